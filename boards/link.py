@@ -1,0 +1,361 @@
+"""The board's end of the link: requests out of bytes, answers into bytes (see `protocol`).
+
+Checksums are computed a bit at a time: a byte takes 10 bits on the line anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.hdl import *
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import protocol
+from .protocol import HEADER_BYTES, SYNC, Fault, Kind
+
+__all__ = ["Crc32", "Deframer", "FrameBuffer", "Framer", "Octet", "Reply"]
+
+
+class Octet(data.Struct):
+    """A byte of a payload; ``last`` marks the final one."""
+
+    data: 8
+    last: 1
+
+
+class Reply(data.Struct):
+    """An answer that is no result: ``kind`` is IDENTITY or ERROR, the latter with a ``fault``."""
+
+    kind: 8
+    sequence: 8
+    fault: 8
+
+
+class _State(enum.Enum):
+    IDLE = 0
+    HEADER = 1
+    PAYLOAD = 2
+    CHECKSUM = 3
+
+
+def _positive(least: int = 1, **parameters: int) -> None:
+    for name, value in parameters.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, not {value!r}")
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value!r}")
+
+
+class Crc32(wiring.Component):
+    """CRC-32 over bytes, 9 cycles each: ``crc`` is the register, not inverted.
+
+    Members
+    -------
+    start : makes the register that of an empty message; only while ``i.ready``.
+    i : stream of bytes; ready when ``crc`` covers all bytes taken before.
+    crc : the register.
+    """
+
+    start: In(1)
+    i: In(stream.Signature(8))
+    crc: Out(32, init=protocol.CRC_INIT)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        left = Signal(range(9))
+        bits = Signal(8, reset_less=True)
+        feedback = Mux(self.crc[0] ^ bits[0], protocol.CRC_POLYNOMIAL, 0)
+        with m.If(left == 0):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                m.d.sync += [bits.eq(self.i.payload), left.eq(8)]
+            with m.If(self.start):
+                m.d.sync += self.crc.eq(protocol.CRC_INIT)
+        with m.Else():
+            m.d.sync += [self.crc.eq((self.crc >> 1) ^ feedback), bits.eq(bits >> 1),
+                         left.eq(left - 1)]
+        return m
+
+
+class FrameBuffer(wiring.Component):
+    """One frame of bytes: written at any address, then played out, 1 byte a cycle, latency 2.
+
+    Parameters
+    ----------
+    size : bytes of the frame.
+
+    Members
+    -------
+    address, octet, write : the write port.
+    start : play the frame out once.
+    o : stream of `Octet`.
+    """
+
+    def __init__(self, size: int) -> None:
+        _positive(size=size)
+        self._size = size
+        super().__init__({"address": In(range(size)), "octet": In(8), "write": In(1),
+                          "start": In(1), "o": Out(stream.Signature(Octet))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8, depth=self._size, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [write.addr.eq(self.address), write.data.eq(self.octet),
+                     write.en.eq(self.write)]
+
+        playing, fetch = Signal(), Signal()
+        last = read.addr == self._size - 1
+        position = Signal(range(self._size))
+        m.d.comb += [
+            read.addr.eq(position),
+            fetch.eq(playing & (~self.o.valid | self.o.ready)),
+            read.en.eq(fetch),
+            self.o.p.data.eq(read.data),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(fetch):
+            m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(last),
+                         position.eq(Mux(last, 0, position + 1)), playing.eq(~last)]
+        with m.If(self.start):
+            m.d.sync += playing.eq(1)
+        return m
+
+
+class Deframer(wiring.Component):
+    """Requests out of bytes: ``o`` is the payload of each good image, 1 byte a cycle.
+
+    Nothing of an image leaves before its checksum was right, 12 cycles after its final byte. All
+    other requests, and all that is wrong, become a ``reply``; a reply that finds the one before it
+    still waiting is lost.
+
+    Parameters
+    ----------
+    size : bytes of an image.
+    timeout : cycles without a byte after which a message counts as cut off, at least 100.
+
+    Members
+    -------
+    i : stream of bytes that cannot wait; at most one in 10 cycles.
+    o : stream of `Octet`.
+    sequence : sequence byte of the image that is worked on.
+    done : the result of that image has been sent: there is room for the next.
+    reply : stream of `Reply`.
+    """
+
+    def __init__(self, size: int, timeout: int) -> None:
+        _positive(size=size)
+        _positive(least=100, timeout=timeout)
+        self._size = size
+        self._timeout = timeout
+        super().__init__({
+            "i": In(stream.Signature(8, always_ready=True)),
+            "o": Out(stream.Signature(Octet)),
+            "sequence": Out(8),
+            "done": In(1),
+            "reply": Out(stream.Signature(Reply)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.crc = crc = Crc32()
+        m.submodules.buffer = buffer = FrameBuffer(self._size)
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
+        octet, step = self._steps(m, crc)
+
+        state, count = Signal(_State), Signal(range(max(self._size, HEADER_BYTES)))
+        kind, sequence, busy = Signal(8), Signal(8), Signal()
+        fault, failed, identify, accept = Signal(Fault), Signal(), Signal(), Signal()
+
+        def fail(why: ValueLike) -> list[Statement]:
+            return [failed.eq(1), fault.eq(why)]
+
+        m.d.comb += [buffer.address.eq(count), buffer.octet.eq(octet), buffer.start.eq(accept)]
+        with m.If(step):
+            m.d.sync += count.eq(count + 1)
+            with m.Switch(state):
+                with m.Case(_State.IDLE):
+                    with m.If(octet == SYNC[0]):
+                        m.d.sync += [state.eq(_State.HEADER), count.eq(1)]
+                with m.Case(_State.HEADER):
+                    self._header(m, crc.start, state, count, octet, kind, sequence, busy, fail)
+                with m.Case(_State.PAYLOAD):
+                    m.d.comb += buffer.write.eq(1)
+                    with m.If(count == self._size - 1):
+                        m.d.sync += [state.eq(_State.CHECKSUM), count.eq(0)]
+                with m.Case(_State.CHECKSUM), m.If(count == protocol.CRC_BYTES - 1):
+                    m.d.sync += state.eq(_State.IDLE)
+                    with m.If(crc.crc != protocol.CRC_RESIDUE):
+                        m.d.comb += fail(Fault.CHECKSUM)
+                    with m.Else():
+                        m.d.comb += [accept.eq(kind == Kind.IMAGE), identify.eq(~accept)]
+
+        expired = self._expired(m)
+        with m.If(expired & (state != _State.IDLE)):
+            m.d.sync += state.eq(_State.IDLE)
+            # Before its sequence byte a message has nothing that an answer could name.
+            with m.If((state != _State.HEADER) | (count > 3)):
+                m.d.comb += fail(Fault.CUT)
+
+        with m.If(self.done):
+            m.d.sync += busy.eq(0)
+        with m.If(accept):
+            m.d.sync += [busy.eq(1), self.sequence.eq(sequence)]
+        with m.If(self.reply.ready):
+            m.d.sync += self.reply.valid.eq(0)
+        with m.If((failed | identify) & (~self.reply.valid | self.reply.ready)):
+            m.d.sync += [self.reply.valid.eq(1), self.reply.p.sequence.eq(sequence),
+                         self.reply.p.kind.eq(Mux(identify, Kind.IDENTITY, Kind.ERROR)),
+                         self.reply.p.fault.eq(fault)]
+        return m
+
+    def _steps(self, m: Module, crc: Crc32) -> tuple[Signal, Signal]:
+        """The byte that is worked on, and a pulse for it once the checksum covers it."""
+        octet, fresh, step = Signal(8), Signal(), Signal()
+        m.d.comb += [crc.i.payload.eq(self.i.payload), crc.i.valid.eq(self.i.valid),
+                     step.eq(fresh & crc.i.ready)]
+        with m.If(self.i.valid):
+            m.d.sync += [octet.eq(self.i.payload), fresh.eq(1)]
+        with m.Elif(step):
+            m.d.sync += fresh.eq(0)
+        return octet, step
+
+    def _expired(self, m: Module) -> Value:
+        idle = Signal(range(self._timeout + 1))
+        expired = idle == self._timeout
+        with m.If(self.i.valid):
+            m.d.sync += idle.eq(0)
+        with m.Elif(~expired):
+            m.d.sync += idle.eq(idle + 1)
+        return expired
+
+    def _header(self, m: Module, start: Signal, state: Signal, count: Signal, octet: Signal,
+                kind: Signal, sequence: Signal, busy: Signal,
+                fail: Callable[[ValueLike], list[Statement]]) -> None:
+        """The header's bytes, ``count`` from 1: sync, kind, sequence, length (lowest byte first)."""
+        matches = Signal()
+        with m.Switch(count):
+            with m.Case(1):
+                m.d.comb += start.eq(1)
+                with m.If(octet == SYNC[0]):
+                    m.d.sync += count.eq(1)
+                with m.Elif(octet != SYNC[1]):
+                    m.d.sync += state.eq(_State.IDLE)
+            with m.Case(2):
+                m.d.sync += kind.eq(octet)
+                with m.If(octet == SYNC[0]):
+                    m.d.sync += count.eq(1)
+            with m.Case(3):
+                m.d.sync += [sequence.eq(octet), matches.eq(1)]
+            with m.Default():
+                image = kind == Kind.IMAGE
+                length = Mux(image, C(self._size, 32), 0)
+                match = matches & (octet == length.word_select(count[:2], 8))
+                m.d.sync += matches.eq(match)
+                with m.If(count == HEADER_BYTES - 1):
+                    m.d.sync += [state.eq(_State.IDLE), count.eq(0)]
+                    with m.If(~image & (kind != Kind.IDENTIFY)):
+                        m.d.comb += fail(Fault.KIND)
+                    with m.Elif(~match):
+                        m.d.comb += fail(Fault.LENGTH)
+                    with m.Elif(image & busy):
+                        m.d.comb += fail(Fault.BUSY)
+                    with m.Else():
+                        m.d.sync += state.eq(Mux(image, _State.PAYLOAD, _State.CHECKSUM))
+
+
+class Framer(wiring.Component):
+    """Answers into bytes: replies first, then results as they come.
+
+    Parameters
+    ----------
+    size : bytes of a result.
+    identity : payload of an IDENTITY message.
+
+    Members
+    -------
+    i : stream of `Octet`, the results' bytes.
+    sequence : sequence byte of the result.
+    reply : stream of `Reply`.
+    o : stream of bytes; the checksum limits it to one in 9 cycles.
+    done : the final byte of a result has been taken, 1 cycle.
+    """
+
+    def __init__(self, size: int, identity: bytes) -> None:
+        _positive(size=size)
+        if not identity:
+            raise ValueError("identity must not be empty")
+        self._size = size
+        self._identity = identity
+        super().__init__({
+            "i": In(stream.Signature(Octet)),
+            "sequence": In(8),
+            "reply": In(stream.Signature(Reply)),
+            "o": Out(stream.Signature(8)),
+            "done": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.crc = crc = Crc32()
+        state, count = Signal(_State), Signal(range(max(HEADER_BYTES, len(self._identity))))
+        kind, sequence = Signal(8), Signal(8)
+        have, take, last = Signal(), Signal(), Signal()
+        summed = state != _State.CHECKSUM
+        m.d.comb += [
+            self.o.valid.eq(have & crc.i.ready),
+            take.eq(self.o.valid & self.o.ready),
+            crc.i.payload.eq(self.o.payload),
+            crc.i.valid.eq(take & summed & ~crc.start),
+        ]
+        with m.If(take):
+            m.d.sync += count.eq(Mux(last, 0, count + 1))
+
+        with m.Switch(state):
+            with m.Case(_State.IDLE):
+                with m.If(self.reply.valid):
+                    m.d.sync += [kind.eq(self.reply.p.kind), sequence.eq(self.reply.p.sequence),
+                                 state.eq(_State.HEADER)]
+                with m.Elif(self.i.valid):
+                    m.d.sync += [kind.eq(Kind.RESULT), sequence.eq(self.sequence),
+                                 state.eq(_State.HEADER)]
+            with m.Case(_State.HEADER):
+                m.d.comb += [have.eq(1), last.eq(count == HEADER_BYTES - 1),
+                             crc.start.eq(count < len(SYNC)),
+                             self.o.payload.eq(self._header(kind, sequence)[count[:3]])]
+                with m.If(take & last):
+                    m.d.sync += state.eq(_State.PAYLOAD)
+            with m.Case(_State.PAYLOAD):
+                self._payload(m, kind, count, have, take, last)
+                with m.If(take & last):
+                    m.d.sync += state.eq(_State.CHECKSUM)
+            with m.Case(_State.CHECKSUM):
+                m.d.comb += [have.eq(1), last.eq(count == protocol.CRC_BYTES - 1),
+                             self.o.payload.eq(~crc.crc.word_select(count[:2], 8))]
+                with m.If(take & last):
+                    m.d.comb += self.done.eq(kind == Kind.RESULT)
+                    m.d.sync += state.eq(_State.IDLE)
+        return m
+
+    def _header(self, kind: Signal, sequence: Signal) -> Array[ValueLike]:
+        length = Mux(kind == Kind.RESULT, C(self._size, 32),
+                     Mux(kind == Kind.IDENTITY, len(self._identity), 1))
+        return Array([C(SYNC[0], 8), C(SYNC[1], 8), kind, sequence,
+                      *(length.word_select(n, 8) for n in range(4))])
+
+    def _payload(self, m: Module, kind: Signal, count: Signal, have: Signal, take: Signal,
+                 last: Signal) -> None:
+        """One byte of the payload; a reply leaves its stream with its last one."""
+        with m.If(kind == Kind.RESULT):
+            m.d.comb += [have.eq(self.i.valid), self.i.ready.eq(take), last.eq(self.i.p.last),
+                         self.o.payload.eq(self.i.p.data)]
+        with m.Elif(kind == Kind.IDENTITY):
+            m.d.comb += [have.eq(1), last.eq(count == len(self._identity) - 1),
+                         self.o.payload.eq(Array(C(n, 8) for n in self._identity)[count]),
+                         self.reply.ready.eq(take & last)]
+        with m.Else():
+            m.d.comb += [have.eq(1), last.eq(1), self.o.payload.eq(self.reply.p.fault),
+                         self.reply.ready.eq(take)]

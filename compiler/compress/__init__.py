@@ -1,0 +1,1 @@
+"""The algorithms that shrink a network."""

@@ -1,0 +1,67 @@
+"""Fraction lengths: range analysis, rounding, and the search for the least error."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir import PenjingError
+from ..load.floats import Floats
+
+FRACTION_LIMIT = 31
+"""The largest magnitude of a fraction length that is chosen."""
+SEARCH_IMAGES = 64
+"""How many calibration images a search looks at, evenly picked."""
+
+_NEIGHBOURS = range(-1, 4)
+
+
+def pick(x: NDArray[Any], images: int = SEARCH_IMAGES) -> NDArray[Any]:
+    """At most ``images`` of ``x``, evenly spaced."""
+    picked: NDArray[Any] = x[np.unique(np.linspace(0, len(x) - 1, min(images, len(x))).astype(int))]
+    return picked
+
+
+def no_overflow(values: Floats, high: int, who: str) -> int:
+    """The largest fraction length at which no value exceeds ``high``."""
+    peak = float(np.abs(values).max())
+    if peak == 0:
+        return 0
+    fraction = math.floor(math.log2(high) - math.log2(peak))
+    if fraction < -FRACTION_LIMIT:
+        raise PenjingError(f"layer {who}: values up to {peak:.3g} exceed what a fraction length of "
+                           f"{-FRACTION_LIMIT} can hold; normalize the network or use more bits")
+    return min(fraction, FRACTION_LIMIT)
+
+
+def rounded(values: Floats, fraction: int, low: int, high: int) -> Floats:
+    """``clamp(floor(values * 2**fraction + 1/2))``: the integers that stand for ``values``."""
+    return np.clip(np.floor(values * 2.0 ** fraction + 0.5), low, high)
+
+
+def best_fraction(wanted: Floats, given: Floats, low: int, high: int, limits: tuple[int, int],
+                   who: str, maximum: float | None = None) -> int:
+    """The fraction length that brings ``given``, rounded, closest to ``wanted`` (sum of errors)."""
+    start = no_overflow(wanted, high, who)
+    candidates = sorted({min(max(start + step, limits[0]), limits[1]) for step in _NEIGHBOURS})
+
+    def error(fraction: int) -> float:
+        bounds = low, relu_high(maximum, fraction, high)
+        fixed = rounded(given, fraction, *bounds) * 2.0 ** -fraction
+        return float(np.abs(wanted - fixed).sum())
+
+    return min(candidates, key=error)
+
+
+def relu_high(maximum: float | None, fraction: int, high: int) -> int:
+    """The integer that stands for a ReLU's ``maximum``; no more than ``high``."""
+    return high if maximum is None else min(high, math.floor(maximum * 2.0 ** fraction + 0.5))
+
+
+def check_bits(what: str, bits: int, least: int) -> None:
+    """Raise `PenjingError` unless ``bits`` is a width from ``least`` to 16."""
+    if type(bits) is not int or not least <= bits <= 16:
+        raise PenjingError(f"{what}: must be an integer from {least} to 16, not {bits!r}")

@@ -1,0 +1,102 @@
+"""The user's data: which integers of the input stand for them, and what these are worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir import Integers, PenjingError, TensorType
+from ..load.floats import Floats
+from .fractions import FRACTION_LIMIT, best_fraction, check_bits, pick
+
+
+@dataclass(frozen=True)
+class InputCode:
+    """How the user's data stand for the network's input integers: one step is worth ``scale``."""
+
+    type: TensorType
+    scale: float
+
+    def integers(self, x: NDArray[Any]) -> Integers:
+        """The network's input for ``x``: integers as they are, floats rounded to steps."""
+        return quantize_input(x, self.type, self.scale)
+
+    def real(self, x: NDArray[Any]) -> Floats:
+        """What the float network takes for ``x``: floats as they are, integers times ``scale``."""
+        images = shaped(x, self.type.shape)
+        values: NDArray[Any] = images
+        if images.dtype.kind != "f":
+            values = self.integers(images) * self.scale
+        return values.astype(np.float64)
+
+
+def shaped(x: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """``x`` as (N, H, W, C), from that or from (N, F) or (N, H, W) where F or C allow it.
+
+    `PenjingError` if the shape does not fit, ``x`` is empty, or it is not of finite numbers.
+    """
+    if not isinstance(x, np.ndarray):
+        raise PenjingError(f"data: x must be an array, not {type(x).__name__}")
+    height, width, channels = shape
+    fits = {4: x.shape[1:] == shape, 3: channels == 1 and x.shape[1:] == (height, width),
+            2: (height, width) == (1, 1) and x.shape[1:] == (channels,)}
+    if not fits.get(x.ndim, False):
+        raise PenjingError(f"data: x has shape {x.shape}, the network takes (N, {height}, {width}, "
+                           f"{channels}); reshape or transpose x")
+    if len(x) == 0:
+        raise PenjingError("data: x holds no image; give at least one")
+    if x.dtype.kind not in "iuf":
+        raise PenjingError(f"data: x has type {x.dtype}; give integers or floats")
+    if not np.isfinite(x).all():
+        raise PenjingError("data: x holds NaN or infinite values; remove them")
+    return x.reshape(len(x), *shape)
+
+
+def quantize_input(x: NDArray[Any], kind: TensorType, scale: float | None = None) -> Integers:
+    """The integers (N, H, W, C) that stand for ``x``.
+
+    Integers are taken as they are and must lie within ``kind``. Floats become
+    ``clamp(floor(x / scale + 1/2))``, half a step rounding up; ``scale`` is the value of one step
+    and ``2**-fraction`` by default.
+    """
+    images = shaped(x, kind.shape)
+    if images.dtype.kind in "iu":
+        if images.min() < kind.low or images.max() > kind.high:
+            raise PenjingError(f"data: x holds integers from {images.min()} to {images.max()}, the "
+                               f"network takes {kind.low} to {kind.high}; give floats or scale x")
+        return images.astype(np.int64)
+    steps = images.astype(np.float64) / (2.0 ** -kind.fraction if scale is None else scale)
+    return np.clip(np.floor(steps + 0.5), kind.low, kind.high).astype(np.int64)
+
+
+def input_code(calibration: NDArray[Any], shape: tuple[int, int, int], bits: int = 8,
+               scale: float | None = None) -> InputCode:
+    """How data like ``calibration`` enter a network whose input has ``shape`` (H, W, C).
+
+    Integers are the network's own, of ``bits`` bits, signed if one is negative. One step is worth
+    ``scale``; by default the largest unsigned integer stands for 1 (a pixel of 8 bits for p/255),
+    and a signed one for ``q * 2**-(bits-1)``. Floats get the fraction length with the least sum of
+    absolute errors; ``scale`` must then be None.
+    """
+    check_bits("input bits", bits, 1)
+    images = shaped(calibration, shape)
+    signed = bool(images.min() < 0)
+    if signed and bits == 1:
+        raise PenjingError("input bits: negative data need at least 2 bits; give more")
+    if images.dtype.kind == "f":
+        if scale is not None:
+            raise PenjingError("input scale: it applies to integer data only; leave it away")
+        kind = TensorType(shape, bits, signed)
+        picked = pick(images).astype(np.float64)
+        fraction = best_fraction(picked, picked, kind.low, kind.high, (-FRACTION_LIMIT,
+                                                                       FRACTION_LIMIT), "input")
+        return InputCode(replace(kind, fraction=fraction), 2.0 ** -fraction)
+    if scale is not None and not 0 < scale < math.inf:
+        raise PenjingError(f"input scale: it must be positive and finite, not {scale}")
+    kind = TensorType(shape, bits, signed, bits - signed)
+    quantize_input(images, kind)
+    return InputCode(kind, scale or (2.0 ** -kind.fraction if signed else 1 / kind.high))

@@ -1,0 +1,1 @@
+"""Foreign network formats to the integer network."""

@@ -1,0 +1,117 @@
+"""The plan: what the schedule decided for each layer, and what it predicts."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Multipliers of an engine: ``pe`` outputs at once, each from ``rows * lanes`` inputs.
+
+    ``rows`` kernel rows are read at once, and of each ``lanes`` consecutive inputs, so the engine's
+    SIMD width is ``rows * lanes``. None of them need divide a dimension.
+    """
+
+    pe: int
+    rows: int
+    lanes: int
+
+    @property
+    def simd(self) -> int:
+        """Inputs that each processing element takes in a cycle."""
+        return self.rows * self.lanes
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the engine."""
+        return self.pe * self.simd
+
+
+class Storage(enum.Enum):
+    """Where a memory lives."""
+
+    BLOCK = "block"
+    DISTRIBUTED = "distributed"
+    LOGIC = "logic"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Cells of a design, in the units of the family: LUT4, flip-flops, DSP blocks, block RAMs."""
+
+    luts: int = 0
+    ffs: int = 0
+    dsps: int = 0
+    brams: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.luts + other.luts, self.ffs + other.ffs, self.dsps + other.dsps,
+                         self.brams + other.brams)
+
+
+@dataclass(frozen=True)
+class Port:
+    """How a tensor travels: ``lanes`` elements a beat, a fresh beat every ``group`` elements."""
+
+    lanes: int
+    group: int
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What one layer becomes.
+
+    ``cycles`` is the layer's initiation interval alone, ``buffer_words`` the words of its window
+    buffer (0 without one), ``memory_bits`` weights, bias and buffer together, ``dsp_multipliers``
+    how many of the fold's multipliers are DSP blocks.
+    """
+
+    name: str
+    kind: str
+    i: Port
+    o: Port
+    cycles: int
+    macs: int = 0
+    fold: Fold | None = None
+    dsp_multipliers: int = 0
+    weight_storage: Storage | None = None
+    buffer_words: int = 0
+    buffer_storage: Storage | None = None
+    memory_bits: int = 0
+    resources: Resources = Resources()
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the layer's engine."""
+        return self.fold.multipliers if self.fold else 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole schedule: ``cycles_per_frame`` is the initiation interval, that of the slowest
+    layer; ``latency_cycles`` runs from the first input beat taken to the last output beat given."""
+
+    board: str
+    clock_mhz: float
+    layers: tuple[LayerPlan, ...]
+    cycles_per_frame: int
+    latency_cycles: int
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of all engines."""
+        return sum(layer.multipliers for layer in self.layers)
+
+    @property
+    def resources(self) -> Resources:
+        """Predicted cells of the accelerator, board wrapper not counted."""
+        return sum((layer.resources for layer in self.layers), Resources())
+
+    def layer(self, name: str) -> LayerPlan:
+        """The plan of the layer ``name``; `KeyError` if there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""Hardware blocks: one public block a file, typed streams between them."""

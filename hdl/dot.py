@@ -1,0 +1,232 @@
+"""The multiply-accumulate engine of dense integer weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .stream import Beat, Queue, beats
+from .tech import MemoryStyle, Technology
+
+__all__ = ["Dot"]
+
+MULTIPLIER_LATENCY = 2
+ROM_LATENCY = 2
+
+
+class Dot(wiring.Component):
+    """Matrix times vectors: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` products a cycle.
+
+    A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe`` outputs;
+    its accumulators leave ``o_lanes`` a beat. One input beat is taken each cycle, and from the last
+    beat of a group to its first output beat it is ``latency`` cycles. Nothing inside the arithmetic
+    pipeline ever stalls: a group is let in only when the output queue has room for its results.
+
+    Parameters
+    ----------
+    shape : shape of an input element.
+    weights : ``weights[group * folds + fold][pe][lane]``; groups cover the outputs in order.
+    weight_bits : width of a weight, two's complement.
+    bias : one integer an output.
+    accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
+    o_lanes : outputs a beat, at least ``pe / folds`` and a divisor of ``pe``.
+    dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
+    style : where the weights live.
+    technology : supplies multipliers and memory.
+
+    Members
+    -------
+    i : stream of ``Beat(shape, simd)``.
+    o : stream of ``Beat(signed(accumulator_bits), o_lanes)``; a group is ``len(bias)`` outputs.
+    """
+
+    def __init__(self, shape: ShapeLike, *, weights: Sequence[Sequence[Sequence[int]]],
+                 weight_bits: int, bias: Sequence[int], accumulator_bits: int, o_lanes: int,
+                 dsp_multipliers: int, style: MemoryStyle, technology: Technology) -> None:
+        self._pe, self._simd = len(weights[0]), len(weights[0][0])
+        groups = beats(len(bias), self._pe)
+        if len(weights) % groups:
+            raise ValueError(f"weights must have a whole number of folds for each of {groups} "
+                             f"groups, not {len(weights)} beats")
+        self._folds = len(weights) // groups
+        if self._pe % o_lanes or self._pe > o_lanes * self._folds:
+            raise ValueError(f"o_lanes must divide {self._pe} and be at least "
+                             f"{self._pe}/{self._folds}, not {o_lanes!r}")
+        low, high = -(1 << weight_bits - 1), (1 << weight_bits - 1) - 1
+        if not all(low <= w <= high for beat in weights for row in beat for w in row):
+            raise ValueError(f"weights must lie within {low} and {high}")
+        limit = 1 << accumulator_bits - 1
+        if not all(-limit <= b < limit for b in bias):
+            raise ValueError(f"bias must fit {accumulator_bits} bits")
+        self._weights = weights
+        self._weight_bits = weight_bits
+        self._bias = bias
+        self._groups = groups
+        self._dsp_multipliers = dsp_multipliers
+        self._style = style
+        self._technology = technology
+        super().__init__({
+            "i": In(stream.Signature(Beat(shape, self._simd))),
+            "o": Out(stream.Signature(Beat(signed(accumulator_bits), o_lanes)))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last input beat of a group to its first output beat."""
+        return ROM_LATENCY + MULTIPLIER_LATENCY + (self._simd - 1).bit_length() + 4
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        o_layout = self.o.payload.shape()
+        drain_beats = self._pe // o_layout.lanes
+        # In flight at most: what the pipeline and the drain hold, and one group more on either side.
+        in_flight = beats(self.latency + drain_beats, self._folds) + 2
+        m.submodules.queue = queue = Queue(o_layout, max(3, in_flight * drain_beats))
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+
+        take, fold_end, group, first = self._sequence(m, queue, drain_beats)
+        products = self._multiply(m)
+        # ``delayed`` counts cycles behind the input transfer.
+        depth = ROM_LATENCY + MULTIPLIER_LATENCY
+        sums = [self._add(m, f"sum{n}", row) for n, row in enumerate(products)]
+        depth += (self._simd - 1).bit_length()
+
+        group_end = take & fold_end
+        late_first = _delay(m, "first", first, depth)
+        late_take = _delay(m, "take", take, depth)
+        late_group = _delay(m, "group", group, depth - 1)
+        done = _delay(m, "done", group_end, depth + 1)
+        last = _delay(m, "last", self.i.p.last, depth + 1)
+        done_group = _delay(m, "done_group", late_group, 2)
+
+        biases = self._biases(m, late_group)
+        totals = []
+        for n, sum_ in enumerate(sums):
+            total = Signal(o_layout.shape, name=f"total{n}", reset_less=True)
+            with m.If(late_take):
+                m.d.sync += total.eq(Mux(late_first, biases[n], total) + sum_)
+            totals.append(total)
+        self._drain(m, queue, totals, done, last, done_group)
+        return m
+
+    def _sequence(self, m: Module, queue: Queue, drain_beats: int
+                  ) -> tuple[Value, Value, Value, Value]:
+        """Which fold of which group comes in, and whether it may."""
+        fold = Signal(range(self._folds))
+        group = Signal(range(self._groups))
+        first, fold_end, take = Signal(), Signal(), Signal()
+        room = Signal(range(queue.depth + 1), init=queue.depth)
+        m.d.comb += [
+            first.eq(fold == 0),
+            fold_end.eq(fold == self._folds - 1),
+            self.i.ready.eq(~first | (room >= drain_beats)),
+            take.eq(self.i.valid & self.i.ready),
+        ]
+        with m.If(take):
+            m.d.sync += fold.eq(Mux(fold_end, 0, fold + 1))
+            with m.If(fold_end):
+                m.d.sync += group.eq(Mux(group == self._groups - 1, 0, group + 1))
+        tail_beats = self._tail_beats(self.o.payload.shape().lanes)
+        wanted = Mux(group == self._groups - 1, tail_beats, drain_beats)
+        m.d.sync += room.eq(room - Mux(take & first, wanted, 0) + (self.o.valid & self.o.ready))
+        return take, fold_end, group, first
+
+    def _tail_beats(self, lanes: int) -> int:
+        """Output beats of the last group, whose spare outputs are left out."""
+        return beats((len(self._bias) - 1) % self._pe + 1, lanes)
+
+    def _multiply(self, m: Module) -> list[list[Value]]:
+        """Products ``[pe][lane]``, ROM_LATENCY + MULTIPLIER_LATENCY behind the input."""
+        layout = self.i.payload.shape()
+        bits = self._weight_bits
+        mask = (1 << bits) - 1
+        words = [sum((weight & mask) << (n * self._simd + lane) * bits
+                     for n, row in enumerate(beat) for lane, weight in enumerate(row))
+                 for beat in self._weights]
+        m.submodules.weights = rom = self._technology.rom(
+            words, self._pe * self._simd * bits, self._style, registered=True)
+        beat = Signal(range(len(words)))
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += beat.eq(Mux(beat == len(words) - 1, 0, beat + 1))
+        m.d.comb += rom.address.eq(beat)
+
+        inputs = [_delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY)
+                  for lane in range(self._simd)]
+        products = []
+        for n in range(self._pe):
+            row = []
+            for lane in range(self._simd):
+                index = n * self._simd + lane
+                multiplier = self._technology.multiplier(
+                    layout.shape, signed(bits), dsp=index < self._dsp_multipliers)
+                m.submodules[f"multiplier_{n}_{lane}"] = multiplier
+                weight = rom.data.word_select(index, bits).as_signed()
+                m.d.comb += [multiplier.a.eq(inputs[lane]), multiplier.b.eq(weight)]
+                row.append(multiplier.p)
+            products.append(row)
+        return products
+
+    def _add(self, m: Module, name: str, terms: Sequence[Value]) -> Value:
+        """Sum of ``terms``, registered after each pairwise level."""
+        level = 0
+        while len(terms) > 1:
+            level += 1
+            pairs = []
+            for n in range(0, len(terms), 2):
+                value = sum(terms[n + 1 : n + 2], terms[n])
+                pair = Signal(value.shape(), name=f"{name}_{level}_{n // 2}", reset_less=True)
+                m.d.sync += pair.eq(value)
+                pairs.append(pair)
+            terms = pairs
+        return terms[0]
+
+    def _biases(self, m: Module, group: Value) -> list[Value]:
+        """Biases of the group that ``group`` named one cycle ago."""
+        shape = self.o.payload.shape().shape
+        mask = (1 << shape.width) - 1
+        padded = [*self._bias, *[0] * (self._groups * self._pe - len(self._bias))]
+        words = [sum((bias & mask) << n * shape.width
+                     for n, bias in enumerate(padded[start : start + self._pe]))
+                 for start in range(0, len(padded), self._pe)]
+        m.submodules.bias = rom = self._technology.rom(
+            words, self._pe * shape.width, MemoryStyle.LOGIC, registered=False)
+        m.d.comb += rom.address.eq(group)
+        return [rom.data.word_select(n, shape.width).as_signed() for n in range(self._pe)]
+
+    def _drain(self, m: Module, queue: Queue, totals: Sequence[Value], done: Value, last: Value,
+               group: Value) -> None:
+        """Shift finished totals into the queue, ``o_lanes`` a cycle."""
+        layout = self.o.payload.shape()
+        drain_beats = self._pe // layout.lanes
+        held = Signal(self._pe * layout.shape.width, reset_less=True)
+        left = Signal(range(drain_beats + 1))
+        held_last = Signal()
+        with m.If(done):
+            tail = group == self._groups - 1
+            m.d.sync += [
+                held.eq(Cat(totals)),
+                held_last.eq(last),
+                left.eq(Mux(tail, self._tail_beats(layout.lanes), drain_beats)),
+            ]
+        with m.Elif(left > 0):
+            m.d.sync += [
+                held.eq(held >> layout.lanes * layout.shape.width),
+                left.eq(left - 1),
+            ]
+        m.d.comb += [
+            queue.i.valid.eq(left > 0),
+            Value.cast(queue.i.p.data).eq(held[: layout.lanes * layout.shape.width]),
+            queue.i.p.last.eq(held_last & (left == 1)),
+        ]
+
+
+def _delay(m: Module, name: str, value: ValueLike, cycles: int) -> Value:
+    """``value``, ``cycles`` later."""
+    delayed = Value.cast(value)
+    for n in range(cycles):
+        late = Signal(delayed.shape(), name=f"{name}_{n + 1}")
+        m.d.sync += late.eq(delayed)
+        delayed = late
+    return delayed

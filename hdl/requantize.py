@@ -1,0 +1,69 @@
+"""Requantization by shift."""
+
+from __future__ import annotations
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .stream import Beat
+
+__all__ = ["ShiftRequantizer"]
+
+
+class ShiftRequantizer(wiring.Component):
+    """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane; latency 2, one beat a cycle.
+
+    A shift of zero or less is an exact left shift. With shift 0 it is a clamp.
+
+    Parameters
+    ----------
+    i_shape, o_shape : element shapes.
+    lanes : elements a beat.
+    shift : bits to drop, rounding half up.
+    low, high : bounds; both fit ``o_shape``.
+
+    Members
+    -------
+    i : stream of ``Beat(i_shape, lanes)``.
+    o : stream of ``Beat(o_shape, lanes)``.
+    """
+
+    def __init__(self, i_shape: ShapeLike, o_shape: ShapeLike, *, lanes: int, shift: int, low: int,
+                 high: int) -> None:
+        limits = range_of(Shape.cast(o_shape))
+        if low > high or low not in limits or high not in limits:
+            raise ValueError(f"bounds must be ordered and fit {o_shape!r}, not ({low}, {high})")
+        self._shift = shift
+        self._low = low
+        self._high = high
+        super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
+                          "o": Out(stream.Signature(Beat(o_shape, lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        flow, valid, last = Signal(), Signal(), Signal()
+        m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(flow)]
+        with m.If(flow):
+            m.d.sync += [valid.eq(self.i.valid), last.eq(self.i.p.last),
+                         self.o.valid.eq(valid), self.o.p.last.eq(last)]
+        for lane in range(self.i.payload.shape().lanes):
+            exact = self._scale(self.i.p.data[lane])
+            scaled = Signal(exact.shape(), name=f"scaled{lane}", reset_less=True)
+            clamped = Mux(scaled < self._low, self._low,
+                          Mux(scaled > self._high, self._high, scaled))
+            with m.If(flow):
+                m.d.sync += [scaled.eq(exact), self.o.p.data[lane].eq(clamped)]
+        return m
+
+    def _scale(self, value: Value) -> Value:
+        if self._shift <= 0:
+            return value << -self._shift
+        return (value + (1 << self._shift - 1)) >> self._shift
+
+
+def range_of(shape: Shape) -> range:
+    """Values of an integer shape."""
+    if shape.signed:
+        return range(-(1 << shape.width - 1), 1 << shape.width - 1)
+    return range(1 << shape.width)

@@ -1,0 +1,223 @@
+"""Streams between blocks: beats, checked connections, and the blocks that only move beats.
+
+A stream carries frames. A frame is a sequence of groups of elements (a group is a pixel's channels,
+a word line of a buffer, or the whole frame); each group starts on a fresh beat and takes
+``ceil(group / lanes)`` beats of ``lanes`` elements. What the spare lanes of a group's last beat hold
+is undefined. ``last`` marks the final beat of a frame. A beat moves in a cycle in which ``valid``
+and ``ready`` are both 1; once ``valid`` is 1, it and the payload hold until then.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Beat", "Buffer", "Gearbox", "Queue", "beats", "connect"]
+
+
+def _positive(**parameters: int) -> None:
+    for name, value in parameters.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, not {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value!r}")
+
+
+def beats(group: int, lanes: int) -> int:
+    """Beats that a group of ``group`` elements takes at ``lanes`` elements a beat."""
+    _positive(group=group, lanes=lanes)
+    return -(-group // lanes)
+
+
+class Beat(data.StructLayout):
+    """Payload of a feature-map stream: ``data``, an array of ``lanes`` elements, and ``last``."""
+
+    def __init__(self, shape: ShapeLike, lanes: int) -> None:
+        _positive(lanes=lanes)
+        super().__init__({"data": data.ArrayLayout(Shape.cast(shape), lanes), "last": 1})
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one element."""
+        return self.members["data"].elem_shape
+
+    @property
+    def lanes(self) -> int:
+        """Elements a beat."""
+        return self.members["data"].length
+
+
+def connect(m: Module, *stages: wiring.Component) -> None:
+    """Connect each stage's ``o`` to the next one's ``i``.
+
+    Raises `ValueError` unless the two payloads are equal, signs and lanes included:
+    `wiring.connect` compares widths only.
+    """
+    for upstream, downstream in zip(stages, stages[1:], strict=False):
+        if upstream.o.signature != downstream.i.signature.flip():
+            raise ValueError(
+                f"{type(upstream).__name__}.o carries {upstream.o.payload.shape()!r}, but "
+                f"{type(downstream).__name__}.i takes {downstream.i.payload.shape()!r}")
+        wiring.connect(m, upstream.o, downstream.i)
+
+
+class Buffer(wiring.Component):
+    """One register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
+
+    Parameters
+    ----------
+    layout : payload of both streams.
+
+    Members
+    -------
+    i, o : streams of ``layout``.
+    """
+
+    def __init__(self, layout: ShapeLike) -> None:
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += self.o.valid.eq(self.i.valid)
+            m.d.sync += self.o.payload.eq(self.i.payload)
+        return m
+
+
+class Queue(wiring.Component):
+    """First in, first out: ``o = i``, latency 2, one beat a cycle.
+
+    No combinational path joins the two sides, so a queue also cuts a chain of ``ready``.
+
+    Parameters
+    ----------
+    layout : payload of both streams.
+    depth : beats it can hold, at least 3 (below, the underlying queue halves the rate).
+
+    Members
+    -------
+    i, o : streams of ``layout``.
+    """
+
+    def __init__(self, layout: ShapeLike, depth: int) -> None:
+        _positive(depth=depth)
+        if depth < 3:
+            raise ValueError(f"depth must be at least 3 for one beat a cycle, not {depth!r}")
+        self._depth = depth
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    @property
+    def depth(self) -> int:
+        """Beats that the queue can hold."""
+        return self._depth
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = Shape.cast(self.i.payload.shape()).width
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=width, depth=self._depth)
+        m.d.comb += [
+            fifo.w_data.eq(self.i.payload),
+            fifo.w_en.eq(self.i.valid),
+            self.i.ready.eq(fifo.w_rdy),
+            Value.cast(self.o.payload).eq(fifo.r_data),
+            self.o.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(self.o.ready),
+        ]
+        return m
+
+
+class Gearbox(wiring.Component):
+    """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
+
+    Latency 1 from the beat that completes an output beat; the wider side never limits the rate of
+    the narrower one. ``i.ready`` follows ``o.ready`` at once.
+
+    Parameters
+    ----------
+    shape : element shape.
+    i_lanes, o_lanes : elements a beat.
+    i_group, o_group : elements after which a fresh beat starts, on either side.
+    frame : elements a frame; a multiple of both groups.
+
+    Members
+    -------
+    i : stream of ``Beat(shape, i_lanes)``; its ``last`` is not looked at.
+    o : stream of ``Beat(shape, o_lanes)``.
+    """
+
+    def __init__(self, shape: ShapeLike, *, i_lanes: int, o_lanes: int, i_group: int, o_group: int,
+                 frame: int) -> None:
+        _positive(i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group, frame=frame)
+        if frame % i_group or frame % o_group:
+            raise ValueError(f"frame must be a multiple of both groups, not {frame!r} for "
+                             f"{i_group!r} and {o_group!r}")
+        self._group = i_group, o_group
+        self._frame = frame
+        super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
+                          "o": Out(stream.Signature(Beat(shape, o_lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
+        i_group, o_group = self._group
+        i_tail = (i_group - 1) % i_layout.lanes + 1
+        o_tail = (o_group - 1) % o_layout.lanes + 1
+        # All counts are multiples of the unit, so slots and shifts are whole units.
+        unit = gcd(i_layout.lanes, o_layout.lanes, i_tail, o_tail)
+        i_units, o_units, slots = (n // unit for n in (
+            i_layout.lanes, o_layout.lanes, i_layout.lanes + o_layout.lanes - unit))
+        width = i_layout.shape.width * unit
+
+        held = [Signal(width, name=f"held_{n}", reset_less=True) for n in range(slots)]
+        level = Signal(range(slots + 1))
+        take, give = Signal(), Signal()
+
+        o_end = self._count(m, "o", give, beats(o_group, o_layout.lanes))
+        frame_end = self._count(m, "group", give & o_end, self._frame // o_group)
+        need = Mux(o_end, o_tail // unit, o_units)
+        m.d.comb += [
+            self.o.valid.eq(level >= need),
+            give.eq(self.o.valid & self.o.ready),
+            # Elements behind a tail belong to the next group and may still arrive: hide them.
+            Value.cast(self.o.p.data).eq(Cat(
+                held[n] if n < o_tail // unit else Mux(o_end, 0, held[n]) for n in range(o_units))),
+            self.o.p.last.eq(o_end & frame_end),
+        ]
+
+        i_end = self._count(m, "i", take, beats(i_group, i_layout.lanes))
+        count = Mux(i_end, i_tail // unit, i_units)
+        kept = Signal.like(level)
+        m.d.comb += [
+            kept.eq(level - Mux(give, need, 0)),
+            self.i.ready.eq(kept + count <= slots),
+            take.eq(self.i.valid & self.i.ready),
+        ]
+        m.d.sync += level.eq(kept + Mux(take, count, 0))
+
+        after = held + [Const(0, width)] * o_units
+        with m.If(give):
+            for n in range(slots):
+                m.d.sync += held[n].eq(Mux(o_end, after[n + o_tail // unit], after[n + o_units]))
+        arrived = Value.cast(self.i.p.data)
+        with m.If(take), m.Switch(kept):
+            for base in range(slots):
+                with m.Case(base):
+                    for n in range(min(i_units, slots - base)):
+                        m.d.sync += held[base + n].eq(arrived.word_select(n, width))
+        return m
+
+    @staticmethod
+    def _count(m: Module, name: str, step: ValueLike, length: int) -> ValueLike:
+        """A counter of ``length`` that moves with ``step``; returns whether it is at its end."""
+        if length == 1:
+            return Const(1)
+        counter = Signal(range(length), name=f"{name}_count")
+        end = counter == length - 1
+        with m.If(step):
+            m.d.sync += counter.eq(Mux(end, 0, counter + 1))
+        return end

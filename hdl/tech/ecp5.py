@@ -1,0 +1,123 @@
+"""Lattice ECP5: MULT18X18D multipliers, CCU2C carry chains, DP16KD memories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+
+from .ecp5_memory import BlockRam, BlockRom, fits_block
+from .generic import Generic
+from .multiply import RowMultiplier, Term, TwoCycle
+from .technology import MemoryStyle
+
+__all__ = ["Ecp5"]
+
+
+class Ecp5(Generic):
+    """ECP5: operands of up to 18 bits fit a DSP block."""
+
+    def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
+        return DspMultiplier(a, b) if dsp else CarryMultiplier(a, b)
+
+    def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
+            registered: bool = False) -> wiring.Component:
+        if registered and style is MemoryStyle.BLOCK and fits_block(len(words)):
+            return BlockRom(words, width)
+        return super().rom(words, width, style, registered=registered)
+
+    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+            registered: bool = False) -> wiring.Component:
+        if registered and style is MemoryStyle.BLOCK and fits_block(depth):
+            return BlockRam(width, depth)
+        return super().ram(width, depth, style, registered=registered)
+
+
+class DspMultiplier(TwoCycle):
+    """``p = a * b``, latency 2, one product a cycle: MULT18X18D with input and output registers.
+
+    Parameters
+    ----------
+    a, b : shapes of the operands.
+
+    Members
+    -------
+    a, b : operands.
+    p : product.
+    """
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a = Signal(Shape(18, self.a.shape().signed))
+        b = Signal(Shape(18, self.b.shape().signed))
+        product = Signal(36)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.p.eq(product)]
+        ports: dict[str, Value] = {}
+        for name, value in (("i_A", a), ("i_B", b), ("i_C", Const(0, 18)), ("o_P", product)):
+            ports |= {f"{name}{n}": bit for n, bit in enumerate(value)}
+        m.submodules.dsp = Instance(
+            "MULT18X18D",
+            p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
+            p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE0", p_REG_INPUTB_RST="RST0",
+            p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_CE="CE0", p_REG_OUTPUT_RST="RST0",
+            p_GSR="DISABLED", p_RESETMODE="SYNC",
+            i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
+            i_SIGNEDA=Const(self.a.shape().signed, 1), i_SIGNEDB=Const(self.b.shape().signed, 1),
+            i_SOURCEA=Const(0), i_SOURCEB=Const(0), **ports)
+        return m
+
+
+class CarryMultiplier(RowMultiplier):
+    """`RowMultiplier` whose rows take no look-up table but the carry chain's own.
+
+    One bit of a CCU2C adds two partial products: its four inputs are ``a[i] & b[j]`` and
+    ``a[i-1] & b[j+1]``. Same parameters, members and latency.
+    """
+
+    def _sum(self, m: Module, total: Signal, low: Term, high: Term) -> None:
+        if low.gate is None and high.gate is None:
+            super()._sum(m, total, low, high)
+            return
+        apart = high.shift - low.shift
+        length = len(total) - apart
+        # A bit generates a carry by what its table gives for C = D = 0, so the term that is
+        # complemented goes to A and B.
+        first, second = (high, low) if high.negative else (low, high)
+        inputs = [(*self._bit(first, n + high.shift - first.shift),
+                   *self._bit(second, n + high.shift - second.shift)) for n in range(length)]
+        outputs = self._chain(m, total.name, inputs, subtract=high.negative)
+        m.d.comb += total.eq(Cat(low.lowest(apart), outputs[:length]))
+
+    @staticmethod
+    def _bit(term: Term, n: int) -> tuple[Value, Value]:
+        """Bit ``n`` of the term, extended by its sign, and its gate."""
+        gate = Const(1) if term.gate is None else term.gate
+        if n < len(term.value):
+            return term.value[n], gate
+        return (term.value[-1], gate) if term.value.shape().signed else (Const(0), Const(0))
+
+    @staticmethod
+    def _chain(m: Module, name: str, inputs: Sequence[tuple[Value, ...]], *,
+               subtract: bool) -> Signal:
+        """Sum outputs of a carry chain; ``inputs`` are A, B, C and D of each bit."""
+        table = Const(_table(subtract), 16)
+        padding = [(Const(0),) * 4] * (len(inputs) % 2)
+        halves = [*inputs, *padding]
+        outputs = Signal(len(halves), name=f"{name}_out")
+        carry: Value = Const(subtract, 1)
+        for n in range(0, len(halves), 2):
+            ports = {f"i_{port}{half}": value for half in range(2)
+                     for port, value in zip("ABCD", halves[n + half], strict=True)}
+            carry_out = Signal(name=f"{name}_carry_{n}")
+            m.submodules[f"{name}_{n}"] = Instance(
+                "CCU2C", p_INIT0=table, p_INIT1=table, p_INJECT1_0="NO", p_INJECT1_1="NO",
+                i_CIN=carry, o_COUT=carry_out, o_S0=outputs[n], o_S1=outputs[n + 1], **ports)
+            carry = carry_out
+        return outputs
+
+
+def _table(complement: bool) -> int:
+    """Truth table of ``(A & B) ^ (C & D)``, the first term complemented or not."""
+    return sum((((n & 3) == 3) ^ complement ^ ((n >> 2) == 3)) << n for n in range(16))
+

@@ -1,0 +1,127 @@
+"""ECP5 block RAM with its output register: what synthesis tools do not infer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from amaranth.hdl import *
+
+from .memory import RamPorts, RomPorts
+
+__all__ = ["BlockRam", "BlockRom", "fits_block"]
+
+_ADDRESS_BITS = 14
+_WIDTHS = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
+
+
+def fits_block(depth: int) -> bool:
+    """Whether one DP16KD is deep enough."""
+    return depth <= max(_WIDTHS)
+
+
+class BlockRom(RomPorts):
+    """``data = words[address]``, latency 2, one word a cycle: DP16KD with its output register.
+
+    Parameters
+    ----------
+    words, width : see `RomPorts`; up to 16384 words.
+
+    Members
+    -------
+    address, enable, data : see `Technology.rom`.
+    """
+
+    def __init__(self, words: Sequence[int], width: int) -> None:
+        super().__init__(words, width, registered=True)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = _block_width(len(self._words))
+        for n, low in enumerate(range(0, len(self.data), width)):
+            part = self.data[low : low + width]
+            mask = (1 << width) - 1
+            m.submodules[f"block_{n}"] = _block(
+                m, width, [word >> low & mask for word in self._words],
+                read=(self.address, self.enable, part),
+                write=(Const(0, 1), Const(0, 1), Const(0, width)))
+        return m
+
+
+class BlockRam(RamPorts):
+    """``read_data = words[read_address]``, latency 2, one word a cycle: DP16KD, output register.
+
+    Parameters
+    ----------
+    width, depth : see `RamPorts`; up to 16384 words.
+
+    Members
+    -------
+    write_address, write_data, write_enable, read_address, read_enable, read_data : see
+        `Technology.ram`.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__(width, depth, registered=True)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = _block_width(self._depth)
+        for n, low in enumerate(range(0, self._width, width)):
+            m.submodules[f"block_{n}"] = _block(
+                m, width, [],
+                read=(self.read_address, self.read_enable, self.read_data[low : low + width]),
+                write=(self.write_address, self.write_enable, self.write_data[low : low + width]))
+        return m
+
+
+def _block_width(depth: int) -> int:
+    """Data bits of the block's widest shape that is ``depth`` deep."""
+    return next(width for words, width in _WIDTHS.items() if words >= depth)
+
+
+def _block(m: Module, width: int, words: Sequence[int], *, read: tuple[Value, Value, Value],
+           write: tuple[Value, Value, Value]) -> Instance:
+    """One DP16KD: port A writes, port B reads; ``read`` and ``write`` are address, enable, data.
+
+    At 36 bits both halves of a word's data pins serve the one port in use, so both ports get the
+    same clock, output register and output enable.
+    """
+    read_address, read_enable, read_data = read
+    write_address, write_enable, write_data = write
+    data_in, data_out = Signal(36), Signal(36)
+    aligned = width.bit_length() - 1 if width < 9 else (width // 9).bit_length() + 2
+    ports: dict[str, Value] = {}
+    for port, address in (("A", write_address), ("B", read_address)):
+        bits = Cat(Const(-1, aligned) if port == "A" else Const(0, aligned), address)
+        padded = Cat(bits, Const(0, _ADDRESS_BITS))[:_ADDRESS_BITS]
+        ports |= {f"i_AD{port}{n}": bit for n, bit in enumerate(padded)}
+        ports |= {f"i_CS{port}{n}": Const(0) for n in range(3)}
+        ports |= {f"i_CLK{port}": ClockSignal(), f"i_RST{port}": Const(0),
+                  f"i_OCE{port}": read_enable}
+    for n in range(18):
+        ports |= {f"i_DIA{n}": data_in[n], f"i_DIB{n}": data_in[n + 18],
+                  f"o_DOA{n}": data_out[n], f"o_DOB{n}": data_out[n + 18]}
+    m.d.comb += [data_in.eq(write_data),
+                 read_data.eq(data_out if width == 36 else data_out[18:])]
+    parameters = {f"p_INITVAL_{n:02X}": value for n, value in enumerate(_contents(words, width))}
+    return Instance(
+        "DP16KD", p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width,
+        p_REGMODE_A="OUTREG", p_REGMODE_B="OUTREG", p_RESETMODE="SYNC",
+        p_ASYNC_RESET_RELEASE="SYNC", p_CSDECODE_A="0b000", p_CSDECODE_B="0b000",
+        p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL", p_GSR="DISABLED",
+        i_CEA=write_enable, i_WEA=Const(1), i_CEB=read_enable, i_WEB=Const(0),
+        **ports, **parameters)
+
+
+def _contents(words: Sequence[int], width: int) -> Iterator[Const]:
+    """The 64 INITVAL parameters: 16 rows of 18 bits each, at a distance of 20 bits.
+
+    Words narrower than 9 bits lie in the low 8 bits of each 9.
+    """
+    image = 0
+    for n, word in enumerate(words):
+        place = width * n if width >= 9 else 9 * (n * width // 8) + n * width % 8
+        image |= word << place
+    mask = (1 << 18) - 1
+    for row in range(0, 1024, 16):
+        yield Const(sum((image >> 18 * (row + n) & mask) << 20 * n for n in range(16)), 320)

@@ -1,0 +1,40 @@
+"""Any family: what a synthesis tool infers, with the attributes that Vivado and Yosys know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+
+from .memory import Ram, Rom
+from .multiply import Multiplier
+from .technology import MemoryStyle, Technology
+
+__all__ = ["Generic"]
+
+
+class Generic(Technology):
+    """Plain Verilog: ``*`` between registers, and arrays."""
+
+    def fits_dsp(self, a: ShapeLike, b: ShapeLike) -> bool:
+        return True
+
+    def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
+        return Multiplier(a, b, {"use_dsp": "yes" if dsp else "no"})
+
+    def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
+            registered: bool = False) -> wiring.Component:
+        if style is MemoryStyle.BLOCK:
+            attributes = {"rom_style": "block"}
+        else:
+            # Yosys looks at ram_style first and has no distributed ROM; Vivado has no other.
+            attributes = {"ram_style": "registers", "rom_style": "distributed"}
+        return Rom(words, width, registered=registered, attributes=attributes)
+
+    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+            registered: bool = False) -> wiring.Component:
+        name = "registers" if style is MemoryStyle.LOGIC else style.value
+        # Without no_rw_check, Yosys spends two words of flip-flops and a comparator on collisions.
+        return Ram(width, depth, registered=registered,
+                   attributes={"ram_style": name, "no_rw_check": 1})

@@ -1,0 +1,145 @@
+"""Memories of one or two cycles, as arrays that a synthesis tool maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import index
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Ram", "Rom"]
+
+
+class RomPorts(wiring.Component):
+    """Members and checks that all read-only memories share.
+
+    Parameters
+    ----------
+    words : contents, each within ``range(2**width)``.
+    width : bits a word.
+    registered : whether an output register follows.
+    """
+
+    def __init__(self, words: Sequence[int], width: int, *, registered: bool) -> None:
+        _positive("width", width)
+        _positive("number of words", len(words))
+        self._words = tuple(index(word) for word in words)
+        for address, word in enumerate(self._words):
+            if not 0 <= word < 1 << width:
+                raise ValueError(f"word {address} must be within range(2**{width}), not {word!r}")
+        self._registered = registered
+        super().__init__({"address": In(range(len(words))), "enable": In(1), "data": Out(width)})
+
+
+class RamPorts(wiring.Component):
+    """Members and checks that all writable memories share.
+
+    Parameters
+    ----------
+    width : bits a word.
+    depth : words.
+    registered : whether an output register follows.
+    """
+
+    def __init__(self, width: int, depth: int, *, registered: bool) -> None:
+        _positive("width", width)
+        _positive("depth", depth)
+        self._width = width
+        self._depth = depth
+        self._registered = registered
+        super().__init__({
+            "write_address": In(range(depth)), "write_data": In(width), "write_enable": In(1),
+            "read_address": In(range(depth)), "read_enable": In(1), "read_data": Out(width)})
+
+
+class Rom(RomPorts):
+    """``data = words[address]``, latency 1, or 2 if registered; one word a cycle.
+
+    Parameters
+    ----------
+    words, width, registered : see `RomPorts`.
+    attributes : of the array, for the synthesis tool.
+
+    Members
+    -------
+    address, enable, data : see `Technology.rom`.
+    """
+
+    def __init__(self, words: Sequence[int], width: int, *, registered: bool = False,
+                 attributes: Mapping[str, str] | None = None) -> None:
+        super().__init__(words, width, registered=registered)
+        self._attributes = dict(attributes or {})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width, depth = len(self.data), len(self._words)
+        if depth == 1:
+            data: Value = Const(self._words[0], width)
+        else:
+            m.submodules.memory = memory = Memory(
+                shape=unsigned(width), depth=depth, init=self._words, attrs=self._attributes)
+            port = memory.read_port()
+            m.d.comb += [port.addr.eq(self.address), port.en.eq(self.enable)]
+            data = port.data
+        m.d.comb += self.data.eq(_held(m, data, self.enable) if self._registered else data)
+        return m
+
+
+class Ram(RamPorts):
+    """``read_data = words[read_address]``, latency 1, or 2 if registered; one word a cycle.
+
+    Parameters
+    ----------
+    width, depth, registered : see `RamPorts`.
+    attributes : of the array, for the synthesis tool.
+
+    Members
+    -------
+    write_address, write_data, write_enable, read_address, read_enable, read_data : see
+        `Technology.ram`.
+    """
+
+    def __init__(self, width: int, depth: int, *, registered: bool = False,
+                 attributes: Mapping[str, str | int] | None = None) -> None:
+        super().__init__(width, depth, registered=registered)
+        self._attributes = dict(attributes or {})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self._depth == 1:
+            word = Signal(self._width, reset_less=True)
+            with m.If(self.write_enable):
+                m.d.sync += word.eq(self.write_data)
+            data: Value = _held(m, word, self.read_enable, name="read")
+        else:
+            m.submodules.memory = memory = Memory(
+                shape=unsigned(self._width), depth=self._depth, init=[], attrs=self._attributes)
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.addr.eq(self.write_address),
+                write.data.eq(self.write_data),
+                write.en.eq(self.write_enable),
+                read.addr.eq(self.read_address),
+                read.en.eq(self.read_enable),
+            ]
+            data = read.data
+        m.d.comb += self.read_data.eq(
+            _held(m, data, self.read_enable) if self._registered else data)
+        return m
+
+
+def _held(m: Module, data: Value, enable: Value, name: str = "held") -> Signal:
+    held = Signal(len(data), name=name, reset_less=True)
+    with m.If(enable):
+        m.d.sync += held.eq(data)
+    return held
+
+
+def _positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")

@@ -1,0 +1,384 @@
+"""Sliding window over a raster stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import gcd
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .stream import Beat, beats
+from .tech import MemoryStyle, Technology
+
+__all__ = ["Loop", "Sliding", "Window"]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One level of the read order: ``count`` steps of ``step`` elements each."""
+
+    count: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Geometry of a window that slides over frames of ``size`` (height, width, channels).
+
+    Parameters
+    ----------
+    size : (height, width, channels) of a frame.
+    kernel, stride : (y, x).
+    padding : (top, bottom, left, right).
+    rows : kernel rows read at once, each from a copy of the buffer.
+    lanes : consecutive elements read at once in each of those rows.
+    repeat : how often each position is read, once for every fold of the outputs.
+    per_channel : read order. False: each kernel row is one run of ``kernel width * channels``
+        elements. True: for every ``lanes`` channels, the kernel's taps one by one; ``rows`` and
+        ``repeat`` are then 1.
+    """
+
+    size: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    lanes: int
+    rows: int = 1
+    repeat: int = 1
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        run = self.size[2] if self.per_channel else self.run
+        if not 1 <= self.lanes <= run:
+            raise ValueError(f"lanes must be within 1 and {run}, not {self.lanes!r}")
+        if not 1 <= self.rows <= (1 if self.per_channel else self.kernel[0]):
+            raise ValueError(f"rows must be within 1 and the kernel's height, not {self.rows!r}")
+        if self.repeat < 1 or (self.per_channel and self.repeat > 1):
+            raise ValueError(f"repeat must be at least 1, and 1 per channel, not {self.repeat!r}")
+        if self.positions[0] < 1 or self.positions[1] < 1:
+            raise ValueError(f"kernel must fit the padded size, not {self.kernel!r}")
+
+    @property
+    def run(self) -> int:
+        """Elements of one kernel row."""
+        return self.kernel[1] * self.size[2]
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Output (height, width)."""
+        top, bottom, left, right = self.padding
+        height = (self.size[0] + top + bottom - self.kernel[0]) // self.stride[0] + 1
+        width = (self.size[1] + left + right - self.kernel[1]) // self.stride[1] + 1
+        return height, width
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The read order, innermost first; the last two are the output's x and y."""
+        _, width, channels = self.size
+        height_out, width_out = self.positions
+        if self.per_channel:
+            inner = (Loop(self.kernel[1], channels),
+                     Loop(self.kernel[0], width * channels),
+                     Loop(beats(channels, self.lanes), self.lanes))
+        else:
+            inner = (Loop(beats(self.run, self.lanes), self.lanes),
+                     Loop(beats(self.kernel[0], self.rows), self.rows * width * channels),
+                     Loop(self.repeat, 0))
+        return (*inner, Loop(width_out, self.stride[1] * channels),
+                Loop(height_out, self.stride[0] * width * channels))
+
+    @property
+    def start(self) -> int:
+        """First element of the first window, relative to the frame; negative with padding."""
+        return -(self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]
+
+    @property
+    def elements(self) -> int:
+        """Elements of a frame."""
+        return self.size[0] * self.size[1] * self.size[2]
+
+    @property
+    def words(self) -> int:
+        """Buffer words of a frame."""
+        return beats(self.elements, self.lanes)
+
+    @property
+    def row_step(self) -> int:
+        """Elements between the starts of two rows."""
+        return self.size[1] * self.size[2]
+
+    @property
+    def deltas(self) -> tuple[int, ...]:
+        """Address change in elements after each beat, by how many levels end with it."""
+        ended = list(accumulate(((loop.count - 1) * loop.step for loop in self.loops), initial=0))
+        steps = [loop.step for loop in self.loops] + [self.words * self.lanes]
+        return tuple(step - done for step, done in zip(steps, ended, strict=True))
+
+    @property
+    def unit(self) -> int:
+        """Elements that always stay together: a bank's width, what rotation moves."""
+        moves = [delta for loop, delta in zip(self.loops, self.deltas, strict=False)
+                 if loop.count > 1]
+        return gcd(self.lanes, self.start, *moves,
+                   *(row * self.row_step for row in range(self.rows)))
+
+    @property
+    def banks(self) -> int:
+        """Memories of each copy of the buffer; 1 where every read is aligned to a word."""
+        return self.lanes // self.unit
+
+
+class Window(wiring.Component):
+    """Line buffer and window: stores frames in raster order, puts out every window's elements.
+
+    Elements live in a circular buffer of words of ``lanes`` elements, in banks, so that any
+    ``lanes`` consecutive elements can be read at once and rotated into place. One address register
+    for each row copy steps through the read order by constants. A beat leaves as soon as its last
+    element is in; space is freed position by position. Padding is put in on reading and takes
+    neither memory nor cycles. Latency 3 from the beat that completes what the first output beat
+    needs; one beat a cycle, across frames too.
+
+    Parameters
+    ----------
+    shape : element shape.
+    sliding : geometry and read order.
+    depth : words of the buffer, a power of two; the frame's reuse distance must fit.
+    fill : value of padded elements.
+    style : where the buffer lives.
+    technology : supplies the memory.
+
+    Members
+    -------
+    i : stream of ``Beat(shape, sliding.lanes)``; the frame is one group.
+    o : stream of ``Beat(shape, sliding.rows * sliding.lanes)``; lanes past a kernel row's end hold
+        neighbouring elements, and rows past the kernel's end any.
+    """
+
+    def __init__(self, shape: ShapeLike, sliding: Sliding, *, depth: int, fill: int = 0,
+                 style: MemoryStyle, technology: Technology) -> None:
+        if depth < 2 or depth & depth - 1:
+            raise ValueError(f"depth must be a power of two of at least 2, not {depth!r}")
+        self._sliding = sliding
+        self._depth = depth
+        self._fill = fill
+        self._style = style
+        self._technology = technology
+        lanes = sliding.lanes
+        super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
+                          "o": Out(stream.Signature(Beat(shape, sliding.rows * lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sliding = self._sliding
+        # Absolute word counts, modulo a power of two that tells ahead from behind.
+        reach = 2 * sliding.words + self._depth + beats(
+            sliding.kernel[0] * sliding.row_step, sliding.lanes)
+        word_shape = unsigned(ceil_log2(reach + 2) + 1)
+        written = Signal(word_shape)
+        oldest = Signal(word_shape)
+        frame_end = Signal(word_shape, init=sliding.words)
+
+        def ahead(a: ValueLike, b: ValueLike) -> Value:
+            """``a - b`` as a signed distance."""
+            return (Value.cast(a) - b)[: word_shape.width].as_signed()
+
+        write = Signal()
+        m.d.comb += [
+            self.i.ready.eq(ahead(written, oldest) < self._depth),
+            write.eq(self.i.valid & self.i.ready),
+        ]
+        m.d.sync += written.eq(written + write)
+
+        flow = Signal()
+        m.d.comb += flow.eq(self.o.ready | ~self.o.valid)
+        issue = Signal()
+        ends, counters = self._loops(m, issue)
+
+        words, rotations, next_words = self._addresses(m, issue, ends, word_shape)
+        row_ok = self._rows_inside(m, counters)
+        in_run = self._spare_lanes(ends)
+        available = []
+        for word, rotation, inside in zip(words, rotations, row_ok, strict=True):
+            spills = rotation > in_run
+            available.append(~inside | (ahead(written, word) > spills)
+                             | (ahead(written, frame_end) >= 0))
+        m.d.comb += issue.eq(flow & Cat(available).all())
+
+        position_end = Cat(ends[:3]).all()
+        with m.If(issue & position_end):
+            with m.If(Cat(ends).all()):
+                m.d.sync += [oldest.eq(frame_end), frame_end.eq(frame_end + sliding.words)]
+            with m.Elif(ahead(next_words[0], oldest) > 0):
+                m.d.sync += oldest.eq(next_words[0])
+
+        self._read(m, flow=flow, issue=issue, last=Cat(ends).all(), written=written, write=write,
+                   words=words, rotations=rotations, masks=self._masks(m, counters, row_ok))
+        return m
+
+    def _loops(self, m: Module, issue: Value) -> tuple[list[Value], list[Value]]:
+        """Counters of the read order; returns whether each is at its end, and its value."""
+        ends: list[Value] = []
+        counters: list[Value] = []
+        step: Value = issue
+        names = ("slice_x", "slice_y", "slice", "x", "y")
+        for name, loop in zip(names, self._sliding.loops, strict=True):
+            if loop.count == 1:
+                ends.append(Const(1))
+                counters.append(Const(0))
+                continue
+            counter = Signal(range(loop.count), name=name)
+            end = Signal(name=f"{name}_end")
+            m.d.comb += end.eq(counter == loop.count - 1)
+            with m.If(step):
+                m.d.sync += counter.eq(Mux(end, 0, counter + 1))
+            ends.append(end)
+            counters.append(counter)
+            step = step & end
+        return ends, counters
+
+    def _addresses(self, m: Module, issue: Value, ends: Sequence[Value], word_shape: Shape
+                   ) -> tuple[list[Signal], list[Value], list[Value]]:
+        """(word, rotation) of every row copy, and the words that follow."""
+        sliding = self._sliding
+        lanes, unit, banks = sliding.lanes, sliding.unit, sliding.banks
+        word_delta = Signal(signed(word_shape.width))
+        turn_delta = Signal(range(banks))
+        for level, delta in reversed(list(enumerate(sliding.deltas))):
+            # Later assignments win, so the innermost level that goes on decides.
+            with m.If(~ends[level] if level < len(ends) else 1):
+                m.d.comb += [word_delta.eq(delta // lanes), turn_delta.eq(delta % lanes // unit)]
+        words: list[Signal] = []
+        rotations: list[Value] = []
+        next_words: list[Value] = []
+        for row in range(sliding.rows):
+            start = sliding.start + row * sliding.row_step
+            first_word = start // lanes % (1 << word_shape.width)
+            word = Signal(word_shape, init=first_word, name=f"word_{row}")
+            next_word = Signal(word_shape, name=f"next_word_{row}")
+            rotation: Value = Const(0, range(banks))
+            carry: Value = Const(0)
+            if banks > 1:
+                turn = Signal(range(banks), init=start % lanes // unit, name=f"turn_{row}")
+                sum_ = turn + turn_delta
+                carry = sum_ >= banks
+                with m.If(issue):
+                    m.d.sync += turn.eq(Mux(carry, sum_ - banks, sum_))
+                rotation = turn
+            m.d.comb += next_word.eq(word + word_delta + carry)
+            with m.If(issue):
+                m.d.sync += word.eq(next_word)
+            words.append(word)
+            rotations.append(rotation)
+            next_words.append(next_word)
+        return words, rotations, next_words
+
+    def _spare_lanes(self, ends: Sequence[Value]) -> Value:
+        """The largest rotation with which this beat's needed lanes stay within one word."""
+        sliding = self._sliding
+        group = sliding.size[2] if sliding.per_channel else sliding.run
+        end = ends[2] if sliding.per_channel else ends[0]
+        spare = -group % sliding.lanes
+        return Mux(end, spare // sliding.unit, 0)
+
+    def _rows_inside(self, m: Module, counters: Sequence[Value]) -> list[Value]:
+        """Whether each row copy reads a row of the kernel that lies inside the frame."""
+        sliding = self._sliding
+        kernel_height = sliding.kernel[0]
+        y = counters[4]
+        inside = [_within(y, sliding.positions[0], sliding.padding[0] - row, sliding.stride[0],
+                          sliding.size[0]) for row in range(kernel_height)]
+        result = []
+        for copy in range(sliding.rows):
+            ok = Signal(name=f"row_ok_{copy}")
+            with m.Switch(counters[1]):
+                for group in range(beats(kernel_height, sliding.rows)):
+                    row = group * sliding.rows + copy
+                    with m.Case(group):
+                        m.d.comb += ok.eq(inside[row] if row < kernel_height else 0)
+            result.append(ok)
+        return result
+
+    def _masks(self, m: Module, counters: Sequence[Value], row_ok: Sequence[Value]
+               ) -> list[list[Value]]:
+        """Whether each lane of each row copy reads an element inside the frame."""
+        sliding = self._sliding
+        if not any(sliding.padding):
+            return [[Const(1)] * sliding.lanes for _ in row_ok]
+        kernel_width, channels = sliding.kernel[1], sliding.size[2]
+        inside = [_within(counters[3], sliding.positions[1], sliding.padding[2] - column,
+                          sliding.stride[1], sliding.size[1]) for column in range(kernel_width)]
+        column_ok = Signal(sliding.lanes)
+        with m.Switch(counters[0]):
+            for step in range(sliding.loops[0].count):
+                with m.Case(step):
+                    taps = [step] * sliding.lanes if sliding.per_channel else [
+                        min((step * sliding.lanes + lane) // channels, kernel_width - 1)
+                        for lane in range(sliding.lanes)]
+                    m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
+        return [[ok & column_ok[lane] for lane in range(sliding.lanes)] for ok in row_ok]
+
+    def _read(self, m: Module, *, flow: Value, issue: Value, last: Value, written: Value,
+              write: Value, words: Sequence[Value], rotations: Sequence[Value],
+              masks: Sequence[Sequence[Value]]) -> None:
+        """Memory, one register after it, then rotation and padding into the output register."""
+        sliding = self._sliding
+        layout = self.i.payload.shape()
+        width, banks = layout.shape.width, sliding.banks
+        address_bits = ceil_log2(self._depth)
+        flags = Signal(2)
+        flags_1, flags_2 = Signal(2), Signal(2)
+        m.d.comb += flags.eq(Cat(issue, last))
+        with m.If(flow):
+            m.d.sync += [flags_1.eq(flags), flags_2.eq(flags_1), self.o.valid.eq(flags_2[0]),
+                         self.o.p.last.eq(flags_2[1])]
+        arrived = Value.cast(self.i.p.data)
+        fill = Const(self._fill, layout.shape).as_value()[:width]
+        for row, (word, rotation, mask) in enumerate(zip(words, rotations, masks, strict=True)):
+            held = []
+            for bank in range(banks):
+                bank_width = width * sliding.unit
+                ram = self._technology.ram(bank_width, self._depth, self._style)
+                m.submodules[f"row{row}_bank{bank}"] = ram
+                m.d.comb += [
+                    ram.write_address.eq(written[:address_bits]),
+                    ram.write_data.eq(arrived.word_select(bank, bank_width)),
+                    ram.write_enable.eq(write),
+                    ram.read_address.eq((word + (bank < rotation))[:address_bits]),
+                    ram.read_enable.eq(flow),
+                ]
+                data = Signal(bank_width, name=f"read_{row}_{bank}", reset_less=True)
+                with m.If(flow):
+                    m.d.sync += data.eq(ram.read_data)
+                held.append(data)
+            turn, keep = rotation, Cat(mask)
+            for stage in (1, 2):
+                late_turn = Signal(range(banks), name=f"turn_{row}_{stage}", reset_less=True)
+                late_keep = Signal(sliding.lanes, name=f"keep_{row}_{stage}", reset_less=True)
+                with m.If(flow):
+                    m.d.sync += [late_turn.eq(turn), late_keep.eq(keep)]
+                turn, keep = late_turn, late_keep
+            turned = Signal(width * sliding.lanes, name=f"turned_{row}")
+            with m.Switch(turn):
+                for start in range(banks):
+                    with m.Case(start):
+                        m.d.comb += turned.eq(Cat(held[start:] + held[:start]))
+            for lane in range(sliding.lanes):
+                value = Mux(keep[lane], turned.word_select(lane, width), fill)
+                with m.If(flow):
+                    m.d.sync += self.o.p.data[row * sliding.lanes + lane].eq(value)
+
+
+def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
+    """Whether ``counter * stride - padding`` lies in ``range(size)``, for a counter below ``count``."""
+    low = max(0, -(-padding // stride))
+    high = min(count - 1, (size - 1 + padding) // stride)
+    if low > high:
+        return Const(0)
+    above = Const(1) if low == 0 else counter >= low
+    below = Const(1) if high == count - 1 else counter <= high
+    return above & below

@@ -1,0 +1,1 @@
+"""What is true: the golden model, and simulation against it."""
