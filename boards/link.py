@@ -18,19 +18,11 @@ from .protocol import HEADER_BYTES, SYNC, Fault, Kind
 __all__ = ["Crc32", "Deframer", "FrameBuffer", "Framer", "Octet", "Reply"]
 
 
-class Octet(data.Struct):
-    """A byte of a payload; ``last`` marks the final one."""
+Octet = data.StructLayout({"data": 8, "last": 1})
+"""A byte of a payload; ``last`` marks the final one."""
 
-    data: 8
-    last: 1
-
-
-class Reply(data.Struct):
-    """An answer that is no result: ``kind`` is IDENTITY or ERROR, the latter with a ``fault``."""
-
-    kind: 8
-    sequence: 8
-    fault: 8
+Reply = data.StructLayout({"kind": 8, "sequence": 8, "fault": 8})
+"""An answer that is no result: ``kind`` is IDENTITY or ERROR, the latter with a ``fault``."""
 
 
 class _State(enum.Enum):
@@ -58,9 +50,9 @@ class Crc32(wiring.Component):
     crc : the register.
     """
 
-    start: In(1)
-    i: In(stream.Signature(8))
-    crc: Out(32, init=protocol.CRC_INIT)
+    def __init__(self) -> None:
+        super().__init__({"start": In(1), "i": In(stream.Signature(8)),
+                          "crc": Out(32, init=protocol.CRC_INIT)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -95,6 +95,7 @@ def _best(candidates: Iterator[_Pll], wanted_mhz: float,
           key: Callable[[_Pll], tuple[float, ...]]) -> _Pll:
     best = min(candidates, key=key, default=None)
     if best is None or best.clock_mhz < wanted_mhz * (1 - _TOLERANCE):
+        nearest = f"the nearest below is {best.clock_mhz:g} MHz" if best else "it is out of range"
         raise PenjingError(f"clock: {wanted_mhz:g} MHz cannot be made from this board's crystal; "
-                           "choose another --clock")
+                           f"{nearest}")
     return best

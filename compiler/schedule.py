@@ -160,17 +160,3 @@ def _banks(shape: _Sliding, fold: Fold) -> int:
     return fold.lanes // math.gcd(fold.lanes, *moves)
 
 
-@singledispatch
-def plan_layer(layer: ir.Layer, network: Network, i: Port, choice: _Choice) -> LayerPlan:
-    """What ``layer`` becomes for an input that travels as ``i``."""
-    raise PenjingError(f"layer {layer.name}: the schedule does not know {layer.kind}")
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What the search has settled before a layer is planned."""
-
-    fold: Fold | None
-    target: int
-    dsp_multipliers: int
-    budget: Budget

@@ -56,13 +56,8 @@ def read_split(folder: Path, prefix: str) -> tuple[npt.NDArray[np.uint8], npt.ND
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 images (N, H, W) into network input.
-
-    channels_last does not change the result's meaning, but makes convolutions with so few
-    channels a good deal faster on a CPU.
-    """
-    x = images.unsqueeze(1).to(torch.float32) / 255
-    return x.contiguous(memory_format=torch.channels_last)
+    """Turn uint8 images (N, H, W) into network input, see `model.build`."""
+    return images.unsqueeze(1).to(torch.float32) / 255
 
 
 def augment(padded: torch.Tensor, picked: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

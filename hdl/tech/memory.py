@@ -31,7 +31,8 @@ class RomPorts(wiring.Component):
             if not 0 <= word < 1 << width:
                 raise ValueError(f"word {address} must be within range(2**{width}), not {word!r}")
         self._registered = registered
-        super().__init__({"address": In(range(len(words))), "enable": In(1), "data": Out(width)})
+        super().__init__({
+            "address": In(range(len(words))), "enable": In(1, init=1), "data": Out(width)})
 
 
 class RamPorts(wiring.Component):
@@ -52,7 +53,8 @@ class RamPorts(wiring.Component):
         self._registered = registered
         super().__init__({
             "write_address": In(range(depth)), "write_data": In(width), "write_enable": In(1),
-            "read_address": In(range(depth)), "read_enable": In(1), "read_data": Out(width)})
+            "read_address": In(range(depth)), "read_enable": In(1, init=1),
+            "read_data": Out(width)})
 
 
 class Rom(RomPorts):

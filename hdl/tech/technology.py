@@ -62,7 +62,7 @@ class Technology(ABC):
         Members of the component
         ------------------------
         address : In(range(len(words))); the word at an address past the end is undefined.
-        enable : In(1); all registers hold while it is 0.
+        enable : In(1), 1 unless connected; all registers hold while it is 0.
         data : Out(width); undefined before the first enabled cycle.
         """
 
@@ -87,6 +87,6 @@ class Technology(ABC):
         write_data : In(width).
         write_enable : In(1).
         read_address : In(range(depth)).
-        read_enable : In(1); the read port's registers hold while it is 0.
+        read_enable : In(1), 1 unless connected; the read registers hold while it is 0.
         read_data : Out(width).
         """

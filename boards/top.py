@@ -1,0 +1,149 @@
+"""A whole board design: clock, reset, pins, and the wrapped accelerator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import *
+from amaranth.lib import io, wiring
+from amaranth.lib.cdc import FFSynchronizer
+
+from ..compiler.plan import Port
+from .board import Board, Family
+from .pll import Ecp5Pll, Ice40Pll, ecp5_pll, ice40_pll
+from .protocol import Identity
+from .uart import divider
+from .wrapper import Wrapper
+
+__all__ = ["Clocking", "Top", "board_top", "made_clock_mhz"]
+
+_RESET_SECONDS = 20e-6
+"""How long to hold the reset: an iCE40's block RAMs read as 0 for some µs after configuration."""
+_SILENCE_SECONDS = 0.1
+"""How long a host may pause inside a message: USB adapters and schedulers pause for tens of ms."""
+
+
+def _pll(board: Board, clock_mhz: float) -> Ecp5Pll | Ice40Pll | None:
+    if clock_mhz == board.crystal_mhz:
+        return None
+    if board.family is Family.ECP5:
+        return ecp5_pll(board.crystal_mhz, clock_mhz)
+    return ice40_pll(board.crystal_mhz, clock_mhz)
+
+
+def made_clock_mhz(board: Board, clock_mhz: float) -> float:
+    """The clock that ``board`` runs at when ``clock_mhz`` is wanted: that or a little less.
+
+    Raises `PenjingError` where the board's PLL cannot come within 5 %.
+    """
+    pll = None if board.family is Family.GENERIC else _pll(board, clock_mhz)
+    return pll.clock_mhz if pll else clock_mhz
+
+
+class Clocking(Elaboratable):
+    """Domain ``sync`` from the board's crystal, in reset until the PLL has locked and settled.
+
+    Parameters
+    ----------
+    board : has a platform.
+    clock_mhz : wanted clock, see `made_clock_mhz`.
+    """
+
+    def __init__(self, board: Board, clock_mhz: float) -> None:
+        self._board = board
+        self._pll = _pll(board, clock_mhz)
+        self._clock_mhz = self._pll.clock_mhz if self._pll else clock_mhz
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain("sync")
+        m.domains.boot = ClockDomain("boot", reset_less=True)
+        m.d.comb += ClockSignal("boot").eq(ClockSignal("sync"))
+        pins = platform.request(platform.default_clk, dir="-")
+        locked, settled = Signal(), Signal()
+
+        if isinstance(self._pll, Ice40Pll):
+            m.submodules.pll = self._ice40(self._pll, pins, locked)
+        else:
+            m.submodules.buffer = buffer = io.Buffer("i", pins)
+            if isinstance(self._pll, Ecp5Pll):
+                m.submodules.pll = self._ecp5(self._pll, buffer.i, locked)
+            else:
+                m.d.comb += [ClockSignal("sync").eq(buffer.i), locked.eq(1)]
+
+        m.submodules.synchronizer = FFSynchronizer(locked, settled, o_domain="boot")
+        cycles = int(_RESET_SECONDS * self._clock_mhz * 1e6)
+        waited, reset = Signal(range(cycles + 1)), Signal(init=1)
+        m.d.boot += reset.eq(waited != cycles)
+        with m.If(~settled):
+            m.d.boot += waited.eq(0)
+        with m.Elif(waited != cycles):
+            m.d.boot += waited.eq(waited + 1)
+        m.d.comb += ResetSignal("sync").eq(reset)
+        return m
+
+    @staticmethod
+    def _ecp5(pll: Ecp5Pll, crystal: Signal, locked: Signal) -> Instance:
+        return Instance(
+            "EHXPLLL",
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=pll.reference, p_CLKFB_DIV=pll.feedback, p_FEEDBK_PATH="CLKOP",
+            p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=pll.output,
+            p_CLKOP_CPHASE=pll.output // 2, p_CLKOP_FPHASE=0,
+            i_CLKI=crystal, i_CLKFB=ClockSignal("sync"), o_CLKOP=ClockSignal("sync"), o_LOCK=locked,
+            i_RST=Const(0), i_STDBY=Const(0), i_PHASESEL0=Const(0), i_PHASESEL1=Const(0),
+            i_PHASEDIR=Const(1), i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
+            i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0))
+
+    @staticmethod
+    def _ice40(pll: Ice40Pll, pins: Any, locked: Signal) -> Instance:
+        # The crystal's pin is the PLL's own pad, so no other buffer may use it.
+        return Instance(
+            "SB_PLL40_PAD",
+            p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(pll.divr, 4), p_DIVF=Const(pll.divf, 7),
+            p_DIVQ=Const(pll.divq, 3), p_FILTER_RANGE=Const(pll.filter_range, 3),
+            i_PACKAGEPIN=pins.io, o_PLLOUTGLOBAL=ClockSignal("sync"), o_LOCK=locked,
+            i_RESETB=Const(1), i_BYPASS=Const(0))
+
+
+class Top(Elaboratable):
+    """``wrapper`` on the pins of ``board``, clocked at `made_clock_mhz`.
+
+    Parameters
+    ----------
+    board : has a platform.
+    wrapper : component with ``rx`` and ``tx``.
+    clock_mhz : wanted clock.
+    """
+
+    def __init__(self, board: Board, wrapper: wiring.Component, clock_mhz: float) -> None:
+        self._clocking = Clocking(board, clock_mhz)
+        self._wrapper = wrapper
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.clocking = self._clocking
+        m.submodules.wrapper = wrapper = self._wrapper
+        pins = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", pins.rx)
+        m.submodules.tx = tx = io.Buffer("o", pins.tx)
+        m.d.comb += [wrapper.rx.eq(rx.i), tx.o.eq(wrapper.tx)]
+        return m
+
+
+def board_top(board: Board, accelerator: wiring.Component, identity: Identity, *, i_port: Port,
+              o_port: Port, clock_mhz: float | None = None) -> Top:
+    """The design of ``accelerator`` on ``board``; ``clock_mhz`` is the board's unless given.
+
+    Raises `PenjingError` where the board cannot make that clock, or the link's speed from it.
+    """
+    wanted = board.clock_mhz if clock_mhz is None else clock_mhz
+    made = made_clock_mhz(board, wanted)
+    wrapper = Wrapper(accelerator, identity, i_port=i_port, o_port=o_port,
+                      divider=divider(made, board.baud),
+                      timeout=int(_SILENCE_SECONDS * made * 1e6))
+    return Top(board, wrapper, wanted)

@@ -1,0 +1,613 @@
+"""Loading PyTorch programs: the float network computes what the program computes, or is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import random
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from penjing.compiler import ir
+from penjing.compiler.ir import PenjingError
+from penjing.compiler.load import floats
+from penjing.compiler.load.floats import FloatNetwork
+from penjing.sim import golden
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
+
+from penjing.compiler.load import pt2  # noqa: E402
+from penjing.compiler.load import torch as loader  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+
+def unsettle(module: nn.Module, seed: int = 0) -> nn.Module:
+    """``module`` in eval mode, its batch norms far from the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d):
+            for tensor in (part.running_mean, part.weight, part.bias):
+                if tensor is not None:
+                    tensor.data.normal_(generator=generator)
+            part.running_var.uniform_(0.5, 2, generator=generator)
+    return module.eval()
+
+
+def agree(module: nn.Module, shape: tuple[int, ...], batch: int = 1,
+          dynamic: bool = False) -> FloatNetwork:
+    """The float network of ``module``, after comparing it with torch on random inputs."""
+    unsettle(module)
+    torch_shape = (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape
+    sizes = {"dynamic_shapes": ({0: torch.export.Dim("n")},)} if dynamic else {}
+    program = torch.export.export(module, (torch.zeros(batch, *torch_shape),), **sizes)
+    network = loader.from_program(program)
+    x = np.random.default_rng(2).normal(size=(3, *shape))
+    with torch.no_grad():
+        rows = [module(torch.from_numpy(np.broadcast_to(
+            np.moveaxis(row, -1, 0) if len(shape) == 3 else row,
+            (batch, *torch_shape)).astype(np.float32).copy()))[0] for row in x]
+    wanted = torch.stack(rows)
+    wanted = (wanted.permute(0, 2, 3, 1) if wanted.ndim == 4 else wanted).numpy()
+    given = floats.run(network, x.reshape(3, *network.input_shape))
+    assert given.size == wanted.size
+    np.testing.assert_allclose(given.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
+    run = loader.run_float(program, x, batch=2)
+    assert run.shape == wanted.shape
+    np.testing.assert_allclose(run, wanted, rtol=1e-4, atol=1e-4)
+    return network
+
+
+def names(network: FloatNetwork) -> list[str]:
+    return [layer.name for layer in network.layers]
+
+
+class Functional(nn.Module):
+    """Calls instead of modules, and one module used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4))
+        self.act = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(4 * 3 * 2, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.block(x))
+        x = functional.max_pool2d(x, 2)
+        x = functional.dropout(functional.relu6(x), training=self.training)
+        x = x.view(x.size(0), -1)
+        return self.act(self.fc(x))
+
+
+@pytest.mark.parametrize(("batch", "dynamic"), [(1, False), (2, False), (2, True)])
+def test_functional(batch: int, dynamic: bool) -> None:
+    network = agree(Functional(), (8, 6, 2), batch, dynamic)
+    assert names(network) == ["block_0", "act", "max_pool2d", "relu6", "view", "fc", "act_2"]
+    assert network.input_shape == (8, 6, 2)
+
+
+CHAINS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, (7, 5), stride=(2, 1), padding=(3, 1))), (11, 9, 2)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, (4, 3), padding="same"), nn.ReLU6()), (7, 9, 2)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding="valid")), (7, 9, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(2, 3, 3, stride=2)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 3, 5, padding=1)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.ReLU(), nn.Conv2d(2, 3, 3)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.ReLU(), nn.ZeroPad2d((1, 0, 0, 1)), nn.MaxPool2d(3, 2)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d((1, 0, 0, 1)), nn.AvgPool2d(3, 2)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.MaxPool2d(3, 2, padding=1)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.MaxPool2d(3, 2, padding=1, ceil_mode=True)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.MaxPool2d(2, 3, ceil_mode=True)), (6, 7, 1)),
+    (lambda: nn.Sequential(nn.MaxPool2d((3, 2), (3, 4), ceil_mode=True)), (7, 9, 2)),
+    (lambda: nn.Sequential(nn.AvgPool2d(3, 2, padding=1)), (8, 7, 2)),
+    (lambda: nn.Sequential(nn.AvgPool2d((2, 3), ceil_mode=True)), (8, 9, 2)),
+    (lambda: nn.Sequential(nn.AvgPool2d(2, count_include_pad=False)), (8, 9, 2)),
+    (lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)), (8, 9, 2)),
+    (lambda: nn.Sequential(nn.AdaptiveAvgPool2d((4, None)), nn.Hardtanh(0, 1.5)), (8, 9, 2)),
+    (lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.BatchNorm1d(5), nn.ReLU()), (3, 4, 2)),
+    (lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(), nn.Identity(), nn.Linear(5, 2)), (6,)),
+    (lambda: nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(12, 2, bias=False)), (3, 2, 2)),
+    (lambda: nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, affine=False)), (3, 2, 1)),
+    (lambda: nn.Sequential(nn.Conv2d(1, 2, 3).to(memory_format=torch.channels_last)), (5, 4, 1)),
+]
+
+
+@pytest.mark.parametrize("index", range(len(CHAINS)))
+def test_chain(index: int) -> None:
+    build, shape = CHAINS[index]
+    torch.manual_seed(index)
+    agree(build(), shape)
+
+
+class Lambda(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.function(x)
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x.mean((2, 3)), lambda x: x.mean((-1, -2), keepdim=True).flatten(1),
+    lambda x: functional.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1),
+    lambda x: functional.adaptive_avg_pool2d(x, 1).reshape(-1, 4),
+    lambda x: functional.pad(functional.relu(x), (1, 1)).clamp(min=0).amax() * 0 + x
+    if False else functional.avg_pool2d(functional.pad(x, (1, 1)), (5, 8)).flatten(1),
+    lambda x: functional.relu_(x.clone()).clamp_(0, 2).contiguous().mean([2, 3]),
+])
+def test_calls(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    agree(Lambda(function, nn.Linear(4, 3)), (5, 6, 4))
+
+
+def test_gray_images_without_channel_axis() -> None:
+    module = Lambda(lambda x: x.unsqueeze(1), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(24, 3))
+    network = loader.from_program(torch.export.export(unsettle(module), (torch.zeros(1, 6, 5),)))
+    assert network.input_shape == (6, 5, 1)
+    x = np.random.default_rng(0).normal(size=(4, 6, 5, 1))
+    wanted = module(torch.from_numpy(x[..., 0].astype(np.float32))).detach().numpy()
+    np.testing.assert_allclose(floats.run(network, x)[:, 0, 0], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, -1])
+def test_argmax(dim: int) -> None:
+    network = agree(Lambda(lambda x: x, nn.Linear(6, 5), Lambda(lambda x: x.argmax(dim))), (6,))
+    assert isinstance(network.layers[-1], floats.FloatArgMax)
+
+
+def test_names() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Conv2d(1, 1, 1))
+            self._hidden = nn.Conv2d(1, 1, 1)
+            self.features_0 = nn.Conv2d(1, 1, 1)
+            self.add_module("inpüt", nn.ReLU())
+            self.input = nn.ReLU()
+            self.add_module("x" * 90, nn.Conv2d(1, 1, 1))
+            self.add_module("9th", nn.MaxPool2d(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for part in self.children():
+                x = part(x)
+            return x
+
+    network = agree(Deep(), (2, 2, 1))
+    assert names(network) == ["features_0", "features_1", "features_2", "hidden", "features_0_2",
+                              "inp_t", "input_2", "x" * 48, "max_pool_9th"]
+    assert names(agree(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), (2, 2, 1))) == ["conv2d_0",
+                                                                                     "relu_1"]
+
+
+def test_from_module() -> None:
+    module = unsettle(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    assert loader.from_module(module, (6, 5, 3)).shapes["relu_2"] == (4, 3, 4)
+    assert loader.from_module(nn.Linear(3, 2).eval(), (3,)).input_shape == (1, 1, 3)
+    with pytest.raises(PenjingError, match=r"training mode; call model.eval\(\)"):
+        loader.from_module(module.train(), (6, 5, 3))
+    with pytest.raises(PenjingError, match=r"torch.export cannot trace it"):
+        loader.from_module(nn.Conv2d(4, 4, 3).eval(), (6, 5, 3))
+    with pytest.raises(PenjingError, match=r"must be \(H, W, C\) or \(F,\)"):
+        loader.from_module(module.eval(), (6, 5))
+
+
+def test_batch_norm_is_folded_exactly() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 3, 3, bias=True), nn.BatchNorm2d(3, eps=0.125))
+    (layer,) = agree(module, (5, 5, 2)).layers
+    assert isinstance(layer, floats.FloatConvolution)
+    norm, weight = module[1], module[0].weight.detach().numpy().astype(np.float64)
+    scale = norm.weight.detach().numpy() / np.sqrt(norm.running_var.numpy().astype(float) + 0.125)
+    np.testing.assert_allclose(layer.weights, weight.transpose(0, 2, 3, 1)
+                               * scale[:, None, None, None], rtol=1e-12)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(x)
+
+
+def spoiled(value: float, what: str) -> nn.Module:
+    module = nn.Sequential()
+    module.add_module("conv1", nn.Conv2d(2, 3, 3))
+    getattr(module.conv1, what).data.flatten()[0] = value
+    return module
+
+
+REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
+    (lambda: nn.Conv2d(2, 4, 3, groups=2), (5, 5, 2), "groups = 2 is not supported yet"),
+    (lambda: nn.Sequential(nn.Conv2d(2, 4, 2, dilation=(1, 2))), (5, 5, 2),
+     r"node conv2d \(aten.conv2d.default in 0\): dilation = \(1, 2\) is not supported yet"),
+    (lambda: nn.ConvTranspose2d(2, 4, 3), (5, 5, 2), "aten.conv_transpose2d.*not supported"),
+    (lambda: nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"), (5, 5, 2),
+     "mode 'reflect' and value 0.0 is not supported; pad with zeros"),
+    (lambda: nn.Sequential(nn.ConstantPad2d(1, 2.0), nn.Conv2d(2, 4, 3)), (5, 5, 2), "value 2.0"),
+    (lambda: nn.Sequential(nn.ZeroPad2d(-1), nn.Conv2d(2, 4, 1)), (5, 5, 2), "none negative"),
+    (lambda: nn.Conv2d(2, 4, 1, padding=1), (5, 5, 2), "must be smaller than the kernel"),
+    (lambda: nn.ZeroPad2d(1), (5, 5, 2), "ends with a padding"),
+    (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3)), (5, 5, 2), "zeros padded before it"),
+    (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.Flatten()), (5, 5, 2), "a zero padding comes before"),
+    (lambda: nn.AvgPool2d(3, padding=1, count_include_pad=False), (5, 5, 2), "count_include_pad"),
+    (lambda: nn.AvgPool2d(2, ceil_mode=True), (5, 5, 2), "ceil_mode divides by another number"),
+    (lambda: nn.AvgPool2d(2, divisor_override=3), (4, 4, 2), "divisor_override"),
+    (lambda: nn.MaxPool2d(2, dilation=2), (5, 5, 2), "dilated max pool"),
+    (lambda: nn.AdaptiveAvgPool2d(2), (5, 5, 2), "has no equal windows"),
+    (lambda: nn.LeakyReLU(), (5, 5, 2), r"aten.leaky_relu.default\): not supported; .*Supported are"),
+    (lambda: nn.Hardtanh(-1, 1), (5, 5, 2), "its minimum is -1.0; only 0 is supported"),
+    (lambda: nn.Softmax(1), (5,), "remove it: the class of the largest logit"),
+    (lambda: nn.Conv1d(2, 3, 3), (5, 2), "aten.conv1d.*use Conv2d with a kernel of height 1"),
+    (lambda: nn.Linear(2, 3), (5, 4, 2), "a linear layer takes|torch.export cannot trace"),
+    (lambda: nn.Sequential(nn.Conv2d(2, 2, 2), nn.Linear(4, 3)), (5, 5, 2), "put a Flatten before"),
+    (lambda: nn.Flatten(), (5, 4, 2), "ends with a flattened map"),
+    (lambda: nn.Sequential(nn.Flatten(), nn.Unflatten(1, (5, 8))), (5, 4, 2), "only flattening"),
+    (lambda: nn.BatchNorm2d(2), (5, 4, 2), "must directly follow a convolution"),
+    (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)), (5, 4, 2),
+     "must directly follow a convolution"),
+    (lambda: nn.Sequential(nn.Conv2d(2, 2, 1),
+                           nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
+     "exported in training mode|it has no running_mean"),
+    (Residual, (5, 4, 2), "residual and branching networks are not supported yet"),
+    (lambda: Lambda(lambda x: x.permute(0, 1, 3, 2)), (5, 4, 2), "aten.permute.default"),
+    (lambda: Lambda(lambda x: x.reshape(2, -1)), (5, 4, 2), "changes the batch"),
+    (lambda: Lambda(lambda x: x.mean(1)), (5, 4, 2), "only the mean over height and width"),
+    (lambda: Lambda(lambda x: x.argmax(2)), (5, 4, 2), "only the argmax over the channels"),
+    (lambda: Lambda(lambda x: x.argmax(1, keepdim=True).relu()), (5, 4, 2), "follows an argmax"),
+    (lambda: Lambda(lambda x: functional.conv2d(x, torch.ones(1, 2, 1, 1))), (5, 4, 2),
+     "is no parameter of the model|not supported"),
+    (lambda: Lambda(lambda x: x), (5, 4, 2), "has no layers|residual"),
+    (lambda: spoiled(float("nan"), "weight"), (5, 5, 2), "layer conv1: its weights hold NaN"),
+    (lambda: spoiled(float("inf"), "bias"), (5, 5, 2), "layer conv1: its bias hold NaN or infinite"),
+]
+
+
+@pytest.mark.parametrize("index", range(len(REFUSALS)))
+def test_refusal(index: int) -> None:
+    build, shape, match = REFUSALS[index]
+    torch_shape = (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape[::-1]
+    try:
+        program = torch.export.export(build().eval(), (torch.zeros(1, *torch_shape),))
+    except RuntimeError as error:
+        assert match.startswith("a linear layer"), error
+        return
+    with pytest.raises(PenjingError, match=match) as info:
+        loader.from_program(program)
+    assert "\n" not in str(info.value)
+
+
+def test_training_mode_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout()).train()
+    program = torch.export.export(module, (torch.zeros(2, 1, 5, 5),))
+    with pytest.raises(PenjingError, match=r"exported in training mode; call model.eval\(\)"):
+        loader.from_program(program)
+
+
+def test_two_inputs_or_outputs_are_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x.relu(), x
+
+    class Both(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    one = torch.zeros(1, 3)
+    with pytest.raises(PenjingError, match="the program has 2 outputs"):
+        loader.from_program(torch.export.export(Two(), (one,)))
+    with pytest.raises(PenjingError, match="the program has 2 inputs"):
+        loader.from_program(torch.export.export(Both(), (one, one)))
+
+
+def test_decomposed_program_is_refused_or_right() -> None:
+    module = unsettle(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    program = torch.export.export(module, (torch.zeros(1, 1, 5, 5),)).run_decompositions()
+    with pytest.raises(PenjingError, match=r"without run_decompositions\(\)"):
+        loader.from_program(program)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_float_types(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    module = nn.Sequential(nn.Linear(5, 3)).to(kind).eval()
+    network = loader.from_program(torch.export.export(module, (torch.zeros(1, 5, dtype=kind),)))
+    (layer,) = network.layers
+    assert isinstance(layer, floats.FloatDense)
+    np.testing.assert_array_equal(layer.weights, module[0].weight.detach().double().numpy())
+
+
+# Files
+
+
+def saved(path: Path, module: nn.Module | None = None) -> bytes:
+    module = module or nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4))
+    torch.export.save(torch.export.export(unsettle(module), (torch.zeros(1, 2, 5, 5),)), path)
+    return path.read_bytes()
+
+
+def rewritten(data: bytes, changes: dict[str, bytes | None], compression: int = 0) -> bytes:
+    """The archive with entries replaced, added or left out; the names lie below its root folder."""
+    source, target = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    root = source.namelist()[0].partition("/")[0]
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for name in source.namelist():
+            content = changes.get(name.partition("/")[2], source.read(name))
+            if content is not None:
+                archive.writestr(name, content)
+        for name, content in changes.items():
+            if f"{root}/{name}" not in source.namelist() and content is not None:
+                archive.writestr(f"{root}/{name}", content)
+    return target.getvalue()
+
+
+def entry(data: bytes, name: str) -> Any:
+    source = zipfile.ZipFile(io.BytesIO(data))
+    root = source.namelist()[0].partition("/")[0]
+    return json.loads(source.read(f"{root}/{name}"))
+
+
+def refused(path: Path, data: bytes, match: str) -> None:
+    path.write_bytes(data)
+    for read in (loader.load, lambda p: loader.run_float(p, np.zeros((1, 5, 5, 2)))):
+        with pytest.raises(PenjingError, match=match) as info:
+            read(path)
+        message = str(info.value)
+        assert message.startswith(f"{path}: ")
+        assert "\n" not in message
+        assert len(message) < 700 + len(str(path))
+
+
+CONFIG = "data/weights/model_weights_config.json"
+
+
+def test_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.pt2"
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4))
+    saved(path, module)
+    network = loader.load(path)
+    x = np.random.default_rng(0).normal(size=(5, 5, 5, 2))
+    wanted = module(torch.from_numpy(x.transpose(0, 3, 1, 2).astype(np.float32))).detach().numpy()
+    np.testing.assert_allclose(floats.run(network, x)[:, 0, 0], wanted, atol=1e-5)
+    np.testing.assert_allclose(loader.run_float(path, x, batch=2), wanted, atol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_no_pickle_runs(tmp_path: Path) -> None:
+    path, mark = tmp_path / "m.pt2", tmp_path / "ran"
+    good = saved(path)
+    buffer = io.BytesIO()
+    torch.save(Evil(mark), buffer)
+    plain = pickle.dumps(Evil(mark))
+
+    pickle.loads(plain)  # noqa: S301
+    assert mark.exists()  # the trap works
+    mark.unlink()
+
+    path.write_bytes(rewritten(good, {"data/sample_inputs/model.pt": buffer.getvalue(),
+                                      "data/constants/opaque_obj_0": plain,
+                                      "data/weights/model.pt": buffer.getvalue()}))
+    loader.load(path)
+    loader.run_float(path, np.zeros((1, 5, 5, 2)))
+    config = entry(good, CONFIG)
+    first = next(iter(config["config"].values()))
+    first["use_pickle"] = True
+    refused(path, rewritten(good, {CONFIG: json.dumps(config).encode(),
+                                   f"data/weights/{first['path_name']}": buffer.getvalue()}),
+            "is pickled, which can run code")
+    refused(path, buffer.getvalue(), "comes from torch.save or TorchScript, whose files can run")
+    assert not mark.exists()
+
+
+def test_no_expression_is_evaluated(tmp_path: Path) -> None:
+    path, mark = tmp_path / "m.pt2", tmp_path / "ran"
+    good = saved(path)
+    model = entry(good, "models/model.json")
+    code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    model["guards_code"] = [code]
+    for meta in model["graph_module"]["graph"]["tensor_values"].values():
+        meta["sizes"][0] = {"as_expr": {"expr_str": code, "hint": {"as_int": 1}}}
+    path.write_bytes(rewritten(good, {"models/model.json": json.dumps(model).encode()}))
+    loader.load(path)
+    loader.run_float(path, np.zeros((1, 5, 5, 2)))
+    node = model["graph_module"]["graph"]["nodes"][0]
+    node["target"] = "os.system"
+    refused(path, rewritten(good, {"models/model.json": json.dumps(model).encode()}),
+            r"\(os.system in 0\): not supported")
+    assert not mark.exists()
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    good = saved(path)
+    config = entry(good, CONFIG)
+    refused(path, b"", "damaged, or not a PyTorch program")
+    refused(path, good[:-100], "damaged, or not a PyTorch program")
+    refused(path, b"hello" * 100, "damaged, or not a PyTorch program; save it with torch.export")
+    refused(path, rewritten(good, {}, zipfile.ZIP_DEFLATED), "compressed or overlapping")
+    refused(path, rewritten(good, {"archive_format": None}), "not a PyTorch program")
+    refused(path, rewritten(good, {"archive_format": b"aoti"}), "not a PyTorch program")
+    refused(path, rewritten(good, {"models/model.json": None}), "it holds 0 programs")
+    refused(path, rewritten(good, {"models/two.json": b"{}"}), "it holds 2 programs")
+    refused(path, rewritten(good, {"models/model.json": b"{"}), "graph or weights are damaged")
+    refused(path, rewritten(good, {"models/model.json": b"[" * 99999}), "are damaged")
+    refused(path, rewritten(good, {"models/model.json": b"{}"}), "are damaged")
+    refused(path, rewritten(good, {CONFIG: b"{}"}), "graph or weights are damaged")
+    refused(path, rewritten(good, {CONFIG: None}), "it holds no entry 'data/weights/model_w")
+    refused(path, rewritten(good, {"data/weights/weight_0": b"\0" * 8}), "its entry holds 2")
+    refused(path, rewritten(good, {"data/weights/weight_0": None}), "it holds no entry")
+    model = entry(good, "models/model.json")
+    model["schema_version"]["major"] = 9
+    refused(path, rewritten(good, {"models/model.json": json.dumps(model).encode()}),
+            "its schema version is 9, not 8")
+    meta = next(iter(config["config"].values()))["tensor_meta"]
+    meta["sizes"][0]["as_int"], meta["strides"][0]["as_int"] = 1 << 40, 0
+    refused(path, rewritten(good, {CONFIG: json.dumps(config).encode()}), "claim more than")
+    meta["sizes"][0]["as_int"] = -1
+    refused(path, rewritten(good, {CONFIG: json.dumps(config).encode()}), "damaged|empty|claims")
+
+
+def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PenjingError, match="cannot be read"):
+        loader.load(tmp_path / "missing.pt2")
+    with pytest.raises(PenjingError, match="cannot be read"):
+        loader.load(tmp_path)
+    saved(tmp_path / "m.pt2")
+    monkeypatch.setattr(pt2, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(PenjingError, match="larger than"):
+        loader.load(tmp_path / "m.pt2")
+
+
+def test_old_format(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("version", "8.2")
+        archive.writestr("serialized_exported_program.json", "{}")
+    refused(path, path.read_bytes(), "written by an old torch")
+
+
+def test_recorded_sizes_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    good = saved(path)
+    model = entry(good, "models/model.json")
+    sizes = model["graph_module"]["graph"]["tensor_values"]["conv2d"]["sizes"]
+    sizes[2]["as_int"] = 7
+    refused(path, rewritten(good, {"models/model.json": json.dumps(model).encode()}),
+            r"its output has shape \(3, 7, 3\) in the file, \(3, 3, 3\) by its arguments")
+
+
+def test_mutated_files(tmp_path: Path) -> None:
+    path, rng = tmp_path / "m.pt2", random.Random(5)
+    good = saved(path)
+    for _ in range(150):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 3)):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data[:rng.randrange(len(data))] if rng.random() < 0.2 else data)
+        try:
+            loader.load(path)
+        except PenjingError:
+            continue
+
+
+def test_mutated_graphs(tmp_path: Path) -> None:
+    path, rng = tmp_path / "m.pt2", random.Random(6)
+    good = saved(path)
+    values = [None, True, 0, -1, 1 << 70, 1.5, "relu", "", [], [[]], {}, {"as_int": 3}]
+
+    def spoil(node: Any) -> None:
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        key = rng.choice(keys)
+        if isinstance(node[key], dict | list) and node[key] and rng.random() < 0.9:
+            spoil(node[key])
+        elif isinstance(node, dict) and rng.random() < 0.2:
+            node[rng.choice(keys)] = node.pop(key)
+        else:
+            node[key] = rng.choice(values)
+
+    for _ in range(300):
+        name = rng.choice(["models/model.json", CONFIG])
+        content = entry(good, name)
+        spoil(content["graph_module"]["graph"] if "graph_module" in content else content)
+        path.write_bytes(rewritten(good, {name: json.dumps(content).encode()}))
+        try:
+            loader.load(path)
+            loader.run_float(path, np.zeros((1, 5, 5, 2)))
+        except PenjingError:
+            continue
+
+
+# Running integer networks
+
+
+def random_network(rng: np.random.Generator) -> ir.Network:
+    """A chain of every kind of layer with random shapes, strides and paddings."""
+    kind = ir.TensorType((int(rng.integers(7, 12)), int(rng.integers(7, 12)), 2),
+                         int(rng.integers(2, 9)), bool(rng.integers(2)))
+
+    def integers(low: int, high: int, count: int) -> tuple[int, ...]:
+        return tuple(int(v) for v in rng.integers(low, high, count))
+
+    bits = int(rng.integers(2, 9))
+    half = 1 << bits - 1
+    kernel = integers(1, 5, 2)
+    pads = tuple(int(rng.integers(0, kernel[i // 2])) for i in range(4))
+    conv = ir.Convolution(
+        "conv", "x", ir.Weights(rng.integers(-half, half, (5, *kernel, 2)), bits),
+        rng.integers(-99, 99, 5), integers(1, 3, 2), pads)  # type: ignore[arg-type]
+    layers: list[ir.Layer] = [
+        conv, ir.ShiftRequantize("rq", "conv", int(rng.integers(-2, 9)), 6, bool(rng.integers(2))),
+        ir.MaxPool("pool", "rq", (2, 3), integers(1, 3, 2), (1, 0, 2, 1)),
+        ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1)),
+        ir.Clamp("clamp", "mean", -20, 25), ir.Flatten("flat", "clamp")]
+    size = ir.Network("n", "x", kind, tuple(layers)).output_type.elements
+    layers.append(ir.Dense("dense", "flat", ir.Weights(rng.integers(-128, 128, (6, size)), 8),
+                           rng.integers(-9, 9, 6)))
+    if rng.integers(2):
+        layers.append(ir.ArgMax("best", "dense"))
+    return ir.Network("n", "x", kind, tuple(layers))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_integers_equal_the_golden_model(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    kind = network.input_type
+    x = rng.integers(kind.low, kind.high + 1, (5, *kind.shape))
+    x[0], x[1] = kind.low, kind.high
+    given = loader.execute_integers(network, x, batch=2)
+    assert given.dtype == np.int64
+    np.testing.assert_array_equal(given, golden.run(network, x))
+
+
+@pytest.mark.parametrize("shift", [-40, -1, 0, 1, 7, 46, 47, 48, 49, 64])
+def test_shifts_at_the_limits(shift: int) -> None:
+    kind = ir.TensorType((1, 1, 8), 48, True)
+    layer = ir.ShiftRequantize("r", "x", shift, 16, True)
+    network = ir.Network("n", "x", kind, (layer,))
+    edge = 1 << max(shift - 1, 0)
+    x = np.clip(np.array([kind.low, kind.high, 0, -1, 1, edge, -edge, edge - 1]), kind.low,
+                kind.high).reshape(1, 1, 1, 8)
+    np.testing.assert_array_equal(loader.execute_integers(network, x), golden.run(network, x))
+
+
+def test_integers_refuse() -> None:
+    network = random_network(np.random.default_rng(0))
+    good = np.zeros((1, *network.input_type.shape), np.int64)
+    with pytest.raises(PenjingError, match="the network takes integers"):
+        loader.execute_integers(network, good.astype(float))
+    with pytest.raises(PenjingError, match="the network takes integers"):
+        loader.execute_integers(network, good[0])
+    with pytest.raises(PenjingError, match="must lie within"):
+        loader.execute_integers(network, good + 300)
+
+
+def test_run_float_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    saved(path)
+    for x in (np.zeros((1, 2, 5, 5)), np.zeros((1, 7)), np.zeros(50)):
+        with pytest.raises(PenjingError, match=re.escape(f"shape {x.shape}")):
+            loader.run_float(path, x)
+    with pytest.raises(PenjingError, match="NaN"):
+        loader.run_float(path, np.full((1, 5, 5, 2), np.nan))
