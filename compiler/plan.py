@@ -105,6 +105,21 @@ class Plan:
         return sum(layer.multipliers for layer in self.layers)
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one frame."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def utilization(self) -> float:
+        """Useful multiply-accumulates / (multipliers × cycles per frame); 0 without multipliers."""
+        return self.macs / (max(1, self.multipliers) * self.cycles_per_frame)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Throughput at the plan's clock."""
+        return self.clock_mhz * 1e6 / self.cycles_per_frame
+
+    @property
     def resources(self) -> Resources:
         """Predicted cells of the accelerator, board wrapper not counted."""
         return sum((layer.resources for layer in self.layers), Resources())

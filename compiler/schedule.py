@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import singledispatch
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from . import ir, resources, timing
-from .ir import Network, PenjingError, TensorType
-from .plan import Fold, LayerPlan, Plan, Port, Resources, Storage
-from .timing import Passing, Stage, Windowed
-
-DOT_LATENCY = 8
-"""Cycles from the last input beat of a group to its first output beat, without the adder tree."""
+from . import ir, planning, resources, timing
+from .ir import Network, PenjingError
+from .plan import Fold, LayerPlan, Plan, Resources
+from .planning import Draft, folds_per_position, sliding
 
 
 @dataclass(frozen=True)
@@ -41,44 +35,6 @@ class Goal:
 
     cycles: int | None = None
     folds: Mapping[str, Fold] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Sliding:
-    """What the window of a multiply-accumulate or pooling layer slides over."""
-
-    size: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    positions: int
-
-    @property
-    def run(self) -> int:
-        """Elements of one kernel row."""
-        return self.kernel[1] * self.size[2]
-
-
-def sliding(network: Network, layer: ir.Layer) -> _Sliding:
-    """Geometry of a windowed layer; a dense layer is one window over a 1×1 map."""
-    shape = network.source_type(layer).shape
-    height, width, _ = network.type_of(layer.name).shape
-    if isinstance(layer, ir.Dense):
-        return _Sliding(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
-    assert isinstance(layer, ir.Convolution | ir.MaxPool | ir.AveragePool)
-    return _Sliding(shape, layer.kernel, layer.stride, layer.padding, height * width)
-
-
-def folds_per_position(outputs: int, kernel_height: int, run: int, fold: Fold) -> tuple[int, int]:
-    """(groups of outputs, beats of each group) that one position takes."""
-    return (-(-outputs // fold.pe),
-            -(-kernel_height // fold.rows) * -(-run // fold.lanes))
-
-
-def output_lanes(fold: Fold, beats: int) -> int:
-    """Outputs an engine gives a beat: the fewest that divide ``pe`` and keep up with the engine."""
-    return next(lanes for lanes in range(1, fold.pe + 1)
-                if fold.pe % lanes == 0 and lanes * beats >= fold.pe)
 
 
 def check_fold(network: Network, layer: ir.Layer, fold: Fold) -> None:
@@ -126,13 +82,12 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
             steps = cycles // (shape.positions * groups * row_groups)
             if steps < 1:
                 continue
-            for lanes in _lane_choices(shape, min(steps, shape.run)):
-                fold = Fold(pe, rows, lanes)
-                # Same multipliers: prefer aligned reads, then one copy of the buffer, then fewer
-                # adder trees' outputs to drain.
-                key = (fold.multipliers, _banks(shape, fold), rows, pe)
-                if best is None or key < best[0]:
-                    best = key, fold
+            fold = Fold(pe, rows, -(-shape.run // min(steps, shape.run)))
+            # Of equally many multipliers: aligned reads first, then one copy of the buffer, then
+            # fewer outputs to drain.
+            key = (fold.multipliers, planning.banks(shape, fold), rows, pe)
+            if best is None or key < best[0]:
+                best = key, fold
     return best[1] if best else None
 
 
@@ -146,17 +101,142 @@ def _distinct_quotients(size: int) -> Iterator[int]:
             yield groups
 
 
-def _lane_choices(shape: _Sliding, steps: int) -> Iterator[int]:
-    """The fewest lanes that read a kernel row in ``steps`` beats."""
-    yield -(-shape.run // steps)
+def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",
+             clock_mhz: float = 100.0) -> Plan:
+    """Choose folds and memories for ``network``.
+
+    The slowest layer sets the pace, so the search is for the fewest cycles a frame at which the
+    cheapest folds of all layers fit the budget together. Raises `PenjingError` that names the
+    resource, what is needed and what there is, where nothing fits.
+    """
+    goal = goal or Goal()
+    for layer in network.layers:
+        if layer.name in goal.folds:
+            check_fold(network, layer, goal.folds[layer.name])
+    _check_chain(network)
+    slowest = max(_slowest(network, goal), 1)
+    if goal.cycles is not None:
+        drafts = _drafts(network, budget, goal, goal.cycles)
+        if drafts is None:
+            raise PenjingError(
+                f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
+                "fewer frames a second or a faster clock")
+        plan = _finish(network, budget, drafts, board, clock_mhz)
+        _require_fit(network, budget, plan)
+        return plan
+    low, high = 1, slowest
+    best = _attempt(network, budget, goal, high, board, clock_mhz)
+    if best is None or not _fits(budget, best):
+        drafts = _drafts(network, budget, goal, high)
+        assert drafts is not None
+        plan = _finish(network, budget, drafts, board, clock_mhz)
+        _require_fit(network, budget, plan)
+    while low < high:
+        middle = (low + high) // 2
+        plan_ = _attempt(network, budget, goal, middle, board, clock_mhz)
+        if plan_ is not None and _fits(budget, plan_):
+            best, high = plan_, min(middle, plan_.cycles_per_frame)
+        else:
+            low = middle + 1
+    assert best is not None
+    return best
 
 
-def _banks(shape: _Sliding, fold: Fold) -> int:
-    """Memories of a window buffer: 1 where every read of ``lanes`` elements is aligned."""
-    height, width, channels = shape.size
-    if (height, width) == (1, 1):
-        return 1
-    moves = [shape.stride[1] * channels, width * channels, shape.padding[2] * channels]
-    return fold.lanes // math.gcd(fold.lanes, *moves)
+def _check_chain(network: Network) -> None:
+    previous = network.input
+    for layer in network.layers:
+        if layer.input != previous:
+            raise PenjingError(f"layer {layer.name}: it reads {layer.input}, but hardware takes a "
+                               f"chain of layers; let it read {previous}")
+        previous = layer.name
 
 
+def _slowest(network: Network, goal: Goal) -> int:
+    """Cycles a frame at which one multiplier a layer is enough."""
+    cycles = [network.input_type.elements]
+    for layer in network.layers:
+        shape = network.type_of(layer.name)
+        cycles.append(max(network.source_type(layer).elements, shape.elements))
+        if isinstance(layer, ir.Convolution | ir.Dense):
+            fold = goal.folds.get(layer.name, Fold(1, 1, 1))
+            cycles.append(mac_cycles(network, layer, fold))
+        elif isinstance(layer, ir.MaxPool | ir.AveragePool):
+            cycles.append(shape.elements * layer.kernel[0] * layer.kernel[1])
+    return max(cycles)
+
+
+def _drafts(network: Network, budget: Budget, goal: Goal, target: int) -> list[Draft] | None:
+    """Every layer at no more than ``target`` cycles, or None where one cannot."""
+    model = resources.MODELS[budget.family]
+    port = planning.input_port(network.input_type, target)
+    if port is None:
+        return None
+    drafts = []
+    dsps = budget.resources.dsps
+    for layer in network.layers:
+        fold = None
+        if isinstance(layer, ir.Convolution | ir.Dense):
+            fold = goal.folds.get(layer.name) or smallest_fold(network, layer, target)
+            if fold is None:
+                return None
+        draft = planning.draft(
+            layer, planning.Context(network, model, port, target, dsps, fold))
+        if draft.plan.cycles > target and layer.name not in goal.folds:
+            return None
+        dsps -= draft.plan.dsp_multipliers
+        port = draft.plan.o
+        drafts.append(draft)
+    return drafts
+
+
+def _finish(network: Network, budget: Budget, drafts: list[Draft], board: str,
+            clock_mhz: float) -> Plan:
+    """Give every buffer its depth and add up the prediction."""
+    model = resources.MODELS[budget.family]
+    interval = max(draft.plan.cycles for draft in drafts)
+    timed = [draft.stage for draft in drafts if draft.stage is not None]
+    i_beats = timing.beats_of(network.input_type.elements, drafts[0].plan.i)
+    together = iter(timing.depths(timed, i_beats, interval))
+    layers = []
+    for layer, draft in zip(network.layers, drafts, strict=True):
+        plan = draft.plan
+        depth = next(together) if draft.stage is not None else 0
+        if isinstance(draft.stage, timing.Windowed):
+            # Deep enough for the layer alone, too, at its own pace.
+            own_beats = timing.beats_of(draft.stage.elements, plan.i)
+            alone, = timing.depths([draft.stage], own_beats, plan.cycles)
+            plan = planning.with_buffer(draft, network, layer, model, max(depth, alone))
+        layers.append(plan)
+    return Plan(board, clock_mhz, tuple(layers), interval, timing.latency(timed, i_beats))
+
+
+def _attempt(network: Network, budget: Budget, goal: Goal, target: int, board: str,
+             clock_mhz: float) -> Plan | None:
+    drafts = _drafts(network, budget, goal, target)
+    if drafts is None or sum(d.plan.multipliers for d in drafts) > budget.multipliers:
+        return None
+    return _finish(network, budget, drafts, board, clock_mhz)
+
+
+def _shortages(budget: Budget, plan: Plan) -> Iterator[tuple[str, int, int]]:
+    """(resource, needed, available) of everything that ``plan`` exceeds."""
+    used = plan.resources
+    for what, needed, available in (
+            ("multipliers", plan.multipliers, budget.multipliers),
+            ("LUTs", used.luts, budget.resources.luts),
+            ("flip-flops", used.ffs, budget.resources.ffs),
+            ("DSPs", used.dsps, budget.resources.dsps),
+            ("block RAMs", used.brams, budget.resources.brams)):
+        if needed > available:
+            yield what, needed, available
+
+
+def _fits(budget: Budget, plan: Plan) -> bool:
+    return not any(_shortages(budget, plan))
+
+
+def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
+    for what, needed, available in _shortages(budget, plan):
+        raise PenjingError(
+            f"network {network.name}: it needs {needed} {what} on {plan.board}, which has "
+            f"{available}; take a larger board, fewer bits, fewer multipliers or a smaller network")

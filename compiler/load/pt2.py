@@ -141,6 +141,9 @@ class _Archive:
             raise PenjingError(f"it has more than {_MAX_ENTRIES} entries; {_EXPORT}")
         self._zip = zipfile.ZipFile(io.BytesIO(data))
         entries = self._zip.infolist()
+        if not entries or min(entry.header_offset for entry in entries) != 0:
+            # Cut off, an archive ends with the directory of one that it holds.
+            raise zipfile.BadZipFile
         # Stored entries cannot grow when read, and together they cannot exceed the file unless
         # they overlap.
         if any(e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size
@@ -229,7 +232,8 @@ def _node(record: dict[str, Any]) -> Node:
                     if "as_tensor" in entry)
     name = record.get("name") or (outputs[0] if outputs else "")
     target = record["target"].removeprefix("torch.ops.")
-    if not all(isinstance(text, str) for text in (name, target, module, *outputs)):
+    if not all(isinstance(text, str) for text in (name, target, module, *outputs,
+                                                   *(a.name for a in arguments))):
         raise TypeError("names must be text")
     return Node(name, target, arguments, outputs, "" if module.startswith("_empty") else module,
                 leaf)

@@ -96,7 +96,7 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     dims = program.sizes[program.input][1:]
     images = torch.from_numpy(x.astype(np.float32)).reshape(len(x), height, width, channels)
     images = images.permute(0, 3, 1, 2).reshape(len(x), *dims)  # type: ignore[arg-type]
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         weights = {name: torch.from_numpy(weight.values.astype(np.float32))
                    for name, weight in program.weights.items()}
         parts = [_run(program, weights, images[start:start + batch].contiguous())

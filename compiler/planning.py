@@ -1,0 +1,275 @@
+"""What each layer becomes under given folds: ports, cycles, memories, timing and cells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import singledispatch
+
+import numpy as np
+
+from . import ir, resources
+from .ir import Integers, Network, PenjingError, TensorType
+from .plan import Fold, LayerPlan, Port, Resources, Storage
+from .timing import WINDOW_LATENCY, Passing, Stage, Windowed, beat_of, beats_of
+
+DOT_LATENCY = 8
+"""Cycles from the last input beat of a group to its first output beat, without the adder tree."""
+MAX_POOL_LATENCY = 1
+AVERAGE_POOL_LATENCY = 6
+REQUANTIZE_LATENCY = 2
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """What the window of a multiply-accumulate or pooling layer slides over."""
+
+    size: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    positions: int
+
+    @property
+    def run(self) -> int:
+        """Elements of one kernel row."""
+        return self.kernel[1] * self.size[2]
+
+
+def sliding(network: Network, layer: ir.Layer) -> Sliding:
+    """Geometry of a windowed layer; a dense layer is one window over a 1×1 map."""
+    shape = network.source_type(layer).shape
+    height, width, _ = network.type_of(layer.name).shape
+    if isinstance(layer, ir.Dense):
+        return Sliding(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
+    assert isinstance(layer, ir.Convolution | ir.MaxPool | ir.AveragePool)
+    return Sliding(shape, layer.kernel, layer.stride, layer.padding, height * width)
+
+
+def folds_per_position(outputs: int, kernel_height: int, run: int, fold: Fold) -> tuple[int, int]:
+    """(groups of outputs, beats of each group) that one position takes."""
+    return (-(-outputs // fold.pe),
+            -(-kernel_height // fold.rows) * -(-run // fold.lanes))
+
+
+def output_lanes(fold: Fold, beats: int) -> int:
+    """Outputs an engine gives a beat: the fewest that divide ``pe`` and keep up with the engine."""
+    return next(lanes for lanes in range(1, fold.pe + 1)
+                if fold.pe % lanes == 0 and lanes * beats >= fold.pe)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer is planned with: the network, the input's port, and what the search settled.
+
+    ``target`` is the most cycles a frame that layers without multipliers may take; ``dsps`` the DSP
+    blocks that are left.
+    """
+
+    network: Network
+    model: resources.Model
+    i: Port
+    target: int
+    dsps: int
+    fold: Fold | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A layer's plan before its buffer has a depth, and its timing (None for mere wiring)."""
+
+    plan: LayerPlan
+    stage: Stage | None
+
+
+def banks(shape: Sliding, fold: Fold) -> int:
+    """Memories of each copy of a window buffer: 1 where every read is aligned to a word."""
+    return _banks(shape, fold.lanes, per_channel=False)
+
+
+def _banks(shape: Sliding, lanes: int, *, per_channel: bool) -> int:
+    height, width, channels = shape.size
+    moves = [lanes]
+    if (height, width) != (1, 1):
+        moves += [shape.stride[1] * channels, width * channels, shape.padding[2] * channels]
+        if per_channel:
+            moves.append(channels)
+    return lanes // math.gcd(*moves)
+
+
+@singledispatch
+def draft(layer: ir.Layer, context: Context) -> Draft:
+    """What ``layer`` becomes; `PenjingError` for a layer that hardware does not know."""
+    raise PenjingError(f"layer {layer.name}: the schedule does not know {layer.kind}")
+
+
+@draft.register
+def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
+    network, fold = context.network, context.fold
+    assert fold is not None
+    shape = sliding(network, layer)
+    source, result = network.source_type(layer), network.type_of(layer.name)
+    groups, beats = folds_per_position(result.shape[2], shape.kernel[0], shape.run, fold)
+    o = Port(output_lanes(fold, beats), result.shape[2])
+    tree = (fold.simd - 1).bit_length()
+    group_ends = (np.arange(groups) + 1) * beats - 1
+    tails = [-(-min(fold.pe, result.shape[2] - n * fold.pe) // o.lanes) for n in range(groups)]
+    outputs = np.concatenate([end + WINDOW_LATENCY + DOT_LATENCY + tree + np.arange(tail)
+                              for end, tail in zip(group_ends, tails, strict=True)])
+    stage = Windowed(source.elements, context.i, fold.lanes,
+                     is_geared(context.i, fold.lanes, source.elements),
+                     _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
+                     groups, outputs)
+    fits_dsp = max(source.bits + (not source.signed), layer.weights.bits) <= 18
+    dsps = min(context.dsps, fold.multipliers) if fits_dsp else 0
+    depth, width = groups * beats, fold.multipliers * layer.weights.bits
+    storage = resources.rom_storage(context.model, depth, width)
+    cells = resources.dot(
+        context.model, pe=fold.pe, simd=fold.simd, soft=fold.multipliers - dsps, dsps=dsps,
+        a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
+        groups=groups)
+    cells += resources.memory(context.model, storage, depth, width, constant=True)
+    cells += Resources(ffs=width)
+    plan = LayerPlan(
+        layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
+        dsps, storage, memory_bits=depth * width + len(layer.bias) * result.bits, resources=cells)
+    return Draft(plan, stage)
+
+
+@draft.register
+def _(layer: ir.MaxPool | ir.AveragePool, context: Context) -> Draft:
+    shape = sliding(context.network, layer)
+    source = context.network.source_type(layer)
+    channels = shape.size[2]
+    area = shape.kernel[0] * shape.kernel[1]
+    steps = max(1, context.target // (shape.positions * area))
+    lanes = -(-channels // min(steps, channels))
+    slices = -(-channels // lanes)
+    average = isinstance(layer, ir.AveragePool)
+    outputs = ((np.arange(slices) + 1) * area - 1 + WINDOW_LATENCY
+               + (AVERAGE_POOL_LATENCY if average else MAX_POOL_LATENCY))
+    stage = Windowed(source.elements, context.i, lanes,
+                     is_geared(context.i, lanes, source.elements),
+                     _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
+    cells = resources.pooler(context.model, lanes=lanes, bits=source.bits, average=average)
+    plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
+                     resources=cells)
+    return Draft(plan, stage)
+
+
+@draft.register
+def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
+    source = context.network.source_type(layer)
+    result = context.network.type_of(layer.name)
+    beats = beats_of(source.elements, context.i)
+    cells = resources.requantizer(context.model, lanes=context.i.lanes, i_bits=source.bits,
+                                  o_bits=result.bits)
+    plan = LayerPlan(layer.name, layer.kind, context.i, context.i, beats, resources=cells)
+    return Draft(plan, Passing(np.arange(beats), REQUANTIZE_LATENCY, beats))
+
+
+@draft.register
+def _(layer: ir.Flatten, context: Context) -> Draft:
+    return Draft(LayerPlan(layer.name, layer.kind, context.i, context.i, 0), None)
+
+
+@draft.register
+def _(layer: ir.ArgMax, context: Context) -> Draft:
+    source = context.network.source_type(layer)
+    channels = source.shape[2]
+    geared = context.i.lanes > 1
+    lasts = np.arange(channels - 1, source.elements, channels)
+    cycles = max(beats_of(source.elements, context.i), source.elements if geared else 0)
+    # One element a cycle behind a gearbox: the last of a group waits for those before it.
+    wait = (channels - 1) % context.i.lanes + 1 if geared else 0
+    cells = resources.pooler(context.model, lanes=1, bits=source.bits, average=False)
+    if geared:
+        cells += resources.gearbox(context.model, bits=source.bits, i_lanes=context.i.lanes,
+                                   o_lanes=1)
+    plan = LayerPlan(layer.name, layer.kind, context.i, Port(1, 1), cycles, resources=cells)
+    return Draft(plan, Passing(beat_of(lasts, context.i), 1 + wait, cycles))
+
+
+def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resources.Model,
+                depth: int) -> LayerPlan:
+    """The finished plan of a windowed layer whose buffer must hold ``depth`` words."""
+    plan, stage = draft_.plan, draft_.stage
+    assert isinstance(stage, Windowed)
+    shape = sliding(network, layer)
+    source = network.source_type(layer)
+    per_channel = plan.fold is None
+    rows = plan.fold.rows if plan.fold else 1
+    count = _banks(shape, stage.lanes, per_channel=per_channel)
+    words = 1 << max(1, (depth - 1).bit_length())
+    width = stage.lanes * source.bits
+    storage = resources.ram_storage(model, words, width // count, rows * count)
+    cells = plan.resources + resources.window(
+        model, bits=source.bits, lanes=stage.lanes, rows=rows, banks=count, depth=words,
+        storage=storage, address_bits=(4 * (stage.words + words)).bit_length(),
+        padded=any(shape.padding))
+    if stage.geared:
+        cells += resources.gearbox(model, bits=source.bits, i_lanes=plan.i.lanes,
+                                   o_lanes=stage.lanes)
+    return replace(plan, buffer_words=words, buffer_storage=storage, resources=cells,
+                   memory_bits=plan.memory_bits + rows * words * width)
+
+
+def is_geared(i: Port, lanes: int, elements: int) -> bool:
+    """Whether beats of ``i`` must be repacked to words of ``lanes`` elements of the frame."""
+    return i.lanes != lanes or (i.group % lanes != 0 and i.group != elements)
+
+
+def _needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:
+    """(positions, beats) last word that each beat of a first pass waits for; -1 for none."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    row = np.arange(-(-shape.kernel[0] // rows))[:, None] * rows + np.arange(rows)
+    last = np.minimum((np.arange(-(-shape.run // lanes)) + 1) * lanes, shape.run) - 1
+    # (positions, row groups, row copies)
+    line = y[:, None, None] + row
+    inside = (line >= 0) & (line < height) & (row < shape.kernel[0])
+    first = (line * width + x[:, None, None]) * channels
+    word = (first[..., None] + last) // lanes
+    word = np.where(inside[..., None], np.minimum(word, -(-height * width * channels // lanes) - 1),
+                    -1)
+    return np.maximum(word.max(2), -1).reshape(len(y), -1)
+
+
+def _needed_words_per_channel(shape: Sliding, lanes: int) -> Integers:
+    """The same for a window read channel slice by channel slice, tap by tap."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    last = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
+    line = y[:, None, None] + np.arange(shape.kernel[0])[None, :, None]
+    first = (line * width + x[:, None, None] + np.arange(shape.kernel[1])) * channels
+    word = (first[:, None] + last[None, :, None, None]) // lanes
+    inside = ((line >= 0) & (line < height))[:, None]
+    word = np.where(inside, np.minimum(word, -(-height * width * channels // lanes) - 1), -1)
+    return np.maximum(word, -1).reshape(len(y), -1)
+
+
+def _freed_words(shape: Sliding, lanes: int) -> Integers:
+    """(positions,) words of the frame that no later position reads."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    first = (y * width + x) * channels // lanes
+    following = np.append(first[1:], -(-height * width * channels // lanes))
+    return np.maximum.accumulate(np.maximum(following, 0))
+
+
+def _positions(shape: Sliding) -> tuple[Integers, Integers]:
+    """Top and left edge of every window, in raster order."""
+    top, bottom, left, right = shape.padding
+    height = (shape.size[0] + top + bottom - shape.kernel[0]) // shape.stride[0] + 1
+    width = (shape.size[1] + left + right - shape.kernel[1]) // shape.stride[1] + 1
+    y, x = np.divmod(np.arange(height * width), width)
+    return y * shape.stride[0] - top, x * shape.stride[1] - left
+
+
+def input_port(kind: TensorType, target: int) -> Port | None:
+    """The fewest lanes at which a frame comes in within ``target`` cycles; None if none do."""
+    height, width, channels = kind.shape
+    steps = target // (height * width)
+    if steps < 1:
+        return None
+    return Port(-(-channels // min(steps, channels)), channels)

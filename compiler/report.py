@@ -1,0 +1,92 @@
+"""Plans and measurements as tables and JSON. It repeats numbers; it computes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .plan import LayerPlan, Plan
+from .plan_file import to_json
+
+__all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: every row has one cell for each column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def cell(value: object) -> str:
+    """``value`` as a person reads it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of values of any kind."""
+    return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows))
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of ``plan``."""
+    return {
+        "board": plan.board,
+        "clock_mhz": plan.clock_mhz,
+        "cycles_per_frame": plan.cycles_per_frame,
+        "latency_cycles": plan.latency_cycles,
+        "frames_per_second": plan.frames_per_second,
+        "macs": plan.macs,
+        "multipliers": plan.multipliers,
+        "utilization": plan.utilization,
+        "resources": to_json(plan.resources),
+        "layers": [_layer_json(layer) for layer in plan.layers],
+    }
+
+
+def _layer_json(layer: LayerPlan) -> dict[str, Any]:
+    whole = to_json(layer)
+    assert isinstance(whole, dict)
+    return {**whole, "multipliers": layer.multipliers}
+
+
+def layer_table(plan: Plan) -> Table:
+    """One row a layer."""
+    return table_of("Layers", ("layer", "kind", "MACs", "PE×SIMD", "multipliers", "cycles",
+                               "memory bits", "LUTs", "FFs", "DSPs", "BRAMs"),
+                    (_layer_row(layer) for layer in plan.layers))
+
+
+def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
+    fold = f"{layer.fold.pe}×{layer.fold.simd}" if layer.fold else None
+    cells = layer.resources
+    return (layer.name, layer.kind, layer.macs, fold, layer.multipliers, layer.cycles,
+            layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
+
+
+def plan_table(plan: Plan, title: str) -> Table:
+    """The plan as a whole."""
+    cells = plan.resources
+    return table_of(title, ("", ""), (
+        ("board", plan.board),
+        ("clock (MHz)", plan.clock_mhz),
+        ("cycles per frame", plan.cycles_per_frame),
+        ("latency (cycles)", plan.latency_cycles),
+        ("frames per second", plan.frames_per_second),
+        ("MACs per frame", plan.macs),
+        ("multipliers", plan.multipliers),
+        ("of their time at work", f"{plan.utilization:.1%}"),
+        ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
+        ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),
+    ))

@@ -1,0 +1,196 @@
+"""The folder that ``penjing compile`` writes: what is in it, written whole or not at all.
+
+DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the later
+commands must know), ``model.pt2`` where the network came from PyTorch, ``<command>.json`` with each
+command's last result, ``simulator/`` (built simulators, kept by content) and ``board/`` (bitstream).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .compiler import file, plan_file
+from .compiler.ir import Network, PenjingError
+from .compiler.plan import Plan
+
+__all__ = ["Project", "Settings", "create"]
+
+MARK = "penjing.json"
+"""The file that makes a folder a project."""
+NETWORK = "network.penjing"
+PLAN = "plan.json"
+MODEL = "model.pt2"
+SIMULATOR = "simulator"
+BOARD = "board"
+
+_MAX_MARK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the network and the plan do not say.
+
+    ``input_scale`` is the worth of one step of the input integers in the user's data, ``framework``
+    where the network came from: ``pytorch`` or None.
+    """
+
+    input_scale: float
+    framework: str | None = None
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Project:
+    """A compiled network in its folder ``path``."""
+
+    path: Path
+    network: Network
+    plan: Plan
+    settings: Settings
+
+    @classmethod
+    def open(cls, path: str | Path) -> Project:
+        """The project in the folder ``path``; `PenjingError` where it is none or is damaged."""
+        path = Path(path)
+        if not path.is_dir():
+            raise PenjingError(f"{path}: no such folder; make it with penjing compile MODEL "
+                               f"--board B -o {path}")
+        settings = _read_settings(path / MARK)
+        network = file.load(path / NETWORK)
+        return cls(path, network, plan_file.load(path / PLAN, network), settings)
+
+    @property
+    def verilog(self) -> Path:
+        """The accelerator's Verilog."""
+        return self.path / f"{self.network.name}.v"
+
+    @property
+    def model(self) -> Path | None:
+        """The float program that the network came from, if it is at hand."""
+        path = self.path / MODEL
+        return path if self.settings.framework == "pytorch" and path.is_file() else None
+
+    def record(self, command: str, result: Mapping[str, Any]) -> None:
+        """Keep ``result`` as the last one of ``command``."""
+        file.write_atomically(self.path / f"{command}.json", _dump(result))
+
+
+def create(path: str | Path, network: Network, plan: Plan, settings: Settings, verilog: str,
+           result: Mapping[str, Any], model: Path | None = None) -> Project:
+    """Write a project to the folder ``path``, in place of the project that is there, if any.
+
+    The folder appears whole, or what was there stays as it was. `PenjingError` where ``path`` is
+    something else than an empty folder or a project, or cannot be written.
+    """
+    path = Path(path)
+    check_target(path)
+    with _new_folder(path) as folder:
+        file.save(network, folder / NETWORK)
+        plan_file.save(plan, network, folder / PLAN)
+        (folder / f"{network.name}.v").write_text(verilog, encoding="utf-8")
+        if model is not None:
+            shutil.copyfile(model, folder / MODEL)
+        (folder / "compile.json").write_bytes(_dump(result))
+        (folder / MARK).write_bytes(_dump(asdict(settings)))
+    return Project(path, network, plan, settings)
+
+
+def check_target(path: str | Path) -> None:
+    """Refuse, before any work is done, a ``path`` that `create` would not replace."""
+    path = Path(path)
+    try:
+        taken = path.exists() or path.is_symlink()
+        if taken and not path.is_dir():
+            raise PenjingError(f"{path}: it is no folder; choose another name with -o")
+        if taken and any(path.iterdir()) and not (path / MARK).is_file():
+            raise PenjingError(f"{path}: it holds files that are no Penjing project; choose another "
+                               f"folder with -o")
+        parent = path.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise PenjingError(f"{path}: {parent} is no folder that you may write to; choose another "
+                               f"with -o")
+    except OSError as error:
+        raise PenjingError(f"{path}: {error.strerror}; choose another folder with -o") from None
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place at the end, or leaves no trace."""
+    made = [parent for parent in path.absolute().parents if not parent.exists()]
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.absolute().parent))
+        try:
+            folder.chmod(0o777 & ~_umask())
+            yield folder
+            _replace(path, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise PenjingError(f"{path}: cannot be written ({error.strerror}); choose another folder "
+                               f"with -o") from None
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _replace(path: Path, folder: Path) -> None:
+    """Let ``folder`` take the place of ``path``; built simulators move over, as they stay true."""
+    path = path.resolve()
+    if not path.exists() or not any(path.iterdir()):
+        folder.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    path.replace(old)
+    try:
+        folder.replace(path)
+    except BaseException:
+        old.replace(path)
+        raise
+    if (old / SIMULATOR).is_dir():
+        (old / SIMULATOR).replace(path / SIMULATOR)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _read_settings(path: Path) -> Settings:
+    way_out = "compile the network again"
+    try:
+        with open(path, "rb") as stream:
+            value = json.loads(stream.read(_MAX_MARK_BYTES))
+        settings = Settings(**value)
+    except FileNotFoundError:
+        raise PenjingError(f"{path.parent}: no Penjing project; make it with penjing compile MODEL "
+                           f"--board B -o {path.parent}") from None
+    except OSError as error:
+        raise PenjingError(f"{path}: cannot be read ({error.strerror}); {way_out}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise PenjingError(f"{path}: damaged; {way_out}") from None
+    scale = settings.input_scale
+    if (not isinstance(scale, float) or not 0 < scale < math.inf
+            or settings.framework not in (None, "pytorch")):
+        raise PenjingError(f"{path}: damaged; {way_out}")
+    return settings
