@@ -2,10 +2,255 @@
 
 from __future__ import annotations
 
+import enum
+import json
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
-def main() -> None:
-    """Run the command line."""
+import rich.markup
+import rich.table
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from . import __version__, boards, flow
+from .compiler import report
+from .compiler.compress.fixed_point import Mode
+from .compiler.ir import PenjingError
+from .compiler.report import Table
+from .flow.progress import Progress
+from .sim.simulators import Simulator
+from .sim.streams import Stalls
+
+FAILED, BAD_INPUT, BUG = 1, 2, 70
+"""Exit statuses; that of a bug must not look like a comparison that failed."""
+
+_HEARTBEAT = 10.0
+"""Seconds between signs of life where stderr is no terminal."""
+_FILE_WIDTH = 200
+"""Columns of a table where stdout is no terminal."""
+
+app = typer.Typer(name="penjing", add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})
+
+
+class StallChoice(enum.Enum):
+    """What ``--stalls`` takes."""
+
+    NONE = "none"
+    INPUT = "input"
+    OUTPUT = "output"
+    BOTH = "both"
+    ALL = "all"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compile has made.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penjing {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                help="Print the version and exit.")] = False
+          ) -> None:
+    """Grow trained neural networks into small FPGAs: from a network file to proven Verilog."""
+
+
+@app.command("boards", epilog="Example: penjing boards --json")
+def _boards(as_json: Json = False) -> None:
+    """List the boards, and what each of them has."""
+    found = [flow.board_json(board) for board in boards.boards()]
+    _print({"boards": found}, as_json, report.table_of(
+        "Boards", ("name", "family", "device", "LUTs", "DSPs", "BRAMs", "clock (MHz)"),
+        ((one["name"], one["family"], one["device"], *one["budget"].values()) for one in found)))
+
+
+@app.command("compile", epilog="Example: penjing compile net.pt2 --calibration images.npz "
+                               "--board ulx3s-85f --budget 64 -o build")
+def _compile(
+    model: Annotated[Path, typer.Argument(
+        metavar="MODEL", help="Program of torch.export.save (.pt2) or integer network (.penjing).")],
+    board: Annotated[str, typer.Option("--board", "-b", help="Target; see penjing boards.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
+    calibration: Annotated[Path | None, typer.Option(
+        metavar="X.npz", help="Images x (N×H×W×C or N×F) that set the fraction lengths.")] = None,
+    weight_bits: Annotated[int | None, typer.Option(
+        help="Width of the weights, 2 to 16; 8 by default.")] = None,
+    activation_bits: Annotated[int | None, typer.Option(
+        help="Width of the feature maps, 2 to 16; 8 by default.")] = None,
+    input_bits: Annotated[int | None, typer.Option(
+        help="Width of the input, 1 to 16; 8 by default.")] = None,
+    input_scale: Annotated[float | None, typer.Option(
+        help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
+    mode: Annotated[Mode | None, typer.Option(
+        help="A fraction length for each layer (dynamic, the default) or one for all.")] = None,
+    fps: Annotated[float | None, typer.Option(
+        help="Take the least hardware that makes so many frames a second.")] = None,
+    budget: Annotated[str | None, typer.Option(
+        metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, ffs, "
+                                   "dsps, brams.")] = None,
+    clock: Annotated[float | None, typer.Option(
+        metavar="MHZ", help="Clock; the board's own by default.")] = None,
+    folds: Annotated[Path | None, typer.Option(
+        metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
+    name: Annotated[str | None, typer.Option(
+        help="Name of the network and its Verilog; the file's by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantize a network, schedule it for a board, and write Verilog."""
+    target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""), folds)
+    quantization = flow.Quantization(calibration, weight_bits, activation_bits, input_bits,
+                                     input_scale, mode)
+    with _progress() as progress:
+        made = flow.compile_model(model, folder, target, quantization, name, progress)
+    _print(report.plan_json(made.plan), as_json, report.layer_table(made.plan),
+           report.plan_table(made.plan, f"{made.network.name} in {made.verilog}"))
+
+
+@app.command("simulate", epilog="Example: penjing simulate build --data images.npz -n 20")
+def _simulate(
+    folder: Folder,
+    images: Annotated[Path | None, typer.Option(
+        "--data", metavar="X.npz", help="Images x; extreme and random values by default.")] = None,
+    frames: Annotated[int | None, typer.Option("-n", "--frames", help="How many.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="One layer alone.")] = None,
+    stalls: Annotated[StallChoice, typer.Option(
+        help="Which side pauses; the pattern without pauses always runs too, for the cycles.")
+        ] = StallChoice.ALL,
+    wave: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Waveform to write (.vcd or .fst).")] = None,
+    simulator: Annotated[Simulator, typer.Option()] = Simulator.VERILATOR,
+    seed: Annotated[int, typer.Option(min=0, help="Of pauses and random values.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Simulate the Verilog under cocotb and compare every output value with the golden model."""
+    patterns = tuple(Stalls) if stalls is StallChoice.ALL else (Stalls(stalls.value),)
+    with _progress() as progress:
+        result = flow.simulate(folder, images=images, frames=frames, layer=layer, stalls=patterns,
+                               wave=wave, simulator=simulator, seed=seed, progress=progress)
+    _print(result.json(), as_json, *result.tables())
+    _exit(result.passed)
+
+
+@app.command("evaluate", epilog="Example: penjing evaluate build --data test_images.npz")
+def _evaluate(
+    folder: Folder,
+    images: Annotated[Path, typer.Option(
+        "--data", metavar="X.npz", help="Images x and labels y.")],
+    as_json: Json = False,
+) -> None:
+    """Compare the golden model with labels, and with the framework the network came from."""
+    with _progress() as progress:
+        result = flow.evaluate(folder, images, progress)
+    _print(result.json(), as_json, result.table())
+    _exit(result.passed)
+
+
+@app.command("build", epilog="Example: penjing build build")
+def _build(
+    folder: Folder,
+    seed: Annotated[int, typer.Option(min=1, help="Of the placer.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Synthesize, place and route for the board, down to the bitstream."""
+    with _progress() as progress:
+        result = flow.build(folder, seed=seed, progress=progress)
+    _print(result.json(), as_json, result.table())
+
+
+def _exit(passed: bool) -> None:
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
+def _print(value: Mapping[str, Any], as_json: bool, *tables: Table) -> None:
+    """One JSON object, or tables for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    for table in tables:
+        grid = rich.table.Table(title=table.title, title_justify="left",
+                                show_header=any(table.columns))
+        for index, column in enumerate(table.columns):
+            grid.add_column(column, justify="right" if index else "left")
+        for row in table.rows:
+            grid.add_row(*(rich.markup.escape(cell) for cell in row))
+        console.print(grid)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on stderr, or a line now and then where it is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _heartbeat()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"),
+               TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None, steps="")
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total or None,
+                        steps=f"{done}/{total}" if total else "")
+
+        yield show
+
+
+def _heartbeat() -> Progress:
+    """Progress as a line every few seconds: a short run leaves stderr to the errors."""
+    last = time.monotonic()
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _HEARTBEAT:
+            last = time.monotonic()
+            steps = f" {done}/{total}" if total else ""
+            sys.stderr.write(f"penjing: {what}{steps}\n")
+
+    return show
+
+
+def _complain(text: str) -> int:
+    """Tell the user, in one line, what is wrong."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    sys.stderr.write(f"penjing: error: {' '.join(printable.split())}\n")
+    return BAD_INPUT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line (``sys.argv`` without ``arguments``); returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return int(app(given or ["--help"], prog_name="penjing", standalone_mode=False) or 0)
+    except PenjingError as error:
+        return _complain(str(error))
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message()}; see penjing --help")
+    except OSError as error:
+        return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except MemoryError:
+        return _complain("memory: too little for this network or these images; give fewer images")
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted")
+    except Exception:
+        traceback.print_exc()
+        return BUG
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -120,7 +120,7 @@ class FrameBuffer(wiring.Component):
 class Deframer(wiring.Component):
     """Requests out of bytes: ``o`` is the payload of each good image, 1 byte a cycle.
 
-    Nothing of an image leaves before its checksum was right, 12 cycles after its final byte. All
+    Nothing of an image leaves before its checksum was right, 14 cycles after its final byte. All
     other requests, and all that is wrong, become a ``reply``; a reply that finds the one before it
     still waiting is lost.
 
@@ -161,6 +161,7 @@ class Deframer(wiring.Component):
         state, count = Signal(_State), Signal(range(max(self._size, HEADER_BYTES)))
         kind, sequence, busy = Signal(8), Signal(8), Signal()
         fault, failed, identify, accept = Signal(Fault), Signal(), Signal(), Signal()
+        m.d.sync += [failed.eq(0), identify.eq(0), accept.eq(0)]
 
         def fail(why: ValueLike) -> list[Statement]:
             return [failed.eq(1), fault.eq(why)]
@@ -181,21 +182,21 @@ class Deframer(wiring.Component):
                 with m.Case(_State.CHECKSUM), m.If(count == protocol.CRC_BYTES - 1):
                     m.d.sync += state.eq(_State.IDLE)
                     with m.If(crc.crc != protocol.CRC_RESIDUE):
-                        m.d.comb += fail(Fault.CHECKSUM)
+                        m.d.sync += fail(Fault.CHECKSUM)
+                    with m.Elif(kind == Kind.IMAGE):
+                        m.d.sync += [accept.eq(1), busy.eq(1), self.sequence.eq(sequence)]
                     with m.Else():
-                        m.d.comb += [accept.eq(kind == Kind.IMAGE), identify.eq(~accept)]
+                        m.d.sync += identify.eq(1)
 
         expired = self._expired(m)
         with m.If(expired & (state != _State.IDLE)):
             m.d.sync += state.eq(_State.IDLE)
             # Before its sequence byte a message has nothing that an answer could name.
             with m.If((state != _State.HEADER) | (count > 3)):
-                m.d.comb += fail(Fault.CUT)
+                m.d.sync += fail(Fault.CUT)
 
         with m.If(self.done):
             m.d.sync += busy.eq(0)
-        with m.If(accept):
-            m.d.sync += [busy.eq(1), self.sequence.eq(sequence)]
         with m.If(self.reply.ready):
             m.d.sync += self.reply.valid.eq(0)
         with m.If((failed | identify) & (~self.reply.valid | self.reply.ready)):
@@ -207,21 +208,21 @@ class Deframer(wiring.Component):
     def _steps(self, m: Module, crc: Crc32) -> tuple[Signal, Signal]:
         """The byte that is worked on, and a pulse for it once the checksum covers it."""
         octet, fresh, step = Signal(8), Signal(), Signal()
-        m.d.comb += [crc.i.payload.eq(self.i.payload), crc.i.valid.eq(self.i.valid),
-                     step.eq(fresh & crc.i.ready)]
+        m.d.comb += [crc.i.payload.eq(self.i.payload), crc.i.valid.eq(self.i.valid)]
+        m.d.sync += step.eq(fresh & crc.i.ready)
         with m.If(self.i.valid):
             m.d.sync += [octet.eq(self.i.payload), fresh.eq(1)]
-        with m.Elif(step):
+        with m.Elif(crc.i.ready):
             m.d.sync += fresh.eq(0)
         return octet, step
 
     def _expired(self, m: Module) -> Value:
-        idle = Signal(range(self._timeout + 1))
-        expired = idle == self._timeout
+        # Counting from 0 keeps the carry chain of an iCE40 whole: cells of one tile are all set or
+        # all cleared. The counter may wrap, since without a byte no message begins.
+        idle, expired = Signal(range(self._timeout)), Signal()
+        m.d.sync += [idle.eq(idle + 1), expired.eq(idle == self._timeout - 1)]
         with m.If(self.i.valid):
-            m.d.sync += idle.eq(0)
-        with m.Elif(~expired):
-            m.d.sync += idle.eq(idle + 1)
+            m.d.sync += [idle.eq(0), expired.eq(0)]
         return expired
 
     def _header(self, m: Module, start: Signal, state: Signal, count: Signal, octet: Signal,
@@ -250,11 +251,11 @@ class Deframer(wiring.Component):
                 with m.If(count == HEADER_BYTES - 1):
                     m.d.sync += [state.eq(_State.IDLE), count.eq(0)]
                     with m.If(~image & (kind != Kind.IDENTIFY)):
-                        m.d.comb += fail(Fault.KIND)
+                        m.d.sync += fail(Fault.KIND)
                     with m.Elif(~match):
-                        m.d.comb += fail(Fault.LENGTH)
+                        m.d.sync += fail(Fault.LENGTH)
                     with m.Elif(image & busy):
-                        m.d.comb += fail(Fault.BUSY)
+                        m.d.sync += fail(Fault.BUSY)
                     with m.Else():
                         m.d.sync += state.eq(Mux(image, _State.PAYLOAD, _State.CHECKSUM))
 

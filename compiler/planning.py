@@ -16,7 +16,7 @@ from .timing import WINDOW_LATENCY, Passing, Stage, Windowed, beat_of, beats_of
 DOT_LATENCY = 8
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
 MAX_POOL_LATENCY = 1
-AVERAGE_POOL_LATENCY = 6
+AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
 
 

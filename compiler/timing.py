@@ -132,6 +132,7 @@ class Windowed:
 
     def beat_deadlines(self, words: Integers) -> Integers:
         """When each input beat must move for words due at ``words``."""
+        words = paced_before(words, 1)
         beats = np.full(beats_of(self.elements, self.i), int(words[-1]), np.int64)
         np.minimum.at(beats, self._last_beat(), words - GEARBOX_LATENCY * self.geared)
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1)
@@ -145,7 +146,10 @@ class Windowed:
         alive = int(((-1 - words) // interval - (-1 - free) // interval).sum())
         changes = np.bincount(words % interval, minlength=interval)
         changes -= np.bincount(free % interval, minlength=interval)
-        return alive + max(0, int(np.cumsum(changes).max())) + BUFFER_MARGIN
+        steady = alive + max(0, int(np.cumsum(changes).max()))
+        # However late words come, those of one position must fit together.
+        before = np.append(0, self.freed[:-1])
+        return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,7 +150,7 @@ class Dot(wiring.Component):
         beat = Signal(range(len(words)))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += beat.eq(Mux(beat == len(words) - 1, 0, beat + 1))
-        m.d.comb += rom.address.eq(beat)
+        m.d.comb += [rom.address.eq(beat), rom.enable.eq(1)]
 
         inputs = [_delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY)
                   for lane in range(self._simd)]
@@ -192,7 +192,7 @@ class Dot(wiring.Component):
                  for start in range(0, len(padded), self._pe)]
         m.submodules.bias = rom = self._technology.rom(
             words, self._pe * shape.width, MemoryStyle.LOGIC, registered=False)
-        m.d.comb += rom.address.eq(group)
+        m.d.comb += [rom.address.eq(group), rom.enable.eq(1)]
         return [rom.data.word_select(n, shape.width).as_signed() for n in range(self._pe)]
 
     def _drain(self, m: Module, queue: Queue, totals: Sequence[Value], done: Value, last: Value,

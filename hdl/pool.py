@@ -10,6 +10,9 @@ from .stream import Beat
 
 __all__ = ["AveragePooler", "MaxPooler"]
 
+ADDER_LEVELS = 5
+"""Levels of the constant multiplier: enough for 32 set bits, the same for every area."""
+
 
 class _Reducer(wiring.Component):
     """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
@@ -84,7 +87,7 @@ class AveragePooler(wiring.Component):
     """``o = floor(sum / area + 1/2)`` of every ``area`` beats, lane by lane; one input beat a cycle.
 
     The division is a multiplication by a constant that is exact over the sum's whole range. Latency
-    is ``latency``.
+    8, whatever the constant.
 
     Parameters
     ----------
@@ -105,13 +108,11 @@ class AveragePooler(wiring.Component):
         # sum + limit is never negative, and limit is a multiple of the area.
         self._offset = limit
         self._shift, self._factor = _reciprocal(2 * area, 4 * limit + area)
+        if self._factor.bit_count() > 1 << ADDER_LEVELS:
+            raise ValueError(f"area and shape must leave a constant of at most {1 << ADDER_LEVELS} "
+                             f"set bits, not {self._factor.bit_count()} for {area!r}, {shape!r}")
         super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
                           "o": Out(stream.Signature(Beat(shape, lanes)))})
-
-    @property
-    def latency(self) -> int:
-        """Cycles from the last input beat of a window to its output beat."""
-        return 3 + (self._factor.bit_count() - 1).bit_length()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -119,7 +120,7 @@ class AveragePooler(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), self._sum.i)
         flow = Signal()
         m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self._sum.o.ready.eq(flow)]
-        steps = self.latency - 1
+        steps = ADDER_LEVELS + 2
         valid, last = Signal(steps), Signal(steps)
         m.d.comb += [self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1])]
         with m.If(flow):
@@ -141,9 +142,7 @@ class AveragePooler(wiring.Component):
         """``value * factor`` as a tree of registered additions, one level a cycle."""
         terms: list[Value] = [value << n for n in range(self._factor.bit_length())
                               if self._factor >> n & 1]
-        level = 0
-        while len(terms) > 1:
-            level += 1
+        for level in range(ADDER_LEVELS):
             sums: list[Value] = []
             for n in range(0, len(terms), 2):
                 sum_ = sum(terms[n + 1 : n + 2], terms[n])

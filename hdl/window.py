@@ -337,7 +337,7 @@ class Window(wiring.Component):
             m.d.sync += [flags_1.eq(flags), flags_2.eq(flags_1), self.o.valid.eq(flags_2[0]),
                          self.o.p.last.eq(flags_2[1])]
         arrived = Value.cast(self.i.p.data)
-        fill = Const(self._fill, layout.shape).as_value()[:width]
+        fill = Const(self._fill, layout.shape)[:width]
         for row, (word, rotation, mask) in enumerate(zip(words, rotations, masks, strict=True)):
             held = []
             for bank in range(banks):

@@ -26,7 +26,7 @@ _MAKE = ("CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-pthread",
 # "unique" gives whatever the Verilog leaves undefined a value drawn from the seed, so that a design
 # which looks at it differs from the golden model instead of passing by luck.
 _VERILATOR = ("-cc", "--exe", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "unique",
-              "--timescale", "1ns/1ps", "-Wno-fatal", "--prefix", "Vtop", "-o", "simulator")
+              "--timescale", "1ns/1ps", "-Wno-fatal", "--prefix", "Vtop")
 _OPTIMIZE = "OPT_FAST=-O2"
 
 _DUMP = """module penjing_dump;
@@ -185,13 +185,14 @@ def _verilate(folder: Path, top: str, kind: str, tools: _Tools) -> None:
     libraries = _cocotb_folder("libs_dir")
     main = _cocotb_folder("share_dir") / "lib" / "verilator" / "verilator.cpp"
     trace = {"": [], ".vcd": ["--trace-vcd"], ".fst": ["--trace-fst"]}[kind]
-    _run([tools.paths["verilator"], *_VERILATOR, *trace, "--top-module", top, "-Mdir", ".",
+    _run([tools.paths["verilator"], *_VERILATOR, *trace, "--top-module", top, "-Mdir", ".", "-o", top,
           "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
           str(main), "public.vlt", "design.sv"], folder, tools)
     _run([tools.paths["make"], "-j", "2", "-f", "Vtop.mk", _OPTIMIZE, *_MAKE], folder, tools)
-    # What the compiler left behind is many times the size of the result.
+    # What the compiler left behind is many times the size of the result. cocotb's runner wants the
+    # executable to bear the name of the top module.
     for path in folder.iterdir():
-        if path.name not in ("simulator", "design.sv", "build.log"):
+        if path.name not in (top, "design.sv", "build.log"):
             path.unlink()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import random
@@ -279,7 +280,7 @@ def test_mutated_headers(tmp_path: Path) -> None:
         elif isinstance(node, dict) and rng.random() < 0.2:
             node[rng.choice(keys)] = node.pop(key)
         else:
-            node[key] = rng.choice(values)
+            node[key] = copy.deepcopy(rng.choice(values))
 
     for _ in range(500):
         header, tensors = pieces(file.to_bytes(network()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import singledispatch
@@ -26,6 +27,8 @@ from .floats import FloatNetwork, Floats
 
 EXACT_BITS = 53
 """Integers below ``2**53`` are exact in float64."""
+
+_BATCH_ELEMENTS = 1 << 26
 
 
 def load(path: str | Path) -> FloatNetwork:
@@ -86,7 +89,8 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     """
     program = _parse(source)
     origin = "program" if isinstance(source, ExportedProgram) else str(source)
-    height, width, channels = aten.convert(program, origin).input_shape
+    network = aten.convert(program, origin)
+    height, width, channels = network.input_shape
     if x.ndim < 2 or x[:1].size != height * width * channels or (
             x.ndim == 4 and x.shape[1:] != (height, width, channels)):
         raise PenjingError(f"input: the program takes (N, H, W, C) with "
@@ -99,9 +103,15 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     with torch.no_grad(), _quiet():
         weights = {name: torch.from_numpy(weight.values.astype(np.float32))
                    for name, weight in program.weights.items()}
-        parts = [_run(program, weights, images[start:start + batch].contiguous())
-                 for start in range(0, len(images), batch)]
-    output = torch.cat(parts)
+        # Padding may blow up a small input, so the maps bound the batch too.
+        most = max(math.prod(shape) for shape in network.shapes.values())
+        batch = max(1, min(batch, _BATCH_ELEMENTS // most))
+        try:
+            output = torch.cat([_run(program, weights, images[start:start + batch].contiguous())
+                                for start in range(0, len(images), batch)])
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
+                               f"export the model again") from None
     return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy().astype(np.float64)
 
 

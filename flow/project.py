@@ -1,8 +1,9 @@
 """The folder that ``penjing compile`` writes: what is in it, written whole or not at all.
 
-DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the later
-commands must know), ``model.pt2`` where the network came from PyTorch, ``<command>.json`` with each
-command's last result, ``simulator/`` (built simulators, kept by content) and ``board/`` (bitstream).
+DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the
+later commands must know), ``model.pt2`` where the network came from PyTorch, ``<command>.json``
+with each command's last result, ``simulator/`` (built simulators, kept by content) and ``board/`` (the
+bitstream and how it came about).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .compiler import file, plan_file
-from .compiler.ir import Network, PenjingError
-from .compiler.plan import Plan
+from .. import __version__
+from ..compiler import file, plan_file
+from ..compiler.compress.inputs import InputCode
+from ..compiler.ir import Integers, Network, PenjingError
+from ..compiler.plan import Plan
+from .data import Data, naming
 
 __all__ = ["Project", "Settings", "create"]
 
@@ -80,6 +83,16 @@ class Project:
         path = self.path / MODEL
         return path if self.settings.framework == "pytorch" and path.is_file() else None
 
+    @property
+    def code(self) -> InputCode:
+        """How the user's data stand for the input integers."""
+        return InputCode(self.network.input_type, self.settings.input_scale)
+
+    def integers(self, images: Data) -> Integers:
+        """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""
+        with naming(images.path):
+            return self.code.integers(images.x)
+
     def record(self, command: str, result: Mapping[str, Any]) -> None:
         """Keep ``result`` as the last one of ``command``."""
         file.write_atomically(self.path / f"{command}.json", _dump(result))
@@ -110,17 +123,20 @@ def check_target(path: str | Path) -> None:
     path = Path(path)
     try:
         taken = path.exists() or path.is_symlink()
+        if taken and path.resolve() == Path.cwd():
+            raise PenjingError(f"{path}: it is the current folder, which compiling replaces; name "
+                               f"another with -o")
         if taken and not path.is_dir():
             raise PenjingError(f"{path}: it is no folder; choose another name with -o")
         if taken and any(path.iterdir()) and not (path / MARK).is_file():
-            raise PenjingError(f"{path}: it holds files that are no Penjing project; choose another "
-                               f"folder with -o")
+            raise PenjingError(f"{path}: it holds files that are no Penjing project; choose "
+                               f"another folder with -o")
         parent = path.absolute().parent
         while not parent.exists():
             parent = parent.parent
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise PenjingError(f"{path}: {parent} is no folder that you may write to; choose another "
-                               f"with -o")
+            raise PenjingError(f"{path}: {parent} is no folder that you may write to; choose "
+                               f"another with -o")
     except OSError as error:
         raise PenjingError(f"{path}: {error.strerror}; choose another folder with -o") from None
 
@@ -143,8 +159,8 @@ def _new_folder(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         if isinstance(error, OSError):
-            raise PenjingError(f"{path}: cannot be written ({error.strerror}); choose another folder "
-                               f"with -o") from None
+            raise PenjingError(f"{path}: cannot be written ({error.strerror}); choose another "
+                               f"folder with -o") from None
         raise
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,9 +15,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .compiler.ir import PenjingError
+from ..compiler.ir import PenjingError
 
-__all__ = ["MAX_BYTES", "Data", "read"]
+__all__ = ["MAX_BYTES", "Data", "naming", "read"]
 
 MAX_BYTES = 2 << 30
 """The most bytes that one array of a file may hold."""
@@ -63,6 +65,18 @@ def read(path: str | Path) -> Data:
         raise PenjingError(f"{path}: x has shape {x.shape}, but N×H×W×C or N×F with at least one "
                            f"image is needed; {_WAY_OUT}")
     return Data(path, x, None if y is None else _labels(path, y, len(x)))
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors about ``data`` name the file ``path``, which those who raise them do not know."""
+    try:
+        yield
+    except PenjingError as error:
+        text = str(error)
+        if not text.startswith("data: "):
+            raise
+        raise PenjingError(f"{path}: {text.removeprefix('data: ')}") from None
 
 
 def _labels(path: Path, y: NDArray[Any], images: int) -> NDArray[np.int64]:

