@@ -80,7 +80,7 @@ def _boards(as_json: Json = False) -> None:
                                "--board ulx3s-85f --budget 64 -o build")
 def _compile(
     model: Annotated[Path, typer.Argument(
-        metavar="MODEL", help="Program of torch.export.save (.pt2) or integer network (.penjing).")],
+        metavar="MODEL", help="Saved torch.export program (.pt2) or integer network (.penjing).")],
     board: Annotated[str, typer.Option("--board", "-b", help="Target; see penjing boards.")],
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
     calibration: Annotated[Path | None, typer.Option(
@@ -98,8 +98,8 @@ def _compile(
     fps: Annotated[float | None, typer.Option(
         help="Take the least hardware that makes so many frames a second.")] = None,
     budget: Annotated[str | None, typer.Option(
-        metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, ffs, "
-                                   "dsps, brams.")] = None,
+        metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, "
+                                   "ffs, dsps, brams.")] = None,
     clock: Annotated[float | None, typer.Option(
         metavar="MHZ", help="Clock; the board's own by default.")] = None,
     folds: Annotated[Path | None, typer.Option(
@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     except PenjingError as error:
         return _complain(str(error))
     except typer.TyperException as error:
-        return _complain(f"{error.format_message()}; see penjing --help")
+        return _complain(f"{error.format_message().rstrip('.')}; see penjing --help")
     except OSError as error:
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except MemoryError:

@@ -125,10 +125,13 @@ class Windowed:
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
         reads = starts[:, None] + np.arange(self.need.shape[1])[None, :] - WRITE_LATENCY
-        due = np.full(self.words, int(starts[-1]) + interval, np.int64)
+        never = np.iinfo(np.int64).max
+        due = np.full(self.words, never, np.int64)
         used = self.need >= 0
         np.minimum.at(due, self.need[used], reads[used])
-        return np.minimum.accumulate(due[::-1])[::-1]
+        due = np.minimum.accumulate(due[::-1])[::-1]
+        # What no window reads must still be out of the next frame's way.
+        return np.where(due == never, due[0] + interval - 1, due)
 
     def beat_deadlines(self, words: Integers) -> Integers:
         """When each input beat must move for words due at ``words``."""

@@ -63,7 +63,8 @@ def parse_budget(text: str) -> dict[str, int]:
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().rpartition("=")
         if not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
-            raise PenjingError(f"budget: {part!r} is no limit; write 64 or multipliers=64,luts=20000")
+            raise PenjingError(f"budget: {part!r} is no limit; write 64 or "
+                               f"multipliers=64,luts=20000")
         limits[name.strip() or "multipliers"] = int(value)
     return limits
 

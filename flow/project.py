@@ -2,7 +2,7 @@
 
 DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the
 later commands must know), ``model.pt2`` where the network came from PyTorch, ``<command>.json``
-with each command's last result, ``simulator/`` (built simulators, kept by content) and ``board/`` (the
+with each command's last result, ``simulator/`` (simulators, kept by content) and ``board/`` (the
 bitstream and how it came about).
 """
 

@@ -86,9 +86,9 @@ class Simulation:
             ("  predicted", self.predicted_latency_cycles)]
         for one in (pattern for pattern in found.patterns if pattern.first_mismatches):
             first = one.first_mismatches[0]
+            place = f"frame {first.frame}, element {first.element}"
             rows.append((f"first mismatch, {one.stalls.value}",
-                         f"frame {first.frame}, element {first.element}: "
-                         f"{first.got} instead of {first.expected}"))
+                         f"{place}: {first.got} instead of {first.expected}"))
         rows += [("fault", fault) for fault in found.faults[:4]]
         if found.log:
             rows.append(("log", found.log))

@@ -266,6 +266,9 @@ def _run_cocotb(built: Build, top: str, job: Job, folder: Path, wave: Path | Non
             test_module=f"{__package__}.cocotb_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog",
             build_dir=built.folder, test_dir=folder, results_xml=str(results), log_file=log,
             seed=job.seed, plusargs=arguments, test_args=flags, waves=wave is not None)
+    except ValueError as error:
+        raise PenjingError(f"cocotb: {error}; apt install libpython3-dev, or use a Python that was "
+                           f"built with a shared library") from None
     except (SystemExit, RuntimeError):
         pass  # under pytest a failed test ends so; whether it ran is seen from what it wrote
     try:

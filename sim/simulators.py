@@ -9,8 +9,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +28,9 @@ _MAKE = ("CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-pthread",
 # "unique" gives whatever the Verilog leaves undefined a value drawn from the seed, so that a design
 # which looks at it differs from the golden model instead of passing by luck.
 _VERILATOR = ("-cc", "--exe", "--vpi", "-O3", "--x-assign", "unique", "--x-initial", "unique",
-              "--timescale", "1ns/1ps", "-Wno-fatal", "--prefix", "Vtop")
-_OPTIMIZE = "OPT_FAST=-O2"
+              "--no-timing", "--timescale", "1ns/1ps", "-Wno-fatal", "--prefix", "Vtop")
+# -O2 simulates no faster and builds longer.
+_OPTIMIZE = ("OPT_FAST=-O1", "OPT_GLOBAL=-O1")
 
 _DUMP = """module penjing_dump;
   string path;
@@ -66,8 +69,8 @@ class _Tools:
 
 
 def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulator.VERILATOR,
-          wave: Path | None = None) -> Build:
-    """Build ``verilog`` with module ``top`` and the ports `PORTS`, or find the build in ``cache``.
+          wave: Path | None = None, ports: Sequence[str] = PORTS) -> Build:
+    """Build ``verilog`` with module ``top`` and the ports ``ports``, or find the build in ``cache``.
 
     A build is kept under the hash of all that goes into it, made in a folder of its own and moved into
     place when it is complete, so that several processes may share ``cache``. ``wave`` says only
@@ -80,7 +83,7 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
     if wave is not None:
         check_wave(wave, simulator)
     kind = wave.suffix if wave is not None else ""
-    options = (top, simulator.value, kind, *PORTS, *_VERILATOR, *_MAKE, _OPTIMIZE, _DUMP)
+    options = (top, simulator.value, kind, *ports, *_VERILATOR, *_MAKE, _OPTIMIZE, _DUMP)
     key = hashlib.sha256("\0".join((verilog, *options, *tools.versions)).encode()).hexdigest()[:24]
     final = cache / key
     if final.is_dir():
@@ -94,7 +97,7 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
     try:
         (folder / "design.sv").write_text(verilog)
         if simulator is Simulator.VERILATOR:
-            _verilate(folder, top, kind, tools)
+            _verilate(folder, top, kind, tools, ports)
         else:
             _compile_icarus(folder, top, kind, tools)
         _publish(folder, final)
@@ -104,6 +107,10 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Build(final, simulator, False, time.monotonic() - start)
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def check_wave(wave: Path, simulator: Simulator) -> None:
@@ -178,22 +185,37 @@ def _cocotb_folder(name: str) -> Path:
     return Path(getattr(config, name))
 
 
-def _verilate(folder: Path, top: str, kind: str, tools: _Tools) -> None:
+def _verilate(folder: Path, top: str, kind: str, tools: _Tools, runtime: Path) -> None:
     # Only the ports are open to cocotb: with all signals public Verilator can optimize little.
     (folder / "public.vlt").write_text("`verilator_config\n" + "".join(
         f'public_flat_rw -module "{top}" -var "{port}"\n' for port in PORTS))
     libraries = _cocotb_folder("libs_dir")
     main = _cocotb_folder("share_dir") / "lib" / "verilator" / "verilator.cpp"
     trace = {"": [], ".vcd": ["--trace-vcd"], ".fst": ["--trace-fst"]}[kind]
-    _run([tools.paths["verilator"], *_VERILATOR, *trace, "--top-module", top, "-Mdir", ".", "-o", top,
-          "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+    # cocotb's runner expects the executable to bear the name of the top module.
+    _run([tools.paths["verilator"], *_VERILATOR, *trace, "--top-module", top, "-Mdir", ".", "-o",
+          top, "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
           str(main), "public.vlt", "design.sv"], folder, tools)
-    _run([tools.paths["make"], "-j", "2", "-f", "Vtop.mk", _OPTIMIZE, *_MAKE], folder, tools)
-    # What the compiler left behind is many times the size of the result. cocotb's runner wants the
-    # executable to bear the name of the top module.
+    if runtime.is_dir():
+        # Verilator's own library does not depend on the design; make finds it newer than its sources.
+        for path in runtime.iterdir():
+            shutil.copyfile(path, folder / path.name)
+    compiler = tools.paths["g++"]
+    _run([tools.paths["make"], "-j", "2", "-f", "Vtop.mk", f"CXX={compiler}", f"LINK={compiler}",
+          f"PYTHON3={sys.executable}", *_OPTIMIZE, *_MAKE], folder, tools)
+    if not runtime.is_dir():
+        _keep_runtime(folder, runtime)
+    # What the compiler left behind is many times the size of the result.
     for path in folder.iterdir():
         if path.name not in (top, "design.sv", "build.log"):
             path.unlink()
+
+
+def _keep_runtime(folder: Path, runtime: Path) -> None:
+    kept = Path(tempfile.mkdtemp(prefix="building-", dir=runtime.parent))
+    for path in folder.glob("verilated*.o"):
+        shutil.copyfile(path, kept / path.name)
+    _publish(kept, runtime)
 
 
 def _compile_icarus(folder: Path, top: str, kind: str, tools: _Tools) -> None:

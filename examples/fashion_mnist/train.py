@@ -146,9 +146,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the Fashion-MNIST example network.")
     parser.add_argument("--data", type=Path, required=True, help="folder with the IDX .gz files")
     parser.add_argument("--out", type=Path, default=Path(), help="folder for the results")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads; affects rounding")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
     return parser.parse_args()
 
 

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Lattice ECP5: MULT18X18D multipliers, CCU2C carry chains, DP16KD memories."""
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ def _block(m: Module, width: int, words: Sequence[int], *, read: tuple[Value, Va
     aligned = width.bit_length() - 1 if width < 9 else (width // 9).bit_length() + 2
     ports: dict[str, Value] = {}
     for port, address in (("A", write_address), ("B", read_address)):
-        bits = Cat(Const(-1, aligned) if port == "A" else Const(0, aligned), address)
+        # Below the address, port A has byte enables.
+        fill = (1 << aligned) - 1 if port == "A" else 0
+        bits = Cat(Const(fill, aligned), address)
         padded = Cat(bits, Const(0, _ADDRESS_BITS))[:_ADDRESS_BITS]
         ports |= {f"i_AD{port}{n}": bit for n, bit in enumerate(padded)}
         ports |= {f"i_CS{port}{n}": Const(0) for n in range(3)}

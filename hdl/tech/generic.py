@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Any family: what a synthesis tool infers, with the attributes that Vivado and Yosys know."""
 
 from __future__ import annotations

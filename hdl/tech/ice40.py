@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Lattice iCE40 UltraPlus: SB_MAC16 multipliers, SB_RAM40_4K memories."""
 
 from __future__ import annotations

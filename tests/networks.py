@@ -1,0 +1,121 @@
+"""Networks and runs that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from penjing.compiler import ir
+from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.plan import Fold, Plan, Port, Resources
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule, sliding
+from penjing.sim.streams import Stalls, pack, transfer, unpack
+
+PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
+
+
+class Builder:
+    """Grows a chain of layers, each reading the one before."""
+
+    def __init__(self, source: TensorType, name: str = "net") -> None:
+        self.name = name
+        self.source = source
+        self.kind = source
+        self.layers: list[ir.Layer] = []
+
+    @property
+    def tail(self) -> str:
+        return self.layers[-1].name if self.layers else "x"
+
+    def add(self, layer: ir.Layer) -> None:
+        self.kind = ir.output_type(layer, self.kind)
+        self.layers.append(layer)
+
+    def network(self) -> Network:
+        return Network(self.name, "x", self.source, tuple(self.layers))
+
+
+def random_network(seed: int, *, layers: int = 3) -> Network:
+    """A small network with odd shapes, any stride and padding, and 2 to 8 bits."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((4, 4, 1), (11, 11, 6)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(2, 9)),
+                              bool(rng.integers(2))))
+    for n in range(int(rng.integers(1, layers + 1))):
+        kernel = (int(rng.integers(1, min(7, grow.kind.shape[0]) + 1)),
+                  int(rng.integers(1, min(5, grow.kind.shape[1]) + 1)))
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1],
+                                                          kernel[1]))
+        choice = rng.integers(4)
+        if choice < 2:
+            outputs = int(rng.integers(1, 9))
+            grow.add(ir.Convolution(
+                f"conv{n}", grow.tail,
+                random_weights(rng, (outputs, *kernel, grow.kind.shape[2])),
+                rng.integers(-500, 500, outputs), stride, padding))
+            signed = bool(rng.integers(2))
+            grow.add(ir.ShiftRequantize(f"relu{n}", grow.tail, int(rng.integers(-1, 8)),
+                                        int(rng.integers(2, 9)), signed))
+        else:
+            pool = ir.MaxPool if choice == 2 else ir.AveragePool
+            grow.add(pool(f"pool{n}", grow.tail, kernel, stride, padding))
+    if rng.integers(2):
+        grow.add(ir.Clamp("clamp", grow.tail, -3, 2))
+    if rng.integers(2):
+        grow.add(ir.Flatten("flatten", grow.tail))
+        outputs = int(rng.integers(1, 9))
+        grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (outputs, grow.kind.elements)),
+                          rng.integers(-50, 50, outputs)))
+        if rng.integers(2):
+            grow.add(ir.ArgMax("argmax", grow.tail))
+    return grow.network()
+
+
+def random_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weights:
+    bits = int(rng.integers(2, 9))
+    values = rng.integers(-(1 << bits - 1), 1 << bits - 1, shape)
+    values.flat[0] = -(1 << bits - 1)
+    return ir.Weights(values, bits)
+
+
+def random_plan(network: Network, seed: int) -> Plan:
+    """Some layers folded at random, the others by the schedule."""
+    rng = np.random.default_rng(seed)
+    folds = {}
+    for layer in network.layers:
+        if isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
+            shape = sliding(network, layer)
+            folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
+                                     int(rng.integers(1, shape.kernel[0] + 1)),
+                                     int(rng.integers(1, min(shape.run, 12) + 1)))
+    multipliers = int(rng.integers(8, 60)) + sum(fold.multipliers for fold in folds.values())
+    return schedule(network, Budget(Family.ECP5, PLENTY, multipliers), Goal(folds=folds))
+
+
+def random_images(kind: TensorType, count: int, seed: int) -> np.ndarray:
+    """Images of ``kind``, the two extremes first."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(kind.low, kind.high + 1, (count, *kind.shape))
+    images[0], images[1 % count] = kind.high, kind.low
+    return images
+
+
+def run_block(dut: object, inputs: np.ndarray, golden: np.ndarray, i: tuple[TensorType, Port],
+              o: tuple[TensorType, Port], stalls: Stalls, seed: int = 0,
+              surplus: int = 0) -> list[int]:
+    """Send frames through ``dut``, require every value to equal ``golden``; returns frame ends."""
+    sent = [payload for frame in inputs.reshape(len(inputs), -1)
+            for payload in pack(frame.tolist(), i[0].bits, i[1].lanes, i[1].group)]
+    kind, port = o
+    wanted = golden.reshape(len(golden), -1)
+    per_frame = wanted.shape[1] // port.group * -(-port.group // port.lanes)
+    got, times = transfer(dut, sent, per_frame * len(wanted), stalls=stalls, seed=seed,
+                          timeout=50_000, surplus=surplus)
+    assert len(wanted) > 0
+    for n, frame in enumerate(wanted):
+        payloads: Sequence[int] = got[n * per_frame : (n + 1) * per_frame]
+        assert unpack(payloads, len(frame), kind.bits, kind.signed, port.lanes,
+                      port.group) == frame.tolist(), f"frame {n}"
+    return [times[(n + 1) * per_frame - 1] for n in range(len(wanted))]

@@ -1,0 +1,192 @@
+"""Every block with arithmetic against its golden twin: extremes first, four stall patterns."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+import numpy as np
+import penjing.hdl
+import pytest
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import wiring
+from networks import random_images, run_block
+from penjing.compiler import ir
+from penjing.compiler.ir import TensorType
+from penjing.compiler.plan import Port
+from penjing.hdl.argmax import ArgMaxer
+from penjing.hdl.dot import Dot
+from penjing.hdl.pool import AveragePooler, MaxPooler
+from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.hdl.window import Sliding, Window
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+# Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
+# order and protocol, in test_stream and formally in test_formal.
+MOVERS = {"Buffer", "Gearbox", "Queue", "Pipeline"}
+TWINS: dict[str, Callable[..., object]] = {
+    "Dot": golden.dense,
+    "ShiftRequantizer": golden.shift_requantize,
+    "MaxPooler": golden.max_pool,
+    "AveragePooler": golden.average_pool,
+    "ArgMaxer": golden.argmax,
+    "Window": golden.convolution,
+}
+
+
+def test_every_public_block_has_a_twin() -> None:
+    blocks = set()
+    for module in pkgutil.iter_modules(penjing.hdl.__path__):
+        if module.ispkg:
+            continue
+        loaded = importlib.import_module(f"penjing.hdl.{module.name}")
+        for name in getattr(loaded, "__all__", ()):
+            value = getattr(loaded, name)
+            if isinstance(value, type) and issubclass(value, wiring.Component):
+                blocks.add(name)
+    assert blocks == MOVERS | set(TWINS)
+
+
+def vector(elements: int, bits: int, is_signed: bool) -> TensorType:
+    return TensorType((1, 1, elements), bits, is_signed)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("shift", "low", "high", "i_bits", "o_bits", "is_signed"), [
+    (5, -128, 127, 20, 8, True), (0, 0, 15, 9, 4, False), (-2, -8, 7, 4, 4, True),
+    (12, 0, 6, 10, 3, False), (1, -2, 1, 3, 2, True), (3, 2, 5, 9, 4, False)])
+def test_shift_requantizer(stalls: Stalls, shift: int, low: int, high: int, i_bits: int,
+                           o_bits: int, is_signed: bool) -> None:
+    kind = vector(12, i_bits, True)
+    x = random_images(kind, 6, shift + 100)
+    # Values around every rounding and saturation step.
+    edges = [(bound << max(shift, 0)) + (1 << max(shift, 1) - 1) + step
+             for bound in (low, high) for step in (-1, 0, 1)]
+    x[2, 0, 0, :6] = np.clip(edges, kind.low, kind.high)
+    block = ShiftRequantizer(signed(i_bits), signed(o_bits) if is_signed else unsigned(o_bits),
+                             lanes=3, shift=shift, low=low, high=high)
+    port = Port(3, 12)
+    run_block(block, x, golden.shift_requantize(x, shift, low, high), (kind, port),
+              (vector(12, o_bits, is_signed), port), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize(("area", "bits", "is_signed", "lanes"), [
+    (4, 8, False, 2), (1, 3, True, 1), (9, 5, True, 3), (49, 8, True, 1), (7, 16, False, 1),
+    (6, 1, False, 2)])
+def test_poolers(stalls: Stalls, average: bool, area: int, bits: int, is_signed: bool,
+                 lanes: int) -> None:
+    kind = TensorType((area, 1, lanes), bits, is_signed)
+    x = random_images(kind, 12, area)
+    make = AveragePooler if average else MaxPooler
+    twin = golden.average_pool if average else golden.max_pool
+    block = make(signed(bits) if is_signed else unsigned(bits), lanes=lanes, area=area)
+    port = Port(lanes, lanes)
+    run_block(block, x, twin(x, (area, 1), (area, 1)), (kind, port),
+              (vector(lanes, bits, is_signed), port), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("count", "bits", "is_signed"), [(10, 20, True), (1, 4, True),
+                                                         (3, 2, False), (17, 3, True)])
+def test_argmaxer(stalls: Stalls, count: int, bits: int, is_signed: bool) -> None:
+    kind = TensorType((2, 3, count), bits, is_signed)
+    x = random_images(kind, 8, count)
+    wanted = golden.argmax(x)
+    result = TensorType((2, 3, 1), max(1, (count - 1).bit_length()), False)
+    block = ArgMaxer(signed(bits) if is_signed else unsigned(bits), count=count)
+    run_block(block, x, wanted, (kind, Port(1, count)), (result, Port(1, 1)), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "bits", "weight_bits", "is_signed"), [
+    (9, 5, 2, 4, 8, 8, False), (7, 3, 3, 7, 4, 3, True), (12, 8, 4, 1, 16, 16, True),
+    (5, 6, 6, 2, 2, 2, False), (1, 1, 1, 1, 8, 8, True), (20, 7, 7, 20, 3, 5, True)])
+def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits: int,
+             weight_bits: int, is_signed: bool) -> None:
+    rng = np.random.default_rng(inputs)
+    kind = vector(inputs, bits, is_signed)
+    low = -(1 << weight_bits - 1)
+    weights = rng.integers(low, -low, (outputs, inputs))
+    weights[0], weights[-1] = low, -low - 1
+    bias = rng.integers(-1000, 1000, outputs)
+    layer = ir.Dense("dense", "x", ir.Weights(weights, weight_bits), bias)
+    result = ir.output_type(layer, kind)
+    x = random_images(kind, 5, outputs)
+    groups, folds = -(-outputs // pe), -(-inputs // simd)
+    padded = np.pad(weights, ((0, groups * pe - outputs), (0, folds * simd - inputs)))
+    beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
+    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
+    block = Dot(signed(bits) if is_signed else unsigned(bits),
+                weights=beats.reshape(-1, pe, simd).tolist(), weight_bits=weight_bits,
+                bias=bias.tolist(), accumulator_bits=result.bits, o_lanes=o_lanes,
+                dsp_multipliers=pe * simd // 2, style=MemoryStyle.LOGIC, technology=Generic())
+    # The vector comes once for every group of outputs.
+    repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
+    sent = TensorType((1, groups, inputs), bits, is_signed)
+    run_block(block, repeated, golden.dense(x, weights, bias), (sent, Port(simd, inputs)),
+              (result, Port(o_lanes, outputs)), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding", "lanes", "rows"), [
+    ((5, 6, 2), (3, 3), (1, 1), (1, 1, 1, 1), 2, 1), ((7, 5, 3), (3, 2), (2, 1), (2, 0, 0, 1), 4, 2),
+    ((6, 6, 1), (5, 4), (2, 3), (1, 4, 3, 0), 3, 5), ((4, 4, 4), (1, 1), (3, 2), (0, 0, 0, 0), 3, 1)])
+def test_window_reads_what_convolution_multiplies(
+        stalls: Stalls, size: tuple[int, int, int], kernel: tuple[int, int],
+        stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:
+    kind = TensorType(size, 5, True)
+    x = random_images(kind, 3, lanes)
+    sliding = Sliding(size, kernel, stride, padding, lanes=lanes, rows=rows)
+    steps, groups = -(-sliding.run // lanes), -(-kernel[0] // rows)
+    # One-hot kernels make the golden convolution put out each element of each window in turn; the
+    # lanes past a row's end and the rows past the kernel's are undefined, and left out of both.
+    order = []
+    for group in range(groups):
+        for step in range(steps):
+            for row in range(group * rows, (group + 1) * rows):
+                order += [(row, step * lanes + lane) if row < kernel[0]
+                          and step * lanes + lane < sliding.run else None for lane in range(lanes)]
+    hot = np.zeros((len(order), kernel[0], sliding.run), np.int64)
+    for n, place in enumerate(order):
+        if place is not None:
+            hot[n][place] = 1
+    weights = hot.reshape(len(order), *kernel, size[2])
+    wanted = golden.convolution(x, weights, np.zeros(len(order), np.int64), stride, padding)
+    block = Masked(Window(signed(5), sliding, depth=128, style=MemoryStyle.LOGIC,
+                          technology=Generic()), [place is not None for place in order])
+    elements = kind.elements
+    run_block(block, x, wanted, (kind, Port(lanes, elements)),
+              (TensorType(wanted.shape[1:], 5, True), Port(rows * lanes, len(order))), stalls,
+              surplus=steps * groups)
+
+
+class Masked(wiring.Component):
+    """A window whose undefined lanes are set to zero, so that all of its output can be compared."""
+
+    def __init__(self, window: Window, defined: list[bool]) -> None:
+        self._window = window
+        self._defined = defined
+        super().__init__({"i": wiring.In(window.i.signature.flip()),
+                          "o": wiring.Out(window.o.signature)})
+
+    def elaborate(self, platform: object) -> object:
+        from amaranth.hdl import Array, Const, Module, Mux, Signal
+        m = Module()
+        m.submodules.window = window = self._window
+        lanes = len(self.o.p.data)
+        steps = len(self._defined) // lanes
+        step = Signal(range(steps))
+        wiring.connect(m, wiring.flipped(self.i), window.i)
+        m.d.comb += [self.o.valid.eq(window.o.valid), window.o.ready.eq(self.o.ready),
+                     self.o.p.last.eq(window.o.p.last)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += step.eq(Mux(step == steps - 1, 0, step + 1))
+        for lane in range(lanes):
+            known = Array(Const(int(flag)) for flag in self._defined[lane::lanes])[step]
+            m.d.comb += self.o.p.data[lane].eq(Mux(known, window.o.p.data[lane], 0))
+        return m
