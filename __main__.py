@@ -31,6 +31,8 @@ from .sim.streams import Stalls
 FAILED, BAD_INPUT, BUG = 1, 2, 70
 """Exit statuses; that of a bug must not look like a comparison that failed."""
 
+_INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
 _HEARTBEAT = 10.0
 """Seconds between signs of life where stderr is no terminal."""
 _FILE_WIDTH = 200
@@ -236,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line (``sys.argv`` without ``arguments``); returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        return int(app(given or ["--help"], prog_name="penjing", standalone_mode=False) or 0)
+        status = app(given or ["--help"], prog_name="penjing", standalone_mode=False)
+        return _complain("interrupted") if status == _INTERRUPTED else int(status or 0)
     except PenjingError as error:
         return _complain(str(error))
     except typer.TyperException as error:
@@ -245,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except MemoryError:
         return _complain("memory: too little for this network or these images; give fewer images")
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _complain("interrupted")
     except Exception:
         traceback.print_exc()

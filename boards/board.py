@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 import importlib
 from dataclasses import dataclass
 from typing import Any
 
 from ..compiler.ir import PenjingError
+from ..compiler.resources import Family
 
 __all__ = ["UNLIMITED", "Board", "Budget", "Family"]
 
 UNLIMITED = 10**9
 """More of a resource than any device has: the budget of a board without a device."""
-
-
-class Family(enum.Enum):
-    """FPGA families; they differ in their primitives and in the tools that place them."""
-
-    ECP5 = "ecp5"
-    ICE40 = "ice40"
-    GENERIC = "generic"
 
 
 @dataclass(frozen=True)

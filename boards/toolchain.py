@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import PenjingError
 from .board import Board, Family
 
-__all__ = ["BuildResult", "Progress", "Workshop", "build", "place_and_route", "synthesize"]
+__all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route", "synthesize"]
 
 Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
@@ -206,7 +207,7 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
         *(constraints or (flow.unconstrained,)), *flow.routed, *aim, "--report", "report.json",
         "--seed", str(seed), "--timing-allow-fail"])
 
-    report = json.loads((shop.folder / "report.json").read_text(encoding="utf-8"))
+    report = _report(shop.folder)
     counts = {name: int(report["utilization"][cell]["used"]) for name, cell in flow.cells.items()}
     if "ffs" not in counts:
         # An iCE40's report counts logic cells only; its log tells which of them use the flip-flop.
@@ -220,6 +221,18 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                 for wheel in ("amaranth", "pyosys", flow.wheel)}
     return BuildResult(**counts, fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
                        seconds={"route": seconds}, versions=versions)
+
+
+def available(folder: Path, board: Board) -> dict[str, int]:
+    """What nextpnr says that the device has, by the names of `Budget`, after a run in ``folder``."""
+    utilization = _report(folder)["utilization"]
+    return {name: int(utilization[cell]["available"])
+            for name, cell in _FLOWS[board.family].cells.items()}
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
 
 
 def _tool(name: str) -> str:

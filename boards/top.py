@@ -41,7 +41,8 @@ def made_clock_mhz(board: Board, clock_mhz: float) -> float:
 
 
 class Clocking(Elaboratable):
-    """Domain ``sync`` from the board's crystal, in reset until the PLL has locked and settled.
+    """Drives domain ``sync`` from the board's crystal: in reset until the PLL has locked, and 20 µs
+    more, counted in domain ``boot``. The parent defines both.
 
     Parameters
     ----------
@@ -56,8 +57,6 @@ class Clocking(Elaboratable):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.domains.sync = ClockDomain("sync")
-        m.domains.boot = ClockDomain("boot", reset_less=True)
         m.d.comb += ClockSignal("boot").eq(ClockSignal("sync"))
         pins = platform.request(platform.default_clk, dir="-")
         locked, settled = Signal(), Signal()
@@ -126,6 +125,8 @@ class Top(Elaboratable):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        m.domains.sync = ClockDomain("sync")
+        m.domains.boot = ClockDomain("boot", reset_less=True)
         m.submodules.clocking = self._clocking
         m.submodules.wrapper = wrapper = self._wrapper
         pins = platform.request("uart", 0, dir="-")

@@ -14,7 +14,7 @@ from .. import boards
 from ..boards import Board
 from ..boards.board import UNLIMITED
 from ..boards.top import made_clock_mhz
-from ..compiler import ir, lower, report, resources
+from ..compiler import ir, lower, report
 from ..compiler.ir import Network, PenjingError
 from ..compiler.plan import Fold, Plan, Resources
 from ..compiler.schedule import Budget, Goal, fold_of_simd, schedule
@@ -30,6 +30,7 @@ __all__ = ["Target", "board_json", "compile_model", "parse_budget", "plan"]
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
 
+_SLOWEST = 1 << 48  # cycles a frame that every network can keep to
 _LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
 
 
@@ -80,7 +81,7 @@ def plan(network: Network, target: Target) -> Plan:
                                "give one of them")
         if not 0 < target.fps < math.inf:
             raise PenjingError(f"frames per second: it must be above 0, not {target.fps:g}")
-        cycles = int(clock_mhz * 1e6 / target.fps)
+        cycles = int(min(clock_mhz * 1e6 / target.fps, _SLOWEST))
         if cycles < 1:
             raise PenjingError(f"frames per second: {target.fps:g} leave less than one cycle of "
                                f"{clock_mhz:g} MHz for a frame; ask for fewer")
@@ -114,7 +115,7 @@ def _budget(board: Board, wanted: Mapping[str, int], settled: bool) -> Budget:
             raise PenjingError(f"budget: {name} must be at least {least}, not {value}")
         limits[name] = value if name == "multipliers" else min(value, limits[name])
     multipliers = limits.pop("multipliers")
-    return Budget(resources.Family(board.family.value), Resources(**limits), multipliers)
+    return Budget(board.family, Resources(**limits), multipliers)
 
 
 def _folds(network: Network, path: Path) -> dict[str, Fold]:

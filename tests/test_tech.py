@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from amaranth.hdl import Shape, ShapeLike, signed, unsigned
+from amaranth.hdl import ClockDomain, Module, Shape, ShapeLike, signed, unsigned
 from amaranth.sim import Simulator
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
@@ -38,7 +38,11 @@ def run(dut: Any, stimuli: Sequence[dict[str, int]], output: str) -> list[int]:
             (value,) = (await ctx.tick().sample(getattr(dut, output)))[2:]
             seen.append(value)
 
-    simulator = Simulator(dut)
+    m = Module()
+    # A memory of one word may have no register, but the bench has a clock.
+    m.domains.sync = ClockDomain()
+    m.submodules.dut = dut
+    simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

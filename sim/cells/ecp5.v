@@ -37,8 +37,9 @@ module MULT18X18D (
     parameter CAS_MATCH_REG = "FALSE", SOURCEB_MODE = "B_SHIFT", MULT_BYPASS = "DISABLED";
     parameter RESETMODE = "SYNC";
 
-    initial if (RESETMODE != "SYNC" || MULT_BYPASS != "DISABLED")
-        $fatal(1, "MULT18X18D %m: asynchronous reset and bypass are not modelled");
+    initial if (MULT_BYPASS != "DISABLED") $fatal(1, "MULT18X18D %m: bypass is not modelled");
+
+    localparam ASYNC = RESETMODE == "ASYNC";
 
     wire [17:0] a = {
     A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
@@ -50,14 +51,14 @@ module MULT18X18D (
     wire [18:0] held_a, held_b;
     wire [35:0] piped;
 
-    ecp5_dsp_register #(19, REG_INPUTA_CLK, REG_INPUTA_CE, REG_INPUTA_RST) input_a (
+    ecp5_dsp_register #(19, ASYNC, REG_INPUTA_CLK, REG_INPUTA_CE, REG_INPUTA_RST) input_a (
         {CLK3, CLK2, CLK1, CLK0}, {CE3, CE2, CE1, CE0}, {RST3, RST2, RST1, RST0}, wide_a, held_a);
-    ecp5_dsp_register #(19, REG_INPUTB_CLK, REG_INPUTB_CE, REG_INPUTB_RST) input_b (
+    ecp5_dsp_register #(19, ASYNC, REG_INPUTB_CLK, REG_INPUTB_CE, REG_INPUTB_RST) input_b (
         {CLK3, CLK2, CLK1, CLK0}, {CE3, CE2, CE1, CE0}, {RST3, RST2, RST1, RST0}, wide_b, held_b);
     wire signed [35:0] product = $signed(held_a) * $signed(held_b);
-    ecp5_dsp_register #(36, REG_PIPELINE_CLK, REG_PIPELINE_CE, REG_PIPELINE_RST) pipeline (
+    ecp5_dsp_register #(36, ASYNC, REG_PIPELINE_CLK, REG_PIPELINE_CE, REG_PIPELINE_RST) pipeline (
         {CLK3, CLK2, CLK1, CLK0}, {CE3, CE2, CE1, CE0}, {RST3, RST2, RST1, RST0}, product, piped);
-    ecp5_dsp_register #(36, REG_OUTPUT_CLK, REG_OUTPUT_CE, REG_OUTPUT_RST) result (
+    ecp5_dsp_register #(36, ASYNC, REG_OUTPUT_CLK, REG_OUTPUT_CE, REG_OUTPUT_RST) result (
         {CLK3, CLK2, CLK1, CLK0}, {CE3, CE2, CE1, CE0}, {RST3, RST2, RST1, RST0}, piped, {
         P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
         P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0});
@@ -66,7 +67,8 @@ endmodule
 
 // A register of a DSP block, or a wire where its clock is "NONE".
 module ecp5_dsp_register #(
-    parameter WIDTH = 1, parameter CLK = "NONE", parameter CE = "CE0", parameter RST = "RST0"
+    parameter WIDTH = 1, parameter ASYNC = 0,
+    parameter CLK = "NONE", parameter CE = "CE0", parameter RST = "RST0"
 ) (input [3:0] clocks, enables, resets, input [WIDTH-1:0] d, output [WIDTH-1:0] q);
     localparam C = CLK == "CLK3" ? 3 : CLK == "CLK2" ? 2 : CLK == "CLK1" ? 1 : 0;
     localparam E = CE == "CE3" ? 3 : CE == "CE2" ? 2 : CE == "CE1" ? 1 : 0;
@@ -76,8 +78,9 @@ module ecp5_dsp_register #(
             assign q = d;
         end else begin : registered
             reg [WIDTH-1:0] held = 0;
-            always @(posedge clocks[C])
-                if (resets[R]) held <= 0;
+            wire clear = ASYNC & resets[R];
+            always @(posedge clocks[C] or posedge clear)
+                if (clear | resets[R]) held <= 0;
                 else if (enables[E]) held <= d;
             assign q = held;
         end
@@ -129,9 +132,8 @@ module DP16KD (
     parameter [319:0] INITVAL_3C = 320'b0, INITVAL_3D = 320'b0, INITVAL_3E = 320'b0;
     parameter [319:0] INITVAL_3F = 320'b0;
 
-    initial if (RESETMODE != "SYNC" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB"
-                || CSDECODE_A != "0b000" || CSDECODE_B != "0b000"
-                || WRITEMODE_A == "READBEFOREWRITE" || WRITEMODE_B == "READBEFOREWRITE")
+    initial if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB"
+                || CSDECODE_A != "0b000" || CSDECODE_B != "0b000")
         $fatal(1, "DP16KD %m: a mode that is not modelled");
 
     // 64 rows of 16 words of 18 bits, each in 20 bits of its parameter.
@@ -158,6 +160,8 @@ module DP16KD (
     DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4,
     DIB3, DIB2, DIB1, DIB0, DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8,
     DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+    wire clear_a = RESETMODE == "ASYNC" & RSTA;
+    wire clear_b = RESETMODE == "ASYNC" & RSTB;
     wire select_a = CEA & ~CSA2 & ~CSA1 & ~CSA0;
     wire select_b = CEB & ~CSB2 & ~CSB1 & ~CSB0;
     localparam WIDE = DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36;
@@ -216,33 +220,33 @@ module DP16KD (
     endgenerate
 
     // Latches behind the array, then the optional output registers.
+    wire [17:0] seen_a = WEA & WRITEMODE_A == "WRITETHROUGH" ? next_a : memory[row_a];
+    wire [17:0] seen_b = WEB & WRITEMODE_B == "WRITETHROUGH" ? next_b : memory[row_b];
     reg [17:0] latch_a = 0, latch_b = 0, held_a = 0, held_b = 0;
     generate
         if (WIDE) begin : read_wide
-            always @(posedge CLKB) begin
-                if (RSTB) {latch_b, latch_a} <= 0;
+            always @(posedge CLKB or posedge clear_b) begin
+                if (clear_b | RSTB) {latch_b, latch_a} <= 0;
                 else if (select_b) begin
                     if (DATA_WIDTH_B == 36) {latch_b, latch_a} <= {memory[upper_b], memory[row_b]};
                     else latch_b <= taken(DATA_WIDTH_B, address_b, memory[row_b]);
                 end
-                if (RSTB) {held_b, held_a} <= 0;
+                if (clear_b | RSTB) {held_b, held_a} <= 0;
                 else if (OCEB) {held_b, held_a} <= {latch_b, latch_a};
             end
         end else begin : read_narrow
-            always @(posedge CLKA) begin
-                if (RSTA) latch_a <= 0;
-                else if (select_a & ~WEA) latch_a <= taken(DATA_WIDTH_A, address_a, memory[row_a]);
-                else if (select_a & WRITEMODE_A == "WRITETHROUGH")
-                    latch_a <= taken(DATA_WIDTH_A, address_a, next_a);
-                if (RSTA) held_a <= 0;
+            always @(posedge CLKA or posedge clear_a) begin
+                if (clear_a | RSTA) latch_a <= 0;
+                else if (select_a & (~WEA | WRITEMODE_A != "NORMAL"))
+                    latch_a <= taken(DATA_WIDTH_A, address_a, seen_a);
+                if (clear_a | RSTA) held_a <= 0;
                 else if (OCEA) held_a <= latch_a;
             end
-            always @(posedge CLKB) begin
-                if (RSTB) latch_b <= 0;
-                else if (select_b & ~WEB) latch_b <= taken(DATA_WIDTH_B, address_b, memory[row_b]);
-                else if (select_b & WRITEMODE_B == "WRITETHROUGH")
-                    latch_b <= taken(DATA_WIDTH_B, address_b, next_b);
-                if (RSTB) held_b <= 0;
+            always @(posedge CLKB or posedge clear_b) begin
+                if (clear_b | RSTB) latch_b <= 0;
+                else if (select_b & (~WEB | WRITEMODE_B != "NORMAL"))
+                    latch_b <= taken(DATA_WIDTH_B, address_b, seen_b);
+                if (clear_b | RSTB) held_b <= 0;
                 else if (OCEB) held_b <= latch_b;
             end
         end

@@ -1,0 +1,74 @@
+"""The Verilog: the same from run to run, readable, small, and taken by the tools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import PLENTY, Builder, random_network, random_plan
+from penjing.compiler import ir, lower
+from penjing.compiler.ir import TensorType
+from penjing.compiler.plan import Fold
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule
+from penjing.hdl.emit import emit
+from penjing.hdl.tech import Generic
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from networks import random_network, random_plan
+from penjing.compiler import lower
+from penjing.hdl.emit import emit
+from penjing.hdl.tech import Generic
+network = random_network(3)
+sys.stdout.write(emit(lower.accelerator(network, random_plan(network, 3), Generic()), "net"))
+"""
+
+
+@pytest.fixture(scope="module")
+def verilog() -> str:
+    network = random_network(3)
+    return emit(lower.accelerator(network, random_plan(network, 3), Generic()), "net")
+
+
+def test_the_text_is_the_same_in_every_process(verilog: str) -> None:
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    for seed in ("0", "12345"):
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                             check=True, env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"})
+        assert run.stdout == verilog
+
+
+def test_instances_bear_the_layers_names(verilog: str) -> None:
+    for layer in random_network(3).layers:
+        if not isinstance(layer, ir.Flatten):
+            assert f"\\net.{layer.name}  {layer.name} (" in verilog
+
+
+def test_icarus_and_yosys_take_it(verilog: str, tmp_path: Path) -> None:
+    source = tmp_path / "net.v"
+    source.write_text(verilog)
+    if shutil.which("iverilog"):
+        subprocess.run(["iverilog", "-g2012", "-o", str(tmp_path / "net"), str(source)], check=True)
+    pytest.importorskip("pyosys", reason="needs the fpga extra")
+    script = (f"from pyosys import libyosys as ys; ys.run_pass('read_verilog -sv {source}; "
+              f"hierarchy -check -top net; proc; check -assert', ys.Design())")
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_convolution_engine_is_small() -> None:
+    rng = np.random.default_rng(0)
+    grow = Builder(TensorType((8, 8, 16), 8, False))
+    grow.add(ir.Convolution("conv", "x", ir.Weights(rng.integers(-128, 128, (16, 3, 3, 16)), 8),
+                            np.zeros(16, np.int64), (1, 1), (1, 1, 1, 1)))
+    network = grow.network()
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 16),
+                    Goal(folds={"conv": Fold(1, 1, 16)}))
+    text = emit(lower.accelerator(network, plan, Generic()), "net")
+    assert text.count("\n") < 5_000
+

@@ -1,0 +1,114 @@
+"""The tests can fail: faults put into the hardware on purpose must turn them red."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from networks import Builder, random_images, random_plan, run_block
+from penjing.compiler import ir, lower
+from penjing.compiler.ir import Network, TensorType
+from penjing.hdl.dot import Dot
+from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.tech import Generic
+from penjing.hdl.window import Window
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    rng = np.random.default_rng(5)
+    grow = Builder(TensorType((5, 4, 2), 4, True))
+    grow.add(ir.Convolution("conv", "x", ir.Weights(rng.integers(-8, 8, (3, 3, 3, 2)), 4),
+                            rng.integers(-20, 20, 3), (1, 1), (1, 1, 1, 1)))
+    grow.add(ir.ShiftRequantize("relu", "conv", 4, 4, False))
+    grow.add(ir.ArgMax("argmax", "relu"))
+    return grow.network()
+
+
+def check(network: Network, stalls: Stalls) -> None:
+    plan = random_plan(network, 1)
+    images = random_images(network.input_type, 4, 0)
+    run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+              (network.input_type, plan.layers[0].i), (network.output_type, plan.layers[-1].o),
+              stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+def test_without_a_fault_all_is_green(network: Network, stalls: Stalls) -> None:
+    check(network, stalls)
+
+
+def truncate(patch: Patch) -> None:
+    patch.setattr(ShiftRequantizer, "_scale", lambda self, value: value >> self._shift)
+
+
+def no_padding(patch: Patch) -> None:
+    def ones(self: Window, m: Module, counters: object, row_ok: list[Value]) -> object:
+        return [[Const(1)] * self._sliding.lanes for _ in row_ok]
+    patch.setattr(Window, "_masks", ones)
+
+
+def wrong_saturation(patch: Patch) -> None:
+    original = ShiftRequantizer.__init__
+
+    def init(self: ShiftRequantizer, *args: object, high: int, **kwargs: object) -> None:
+        original(self, *args, high=high - 1, **kwargs)
+    patch.setattr(ShiftRequantizer, "__init__", init)
+
+
+def dropped_bias(patch: Patch) -> None:
+    patch.setattr(Dot, "_biases", lambda self, m, group: [Const(0)] * self._pe)
+
+
+FAULTS: list[Callable[[Patch], None]] = [truncate, no_padding, wrong_saturation, dropped_bias]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_value_is_seen(network: Network, monkeypatch: Patch,
+                               fault: Callable[[Patch], None]) -> None:
+    fault(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(without_argmax(network), Stalls.NONE)
+
+
+def test_a_wrong_tie_is_seen(network: Network, monkeypatch: Patch) -> None:
+    # The golden model is the one that is bent here.
+    def argmax(x: np.ndarray) -> np.ndarray:
+        return x.shape[-1] - 1 - x[..., ::-1].argmax(-1)[..., None].astype(np.int64)
+    monkeypatch.setattr(golden, "argmax", argmax)
+    with pytest.raises(AssertionError):
+        check(network, Stalls.NONE)
+
+
+def without_argmax(network: Network) -> Network:
+    return Network("net", "x", network.input_type, network.layers[:2])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ignored_backpressure_is_seen_only_under_output_stalls(network: Network,
+                                                               monkeypatch: Patch) -> None:
+    def elaborate(self: ShiftRequantizer, platform: object) -> Module:
+        m = Module()
+        valid, last = Signal(), Signal()
+        m.d.comb += self.i.ready.eq(1)
+        m.d.sync += [valid.eq(self.i.valid), last.eq(self.i.p.last), self.o.valid.eq(valid),
+                     self.o.p.last.eq(last)]
+        for lane in range(len(self.i.p.data)):
+            scaled = Signal.like(self._scale(self.i.p.data[lane]))
+            m.d.sync += [
+                scaled.eq(self._scale(self.i.p.data[lane])),
+                self.o.p.data[lane].eq(Mux(scaled < self._low, self._low, Mux(
+                    scaled > self._high, self._high, scaled)))]
+        return m
+    monkeypatch.setattr(ShiftRequantizer, "elaborate", elaborate)
+    network = without_argmax(network)
+    check(network, Stalls.NONE)
+    check(network, Stalls.INPUT)
+    with pytest.raises((AssertionError, TimeoutError)):
+        check(network, Stalls.OUTPUT)
