@@ -168,6 +168,7 @@ class _MultiplyAccumulate(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(isinstance(self.weights, Weights), f"layer {self.name}: weights must be Weights")
+        _require(self.weights.values.ndim > 0, f"layer {self.name}: weights must be an array")
         limit = 1 << MAX_BITS - 2
         bias = _frozen_array(f"layer {self.name}: bias", self.bias, -limit, limit)
         object.__setattr__(self, "bias", bias)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import boards
-from ..boards.protocol import Identity
 from ..boards.top import board_top
-from ..compiler import file, lower
+from ..compiler import lower
 from ..compiler.plan import Resources
 from ..compiler.plan_file import to_json
 from ..compiler.report import Table, table_of
 from ..hdl.tech import Ecp5, Generic, Ice40, Technology
-from . import project
 from .progress import Progress, silent
-from .project import Project
+from .project import BOARD, Project
 
 __all__ = ["Build", "build"]
 
@@ -52,19 +49,19 @@ class Build:
 
 def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> Build:
     """Place and route the network in ``folder`` for its board, down to the bitstream."""
-    from ..boards.toolchain import build as place  # deferred: only those who build need the tools
+    from ..boards.toolchain import Workshop  # deferred: only those who build need the tools
+    from ..boards.toolchain import build as place
 
     opened = Project.open(folder)
-    network, plan_ = opened.network, opened.plan
-    board = boards.find(plan_.board)
-    component = lower.accelerator(network, plan_, _TECHNOLOGIES[board.family]())
-    identity = Identity(hashlib.sha256(file.to_bytes(network)).digest()[:8],
-                               network.input_type, network.output_type)
-    top = board_top(board, component, identity, i_port=plan_.layers[0].i,
-                    o_port=plan_.layers[-1].o, clock_mhz=plan_.clock_mhz)
-    made = place(board, top, opened.path / project.BOARD, seed=seed,
+    plan = opened.plan
+    board = boards.find(plan.board)
+    Workshop(board, opened.path / BOARD)  # refuses a board without tools before hardware is made
+    accelerator = lower.accelerator(opened.network, plan, _TECHNOLOGIES[board.family]())
+    top = board_top(board, accelerator, opened.identity, i_port=plan.layers[0].i,
+                    o_port=plan.layers[-1].o, clock_mhz=plan.clock_mhz)
+    made = place(board, top, opened.path / BOARD, seed=seed,
                  progress=lambda stage, line: progress(stage, 0, 0))
     measured = {**vars(made), "bitstream": str(made.bitstream)}
-    result = Build(measured, plan_.resources, plan_.clock_mhz)
+    result = Build(measured, plan.resources, plan.clock_mhz)
     opened.record("build", result.json())
     return result

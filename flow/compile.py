@@ -14,6 +14,7 @@ from .. import boards
 from ..boards import Board
 from ..boards.board import UNLIMITED
 from ..boards.top import made_clock_mhz
+from ..boards.uart import divider
 from ..compiler import ir, lower, report
 from ..compiler.ir import Network, PenjingError
 from ..compiler.plan import Fold, Plan, Resources
@@ -96,7 +97,10 @@ def plan(network: Network, target: Target) -> Plan:
 def _clock(board: Board, clock_mhz: float | None) -> float:
     if clock_mhz is not None and not 0 < clock_mhz <= 1000:
         raise PenjingError(f"clock: it must be above 0 and at most 1000 MHz, not {clock_mhz:g}")
-    return made_clock_mhz(board, board.clock_mhz if clock_mhz is None else clock_mhz)
+    made = made_clock_mhz(board, board.clock_mhz if clock_mhz is None else clock_mhz)
+    if board.platform is not None:
+        divider(made, board.baud)  # refuses a clock that the serial link cannot be made from
+    return made
 
 
 def _budget(board: Board, wanted: Mapping[str, int], settled: bool) -> Budget:

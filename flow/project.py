@@ -9,6 +9,7 @@ bitstream and how it came about).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..boards.protocol import Identity
 from ..compiler import file, plan_file
 from ..compiler.compress.inputs import InputCode
 from ..compiler.ir import Integers, Network, PenjingError
@@ -87,6 +89,12 @@ class Project:
     def code(self) -> InputCode:
         """How the user's data stand for the input integers."""
         return InputCode(self.network.input_type, self.settings.input_scale)
+
+    @property
+    def identity(self) -> Identity:
+        """By what a board tells, and `penjing.host.Link` checks, that it runs this network."""
+        digest = hashlib.sha256(file.to_bytes(self.network)).digest()
+        return Identity(digest[:8], self.network.input_type, self.network.output_type)
 
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""

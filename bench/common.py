@@ -1,0 +1,61 @@
+"""What the benchmarks share: where results go, and what says when and how they were made."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+RESULTS = Path(__file__).with_name("results")
+"""The folder of the committed results."""
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of the installed ``packages``."""
+    return {"python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def stamp(command: str, *packages: str) -> dict[str, Any]:
+    """Date, command and versions: what every result file says of its making."""
+    return {"command": command, "date": datetime.date.today().isoformat(),
+            "versions": versions(*packages)}
+
+
+def read(name: str) -> dict[str, Any]:
+    """The results in the file ``name``; an empty object where there are none yet."""
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write(name: str, value: dict[str, Any]) -> None:
+    """Store results, whole or not at all."""
+    RESULTS.mkdir(exist_ok=True)
+    part = RESULTS / f"{name}.part"
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.replace(RESULTS / name)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
+
+
+def show(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout; every column but the first is right-aligned."""
+    table = Table(title=title, title_justify="left")
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)

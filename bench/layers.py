@@ -1,0 +1,123 @@
+"""The layers on which the resource model is fitted and judged."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from penjing.boards import Board
+from penjing.compiler import ir
+from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.plan import Fold, Plan, Resources
+from penjing.compiler.schedule import Budget, Goal, schedule
+
+NAME = "layer"
+"""What the one layer of each network is called."""
+
+
+class Half(enum.Enum):
+    """What a layer is for: its measurement moves the coefficients, or only judges them."""
+
+    FIT = "fit"
+    JUDGED = "judged"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer under one fold.
+
+    ``cycles`` is the time of a frame, which decides the lanes of the input and of layers without
+    multipliers; ``dsps`` how many multipliers may be DSP blocks, the others are built from logic.
+    """
+
+    name: str
+    half: Half
+    description: str
+    source: TensorType
+    layer: ir.Layer
+    cycles: int
+    fold: Fold | None = None
+    dsps: int = 0
+    board: str = "ulx3s-85f"
+
+    @property
+    def network(self) -> Network:
+        """The network of this layer alone."""
+        return Network(self.name, "x", self.source, (self.layer,))
+
+    def plan(self, board: Board) -> Plan:
+        """The schedule under the case's fold; only the DSPs are limited."""
+        plenty = Resources(luts=10**9, ffs=10**9, dsps=self.dsps, brams=10**9)
+        folds = {NAME: self.fold} if self.fold else {}
+        return schedule(self.network, Budget(board.family, plenty, 10**9),
+                        Goal(self.cycles, folds), board=board.name, clock_mhz=board.clock_mhz)
+
+
+def _weights(shape: tuple[int, ...], bits: int) -> tuple[ir.Weights, np.ndarray]:
+    """Random weights and biases, the same in every run."""
+    rng = np.random.default_rng([*shape, bits])
+    high = 1 << bits - 1
+    values = np.clip(rng.normal(0, high / 3, shape).round(), -high, high - 1).astype(np.int64)
+    return ir.Weights(values, bits), rng.integers(-1 << bits + 4, 1 << bits + 4, shape[0])
+
+
+def _convolution(outputs: int, kernel: tuple[int, int], inputs: int, bits: int, *,
+                 stride: tuple[int, int] = (1, 1),
+                 padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Convolution:
+    weights, bias = _weights((outputs, *kernel, inputs), bits)
+    return ir.Convolution(NAME, "x", weights, bias, stride, padding)
+
+
+def _dense(outputs: int, inputs: int, bits: int) -> ir.Dense:
+    return ir.Dense(NAME, "x", *_weights((outputs, inputs), bits))
+
+
+def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
+    return TensorType((height, width, channels), bits, signed)
+
+
+_SAME = (1, 1, 1, 1)
+_FIT, _JUDGED = Half.FIT, Half.JUDGED
+
+CASES = (
+    Case("conv3x3_dsp", _FIT, "3×3, 8→8, 8 bits, padded, 16 DSPs", _map(14, 14, 8, 8),
+         _convolution(8, (3, 3), 8, 8, padding=_SAME), 7056, Fold(4, 1, 4), 16),
+    Case("conv3x3_stride2", _JUDGED, "3×3 stride 2, 16→16, 8 bits, 16 DSPs", _map(13, 13, 16, 8),
+         _convolution(16, (3, 3), 16, 8, stride=(2, 2)), 5184, Fold(4, 1, 4), 16),
+    Case("conv3x3_4bit", _FIT, "3×3, 5→8, 4 bits, unaligned, 6 soft", _map(12, 12, 5, 4),
+         _convolution(8, (3, 3), 5, 4), 6000, Fold(2, 1, 3)),
+    Case("conv7x5_3bit", _JUDGED, "7×5 stride 2, 3→6, 3 bits, padded, unaligned, 18 soft",
+         _map(15, 14, 3, 5),
+         _convolution(6, (7, 5), 3, 3, stride=(2, 2), padding=(3, 2, 2, 1)), 2240, Fold(3, 2, 3)),
+    Case("dense_dsp", _FIT, "dense 196→10, 8 bits, 14 DSPs", _map(1, 1, 196, 8),
+         _dense(10, 196, 8), 140, Fold(2, 1, 7), 14),
+    Case("dense_4bit", _JUDGED, "dense 256→16, 4 bits, 16 soft", _map(1, 1, 256, 4),
+         _dense(16, 256, 4), 256, Fold(4, 1, 4)),
+    Case("max2x2", _FIT, "max 2×2, 16 channels, 8 bits, 4 lanes", _map(14, 14, 16, 8),
+         ir.MaxPool(NAME, "x", (2, 2), (2, 2)), 784),
+    Case("max3x3_padded", _JUDGED, "max 3×3 stride 2, padded, 6 channels, 5 bits",
+         _map(13, 13, 6, 5), ir.MaxPool(NAME, "x", (3, 3), (2, 2), _SAME), 1400),
+    Case("requantize_wide", _FIT, "requantize 20→8 bits, 4 lanes", _map(7, 7, 16, 20, signed=True),
+         ir.ShiftRequantize(NAME, "x", 7, 8, False), 196),
+    Case("requantize_narrow", _JUDGED, "requantize 24→5 bits, 2 lanes",
+         _map(7, 7, 16, 24, signed=True), ir.ShiftRequantize(NAME, "x", 9, 5, True), 392),
+    Case("conv5x5_rows", _FIT, "5×5, 1→8, 8 bits, padded, 5 rows, 10 DSPs", _map(28, 28, 1, 8),
+         _convolution(8, (5, 5), 1, 8, padding=(2, 2, 2, 2)), 15680, Fold(2, 5, 1), 10),
+    Case("conv3x3_large", _JUDGED, "3×3, 8→16, 8 bits, padded, 3 rows, 48 DSPs",
+         _map(14, 14, 8, 8), _convolution(16, (3, 3), 8, 8, padding=_SAME), 4704,
+         Fold(4, 3, 4), 48),
+    Case("average7x7", _FIT, "average 7×7, 16 channels, 8 bits, 2 lanes", _map(7, 7, 16, 8),
+         ir.AveragePool(NAME, "x", (7, 7), (7, 7)), 392),
+    Case("average2x2", _JUDGED, "average 2×2, 8 channels, 6 bits, 4 lanes", _map(8, 8, 8, 6),
+         ir.AveragePool(NAME, "x", (2, 2), (2, 2)), 128),
+    Case("argmax_wide", _FIT, "argmax of 10, 20 bits", _map(1, 1, 10, 20, signed=True),
+         ir.ArgMax(NAME, "x"), 10),
+    Case("argmax_narrow", _JUDGED, "argmax of 12, 14 bits",
+         _map(1, 1, 12, 14, signed=True), ir.ArgMax(NAME, "x"), 12),
+    Case("conv3x3_soft8", _FIT, "3×3, 4→4, 8 bits, 4 soft", _map(10, 10, 4, 8),
+         _convolution(4, (3, 3), 4, 8), 2304, Fold(2, 1, 2)),
+    Case("conv1x1_mixed", _JUDGED, "1×1, 32→16, 6 bits, 8 DSPs and 4 soft", _map(8, 8, 32, 6),
+         _convolution(16, (1, 1), 32, 6), 3584, Fold(3, 1, 4), 8),
+)
+"""Every layer; the two halves take turns, so that a run that is cut off still judges."""

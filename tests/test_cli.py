@@ -1,0 +1,288 @@
+"""The command line from end to end, on networks small enough to simulate in seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from penjing import flow
+from penjing.__main__ import main
+from penjing.compiler import file, ir
+from penjing.flow import project
+from penjing.flow.simulate import sample_frames
+from penjing.sim import golden
+
+SHAPE = (6, 5, 2)
+COMMANDS = ("boards", "compile", "simulate", "evaluate", "build")
+
+
+def network(bias: int = 0) -> ir.Network:
+    """Two layers with weights, whose folds divide nothing."""
+    rng = np.random.default_rng(5)
+    return ir.Network("tiny", "input", ir.TensorType(SHAPE, 8, False, 8), (
+        ir.Convolution("conv", "input", ir.Weights(rng.integers(-7, 8, (5, 3, 2, 2)), 4),
+                       rng.integers(-9, 9, 5), (2, 1), (1, 0, 0, 1)),
+        ir.ShiftRequantize("relu", "conv", 5, 5, False),
+        ir.Flatten("flat", "relu"),
+        ir.Dense("dense", "flat", ir.Weights(rng.integers(-7, 8, (3, 75)), 4),
+                 np.full(3, bias))))
+
+
+def images(count: int = 12) -> np.ndarray:
+    return np.random.default_rng(6).integers(0, 256, (count, *SHAPE)).astype(np.uint8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A network file."""
+    path = tmp_path / "tiny.penjing"
+    file.save(network(), path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Images, with the golden model's own answers as labels but for one."""
+    path = tmp_path / "data.npz"
+    y = golden.run(network(), images().astype(np.int64)).argmax(-1).reshape(-1)
+    y[0] = (y[0] + 1) % 3
+    np.savez_compressed(path, x=images(), y=y)
+    return path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> Any:
+    """The object that a command prints; nothing else may stand on stdout."""
+    assert main([*map(str, arguments), "--json"]) == status
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    return json.loads(captured.out)
+
+
+def compiled(model: Path, out: Path, *options: str) -> Path:
+    flow.compile_model(model, out, flow.Target("generic", budget=flow.parse_budget("7")))
+    return out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Example: penjing {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert all(command in capsys.readouterr().out or command for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"penjing \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_boards(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {board["name"]: board for board in run_json(capsys, "boards")["boards"]}
+    assert {"ulx3s-12f", "ulx3s-85f", "icebreaker", "generic"} <= found.keys()
+    assert found["ulx3s-85f"]["budget"]["dsps"] == 156
+    assert found["icebreaker"]["family"] == "ice40"
+    assert main(["boards"]) == 0
+    assert "LFE5U-85F" in capsys.readouterr().out
+
+
+def test_compile(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep" / "out"
+    result = run_json(capsys, "compile", model, "--board", "ulx3s-85f", "-o", out, "--budget", 9)
+    assert {"cycles_per_frame", "latency_cycles", "multipliers", "resources"} <= result.keys()
+    assert result["multipliers"] <= 9
+    assert [layer["name"] for layer in result["layers"]] == ["conv", "relu", "flat", "dense"]
+    for layer in result["layers"]:
+        assert {"name", "kind", "macs", "multipliers", "cycles", "memory_bits"} <= layer.keys()
+    assert result["cycles_per_frame"] == max(layer["cycles"] for layer in result["layers"])
+    assert {path.name for path in out.iterdir()} == {
+        "compile.json", "network.penjing", "penjing.json", "plan.json", "tiny.v"}
+    assert json.loads((out / "compile.json").read_text()) == result
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_compile_for_people(model: Path, tmp_path: Path,
+                            capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", str(model), "-b", "generic", "-o", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "cycles per frame" in out
+    assert "conv" in out
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(out)
+
+
+def test_the_same_input_gives_the_same_files(model: Path, tmp_path: Path) -> None:
+    first, second = compiled(model, tmp_path / "a"), compiled(model, tmp_path / "b")
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_compile_again_replaces_the_project(model: Path, tmp_path: Path) -> None:
+    out = compiled(model, tmp_path / "out")
+    (out / "simulate.json").write_text("{}")
+    (out / project.SIMULATOR).mkdir()
+    (out / project.SIMULATOR / "kept").write_text("")
+    compiled(model, out)
+    assert not (out / "simulate.json").exists()
+    assert (out / project.SIMULATOR / "kept").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "tiny.penjing"}
+
+
+def test_faster_wishes_take_more(model: Path, tmp_path: Path,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    def multipliers(fps: float) -> int:
+        result = run_json(capsys, "compile", model, "-b", "generic", "-o", tmp_path / "out", "--fps",
+                          fps)
+        assert result["frames_per_second"] >= fps
+        return int(result["multipliers"])
+
+    assert multipliers(1) == 2
+    assert multipliers(1e6) > multipliers(1e5) > 2
+
+
+def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folds = tmp_path / "folds.json"
+    folds.write_text('{"conv": {"pe": 3, "simd": 5}, "dense": {"pe": 2, "rows": 1, "lanes": 7}}')
+    result = run_json(capsys, "compile", model, "-b", "generic", "-o", tmp_path / "out", "--folds",
+                      folds)
+    by_name = {layer["name"]: layer for layer in result["layers"]}
+    assert by_name["conv"]["fold"]["pe"] == 3
+    assert by_name["conv"]["multipliers"] <= 15
+    assert by_name["dense"]["fold"] == {"pe": 2, "rows": 1, "lanes": 7}
+    assert by_name["dense"]["cycles"] == 2 * 11
+
+
+def test_plan_survives_the_file(model: Path, tmp_path: Path) -> None:
+    target = flow.Target("ulx3s-12f", budget={"multipliers": 5})
+    made = flow.compile_model(model, tmp_path / "out", target)
+    assert flow.Project.open(tmp_path / "out") == made
+
+
+def test_samples_begin_with_the_extremes() -> None:
+    kind = ir.TensorType(SHAPE, 8, True)
+    frames = sample_frames(kind, 10, 1)
+    assert frames.shape == (10, *SHAPE)
+    assert (frames[0] == 127).all()
+    assert (frames[1] == -128).all()
+    assert set(frames[2].flat) == {-128, 127}
+    assert np.array_equal(frames, sample_frames(kind, 10, 1))
+    assert not np.array_equal(frames, sample_frames(kind, 10, 2))
+
+
+def test_simulate(model: Path, data: Path, tmp_path: Path,
+                  capsys: pytest.CaptureFixture[str]) -> None:
+    out = compiled(model, tmp_path / "out")
+    result = run_json(capsys, "simulate", out, "--data", data, "-n", 6)
+    assert result["frames"] == 6
+    assert result["values_compared"] == 4 * 6 * 3
+    assert result["mismatches"] == 0
+    assert result["cycles_per_frame"] == result["predicted_cycles_per_frame"]
+    assert result["latency_cycles"] == pytest.approx(result["predicted_latency_cycles"], rel=0.02)
+    assert [one["stalls"] for one in result["patterns"]] == ["none", "input", "output", "both"]
+    assert json.loads((out / "simulate.json").read_text()) == result
+
+    # The pattern without stalls runs anyway, and the simulator is built once only.
+    again = run_json(capsys, "simulate", out, "--stalls", "output")
+    assert [one["stalls"] for one in again["patterns"]] == ["none", "output"]
+    assert again["build_seconds"] < 2
+
+    # Verilog of another network, with the same ports, must be found out.
+    other = tmp_path / "other.penjing"
+    file.save(network(bias=1), other)
+    shutil.copy(compiled(other, tmp_path / "wrong") / "tiny.v", out / "tiny.v")
+    wrong = run_json(capsys, "simulate", out, "-n", 2, "--stalls", "none", status=1)
+    assert wrong["mismatches"] == wrong["values_compared"] == 6
+    assert main(["simulate", str(out), "-n", "2", "--stalls", "none"]) == 1
+    assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_simulate_one_layer(model: Path, tmp_path: Path,
+                            capsys: pytest.CaptureFixture[str]) -> None:
+    out = compiled(model, tmp_path / "out")
+    wave = tmp_path / "wave.vcd"
+    result = run_json(capsys, "simulate", out, "--layer", "relu", "--stalls", "none", "--wave", wave)
+    assert result["layer"] == "relu"
+    assert result["mismatches"] == 0
+    assert result["cycles_per_frame"] == result["predicted_cycles_per_frame"]
+    assert wave.stat().st_size > 0
+
+
+def test_evaluate_integers(model: Path, data: Path, tmp_path: Path,
+                           capsys: pytest.CaptureFixture[str]) -> None:
+    out = compiled(model, tmp_path / "out")
+    result = run_json(capsys, "evaluate", out, "--data", data)
+    assert result["samples"] == 12
+    assert result["accuracy"] == pytest.approx(11 / 12)
+    assert result["float_accuracy"] is None
+    assert result["oracle"] is None
+    assert json.loads((out / "evaluate.json").read_text()) == result
+
+
+def program(path: Path) -> None:
+    """A small float network, and data with PyTorch's own answers as labels."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
+                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).eval()
+    x = images(40)
+    with torch.no_grad():
+        y = net(torch.from_numpy(x.transpose(0, 3, 1, 2).astype(np.float32) / 255)).argmax(1)
+    torch.export.save(torch.export.export(net, (torch.zeros(1, *SHAPE[2:], *SHAPE[:2]),)),
+                      path / "net.pt2")
+    np.savez(path / "net.npz", x=x, y=y.numpy())
+
+
+def test_pytorch_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path)
+    out, data = tmp_path / "out", tmp_path / "net.npz"
+    result = run_json(capsys, "compile", tmp_path / "net.pt2", "-b", "generic", "-o", out,
+                      "--calibration", data, "--weight-bits", 12, "--activation-bits", 14)
+    assert result["multipliers"] > 2
+    assert flow.Project.open(out).settings.input_scale == pytest.approx(1 / 255)
+    evaluated = run_json(capsys, "evaluate", out, "--data", data)
+    assert evaluated["samples"] == 40
+    assert evaluated["float_accuracy"] == 1
+    assert evaluated["accuracy"] > 0.9
+    assert evaluated["oracle"] == "pytorch"
+    assert evaluated["oracle_mismatches"] == 0
+
+    from penjing.compiler.load import torch as pytorch
+
+    real = pytorch.execute_integers
+    monkeypatch.setattr(pytorch, "execute_integers", lambda *given: real(*given) + 1)
+    wrong = run_json(capsys, "evaluate", out, "--data", data, status=1)
+    assert wrong["oracle_mismatches"] == 40 * 4
+
+
+def test_float_images_mean_the_same_as_integers(tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    program(tmp_path)
+    out = tmp_path / "out"
+    main(["compile", str(tmp_path / "net.pt2"), "-b", "generic", "-o", str(out), "--calibration",
+          str(tmp_path / "net.npz")])
+    capsys.readouterr()
+    with np.load(tmp_path / "net.npz") as arrays:
+        np.savez(tmp_path / "floats.npz", x=(arrays["x"] / 255).astype(np.float32), y=arrays["y"])
+    integers = run_json(capsys, "evaluate", out, "--data", tmp_path / "net.npz")
+    assert run_json(capsys, "evaluate", out, "--data", tmp_path / "floats.npz") == integers
+
+
+@pytest.mark.slow
+def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyosys")
+    pytest.importorskip("amaranth_boards")
+    out = tmp_path / "out"
+    assert main(["compile", str(model), "-b", "icebreaker", "-o", str(out), "--budget", "4"]) == 0
+    capsys.readouterr()
+    result = run_json(capsys, "build", out)
+    assert Path(result["bitstream"]).stat().st_size > 10_000
+    assert result["luts"] > 0
+    assert result["fmax_mhz"] > 10
+    assert result["predicted"]["luts"] > 0
+    assert json.loads((out / "build.json").read_text()) == result
