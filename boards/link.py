@@ -228,7 +228,7 @@ class Deframer(wiring.Component):
     def _header(self, m: Module, start: Signal, state: Signal, count: Signal, octet: Signal,
                 kind: Signal, sequence: Signal, busy: Signal,
                 fail: Callable[[ValueLike], list[Statement]]) -> None:
-        """The header's bytes, ``count`` from 1: sync, kind, sequence, length (lowest byte first)."""
+        """The header's bytes, ``count`` from 1: sync, kind, sequence, length (low byte first)."""
         matches = Signal()
         with m.Switch(count):
             with m.Case(1):

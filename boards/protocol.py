@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from ..compiler.ir import PenjingError, TensorType
 
-__all__ = ["CRC_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "SYNC", "VERSION",
-           "Decoder", "Fault", "Identity", "Kind", "Message", "decode_tensor", "element_bytes",
-           "encode_tensor"]
+__all__ = ["CRC_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "SYNC",
+           "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "decode_tensor",
+           "element_bytes", "encode_tensor"]
 
 SYNC = b"\xa5\x5a"
 VERSION = 1
@@ -97,7 +97,7 @@ class Decoder:
     def feed(self, received: bytes) -> list[Message]:
         """The messages that ``received`` completes."""
         self._bytes += received
-        messages = []
+        messages: list[Message] = []
         while True:
             start = self._bytes.find(SYNC)
             if start < 0:

@@ -21,7 +21,8 @@ from amaranth.hdl import Elaboratable
 from ..compiler.ir import PenjingError
 from .board import Board, Family
 
-__all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route", "synthesize"]
+__all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route",
+           "synthesize"]
 
 Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
@@ -219,12 +220,13 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                            "is the design empty?")
     versions = {wheel: importlib.metadata.version(wheel)
                 for wheel in ("amaranth", "pyosys", flow.wheel)}
-    return BuildResult(**counts, fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
+    return BuildResult(luts=counts["luts"], ffs=counts["ffs"], dsps=counts["dsps"],
+                       brams=counts["brams"], fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
                        seconds={"route": seconds}, versions=versions)
 
 
 def available(folder: Path, board: Board) -> dict[str, int]:
-    """What nextpnr says that the device has, by the names of `Budget`, after a run in ``folder``."""
+    """What nextpnr says the device has, by the names of `Budget`, after a run in ``folder``."""
     utilization = _report(folder)["utilization"]
     return {name: int(utilization[cell]["available"])
             for name, cell in _FLOWS[board.family].cells.items()}

@@ -116,21 +116,24 @@ class Dot(wiring.Component):
         """Which fold of which group comes in, and whether it may."""
         fold = Signal(range(self._folds))
         group = Signal(range(self._groups))
-        first, fold_end, take = Signal(), Signal(), Signal()
+        first, fold_end, take = Signal(init=1), Signal(), Signal()
         room = Signal(range(queue.depth + 1), init=queue.depth)
+        has_room = Signal(init=1)
         m.d.comb += [
-            first.eq(fold == 0),
             fold_end.eq(fold == self._folds - 1),
-            self.i.ready.eq(~first | (room >= drain_beats)),
+            self.i.ready.eq(~first | has_room),
             take.eq(self.i.valid & self.i.ready),
         ]
         with m.If(take):
-            m.d.sync += fold.eq(Mux(fold_end, 0, fold + 1))
+            m.d.sync += [fold.eq(Mux(fold_end, 0, fold + 1)), first.eq(fold_end)]
             with m.If(fold_end):
                 m.d.sync += group.eq(Mux(group == self._groups - 1, 0, group + 1))
         tail_beats = self._tail_beats(self.o.payload.shape().lanes)
         wanted = Mux(group == self._groups - 1, tail_beats, drain_beats)
-        m.d.sync += room.eq(room - Mux(take & first, wanted, 0) + (self.o.valid & self.o.ready))
+        next_room = Signal.like(room)
+        m.d.comb += next_room.eq(
+            room - Mux(take & first, wanted, 0) + (self.o.valid & self.o.ready))
+        m.d.sync += [room.eq(next_room), has_room.eq(next_room >= drain_beats)]
         return take, fold_end, group, first
 
     def _tail_beats(self, lanes: int) -> int:

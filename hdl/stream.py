@@ -135,7 +135,7 @@ class Gearbox(wiring.Component):
     """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
 
     Latency 1 from the beat that completes an output beat; the wider side never limits the rate of
-    the narrower one. ``i.ready`` follows ``o.ready`` at once.
+    the narrower one. No combinational path joins the two sides.
 
     Parameters
     ----------
@@ -169,8 +169,10 @@ class Gearbox(wiring.Component):
         o_tail = (o_group - 1) % o_layout.lanes + 1
         # All counts are multiples of the unit, so slots and shifts are whole units.
         unit = gcd(i_layout.lanes, o_layout.lanes, i_tail, o_tail)
-        i_units, o_units, slots = (n // unit for n in (
-            i_layout.lanes, o_layout.lanes, i_layout.lanes + o_layout.lanes - unit))
+        i_units, o_units = i_layout.lanes // unit, o_layout.lanes // unit
+        # Room for a beat on either side, and one more so that ``i.ready`` need not wait for
+        # ``o.ready`` to keep the rate.
+        slots = i_units + o_units + min(i_units, o_units) - 1
         width = i_layout.shape.width * unit
 
         held = [Signal(width, name=f"held_{n}", reset_less=True) for n in range(slots)]
@@ -194,7 +196,7 @@ class Gearbox(wiring.Component):
         kept = Signal.like(level)
         m.d.comb += [
             kept.eq(level - Mux(give, need, 0)),
-            self.i.ready.eq(kept + count <= slots),
+            self.i.ready.eq(level <= slots - i_units),
             take.eq(self.i.valid & self.i.ready),
         ]
         m.d.sync += level.eq(kept + Mux(take, count, 0))

@@ -133,6 +133,16 @@ class Sliding:
         return self.lanes // self.unit
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Where a row copy reads: buffer ``word``, the bank ``turn`` that holds the first elements, and
+    by how many words less one the writes are ahead (``lead``)."""
+
+    word: Signal
+    turn: Value
+    lead: Signal
+
+
 class Window(wiring.Component):
     """Line buffer and window: stores frames in raster order, puts out every window's elements.
 
@@ -178,47 +188,61 @@ class Window(wiring.Component):
         # Absolute word counts, modulo a power of two that tells ahead from behind.
         reach = 2 * sliding.words + self._depth + beats(
             sliding.kernel[0] * sliding.row_step, sliding.lanes)
-        word_shape = unsigned(ceil_log2(reach + 2) + 1)
-        written = Signal(word_shape)
-        oldest = Signal(word_shape)
-        frame_end = Signal(word_shape, init=sliding.words)
-
-        def ahead(a: ValueLike, b: ValueLike) -> Value:
-            """``a - b`` as a signed distance."""
-            return (Value.cast(a) - b)[: word_shape.width].as_signed()
-
-        write = Signal()
+        distance = signed(ceil_log2(reach + 2) + 2)
+        flow, write, issue = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(ahead(written, oldest) < self._depth),
+            flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
         ]
-        m.d.sync += written.eq(written + write)
-
-        flow = Signal()
-        m.d.comb += flow.eq(self.o.ready | ~self.o.valid)
-        issue = Signal()
         ends, counters = self._loops(m, issue)
+        reads = self._addresses(m, ends, issue=issue, write=write, distance=distance)
+        frame_end = Cat(ends).all()
 
-        words, rotations, next_words = self._addresses(m, issue, ends, word_shape)
+        # The frame is all in when fewer than 0 words are missing after the next one.
+        missing = Signal(distance, init=sliding.words - 1)
+        m.d.sync += missing.eq(missing - write + Mux(issue & frame_end, sliding.words, 0))
+
         row_ok = self._rows_inside(m, counters)
         in_run = self._spare_lanes(ends)
         available = []
-        for word, rotation, inside in zip(words, rotations, row_ok, strict=True):
-            spills = rotation > in_run
-            available.append(~inside | (ahead(written, word) > spills)
-                             | (ahead(written, frame_end) >= 0))
+        for read, inside in zip(reads, row_ok, strict=True):
+            spills = read.turn > in_run
+            there = (read.lead >= 0) & ~(spills & (read.lead == 0))
+            available.append(~inside | there | (missing < 0))
         m.d.comb += issue.eq(flow & Cat(available).all())
 
-        position_end = Cat(ends[:3]).all()
-        with m.If(issue & position_end):
-            with m.If(Cat(ends).all()):
-                m.d.sync += [oldest.eq(frame_end), frame_end.eq(frame_end + sliding.words)]
-            with m.Elif(ahead(next_words[0], oldest) > 0):
-                m.d.sync += oldest.eq(next_words[0])
-
-        self._read(m, flow=flow, issue=issue, last=Cat(ends).all(), written=written, write=write,
-                   words=words, rotations=rotations, masks=self._masks(m, counters, row_ok))
+        written = self._space(m, reads[0].word, distance, write=write,
+                              moved=issue & Cat(ends[:3]).all(), ended=issue & frame_end)
+        self._read(m, flow=flow, issue=issue, last=frame_end, written=written, write=write,
+                   reads=reads, masks=self._masks(m, counters, row_ok))
         return m
+
+    def _space(self, m: Module, word: Signal, distance: Shape, *, write: Value, moved: Value,
+               ended: Value) -> Signal:
+        """Count words in, free them as the window moves on, and say when there is room."""
+        written = Signal(unsigned(distance.width))
+        oldest = Signal(unsigned(distance.width))
+        frame = Signal(unsigned(distance.width), init=self._sliding.words)
+        follows, starts, room = Signal(), Signal(), Signal(init=1)
+
+        def ahead(a: Value, b: Value) -> Value:
+            return (a - b)[: distance.width].as_signed()
+
+        next_written = (written + write)[: distance.width]
+        m.d.sync += [
+            written.eq(next_written),
+            # A cycle late in both directions, which errs on the safe side.
+            room.eq(ahead(next_written, oldest) < self._depth),
+            follows.eq(moved),
+            starts.eq(ended),
+        ]
+        # ``word`` is the first word of the window that the reads have moved to.
+        with m.If(starts):
+            m.d.sync += [oldest.eq(frame), frame.eq(frame + self._sliding.words)]
+        with m.Elif(follows & (ahead(word, oldest) > 0)):
+            m.d.sync += oldest.eq(word)
+        m.d.comb += self.i.ready.eq(room)
+        return written
 
     def _loops(self, m: Module, issue: Value) -> tuple[list[Value], list[Value]]:
         """Counters of the read order; returns whether each is at its end, and its value."""
@@ -233,34 +257,33 @@ class Window(wiring.Component):
                 continue
             counter = Signal(range(loop.count), name=name)
             end = Signal(name=f"{name}_end")
-            m.d.comb += end.eq(counter == loop.count - 1)
             with m.If(step):
-                m.d.sync += counter.eq(Mux(end, 0, counter + 1))
+                m.d.sync += [counter.eq(Mux(end, 0, counter + 1)),
+                             end.eq(~end & (counter == loop.count - 2))]
             ends.append(end)
             counters.append(counter)
             step = step & end
         return ends, counters
 
-    def _addresses(self, m: Module, issue: Value, ends: Sequence[Value], word_shape: Shape
-                   ) -> tuple[list[Signal], list[Value], list[Value]]:
-        """(word, rotation) of every row copy, and the words that follow."""
+    def _addresses(self, m: Module, ends: Sequence[Value], *, issue: Value, write: Value,
+                   distance: Shape) -> list[_Read]:
+        """Where every row copy reads, and how far the writes are ahead of it."""
         sliding = self._sliding
         lanes, unit, banks = sliding.lanes, sliding.unit, sliding.banks
-        word_delta = Signal(signed(word_shape.width))
+        word_delta = Signal(distance)
         turn_delta = Signal(range(banks))
         for level, delta in reversed(list(enumerate(sliding.deltas))):
             # Later assignments win, so the innermost level that goes on decides.
             with m.If(~ends[level] if level < len(ends) else 1):
                 m.d.comb += [word_delta.eq(delta // lanes), turn_delta.eq(delta % lanes // unit)]
-        words: list[Signal] = []
-        rotations: list[Value] = []
-        next_words: list[Value] = []
+        reads = []
         for row in range(sliding.rows):
             start = sliding.start + row * sliding.row_step
-            first_word = start // lanes % (1 << word_shape.width)
-            word = Signal(word_shape, init=first_word, name=f"word_{row}")
-            next_word = Signal(word_shape, name=f"next_word_{row}")
-            rotation: Value = Const(0, range(banks))
+            first = start // lanes
+            word = Signal(unsigned(distance.width), init=first % (1 << distance.width),
+                          name=f"word_{row}")
+            lead = Signal(distance, init=-first - 1, name=f"lead_{row}")
+            turn: Value = Const(0, range(banks))
             carry: Value = Const(0)
             if banks > 1:
                 turn = Signal(range(banks), init=start % lanes // unit, name=f"turn_{row}")
@@ -268,14 +291,13 @@ class Window(wiring.Component):
                 carry = sum_ >= banks
                 with m.If(issue):
                     m.d.sync += turn.eq(Mux(carry, sum_ - banks, sum_))
-                rotation = turn
-            m.d.comb += next_word.eq(word + word_delta + carry)
+            step = Signal(distance, name=f"step_{row}")
+            m.d.comb += step.eq(word_delta + carry)
             with m.If(issue):
-                m.d.sync += word.eq(next_word)
-            words.append(word)
-            rotations.append(rotation)
-            next_words.append(next_word)
-        return words, rotations, next_words
+                m.d.sync += word.eq(word + step)
+            m.d.sync += lead.eq(lead + write - Mux(issue, step, 0))
+            reads.append(_Read(word, turn, lead))
+        return reads
 
     def _spare_lanes(self, ends: Sequence[Value]) -> Value:
         """The largest rotation with which this beat's needed lanes stay within one word."""
@@ -292,7 +314,7 @@ class Window(wiring.Component):
         y = counters[4]
         inside = [_within(y, sliding.positions[0], sliding.padding[0] - row, sliding.stride[0],
                           sliding.size[0]) for row in range(kernel_height)]
-        result = []
+        result: list[Value] = []
         for copy in range(sliding.rows):
             ok = Signal(name=f"row_ok_{copy}")
             with m.Switch(counters[1]):
@@ -323,8 +345,7 @@ class Window(wiring.Component):
         return [[ok & column_ok[lane] for lane in range(sliding.lanes)] for ok in row_ok]
 
     def _read(self, m: Module, *, flow: Value, issue: Value, last: Value, written: Value,
-              write: Value, words: Sequence[Value], rotations: Sequence[Value],
-              masks: Sequence[Sequence[Value]]) -> None:
+              write: Value, reads: Sequence[_Read], masks: Sequence[Sequence[Value]]) -> None:
         """Memory, one register after it, then rotation and padding into the output register."""
         sliding = self._sliding
         layout = self.i.payload.shape()
@@ -338,7 +359,7 @@ class Window(wiring.Component):
                          self.o.p.last.eq(flags_2[1])]
         arrived = Value.cast(self.i.p.data)
         fill = Const(self._fill, layout.shape)[:width]
-        for row, (word, rotation, mask) in enumerate(zip(words, rotations, masks, strict=True)):
+        for row, (read, mask) in enumerate(zip(reads, masks, strict=True)):
             held = []
             for bank in range(banks):
                 bank_width = width * sliding.unit
@@ -348,14 +369,14 @@ class Window(wiring.Component):
                     ram.write_address.eq(written[:address_bits]),
                     ram.write_data.eq(arrived.word_select(bank, bank_width)),
                     ram.write_enable.eq(write),
-                    ram.read_address.eq((word + (bank < rotation))[:address_bits]),
+                    ram.read_address.eq((read.word + (bank < read.turn))[:address_bits]),
                     ram.read_enable.eq(flow),
                 ]
                 data = Signal(bank_width, name=f"read_{row}_{bank}", reset_less=True)
                 with m.If(flow):
                     m.d.sync += data.eq(ram.read_data)
                 held.append(data)
-            turn, keep = rotation, Cat(mask)
+            turn, keep = read.turn, Cat(mask)
             for stage in (1, 2):
                 late_turn = Signal(range(banks), name=f"turn_{row}_{stage}", reset_less=True)
                 late_keep = Signal(sliding.lanes, name=f"keep_{row}_{stage}", reset_less=True)

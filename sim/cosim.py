@@ -212,6 +212,11 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
         _write(job, folder)
         counts = _run(built, top, job, folder, wave, log, progress)
         patterns = _read(job, folder, log)
+    except PenjingError:
+        raise  # and leave the folder: the message names the log in it
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         for name in ("frames.npz", "progress"):
             (folder / name).unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from penjing.sim import golden, simulators
 CASES = 13
 """Images that the conversation in cocotb_board.py has."""
 DIVIDER = 8
+Function = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 
 class Affine(wiring.Component):
@@ -63,8 +64,7 @@ class Chain(wiring.Component):
 
 
 def run_board(folder: Path, cache: Path, accelerator: wiring.Component, identity: Identity,
-              i_port: Port, o_port: Port, function: Callable[[NDArray[np.int64]], NDArray[np.int64]],
-              frames: int = CASES) -> None:
+              i_port: Port, o_port: Port, function: Function, frames: int = CASES) -> None:
     """Talk to a simulated board that runs ``accelerator``; each answer must be ``function``'s."""
     i_type = identity.input_type
     images = np.random.default_rng(0).integers(i_type.low, i_type.high, (frames, *i_type.shape),
@@ -103,7 +103,8 @@ def _tests_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_host_and_simulated_board_agree(tmp_path: Path, cache: Path) -> None:
-    identity = Identity(b"stand-in", TensorType((4, 3, 6), 8, False), TensorType((4, 3, 6), 12, True))
+    identity = Identity(b"stand-in", TensorType((4, 3, 6), 8, False),
+                        TensorType((4, 3, 6), 12, True))
     accelerator = Chain(Queue(Beat(unsigned(8), 4), 4), Affine(4), Queue(Beat(signed(12), 4), 3))
     run_board(tmp_path, cache, accelerator, identity, Port(4, 6), Port(4, 6),
               lambda x: 5 * x - 700)

@@ -144,11 +144,9 @@ def test_bitstream(name: str, tmp_path: Path) -> None:
 
 def test_failure_leaves_no_bitstream(tmp_path: Path) -> None:
     (tmp_path / "top.bin").write_bytes(b"of another network")
-    big = Queue(Beat(unsigned(8), 64), 512)
-    many = TensorType((1, 1, 64), 8, False)
     board = boards.find("icebreaker")
-    top = board_top(board, big, Identity(b"too big!", many, many), i_port=Port(64, 64),
-                    o_port=Port(64, 64))
+    top = board_top(board, Queue(Beat(unsigned(8), 1), 30_000), Identity(b"too big!", BYTES, BYTES),
+                    i_port=Port(1, 16), o_port=Port(1, 16))
     with pytest.raises(PenjingError, match=r"^route: .*; see .*route\.log$"):
         build(board, top, tmp_path)
     assert not list(tmp_path.glob("top.bin*"))

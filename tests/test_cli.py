@@ -63,7 +63,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, status: int
     return json.loads(captured.out)
 
 
-def compiled(model: Path, out: Path, *options: str) -> Path:
+def compiled(model: Path, out: Path) -> Path:
     flow.compile_model(model, out, flow.Target("generic", budget=flow.parse_budget("7")))
     return out
 
@@ -76,7 +76,8 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert all(command in capsys.readouterr().out or command for command in COMMANDS)
+    out = capsys.readouterr().out
+    assert all(f" {command} " in out for command in COMMANDS)
     assert main(["--version"]) == 0
     assert re.fullmatch(r"penjing \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
@@ -135,13 +136,13 @@ def test_compile_again_replaces_the_project(model: Path, tmp_path: Path) -> None
 def test_faster_wishes_take_more(model: Path, tmp_path: Path,
                                  capsys: pytest.CaptureFixture[str]) -> None:
     def multipliers(fps: float) -> int:
-        result = run_json(capsys, "compile", model, "-b", "generic", "-o", tmp_path / "out", "--fps",
-                          fps)
+        result = run_json(capsys, "compile", model, "-b", "generic", "-o", tmp_path / "out",
+                          "--fps", fps)
         assert result["frames_per_second"] >= fps
         return int(result["multipliers"])
 
     assert multipliers(1) == 2
-    assert multipliers(1e6) > multipliers(1e5) > 2
+    assert multipliers(1e6) > multipliers(3e5) > 2
 
 
 def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +154,7 @@ def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert by_name["conv"]["fold"]["pe"] == 3
     assert by_name["conv"]["multipliers"] <= 15
     assert by_name["dense"]["fold"] == {"pe": 2, "rows": 1, "lanes": 7}
-    assert by_name["dense"]["cycles"] == 2 * 11
+    assert result["multipliers"] == by_name["conv"]["multipliers"] + 14
 
 
 def test_plan_survives_the_file(model: Path, tmp_path: Path) -> None:
@@ -204,7 +205,8 @@ def test_simulate_one_layer(model: Path, tmp_path: Path,
                             capsys: pytest.CaptureFixture[str]) -> None:
     out = compiled(model, tmp_path / "out")
     wave = tmp_path / "wave.vcd"
-    result = run_json(capsys, "simulate", out, "--layer", "relu", "--stalls", "none", "--wave", wave)
+    result = run_json(capsys, "simulate", out, "--layer", "relu", "--stalls", "none", "--wave",
+                      wave)
     assert result["layer"] == "relu"
     assert result["mismatches"] == 0
     assert result["cycles_per_frame"] == result["predicted_cycles_per_frame"]

@@ -191,7 +191,8 @@ def test_receiver_bears_a_clock_that_is_off_and_spikes(skew: float) -> None:
 def test_receiver_drops_broken_bytes() -> None:
     receiver = UartReceiver(8)
     got: list[int] = []
-    stopless = list(line_of([0x55]))[:-1] + [0, 1]
+    stopless = [*line_of([0x55]), 1]
+    stopless[9] = 0
     levels = [1, *line_of([0x11]), *stopless, *line_of([0x22]), *([0] * 35), 1, 1, *line_of([0x33])]
 
     async def send(ctx: Any) -> None:
