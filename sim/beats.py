@@ -80,10 +80,10 @@ class StreamFormat:
         Returns its elements, for each whether a bit of it was neither 0 nor 1, and for each
         payload whether ``last`` was 1.
         """
-        text = np.frombuffer("".join(payloads).encode("ascii"), np.uint8)
-        text = text.reshape(len(payloads), self.width)[:, ::-1]
-        bits = text[:, :-1].reshape(-1, self._group_beats * self.lanes, self.bits)
-        bits = bits[:, : self.group].reshape(-1, self.bits)
+        flat = np.frombuffer("".join(payloads).encode("ascii"), np.uint8)
+        text = flat.reshape(len(payloads), self.width)[:, ::-1]
+        groups = text[:, :-1].reshape(-1, self._group_beats * self.lanes, self.bits)
+        bits = groups[:, : self.group].reshape(-1, self.bits)
         values = (bits == ord("1")) @ (1 << np.arange(self.bits, dtype=np.int64))
         if self.signed:
             values -= (bits[:, -1] == ord("1")).astype(np.int64) << self.bits

@@ -1,11 +1,11 @@
-"""The one cocotb module: sends a job's frames through a design, compares what comes out, and times it.
+"""The one cocotb module: sends a job's frames through a design, compares what comes out, times it.
 
-It runs inside the simulator, started by `penjing.sim.cosim`; the plusarg ``+penjing_job=FOLDER`` names
-the folder with ``job.json`` and ``frames.npz``, where it leaves ``result.json`` and ``progress`` (one
-byte a frame).
+It runs inside the simulator, started by `penjing.sim.cosim`; the plusarg ``+penjing_job=FOLDER``
+names the folder with ``job.json`` and ``frames.npz``, where it leaves ``result.json`` and
+``progress`` (one byte a frame).
 
-Python wakes where something can move, not in each cycle. What it reads at the rising edge of ``clk`` is
-what the flip-flops see at that edge, and what it writes there arrives after it.
+Python wakes where something can move, not in each cycle. What it reads at the rising edge of
+``clk`` is what the flip-flops see at that edge, and what it writes there arrives after it.
 """
 
 from __future__ import annotations

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -37,9 +35,9 @@ _SHORTEST_WATCHDOG = 4096  # above the bench's longest pause
 class Job:
     """What to send and what must come out.
 
-    ``inputs`` and ``golden`` are integers, (frames, elements), in the order of the streams ``i`` and
-    ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses; ``watchdog`` is the number of
-    cycles without a beat on either stream after which a pattern is given up. Raises `ValueError`
+    ``inputs`` and ``golden`` are integers, (frames, elements), in the order of the streams ``i``
+    and ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses; ``watchdog`` is the number
+    of cycles without a beat on either stream after which a pattern is given up. Raises `ValueError`
     for arrays that do not fit the streams or each other.
     """
 
@@ -58,7 +56,8 @@ class Job:
             raise ValueError(f"inputs and golden must be equally many frames, not "
                              f"{len(self.inputs)} and {len(self.golden)}")
         if not self.stalls or len(set(self.stalls)) != len(self.stalls):
-            raise ValueError(f"stalls must be different patterns, at least one, not {self.stalls!r}")
+            raise ValueError(f"stalls must be different patterns, at least one, not "
+                             f"{self.stalls!r}")
         if self.watchdog < _SHORTEST_WATCHDOG:
             raise ValueError(f"watchdog must be at least {_SHORTEST_WATCHDOG} cycles, not "
                              f"{self.watchdog!r}")
@@ -80,9 +79,9 @@ class Mismatch:
 class PatternReport:
     """What one stall pattern showed.
 
-    ``first_input`` is the cycle in which frame 0's first beat was taken, ``frame_ends`` those in which
-    each frame's last beat was given, all on one count. ``first_mismatches`` are the first few of
-    ``mismatches``; ``faults`` the first few broken rules of the stream protocol. ``cycles`` and
+    ``first_input`` is the cycle in which frame 0's first beat was taken, ``frame_ends`` those in
+    which each frame's last beat was given, all on one count. ``first_mismatches`` are the first few
+    of ``mismatches``; ``faults`` the first few broken rules of the stream protocol. ``cycles`` and
     ``seconds`` are what the pattern took to simulate.
     """
 
@@ -193,15 +192,15 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
              progress: Progress | None = None) -> Report:
     """Run module ``top`` of ``verilog`` on ``job`` and compare all that comes out.
 
-    The simulator is built once per design and kept in ``cache``; all patterns run in one process, all
-    frames of a pattern back to back. Each pattern but the first begins with a reset in mid-frame.
-    ``wave`` names a waveform to write (.vcd or .fst), which is slow and large: give such a job few
-    frames. ``progress(done, total)`` is called, in this thread, as frames come out, patterns times
-    frames in all.
+    The simulator is built once per design and kept in ``cache``; all patterns run in one process,
+    all frames of a pattern back to back. Each pattern but the first begins with a reset in
+    mid-frame. ``wave`` names a waveform to write (.vcd or .fst), which is slow and large: give such
+    a job few frames. ``progress(done, total)`` is called, in this thread, as frames come out,
+    patterns times frames in all.
 
-    A design that differs from the golden model, breaks the stream protocol or stands still is in the
-    report. Raises `PenjingError` where a tool is missing or fails, or nothing was compared though
-    nothing failed.
+    A design that differs from the golden model, breaks the stream protocol or stands still is in
+    the report. Raises `PenjingError` where a tool is missing or fails, or nothing was compared
+    though nothing failed.
     """
     if wave is not None:
         check_wave(wave, simulator)
@@ -268,8 +267,8 @@ def _run_cocotb(built: Build, top: str, job: Job, folder: Path, wave: Path | Non
     results = folder / "results.xml"
     try:
         get_runner(built.simulator.value).test(
-            test_module=f"{__package__}.cocotb_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog",
-            build_dir=built.folder, test_dir=folder, results_xml=str(results), log_file=log,
+            test_module=f"{__package__}.cocotb_bench", hdl_toplevel=top,
+            hdl_toplevel_lang="verilog", build_dir=built.folder, test_dir=folder, results_xml=str(results), log_file=log,
             seed=job.seed, plusargs=arguments, test_args=flags, waves=wave is not None)
     except ValueError as error:
         raise PenjingError(f"cocotb: {error}; apt install libpython3-dev, or use a Python that was "
@@ -292,7 +291,8 @@ def _read(job: Job, folder: Path, log: Path) -> tuple[PatternReport, ...]:
         PatternReport(
             stalls=stalls, frames=len(job.inputs),
             first_mismatches=tuple(Mismatch(**m) for m in result.pop("first_mismatches")),
-            frame_ends=tuple(result.pop("frame_ends")), faults=tuple(result.pop("faults")), **result)
+            frame_ends=tuple(result.pop("frame_ends")), faults=tuple(result.pop("faults")),
+            **result)
         for stalls, result in zip(job.stalls, results, strict=True))
     for pattern in patterns:
         if pattern.values_compared != job.golden.size and not pattern.faults:

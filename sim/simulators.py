@@ -1,4 +1,4 @@
-"""Verilog to a simulator that cocotb can run: finds the tools, builds once, keeps builds by content."""
+"""Verilog to a simulator that cocotb can run: finds the tools, keeps builds by content."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class _Tools:
 
 def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulator.VERILATOR,
           wave: Path | None = None, ports: Sequence[str] = PORTS) -> Build:
-    """Build ``verilog`` with module ``top`` and the ports ``ports``, or find the build in ``cache``.
+    """Build module ``top`` of ``verilog``, with ``ports`` open to cocotb, or find it in ``cache``.
 
-    A build is kept under the hash of all that goes into it, made in a folder of its own and moved into
-    place when it is complete, so that several processes may share ``cache``. ``wave`` says only
-    whether the build must be able to write a waveform, and by its suffix of which kind.
+    A build is kept under the hash of all that goes into it, made in a folder of its own and moved
+    into place when it is complete, so that several processes may share ``cache``. ``wave`` says
+    only whether the build must be able to write a waveform, and by its suffix of which kind.
 
     Raises `PenjingError` where a tool is missing or fails, naming its log.
     """
@@ -121,8 +121,8 @@ def check_wave(wave: Path, simulator: Simulator) -> None:
     if not wave.parent.is_dir():
         raise PenjingError(f"{wave}: the folder {wave.parent} does not exist; create it")
     if wave.suffix == ".fst" and simulator is Simulator.VERILATOR and not _has_headers():
-        raise PenjingError(f"{wave}: an FST waveform needs the headers of zlib and lz4; apt install "
-                           f"zlib1g-dev liblz4-dev, or name a file that ends in .vcd")
+        raise PenjingError(f"{wave}: an FST waveform needs the headers of zlib and lz4; apt "
+                           f"install zlib1g-dev liblz4-dev, or name a file that ends in .vcd")
 
 
 def _has_headers() -> bool:
@@ -197,7 +197,7 @@ def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[
           top, "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
           str(main), "public.vlt", "design.sv"], folder, tools)
     if runtime.is_dir():
-        # Verilator's own library does not depend on the design; make finds it newer than its sources.
+        # Verilator's own library does not depend on the design; make finds it up to date.
         for path in runtime.iterdir():
             shutil.copyfile(path, folder / path.name)
     compiler = tools.paths["g++"]

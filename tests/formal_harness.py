@@ -52,6 +52,7 @@ class Harness(wiring.Component):
 
     Members
     -------
+    clk : the only clock.
     i_valid, i_payload, o_ready : free; a solver chooses them.
     follow, lane : free; when and which element of a beat is followed.
     """
@@ -64,7 +65,7 @@ class Harness(wiring.Component):
         self._latency = latency
         self._frame = frame
         super().__init__({
-            "i_valid": In(1), "i_payload": In(len(Value.cast(dut.i.payload))), "o_ready": In(1),
+            "clk": In(1), "i_valid": In(1), "i_payload": In(len(Value.cast(dut.i.payload))), "o_ready": In(1),
             "follow": In(1), "lane": In(range(max(2, i.lanes))),
             "covered": Out(1)})
 
@@ -72,6 +73,7 @@ class Harness(wiring.Component):
         m = Module()
         # No reset: registers start from their initial values, and stay clocked.
         m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal().eq(self.clk)
         m.submodules.dut = dut = self._dut
         i, o = self._traffic
         i_bits, o_bits = Value.cast(dut.i.payload), Value.cast(dut.o.payload)

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Boards, clocks, and the tools that make bitstreams."""
 
 from __future__ import annotations

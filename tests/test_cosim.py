@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import itertools
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ def check_chain(cache: Path, simulator: Simulator) -> Report:
     unstalled = report.patterns[0]
     ends = times[beats - 1 :: beats]
     assert report.latency_cycles == ends[0] - 1  # the first beat is taken in cycle 1 there
-    assert unstalled.intervals == tuple(b - a for a, b in zip(ends, ends[1:], strict=False))
+    assert unstalled.intervals == tuple(b - a for a, b in itertools.pairwise(ends))
     assert report.cycles_per_frame == beats
     assert unstalled.is_steady
     return report
@@ -319,7 +320,7 @@ def test_beats_equal_their_plain_twin() -> None:
 
 def test_undefined_elements_are_told_apart() -> None:
     port = StreamFormat(2, False, 2, 3)
-    values, undefined, last = port.decode(["0" "0x" "10", "1" "xx" "11"])
+    values, undefined, last = port.decode(["00x10", "1xx11"])
     assert undefined.tolist() == [False, True, False]  # the spare lane may be undefined
     assert values[[0, 2]].tolist() == [2, 3]
     assert last == [False, True]

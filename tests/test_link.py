@@ -241,8 +241,9 @@ Replied = tuple[int, int, int]
 
 def deframe(size: int, *pieces: bytes | int, done: bool = True) -> tuple[
         list[tuple[int, bytes]], list[Replied]]:
-    """Images (sequence, payload) and replies (kind, sequence, fault) that come of ``pieces``: bytes,
-    or cycles of silence."""
+    """Images (sequence, payload) and replies (kind, sequence, fault) that come of ``pieces``.
+
+    A piece is bytes, or a number of cycles of silence."""
     deframer = Deframer(size, TIMEOUT)
     images: list[tuple[int, bytes]] = []
     replies: list[Replied] = []
