@@ -35,13 +35,14 @@ venv: $(STAMP)
 # Debian's python3.11 may come without ensurepip; then a pip outside can still fill the environment.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no python3.11 found; install it or set PYTHON" >&2; exit 2; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	@echo "make: setting up $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
 	|| { $(PYTHON) -m venv --clear --without-pip $(VENV) \
-	     && $(PYTHON) -m pip --python $(PY) install --quiet pip; } \
+	     && $(PYTHON) -m pip --python $(PY) install -qq pip; } \
 	|| { echo "make: cannot create $(VENV); install python3.11-venv (or virtualenv)" >&2; exit 2; }
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
-	touch $@
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,8 +27,19 @@ _HOME = {
     "TensorType": "compiler.ir",
     "Weights": "compiler.ir",
     "Plan": "compiler.plan",
+    "schedule": "compiler.schedule",
     "run": "sim.golden",
     "run_all": "sim.golden",
+    "Project": "flow",
+    "Quantization": "flow",
+    "Target": "flow",
+    "build": "flow",
+    "compile_model": "flow",
+    "evaluate": "flow",
+    "load": "flow",
+    "plan": "flow",
+    "simulate": "flow",
+    "Link": "host",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -5,26 +5,19 @@ from __future__ import annotations
 import enum
 import json
 import sys
-import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich.markup
-import rich.table
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from . import __version__, boards, flow
 from .compiler import report
 from .compiler.compress.fixed_point import Mode
 from .compiler.ir import PenjingError
 from .compiler.report import Table
-from .flow.progress import Progress
+from .flow.console import print_tables, show_progress
 from .sim.simulators import Simulator
 from .sim.streams import Stalls
 
@@ -33,10 +26,6 @@ FAILED, BAD_INPUT, BUG = 1, 2, 70
 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
-_HEARTBEAT = 10.0
-"""Seconds between signs of life where stderr is no terminal."""
-_FILE_WIDTH = 200
-"""Columns of a table where stdout is no terminal."""
 
 app = typer.Typer(name="penjing", add_completion=False, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,7 +103,7 @@ def _compile(
     target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""), folds)
     quantization = flow.Quantization(calibration, weight_bits, activation_bits, input_bits,
                                      input_scale, mode)
-    with _progress() as progress:
+    with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress)
     _print(report.plan_json(made.plan), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, f"{made.network.name} in {made.verilog}"))
@@ -138,7 +127,7 @@ def _simulate(
 ) -> None:
     """Simulate the Verilog under cocotb and compare every output value with the golden model."""
     patterns = tuple(Stalls) if stalls is StallChoice.ALL else (Stalls(stalls.value),)
-    with _progress() as progress:
+    with show_progress() as progress:
         result = flow.simulate(folder, images=images, frames=frames, layer=layer, stalls=patterns,
                                wave=wave, simulator=simulator, seed=seed, progress=progress)
     _print(result.json(), as_json, *result.tables())
@@ -153,7 +142,7 @@ def _evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare the golden model with labels, and with the framework the network came from."""
-    with _progress() as progress:
+    with show_progress() as progress:
         result = flow.evaluate(folder, images, progress)
     _print(result.json(), as_json, result.table())
     _exit(result.passed)
@@ -166,7 +155,7 @@ def _build(
     as_json: Json = False,
 ) -> None:
     """Synthesize, place and route for the board, down to the bitstream."""
-    with _progress() as progress:
+    with show_progress() as progress:
         result = flow.build(folder, seed=seed, progress=progress)
     _print(result.json(), as_json, result.table())
 
@@ -180,51 +169,8 @@ def _print(value: Mapping[str, Any], as_json: bool, *tables: Table) -> None:
     """One JSON object, or tables for people."""
     if as_json:
         sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    for table in tables:
-        grid = rich.table.Table(title=table.title, title_justify="left",
-                                show_header=any(table.columns))
-        for index, column in enumerate(table.columns):
-            grid.add_column(column, justify="right" if index else "left")
-        for row in table.rows:
-            grid.add_row(*(rich.markup.escape(cell) for cell in row))
-        console.print(grid)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on stderr, or a line now and then where it is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _heartbeat()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"),
-               TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None, steps="")
-
-        def show(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total or None,
-                        steps=f"{done}/{total}" if total else "")
-
-        yield show
-
-
-def _heartbeat() -> Progress:
-    """Progress as a line every few seconds: a short run leaves stderr to the errors."""
-    last = time.monotonic()
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _HEARTBEAT:
-            last = time.monotonic()
-            steps = f" {done}/{total}" if total else ""
-            sys.stderr.write(f"penjing: {what}{steps}\n")
-
-    return show
+    else:
+        print_tables(*tables)
 
 
 def _complain(text: str) -> int:

@@ -119,5 +119,13 @@ CASES = (
          _convolution(4, (3, 3), 4, 8), 2304, Fold(2, 1, 2)),
     Case("conv1x1_mixed", _JUDGED, "1×1, 32→16, 6 bits, 8 DSPs and 4 soft", _map(8, 8, 32, 6),
          _convolution(16, (1, 1), 32, 6), 3584, Fold(3, 1, 4), 8),
+    Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
+         _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
+    Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),
+         _convolution(4, (3, 3), 4, 4, padding=_SAME), 4608, Fold(1, 1, 2), board="icebreaker"),
+    Case("ice40_max2x2", _FIT, "max 2×2, 8 channels, 8 bits, 2 lanes", _map(8, 8, 8, 8),
+         ir.MaxPool(NAME, "x", (2, 2), (2, 2)), 256, board="icebreaker"),
+    Case("ice40_dense", _JUDGED, "dense 64→10, 8 bits, 4 DSPs", _map(1, 1, 64, 8),
+         _dense(10, 64, 8), 160, Fold(2, 1, 2), 4, "icebreaker"),
 )
 """Every layer; the two halves take turns, so that a run that is cut off still judges."""

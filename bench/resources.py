@@ -35,7 +35,7 @@ from penjing.hdl.tech import Ecp5, Generic, Ice40, Technology
 
 FILE = "resources.json"
 CELLS = ("luts", "ffs", "dsps", "brams")
-FITTED = ("adder_bit", "mux_bit", "product_bit", "control")
+FITTED = ("adder_bit", "mux_bit", "product_bit", "control", "gear_bit")
 """The coefficients that measurements decide; the others follow from the silicon."""
 _TECHNOLOGIES: dict[Family, type[Technology]] = {
     Family.ECP5: Ecp5, Family.ICE40: Ice40, Family.GENERIC: Generic}

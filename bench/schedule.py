@@ -51,6 +51,7 @@ def row(plan: Plan, multipliers: int, seconds: float) -> dict[str, Any]:
     return {"budget": multipliers, "multipliers": plan.multipliers,
             "cycles_per_frame": plan.cycles_per_frame, "latency_cycles": plan.latency_cycles,
             "macs": plan.macs, "utilization": round(plan.utilization, 4),
+            "utilization_of_budget": round(plan.macs / (multipliers * plan.cycles_per_frame), 4),
             "schedule_seconds": seconds}
 
 
@@ -98,9 +99,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Print both tables."""
     common.show(f"{result['network']} on {result['board']}",
-                ("budget", "multipliers", "cycles/frame", "latency", "useful", "seconds"),
+                ("budget", "multipliers", "cycles/frame", "latency", "useful", "of budget",
+                 "seconds"),
                 [(r["budget"], r["multipliers"], r["cycles_per_frame"], r["latency_cycles"],
-                  f"{r['utilization']:.1%}", r["schedule_seconds"]) for r in result["schedules"]])
+                  f"{r['utilization']:.1%}", f"{r['utilization_of_budget']:.1%}",
+                  r["schedule_seconds"]) for r in result["schedules"]])
     common.show("Verilog", ("design", "multipliers", "seconds", "lines", "bytes"),
                 [(name, e["multipliers"], e["seconds"], e["lines"], e["bytes"])
                  for name, e in result["emission"].items()])

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import ir, resources
 from .ir import Integers, Network, PenjingError, TensorType
-from .plan import Fold, LayerPlan, Port, Resources, Storage
+from .plan import Fold, LayerPlan, Port
 from .timing import WINDOW_LATENCY, Passing, Stage, Windowed, beat_of, beats_of
 
 DOT_LATENCY = 8
@@ -128,8 +128,7 @@ def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
         context.model, pe=fold.pe, simd=fold.simd, soft=fold.multipliers - dsps, dsps=dsps,
         a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
         groups=groups)
-    cells += resources.memory(context.model, storage, depth, width, constant=True)
-    cells += Resources(ffs=width)
+    cells += resources.rom(context.model, storage, depth, width, registered=True)
     plan = LayerPlan(
         layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
         dsps, storage, memory_bits=depth * width + len(layer.bias) * result.bits, resources=cells)
@@ -151,7 +150,8 @@ def _(layer: ir.MaxPool | ir.AveragePool, context: Context) -> Draft:
     stage = Windowed(source.elements, context.i, lanes,
                      is_geared(context.i, lanes, source.elements),
                      _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
-    cells = resources.pooler(context.model, lanes=lanes, bits=source.bits, average=average)
+    cells = (resources.average_pooler(context.model, lanes=lanes, bits=source.bits, area=area)
+             if average else resources.max_pooler(context.model, lanes=lanes, bits=source.bits))
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
                      resources=cells)
     return Draft(plan, stage)
@@ -162,8 +162,9 @@ def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
     source = context.network.source_type(layer)
     result = context.network.type_of(layer.name)
     beats = beats_of(source.elements, context.i)
+    shift = layer.shift if isinstance(layer, ir.ShiftRequantize) else 0
     cells = resources.requantizer(context.model, lanes=context.i.lanes, i_bits=source.bits,
-                                  o_bits=result.bits)
+                                  o_bits=result.bits, shift=shift)
     plan = LayerPlan(layer.name, layer.kind, context.i, context.i, beats, resources=cells)
     return Draft(plan, Passing(np.arange(beats), REQUANTIZE_LATENCY, beats))
 
@@ -182,7 +183,7 @@ def _(layer: ir.ArgMax, context: Context) -> Draft:
     cycles = max(beats_of(source.elements, context.i), source.elements if geared else 0)
     # One element a cycle behind a gearbox: the last of a group waits for those before it.
     wait = (channels - 1) % context.i.lanes + 1 if geared else 0
-    cells = resources.pooler(context.model, lanes=1, bits=source.bits, average=False)
+    cells = resources.argmax(context.model, bits=source.bits, count=channels)
     if geared:
         cells += resources.gearbox(context.model, bits=source.bits, i_lanes=context.i.lanes,
                                    o_lanes=1)

@@ -1,13 +1,14 @@
 """What a block costs in cells: the model that the schedule plans with.
 
 Structure (how many multipliers, adders, registers and memories a block has) is counted; what
-synthesis makes of each is a coefficient a family, fitted by ``bench/resources`` on some layers and
-judged on others. Carry cells count as the LUTs that they occupy.
+synthesis makes of each is a coefficient a family, fitted by ``bench/resources.py`` on some layers
+and judged on others. Carry cells count as the LUTs that they occupy.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from .plan import Resources, Storage
@@ -26,10 +27,11 @@ class Model:
     """A family's memories and the coefficients of its logic.
 
     ``block_shapes`` are the (depth, width) that a block RAM can take; ``rom_bit`` LUTs of 16 ROM
-    bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none), ``block_worth``
-    how many LUTs one is willing to spend to save a block RAM. ``adder_bit``, ``mux_bit`` and
-    ``product_bit`` are LUTs a bit of an adder, of a two-way choice, and of the partial products of
-    a soft multiplier; ``control`` LUTs of a block's counters and flags.
+    bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none),
+    ``block_worth`` how many LUTs one is willing to spend to save a block RAM. These follow from the
+    silicon; what comes next is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a
+    bit of an adder, of a two-way choice, and of the adders of a soft multiplier; ``control`` LUTs
+    of an engine's or a window's counters and flags; ``gear_bit`` of a gearbox's choices.
     """
 
     block_shapes: tuple[tuple[int, int], ...]
@@ -39,18 +41,18 @@ class Model:
     adder_bit: float
     mux_bit: float
     product_bit: float
-    control: int
-    registers: float
+    control: float
+    gear_bit: float
 
 
 _ECP5 = Model(
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=1.0, mux_bit=0.8, product_bit=1.6,
-    control=60, registers=1.0)
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.957, mux_bit=0.886, product_bit=1.104,
+    control=123, gear_bit=0.154)
 _ICE40 = Model(
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
     rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
-    control=60, registers=1.0)
+    control=123, gear_bit=0.154)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
 
@@ -60,72 +62,122 @@ def blocks(model: Model, depth: int, width: int) -> int:
     return min(-(-depth // d) * -(-width // w) for d, w in model.block_shapes)
 
 
+def _tables(depth: int) -> int:
+    """Look-up tables of 16 words that one column of a memory takes."""
+    return -(-depth // 16)
+
+
 def rom_luts(model: Model, depth: int, width: int) -> float:
-    """LUTs of a memory with constant contents."""
-    return model.rom_bit * width * -(-depth // 16) if depth > 1 else 0.0
+    """LUTs of a memory with constant contents.
+
+    A column is a function of the address: of few words there are few different ones, and of many
+    words the multiplexers behind the tables come in powers of two.
+    """
+    if depth < 2:
+        return 0.0
+    columns = min(width, 1 << min(depth, 30))
+    return model.rom_bit * columns * max(1, (1 << (depth - 1).bit_length()) // 16)
 
 
 def ram_luts(model: Model, depth: int, width: int) -> float:
     """LUTs of a memory outside block RAM; flip-flops and their choice where there is no better."""
     if model.ram_bit is None:
         return 1.2 * depth * width
-    return model.ram_bit * width * -(-depth // 16)
+    words = _tables(depth)
+    # Behind more than one table a column, a choice of two for each further one.
+    return width * (model.ram_bit * words + (words - 1)) + words
 
 
 def rom_storage(model: Model, depth: int, width: int) -> Storage:
-    """Where constants go: block RAM unless logic is cheaper than what a block is worth."""
-    if rom_luts(model, depth, width) > model.block_worth * blocks(model, depth, width):
+    """Where constants go: block RAM unless tables are cheaper than what a block is worth."""
+    tables = model.rom_bit * width * _tables(depth) if depth > 1 else 0.0
+    if tables > model.block_worth * blocks(model, depth, width):
         return Storage.BLOCK
     return Storage.LOGIC if depth <= 32 else Storage.DISTRIBUTED
 
 
 def ram_storage(model: Model, depth: int, width: int, memories: int) -> Storage:
     """Where a buffer of ``memories`` equal memories goes."""
-    if ram_luts(model, depth, width) > model.block_worth * blocks(model, depth, width):
+    tables = 1.2 * depth if model.ram_bit is None else model.ram_bit * _tables(depth)
+    if width * tables > model.block_worth * blocks(model, depth, width):
         return Storage.BLOCK
     return Storage.LOGIC if model.ram_bit is None else Storage.DISTRIBUTED
 
 
-def memory(model: Model, storage: Storage, depth: int, width: int, *, constant: bool) -> Resources:
-    """Cells of one memory."""
+def rom(model: Model, storage: Storage, depth: int, width: int, *, registered: bool) -> Resources:
+    """Cells of constants; a block RAM has the output register in silicon."""
     if storage is Storage.BLOCK:
         return Resources(brams=blocks(model, depth, width))
-    luts = rom_luts(model, depth, width) if constant else ram_luts(model, depth, width)
-    ffs = width + (depth * width if storage is Storage.LOGIC and not constant else 0)
-    return Resources(luts=round(luts), ffs=ffs)
+    # Registers of columns that are constant, or equal to others, are merged.
+    columns = min(width, 1 << min(depth, 30)) if depth > 1 else 0
+    return Resources(luts=round(rom_luts(model, depth, width)),
+                     ffs=columns * (2 if registered else 1))
+
+
+def ram(model: Model, storage: Storage, depth: int, width: int) -> Resources:
+    """Cells of one buffer memory of one cycle.
+
+    Yosys delays the writes of a block RAM and compares addresses, so that a read of the word that
+    is just written returns the old one.
+    """
+    if storage is Storage.BLOCK:
+        address = (depth - 1).bit_length()
+        return Resources(luts=width + address, ffs=2 * width + address + 2,
+                         brams=blocks(model, depth, width))
+    ffs = width + (depth * width if storage is Storage.LOGIC else 0)
+    return Resources(luts=round(ram_luts(model, depth, width)), ffs=ffs)
 
 
 def multiplier(model: Model, a_bits: int, b_bits: int) -> Resources:
-    """Cells of a multiplier built from logic: partial-product rows added pairwise."""
-    rows = min(a_bits, b_bits)
-    luts = model.product_bit * a_bits * b_bits + model.adder_bit * (rows - 1)
-    return Resources(luts=round(luts), ffs=2 * (a_bits + b_bits))
+    """Cells of a multiplier built from logic.
+
+    Partial-product rows of the wider operand are added pairwise; the carry chain's own tables form
+    the products, so each pair of rows costs one adder. A register lies half-way, another behind.
+    """
+    wide, rows = max(a_bits, b_bits), min(a_bits, b_bits)
+    levels = (rows - 1).bit_length()
+    luts, ffs, terms = 0, 0 if levels > 1 else a_bits + b_bits, rows
+    for level in range(1, levels + 1):
+        pairs, odd = divmod(terms, 2)
+        luts += pairs * (wide + (1 << level - 1) + 1)
+        if level == levels // 2:
+            ffs += pairs * (wide + (1 << level)) + odd * (wide + 1)
+        terms = pairs + odd
+    return Resources(luts=round(model.product_bit * luts), ffs=ffs + a_bits + b_bits)
 
 
 def adder_tree(model: Model, terms: int, bits: int) -> Resources:
-    """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each pairwise level."""
-    total = 0
+    """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each level."""
+    luts = ffs = 0
     while terms > 1:
         bits += 1
-        total += (terms + 1) // 2 * bits
+        luts += terms // 2 * bits
+        # An odd term is only delayed, at the width that it has.
+        ffs += terms // 2 * bits + terms % 2 * (bits - 1)
         terms = (terms + 1) // 2
-    return Resources(luts=round(model.adder_bit * total), ffs=total)
+    return Resources(luts=round(model.adder_bit * luts), ffs=ffs)
 
 
 def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, b_bits: int,
         total_bits: int, o_lanes: int, groups: int) -> Resources:
-    """Cells of a multiply-accumulate engine without its weights."""
+    """Cells of a multiply-accumulate engine without its weights.
+
+    The registers of DSP multipliers are in silicon, those of the inputs' delay are not.
+    """
     cells = Resources(dsps=dsps)
     for _ in range(soft):
         cells += multiplier(model, a_bits, b_bits)
     for _ in range(pe):
         cells += adder_tree(model, simd, a_bits + b_bits)
-    bias = memory(model, Storage.LOGIC, groups, pe * total_bits, constant=True)
+    bias = rom(model, Storage.LOGIC, groups, pe * total_bits, registered=False)
     # Each output: accumulator with the choice of the bias, and the drain's shift register.
     accumulators = pe * total_bits * (model.adder_bit + 2 * model.mux_bit)
-    queue = ram_luts(model, 16, o_lanes * total_bits) + 20
+    queue = ram_luts(model, 16, o_lanes * total_bits) + 35
+    # The flags that go with a group, through all levels, and the counters.
+    levels = (simd - 1).bit_length()
+    flags = (5 + (groups - 1).bit_length()) * (5 + levels) + 35
     luts = accumulators + queue + model.control
-    ffs = pe * total_bits * 2 + simd * a_bits * 2 + o_lanes * total_bits + 60
+    ffs = 2 * pe * total_bits + 2 * simd * a_bits + o_lanes * total_bits + flags
     return cells + bias + Resources(luts=round(luts), ffs=round(ffs))
 
 
@@ -134,30 +186,60 @@ def window(model: Model, *, bits: int, lanes: int, rows: int, banks: int, depth:
     """Cells of a window buffer, its addresses, rotation and padding."""
     cells = Resources()
     for _ in range(rows * banks):
-        cells += memory(model, storage, depth, bits * lanes // banks, constant=False)
-    turn = rows * lanes * bits * model.mux_bit * (banks - 1)
-    pad = rows * lanes * (bits * 0.5 + 2) if padded else 0.0
-    address = rows * address_bits * (2 * model.adder_bit + 2 * model.mux_bit)
-    luts = turn + pad + address + 4 * address_bits + model.control
-    ffs = 2 * rows * lanes * bits + (rows + 3) * address_bits + 40
+        cells += ram(model, storage, depth, bits * lanes // banks)
+    turn = rows * lanes * bits * (banks - 1)
+    pad = rows * lanes * bits * 0.5 + 30 if padded else 0.0
+    # Six sums and distances of word counts, three more for each row's address and its lead, and the
+    # constants that these step by.
+    address = (6 + 3 * rows) * address_bits * model.adder_bit + 2 * address_bits
+    luts = turn + pad + address + model.control
+    turns = 3 * (banks - 1).bit_length()
+    ffs = (2 * rows * lanes * bits + (2 * rows + 4) * address_bits + 22
+           + rows * (turns + (2 * lanes if banks > 1 else 2) * padded))
     return cells + Resources(luts=round(luts), ffs=round(ffs))
 
 
 def gearbox(model: Model, *, bits: int, i_lanes: int, o_lanes: int) -> Resources:
-    """Cells of a lane gearbox."""
-    slots = i_lanes + o_lanes
-    return Resources(luts=round(slots * bits * model.mux_bit * (1 + min(i_lanes, o_lanes)) / 2) + 25,
-                     ffs=slots * bits + 12)
+    """Cells of a lane gearbox: every slot takes what arrives at any place, or shifts, or stays."""
+    unit = math.gcd(i_lanes, o_lanes)
+    slots = (i_lanes + o_lanes + min(i_lanes, o_lanes)) // unit - 1
+    choices = min(i_lanes, o_lanes) // unit + 1
+    return Resources(luts=round(slots * unit * bits * slots * choices * model.gear_bit) + 20,
+                     ffs=slots * unit * bits + 12)
 
 
-def requantizer(model: Model, *, lanes: int, i_bits: int, o_bits: int) -> Resources:
-    """Cells of a shift requantizer."""
-    return Resources(luts=round(lanes * (2 * model.adder_bit * i_bits + o_bits)) + 6,
-                     ffs=lanes * (i_bits + o_bits) + 4)
+def requantizer(model: Model, *, lanes: int, i_bits: int, o_bits: int, shift: int) -> Resources:
+    """Cells of a shift requantizer: the rounding, two comparisons and the choice."""
+    kept = i_bits + 1 - max(0, shift)
+    work = (i_bits if shift > 0 else 0) + 1.5 * kept
+    return Resources(luts=round(lanes * (work * model.adder_bit + o_bits)) + 6,
+                     ffs=lanes * (kept * (shift != 0) + o_bits) + 4)
 
 
-def pooler(model: Model, *, lanes: int, bits: int, average: bool) -> Resources:
-    """Cells of a pooling reducer; a mean also multiplies by a constant."""
-    work = 10 * bits if average else 2 * bits
-    return Resources(luts=round(lanes * work * model.adder_bit) + 12,
-                     ffs=lanes * (10 if average else 2) * bits + 8)
+def max_pooler(model: Model, *, lanes: int, bits: int) -> Resources:
+    """Cells of a maximum: a comparison and a choice in each lane."""
+    return Resources(luts=round(lanes * bits * (model.adder_bit + model.mux_bit)) + 20,
+                     ffs=2 * lanes * bits + 6)
+
+
+def average_pooler(model: Model, *, lanes: int, bits: int, area: int) -> Resources:
+    """Cells of a mean: the sum, and its product with a constant in four levels of adders.
+
+    About half of the constant's bits are set, unless the area is a power of two.
+    """
+    sum_bits = bits + (area - 1).bit_length() + 2
+    terms = 1 if area & area - 1 == 0 else sum_bits // 2
+    width = sum_bits + (6 if terms > 1 else 0)
+    adders, ffs = 2 * sum_bits, 3 * sum_bits + bits
+    for _ in range(4):
+        adders += terms // 2 * width
+        terms = (terms + 1) // 2
+        ffs += terms * width
+    return Resources(luts=round(lanes * adders * model.adder_bit) + 20, ffs=lanes * ffs + 12)
+
+
+def argmax(model: Model, *, bits: int, count: int) -> Resources:
+    """Cells of a search for the largest element."""
+    index = max(1, (count - 1).bit_length())
+    return Resources(luts=round(bits * (model.adder_bit + model.mux_bit)) + 10 * index,
+                     ffs=bits + 3 * index + 2)

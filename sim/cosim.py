@@ -10,7 +10,6 @@ import itertools
 import json
 import shutil
 import statistics
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import numpy as np
 
 from ..compiler.ir import PenjingError
 from .beats import Integers, StreamFormat
-from .simulators import Build, Simulator, build, check_wave
+from .simulators import Build, Simulator, build, check_wave, fresh_folder
 from .streams import Stalls
 
 __all__ = ["Job", "Mismatch", "PatternReport", "Report", "Simulator", "StreamFormat", "simulate"]
@@ -205,12 +204,14 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
     if wave is not None:
         check_wave(wave, simulator)
     built = build(verilog, top, cache=cache, simulator=simulator, wave=wave)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=built.folder.resolve()))
+    folder = fresh_folder(built.folder, "run-")
     log = folder / "simulate.log"
     try:
         _write(job, folder)
         counts = _run(built, top, job, folder, wave, log, progress)
         patterns = _read(job, folder, log)
+        if wave is not None:
+            _move_wave(folder / wave.name, wave)
     except PenjingError:
         raise  # and leave the folder: the message names the log in it
     except BaseException:
@@ -226,6 +227,14 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
     if passed:
         shutil.rmtree(folder)
     return Report(patterns, built, None if passed else log)
+
+
+def _move_wave(written: Path, wave: Path) -> None:
+    try:
+        shutil.move(written, wave)
+    except OSError as error:
+        raise PenjingError(f"{wave}: cannot be written ({error.strerror or error}); name another "
+                           f"file") from None
 
 
 def _write(job: Job, folder: Path) -> None:
@@ -261,15 +270,16 @@ def _run_cocotb(built: Build, top: str, job: Job, folder: Path, wave: Path | Non
         arguments += ["+verilator+rand+reset+2", f"+verilator+seed+{job.seed % (1 << 31) + 1}"]
     flags = []
     if wave is not None and built.simulator is Simulator.VERILATOR:
-        flags = ["--trace-file", str(wave.resolve())]
+        flags = ["--trace-file", str(folder / wave.name)]
     elif wave is not None:
-        arguments.append(f"+penjing_wave={wave.resolve()}")
+        arguments.append(f"+penjing_wave={folder / wave.name}")
     results = folder / "results.xml"
     try:
         get_runner(built.simulator.value).test(
             test_module=f"{__package__}.cocotb_bench", hdl_toplevel=top,
-            hdl_toplevel_lang="verilog", build_dir=built.folder, test_dir=folder, results_xml=str(results), log_file=log,
-            seed=job.seed, plusargs=arguments, test_args=flags, waves=wave is not None)
+            hdl_toplevel_lang="verilog", build_dir=built.folder, test_dir=folder,
+            results_xml=str(results), log_file=log, seed=job.seed, plusargs=arguments,
+            test_args=flags, waves=wave is not None)
     except ValueError as error:
         raise PenjingError(f"cocotb: {error}; apt install libpython3-dev, or use a Python that was "
                            f"built with a shared library") from None

@@ -87,12 +87,7 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
     final = cache / _key(verilog, top, simulator.value, *ports, _DUMP, tool_key)
     if final.is_dir():
         return Build(final, simulator, True, time.monotonic() - start)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="building-", dir=cache.resolve()))
-    except OSError as error:
-        raise PenjingError(f"{cache}: cannot be written ({error.strerror}); name a folder of your "
-                           f"own") from None
+    folder = fresh_folder(cache, "building-")
     try:
         (folder / "design.sv").write_text(verilog)
         if simulator is Simulator.VERILATOR:
@@ -106,6 +101,16 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Build(final, simulator, False, time.monotonic() - start)
+
+
+def fresh_folder(parent: Path, prefix: str) -> Path:
+    """A new folder in ``parent``, which is made if need be; `PenjingError` where that fails."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=parent.resolve()))
+    except OSError as error:
+        raise PenjingError(f"{parent}: cannot be written ({error.strerror}); name a folder of your "
+                           f"own") from None
 
 
 def _key(*parts: str) -> str:
@@ -212,7 +217,7 @@ def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[
 
 
 def _keep_runtime(folder: Path, runtime: Path) -> None:
-    kept = Path(tempfile.mkdtemp(prefix="building-", dir=runtime.parent))
+    kept = fresh_folder(runtime.parent, "building-")
     for path in folder.glob("verilated*.o"):
         shutil.copyfile(path, kept / path.name)
     _publish(kept, runtime)

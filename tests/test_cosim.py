@@ -291,6 +291,13 @@ def test_missing_tool_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         simulators.build("", "x", cache=tmp_path, simulator=Simulator.ICARUS)
 
 
+@needs_icarus
+def test_cache_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PenjingError, match=r"file/cache: cannot be written \(Not a directory\)"):
+        simulators.build("", "x", cache=tmp_path / "file" / "cache", simulator=Simulator.ICARUS)
+
+
 def test_unwritable_waveform_is_refused(tmp_path: Path) -> None:
     for name, simulator, reason in (
             ("a.txt", Simulator.VERILATOR, r"\.vcd or \.fst"),

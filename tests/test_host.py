@@ -1,4 +1,4 @@
-"""The host driver against a board that is only pretended: answers late, twice, wrong, or not at all."""
+"""The host driver against a board that is only pretended: it answers late, twice, wrong, or not."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def test_sequence_wraps(play: Callable[[Sequence[Answer]], str]) -> None:
     (never, r"no good answer in 3 attempts \(the last: silence\)"),
     (fault(Fault.CHECKSUM), r"no good answer in 3 attempts \(the last: error CHECKSUM\)"),
     (fault(99), "error 99"),
-    (lambda r: [Message(Kind.RESULT, r.sequence, bytes(23))], "a result of 23 bytes came, not of 24"),
+    (lambda r: [Message(Kind.RESULT, r.sequence, bytes(23))],
+     "a result of 23 bytes came, not of 24"),
 ])
 def test_giving_up(play: Callable[[Sequence[Answer]], str], answer: Answer, message: str) -> None:
     with (Link(play([right, answer]), timeout=0.05, retries=2) as board,

@@ -51,7 +51,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "boards.synthesis": ("pyosys",),
     "host": ("numpy", "serial"),
     "flow": ("numpy",),
-    "__main__": ("typer", "click", "rich"),
+    "flow.console": ("rich",),
+    "__main__": ("typer",),
     "": (),
 }
 

