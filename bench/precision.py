@@ -66,11 +66,13 @@ class Row:
     weight_fraction: int
     activation_fraction: int
     pairs: int
+    selected_on: int
+    finalists: int
 
 
 def accuracy(network: ir.Network, images: Images) -> float:
     """Share of the images that the integer network classifies correctly."""
-    outputs = pytorch.execute_integers(network, images.x.astype(np.int64))
+    outputs = pytorch.execute_integers(network, images.x.astype(np.int64), batch=256)
     return float((outputs.reshape(len(images.y), -1).argmax(1) == images.y).mean())
 
 
@@ -102,7 +104,8 @@ def study_width(study: Study, bits: int, bar: Progress, task: TaskID) -> Row:
             best = reached, pair
         bar.advance(task)
     assert best is not None
-    return Row(bits, dynamic_accuracy, best[0], best[1].weights, best[1].activations, len(pairs))
+    return Row(bits, dynamic_accuracy, best[0], best[1].weights, best[1].activations, len(pairs),
+               len(study.selection.y), study.finalists)
 
 
 def _static(study: Study, bits: int, pair: StaticPair) -> ir.Network:
@@ -110,7 +113,7 @@ def _static(study: Study, bits: int, pair: StaticPair) -> ir.Network:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Every width, and the float network."""
+    """Every width, and the float network; stored rows of other widths are kept."""
     train, test = (Images(*read_split(args.data, name)) for name in ("train", "t10k"))
     with np.load(EXAMPLE / "calibration.npz", allow_pickle=False) as file:
         calibration = file["x"]
@@ -121,12 +124,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = {**common.stamp(f"python bench/precision.py --data DATA --select {args.select} "
                              f"--finalists {args.finalists}", "torch", "numpy"),
               "samples": len(test.y), "float": float((floats.argmax(1) == test.y).mean())}
-    rows = []
+    rows = [row for row in common.read(FILE).get("rows", []) if row["bits"] not in args.bits]
     with common.progress_bar() as bar:
         for bits in args.bits:
             task = bar.add_task(f"{bits} bits", total=None)
             rows.append(asdict(study_width(study, bits, bar, task)))
-            result["rows"] = rows
+            result["rows"] = sorted(rows, key=lambda row: -row["bits"])
             common.write(FILE, result)
     return result
 
@@ -159,11 +162,12 @@ def main() -> int:
     base = result["float"]
     common.show(f"Accuracy on {result['samples']} test images; float {base:.2%}",
                 ("bits", "dynamic", "best static", "dynamic - float", "dynamic - static",
-                 "pair (weights, maps)", "of"),
+                 "pair (weights, maps)", "of", "judged on"),
                 [(row["bits"], f"{row['dynamic']:.2%}", f"{row['static']:.2%}",
                   f"{100 * (row['dynamic'] - base):+.2f}",
                   f"{100 * (row['dynamic'] - row['static']):+.2f}",
-                  f"{row['weight_fraction']}, {row['activation_fraction']}", row["pairs"])
+                  f"{row['weight_fraction']}, {row['activation_fraction']}", row["pairs"],
+                  row["selected_on"])
                  for row in result["rows"]])
     return 0
 

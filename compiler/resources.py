@@ -47,12 +47,12 @@ class Model:
 
 _ECP5 = Model(
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.957, mux_bit=0.886, product_bit=1.104,
-    control=123, gear_bit=0.154)
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.963, mux_bit=0.923, product_bit=1.072,
+    control=139, gear_bit=0.048)
 _ICE40 = Model(
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
     rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
-    control=123, gear_bit=0.154)
+    control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
 

@@ -23,7 +23,7 @@ WINDOW_LATENCY = 3
 WRITE_LATENCY = 1
 """Cycles from a word's transfer into the buffer to the first read of it."""
 GEARBOX_LATENCY = 1
-BUFFER_MARGIN = 5
+BUFFER_MARGIN = 7
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 
 

@@ -139,7 +139,7 @@ def check_target(path: str | Path) -> None:
         if taken and any(path.iterdir()) and not (path / MARK).is_file():
             raise PenjingError(f"{path}: it holds files that are no Penjing project; choose "
                                f"another folder with -o")
-        parent = path.absolute().parent
+        parent = path.resolve().parent
         while not parent.exists():
             parent = parent.parent
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -151,17 +151,19 @@ def check_target(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place at the end, or leaves no trace."""
-    made = [parent for parent in path.absolute().parents if not parent.exists()]
+    """A folder that takes the place of ``path`` at the end, or leaves no trace."""
+    target = path.resolve()
+    made = [parent for parent in target.parents if not parent.exists()]
     try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.absolute().parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, since only within one file system do folders move at once.
+        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
         try:
-            folder.chmod(0o777 & ~_umask())
-            yield folder
-            _replace(path, folder)
+            (workshop / "new").mkdir()
+            yield workshop / "new"
+            _replace(target, workshop / "new", workshop / "old")
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(workshop, ignore_errors=True)
     except BaseException as error:
         for parent in made:
             with contextlib.suppress(OSError):
@@ -172,28 +174,22 @@ def _new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Let ``new`` take the place of ``target``, which becomes ``old`` if it is there.
 
-
-def _replace(path: Path, folder: Path) -> None:
-    """Let ``folder`` take the place of ``path``; built simulators move over, as they stay true."""
-    path = path.resolve()
-    if not path.exists() or not any(path.iterdir()):
-        folder.replace(path)
+    Built simulators move over: they are kept by content, so they stay true.
+    """
+    if not target.exists():
+        new.replace(target)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    path.replace(old)
+    target.replace(old)
     try:
-        folder.replace(path)
+        new.replace(target)
     except BaseException:
-        old.replace(path)
+        old.replace(target)
         raise
     if (old / SIMULATOR).is_dir():
-        (old / SIMULATOR).replace(path / SIMULATOR)
-    shutil.rmtree(old, ignore_errors=True)
+        (old / SIMULATOR).replace(target / SIMULATOR)
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

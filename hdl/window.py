@@ -17,6 +17,9 @@ from .tech import MemoryStyle, Technology
 
 __all__ = ["Loop", "Sliding", "Window"]
 
+LATE_WORDS = 2
+"""Words of a buffer that are kept free because its fill is known two cycles late."""
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -171,8 +174,8 @@ class Window(wiring.Component):
 
     def __init__(self, shape: ShapeLike, sliding: Sliding, *, depth: int, fill: int = 0,
                  style: MemoryStyle, technology: Technology) -> None:
-        if depth < 2 or depth & depth - 1:
-            raise ValueError(f"depth must be a power of two of at least 2, not {depth!r}")
+        if depth < 4 or depth & depth - 1:
+            raise ValueError(f"depth must be a power of two of at least 4, not {depth!r}")
         self._sliding = sliding
         self._depth = depth
         self._fill = fill
@@ -228,11 +231,12 @@ class Window(wiring.Component):
         def ahead(a: Value, b: Value) -> Value:
             return (a - b)[: distance.width].as_signed()
 
-        next_written = (written + write)[: distance.width]
+        # Two cycles late, so two words may have come in since: room is kept for them.
+        used = Signal(distance)
         m.d.sync += [
-            written.eq(next_written),
-            # A cycle late in both directions, which errs on the safe side.
-            room.eq(ahead(next_written, oldest) < self._depth),
+            written.eq(written + write),
+            used.eq(ahead(written, oldest)),
+            room.eq(used < self._depth - LATE_WORDS),
             follows.eq(moved),
             starts.eq(ended),
         ]

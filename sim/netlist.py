@@ -101,7 +101,8 @@ def transfer(verilog: str, inputs: Sequence[int], outputs: int, *, i_bits: int, 
             raise AssertionError((result.stdout + result.stderr).strip())
         lines = [line.split() for line in (folder / "outputs.txt").read_text().splitlines()]
     if len(lines) < outputs:
-        raise TimeoutError(f"{len(lines)} of {outputs} beats came out, then none in {timeout} cycles")
+        raise TimeoutError(f"{len(lines)} of {outputs} beats came out, then none in "
+                           f"{timeout} cycles")
     if len(lines) > outputs:
         raise AssertionError(f"more than {outputs} beats came out")
     return [int(payload, 16) for _, payload in lines], [int(cycle) for cycle, _ in lines]

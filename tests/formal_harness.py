@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import *
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Harness(wiring.Component):
     - hold: while ``o.valid`` and not ``o.ready``, the next cycle has the same valid and payload;
     - order: the followed element comes out at its place, unchanged;
     - count: a beat comes out only if its elements went in, and at most ``capacity`` are inside;
-    - progress: elements for a beat that have been inside for ``latency`` cycles make ``o.valid``;
+    - progress: ``latency`` cycles after its last element was taken, a beat is at ``o``;
     - last: if there is a ``frame``, ``o``'s ``last`` stands in each frame's final beat alone.
 
     Parameters
@@ -47,7 +47,7 @@ class Harness(wiring.Component):
     dut : block with streams ``i`` and ``o``; without a ``frame``, the payload is one element.
     i, o : how elements travel on either side.
     capacity : elements that fit the block.
-    latency : cycles from the elements' arrival to a valid output.
+    latency : cycles from a transfer at ``i`` to the ``o.valid`` that it completes.
     frame : elements a frame, for blocks that make ``last`` anew.
 
     Members
@@ -65,9 +65,8 @@ class Harness(wiring.Component):
         self._latency = latency
         self._frame = frame
         super().__init__({
-            "clk": In(1), "i_valid": In(1), "i_payload": In(len(Value.cast(dut.i.payload))), "o_ready": In(1),
-            "follow": In(1), "lane": In(range(max(2, i.lanes))),
-            "covered": Out(1)})
+            "clk": In(1), "i_valid": In(1), "i_payload": In(len(Value.cast(dut.i.payload))),
+            "o_ready": In(1), "follow": In(1), "lane": In(range(max(2, i.lanes)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -125,8 +124,9 @@ class Harness(wiring.Component):
         return Mux(end, traffic.tail, traffic.lanes), end
 
     def _progress(self, m: Module, enough: Value, give: Value, valid: Value) -> None:
-        waiting = Signal(range(self._latency + 1))
-        late = waiting == self._latency
+        # ``enough`` itself comes one cycle after the transfer.
+        waiting = Signal(range(self._latency))
+        late = waiting == self._latency - 1
         m.d.sync += waiting.eq(Mux(~enough | give, 0, Mux(late, waiting, waiting + 1)))
         m.d.comb += Assert(~(late & enough) | valid)
 
@@ -142,7 +142,6 @@ class Harness(wiring.Component):
                          ahead.eq(stored - left + self.lane)]
         with m.Elif(here):
             m.d.sync += following.eq(0)
-            m.d.comb += [Assert(Array(leaving)[ahead] == value), self.covered.eq(1)]
+            m.d.comb += [Assert(Array(leaving)[ahead] == value), Cover(Const(1))]
         with m.Elif(following):
             m.d.sync += ahead.eq(ahead - left)
-        m.d.comb += Cover(self.covered)
