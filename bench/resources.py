@@ -109,11 +109,12 @@ def fit(comparisons: Sequence[Comparison], family: Family) -> dict[str, float]:
     names = list(FITTED)
     model = resources.MODELS[family]
     while True:
-        base = _predictions(chosen, replace(model, **dict.fromkeys(names, 0)), family)
+        zeros: dict[str, Any] = dict.fromkeys(names, 0)
+        base = _predictions(chosen, replace(model, **zeros), family)
         step = 1000
         slopes = np.stack([
-            (_predictions(chosen, replace(model, **(dict.fromkeys(names, 0) | {name: step})),
-                          family) - base) / step for name in names], axis=1)
+            (_predictions(chosen, replace(model, **(zeros | {name: step})), family) - base) / step
+            for name in names], axis=1)
         found = np.array([c.measured["luts"] for c in chosen], dtype=float)
         # Small layers count too, but a dozen LUTs is no error worth a coefficient.
         scale = 1 / (found + 30)

@@ -172,7 +172,8 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
     bias = rom(model, Storage.LOGIC, groups, pe * total_bits, registered=False)
     # Each output: accumulator with the choice of the bias, and the drain's shift register.
     accumulators = pe * total_bits * (model.adder_bit + 2 * model.mux_bit)
-    queue = ram_luts(model, 16, o_lanes * total_bits) + 35
+    # The output queue holds a few beats; distributed RAM comes in 16 words.
+    queue = ram_luts(model, 4 if model.ram_bit is None else 16, o_lanes * total_bits) + 35
     # The flags that go with a group, through all levels, and the counters.
     levels = (simd - 1).bit_length()
     flags = (5 + (groups - 1).bit_length()) * (5 + levels) + 35

@@ -350,7 +350,7 @@ class Window(wiring.Component):
 
     def _read(self, m: Module, *, flow: Value, issue: Value, last: Value, written: Value,
               write: Value, reads: Sequence[_Read], masks: Sequence[Sequence[Value]]) -> None:
-        """Memory, one register after it, then rotation and padding into the output register."""
+        """Memory with its register, then rotation and padding into the output register."""
         sliding = self._sliding
         layout = self.i.payload.shape()
         width, banks = layout.shape.width, sliding.banks
@@ -367,7 +367,7 @@ class Window(wiring.Component):
             held = []
             for bank in range(banks):
                 bank_width = width * sliding.unit
-                ram = self._technology.ram(bank_width, self._depth, self._style)
+                ram = self._technology.ram(bank_width, self._depth, self._style, registered=True)
                 m.submodules[f"row{row}_bank{bank}"] = ram
                 m.d.comb += [
                     ram.write_address.eq(written[:address_bits]),
@@ -376,10 +376,7 @@ class Window(wiring.Component):
                     ram.read_address.eq((read.word + (bank < read.turn))[:address_bits]),
                     ram.read_enable.eq(flow),
                 ]
-                data = Signal(bank_width, name=f"read_{row}_{bank}", reset_less=True)
-                with m.If(flow):
-                    m.d.sync += data.eq(ram.read_data)
-                held.append(data)
+                held.append(ram.read_data)
             turn, keep = read.turn, Cat(mask)
             for stage in (1, 2):
                 late_turn = Signal(range(banks), name=f"turn_{row}_{stage}", reset_less=True)
