@@ -1,10 +1,10 @@
 """The integer network: the single source of truth of what is computed.
 
-A network is a graph of integer operations in topological order. Tensors are integers with a shape
-(H, W, C), a width, a sign and a fraction length (``real = q * 2**-fraction``). Every class validates
-itself on construction, so a `Network` that exists is one that the golden model, the schedule and the
-hardware can rely on. The meaning of each operation is defined once, by a function of
-`penjing.sim.golden`.
+A network is a graph of integer operations in topological order. Tensors are integers with a
+shape (H, W, C), a width, a sign and a fraction length (``real = q * 2**-fraction``). Every class
+validates itself on construction, so a `Network` that exists is one that the golden model, the
+schedule and the hardware can rely on. The meaning of each operation is defined once, by a function
+of `penjing.sim.golden`.
 """
 
 from __future__ import annotations
@@ -78,12 +78,15 @@ class TensorType:
     def __post_init__(self) -> None:
         _require_ints("tensor", "shape", self.shape, 3, 1, MAX_ELEMENTS)
         _require(self.elements <= MAX_ELEMENTS,
-                 f"tensor: shape {self.shape} has {self.elements} elements, more than {MAX_ELEMENTS}")
+                 f"tensor: shape {self.shape} has {self.elements} elements, more than "
+                 f"{MAX_ELEMENTS}")
         _require(_is_int(self.bits) and 1 <= self.bits <= MAX_BITS,
                  f"tensor: bits must be an integer from 1 to {MAX_BITS}, not {self.bits!r}")
-        _require(isinstance(self.signed, bool), f"tensor: signed must be a bool, not {self.signed!r}")
+        _require(isinstance(self.signed, bool),
+                 f"tensor: signed must be a bool, not {self.signed!r}")
         _require(_is_int(self.fraction) and abs(self.fraction) <= MAX_FRACTION,
-                 f"tensor: fraction must be an integer within ±{MAX_FRACTION}, not {self.fraction!r}")
+                 f"tensor: fraction must be an integer within ±{MAX_FRACTION}, "
+                 f"not {self.fraction!r}")
 
     @property
     def elements(self) -> int:
@@ -118,7 +121,8 @@ class Weights:
         _require(_is_int(self.bits) and 2 <= self.bits <= 16,
                  f"weights: bits must be an integer from 2 to 16, not {self.bits!r}")
         _require(_is_int(self.fraction) and abs(self.fraction) <= MAX_FRACTION,
-                 f"weights: fraction must be an integer within ±{MAX_FRACTION}, not {self.fraction!r}")
+                 f"weights: fraction must be an integer within ±{MAX_FRACTION}, "
+                 f"not {self.fraction!r}")
         low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
         object.__setattr__(self, "values", _frozen_array("weights", self.values, low, high))
 
@@ -143,7 +147,7 @@ def _frozen_array(owner: str, values: object, low: int, high: int) -> Integers:
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation: ``name`` becomes the instance name in the Verilog, ``input`` names its source."""
+    """One operation: ``name`` is the instance name in the Verilog, ``input`` names its source."""
 
     name: str
     input: str
@@ -247,7 +251,7 @@ class AveragePool(_Pool):
 
 @dataclass(frozen=True)
 class ShiftRequantize(Layer):
-    """``clamp((x + 2**(shift-1)) >> shift, low, high)``; a shift of zero or less is exact, leftwards.
+    """``clamp((x + 2**(shift-1)) >> shift, low, high)``; a shift of 0 or less is exact, leftwards.
 
     ``bits``, ``signed`` give the output type; ``low`` and ``high`` default to its limits. A ReLU is
     the case ``low = 0``, a ReLU6 also bounds ``high``.
@@ -385,7 +389,8 @@ def _(layer: _Pool, source: TensorType) -> TensorType:
 @output_type.register
 def _(layer: ShiftRequantize, source: TensorType) -> TensorType:
     _require(source.bits - min(layer.shift, 0) <= 2 * MAX_BITS,
-             f"layer {layer.name}: a left shift by {-layer.shift} of {source.bits} bits is too wide")
+             f"layer {layer.name}: {source.bits} bits shifted left by {-layer.shift} are too wide; "
+             "raise the shift")
     return TensorType(source.shape, layer.bits, layer.signed, source.fraction - layer.shift)
 
 

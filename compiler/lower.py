@@ -18,7 +18,7 @@ from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.window import Sliding, Window
 from . import ir
 from .ir import Network, PenjingError, TensorType
-from .plan import LayerPlan, Plan, Port, Storage
+from .plan import LayerPlan, Plan, Storage
 from .planning import is_geared, sliding
 
 Stages = list[tuple[str, wiring.Component]]
@@ -28,7 +28,7 @@ _STYLES = {Storage.BLOCK: MemoryStyle.BLOCK, Storage.DISTRIBUTED: MemoryStyle.DI
 
 
 def accelerator(network: Network, plan: Plan, technology: Technology) -> Pipeline:
-    """The whole network as one component with streams ``i`` and ``o``; instances bear layer names."""
+    """The whole network as one component, streams ``i`` and ``o``; instances bear layer names."""
     stages: Stages = []
     for layer in network.layers:
         inner = blocks(layer, network, plan.layer(layer.name), technology)

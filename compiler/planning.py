@@ -149,7 +149,8 @@ def _(layer: ir.MaxPool | ir.AveragePool, context: Context) -> Draft:
                + (AVERAGE_POOL_LATENCY if average else MAX_POOL_LATENCY))
     stage = Windowed(source.elements, context.i, lanes,
                      is_geared(context.i, lanes, source.elements),
-                     _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
+                     _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1,
+                     outputs)
     cells = (resources.average_pooler(context.model, lanes=lanes, bits=source.bits, area=area)
              if average else resources.max_pooler(context.model, lanes=lanes, bits=source.bits))
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,

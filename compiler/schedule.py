@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from . import ir, planning, resources, timing
 from .ir import Network, PenjingError
-from .plan import Fold, LayerPlan, Plan, Resources
+from .plan import Fold, Plan, Resources
 from .planning import Draft, folds_per_position, sliding
 
 
@@ -71,7 +70,7 @@ def mac_cycles(network: Network, layer: ir.Layer, fold: Fold) -> int:
 
 
 def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None:
-    """The cheapest fold that needs at most ``cycles`` a frame; None where even the largest is slower."""
+    """The cheapest fold of at most ``cycles`` a frame; None where even the largest is slower."""
     shape = sliding(network, layer)
     outputs = network.type_of(layer.name).shape[2]
     best: tuple[tuple[int, ...], Fold] | None = None

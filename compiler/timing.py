@@ -115,7 +115,7 @@ class Windowed:
         return np.asarray(starts[:, None] + self.outputs[None, :]).reshape(-1)
 
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
-        """The latest starts that meet ``deadlines`` of the output beats, within one ``interval``."""
+        """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
         by_output = (deadlines.reshape(len(self.need), -1) - self.outputs).min(1)
         latest = paced_before(by_output, self.cycles_per_position)
         positions = len(latest)
@@ -157,7 +157,10 @@ class Windowed:
 
 @dataclass(frozen=True, eq=False)
 class Passing:
-    """Timing of a layer that holds at most a beat: output beat n leaves ``latency`` after ``source[n]``."""
+    """Timing of a layer that holds at most a beat.
+
+    Output beat n leaves ``latency`` cycles after input beat ``source[n]``.
+    """
 
     source: Integers
     latency: int

@@ -18,10 +18,10 @@ ROM_LATENCY = 2
 
 
 class Dot(wiring.Component):
-    """Matrix times vectors: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` products a cycle.
+    """Matrix times vector: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` products a cycle.
 
-    A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe`` outputs;
-    its accumulators leave ``o_lanes`` a beat. One input beat is taken each cycle, and from the last
+    A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe``
+    outputs; its accumulators leave ``o_lanes`` a beat. One input beat is taken each cycle, and from the last
     beat of a group to its first output beat it is ``latency`` cycles. Nothing inside the arithmetic
     pipeline ever stalls: a group is let in only when the output queue has room for its results.
 
@@ -81,7 +81,7 @@ class Dot(wiring.Component):
         m = Module()
         o_layout = self.o.payload.shape()
         drain_beats = self._pe // o_layout.lanes
-        # In flight at most: what the pipeline and the drain hold, and one group more on either side.
+        # In flight at most: what the pipeline and the drain hold, and a group more on either side.
         in_flight = beats(self.latency + drain_beats, self._folds) + 2
         m.submodules.queue = queue = Queue(o_layout, max(3, in_flight * drain_beats))
         wiring.connect(m, wiring.flipped(self.o), queue.o)

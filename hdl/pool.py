@@ -84,7 +84,7 @@ class _Summer(_Reducer):
 
 
 class AveragePooler(wiring.Component):
-    """``o = floor(sum / area + 1/2)`` of every ``area`` beats, lane by lane; one input beat a cycle.
+    """``o = floor(sum / area + 1/2)`` of every ``area`` beats, lane by lane; one beat in a cycle.
 
     The division is a multiplication by a constant that is exact over the sum's whole range. Latency
     8, whatever the constant.

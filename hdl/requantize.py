@@ -12,9 +12,9 @@ __all__ = ["ShiftRequantizer"]
 
 
 class ShiftRequantizer(wiring.Component):
-    """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane; latency 2, one beat a cycle.
+    """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane.
 
-    A shift of zero or less is an exact left shift. With shift 0 it is a clamp.
+    Latency 2, one beat a cycle. A shift of zero or less is an exact left shift. With shift 0 it is a clamp.
 
     Parameters
     ----------

@@ -1,14 +1,15 @@
 """Streams between blocks: beats, checked connections, and the blocks that only move beats.
 
-A stream carries frames. A frame is a sequence of groups of elements (a group is a pixel's channels,
-a word line of a buffer, or the whole frame); each group starts on a fresh beat and takes
-``ceil(group / lanes)`` beats of ``lanes`` elements. What the spare lanes of a group's last beat hold
-is undefined. ``last`` marks the final beat of a frame. A beat moves in a cycle in which ``valid``
+A stream carries frames. A frame is a sequence of groups of elements (a group is a pixel's
+channels, a word line of a buffer, or the whole frame); each group starts on a fresh beat and takes
+``ceil(group / lanes)`` beats of ``lanes`` elements. What the spare lanes of a group's last beat
+hold is undefined. ``last`` marks the final beat of a frame. A beat moves in a cycle in which ``valid``
 and ``ready`` are both 1; once ``valid`` is 1, it and the payload hold until then.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import gcd
 
 from amaranth.hdl import *
@@ -50,6 +51,14 @@ class Beat(data.StructLayout):
         """Elements a beat."""
         return self.members["data"].length
 
+    def __eq__(self, other: object) -> bool:
+        # Amaranth compares the widths of fields only.
+        return (isinstance(other, Beat) and self.shape == other.shape
+                and self.lanes == other.lanes)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.lanes))
+
 
 def connect(m: Module, *stages: wiring.Component) -> None:
     """Connect each stage's ``o`` to the next one's ``i``.
@@ -57,7 +66,7 @@ def connect(m: Module, *stages: wiring.Component) -> None:
     Raises `ValueError` unless the two payloads are equal, signs and lanes included:
     `wiring.connect` compares widths only.
     """
-    for upstream, downstream in zip(stages, stages[1:], strict=False):
+    for upstream, downstream in pairwise(stages):
         if upstream.o.signature != downstream.i.signature.flip():
             raise ValueError(
                 f"{type(upstream).__name__}.o carries {upstream.o.payload.shape()!r}, but "
@@ -66,7 +75,7 @@ def connect(m: Module, *stages: wiring.Component) -> None:
 
 
 class Buffer(wiring.Component):
-    """One register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
+    """A register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
 
     Parameters
     ----------

@@ -31,7 +31,10 @@ def convolution(x: Integers, weights: Integers, bias: Integers, stride: tuple[in
 
 
 def dense(x: Integers, weights: Integers, bias: Integers) -> Integers:
-    """Exact accumulators ``bias + weights @ x``; ``x`` (N, 1, 1, inputs), ``weights`` (outputs, inputs)."""
+    """Exact accumulators ``bias + weights @ x``.
+
+    ``x`` (N, 1, 1, inputs), ``weights`` (outputs, inputs), ``bias`` (outputs,).
+    """
     return x @ np.ascontiguousarray(weights.T) + bias
 
 
@@ -51,7 +54,7 @@ def average_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
 
 
 def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
-    """``clamp((x + 2**(shift-1)) >> shift)``: round half up; a shift of zero or less is leftwards."""
+    """``clamp((x + 2**(shift-1)) >> shift)``: round half up; a shift of 0 or less is leftwards."""
     if shift <= 0:
         # Clamping first to bounds that survive the shift keeps a long shift within 64 bits.
         steps = 1 << min(-shift, ir.MAX_BITS)

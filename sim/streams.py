@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 
 
 class Stalls(enum.Enum):
-    """Which side of a block pauses at random: an engine that ignores backpressure passes the first two."""
+    """Which side of a block pauses; an engine that ignores backpressure passes the first two."""
 
     NONE = "none"
     INPUT = "input"
@@ -40,8 +40,9 @@ def pauses(active: bool, seed: int) -> Iterator[bool]:
             yield pause
 
 
-def transfer(dut: Elaboratable, inputs: Sequence[int], outputs: int, *, stalls: Stalls = Stalls.NONE,
-             seed: int = 0, timeout: int = 200_000, surplus: int = 0) -> tuple[list[int], list[int]]:
+def transfer(dut: Elaboratable, inputs: Sequence[int], outputs: int, *,
+             stalls: Stalls = Stalls.NONE, seed: int = 0, timeout: int = 200_000,
+             surplus: int = 0) -> tuple[list[int], list[int]]:
     """Send ``inputs`` (payloads as raw bits) through ``dut`` and collect ``outputs`` payloads.
 
     Returns the payloads and the cycle in which each left. Raises `TimeoutError` where nothing moves

@@ -134,8 +134,10 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
 
 @pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding", "lanes", "rows"), [
-    ((5, 6, 2), (3, 3), (1, 1), (1, 1, 1, 1), 2, 1), ((7, 5, 3), (3, 2), (2, 1), (2, 0, 0, 1), 4, 2),
-    ((6, 6, 1), (5, 4), (2, 3), (1, 4, 3, 0), 3, 5), ((4, 4, 4), (1, 1), (3, 2), (0, 0, 0, 0), 3, 1)])
+    ((5, 6, 2), (3, 3), (1, 1), (1, 1, 1, 1), 2, 1),
+    ((7, 5, 3), (3, 2), (2, 1), (2, 0, 0, 1), 4, 2),
+    ((6, 6, 1), (5, 4), (2, 3), (1, 4, 3, 0), 3, 5),
+    ((4, 4, 4), (1, 1), (3, 2), (0, 0, 0, 0), 3, 1)])
 def test_window_reads_what_convolution_multiplies(
         stalls: Stalls, size: tuple[int, int, int], kernel: tuple[int, int],
         stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""The netlist of a small accelerator, simulated with models of the cells, equals the golden model."""
+"""The netlist of a small accelerator, with models of the cells, equals the golden model."""
 
 from __future__ import annotations
 
