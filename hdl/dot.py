@@ -18,12 +18,13 @@ ROM_LATENCY = 2
 
 
 class Dot(wiring.Component):
-    """Matrix times vector: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` products a cycle.
+    """Matrix times vector: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` terms a cycle.
 
     A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe``
-    outputs; its accumulators leave ``o_lanes`` a beat. One input beat is taken each cycle, and from the last
-    beat of a group to its first output beat it is ``latency`` cycles. Nothing inside the arithmetic
-    pipeline ever stalls: a group is let in only when the output queue has room for its results.
+    outputs; its accumulators leave ``o_lanes`` a beat. One input beat is taken each cycle, and from
+    the last beat of a group to its first output beat it is ``latency`` cycles. Nothing inside the
+    arithmetic pipeline ever stalls: a group is let in only when the output queue has room for its
+    results.
 
     Parameters
     ----------

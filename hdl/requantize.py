@@ -14,7 +14,8 @@ __all__ = ["ShiftRequantizer"]
 class ShiftRequantizer(wiring.Component):
     """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane.
 
-    Latency 2, one beat a cycle. A shift of zero or less is an exact left shift. With shift 0 it is a clamp.
+    Latency 2, one beat a cycle. A shift of zero or less is an exact left shift; with shift 0 it is
+    a clamp.
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 A stream carries frames. A frame is a sequence of groups of elements (a group is a pixel's
 channels, a word line of a buffer, or the whole frame); each group starts on a fresh beat and takes
 ``ceil(group / lanes)`` beats of ``lanes`` elements. What the spare lanes of a group's last beat
-hold is undefined. ``last`` marks the final beat of a frame. A beat moves in a cycle in which ``valid``
-and ``ready`` are both 1; once ``valid`` is 1, it and the payload hold until then.
+hold is undefined. ``last`` marks the final beat of a frame. A beat moves in a cycle in which
+``valid`` and ``ready`` are both 1; once ``valid`` is 1, it and the payload hold until then.
 """
 
 from __future__ import annotations
