@@ -396,7 +396,7 @@ class Window(wiring.Component):
 
 
 def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
-    """Whether ``counter * stride - padding`` is in ``range(size)``; the counter is below ``count``."""
+    """Whether ``counter * stride - padding`` is in ``range(size)``, the counter below ``count``."""
     low = max(0, -(-padding // stride))
     high = min(count - 1, (size - 1 + padding) // stride)
     if low > high:
