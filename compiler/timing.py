@@ -44,10 +44,12 @@ def paced(times: Integers, interval: int) -> Integers:
     return np.maximum.accumulate(times - steps) + steps
 
 
-def paced_before(times: Integers, interval: int) -> Integers:
-    """The latest times that are at least ``interval`` apart and not after ``times``."""
-    steps = np.arange(len(times)) * interval
-    return np.minimum.accumulate((times - steps)[::-1])[::-1] + steps
+def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
+    """The latest times not after ``times``, ``spacing`` apart, also from one frame to the next."""
+    steps = np.arange(len(times)) * spacing
+    latest = np.minimum.accumulate((times - steps)[::-1])[::-1] + steps
+    # The next frame begins one interval after this one, and may not overtake its end.
+    return np.minimum(latest, latest[0] + interval - len(times) * spacing + steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +119,7 @@ class Windowed:
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
         by_output = (deadlines.reshape(len(self.need), -1) - self.outputs).min(1)
-        latest = paced_before(by_output, self.cycles_per_position)
-        positions = len(latest)
-        after = (np.arange(positions) - positions) * self.cycles_per_position
-        return np.minimum(latest, latest[0] + interval + after)
+        return paced_before(by_output, self.cycles_per_position, interval)
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
@@ -133,12 +132,12 @@ class Windowed:
         # What no window reads must still be out of the next frame's way.
         return np.where(due == never, due[0] + interval - 1, due)
 
-    def beat_deadlines(self, words: Integers) -> Integers:
+    def beat_deadlines(self, words: Integers, interval: int) -> Integers:
         """When each input beat must move for words due at ``words``."""
-        words = paced_before(words, 1)
+        words = paced_before(words, 1, interval)
         beats = np.full(beats_of(self.elements, self.i), int(words[-1]), np.int64)
         np.minimum.at(beats, self._last_beat(), words - GEARBOX_LATENCY * self.geared)
-        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1)
+        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
     def depth(self, words: Integers, starts: Integers, interval: int) -> int:
         """Words alive at once when frames follow every ``interval`` cycles."""
@@ -170,11 +169,11 @@ class Passing:
         """When each output beat leaves, for input beats at ``beats``."""
         return paced(beats[self.source] + self.latency, 1)
 
-    def beat_deadlines(self, outputs: Integers, count: int) -> Integers:
+    def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
         """When each of ``count`` input beats must move for outputs due at ``outputs``."""
         beats = np.full(count, int(outputs[-1]) - self.latency, np.int64)
         np.minimum.at(beats, self.source, outputs - self.latency)
-        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1)
+        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
 
 Stage = Windowed | Passing
@@ -215,8 +214,8 @@ def depths(stages: list[Stage], i_beats: int, interval: int) -> list[int]:
         if isinstance(stage, Windowed):
             starts = np.maximum(stage.latest_starts(due, interval), schedules[n])
             words = stage.word_deadlines(starts, interval)
-            due = stage.beat_deadlines(words)
+            due = stage.beat_deadlines(words, interval)
             result[n] = stage.depth(stage.word_times(due), starts, interval)
         else:
-            due = stage.beat_deadlines(due, counts[n])
+            due = stage.beat_deadlines(due, counts[n], interval)
     return result

@@ -170,18 +170,37 @@ class Gearbox(wiring.Component):
         super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
                           "o": Out(stream.Signature(Beat(shape, o_lanes)))})
 
+    @property
+    def _tails(self) -> tuple[int, int]:
+        """Elements in the last beat of a group, on either side."""
+        i_group, o_group = self._group
+        return ((i_group - 1) % len(self.i.p.data) + 1, (o_group - 1) % len(self.o.p.data) + 1)
+
+    @property
+    def _unit(self) -> int:
+        return gcd(len(self.i.p.data), len(self.o.p.data), *self._tails)
+
+    @property
+    def capacity(self) -> int:
+        """Elements it can hold.
+
+        Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready``
+        to keep the rate; where some beats bring a tail only, what others bring must last longer.
+        """
+        i_lanes, o_lanes, unit = len(self.i.p.data), len(self.o.p.data), self._unit
+        uneven = self._tails != (i_lanes, o_lanes)
+        spare = i_lanes + o_lanes - unit if uneven else min(i_lanes, o_lanes)
+        return i_lanes + o_lanes + spare - unit
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
         i_group, o_group = self._group
-        i_tail = (i_group - 1) % i_layout.lanes + 1
-        o_tail = (o_group - 1) % o_layout.lanes + 1
+        i_tail, o_tail = self._tails
         # All counts are multiples of the unit, so slots and shifts are whole units.
-        unit = gcd(i_layout.lanes, o_layout.lanes, i_tail, o_tail)
+        unit = self._unit
         i_units, o_units = i_layout.lanes // unit, o_layout.lanes // unit
-        # Room for a beat on either side, and one more so that ``i.ready`` need not wait for
-        # ``o.ready`` to keep the rate.
-        slots = i_units + o_units + min(i_units, o_units) - 1
+        slots = self.capacity // unit
         width = i_layout.shape.width * unit
 
         held = [Signal(width, name=f"held_{n}", reset_less=True) for n in range(slots)]
