@@ -47,8 +47,8 @@ class Model:
 
 _ECP5 = Model(
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.963, mux_bit=0.923, product_bit=1.072,
-    control=139, gear_bit=0.048)
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.966, mux_bit=0.915, product_bit=0.927,
+    control=156, gear_bit=0.118)
 _ICE40 = Model(
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
     rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
@@ -117,10 +117,12 @@ def rom(model: Model, storage: Storage, depth: int, width: int, *, registered: b
 def ram(model: Model, storage: Storage, depth: int, width: int) -> Resources:
     """Cells of one buffer memory of one cycle.
 
-    Yosys delays the writes of a block RAM and compares addresses, so that a read of the word that
-    is just written returns the old one.
+    An ECP5's block RAM is instantiated. Where it is inferred, Yosys delays the writes and compares
+    addresses, so that a read of the word that is just written returns the old one.
     """
     if storage is Storage.BLOCK:
+        if model.ram_bit is not None:
+            return Resources(brams=blocks(model, depth, width))
         address = (depth - 1).bit_length()
         return Resources(luts=width + address, ffs=2 * width + address + 2,
                          brams=blocks(model, depth, width))
