@@ -12,6 +12,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..hdl.checks import at_least
 from . import protocol
 from .protocol import HEADER_BYTES, SYNC, Fault, Kind
 
@@ -30,14 +31,6 @@ class _State(enum.Enum):
     HEADER = 1
     PAYLOAD = 2
     CHECKSUM = 3
-
-
-def _positive(least: int = 1, **parameters: int) -> None:
-    for name, value in parameters.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, not {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 class Crc32(wiring.Component):
@@ -86,7 +79,7 @@ class FrameBuffer(wiring.Component):
     """
 
     def __init__(self, size: int) -> None:
-        _positive(size=size)
+        at_least(1, size=size)
         self._size = size
         super().__init__({"address": In(range(size)), "octet": In(8), "write": In(1),
                           "start": In(1), "o": Out(stream.Signature(Octet))})
@@ -139,8 +132,8 @@ class Deframer(wiring.Component):
     """
 
     def __init__(self, size: int, timeout: int) -> None:
-        _positive(size=size)
-        _positive(least=100, timeout=timeout)
+        at_least(1, size=size)
+        at_least(100, timeout=timeout)
         self._size = size
         self._timeout = timeout
         super().__init__({
@@ -278,7 +271,7 @@ class Framer(wiring.Component):
     """
 
     def __init__(self, size: int, identity: bytes) -> None:
-        _positive(size=size)
+        at_least(1, size=size)
         if not identity:
             raise ValueError("identity must not be empty")
         self._size = size

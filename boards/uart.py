@@ -8,6 +8,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from ..compiler.ir import PenjingError
+from ..hdl.checks import at_least
 
 __all__ = ["UartReceiver", "UartTransmitter", "divider"]
 
@@ -24,13 +25,6 @@ def divider(clock_mhz: float, baud: int) -> int:
         raise PenjingError(f"uart: {baud} baud cannot be made from {clock_mhz:g} MHz; "
                            f"choose a clock that is a multiple of it, at least {_LEAST} times")
     return cycles
-
-
-def _check(divider: int) -> None:
-    if not isinstance(divider, int) or isinstance(divider, bool):
-        raise TypeError(f"divider must be an int, not {divider!r}")
-    if divider < _LEAST:
-        raise ValueError(f"divider must be at least {_LEAST}, not {divider!r}")
 
 
 class UartReceiver(wiring.Component):
@@ -50,7 +44,7 @@ class UartReceiver(wiring.Component):
     """
 
     def __init__(self, divider: int) -> None:
-        _check(divider)
+        at_least(_LEAST, divider=divider)
         self._divider = divider
         super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8, always_ready=True))})
 
@@ -99,7 +93,7 @@ class UartTransmitter(wiring.Component):
     """
 
     def __init__(self, divider: int) -> None:
-        _check(divider)
+        at_least(_LEAST, divider=divider)
         self._divider = divider
         super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
 

@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .checks import at_least
 from .stream import Beat
 
 __all__ = ["ArgMaxer"]
@@ -28,8 +29,7 @@ class ArgMaxer(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike, *, count: int) -> None:
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count!r}")
+        at_least(1, count=count)
         self._count = count
         index = unsigned(max(1, (count - 1).bit_length()))
         super().__init__({"i": In(stream.Signature(Beat(shape, 1))),

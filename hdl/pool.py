@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .checks import at_least
 from .stream import Beat
 
 __all__ = ["AveragePooler", "MaxPooler"]
@@ -18,8 +19,7 @@ class _Reducer(wiring.Component):
     """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
 
     def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int) -> None:
-        if area < 1:
-            raise ValueError(f"area must be at least 1, not {area!r}")
+        at_least(1, area=area)
         self._area = area
         super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})

@@ -17,20 +17,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from .checks import at_least
+
 __all__ = ["Beat", "Buffer", "Gearbox", "Queue", "beats", "connect"]
-
-
-def _positive(**parameters: int) -> None:
-    for name, value in parameters.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, not {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value!r}")
 
 
 def beats(group: int, lanes: int) -> int:
     """Beats that a group of ``group`` elements takes at ``lanes`` elements a beat."""
-    _positive(group=group, lanes=lanes)
+    at_least(1, group=group, lanes=lanes)
     return -(-group // lanes)
 
 
@@ -38,7 +32,7 @@ class Beat(data.StructLayout):
     """Payload of a feature-map stream: ``data``, an array of ``lanes`` elements, and ``last``."""
 
     def __init__(self, shape: ShapeLike, lanes: int) -> None:
-        _positive(lanes=lanes)
+        at_least(1, lanes=lanes)
         super().__init__({"data": data.ArrayLayout(Shape.cast(shape), lanes), "last": 1})
 
     @property
@@ -114,7 +108,7 @@ class Queue(wiring.Component):
     """
 
     def __init__(self, layout: ShapeLike, depth: int) -> None:
-        _positive(depth=depth)
+        at_least(1, depth=depth)
         if depth < 3:
             raise ValueError(f"depth must be at least 3 for one beat a cycle, not {depth!r}")
         self._depth = depth
@@ -161,7 +155,7 @@ class Gearbox(wiring.Component):
 
     def __init__(self, shape: ShapeLike, *, i_lanes: int, o_lanes: int, i_group: int, o_group: int,
                  frame: int) -> None:
-        _positive(i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group, frame=frame)
+        at_least(1, i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group, frame=frame)
         if frame % i_group or frame % o_group:
             raise ValueError(f"frame must be a multiple of both groups, not {frame!r} for "
                              f"{i_group!r} and {o_group!r}")

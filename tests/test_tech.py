@@ -175,7 +175,7 @@ def test_words_out_of_range_are_refused(technology: Technology, registered: bool
             technology.rom([0, 16], 4, style, registered=registered)
         with pytest.raises(ValueError, match=r"^word 0 must be within range\(2\*\*4\), not -1$"):
             technology.rom([-1], 4, style, registered=registered)
-        with pytest.raises(ValueError, match=r"^number of words must be at least 1, not 0$"):
+        with pytest.raises(ValueError, match=r"^words must be at least 1, not 0$"):
             technology.rom([], 4, style, registered=registered)
         with pytest.raises(ValueError, match=r"^depth must be at least 1, not 0$"):
             technology.ram(4, 0, style, registered=registered)

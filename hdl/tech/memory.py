@@ -10,6 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..checks import at_least
+
 __all__ = ["Ram", "Rom"]
 
 
@@ -24,8 +26,7 @@ class RomPorts(wiring.Component):
     """
 
     def __init__(self, words: Sequence[int], width: int, *, registered: bool) -> None:
-        _positive("width", width)
-        _positive("number of words", len(words))
+        at_least(1, width=width, words=len(words))
         self._words = tuple(index(word) for word in words)
         for address, word in enumerate(self._words):
             if not 0 <= word < 1 << width:
@@ -46,8 +47,7 @@ class RamPorts(wiring.Component):
     """
 
     def __init__(self, width: int, depth: int, *, registered: bool) -> None:
-        _positive("width", width)
-        _positive("depth", depth)
+        at_least(1, width=width, depth=depth)
         self._width = width
         self._depth = depth
         self._registered = registered
@@ -138,10 +138,3 @@ def _held(m: Module, data: Value, enable: Value, name: str = "held") -> Signal:
     with m.If(enable):
         m.d.sync += held.eq(data)
     return held
-
-
-def _positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value!r}")
