@@ -9,6 +9,7 @@ depend on the network only.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
 import itertools
 import json
@@ -39,8 +40,8 @@ MAX_ELEMENTS = 1 << 26
 """The most integers that all arrays of a network may hold."""
 
 LAYERS: tuple[type[ir.Layer], ...] = (
-    ir.Convolution, ir.Dense, ir.MaxPool, ir.AveragePool, ir.ShiftRequantize, ir.Clamp, ir.Flatten,
-    ir.ArgMax)
+    ir.Convolution, ir.Depthwise, ir.Dense, ir.MaxPool, ir.AveragePool, ir.SumPool, ir.Pad, ir.Add,
+    ir.ShiftRequantize, ir.ScaleRequantize, ir.Clamp, ir.Flatten, ir.ArgMax)
 """The layers that a file may hold; each is written under its `kind`."""
 
 _KINDS = {cls.__name__.lower(): cls for cls in LAYERS}
@@ -143,8 +144,10 @@ def _digest(description: object, tensors: _Tensors) -> str:
 
 def _encode(value: object, path: str, tensors: _Tensors) -> object:
     """``value`` as JSON; arrays go to ``tensors`` under ``path``, which takes their place."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, enum.Enum):
+        return value.value
     if isinstance(value, tuple):
         return [_encode(item, path, tensors) for item in value]
     if isinstance(value, np.ndarray):
@@ -256,6 +259,11 @@ def _decode(hint: Any, value: object, path: str, tensors: _Tensors) -> object:
         return _decode_layer(value, path, tensors)
     if dataclasses.is_dataclass(hint):
         return _decode_fields(typing.cast(type, hint), value, path, tensors)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        if value not in [member.value for member in hint]:
+            raise _Invalid(f"{path} must be one of {', '.join(member.value for member in hint)}, "
+                           f"not {value!r:.40}")
+        return hint(value)
     if type(value) is not hint:
         raise _Invalid(f"{path} must be {hint.__name__}, not {value!r:.40}")
     return value

@@ -15,19 +15,51 @@ from ..compiler.ir import Integers, PenjingError
 
 
 def convolution(x: Integers, weights: Integers, bias: Integers, stride: tuple[int, int] = (1, 1),
-                padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Integers:
-    """Exact accumulators ``bias + sum(w * x)`` over each window of the zero-padded map.
+                padding: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
+                groups: int = 1) -> Integers:
+    """Exact accumulators ``bias + sum(w * x)`` over each window of the padded map.
 
-    ``x`` (N, H, W, C), ``weights`` (outputs, kernel height, kernel width, C), ``bias`` (outputs,),
-    ``padding`` (top, bottom, left, right).
+    ``x`` (N, H, W, C), ``weights`` (outputs, kernel height, kernel width, C / groups), ``bias``
+    (outputs,), ``padding`` (top, bottom, left, right) elements of ``pad_value``.
     """
-    outputs, kernel_height, kernel_width, _ = weights.shape
-    windows = _windows(x, (kernel_height, kernel_width), stride, padding, fill=0)
+    outputs, kernel_height, kernel_width, inputs = weights.shape
+    windows = _windows(x, (kernel_height, kernel_width), stride, padding, pad_value)
     images, height, width = windows.shape[:3]
-    columns = windows.reshape(images * height * width, -1)
-    # (N, oh, ow, C, kh, kw) against weights brought to the same order of C, kh, kw
-    kernel = np.ascontiguousarray(weights.transpose(3, 1, 2, 0).reshape(-1, outputs))
-    return (columns @ kernel + bias).reshape(images, height, width, outputs)
+    results = []
+    for group in range(groups):
+        columns = windows[:, :, :, group * inputs : (group + 1) * inputs]
+        # (N, oh, ow, C, kh, kw) against weights brought to the same order of C, kh, kw
+        mine = weights[group * outputs // groups : (group + 1) * outputs // groups]
+        kernel = mine.transpose(3, 1, 2, 0).reshape(-1, outputs // groups)
+        results.append(_matmul(columns.reshape(images * height * width, -1), kernel))
+    return (np.concatenate(results, 1) + bias).reshape(images, height, width, outputs)
+
+
+def depthwise(x: Integers, weights: Integers, bias: Integers, stride: tuple[int, int] = (1, 1),
+              padding: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0) -> Integers:
+    """Exact accumulators over each window of one channel; output n reads channel ``n // m``.
+
+    ``x`` (N, H, W, C), ``weights`` (m * C, kernel height, kernel width), ``bias`` (m * C,),
+    ``padding`` (top, bottom, left, right) elements of ``pad_value``.
+    """
+    windows = _windows(x, weights.shape[1:], stride, padding, pad_value)
+    total = np.zeros((*windows.shape[:3], len(bias)), np.int64)
+    repeat = len(bias) // x.shape[3]
+    for y in range(weights.shape[1]):
+        for column in range(weights.shape[2]):
+            total += np.repeat(windows[..., y, column], repeat, -1) * weights[:, y, column]
+    return total + bias
+
+
+def _matmul(x: Integers, weights: Integers) -> Integers:
+    """``x @ weights``, exactly; by way of float64, which has a fast product, where that is exact.
+
+    Every partial sum is at most the sum of the largest magnitudes, whatever the order.
+    """
+    most = int(np.abs(x).max(initial=0)) * int(np.abs(weights).sum(0).max(initial=0))
+    if most < 1 << 53:
+        return (x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
+    return x @ np.ascontiguousarray(weights)
 
 
 def dense(x: Integers, weights: Integers, bias: Integers) -> Integers:
@@ -35,7 +67,7 @@ def dense(x: Integers, weights: Integers, bias: Integers) -> Integers:
 
     ``x`` (N, 1, 1, inputs), ``weights`` (outputs, inputs), ``bias`` (outputs,).
     """
-    return x @ np.ascontiguousarray(weights.T) + bias
+    return (_matmul(x.reshape(len(x), -1), weights.T) + bias).reshape(len(x), 1, 1, -1)
 
 
 def max_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
@@ -46,11 +78,31 @@ def max_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
 
 
 def average_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
-                 padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Integers:
-    """``floor(sum / area + 1/2)`` over each window; padded positions count as zeros."""
+                 padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+                 rounding: ir.Rounding = ir.Rounding.HALF_UP) -> Integers:
+    """``sum / area`` over each window, halves up or away from zero; padding counts as zeros."""
     area = kernel[0] * kernel[1]
-    total = _windows(x, kernel, stride, padding, fill=0).sum((4, 5))
+    total = sum_pool(x, kernel, stride, padding)
+    if rounding is ir.Rounding.HALF_AWAY:
+        return np.sign(total) * ((2 * np.abs(total) + area) // (2 * area))
     return (2 * total + area) // (2 * area)
+
+
+def sum_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
+             padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Integers:
+    """Exact sum over each window; padding counts as zeros."""
+    return _windows(x, kernel, stride, padding, fill=0).sum((4, 5))
+
+
+def pad(x: Integers, padding: tuple[int, int, int, int], value: int) -> Integers:
+    """The map with (top, bottom, left, right) elements of ``value`` around it."""
+    top, bottom, left, right = padding
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+
+
+def add(x: Integers, other: Integers) -> Integers:
+    """``x + other``."""
+    return x + other
 
 
 def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
@@ -62,6 +114,39 @@ def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
     if shift > 62:
         return np.clip(np.zeros_like(x), low, high)
     return np.clip((x + (1 << shift - 1)) >> shift, low, high)
+
+
+def scale_requantize(x: Integers, multipliers: Integers, shifts: Integers, zero_point: int,
+                     low: int, high: int, *, offset: int = 0, pre_shift: int = 0,
+                     rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Integers:
+    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
+
+    ``multipliers`` m and ``shifts`` s are (C,) or (1,). DOUBLE follows TensorFlow Lite's
+    ``MultiplyByQuantizedMultiplier``: `doubling_high_multiply`, then `rounding_divide`; SINGLE its
+    variant with one rounding, halves up.
+    """
+    value = x - offset << pre_shift
+    if rounding is ir.ScaleRounding.SINGLE:
+        scaled = value * multipliers + (1 << 30 - shifts) >> 31 - shifts
+    else:
+        high_half = doubling_high_multiply(value << np.maximum(shifts, 0), multipliers)
+        scaled = rounding_divide(high_half, np.maximum(-shifts, 0))
+    return np.clip(scaled + zero_point, low, high)
+
+
+def doubling_high_multiply(x: Integers, multiplier: Integers) -> Integers:
+    """``round(2 * x * multiplier / 2**32)``, halves up, for a ``multiplier`` that is not negative.
+
+    gemmlowp's ``SaturatingRoundingDoublingHighMul``: its division truncates, after a nudge that
+    depends on the sign, which comes to the same; it saturates for two negative numbers only.
+    """
+    return x * multiplier + (1 << 30) >> 31
+
+
+def rounding_divide(x: Integers, exponent: Integers) -> Integers:
+    """``round(x / 2**exponent)``, halves away from zero: gemmlowp's ``RoundingDivideByPOT``."""
+    mask = (1 << exponent) - 1
+    return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
 
 
 def clamp(x: Integers, low: int, high: int) -> Integers:
@@ -89,14 +174,21 @@ def _windows(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
 
 
 @singledispatch
-def execute(layer: ir.Layer, x: Integers) -> Integers:
-    """``layer``'s output for ``x`` (N, H, W, C); an unknown layer raises."""
+def execute(layer: ir.Layer, *inputs: Integers) -> Integers:
+    """``layer``'s output for its ``inputs``, each (N, H, W, C); an unknown layer raises."""
     raise PenjingError(f"layer {layer.name}: the golden model does not know {layer.kind}")
 
 
 @execute.register
 def _(layer: ir.Convolution, x: Integers) -> Integers:
-    return convolution(x, layer.weights.values, layer.bias, layer.stride, layer.padding)
+    return convolution(x, layer.weights.values, layer.bias, layer.stride, layer.padding,
+                       layer.pad_value, layer.groups)
+
+
+@execute.register
+def _(layer: ir.Depthwise, x: Integers) -> Integers:
+    return depthwise(x, layer.weights.values, layer.bias, layer.stride, layer.padding,
+                     layer.pad_value)
 
 
 @execute.register
@@ -111,12 +203,34 @@ def _(layer: ir.MaxPool, x: Integers) -> Integers:
 
 @execute.register
 def _(layer: ir.AveragePool, x: Integers) -> Integers:
-    return average_pool(x, layer.kernel, layer.stride, layer.padding)
+    return average_pool(x, layer.kernel, layer.stride, layer.padding, layer.rounding)
+
+
+@execute.register
+def _(layer: ir.SumPool, x: Integers) -> Integers:
+    return sum_pool(x, layer.kernel, layer.stride, layer.padding)
+
+
+@execute.register
+def _(layer: ir.Pad, x: Integers) -> Integers:
+    return pad(x, layer.padding, layer.value)
+
+
+@execute.register
+def _(layer: ir.Add, x: Integers, other: Integers) -> Integers:
+    return add(x, other)
 
 
 @execute.register
 def _(layer: ir.ShiftRequantize, x: Integers) -> Integers:
     return shift_requantize(x, layer.shift, *layer.bounds)
+
+
+@execute.register
+def _(layer: ir.ScaleRequantize, x: Integers) -> Integers:
+    return scale_requantize(x, layer.multipliers, layer.shifts, layer.zero_point, *layer.bounds,
+                            offset=layer.offset, pre_shift=layer.pre_shift,
+                            rounding=layer.rounding)
 
 
 @execute.register
@@ -150,7 +264,7 @@ def run_all(network: ir.Network, x: Integers) -> dict[str, Integers]:
     """Every tensor of ``network`` by name, the input included, for images ``x`` (N, H, W, C)."""
     tensors = {network.input: check_input(network.input_type, x)}
     for layer in network.layers:
-        tensors[layer.name] = execute(layer, tensors[layer.input])
+        tensors[layer.name] = execute(layer, *(tensors[name] for name in layer.inputs))
     return tensors
 
 

@@ -16,7 +16,7 @@ FOLDERS = ("hdl", "compiler", "sim", "boards", "flow")
 # Every module may also import from its own package.
 INSIDE: dict[str, tuple[str, ...]] = {
     "hdl": ("hdl",),
-    "compiler.ir": (),
+    "compiler.ir": ("compiler.ir",),
     "compiler.plan": (),
     "compiler.file": ("compiler",),
     "compiler.load": ("compiler.ir", "compiler.load", "compiler.compress"),
@@ -41,6 +41,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.file": ("numpy", "safetensors"),
     "compiler.load": ("numpy",),
     "compiler.load.torch": ("numpy", "torch"),
+    "compiler.load.tflite": ("numpy", "ai_edge_litert", "flatbuffers"),
+    "compiler.load.onnx": ("numpy", "onnx"),
     "compiler.compress": ("numpy", "torch"),
     "compiler": ("numpy",),
     "compiler.lower": ("numpy", "amaranth"),

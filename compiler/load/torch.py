@@ -166,13 +166,14 @@ def execute_integers(network: ir.Network, x: Integers, batch: int = 64) -> Integ
             images = x[start:start + batch].astype(np.float64).transpose(0, 3, 1, 2)
             tensors = {network.input: torch.from_numpy(np.ascontiguousarray(images))}
             for layer in network.layers:
-                tensors[layer.name] = _execute(layer, tensors[layer.input])
+                tensors[layer.name] = _execute(
+                    layer, *(tensors[name] for name in layer.inputs))
             parts.append(tensors[network.layers[-1].name].permute(0, 2, 3, 1))
     return torch.cat(parts).numpy().astype(np.int64)
 
 
 def _check_exact(network: ir.Network, layer: ir.Layer) -> None:
-    if not isinstance(layer, ir.Convolution | ir.Dense):
+    if not isinstance(layer, ir.MultiplyAccumulate):
         return
     source = network.source_type(layer)
     weights = np.abs(layer.weights.values).reshape(len(layer.bias), -1).sum(1)
@@ -192,16 +193,28 @@ def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], fill: float) ->
 
 
 @singledispatch
-def _execute(layer: ir.Layer, x: torch.Tensor) -> torch.Tensor:
-    """``layer``'s output for integers ``x`` (N, C, H, W) held in float64."""
+def _execute(layer: ir.Layer, *inputs: torch.Tensor) -> torch.Tensor:
+    """``layer``'s output for integers (N, C, H, W) held in float64."""
     raise PenjingError(f"layer {layer.name}: PyTorch cannot run {layer.kind}")
 
 
 @_execute.register
 def _(layer: ir.Convolution, x: torch.Tensor) -> torch.Tensor:
     weights = _tensor(layer.weights.values.transpose(0, 3, 1, 2))
-    return functional.conv2d(_padded(x, layer.padding, 0), weights, _tensor(layer.bias),
-                             layer.stride)
+    return functional.conv2d(_padded(x, layer.padding, layer.pad_value), weights,
+                             _tensor(layer.bias), layer.stride, groups=layer.groups)
+
+
+@_execute.register
+def _(layer: ir.Depthwise, x: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(
+        _padded(x, layer.padding, layer.pad_value), _tensor(layer.weights.values[:, None]),
+        _tensor(layer.bias), layer.stride, groups=x.shape[1])
+
+
+@_execute.register
+def _(layer: ir.Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return x + other
 
 
 @_execute.register
@@ -220,6 +233,9 @@ def _(layer: ir.AveragePool, x: torch.Tensor) -> torch.Tensor:
     total = functional.avg_pool2d(_padded(x, layer.padding, 0), layer.kernel, layer.stride,
                                   divisor_override=1).to(torch.int64)
     area = layer.kernel[0] * layer.kernel[1]
+    if layer.rounding is ir.Rounding.HALF_AWAY:
+        rounded = torch.div(2 * total.abs() + area, 2 * area, rounding_mode="floor")
+        return (total.sign() * rounded).to(torch.float64)
     return torch.div(2 * total + area, 2 * area, rounding_mode="floor").to(torch.float64)
 
 

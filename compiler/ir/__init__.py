@@ -1,0 +1,52 @@
+"""The integer network: the single source of truth of what is computed.
+
+A network is a graph of integer operations in topological order. Tensors are integers with a
+shape (H, W, C), a width and a sign; what they stand for, ``real = scale * (q - zero_point)``, is
+for people and changes no result. Every class validates itself on construction, so a `Network` that
+exists is one that the golden model, the schedule and the hardware can rely on. The meaning of each
+operation is defined once, by a function of `penjing.sim.golden`.
+"""
+
+from .layers import (
+    MULTIPLIER_BITS,
+    REFERENCE_BITS,
+    Add,
+    ArgMax,
+    AveragePool,
+    Clamp,
+    Convolution,
+    Dense,
+    Depthwise,
+    Flatten,
+    Layer,
+    MaxPool,
+    MultiplyAccumulate,
+    Pad,
+    PoolLayer,
+    Rounding,
+    ScaleRequantize,
+    ScaleRounding,
+    ShiftRequantize,
+    SlidingLayer,
+    SumPool,
+)
+from .network import Network, layer_macs, output_size, output_type
+from .tensor import (
+    MAX_BITS,
+    MAX_ELEMENTS,
+    MAX_FRACTION,
+    Integers,
+    PenjingError,
+    TensorType,
+    Weights,
+    signed_bits,
+    unsigned_bits,
+)
+
+__all__ = [
+    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MULTIPLIER_BITS", "REFERENCE_BITS", "Add",
+    "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten", "Integers",
+    "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer",
+    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer", "SumPool",
+    "TensorType", "Weights", "layer_macs", "output_size", "output_type", "signed_bits",
+    "unsigned_bits"]

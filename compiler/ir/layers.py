@@ -1,0 +1,384 @@
+"""The operations of an integer network, each validated on construction."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tensor import (
+    MAX_BITS,
+    MAX_FRACTION,
+    Integers,
+    TensorType,
+    Weights,
+    frozen_array,
+    is_int,
+    require,
+    require_ints,
+)
+
+MULTIPLIER_BITS = 31
+"""Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
+REFERENCE_BITS = 32
+"""What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+"""What layers and tensors may be called, and so instances in the Verilog."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation: ``name`` is the instance name in the Verilog, ``input`` names its source."""
+
+    name: str
+    input: str
+
+    def __post_init__(self) -> None:
+        for what, value in (("name", self.name), ("input", self.input)):
+            require(isinstance(value, str) and NAME.fullmatch(value),
+                    f"layer {self.name!r}: {what} must be letters, digits and underscores, start "
+                    f"with a letter and have at most 64 characters, not {value!r}")
+
+    @property
+    def kind(self) -> str:
+        """The operation's name in files and reports."""
+        return type(self).__name__.lower()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all tensors that it reads, `input` first."""
+        return (self.input,)
+
+
+def _equal(a: object, b: object) -> bool:
+    """Equality of two layers, whose fields may be arrays."""
+    return type(a) is type(b) and all(
+        np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y
+        for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class MultiplyAccumulate(Layer):
+    """What has ``weights`` and, for each output, a ``bias``; puts out exact accumulators."""
+
+    weights: Weights
+    bias: Integers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(isinstance(self.weights, Weights), f"layer {self.name}: weights must be Weights")
+        require(self.weights.values.ndim > 0, f"layer {self.name}: weights must be an array")
+        limit = 1 << MAX_BITS - 2
+        bias = frozen_array(f"layer {self.name}: bias", self.bias, -limit, limit)
+        object.__setattr__(self, "bias", bias)
+        outputs = self.weights.values.shape[0]
+        require(bias.shape == (outputs,),
+                f"layer {self.name}: bias must have shape ({outputs},), not {bias.shape}")
+
+    __eq__ = _equal
+
+
+@dataclass(frozen=True, eq=False)
+class SlidingLayer(MultiplyAccumulate):
+    """What slides weights over a map."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_value: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        dimensions = self._dimensions
+        require(self.weights.values.ndim == len(dimensions),
+                f"layer {self.name}: weights must be ({', '.join(dimensions)}), "
+                f"not {self.weights.values.shape}")
+        _check_sliding(self.name, self.kernel, self.stride, self.padding)
+        require(is_int(self.pad_value),
+                f"layer {self.name}: pad value must be an integer, not {self.pad_value!r}")
+
+    @property
+    def _dimensions(self) -> tuple[str, ...]:
+        """What the axes of the weights are."""
+        raise NotImplementedError
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Kernel (height, width)."""
+        shape = self.weights.values.shape
+        return shape[1], shape[2]
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(SlidingLayer):
+    """Two-dimensional convolution to exact accumulators.
+
+    ``weights.values`` is (outputs, kernel height, kernel width, inputs / groups), ``bias``
+    (outputs,) at the accumulator's fraction length, ``stride`` (y, x), ``padding`` (top, bottom,
+    left, right) elements of ``pad_value``, the zero point of the input. A dilated kernel is one
+    with zeros between its taps. Each of ``groups`` equal runs of outputs reads its own run of
+    inputs.
+    """
+
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_int(self.groups) and self.groups >= 1
+                and len(self.bias) % self.groups == 0,
+                f"layer {self.name}: groups must be an integer that divides its {len(self.bias)} "
+                f"outputs, not {self.groups!r}")
+
+    @property
+    def _dimensions(self) -> tuple[str, ...]:
+        return "outputs", "height", "width", "inputs"
+
+
+@dataclass(frozen=True, eq=False)
+class Depthwise(SlidingLayer):
+    """Convolution of each channel by itself to exact accumulators.
+
+    ``weights.values`` is (outputs, kernel height, kernel width); with m outputs a channel, output n
+    reads channel ``n // m``. Stride, padding and ``pad_value`` are those of `Convolution`.
+    """
+
+    @property
+    def _dimensions(self) -> tuple[str, ...]:
+        return "outputs", "height", "width"
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(MultiplyAccumulate):
+    """Matrix times vector to exact accumulators; ``weights.values`` is (outputs, inputs)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weights.values.ndim == 2,
+                f"layer {self.name}: weights must be (outputs, inputs), "
+                f"not {self.weights.values.shape}")
+
+
+@dataclass(frozen=True)
+class PoolLayer(Layer):
+    """What reduces each window of a channel to one value."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "kernel", self.kernel, 2, 1, 4096)
+        _check_sliding(self.name, self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True)
+class MaxPool(PoolLayer):
+    """Maximum over each window; padding never wins."""
+
+
+class Rounding(enum.Enum):
+    """Where halves go; both names are of the exact quotient."""
+
+    HALF_UP = "half_up"
+    HALF_AWAY = "half_away"
+
+
+@dataclass(frozen=True)
+class AveragePool(PoolLayer):
+    """``sum / area``, rounded, over each window; padding counts as zeros.
+
+    The mean of a window lies between its values, so the type is that of the input. A global
+    average is the case in which the kernel is the map. TensorFlow Lite's reference kernels round
+    halves away from zero.
+    """
+
+    rounding: Rounding = Rounding.HALF_UP
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(isinstance(self.rounding, Rounding),
+                f"layer {self.name}: rounding must be a Rounding, not {self.rounding!r}")
+
+
+@dataclass(frozen=True)
+class SumPool(PoolLayer):
+    """Exact sum over each window; padding counts as zeros."""
+
+
+@dataclass(frozen=True)
+class Pad(Layer):
+    """The map with ``padding`` (top, bottom, left, right) elements of ``value`` around it."""
+
+    padding: tuple[int, int, int, int]
+    value: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "padding", self.padding, 4, 0, 4096)
+        require(is_int(self.value),
+                f"layer {self.name}: value must be an integer, not {self.value!r}")
+
+
+@dataclass(frozen=True)
+class Add(Layer):
+    """``input + other``, exactly; both have one shape, and are brought to one scale before."""
+
+    other: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(isinstance(self.other, str),
+                f"layer {self.name}: other must be a name, not {self.other!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of both tensors that it reads."""
+        return (self.input, self.other)
+
+
+@dataclass(frozen=True)
+class ShiftRequantize(Layer):
+    """``clamp((x + 2**(shift-1)) >> shift, low, high)``; a shift of 0 or less is exact, leftwards.
+
+    ``bits``, ``signed`` give the output type; ``low`` and ``high`` default to its limits. A ReLU is
+    the case ``low = 0``, a ReLU6 also bounds ``high``.
+    """
+
+    shift: int
+    bits: int
+    signed: bool
+    low: int | None = None
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_int(self.shift) and abs(self.shift) <= MAX_FRACTION,
+                f"layer {self.name}: shift must be an integer within ±{MAX_FRACTION}, "
+                f"not {self.shift!r}")
+        _bound(self, TensorType((1, 1, 1), self.bits, self.signed))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The clamp's (low, high)."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+
+class ScaleRounding(enum.Enum):
+    """How a scale requantization rounds.
+
+    DOUBLE is TensorFlow Lite's reference arithmetic: the doubled high half of the product is
+    rounded, halves up, and shifted with halves away from zero. SINGLE rounds once, halves up.
+    """
+
+    DOUBLE = "double"
+    SINGLE = "single"
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleRequantize(Layer):
+    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
+
+    ``multipliers`` m (31 bits, unsigned) and ``shifts`` s (-31 to 30, negative to the right) are
+    (C,), one a channel, or (1,). ``offset`` is the zero point of the input; ``pre_shift`` a left
+    shift before all else, which gives a residual addition its spare bits. ``bits``, ``signed`` are
+    the output's, of which ``scale`` (for people) is the worth of one step.
+    """
+
+    multipliers: Integers
+    shifts: Integers
+    bits: int
+    signed: bool
+    offset: int = 0
+    pre_shift: int = 0
+    zero_point: int = 0
+    low: int | None = None
+    high: int | None = None
+    rounding: ScaleRounding = ScaleRounding.DOUBLE
+    scale: float | None = None
+
+    __eq__ = _equal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        who = f"layer {self.name}"
+        for what, low, high in (("multipliers", 0, (1 << MULTIPLIER_BITS) - 1),
+                                ("shifts", -31, 30)):
+            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
+            require(values.ndim == 1, f"{who}: {what} must be one-dimensional")
+            object.__setattr__(self, what, values)
+        require(self.multipliers.shape == self.shifts.shape,
+                f"{who}: it must have as many shifts as multipliers, not {self.shifts.size} and "
+                f"{self.multipliers.size}")
+        limit = 1 << REFERENCE_BITS - 1
+        require(is_int(self.offset) and abs(self.offset) < limit,
+                f"{who}: offset must be an integer of {REFERENCE_BITS} bits, not {self.offset!r}")
+        require(is_int(self.pre_shift) and 0 <= self.pre_shift < REFERENCE_BITS,
+                f"{who}: pre_shift must be an integer from 0 to {REFERENCE_BITS - 1}, "
+                f"not {self.pre_shift!r}")
+        require(isinstance(self.rounding, ScaleRounding),
+                f"{who}: rounding must be a ScaleRounding, not {self.rounding!r}")
+        limits = TensorType((1, 1, 1), self.bits, self.signed, 0, self.zero_point, self.scale)
+        _bound(self, limits)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The clamp's (low, high)."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+
+def _bound(layer: ShiftRequantize | ScaleRequantize, limits: TensorType) -> None:
+    """Default the clamp to the limits of the output type, and check it."""
+    low = limits.low if layer.low is None else layer.low
+    high = limits.high if layer.high is None else layer.high
+    _check_bounds(layer.name, low, high, limits.low, limits.high)
+    object.__setattr__(layer, "low", low)
+    object.__setattr__(layer, "high", high)
+
+
+@dataclass(frozen=True)
+class Clamp(Layer):
+    """``min(max(x, low), high)``, in the narrowest type that holds both bounds."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = 1 << MAX_BITS - 1
+        _check_bounds(self.name, self.low, self.high, -limit, limit - 1)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The clamp's (low, high)."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """(H, W, C) to (1, 1, H·W·C), in the same raster order."""
+
+
+@dataclass(frozen=True)
+class ArgMax(Layer):
+    """Index of the largest channel at each position; the lowest index wins a tie."""
+
+
+def _check_sliding(name: str, kernel: tuple[int, int], stride: object, padding: object) -> None:
+    require_ints(f"layer {name}", "stride", stride, 2, 1, 4096)
+    require_ints(f"layer {name}", "padding", padding, 4, 0, 4096)
+    assert isinstance(padding, tuple)
+    top, bottom, left, right = padding
+    require(max(top, bottom) < kernel[0] and max(left, right) < kernel[1],
+            f"layer {name}: padding {padding} must be smaller than the kernel {kernel}")
+
+
+def _check_bounds(name: str, low: object, high: object, least: int, most: int) -> None:
+    require(is_int(low) and is_int(high), f"layer {name}: bounds must be integers")
+    assert isinstance(low, int) and isinstance(high, int)
+    require(least <= low <= high <= most,
+            f"layer {name}: bounds ({low}, {high}) must be ordered and within ({least}, {most})")

@@ -1,0 +1,71 @@
+"""Affine quantization, ``real = scale * (q - zero_point)``, in integers alone.
+
+What the loaders of integer networks share: the fixed-point multiplier that stands for a ratio of
+scales, and zero points folded into biases.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import ir
+from ..ir import Integers, PenjingError
+
+_LEAST_SHIFT = -31
+_ONE = 1 << 31
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What the integers of a tensor stand for: ``real = scale * (q - zero_point)``."""
+
+    bits: int
+    signed: bool
+    scale: float
+    zero_point: int
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """(m, s) with ``real ≈ m * 2**(s - 31)``: TensorFlow Lite's ``QuantizeMultiplier``.
+
+    m has 31 bits, its highest set unless ``real`` is 0 or too small to matter. `PenjingError` for a
+    number that is negative, not finite, or too large.
+    """
+    if not 0 <= real < math.inf:
+        raise PenjingError(f"a ratio of scales must be finite and not negative, not {real}")
+    fraction, exponent = math.frexp(real)
+    multiplier = math.floor(fraction * _ONE + 0.5)
+    if multiplier == _ONE:
+        multiplier, exponent = multiplier // 2, exponent + 1
+    if exponent < _LEAST_SHIFT:
+        return 0, 0
+    if exponent > 30:
+        raise PenjingError(f"a ratio of scales must be below 2**30, not {real:.3g}")
+    return multiplier, exponent
+
+
+def requantize(name: str, source: str, ratios: NDArray[np.float64], target: Affine, *,
+               offset: int = 0, pre_shift: int = 0, low: int | None = None,
+               high: int | None = None,
+               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.ScaleRequantize:
+    """The layer that multiplies by ``ratios`` (C,) or (1,) and puts out integers of ``target``."""
+    pairs = [quantize_multiplier(float(ratio)) for ratio in ratios]
+    if len(set(pairs)) == 1:
+        pairs = pairs[:1]
+    multipliers, shifts = (np.array(values, np.int64) for values in zip(*pairs, strict=True))
+    return ir.ScaleRequantize(
+        name, source, multipliers, shifts, target.bits, target.signed, offset, pre_shift,
+        target.zero_point, low, high, rounding, target.scale)
+
+
+def fold_zero_point(weights: Integers, bias: Integers, zero_point: int) -> Integers:
+    """The bias of a layer that multiplies q where ``q - zero_point`` is meant.
+
+    ``weights`` has the outputs first. Padding must then be the zero point.
+    """
+    folded: Integers = bias - zero_point * weights.reshape(len(weights), -1).sum(1)
+    return folded
