@@ -120,7 +120,7 @@ def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
                      is_geared(context.i, fold.lanes, source.elements),
                      _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
                      groups, outputs)
-    fits_dsp = max(source.bits + (not source.signed), layer.weights.bits) <= 18
+    fits_dsp = resources.fits_dsp(context.model, source.bits, layer.weights.bits)
     dsps = min(context.dsps, fold.multipliers) if fits_dsp else 0
     depth, width = groups * beats, fold.multipliers * layer.weights.bits
     storage = resources.rom_storage(context.model, depth, width)

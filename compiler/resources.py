@@ -24,8 +24,10 @@ class Family(enum.Enum):
 
 @dataclass(frozen=True)
 class Model:
-    """A family's memories and the coefficients of its logic.
+    """A family's multipliers and memories, and the coefficients of its logic.
 
+    ``dsp_widths`` are the bits that a DSP block's operands must have: of the narrower at least, of
+    the wider at most, of both together at least (narrower ones are left to look-up tables);
     ``block_shapes`` are the (depth, width) that a block RAM can take; ``rom_bit`` LUTs of 16 ROM
     bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none),
     ``block_worth`` how many LUTs one is willing to spend to save a block RAM. These follow from the
@@ -34,6 +36,7 @@ class Model:
     of an engine's or a window's counters and flags; ``gear_bit`` of a gearbox's choices.
     """
 
+    dsp_widths: tuple[int, int, int]
     block_shapes: tuple[tuple[int, int], ...]
     rom_bit: float
     ram_bit: float | None
@@ -46,15 +49,24 @@ class Model:
 
 
 _ECP5 = Model(
+    dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
     rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.966, mux_bit=0.915, product_bit=0.927,
     control=156, gear_bit=0.118)
 _ICE40 = Model(
+    dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
     rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
     control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
+
+
+def fits_dsp(model: Model, a_bits: int, b_bits: int) -> bool:
+    """Whether one DSP block makes the product, as ``hdl.tech`` decides, which is not imported."""
+    narrow, wide, both = model.dsp_widths
+    return (min(a_bits, b_bits) >= narrow and max(a_bits, b_bits) <= wide
+            and a_bits + b_bits >= both)
 
 
 def blocks(model: Model, depth: int, width: int) -> int:
