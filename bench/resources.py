@@ -30,7 +30,7 @@ from penjing.compiler import lower, resources
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.plan import Resources
 from penjing.compiler.resources import Family
-from penjing.hdl.pipeline import Pipeline
+from penjing.hdl.graph import Pipeline
 from penjing.hdl.tech import Ecp5, Generic, Ice40, Technology
 
 FILE = "resources.json"

@@ -2,54 +2,107 @@
 
 from __future__ import annotations
 
+import math
 from functools import singledispatch
 
 import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
 
+from ..hdl.add import Adder
 from ..hdl.argmax import ArgMaxer
+from ..hdl.depthwise import Depthwise
 from ..hdl.dot import Dot
-from ..hdl.pipeline import Pipeline
-from ..hdl.pool import AveragePooler, MaxPooler
+from ..hdl.graph import Graph, Pipeline, Stage
+from ..hdl.pool import AveragePooler, MaxPooler, SumPooler
 from ..hdl.requantize import ShiftRequantizer
-from ..hdl.stream import Gearbox
+from ..hdl.skip import SkipBuffer
+from ..hdl.stream import Beat, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.window import Sliding, Window
 from . import ir
-from .ir import Network, PenjingError, TensorType
-from .plan import LayerPlan, Plan, Storage
-from .planning import is_geared, sliding
+from .ir import Integers, Network, PenjingError, TensorType
+from .plan import LayerPlan, Plan, Port, Queue, Storage
+from .planning import is_geared, is_regrouped, sliding
 
 Stages = list[tuple[str, wiring.Component]]
+
+PORTS = ("i", "other")
+"""Names of a layer's input streams, in the order of its inputs."""
 
 _STYLES = {Storage.BLOCK: MemoryStyle.BLOCK, Storage.DISTRIBUTED: MemoryStyle.DISTRIBUTED,
            Storage.LOGIC: MemoryStyle.LOGIC}
 
 
-def accelerator(network: Network, plan: Plan, technology: Technology) -> Pipeline:
+def accelerator(network: Network, plan: Plan, technology: Technology) -> Graph:
     """The whole network as one component, streams ``i`` and ``o``; instances bear layer names."""
-    stages: Stages = []
+    stages: list[Stage] = []
+    streams = {network.input: "i"}
     for layer in network.layers:
-        inner = blocks(layer, network, plan.layer(layer.name), technology)
-        if inner:
-            stages.append((layer.name, Pipeline(inner)))
+        made = component(layer, network, plan.layer(layer.name), technology)
+        if made is None:
+            streams[layer.name] = streams[layer.input]
+            continue
+        sources = (streams[name] for name in layer.inputs)
+        stages.append(Stage(layer.name, made, dict(zip(PORTS, sources, strict=False))))
+        streams[layer.name] = layer.name
     if not stages:
         raise PenjingError(f"network {network.name}: it has no layer that needs hardware")
-    return Pipeline(stages)
+    return Graph(stages)
 
 
-def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Pipeline:
+def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Graph:
     """The layer ``name`` alone, with the ports and memories that it has in the accelerator."""
     for candidate in network.layers:
         if candidate.name == name:
-            stages = blocks(candidate, network, plan.layer(name), technology)
-            if not stages:
+            made = component(candidate, network, plan.layer(name), technology)
+            if made is None:
                 raise PenjingError(f"layer {name}: {candidate.kind} is only wiring; "
                                    "choose another layer")
-            return Pipeline(stages)
+            return made
     names = ", ".join(candidate.name for candidate in network.layers)
     raise PenjingError(f"layer {name}: the network has no such layer; it has {names}")
+
+
+def component(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Technology
+              ) -> Graph | None:
+    """``layer`` with the queues in front of its inputs; None where it is only wiring."""
+    if isinstance(layer, ir.Add):
+        return _add(layer, network, plan, technology)
+    stages = blocks(layer, network, plan, technology)
+    if not stages:
+        return None
+    return Pipeline([*_queue(network, layer.input, plan.i, plan.queues[0], technology), *stages])
+
+
+def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technology) -> Graph:
+    """The sum, behind a queue and, where lanes differ, a gearbox for each of its inputs."""
+    result = network.type_of(layer.name)
+    assert plan.other is not None
+    adder = Adder(*(shape_of(network.type_of(name)) for name in layer.inputs), shape_of(result),
+                  lanes=plan.o.lanes)
+    stages, ends = [], {}
+    for name, port, source, queue in zip(PORTS, (plan.i, plan.other), layer.inputs, plan.queues,
+                                         strict=True):
+        branch = _queue(network, source, port, queue, technology)
+        if is_regrouped(port, plan.o):
+            branch.append(("gearbox", Gearbox(
+                shape_of(network.type_of(source)), i_lanes=port.lanes, o_lanes=plan.o.lanes,
+                i_group=port.group, o_group=plan.o.group, frame=result.elements)))
+        stages.append(Stage(f"{name}_branch", Pipeline(branch), {"i": name}))
+        ends[name] = f"{name}_branch"
+    return Graph([*stages, Stage("add", adder, ends)], PORTS)
+
+
+def _queue(network: Network, source: str, port: Port, queue: Queue, technology: Technology
+           ) -> Stages:
+    """The queue in which beats of the tensor ``source`` wait for another branch, if there is one.
+    """
+    if queue.storage is None:
+        return []
+    layout = Beat(shape_of(network.type_of(source)), port.lanes)
+    return [("queue", SkipBuffer(layout, queue.beats, style=_STYLES[queue.storage],
+                                 technology=technology))]
 
 
 @singledispatch
@@ -78,17 +131,39 @@ def _(layer: ir.Convolution | ir.Dense, network: Network, plan: LayerPlan,
 
 
 @blocks.register
-def _(layer: ir.MaxPool | ir.AveragePool, network: Network, plan: LayerPlan,
-      technology: Technology) -> Stages:
-    source = network.source_type(layer)
-    geometry = sliding(network, layer)
-    average = isinstance(layer, ir.AveragePool)
-    window = _window(network, layer, plan, technology, Sliding(
-        geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=plan.o.lanes,
-        per_channel=True), fill=0 if average else source.low)
-    pooler = AveragePooler if average else MaxPooler
-    area = geometry.kernel[0] * geometry.kernel[1]
-    return [*window, ("pool", pooler(shape_of(source), lanes=plan.o.lanes, area=area))]
+def _(layer: ir.Depthwise, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+    assert plan.fold is not None and plan.weight_storage is not None
+    lanes = plan.fold.lanes
+    engine = Depthwise(
+        shape_of(network.source_type(layer)), lanes=lanes,
+        weights=_sliced_weights(layer, plan.fold.multipliers), weight_bits=layer.weights.bits,
+        bias=layer.bias.tolist(), accumulator_bits=network.type_of(layer.name).bits,
+        o_lanes=plan.o.lanes, dsp_multipliers=plan.dsp_multipliers,
+        style=_STYLES[plan.weight_storage], technology=technology)
+    return [*_sliced_window(network, layer, plan, technology, lanes), ("depthwise", engine)]
+
+
+@blocks.register
+def _(layer: ir.PoolLayer, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+    window = _sliced_window(network, layer, plan, technology, plan.o.lanes)
+    return [*window, ("pool", _pooler(layer, shape_of(network.source_type(layer)), plan.o.lanes))]
+
+
+def _pooler(layer: ir.PoolLayer, shape: Shape, lanes: int) -> wiring.Component:
+    area = math.prod(layer.kernel)
+    if isinstance(layer, ir.AveragePool):
+        return AveragePooler(shape, lanes=lanes, area=area,
+                             half_away=layer.rounding is ir.Rounding.HALF_AWAY)
+    if isinstance(layer, ir.SumPool):
+        return SumPooler(shape, lanes=lanes, area=area)
+    if isinstance(layer, ir.MaxPool):
+        return MaxPooler(shape, lanes=lanes, area=area)
+    raise PenjingError(f"layer {layer.name}: there is no hardware for {layer.kind}")
+
+
+@blocks.register
+def _(layer: ir.Pad, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+    return _sliced_window(network, layer, plan, technology, plan.o.lanes)
 
 
 @blocks.register
@@ -131,8 +206,26 @@ def _requantizer(network: Network, layer: ir.Layer, plan: LayerPlan, shift: int,
         lanes=plan.i.lanes, shift=shift, low=bounds[0], high=bounds[1])
 
 
+def _fill(network: Network, layer: ir.Layer) -> int:
+    """What stands for elements beyond the edges of ``layer``'s input."""
+    if isinstance(layer, ir.Pad):
+        return layer.value
+    if isinstance(layer, ir.MaxPool):
+        return network.source_type(layer).low
+    return layer.pad_value if isinstance(layer, ir.SlidingLayer) else 0
+
+
+def _sliced_window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Technology,
+                   lanes: int) -> Stages:
+    """The window that is read channel slice by channel slice, tap by tap."""
+    geometry = sliding(network, layer)
+    return _window(network, layer, plan, technology, Sliding(
+        geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=lanes,
+        per_channel=True))
+
+
 def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Technology,
-            geometry: Sliding, fill: int = 0) -> Stages:
+            geometry: Sliding) -> Stages:
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
     source = network.source_type(layer)
@@ -142,15 +235,21 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
         stages.append(("gearbox", Gearbox(
             shape, i_lanes=plan.i.lanes, o_lanes=geometry.lanes, i_group=plan.i.group,
             o_group=source.elements, frame=source.elements)))
-    window = Window(shape, geometry, depth=plan.buffer_words, fill=fill,
+    window = Window(shape, geometry, depth=plan.buffer_words, fill=_fill(network, layer),
                     style=_STYLES[plan.buffer_storage], technology=technology)
     return [*stages, ("window", window)]
 
 
 def _fold_weights(layer: ir.Convolution | ir.Dense, pe: int, rows: int, lanes: int
                   ) -> list[list[list[int]]]:
-    """Weights in the order in which the window reads: ``[beat][pe][row copy * lanes + lane]``."""
+    """Weights in the order in which the window reads: ``[beat][pe][row copy * lanes + lane]``.
+
+    Of a convolution in groups, each output takes all channels, those of other groups times zero:
+    that costs ``groups`` times its multiplications and its memory.
+    """
     values = layer.weights.values
+    if isinstance(layer, ir.Convolution) and layer.groups > 1:
+        values = _ungrouped(values, layer.groups)
     height = values.shape[1] if values.ndim == 4 else 1
     flat = values.reshape(values.shape[0], height, -1)
     padded = np.pad(flat, [(0, -size % fold)
@@ -161,3 +260,25 @@ def _fold_weights(layer: ir.Convolution | ir.Dense, pe: int, rows: int, lanes: i
     beats = split.transpose(0, 2, 4, 1, 3, 5)
     folded: list[list[list[int]]] = beats.reshape(-1, pe, rows * lanes).tolist()
     return folded
+
+
+def _ungrouped(values: Integers, groups: int) -> Integers:
+    """The kernel that takes all channels, zero where an output does not see them."""
+    outputs, height, width, inputs = values.shape
+    dense = np.zeros((groups, outputs // groups, height, width, groups, inputs), np.int64)
+    split = values.reshape(groups, outputs // groups, height, width, inputs)
+    for group in range(groups):
+        dense[group, ..., group, :] = split[group]
+    return dense.reshape(outputs, height, width, groups * inputs)
+
+
+def _sliced_weights(layer: ir.Depthwise, outputs: int) -> list[list[int]]:
+    """Weights in the order in which a window is read by channel: ``[slice * taps + tap][output]``.
+
+    A slice of channels has so many ``outputs``.
+    """
+    values = layer.weights.values.reshape(len(layer.bias), -1)
+    padded = np.pad(values, ((0, -len(values) % outputs), (0, 0)))
+    slices = padded.reshape(-1, outputs, values.shape[1]).transpose(0, 2, 1)
+    beats: list[list[int]] = slices.reshape(-1, outputs).tolist()
+    return beats

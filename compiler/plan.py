@@ -60,12 +60,21 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Room in front of an input for ``beats`` that wait for another branch; 0 where none do."""
+
+    beats: int
+    storage: Storage | None
+
+
+@dataclass(frozen=True)
 class LayerPlan:
     """What one layer becomes.
 
     ``cycles`` is the layer's initiation interval alone, ``buffer_words`` the words of its window
-    buffer (0 without one), ``memory_bits`` weights, bias and buffer together, ``dsp_multipliers``
-    how many of the fold's multipliers are DSP blocks.
+    buffer (0 without one), ``memory_bits`` weights, bias and buffers together, ``dsp_multipliers``
+    how many of the fold's multipliers are DSP blocks. ``other`` is the port of a second input,
+    ``queues`` what stands in front of each input where branches meet or part.
     """
 
     name: str
@@ -81,6 +90,8 @@ class LayerPlan:
     buffer_storage: Storage | None = None
     memory_bits: int = 0
     resources: Resources = Resources()
+    other: Port | None = None
+    queues: tuple[Queue, ...] = ()
 
     @property
     def multipliers(self) -> int:

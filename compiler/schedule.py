@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from . import ir, planning, resources, timing
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
-from .planning import Draft, folds_per_position, sliding
+from .planning import Draft, folds_per_position, sliding, slices_per_position
+
+OUTPUT_LANE_COST = 4
+"""Multipliers that an engine may waste to give its outputs in a lane less."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,25 @@ def check_fold(network: Network, layer: ir.Layer, fold: Fold) -> None:
     """Refuse a fold that exceeds ``layer``'s dimensions."""
     shape = sliding(network, layer)
     outputs = network.type_of(layer.name).shape[2]
-    for what, value, most in (("pe", fold.pe, outputs), ("rows", fold.rows, shape.kernel[0]),
-                              ("lanes", fold.lanes, shape.run)):
-        if not 1 <= value <= most:
-            raise PenjingError(f"layer {layer.name}: fold {what} must be from 1 to {most}, "
-                               f"not {value}")
+    limits = [(1, outputs), (1, shape.kernel[0]), (1, shape.run)]
+    if isinstance(layer, ir.Depthwise):
+        # An engine takes all outputs of a channel at once, and one tap of it.
+        multiple = outputs // shape.size[2]
+        limits = [(multiple, multiple), (1, 1), (1, shape.size[2])]
+    for what, value, (least, most) in zip(("pe", "rows", "lanes"),
+                                          (fold.pe, fold.rows, fold.lanes), limits, strict=True):
+        if not least <= value <= most:
+            wanted = f"from {least} to {most}" if least < most else str(least)
+            raise PenjingError(f"layer {layer.name}: fold {what} must be {wanted}, not {value}")
 
 
 def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
     """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle."""
     shape = sliding(network, layer)
+    if isinstance(layer, ir.Depthwise):
+        fold = Fold(pe, 1, simd)
+        check_fold(network, layer, fold)
+        return fold
     if not 1 <= simd <= shape.kernel[0] * shape.run:
         raise PenjingError(f"layer {layer.name}: simd must be from 1 to "
                            f"{shape.kernel[0] * shape.run}, not {simd}")
@@ -64,6 +77,8 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
 def mac_cycles(network: Network, layer: ir.Layer, fold: Fold) -> int:
     """Cycles that a multiply-accumulate layer's reads take: positions × groups × beats."""
     shape = sliding(network, layer)
+    if isinstance(layer, ir.Depthwise):
+        return shape.positions * math.prod(slices_per_position(shape, fold.lanes))
     groups, beats = folds_per_position(network.type_of(layer.name).shape[2], shape.kernel[0],
                                        shape.run, fold)
     return shape.positions * groups * beats
@@ -73,6 +88,8 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
     """The cheapest fold of at most ``cycles`` a frame; None where even the largest is slower."""
     shape = sliding(network, layer)
     outputs = network.type_of(layer.name).shape[2]
+    if isinstance(layer, ir.Depthwise):
+        return _smallest_depthwise(shape, outputs, cycles)
     best: tuple[tuple[int, ...], Fold] | None = None
     for groups in _distinct_quotients(outputs):
         pe = -(-outputs // groups)
@@ -87,6 +104,23 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
             key = (fold.multipliers, planning.banks(shape, fold), rows, pe)
             if best is None or key < best[0]:
                 best = key, fold
+    return best[1] if best else None
+
+
+def _smallest_depthwise(shape: planning.Sliding, outputs: int, cycles: int) -> Fold | None:
+    """The cheapest fold of a depthwise layer, whose every lane has all outputs of its channel."""
+    channels = shape.size[2]
+    multiple = outputs // channels
+    best: tuple[tuple[int, ...], Fold] | None = None
+    for slices in _distinct_quotients(channels):
+        if shape.positions * shape.taps * slices > cycles:
+            continue
+        fold = Fold(multiple, 1, -(-channels // slices))
+        o_lanes = planning.output_lanes(fold.multipliers, shape.taps)
+        # What comes after pays for each lane; a requantizer by scale takes four DSP blocks.
+        key = (fold.multipliers + OUTPUT_LANE_COST * o_lanes, fold.multipliers)
+        if best is None or key < best[0]:
+            best = key, fold
     return best[1] if best else None
 
 
@@ -112,7 +146,7 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
     for layer in network.layers:
         if layer.name in goal.folds:
             check_fold(network, layer, goal.folds[layer.name])
-    _check_chain(network)
+    _check_graph(network)
     slowest = max(_slowest(network, goal), 1)
     if goal.cycles is not None:
         drafts = _drafts(network, budget, goal, goal.cycles)
@@ -141,13 +175,13 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
     return best
 
 
-def _check_chain(network: Network) -> None:
-    previous = network.input
-    for layer in network.layers:
-        if layer.input != previous:
-            raise PenjingError(f"layer {layer.name}: it reads {layer.input}, but hardware takes a "
-                               f"chain of layers; let it read {previous}")
-        previous = layer.name
+def _check_graph(network: Network) -> None:
+    """Refuse a tensor that nobody reads: its stream would come to a standstill."""
+    read = {name for layer in network.layers for name in layer.inputs}
+    for name in (network.input, *(layer.name for layer in network.layers[:-1])):
+        if name not in read:
+            raise PenjingError(f"layer {name}: no layer reads it, and it is not the output; remove "
+                               "it")
 
 
 def _slowest(network: Network, goal: Goal) -> int:
@@ -156,10 +190,10 @@ def _slowest(network: Network, goal: Goal) -> int:
     for layer in network.layers:
         shape = network.type_of(layer.name)
         cycles.append(max(network.source_type(layer).elements, shape.elements))
-        if isinstance(layer, ir.Convolution | ir.Dense):
+        if isinstance(layer, ir.MultiplyAccumulate):
             fold = goal.folds.get(layer.name, Fold(1, 1, 1))
             cycles.append(mac_cycles(network, layer, fold))
-        elif isinstance(layer, ir.MaxPool | ir.AveragePool):
+        elif isinstance(layer, ir.PoolLayer):
             cycles.append(shape.elements * layer.kernel[0] * layer.kernel[1])
     return max(cycles)
 
@@ -170,20 +204,21 @@ def _drafts(network: Network, budget: Budget, goal: Goal, target: int) -> list[D
     port = planning.input_port(network.input_type, target)
     if port is None:
         return None
+    ports = {network.input: port}
     drafts = []
     dsps = budget.resources.dsps
     for layer in network.layers:
         fold = None
-        if isinstance(layer, ir.Convolution | ir.Dense):
+        if isinstance(layer, ir.MultiplyAccumulate):
             fold = goal.folds.get(layer.name) or smallest_fold(network, layer, target)
             if fold is None:
                 return None
-        draft = planning.draft(
-            layer, planning.Context(network, model, port, target, dsps, fold))
+        draft = planning.draft(layer, planning.Context(
+            network, model, tuple(ports[name] for name in layer.inputs), target, dsps, fold))
         if draft.plan.cycles > target and layer.name not in goal.folds:
             return None
         dsps -= draft.plan.dsp_multipliers
-        port = draft.plan.o
+        ports[layer.name] = draft.plan.o
         drafts.append(draft)
     return drafts
 
@@ -193,20 +228,38 @@ def _finish(network: Network, budget: Budget, drafts: list[Draft], board: str,
     """Give every buffer its depth and add up the prediction."""
     model = resources.MODELS[budget.family]
     interval = max(draft.plan.cycles for draft in drafts)
-    timed = [draft.stage for draft in drafts if draft.stage is not None]
+    nodes = _nodes(network, drafts)
     i_beats = timing.beats_of(network.input_type.elements, drafts[0].plan.i)
-    together = iter(timing.depths(timed, i_beats, interval))
+    together = iter(timing.depths(nodes, i_beats, interval))
     layers = []
     for layer, draft in zip(network.layers, drafts, strict=True):
         plan = draft.plan
-        depth = next(together) if draft.stage is not None else 0
-        if isinstance(draft.stage, timing.Windowed):
-            # Deep enough for the layer alone, too, at its own pace.
-            own_beats = timing.beats_of(draft.stage.elements, plan.i)
-            alone, = timing.depths([draft.stage], own_beats, plan.cycles)
-            plan = planning.with_buffer(draft, network, layer, model, max(depth, alone))
+        if draft.stage is not None:
+            depths = next(together)
+            if isinstance(draft.stage, timing.Windowed):
+                # Deep enough for the layer alone, too, at its own pace.
+                own_beats = timing.beats_of(draft.stage.elements, plan.i)
+                alone, = timing.depths([timing.Node(draft.stage, (timing.INPUT,))], own_beats,
+                                       plan.cycles)
+                plan = planning.with_buffer(draft, network, layer, model,
+                                            max(depths.words, alone.words))
+            plan = planning.with_queues(plan, network, layer, model, depths.queues)
         layers.append(plan)
-    return Plan(board, clock_mhz, tuple(layers), interval, timing.latency(timed, i_beats))
+    return Plan(board, clock_mhz, tuple(layers), interval, timing.latency(nodes, i_beats))
+
+
+def _nodes(network: Network, drafts: list[Draft]) -> list[timing.Node]:
+    """The graph of all layers but those that are mere wiring."""
+    nodes: list[timing.Node] = []
+    index = {network.input: timing.INPUT}
+    for layer, draft in zip(network.layers, drafts, strict=True):
+        sources = tuple(index[name] for name in layer.inputs)
+        if draft.stage is None:
+            index[layer.name] = sources[0]
+        else:
+            index[layer.name] = len(nodes)
+            nodes.append(timing.Node(draft.stage, sources))
+    return nodes
 
 
 def _attempt(network: Network, budget: Budget, goal: Goal, target: int, board: str,

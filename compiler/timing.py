@@ -5,12 +5,18 @@ the depth of the window buffers depend on when words arrive and when they are ne
 module works out in whole cycles for one frame, layer by layer:
 
 - *forward*, as soon as possible, from an input that never pauses: its last beat gives the latency;
-- *backward*, as late as possible, from the deadlines that the next layer sets: with frames one
-  interval apart, the words alive at once give each buffer the depth that keeps the interval.
+- *backward*, as late as possible, from the deadlines that the readers set: with frames one interval
+  apart, the words alive at once give each buffer the depth that keeps the interval.
+
+The backward times are one periodic schedule of the whole graph that the buffers have room for, and
+a network of blocks that wait for each other is never slower than any such schedule: it keeps the
+interval, and so cannot come to a standstill where branches meet.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,8 +118,12 @@ class Windowed:
             ready = np.maximum(ready, floor)
         return paced(ready, self.cycles_per_position)
 
-    def output_times(self, starts: Integers) -> Integers:
-        """When each output beat leaves."""
+    def output_times(self, beats: Integers) -> Integers:
+        """When each output beat leaves, for input beats at ``beats``."""
+        return self.results(self.starts(self.word_times(beats)))
+
+    def results(self, starts: Integers) -> Integers:
+        """When each output beat leaves, for positions that start at ``starts``."""
         return np.asarray(starts[:, None] + self.outputs[None, :]).reshape(-1)
 
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
@@ -143,15 +153,20 @@ class Windowed:
         """Words alive at once when frames follow every ``interval`` cycles."""
         ends = starts + self.cycles_per_position
         position = np.searchsorted(self.freed, np.arange(self.words), side="right")
-        free = np.maximum(ends[position], words)
-        # Words of all frames alive just before cycle 0, then the changes within one interval.
-        alive = int(((-1 - words) // interval - (-1 - free) // interval).sum())
-        changes = np.bincount(words % interval, minlength=interval)
-        changes -= np.bincount(free % interval, minlength=interval)
-        steady = alive + max(0, int(np.cumsum(changes).max()))
+        steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
         return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+
+
+def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
+    """Words alive at once, when frames follow every ``interval`` cycles."""
+    leave = np.maximum(leave, enter)
+    # Words of all frames alive just before cycle 0, then the changes within one interval.
+    alive = int(((-1 - enter) // interval - (-1 - leave) // interval).sum())
+    changes = np.bincount(enter % interval, minlength=interval)
+    changes -= np.bincount(leave % interval, minlength=interval)
+    return alive + max(0, int(np.cumsum(changes).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,46 +191,113 @@ class Passing:
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
 
-Stage = Windowed | Passing
+@dataclass(frozen=True, eq=False)
+class Joining:
+    """Timing of a layer that takes a beat from each of its inputs at once.
+
+    Output beat n leaves ``latency`` cycles after the last of the input beats ``sources[k][n]``.
+    """
+
+    sources: tuple[Integers, ...]
+    latency: int
+    cycles: int
+
+    def output_times(self, *beats: Integers) -> Integers:
+        """When each output beat leaves, for the inputs' beats at ``beats``."""
+        ready = [times[source] for times, source in zip(beats, self.sources, strict=True)]
+        return paced(np.maximum.reduce(ready) + self.latency, 1)
+
+    def beat_deadlines(self, outputs: Integers, counts: Sequence[int], interval: int
+                       ) -> list[Integers]:
+        """When each input's beats, ``counts`` in number, must move for outputs due at ``outputs``.
+        """
+        return [Passing(source, self.latency, self.cycles).beat_deadlines(outputs, count, interval)
+                for source, count in zip(self.sources, counts, strict=True)]
 
 
-def latency(stages: list[Stage], i_beats: int) -> int:
+Stage = Windowed | Passing | Joining
+
+INPUT = -1
+"""Stands for the network's input among the sources of a node."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A layer in the graph: its timing, and the nodes (or INPUT) that it reads."""
+
+    stage: Stage
+    inputs: tuple[int, ...]
+
+
+def latency(nodes: Sequence[Node], i_beats: int) -> int:
     """Cycles from the first input beat taken to the last output beat given, for one frame alone."""
-    times = np.arange(i_beats)
-    for stage in stages:
-        if isinstance(stage, Windowed):
-            times = stage.output_times(stage.starts(stage.word_times(times)))
-        else:
-            times = stage.output_times(times)
-    return int(times[-1])
+    times = {INPUT: np.arange(i_beats)}
+    for n, node in enumerate(nodes):
+        times[n] = node.stage.output_times(*(times[source] for source in node.inputs))
+    return int(times[len(nodes) - 1][-1])
 
 
-def depths(stages: list[Stage], i_beats: int, interval: int) -> list[int]:
-    """Words that each window buffer needs for frames every ``interval`` cycles; 0 without one."""
-    times = np.arange(i_beats)
-    counts, schedules = [], []
-    for stage in stages:
-        counts.append(len(times))
+@dataclass(frozen=True)
+class Depths:
+    """Room that a node needs for frames at the interval: words of its window buffer (0 without
+    one), and beats of the queue in front of each of its inputs (0 for none)."""
+
+    words: int
+    queues: tuple[int, ...]
+
+
+def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
+    """The room that each node needs for frames every ``interval`` cycles.
+
+    A tensor with several readers is given as early as the first of them must have it; the others
+    keep it: a window in its buffer, any other layer in a queue, which a layer that joins its inputs
+    always has.
+    """
+    times, schedules = _earliest(nodes, i_beats, interval)
+    readers = Counter(source for node in nodes for source in node.inputs)
+    # From the back: what each layer needs by when, and so how late its sources may be.
+    due = {len(nodes) - 1: times[len(nodes) - 1]}
+    wanted: list[list[Integers]] = []
+    starts: dict[int, Integers] = {}
+    for n in reversed(range(len(nodes))):
+        stage, inputs = nodes[n].stage, nodes[n].inputs
+        counts = [len(times[source]) for source in inputs]
         if isinstance(stage, Windowed):
-            words = stage.word_times(times)
-            free_start = stage.starts(words)
-            end = int(free_start[-1]) + stage.cycles_per_position
-            starts = stage.starts(words, floor=end - interval)
-            schedules.append(starts)
-            times = stage.output_times(starts)
+            starts[n] = np.maximum(stage.latest_starts(due[n], interval), schedules[n])
+            deadlines = [stage.beat_deadlines(stage.word_deadlines(starts[n], interval), interval)]
+        elif isinstance(stage, Passing):
+            deadlines = [stage.beat_deadlines(due[n], counts[0], interval)]
         else:
-            schedules.append(times)
-            times = stage.output_times(times)
-    # From the back: what each layer needs by when, and so how late its source may be.
-    result = [0] * len(stages)
-    due = times
-    for n in reversed(range(len(stages))):
-        stage = stages[n]
-        if isinstance(stage, Windowed):
-            starts = np.maximum(stage.latest_starts(due, interval), schedules[n])
-            words = stage.word_deadlines(starts, interval)
-            due = stage.beat_deadlines(words, interval)
-            result[n] = stage.depth(stage.word_times(due), starts, interval)
-        else:
-            due = stage.beat_deadlines(due, counts[n], interval)
+            deadlines = stage.beat_deadlines(due[n], counts, interval)
+        for source, deadline in zip(inputs, deadlines, strict=True):
+            due[source] = np.minimum(due[source], deadline) if source in due else deadline
+        wanted.insert(0, deadlines)
+    result = []
+    for n, node in enumerate(nodes):
+        if isinstance(node.stage, Windowed):
+            words = node.stage.word_times(due[node.inputs[0]])
+            result.append(Depths(node.stage.depth(words, starts[n], interval), (0,)))
+            continue
+        queues = tuple(
+            most_alive(due[source], deadline, interval) + BUFFER_MARGIN
+            if readers[source] > 1 or isinstance(node.stage, Joining) else 0
+            for source, deadline in zip(node.inputs, wanted[n], strict=True))
+        result.append(Depths(0, queues))
     return result
+
+
+def _earliest(nodes: Sequence[Node], i_beats: int, interval: int
+              ) -> tuple[dict[int, Integers], dict[int, Integers]]:
+    """Times of each node's output, and starts of each window, of frames at the interval."""
+    times = {INPUT: np.arange(i_beats)}
+    schedules = {}
+    for n, node in enumerate(nodes):
+        given = [times[source] for source in node.inputs]
+        if isinstance(node.stage, Windowed):
+            words = node.stage.word_times(*given)
+            end = int(node.stage.starts(words)[-1]) + node.stage.cycles_per_position
+            schedules[n] = node.stage.starts(words, floor=end - interval)
+            times[n] = node.stage.results(schedules[n])
+        else:
+            times[n] = node.stage.output_times(*given)
+    return times, schedules

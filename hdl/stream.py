@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import gcd
+from typing import Any
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -19,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
 
-__all__ = ["Beat", "Buffer", "Gearbox", "Queue", "beats", "connect"]
+__all__ = ["Beat", "Buffer", "Fork", "Gearbox", "Queue", "beats", "connect", "connect_streams"]
 
 
 def beats(group: int, lanes: int) -> int:
@@ -55,17 +56,22 @@ class Beat(data.StructLayout):
 
 
 def connect(m: Module, *stages: wiring.Component) -> None:
-    """Connect each stage's ``o`` to the next one's ``i``.
+    """Connect each stage's ``o`` to the next one's ``i``, as `connect_streams` does."""
+    for upstream, downstream in pairwise(stages):
+        connect_streams(m, upstream.o, downstream.i,
+                        f"{type(upstream).__name__}.o -> {type(downstream).__name__}.i")
+
+
+def connect_streams(m: Module, source: Any, sink: Any, what: str) -> None:
+    """Connect the stream ``source`` to ``sink``; ``what`` names the two in errors.
 
     Raises `ValueError` unless the two payloads are equal, signs and lanes included:
     `wiring.connect` compares widths only.
     """
-    for upstream, downstream in pairwise(stages):
-        if upstream.o.signature != downstream.i.signature.flip():
-            raise ValueError(
-                f"{type(upstream).__name__}.o carries {upstream.o.payload.shape()!r}, but "
-                f"{type(downstream).__name__}.i takes {downstream.i.payload.shape()!r}")
-        wiring.connect(m, upstream.o, downstream.i)
+    given, taken = source.payload.shape(), sink.payload.shape()
+    if given != taken:
+        raise ValueError(f"{what}: the one carries {given!r}, but the other takes {taken!r}")
+    wiring.connect(m, source, sink)
 
 
 class Buffer(wiring.Component):
@@ -131,6 +137,44 @@ class Queue(wiring.Component):
             self.o.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.o.ready),
         ]
+        return m
+
+
+class Fork(wiring.Component):
+    """Give every beat to each of several readers: ``o_n = i``, latency 0, one beat a cycle.
+
+    A reader takes a beat when it likes, and the next one comes when all have taken this one.
+    ``i.ready`` follows the readers' at once, but no ``valid`` waits for a ``ready``.
+
+    Parameters
+    ----------
+    layout : payload of all streams.
+    readers : how many, at least 1.
+
+    Members
+    -------
+    i, o_0, o_1, ... : streams of ``layout``.
+    """
+
+    def __init__(self, layout: ShapeLike, readers: int) -> None:
+        at_least(1, readers=readers)
+        self._readers = readers
+        signature = stream.Signature(layout)
+        super().__init__({"i": In(signature),
+                          **{f"o_{n}": Out(signature) for n in range(readers)}})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        outputs = [getattr(self, f"o_{n}") for n in range(self._readers)]
+        taken, done = Signal(self._readers), Signal(self._readers)
+        m.d.comb += [
+            done.eq(taken | Cat(o.ready for o in outputs)),
+            self.i.ready.eq(done.all()),
+        ]
+        with m.If(self.i.valid):
+            m.d.sync += taken.eq(Mux(self.i.ready, 0, done))
+        for n, o in enumerate(outputs):
+            m.d.comb += [o.payload.eq(self.i.payload), o.valid.eq(self.i.valid & ~taken[n])]
         return m
 
 

@@ -16,8 +16,9 @@ from penjing.compiler import ir
 from penjing.compiler.ir import TensorType
 from penjing.compiler.plan import Port
 from penjing.hdl.argmax import ArgMaxer
+from penjing.hdl.depthwise import Depthwise
 from penjing.hdl.dot import Dot
-from penjing.hdl.pool import AveragePooler, MaxPooler
+from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.window import Sliding, Window
@@ -26,12 +27,15 @@ from penjing.sim.streams import Stalls
 
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"Buffer", "Gearbox", "Queue", "Pipeline"}
+MOVERS = {"Buffer", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "SkipBuffer"}
 TWINS: dict[str, Callable[..., object]] = {
+    "Adder": golden.add,
     "Dot": golden.dense,
+    "Depthwise": golden.depthwise,
     "ShiftRequantizer": golden.shift_requantize,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
+    "SumPooler": golden.sum_pool,
     "ArgMaxer": golden.argmax,
     "Window": golden.convolution,
 }
@@ -74,20 +78,38 @@ def test_shift_requantizer(stalls: Stalls, shift: int, low: int, high: int, i_bi
 
 
 @pytest.mark.parametrize("stalls", Stalls)
-@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("layer", [ir.MaxPool, ir.AveragePool, ir.SumPool])
 @pytest.mark.parametrize(("area", "bits", "is_signed", "lanes"), [
     (4, 8, False, 2), (1, 3, True, 1), (9, 5, True, 3), (49, 8, True, 1), (7, 16, False, 1),
-    (6, 1, False, 2)])
-def test_poolers(stalls: Stalls, average: bool, area: int, bits: int, is_signed: bool,
+    (6, 1, False, 2), (3, 1, True, 2)])
+def test_poolers(stalls: Stalls, layer: type[ir.PoolLayer], area: int, bits: int, is_signed: bool,
                  lanes: int) -> None:
     kind = TensorType((area, 1, lanes), bits, is_signed)
+    pool = layer("pool", "x", (area, 1), (area, 1))
     x = random_images(kind, 12, area)
-    make = AveragePooler if average else MaxPooler
-    twin = golden.average_pool if average else golden.max_pool
+    make = {ir.MaxPool: MaxPooler, ir.AveragePool: AveragePooler, ir.SumPool: SumPooler}[layer]
     block = make(signed(bits) if is_signed else unsigned(bits), lanes=lanes, area=area)
     port = Port(lanes, lanes)
-    run_block(block, x, twin(x, (area, 1), (area, 1)), (kind, port),
-              (vector(lanes, bits, is_signed), port), stalls)
+    run_block(block, x, golden.execute(pool, x), (kind, port), (ir.output_type(pool, kind), port),
+              stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("area", "bits", "is_signed"), [
+    (4, 8, True), (2, 3, True), (9, 5, True), (64, 8, True), (6, 4, False), (1, 2, True)])
+def test_average_of_halves_away_from_zero(stalls: Stalls, area: int, bits: int, is_signed: bool
+                                          ) -> None:
+    kind = TensorType((area, 1, 1), bits, is_signed)
+    x = random_images(kind, 40, area)
+    # Sums around every half: one element, so far as it goes, and zeros.
+    x[2:] = 0
+    x[2:, 0] = np.clip(np.arange(38) - 19, kind.low, kind.high)[:, None, None]
+    x[20:, -1] = kind.low
+    wanted = golden.average_pool(x, (area, 1), (area, 1), rounding=ir.Rounding.HALF_AWAY)
+    block = AveragePooler(signed(bits) if is_signed else unsigned(bits), lanes=1, area=area,
+                          half_away=True)
+    run_block(block, x, wanted, (kind, Port(1, 1)), (vector(1, bits, is_signed), Port(1, 1)),
+              stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)
@@ -129,6 +151,40 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     sent = TensorType((1, groups, inputs), bits, is_signed)
     run_block(block, repeated, golden.dense(x, weights, bias), (sent, Port(simd, inputs)),
+              (result, Port(o_lanes, outputs)), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("channels", "taps", "multiple", "lanes", "bits", "weight_bits",
+                          "is_signed"), [
+    (8, 9, 1, 4, 8, 8, True), (7, 4, 2, 3, 5, 3, False), (5, 1, 3, 5, 8, 8, True),
+    (11, 6, 1, 7, 16, 16, True), (1, 25, 4, 1, 2, 2, False), (13, 3, 1, 13, 4, 8, True)])
+def test_depthwise(stalls: Stalls, channels: int, taps: int, multiple: int, lanes: int, bits: int,
+                   weight_bits: int, is_signed: bool) -> None:
+    rng = np.random.default_rng(channels)
+    kind = TensorType((taps, 1, channels), bits, is_signed)
+    low = -(1 << weight_bits - 1)
+    outputs = multiple * channels
+    weights = rng.integers(low, -low, (outputs, taps, 1))
+    weights[0], weights[-1] = low, -low - 1
+    bias = rng.integers(-1000, 1000, outputs)
+    result = ir.output_type(ir.Depthwise("depthwise", "x", ir.Weights(weights, weight_bits), bias),
+                            kind)
+    slices, size = -(-channels // lanes), lanes * multiple
+    padded = np.pad(weights[..., 0], ((0, slices * size - outputs), (0, 0)))
+    o_lanes = next(n for n in range(1, size + 1) if size % n == 0 and n * taps >= size)
+    block = Depthwise(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
+                      weights=padded.reshape(slices, size, taps).transpose(0, 2, 1).reshape(
+                          -1, size).tolist(),
+                      weight_bits=weight_bits, bias=bias.tolist(), accumulator_bits=result.bits,
+                      o_lanes=o_lanes, dsp_multipliers=size // 2, style=MemoryStyle.LOGIC,
+                      technology=Generic())
+    x = random_images(kind, 5, channels)
+    # As a window gives them by channel: slice by slice, tap by tap.
+    sent = np.pad(x[:, :, 0], ((0, 0), (0, 0), (0, slices * lanes - channels)))
+    sent = sent.reshape(len(x), taps, slices, lanes).transpose(0, 2, 1, 3)
+    sent_kind = TensorType((slices, taps, lanes), bits, is_signed)
+    run_block(block, sent, golden.depthwise(x, weights, bias), (sent_kind, Port(lanes, lanes)),
               (result, Port(o_lanes, outputs)), stalls)
 
 

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 from penjing.compiler.ir import PenjingError
 from penjing.hdl.emit import emit
-from penjing.hdl.pipeline import Pipeline
+from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Gearbox, Queue
 from penjing.sim import simulators
 from penjing.sim.beats import StreamFormat
