@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import partial, singledispatch
 
 import numpy as np
 
 from . import ir, resources
 from .ir import Integers, Network, PenjingError, TensorType
-from .plan import Fold, LayerPlan, Port
-from .timing import WINDOW_LATENCY, Passing, Stage, Windowed, beat_of, beats_of
+from .plan import Fold, LayerPlan, Port, Queue, Resources
+from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, beats_of
 
 DOT_LATENCY = 8
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
-MAX_POOL_LATENCY = 1
+POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
+ADD_LATENCY = 1
+QUEUE_LATENCY = 6
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Sliding:
         """Elements of one kernel row."""
         return self.kernel[1] * self.size[2]
 
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
 
 def sliding(network: Network, layer: ir.Layer) -> Sliding:
     """Geometry of a windowed layer; a dense layer is one window over a 1×1 map."""
@@ -42,7 +50,9 @@ def sliding(network: Network, layer: ir.Layer) -> Sliding:
     height, width, _ = network.type_of(layer.name).shape
     if isinstance(layer, ir.Dense):
         return Sliding(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
-    assert isinstance(layer, ir.Convolution | ir.MaxPool | ir.AveragePool)
+    if isinstance(layer, ir.Pad):
+        return Sliding(shape, (1, 1), (1, 1), layer.padding, height * width)
+    assert isinstance(layer, ir.SlidingLayer | ir.PoolLayer)
     return Sliding(shape, layer.kernel, layer.stride, layer.padding, height * width)
 
 
@@ -52,15 +62,23 @@ def folds_per_position(outputs: int, kernel_height: int, run: int, fold: Fold) -
             -(-kernel_height // fold.rows) * -(-run // fold.lanes))
 
 
-def output_lanes(fold: Fold, beats: int) -> int:
-    """Outputs an engine gives a beat: the fewest that divide ``pe`` and keep up with the engine."""
-    return next(lanes for lanes in range(1, fold.pe + 1)
-                if fold.pe % lanes == 0 and lanes * beats >= fold.pe)
+def slices_per_position(shape: Sliding, lanes: int) -> tuple[int, int]:
+    """(slices of channels, beats of each slice) that one position takes, read by channel."""
+    return -(-shape.size[2] // lanes), shape.taps
+
+
+def output_lanes(outputs: int, beats: int) -> int:
+    """Outputs an engine gives a beat: the fewest that divide those of a group and keep up with it.
+
+    ``outputs`` are ready every ``beats`` cycles.
+    """
+    return next(lanes for lanes in range(1, outputs + 1)
+                if outputs % lanes == 0 and lanes * beats >= outputs)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a layer is planned with: the network, the input's port, and what the search settled.
+    """What a layer is planned with: the network, the ports of its inputs, and what is settled.
 
     ``target`` is the most cycles a frame that layers without multipliers may take; ``dsps`` the DSP
     blocks that are left.
@@ -68,10 +86,15 @@ class Context:
 
     network: Network
     model: resources.Model
-    i: Port
+    ports: tuple[Port, ...]
     target: int
     dsps: int
     fold: Fold | None = None
+
+    @property
+    def i(self) -> Port:
+        """The port of the first input."""
+        return self.ports[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,52 +133,100 @@ def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
     shape = sliding(network, layer)
     source, result = network.source_type(layer), network.type_of(layer.name)
     groups, beats = folds_per_position(result.shape[2], shape.kernel[0], shape.run, fold)
-    o = Port(output_lanes(fold, beats), result.shape[2])
-    tree = (fold.simd - 1).bit_length()
-    group_ends = (np.arange(groups) + 1) * beats - 1
-    tails = [-(-min(fold.pe, result.shape[2] - n * fold.pe) // o.lanes) for n in range(groups)]
-    outputs = np.concatenate([end + WINDOW_LATENCY + DOT_LATENCY + tree + np.arange(tail)
-                              for end, tail in zip(group_ends, tails, strict=True)])
+    o = Port(output_lanes(fold.pe, beats), result.shape[2])
+    outputs = _drained(o, fold.pe, beats, tree=(fold.simd - 1).bit_length())
     stage = Windowed(source.elements, context.i, fold.lanes,
                      is_geared(context.i, fold.lanes, source.elements),
                      _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
                      groups, outputs)
-    fits_dsp = resources.fits_dsp(context.model, source.bits, layer.weights.bits)
-    dsps = min(context.dsps, fold.multipliers) if fits_dsp else 0
-    depth, width = groups * beats, fold.multipliers * layer.weights.bits
-    storage = resources.rom_storage(context.model, depth, width)
-    cells = resources.dot(
-        context.model, pe=fold.pe, simd=fold.simd, soft=fold.multipliers - dsps, dsps=dsps,
-        a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
-        groups=groups)
-    cells += resources.rom(context.model, storage, depth, width, registered=True)
-    plan = LayerPlan(
-        layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
-        dsps, storage, memory_bits=depth * width + len(layer.bias) * result.bits, resources=cells)
-    return Draft(plan, stage)
+    cells = partial(resources.dot, context.model, pe=fold.pe, simd=fold.simd, a_bits=source.bits,
+                    b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
+                    groups=groups)
+    return _engine(layer, context, o, stage, groups * beats, cells)
 
 
 @draft.register
-def _(layer: ir.MaxPool | ir.AveragePool, context: Context) -> Draft:
+def _(layer: ir.Depthwise, context: Context) -> Draft:
+    network, fold = context.network, context.fold
+    assert fold is not None
+    shape = sliding(network, layer)
+    source, result = network.source_type(layer), network.type_of(layer.name)
+    slices, taps = slices_per_position(shape, fold.lanes)
+    # The outputs of a slice are ready together: to the drain, they are one group.
+    o = Port(output_lanes(fold.multipliers, taps), result.shape[2])
+    stage = _per_channel(shape, source, context.i, fold.lanes,
+                         _drained(o, fold.multipliers, taps, tree=0))
+    cells = partial(resources.depthwise, context.model, lanes=fold.lanes, outputs=fold.multipliers,
+                    a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits,
+                    o_lanes=o.lanes, slices=slices)
+    return _engine(layer, context, o, stage, slices * taps, cells)
+
+
+def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Windowed, words: int,
+            cells: Callable[..., Resources]) -> Draft:
+    """Draft of an engine with ``words`` words of weights; ``cells`` knows what is beside them."""
+    network, fold, bits = context.network, context.fold, layer.weights.bits
+    assert fold is not None
+    fits_dsp = resources.fits_dsp(context.model, network.source_type(layer).bits, bits)
+    dsps = min(context.dsps, fold.multipliers) if fits_dsp else 0
+    width = fold.multipliers * bits
+    storage = resources.rom_storage(context.model, words, width)
+    plan = LayerPlan(
+        layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
+        dsps, storage,
+        memory_bits=words * width + len(layer.bias) * network.type_of(layer.name).bits,
+        resources=cells(soft=fold.multipliers - dsps, dsps=dsps)
+        + resources.rom(context.model, storage, words, width, registered=True))
+    return Draft(plan, stage)
+
+
+def _drained(o: Port, outputs: int, beats: int, *, tree: int) -> Integers:
+    """When each output beat of a position leaves an engine, from the position's first read.
+
+    ``outputs`` are ready every ``beats`` cycles, after ``tree`` levels of additions.
+    """
+    groups = -(-o.group // outputs)
+    tails = [-(-min(outputs, o.group - n * outputs) // o.lanes) for n in range(groups)]
+    return np.concatenate([(n + 1) * beats - 1 + WINDOW_LATENCY + DOT_LATENCY + tree
+                           + np.arange(tail) for n, tail in enumerate(tails)])
+
+
+def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Integers
+                 ) -> Windowed:
+    """Timing of what reads its window channel slice by channel slice, tap by tap."""
+    return Windowed(source.elements, i, lanes, is_geared(i, lanes, source.elements),
+                    _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
+
+
+@draft.register
+def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     shape = sliding(context.network, layer)
     source = context.network.source_type(layer)
-    channels = shape.size[2]
-    area = shape.kernel[0] * shape.kernel[1]
+    channels, area = shape.size[2], shape.taps
     steps = max(1, context.target // (shape.positions * area))
     lanes = -(-channels // min(steps, channels))
-    slices = -(-channels // lanes)
-    average = isinstance(layer, ir.AveragePool)
-    outputs = ((np.arange(slices) + 1) * area - 1 + WINDOW_LATENCY
-               + (AVERAGE_POOL_LATENCY if average else MAX_POOL_LATENCY))
-    stage = Windowed(source.elements, context.i, lanes,
-                     is_geared(context.i, lanes, source.elements),
-                     _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1,
-                     outputs)
-    cells = (resources.average_pooler(context.model, lanes=lanes, bits=source.bits, area=area)
-             if average else resources.max_pooler(context.model, lanes=lanes, bits=source.bits))
+    slices, _ = slices_per_position(shape, lanes)
+    latency, cells = _pool(layer, context.model, lanes, source, area)
+    outputs = (np.arange(slices) + 1) * area - 1 + WINDOW_LATENCY + latency
+    stage = _per_channel(shape, source, context.i, lanes, outputs)
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
                      resources=cells)
     return Draft(plan, stage)
+
+
+def _pool(layer: ir.Layer, model: resources.Model, lanes: int, source: TensorType, area: int
+          ) -> tuple[int, Resources]:
+    """(latency, cells) of what stands behind the window of a layer without weights."""
+    if isinstance(layer, ir.Pad):
+        return 0, Resources()
+    if isinstance(layer, ir.AveragePool):
+        return AVERAGE_POOL_LATENCY, resources.average_pooler(
+            model, lanes=lanes, bits=source.bits, area=area)
+    if isinstance(layer, ir.SumPool):
+        return POOL_LATENCY, resources.sum_pooler(model, lanes=lanes, bits=source.bits, area=area)
+    if isinstance(layer, ir.MaxPool):
+        return POOL_LATENCY, resources.max_pooler(model, lanes=lanes, bits=source.bits)
+    raise PenjingError(f"layer {layer.name}: the schedule does not know {layer.kind}")
 
 
 @draft.register
@@ -168,6 +239,27 @@ def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
                                   o_bits=result.bits, shift=shift)
     plan = LayerPlan(layer.name, layer.kind, context.i, context.i, beats, resources=cells)
     return Draft(plan, Passing(np.arange(beats), REQUANTIZE_LATENCY, beats))
+
+
+@draft.register
+def _(layer: ir.Add, context: Context) -> Draft:
+    result = context.network.type_of(layer.name)
+    height, width, channels = result.shape
+    o = Port(-(-channels // min(max(1, context.target // (height * width)), channels)), channels)
+    beats = beats_of(result.elements, o)
+    ends = np.minimum((np.arange(-(-channels // o.lanes)) + 1) * o.lanes, channels) - 1
+    elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
+    cells = resources.adder(context.model, lanes=o.lanes, bits=result.bits)
+    cycles = beats
+    for name, port in zip(layer.inputs, context.ports, strict=True):
+        cycles = max(cycles, beats_of(result.elements, port))
+        if is_regrouped(port, o):
+            cells += resources.gearbox(context.model, bits=context.network.type_of(name).bits,
+                                       i_lanes=port.lanes, o_lanes=o.lanes)
+    plan = LayerPlan(layer.name, layer.kind, context.i, o, cycles, other=context.ports[1],
+                     resources=cells)
+    return Draft(plan, Joining(tuple(beat_of(elements, port) for port in context.ports),
+                               QUEUE_LATENCY + ADD_LATENCY, cycles))
 
 
 @draft.register
@@ -199,7 +291,7 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
     assert isinstance(stage, Windowed)
     shape = sliding(network, layer)
     source = network.source_type(layer)
-    per_channel = plan.fold is None
+    per_channel = not isinstance(layer, ir.Convolution | ir.Dense)
     rows = plan.fold.rows if plan.fold else 1
     count = _banks(shape, stage.lanes, per_channel=per_channel)
     words = 1 << max(1, (depth - 1).bit_length())
@@ -214,6 +306,31 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
                                    o_lanes=stage.lanes)
     return replace(plan, buffer_words=words, buffer_storage=storage, resources=cells,
                    memory_bits=plan.memory_bits + rows * words * width)
+
+
+def with_queues(plan: LayerPlan, network: Network, layer: ir.Layer, model: resources.Model,
+                beats: tuple[int, ...]) -> LayerPlan:
+    """The plan with a queue of so many ``beats`` in front of each input, 0 for none."""
+    queues = []
+    ports = (plan.i,) if plan.other is None else (plan.i, plan.other)
+    for name, port, wanted in zip(layer.inputs, ports, beats, strict=True):
+        if not wanted:
+            queues.append(Queue(0, None))
+            continue
+        width = port.lanes * network.type_of(name).bits + 1
+        # What memory rounds up to costs nothing: a block or the tables of 16 words.
+        depth = max(wanted, 16)
+        storage = resources.ram_storage(model, depth, width, 1)
+        queue = Queue(depth, storage)
+        plan = replace(plan, resources=plan.resources + resources.queue(model, queue, width),
+                       memory_bits=plan.memory_bits + depth * width)
+        queues.append(queue)
+    return replace(plan, queues=tuple(queues))
+
+
+def is_regrouped(i: Port, o: Port) -> bool:
+    """Whether beats of ``i`` must be repacked to those of ``o``."""
+    return i.lanes != o.lanes or (i.group != o.group and (i.group % i.lanes or o.group % o.lanes))
 
 
 def is_geared(i: Port, lanes: int, elements: int) -> bool:
@@ -254,7 +371,8 @@ def _freed_words(shape: Sliding, lanes: int) -> Integers:
     """(positions,) words of the frame that no later position reads."""
     height, width, channels = shape.size
     y, x = _positions(shape)
-    first = (y * width + x) * channels // lanes
+    # A window that begins beyond an edge says nothing: the next row may lie before it.
+    first = np.where((y < height) & (x < width), (y * width + x) * channels // lanes, 0)
     following = np.append(first[1:], -(-height * width * channels // lanes))
     return np.maximum.accumulate(np.maximum(following, 0))
 

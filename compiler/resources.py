@@ -11,7 +11,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from .plan import Resources, Storage
+from .plan import Queue, Resources, Storage
 
 
 class Family(enum.Enum):
@@ -196,6 +196,14 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
     return cells + bias + Resources(luts=round(luts), ffs=round(ffs))
 
 
+def depthwise(model: Model, *, lanes: int, outputs: int, soft: int, dsps: int, a_bits: int,
+              b_bits: int, total_bits: int, o_lanes: int, slices: int) -> Resources:
+    """Cells of a depthwise engine without its weights: one of ``outputs`` without adder trees."""
+    return dot(model, pe=outputs, simd=1, soft=soft, dsps=dsps, a_bits=a_bits, b_bits=b_bits,
+               total_bits=total_bits, o_lanes=o_lanes, groups=slices
+               ) + Resources(ffs=2 * (lanes - 1) * a_bits)
+
+
 def window(model: Model, *, bits: int, lanes: int, rows: int, banks: int, depth: int,
            storage: Storage, address_bits: int, padded: bool) -> Resources:
     """Cells of a window buffer, its addresses, rotation and padding."""
@@ -237,6 +245,13 @@ def max_pooler(model: Model, *, lanes: int, bits: int) -> Resources:
                      ffs=2 * lanes * bits + 6)
 
 
+def sum_pooler(model: Model, *, lanes: int, bits: int, area: int) -> Resources:
+    """Cells of a sum: an adder in each lane, with the choice of a fresh start."""
+    total = bits + (area - 1).bit_length() + 1
+    return Resources(luts=round(lanes * total * (model.adder_bit + model.mux_bit)) + 20,
+                     ffs=2 * lanes * total + 6)
+
+
 def average_pooler(model: Model, *, lanes: int, bits: int, area: int) -> Resources:
     """Cells of a mean: the sum, and its product with a constant in four levels of adders.
 
@@ -258,3 +273,18 @@ def argmax(model: Model, *, bits: int, count: int) -> Resources:
     index = max(1, (count - 1).bit_length())
     return Resources(luts=round(bits * (model.adder_bit + model.mux_bit)) + 10 * index,
                      ffs=bits + 3 * index + 2)
+
+
+def adder(model: Model, *, lanes: int, bits: int) -> Resources:
+    """Cells of the sum of two streams: an adder and a register in each lane."""
+    return Resources(luts=round(lanes * bits * model.adder_bit) + 4, ffs=lanes * bits + 2)
+
+
+def queue(model: Model, queue_: Queue, width: int) -> Resources:
+    """Cells of a queue of beats of ``width`` bits, its small output queue included."""
+    assert queue_.storage is not None
+    address = queue_.beats.bit_length()
+    small = ram_luts(model, 4 if model.ram_bit is None else 16, width)
+    counters = 6 * address * model.adder_bit + 40
+    return (ram(model, queue_.storage, queue_.beats, width)
+            + Resources(luts=round(small + counters), ffs=4 * address + width + 40))
