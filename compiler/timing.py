@@ -119,8 +119,9 @@ class Windowed:
         return paced(ready, self.cycles_per_position)
 
     def output_times(self, beats: Integers) -> Integers:
-        """When each output beat leaves, for input beats at ``beats``."""
-        return self.results(self.starts(self.word_times(beats)))
+        """When each output beat leaves, for input beats at ``beats``, the first after reset."""
+        # Rows of padding wait for no word, but nothing is read before the first cycle.
+        return self.results(self.starts(self.word_times(beats), floor=0))
 
     def results(self, starts: Integers) -> Integers:
         """When each output beat leaves, for positions that start at ``starts``."""

@@ -46,7 +46,8 @@ class Dot(wiring.Component):
 
     def __init__(self, shape: ShapeLike, *, weights: Sequence[Sequence[Sequence[int]]],
                  weight_bits: int, bias: Sequence[int], accumulator_bits: int, o_lanes: int,
-                 dsp_multipliers: int, style: MemoryStyle, technology: Technology) -> None:
+                 dsp_multipliers: int, style: MemoryStyle, technology: Technology,
+                 i_lanes: int | None = None) -> None:
         self._pe, self._simd = len(weights[0]), len(weights[0][0])
         groups = beats(len(bias), self._pe)
         if len(weights) % groups:
@@ -70,7 +71,7 @@ class Dot(wiring.Component):
         self._style = style
         self._technology = technology
         super().__init__({
-            "i": In(stream.Signature(Beat(shape, self._simd))),
+            "i": In(stream.Signature(Beat(shape, i_lanes or self._simd))),
             "o": Out(stream.Signature(Beat(signed(accumulator_bits), o_lanes)))})
 
     @property
@@ -137,6 +138,10 @@ class Dot(wiring.Component):
         m.d.sync += [room.eq(next_room), has_room.eq(next_room >= drain_beats)]
         return take, fold_end, group, first
 
+    def _lane(self, output: int, term: int) -> int:
+        """The input lane that the term ``term`` of the output ``output`` multiplies."""
+        return term
+
     def _tail_beats(self, lanes: int) -> int:
         """Output beats of the last group, whose spare outputs are left out."""
         return beats((len(self._bias) - 1) % self._pe + 1, lanes)
@@ -157,7 +162,7 @@ class Dot(wiring.Component):
         m.d.comb += [rom.address.eq(beat), rom.enable.eq(1)]
 
         inputs = [_delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY)
-                  for lane in range(self._simd)]
+                  for lane in range(layout.lanes)]
         products = []
         for n in range(self._pe):
             row = []
@@ -167,7 +172,7 @@ class Dot(wiring.Component):
                     layout.shape, signed(bits), dsp=index < self._dsp_multipliers)
                 m.submodules[f"multiplier_{n}_{lane}"] = multiplier
                 weight = rom.data.word_select(index, bits).as_signed()
-                m.d.comb += [multiplier.a.eq(inputs[lane]), multiplier.b.eq(weight)]
+                m.d.comb += [multiplier.a.eq(inputs[self._lane(n, lane)]), multiplier.b.eq(weight)]
                 row.append(multiplier.p)
             products.append(row)
         return products

@@ -1,4 +1,4 @@
-"""Pooling: the maximum or the rounded mean of a window's elements."""
+"""Pooling: the maximum, the sum or the rounded mean of a window's elements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .checks import at_least
 from .stream import Beat
 
-__all__ = ["AveragePooler", "MaxPooler"]
+__all__ = ["AveragePooler", "MaxPooler", "SumPooler"]
 
 ADDER_LEVELS = 5
 """Levels of the constant multiplier: enough for 32 set bits, the same for every area."""
@@ -76,18 +76,8 @@ class MaxPooler(_Reducer):
         return Mux(value > so_far, value, so_far)
 
 
-class _Summer(_Reducer):
-    """``o = sum`` of every ``area`` beats, lane by lane."""
-
-    def _join(self, so_far: Value, value: Value) -> Value:
-        return (so_far + value)[: len(so_far)].as_signed()
-
-
-class AveragePooler(wiring.Component):
-    """``o = floor(sum / area + 1/2)`` of every ``area`` beats, lane by lane; one beat in a cycle.
-
-    The division is a multiplication by a constant that is exact over the sum's whole range. Latency
-    8, whatever the constant.
+class SumPooler(_Reducer):
+    """``o = sum`` of every ``area`` beats, lane by lane; latency 1, one input beat a cycle.
 
     Parameters
     ----------
@@ -97,14 +87,45 @@ class AveragePooler(wiring.Component):
 
     Members
     -------
-    i, o : streams of ``Beat(shape, lanes)``.
+    i : stream of ``Beat(shape, lanes)``.
+    o : stream of ``Beat(signed(bits), lanes)``, as many bits as the sums can take.
     """
 
     def __init__(self, shape: ShapeLike, *, lanes: int, area: int) -> None:
         shape = Shape.cast(shape)
-        limit = area << shape.width
-        self._sum = _Summer(shape, signed(limit.bit_length() + 1), lanes, area)
+        at_least(1, area=area)
+        # The sum that is farthest from zero, or from -1 if it is negative.
+        most = (area << shape.width - 1) - 1 if shape.signed else area * ((1 << shape.width) - 1)
+        super().__init__(shape, signed(most.bit_length() + 1), lanes, area)
+
+    def _join(self, so_far: Value, value: Value) -> Value:
+        return (so_far + value)[: len(so_far)].as_signed()
+
+
+class AveragePooler(wiring.Component):
+    """``o = round(sum / area)`` of every ``area`` beats, lane by lane; one beat in a cycle.
+
+    Halves are rounded up, or away from zero. The division is a multiplication by a constant that is
+    exact over the sum's whole range. Latency 8, whatever the constant.
+
+    Parameters
+    ----------
+    shape : element shape.
+    lanes : elements a beat.
+    area : beats of a window.
+    half_away : whether halves go away from zero.
+
+    Members
+    -------
+    i, o : streams of ``Beat(shape, lanes)``.
+    """
+
+    def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False) -> None:
+        shape = Shape.cast(shape)
+        self._sum = SumPooler(shape, lanes=lanes, area=area)
         self._area = area
+        self._half_away = half_away
+        limit = area << shape.width
         # sum + limit is never negative, and limit is a multiple of the area.
         self._offset = limit
         self._shift, self._factor = _reciprocal(2 * area, 4 * limit + area)
@@ -127,12 +148,15 @@ class AveragePooler(wiring.Component):
             m.d.sync += [valid.eq(Cat(self._sum.o.valid, valid)),
                          last.eq(Cat(self._sum.o.p.last, last))]
         for lane in range(self.o.payload.shape().lanes):
-            # floor((2 sum + area) / (2 area)), shifted up to stay non-negative
+            # floor((2 sum + area) / (2 area)), shifted up to stay non-negative. Where halves go
+            # away from zero, a negative dividend is one less, so that its halves fall short.
+            total = self._sum.o.p.data[lane]
+            lowest = total >= 0 if self._half_away else Const(1)
             dividend = Signal(unsigned((4 * self._offset + self._area).bit_length()),
                               name=f"dividend{lane}", reset_less=True)
             with m.If(flow):
                 m.d.sync += dividend.eq(
-                    2 * self._sum.o.p.data[lane] + (2 * self._offset + self._area))
+                    Cat(lowest, total).as_signed() + (2 * self._offset + self._area - 1))
             quotient = self._times_factor(m, flow, lane, dividend) >> self._shift
             with m.If(flow):
                 m.d.sync += self.o.p.data[lane].eq(quotient - self._offset // self._area)

@@ -111,6 +111,11 @@ class Sliding:
         return beats(self.elements, self.lanes)
 
     @property
+    def reach(self) -> int:
+        """The most rows of the frame that lie between a window and the frame's nearest element."""
+        return max(self.kernel[0], self.padding[0] + 1, self.padding[1] + 1)
+
+    @property
     def row_step(self) -> int:
         """Elements between the starts of two rows."""
         return self.size[1] * self.size[2]
@@ -190,7 +195,7 @@ class Window(wiring.Component):
         sliding = self._sliding
         # Absolute word counts, modulo a power of two that tells ahead from behind.
         reach = 2 * sliding.words + self._depth + beats(
-            sliding.kernel[0] * sliding.row_step, sliding.lanes)
+            sliding.reach * sliding.row_step, sliding.lanes)
         distance = signed(ceil_log2(reach + 2) + 2)
         flow, write, issue = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -215,13 +220,14 @@ class Window(wiring.Component):
         m.d.comb += issue.eq(flow & Cat(available).all())
 
         written = self._space(m, reads[0].word, distance, write=write,
-                              moved=issue & Cat(ends[:3]).all(), ended=issue & frame_end)
+                              moved=issue & Cat(ends[:3]).all(), ended=issue & frame_end,
+                              inside=self._begins_inside(counters))
         self._read(m, flow=flow, issue=issue, last=frame_end, written=written, write=write,
                    reads=reads, masks=self._masks(m, counters, row_ok))
         return m
 
     def _space(self, m: Module, word: Signal, distance: Shape, *, write: Value, moved: Value,
-               ended: Value) -> Signal:
+               ended: Value, inside: Value) -> Signal:
         """Count words in, free them as the window moves on, and say when there is room."""
         written = Signal(unsigned(distance.width))
         oldest = Signal(unsigned(distance.width))
@@ -243,7 +249,7 @@ class Window(wiring.Component):
         # ``word`` is the first word of the window that the reads have moved to.
         with m.If(starts):
             m.d.sync += [oldest.eq(frame), frame.eq(frame + self._sliding.words)]
-        with m.Elif(follows & (ahead(word, oldest) > 0)):
+        with m.Elif(follows & inside & (ahead(word, oldest) > 0)):
             m.d.sync += oldest.eq(word)
         m.d.comb += self.i.ready.eq(room)
         return written
@@ -310,6 +316,17 @@ class Window(wiring.Component):
         end = ends[2] if sliding.per_channel else ends[0]
         spare = -group % sliding.lanes
         return Mux(end, spare // sliding.unit, 0)
+
+    def _begins_inside(self, counters: Sequence[Value]) -> Value:
+        """Whether the window begins before the right and the lower edge.
+
+        Beyond them, the elements at its address may still be wanted by the row that follows.
+        """
+        sliding = self._sliding
+        flags = [_below(counter, count, padding, stride, size) for counter, count, padding, stride,
+                 size in zip((counters[4], counters[3]), sliding.positions, sliding.padding[::2],
+                             sliding.stride, sliding.size[:2], strict=True)]
+        return Cat(flags).all()
 
     def _rows_inside(self, m: Module, counters: Sequence[Value]) -> list[Value]:
         """Whether each row copy reads a row of the kernel that lies inside the frame."""
@@ -398,9 +415,13 @@ class Window(wiring.Component):
 def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
     """Whether ``counter * stride - padding`` is in ``range(size)``, the counter below ``count``."""
     low = max(0, -(-padding // stride))
-    high = min(count - 1, (size - 1 + padding) // stride)
-    if low > high:
+    if low > min(count - 1, (size - 1 + padding) // stride):
         return Const(0)
     above = Const(1) if low == 0 else counter >= low
-    below = Const(1) if high == count - 1 else counter <= high
-    return above & below
+    return above & _below(counter, count, padding, stride, size)
+
+
+def _below(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
+    """Whether ``counter * stride - padding`` is below ``size``, the counter below ``count``."""
+    high = (size - 1 + padding) // stride
+    return Const(1) if high >= count - 1 else counter <= high

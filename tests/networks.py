@@ -43,24 +43,10 @@ def random_network(seed: int, *, layers: int = 3) -> Network:
     grow = Builder(TensorType((height, width, channels), int(rng.integers(2, 9)),
                               bool(rng.integers(2))))
     for n in range(int(rng.integers(1, layers + 1))):
-        kernel = (int(rng.integers(1, min(7, grow.kind.shape[0]) + 1)),
-                  int(rng.integers(1, min(5, grow.kind.shape[1]) + 1)))
-        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-        padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1],
-                                                          kernel[1]))
-        choice = rng.integers(4)
-        if choice < 2:
-            outputs = int(rng.integers(1, 9))
-            grow.add(ir.Convolution(
-                f"conv{n}", grow.tail,
-                random_weights(rng, (outputs, *kernel, grow.kind.shape[2])),
-                rng.integers(-500, 500, outputs), stride, padding))
-            signed = bool(rng.integers(2))
-            grow.add(ir.ShiftRequantize(f"relu{n}", grow.tail, int(rng.integers(-1, 8)),
-                                        int(rng.integers(2, 9)), signed))
-        else:
-            pool = ir.MaxPool if choice == 2 else ir.AveragePool
-            grow.add(pool(f"pool{n}", grow.tail, kernel, stride, padding))
+        if rng.integers(5) == 0:
+            grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 4, 4)),
+                            random_value(rng, grow.kind)))
+        add_windowed(grow, rng, n)
     if rng.integers(2):
         grow.add(ir.Clamp("clamp", grow.tail, -3, 2))
     if rng.integers(2):
@@ -71,6 +57,41 @@ def random_network(seed: int, *, layers: int = 3) -> Network:
         if rng.integers(2):
             grow.add(ir.ArgMax("argmax", grow.tail))
     return grow.network()
+
+
+def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:
+    """A convolution of any kind or a pooling, the type brought back to few bits."""
+    height, width, channels = grow.kind.shape
+    kernel = (int(rng.integers(1, min(7, height) + 1)), int(rng.integers(1, min(5, width) + 1)))
+    stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1], kernel[1]))
+    value = random_value(rng, grow.kind)
+    choice = rng.integers(8)
+    if choice < 4:
+        groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
+        outputs = int(rng.integers(1, 9 // groups + 1)) * groups
+        grow.add(ir.Convolution(
+            f"conv{n}", grow.tail, random_weights(rng, (outputs, *kernel, channels // groups)),
+            rng.integers(-500, 500, outputs), stride, padding, value, groups))
+    elif choice < 6:
+        outputs = int(rng.integers(1, 4)) * channels
+        grow.add(ir.Depthwise(f"depthwise{n}", grow.tail, random_weights(rng, (outputs, *kernel)),
+                              rng.integers(-500, 500, outputs), stride, padding, value))
+    elif choice == 6:
+        grow.add(ir.SumPool(f"sum{n}", grow.tail, kernel, stride, padding))
+    elif rng.integers(2):
+        grow.add(ir.MaxPool(f"pool{n}", grow.tail, kernel, stride, padding))
+    else:
+        grow.add(ir.AveragePool(f"pool{n}", grow.tail, kernel, stride, padding,
+                                ir.Rounding(rng.choice([r.value for r in ir.Rounding]))))
+    if choice < 7:
+        grow.add(ir.ShiftRequantize(f"relu{n}", grow.tail, int(rng.integers(-1, 8)),
+                                    int(rng.integers(2, 9)), bool(rng.integers(2))))
+
+
+def random_value(rng: np.random.Generator, kind: TensorType) -> int:
+    """Any value of ``kind``."""
+    return int(rng.integers(kind.low, kind.high + 1))
 
 
 def random_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weights:
@@ -85,7 +106,11 @@ def random_plan(network: Network, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     folds = {}
     for layer in network.layers:
-        if isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
+        if isinstance(layer, ir.Depthwise) and rng.integers(2):
+            channels = network.source_type(layer).shape[2]
+            folds[layer.name] = Fold(len(layer.bias) // channels, 1,
+                                     int(rng.integers(1, channels + 1)))
+        elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
             shape = sliding(network, layer)
             folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
                                      int(rng.integers(1, shape.kernel[0] + 1)),
