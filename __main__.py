@@ -85,7 +85,8 @@ def _compile(
     input_scale: Annotated[float | None, typer.Option(
         help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
     mode: Annotated[Mode | None, typer.Option(
-        help="A fraction length for each layer (dynamic, the default) or one for all.")] = None,
+        help="A fraction length for each layer (dynamic, the default), the same but judged by the "
+             "network's output (slower, often better below 8 bits), or one for all.")] = None,
     fps: Annotated[float | None, typer.Option(
         help="Take the least hardware that makes so many frames a second.")] = None,
     budget: Annotated[str | None, typer.Option(

@@ -130,6 +130,28 @@ def test_dynamic_is_closer_than_static() -> None:
     assert error(Mode.DYNAMIC) < 0.8 * error(Mode.STATIC)
 
 
+def test_judging_by_the_output_brings_it_closer() -> None:
+    """What one layer's weights and map lose need not matter behind it, and the other way round."""
+    x = images()
+    wanted = floats.run(cnn(), x / 255)
+
+    def error(bits: int, mode: Mode) -> float:
+        network = quantize(cnn(), x, bits, bits, mode=mode)
+        return float(np.abs(real_output(network, x) - wanted).sum())
+
+    for bits in (3, 4, 5):
+        assert error(bits, Mode.OUTPUT) < error(bits, Mode.DYNAMIC)
+    assert error(4, Mode.OUTPUT) < 0.9 * error(4, Mode.DYNAMIC)
+
+
+def test_an_index_is_no_measure_of_the_output() -> None:
+    x, last = images(), FloatArgMax("best")
+    bare = quantize(cnn(), x, 4, 4, mode=Mode.OUTPUT)
+    whole = quantize(FloatNetwork(cnn().input_shape, (*cnn().layers, last)), x, 4, 4,
+                     mode=Mode.OUTPUT)
+    assert whole.layers[:-1] == bare.layers
+
+
 def test_the_search_sees_what_the_golden_model_computes() -> None:
     """The private executor's last tensor is the golden model's: else the greedy search is blind."""
     from penjing.compiler.compress import fixed_point

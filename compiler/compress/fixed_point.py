@@ -3,7 +3,9 @@
 Every value is ``q * 2**-f``. Each layer's weights have one fraction length f, found by range
 analysis and a search for the least sum of absolute errors. Each feature map has one, found in the
 order of the layers against the float network on calibration data, with the maps before it already
-quantized. The *static* variant has one for all weights and one for all maps.
+quantized. The *output* variant makes the same choices in the same order, but each, weights and
+maps, by the sum of absolute errors that it leaves in the network's output when the layers behind it
+are still float. The *static* variant has one for all weights and one for all maps.
 
 Zero is exact everywhere, so padding is. The last layer's exact accumulators are the output, unless
 a ReLU follows it.
@@ -15,7 +17,7 @@ import enum
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,6 +52,7 @@ class Mode(enum.Enum):
     """How fraction lengths are chosen."""
 
     DYNAMIC = "dynamic"
+    OUTPUT = "output"
     STATIC = "static"
 
 
@@ -91,8 +94,8 @@ def quantize(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int =
         raise PenjingError("static fraction lengths: they need the static mode")
     job = _job(floats, calibration, weight_bits, activation_bits, name, input_bits, input_scale,
                images)
-    if mode is Mode.DYNAMIC:
-        return _build(job, None, progress)[0]
+    if mode is not Mode.STATIC:
+        return _build(replace(job, by_output=mode is Mode.OUTPUT), None, progress)[0]
     return _build(job, static or _best_pair(job, progress), None)[0]
 
 
@@ -118,15 +121,29 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Job:
-    """What does not depend on the fraction lengths."""
+    """What does not depend on the fraction lengths, and whether these are judged by the output."""
 
     name: str
     code: InputCode
+    layers: tuple[FloatLayer, ...]
     steps: tuple[_Step, ...]
     weight_bits: int
     activation_bits: int
     images: Integers
     reference: dict[str, Floats]
+    by_output: bool = False
+
+    def output_error(self, name: str, values: Floats) -> float:
+        """Sum of absolute errors of the output where the tensor ``name`` is ``values``.
+
+        Of a network that ends in an ArgMax, those of what it looks at: an index is no measure.
+        """
+        names = [layer.name for layer in self.layers]
+        for layer in self.layers[names.index(name) + 1:]:
+            if isinstance(layer, fl.FloatArgMax):
+                break
+            name, values = layer.name, fl.execute(layer, values)
+        return float(np.abs(self.reference[name] - values).sum())
 
 
 def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, activation_bits: int,
@@ -142,7 +159,7 @@ def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, acti
         if not np.isfinite(reference[layer.name]).all():
             raise PenjingError(f"layer {layer.name}: its float output overflows on the calibration "
                                f"data; train the network again or scale the data")
-    return _Job(name, code, _steps(network.layers), weight_bits, activation_bits,
+    return _Job(name, code, network.layers, _steps(network.layers), weight_bits, activation_bits,
                 code.integers(picked), reference)
 
 
@@ -266,13 +283,27 @@ def _integer_weights(layer: fl.FloatConvolution | fl.FloatDense,
         most = float(np.abs(layer.bias).max())
         room = math.floor(_BIAS_BITS - math.log2(most)) if most else 2 * FRACTION_LIMIT
         limits = (-FRACTION_LIMIT, max(-FRACTION_LIMIT, min(FRACTION_LIMIT, room - state.fraction)))
-        fraction = best_fraction(layer.weights, layer.weights, low, high, limits, layer.name)
+        error = _weights_error(layer, state) if state.job.by_output else None
+        fraction = best_fraction(layer.weights, layer.weights, low, high, limits, layer.name,
+                                 error=error)
     else:
         fraction = state.pair.weights
     values = rounded(layer.weights, fraction, low, high).astype(np.int64)
     limit = 1 << _BIAS_BITS
     bias = rounded(layer.bias, fraction + state.fraction, -limit, limit)
     return ir.Weights(values, bits, fraction), bias.astype(np.int64)
+
+
+def _weights_error(layer: fl.FloatConvolution | fl.FloatDense,
+                   state: _State) -> Callable[[Floats], float]:
+    """The output's error by the layer's weights, on what the quantized prefix puts out."""
+    given = state.values * 2.0 ** -state.fraction
+
+    def error(weights: Floats) -> float:
+        return state.job.output_error(layer.name, fl.execute(replace(layer, weights=weights),
+                                                             given))
+
+    return error
 
 
 def _finish(step: _Step, weight_fraction: int, state: _State) -> None:
@@ -289,9 +320,10 @@ def _finish(step: _Step, weight_fraction: int, state: _State) -> None:
     if state.pair is None:
         limits = (max(-FRACTION_LIMIT, state.fraction - ir.MAX_FRACTION),
                   min(FRACTION_LIMIT, state.fraction + ir.MAX_BITS))
-        wanted = state.job.reference[name if relu else step.layer.name]
-        fraction = best_fraction(wanted, state.values * 2.0 ** -state.fraction, kind.low,
-                                  kind.high, limits, step.layer.name, maximum)
+        tensor = relu.name if relu else step.layer.name
+        error = partial(state.job.output_error, tensor) if state.job.by_output else None
+        fraction = best_fraction(state.job.reference[tensor], state.values * 2.0 ** -state.fraction,
+                                 kind.low, kind.high, limits, step.layer.name, maximum, error)
     else:
         fraction = state.pair.activations
     high = relu_high(maximum, fraction, kind.high)

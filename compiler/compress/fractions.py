@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..load.floats import Floats
 
 FRACTION_LIMIT = 31
 """The largest magnitude of a fraction length that is chosen."""
-SEARCH_IMAGES = 64
+SEARCH_IMAGES = 256
 """How many calibration images a search looks at, evenly picked."""
 
 _NEIGHBOURS = range(-1, 4)
@@ -43,17 +44,21 @@ def rounded(values: Floats, fraction: int, low: int, high: int) -> Floats:
 
 
 def best_fraction(wanted: Floats, given: Floats, low: int, high: int, limits: tuple[int, int],
-                   who: str, maximum: float | None = None) -> int:
-    """The fraction length that brings ``given``, rounded, closest to ``wanted`` (sum of errors)."""
+                  who: str, maximum: float | None = None,
+                  error: Callable[[Floats], float] | None = None) -> int:
+    """The fraction length that brings ``given``, rounded, closest to ``wanted`` (sum of errors).
+
+    With ``error``, that of the rounded values counts instead.
+    """
     start = no_overflow(wanted, high, who)
     candidates = sorted({min(max(start + step, limits[0]), limits[1]) for step in _NEIGHBOURS})
 
-    def error(fraction: int) -> float:
+    def cost(fraction: int) -> float:
         bounds = low, relu_high(maximum, fraction, high)
         fixed = rounded(given, fraction, *bounds) * 2.0 ** -fraction
-        return float(np.abs(wanted - fixed).sum())
+        return error(fixed) if error else float(np.abs(wanted - fixed).sum())
 
-    return min(candidates, key=error)
+    return min(candidates, key=cost)
 
 
 def relu_high(maximum: float | None, fraction: int, high: int) -> int:
