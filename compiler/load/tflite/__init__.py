@@ -1,0 +1,71 @@
+"""TensorFlow Lite networks to integer networks, exact to the reference kernels.
+
+A file is read into checked plain data (`file`), and each of its operators becomes layers
+(`operators`, `linear`) of a network in the making (`graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ... import ir
+from ...ir import PenjingError
+from . import linear, operators
+from .file import Model, Operator, parse, read
+from .graph import Graph, Refused
+from .operators import Convert
+
+__all__ = ["SUPPORTED", "convert", "load", "parse", "read"]
+
+_CONVERT: Mapping[str, Convert] = {
+    "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
+    "FULLY_CONNECTED": linear.dense, "ADD": operators.add,
+    "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
+    "MEAN": operators.mean, "PAD": operators.pad, "PADV2": operators.pad,
+    "RESHAPE": operators.reshape, "SQUEEZE": operators.reshape, "EXPAND_DIMS": operators.reshape,
+    "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
+    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "QUANTIZE": operators.quantize,
+    "DEQUANTIZE": operators.dequantize, "SOFTMAX": operators.softmax}
+SUPPORTED = ", ".join(_CONVERT)
+
+
+def load(path: str | Path, name: str,
+         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+    """The integer network of the file ``path``, called ``name``.
+
+    A SOFTMAX at the end is left to the host, the network puts out logits. `PenjingError` tells in
+    one line what is wrong with the file, or which operator cannot be imported.
+    """
+    model = read(path)
+    try:
+        return convert(model, name, rounding)
+    except PenjingError as error:
+        raise PenjingError(f"{path}: {error}") from None
+
+
+def convert(model: Model, name: str,
+            rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+    """The integer network that ``model`` computes."""
+    for what, indices in (("inputs", model.inputs), ("outputs", model.outputs)):
+        if len(indices) != 1 or indices[0] < 0:
+            raise PenjingError(f"it has {len(indices)} {what}; convert a network of one input and "
+                               f"one output")
+    graph = Graph(model, rounding)
+    entry = model.tensors[model.inputs[0]]
+    if entry.kind != "FLOAT32":  # reals become integers at the QUANTIZE that reads them
+        graph.start(entry)
+    for operator in model.operators:
+        _add(graph, operator)
+    return graph.network(name, model.outputs[0])
+
+
+def _add(graph: Graph, operator: Operator) -> None:
+    if operator.kind not in _CONVERT:
+        raise Refused(operator, "it is not supported", f"use {SUPPORTED}")
+    try:
+        _CONVERT[operator.kind](graph, operator)
+    except Refused:
+        raise
+    except PenjingError as error:
+        raise PenjingError(f"{operator}: {error}") from None

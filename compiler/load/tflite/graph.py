@@ -1,0 +1,275 @@
+"""What the operators of a file are turned into: a network that grows layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ... import ir
+from ...ir import Integers, PenjingError
+from ..affine import Affine
+from .file import Model, Operator, Tensor
+from .names import Names, short
+
+AGAIN = "convert the network again"
+"""The way out of what no converter writes."""
+
+MAX_WEIGHTS = 1 << 25
+"""The most weights of one network, zeros of dilated kernels included."""
+
+Shape = tuple[int, int, int]
+Padding = tuple[int, int, int, int]
+NO_PADDING: Padding = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Value:
+    """Who computes a tensor of the file, and what has yet to be done to it.
+
+    ``layer`` puts out a map of ``shape``; around it belong ``padding`` elements of ``pad_value``.
+    The tensor's own shape may be another one of as many elements, in the same order.
+    """
+
+    layer: str
+    shape: Shape
+    padding: Padding = NO_PADDING
+    pad_value: int = 0
+    final: bool = False
+
+    @property
+    def padded(self) -> Shape:
+        """The shape with its padding."""
+        top, bottom, left, right = self.padding
+        height, width, channels = self.shape
+        return height + top + bottom, width + left + right, channels
+
+
+class Refused(PenjingError):
+    """An operator that cannot be imported."""
+
+    def __init__(self, operator: Operator, reason: str, way_out: str) -> None:
+        super().__init__(f"{operator}: {reason}; {way_out}")
+
+
+def map_shape(tensor: Tensor) -> Shape:
+    """(H, W, C) of one frame: the tensor's shape without the batch, ones in front."""
+    if not 2 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or 0 in tensor.shape:
+        raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): its shape is "
+                           f"{tensor.shape}, not 1×H×W×C, 1×W×C or 1×C; convert the network with "
+                           f"a batch of 1")
+    _, *sizes = tensor.shape
+    height, width, channels = [1] * (3 - len(sizes)) + sizes
+    return height, width, channels
+
+
+def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
+    """What the integers of an activation stand for; `PenjingError` unless it is of ``kinds``."""
+    who = f"tensor {tensor.index} ({tensor.name:.60})"
+    if tensor.odd:
+        raise PenjingError(f"{who}: {tensor.odd}; convert the network again")
+    if tensor.kind not in kinds:
+        raise PenjingError(f"{who}: it is {tensor.kind}, not {' or '.join(kinds)}; quantize the "
+                           f"whole network to int8 (representative_dataset and "
+                           f"TFLITE_BUILTINS_INT8)")
+    if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
+        raise PenjingError(f"{who}: it has {len(tensor.scales)} scales, an activation has one; "
+                           f"{AGAIN}")
+    scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
+    signed = tensor.kind == "INT8"
+    low, high = (-128, 127) if signed else (0, 255)
+    if not 0 < scale < math.inf or not low <= zero_point <= high:
+        raise PenjingError(f"{who}: its scale {scale:g} or zero point {zero_point} is no number "
+                           f"of {tensor.kind}; convert the network again")
+    return Affine(8, signed, scale, zero_point)
+
+
+class Graph:
+    """The network in the making: layers, and the `Value` of each tensor that is computed."""
+
+    def __init__(self, model: Model, rounding: ir.ScaleRounding) -> None:
+        self.model = model
+        self.rounding = rounding
+        self.layers: list[ir.Layer] = []
+        self.values: dict[int, Value] = {}
+        self.uses = Counter(index for operator in model.operators for index in operator.inputs)
+        self.uses.update(model.outputs)
+        self._names = Names()
+        self._types: dict[str, ir.TensorType] = {}
+        self._finished: dict[tuple[str, Padding, int, Shape], str] = {}
+        self._weights = 0
+        self.input = self._names.unique("input")
+
+    # --- the ends
+    def start(self, tensor: Tensor, shape: Shape | None = None) -> None:
+        """Let ``tensor`` be the network's input, of ``shape`` if it is not the tensor's own."""
+        kind = affine(tensor, ("INT8", "UINT8"))
+        shape = shape or map_shape(tensor)
+        self._types[self.input] = ir.TensorType(shape, kind.bits, kind.signed, 0, kind.zero_point,
+                                                kind.scale)
+        self.values[tensor.index] = Value(self.input, shape)
+
+    def is_free_input(self, index: int) -> bool:
+        """Whether the tensor ``index`` is the network's input and has one reader only."""
+        value = self.values.get(index)
+        return value is not None and value.layer == self.input and self.uses[index] == 1
+
+    def network(self, name: str, output: int) -> ir.Network:
+        """The network whose output is the tensor ``output``; layers that it needs not are left."""
+        value = self.values.get(output)
+        if value is None:
+            raise PenjingError(f"tensor {output}: the network's output is computed by no operator; "
+                               f"{AGAIN}")
+        last = self._finish(value, map_shape(self.model.tensors[output]), None)
+        needed = {last}
+        for layer in reversed(self.layers):
+            if layer.name in needed:
+                needed.update(layer.inputs)
+        return ir.Network(name, self.input, self._types[self.input],
+                          tuple(layer for layer in self.layers if layer.name in needed))
+
+    # --- what operators read
+    def tensor(self, operator: Operator, position: int, ends: bool = False) -> Tensor:
+        """The input of ``operator`` at ``position``, an output with ``ends``."""
+        indices = operator.outputs if ends else operator.inputs
+        if position >= len(indices) or indices[position] < 0:
+            what = "output" if ends else "input"
+            raise Refused(operator, f"its {what} {position} is missing", AGAIN)
+        return self.model.tensors[indices[position]]
+
+    def value(self, operator: Operator, position: int = 0) -> Value:
+        """The `Value` of the activation at ``position``."""
+        tensor = self.tensor(operator, position)
+        value = self.values.get(tensor.index)
+        if value is None:
+            reason = ("it is a constant, where only activations are supported"
+                      if tensor.data is not None else
+                      "no earlier operator computes it (the graph has a cycle or a gap)")
+            raise Refused(operator, f"its input {position} is tensor {tensor.index} "
+                                    f"({tensor.name:.60}): {reason}", AGAIN)
+        if value.final:
+            raise Refused(operator, "it follows a SOFTMAX, which the host computes",
+                          "cut the network after the SOFTMAX")
+        return value
+
+    def source(self, operator: Operator, position: int = 0) -> tuple[str, Shape]:
+        """The layer that puts out the activation at ``position`` as it is, and its shape."""
+        value = self.value(operator, position)
+        shape = map_shape(self.tensor(operator, position))
+        return self._finish(value, shape, operator), shape
+
+    def flat(self, operator: Operator) -> str:
+        """The layer that puts out the first activation as a vector."""
+        shape = map_shape(self.tensor(operator, 0))
+        return self._finish(self.value(operator), (1, 1, math.prod(shape)), operator)
+
+    def source_with_padding(self, operator: Operator) -> Value:
+        """The first activation in its own shape, its padding left to the reader."""
+        value, shape = self.value(operator), map_shape(self.tensor(operator, 0))
+        if value.padded == shape:
+            return value
+        return Value(self._finish(value, shape, operator), shape)
+
+    def _finish(self, value: Value, shape: Shape, operator: Operator | None) -> str:
+        """The layer that puts out ``value`` with its padding and in ``shape``."""
+        key = (value.layer, value.padding, value.pad_value, shape)
+        if key in self._finished:
+            return self._finished[key]
+        name = value.layer
+        if any(value.padding):
+            pad = self.name(f"{name}_pad")
+            self.add(ir.Pad(pad, name, value.padding, value.pad_value))
+            name = pad
+        if value.padded != shape:
+            if shape != (1, 1, math.prod(value.padded)):
+                who = "output" if operator is None else str(operator)
+                raise PenjingError(f"{who}: a RESHAPE before it makes {value.padded} to {shape} "
+                                   f"(height, width, channels); reshape to a vector only")
+            flat = self.name(f"{name}_flat")
+            self.add(ir.Flatten(flat, name))
+            name = flat
+        self._finished[key] = name
+        return name
+
+    # --- what operators add
+    def name(self, wanted: str) -> str:
+        """A name that no layer has yet."""
+        return self._names.unique(wanted)
+
+    def name_of(self, operator: Operator, otherwise: str) -> str:
+        """A name for ``operator``, from that of its output."""
+        return self.name(short(self.tensor(operator, 0, ends=True).name, otherwise))
+
+    def add(self, layer: ir.Layer) -> ir.TensorType:
+        """Append ``layer``; the type of what it puts out."""
+        kind = ir.output_type(layer, *(self._types[name] for name in layer.inputs))
+        self.layers.append(layer)
+        self._types[layer.name] = kind
+        return kind
+
+    def type_of(self, layer: str) -> ir.TensorType:
+        """The type of what ``layer`` puts out."""
+        return self._types[layer]
+
+    def finish(self, operator: Operator, value: Value) -> None:
+        """Let ``value`` be the output of ``operator``, whose file declares its shape."""
+        tensor = self.tensor(operator, 0, ends=True)
+        if len(operator.outputs) != 1:
+            raise Refused(operator, f"it has {len(operator.outputs)} outputs",
+                          AGAIN)
+        if tensor.index in self.values or tensor.data is not None:
+            raise Refused(operator, f"its output, tensor {tensor.index}, is computed twice",
+                          AGAIN)
+        if math.prod(value.padded) != tensor.elements:
+            raise Refused(operator, f"its output is {value.padded} (height, width, channels), the "
+                                    f"file declares {tensor.shape}", AGAIN)
+        self.values[tensor.index] = value
+
+    def finish_layer(self, operator: Operator, layer: str) -> None:
+        """Let ``layer`` put out the output of ``operator``."""
+        shape = self._types[layer].shape
+        tensor = self.tensor(operator, 0, ends=True)
+        if map_shape(tensor) != shape:
+            raise Refused(operator, f"its output is {shape} (height, width, channels), the file "
+                                    f"declares {tensor.shape}", AGAIN)
+        self.finish(operator, Value(layer, shape))
+
+    # --- constants
+    def constant(self, operator: Operator, position: int, kinds: tuple[str, ...]) -> Tensor:
+        """The constant at ``position``, refused unless it is of ``kinds``."""
+        tensor = self.tensor(operator, position)
+        who = f"its input {position} ({tensor.name:.60})"
+        if tensor.odd:
+            raise Refused(operator, f"{who}: {tensor.odd}", AGAIN)
+        if tensor.data is None:
+            raise Refused(operator, f"{who} is no constant", "make it one and convert again")
+        if tensor.kind not in kinds:
+            raise Refused(operator, f"{who} is {tensor.kind}, not {' or '.join(kinds)}",
+                          "quantize the network to int8")
+        return tensor
+
+    def integers(self, operator: Operator, position: int, kinds: tuple[str, ...]) -> Integers:
+        """The values of the constant at ``position``, in its shape."""
+        tensor = self.constant(operator, position, kinds)
+        assert tensor.data is not None
+        self.charge(operator, tensor.elements)
+        if tensor.kind == "INT4":  # two to a byte, the low half first
+            halves = np.stack([tensor.data << 4, tensor.data & 0xF0], -1).view(np.int8) >> 4
+            flat = halves.reshape(-1)[:tensor.elements]
+        else:
+            flat = tensor.data.view(f"<i{tensor.data.size // max(1, tensor.elements)}")
+        return flat.astype(np.int64).reshape(tensor.shape)
+
+    def charge(self, operator: Operator, elements: int) -> None:
+        """Count ``elements`` of weights before they are set aside."""
+        self._weights += elements
+        if self._weights > MAX_WEIGHTS:
+            raise Refused(operator, f"with it the network has more than {MAX_WEIGHTS} weights, "
+                                    f"zeros of dilated kernels included", "give a smaller network")
+
+
+def unpadded(value: Value) -> Value:
+    """``value`` without its padding."""
+    return replace(value, padding=NO_PADDING)

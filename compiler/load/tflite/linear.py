@@ -1,0 +1,178 @@
+"""The operators that multiply by weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import ir
+from ...ir import Integers
+from ..affine import Affine, fold_zero_point, requantize
+from .arithmetic import channel_ratios, halves_away
+from .file import Operator, Tensor
+from .graph import AGAIN, Graph, Padding, Refused, map_shape
+from .operators import (
+    activation_bounds,
+    input_affine,
+    output_affine,
+    pair,
+    sum_padding,
+    window_padding,
+)
+
+_BITS = {"INT8": 8, "INT4": 4}
+
+
+def convolution(graph: Graph, operator: Operator) -> None:
+    """CONV_2D; it is grouped where its filter has fewer inputs than the map."""
+    weights, values = _weights(graph, operator, 4, 0)
+    outputs, _, _, inputs = values.shape
+    channels = map_shape(graph.tensor(operator, 0))[2]
+    if channels % inputs or outputs % (channels // inputs):
+        raise Refused(operator, f"its filter {values.shape} does not divide the {channels} "
+                                f"channels of its input", AGAIN)
+    _slide(graph, operator, weights, values, channels // inputs)
+
+
+def depthwise(graph: Graph, operator: Operator) -> None:
+    """DEPTHWISE_CONV_2D with any multiplier: output n reads channel ``n // multiplier``."""
+    weights, values = _weights(graph, operator, 4, 3)
+    outputs = values.shape[3]
+    channels = map_shape(graph.tensor(operator, 0))[2]
+    if values.shape[0] != 1 or outputs % channels:
+        raise Refused(operator, f"its filter {values.shape} is no multiple of the {channels} "
+                                f"channels of its input", AGAIN)
+    _slide(graph, operator, weights, values[0].transpose(2, 0, 1), None)
+
+
+def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
+           groups: int | None) -> None:
+    """Convolution or, where ``groups`` is None, depthwise; ``values`` has the outputs first."""
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    values = _dilated(graph, operator, values)
+    kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
+    value = graph.source_with_padding(operator)
+    padding = window_padding(operator, value.padded, kernel, stride)
+    whole = sum_padding(value.padding, padding)
+    if value.pad_value == source.zero_point and _fits(whole, kernel):
+        layer, padding = value.layer, whole  # a PAD of zeros before it is padding of its own
+    else:
+        layer, _ = graph.source(operator)
+    bias = _bias(graph, operator, len(values))
+    folded = fold_zero_point(values, bias, source.zero_point)
+    kernels = ir.Weights(values, _BITS[weights.kind])
+    name = graph.name_of(operator, "conv" if groups else "depthwise")
+    if groups is None:
+        graph.add(ir.Depthwise(name, layer, kernels, folded, stride, padding, source.zero_point))
+    else:
+        graph.add(ir.Convolution(name, layer, kernels, folded, stride, padding, source.zero_point,
+                                 groups))
+    scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
+                       target, graph.rounding)
+    graph.add(scaling)
+    graph.finish_layer(operator, scaling.name)
+
+
+def _fits(padding: Padding, kernel: tuple[int, int]) -> bool:
+    top, bottom, left, right = padding
+    return max(top, bottom) < kernel[0] and max(left, right) < kernel[1]
+
+
+def _dilated(graph: Graph, operator: Operator, values: Integers) -> Integers:
+    """``values`` with zeros between the taps.
+
+    The integer network knows no dilation: a dilated kernel is a larger one with zeros. They cost
+    the hardware cycles, but no result.
+    """
+    dilation = pair(operator, "dilation")
+    if dilation == (1, 1):
+        return values
+    sizes = [(taps - 1) * step + 1 for taps, step in zip(values.shape[1:3], dilation, strict=True)]
+    shape = (values.shape[0], *sizes, *values.shape[3:])
+    graph.charge(operator, math.prod(shape))
+    spread = np.zeros(shape, np.int64)
+    spread[:, :: dilation[0], :: dilation[1]] = values
+    return spread
+
+
+def dense(graph: Graph, operator: Operator) -> None:
+    """FULLY_CONNECTED: of a vector, of a map made to one, or of each position of a map."""
+    if operator.options["format"] != 0:
+        raise Refused(operator, "its weights are shuffled", AGAIN)
+    weights, values = _weights(graph, operator, 2, 0)
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    if len(weights.scales) == 1:
+        # The reference subtracts the weights' zero point here, and here only.
+        values = values - int(weights.zero_points[0])
+    outputs, inputs = values.shape
+    folded = fold_zero_point(values, _bias(graph, operator, outputs), source.zero_point)
+    kernels = ir.Weights(values, _BITS[weights.kind] + int(weights.zero_points.any()))
+    height, width, channels = map_shape(graph.tensor(operator, 0))
+    name = graph.name_of(operator, "dense")
+    if height * width * channels == inputs:
+        graph.add(ir.Dense(name, graph.flat(operator), kernels, folded))
+    elif channels == inputs and operator.options["keep_dimensions"]:
+        kernels = ir.Weights(values[:, None, None, :], kernels.bits)
+        graph.add(ir.Convolution(name, graph.source(operator)[0], kernels, folded))
+    else:
+        raise Refused(operator, f"its weights take {inputs} inputs, a frame has "
+                                f"{(height, width, channels)} (height, width, channels)", AGAIN)
+    scaling = _dense_scaling(graph, operator, name, weights, target)
+    graph.add(scaling)
+    graph.finish_layer(operator, scaling.name)
+
+
+def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
+                   target: Affine) -> ir.ScaleRequantize:
+    """The requantizer of dense accumulators.
+
+    Even LiteRT's reference resolver multiplies matrices by kernels that round once, halves away
+    from zero, unlike its convolutions.
+    """
+    ratios = channel_ratios(input_affine(graph, operator), weights.scales, target)
+    layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
+    kind = graph.type_of(name)
+    pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
+    return replace(layer, multipliers=np.array(
+        [halves_away(multiplier, shift, kind.low, kind.high) for multiplier, shift in pairs]))
+
+
+def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.float64],
+             target: Affine, rounding: ir.ScaleRounding) -> ir.ScaleRequantize:
+    low, high = activation_bounds(operator, target)
+    return requantize(graph.name(f"{name}_scale"), name, ratios, target, low=low, high=high,
+                      rounding=rounding)
+
+
+def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Tensor, Integers]:
+    """The weights and their values; their scales are one, or one for each index of ``axis``."""
+    tensor = graph.constant(operator, 1, ("INT8", "INT4"))
+    if len(tensor.shape) != rank or 0 in tensor.shape:
+        raise Refused(operator, f"its weights are {tensor.shape}, not of {rank} dimensions", AGAIN)
+    count = len(tensor.scales)
+    if count not in (1, tensor.shape[axis]) or len(tensor.zero_points) not in (1, count) or (
+            count > 1 and tensor.axis != axis):
+        raise Refused(operator, f"its weights {tensor.shape} have {count} scales along axis "
+                                f"{tensor.axis}, not 1 or one for each index of axis {axis}", AGAIN)
+    scales = tensor.scales
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise Refused(operator, "a scale of its weights is not positive and finite", AGAIN)
+    per_tensor = operator.kind == "FULLY_CONNECTED" and count == 1
+    least = -8 if tensor.kind == "INT4" else -128
+    if tensor.zero_points.any() and not (
+            per_tensor and least <= int(tensor.zero_points[0]) < -least):
+        raise Refused(operator, "its weights have a zero point other than 0",
+                      "quantize weights symmetrically")
+    return tensor, graph.integers(operator, 1, ("INT8", "INT4"))
+
+
+def _bias(graph: Graph, operator: Operator, outputs: int) -> Integers:
+    if len(operator.inputs) < 3 or operator.inputs[2] < 0:
+        return np.zeros(outputs, np.int64)
+    bias = graph.integers(operator, 2, ("INT32",)).reshape(-1)
+    if bias.shape != (outputs,):
+        raise Refused(operator, f"its bias has {bias.size} values for {outputs} outputs", AGAIN)
+    return bias

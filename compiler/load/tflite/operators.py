@@ -1,0 +1,344 @@
+"""The operators of a ``.tflite`` file, one function each: what it becomes in the integer network.
+
+Each is exact to TensorFlow Lite's reference kernels (`BUILTIN_REF`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ... import ir
+from ..affine import Affine, requantize
+from .arithmetic import ACTIVATIONS, bounds, float_ratio, mean_multiplier
+from .file import Operator, Tensor
+from .graph import AGAIN, NO_PADDING, Graph, Padding, Refused, Value, affine, map_shape
+
+Convert = Callable[[Graph, Operator], None]
+
+_ADD_SHIFT = 20
+"""Spare bits that the reference gives the inputs of an addition of int8."""
+_SAME, _VALID = 0, 1
+
+
+def output_affine(graph: Graph, operator: Operator, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
+    """What the output's integers stand for."""
+    return affine(graph.tensor(operator, 0, ends=True), kinds)
+
+
+def input_affine(graph: Graph, operator: Operator, position: int = 0) -> Affine:
+    """What the integers of an input stand for."""
+    return affine(graph.tensor(operator, position))
+
+
+def activation_bounds(operator: Operator, target: Affine) -> tuple[int, int]:
+    """The clamp of the fused activation."""
+    code = int(operator.options["activation"])
+    if code not in ACTIVATIONS:
+        raise Refused(operator, f"its fused activation {code} is none of "
+                                f"{', '.join(name for name, *_ in ACTIVATIONS.values())}",
+                      "use one of them")
+    _, low, high = ACTIVATIONS[code]
+    return bounds(low, high, target)
+
+
+def window_padding(operator: Operator, shape: tuple[int, int, int], kernel: tuple[int, int],
+                   stride: tuple[int, int]) -> Padding:
+    """(top, bottom, left, right) for SAME or VALID; the odd element goes to the end."""
+    scheme = operator.options["padding"]
+    if scheme not in (_SAME, _VALID):
+        raise Refused(operator, f"its padding {scheme} is neither SAME nor VALID", AGAIN)
+    pads = []
+    for size, taps, step in zip(shape, kernel, stride, strict=False):
+        total = max(0, (math.ceil(size / step) - 1) * step + taps - size)
+        total = total if scheme == _SAME else 0
+        if size + total < taps:
+            raise Refused(operator, f"its kernel {kernel} exceeds its input {shape[:2]}", AGAIN)
+        pads += [total // 2, total - total // 2]
+    top, bottom, left, right = pads
+    return top, bottom, left, right
+
+
+def pair(operator: Operator, name: str) -> tuple[int, int]:
+    """The (y, x) values of the option ``name``, each from 1 to 4096."""
+    y, x = int(operator.options[f"{name}_y"]), int(operator.options[f"{name}_x"])
+    if not (1 <= y <= 4096 and 1 <= x <= 4096):
+        raise Refused(operator, f"its {name} is {y}×{x}, not from 1 to 4096", AGAIN)
+    return y, x
+
+
+def sum_padding(first: Padding, second: Padding) -> Padding:
+    """Both paddings one around the other."""
+    top, bottom, left, right = (a + b for a, b in zip(first, second, strict=True))
+    return top, bottom, left, right
+
+
+# --- pools
+def _same_meaning(operator: Operator, graph: Graph) -> Affine:
+    """The one meaning of an input and an output that the reference does not scale."""
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    if source.zero_point != target.zero_point or abs(source.scale - target.scale) > 1e-6:
+        raise Refused(operator, f"input and output must have one scale and zero point, not "
+                                f"{source.scale:g}, {source.zero_point} and {target.scale:g}, "
+                                f"{target.zero_point}", "put a QUANTIZE after it")
+    return target
+
+
+def _clamped(graph: Graph, operator: Operator, layer: str, target: Affine) -> str:
+    low, high = activation_bounds(operator, target)
+    if (low, high) == bounds(None, None, target):
+        return layer
+    clamp = graph.name(f"{layer}_clamp")
+    graph.add(ir.Clamp(clamp, layer, low, high))
+    return clamp
+
+
+def _foldable(value: Value, kernel: tuple[int, int], neutral: int) -> bool:
+    """Whether a pool may take over the padding of ``value``, which then is ``neutral`` to it."""
+    top, bottom, left, right = value.padding
+    return value.pad_value == neutral and max(top, bottom) < kernel[0] and (
+        max(left, right) < kernel[1])
+
+
+def average_pool(graph: Graph, operator: Operator) -> None:
+    """AVERAGE_POOL_2D: the sum over the elements inside the map, by their number, rounded."""
+    target = _same_meaning(operator, graph)
+    value = graph.source_with_padding(operator)
+    kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
+    padding = window_padding(operator, value.padded, kernel, stride)
+    kernel, padding = _inside(operator, value.padded, kernel, stride, padding)
+    # Explicit padding counts as elements, which zeros do in an AveragePool.
+    if any(value.padding) and not any(padding) and _foldable(value, kernel, 0):
+        layer, padding = value.layer, value.padding
+    else:
+        layer, _ = graph.source(operator)
+    name = graph.name_of(operator, "average_pool")
+    graph.add(ir.AveragePool(name, layer, kernel, stride, padding, ir.Rounding.HALF_AWAY))
+    graph.finish_layer(operator, _clamped(graph, operator, name, target))
+
+
+def _inside(operator: Operator, shape: tuple[int, int, int], kernel: tuple[int, int],
+            stride: tuple[int, int], padding: Padding) -> tuple[tuple[int, int], Padding]:
+    """Kernel and padding of windows that lie inside the map.
+
+    One window along an axis is cut down to what it has of the map. Of several, those at the edge
+    would divide by another number than those inside, which no one pool does.
+    """
+    taps, pads = [], []
+    for axis in range(2):
+        before, after = padding[2 * axis], padding[2 * axis + 1]
+        size = kernel[axis]
+        if before or after:
+            outputs = (shape[axis] + before + after - size) // stride[axis] + 1
+            if outputs > 1:
+                raise Refused(operator, f"with SAME padding {padding} its windows at the edge "
+                                        f"divide by fewer elements than those inside",
+                              "use VALID padding or a PAD before it")
+            size = min(size - before, shape[axis])
+            before = after = 0
+        taps.append(size)
+        pads += [before, after]
+    return (taps[0], taps[1]), (pads[0], pads[1], pads[2], pads[3])
+
+
+def max_pool(graph: Graph, operator: Operator) -> None:
+    """MAX_POOL_2D: padding never wins."""
+    target = _same_meaning(operator, graph)
+    value = graph.source_with_padding(operator)
+    kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
+    padding = window_padding(operator, value.padded, kernel, stride)
+    whole = sum_padding(value.padding, padding)
+    if any(value.padding) and _foldable(Value("", value.shape, whole, value.pad_value), kernel,
+                                        bounds(None, None, target)[0]):
+        layer, padding = value.layer, whole  # explicit padding of the least value never wins
+    else:
+        layer, _ = graph.source(operator)
+    name = graph.name_of(operator, "max_pool")
+    graph.add(ir.MaxPool(name, layer, kernel, stride, padding))
+    graph.finish_layer(operator, _clamped(graph, operator, name, target))
+
+
+def mean(graph: Graph, operator: Operator) -> None:
+    """MEAN over height, width or both: an exact sum, times the scales by the count."""
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    tensor = graph.tensor(operator, 0)
+    axes = graph.integers(operator, 1, ("INT32",)).reshape(-1)[:8].tolist()
+    rank = len(tensor.shape)
+    resolved = {axis + rank if axis < 0 else axis for axis in axes}
+    layer, (height, width, _) = graph.source(operator)
+    over = {axis + 4 - rank for axis in resolved}
+    if not over or not over <= {1, 2} or min(resolved) < 1:
+        raise Refused(operator, f"it is over the axes {axes} of {rank}, only height and width are "
+                                f"supported", "take the mean over height and width")
+    kernel = (height if 1 in over else 1, width if 2 in over else 1)
+    count = kernel[0] * kernel[1]
+    name = graph.name_of(operator, "mean")
+    total = graph.name(f"{name}_sum")
+    graph.add(ir.SumPool(total, layer, kernel, kernel))
+    multiplier, shift = mean_multiplier(source, target, count)
+    graph.add(ir.ScaleRequantize(
+        name, total, np.array([multiplier]), np.array([shift]), target.bits, target.signed,
+        source.zero_point * count, 0, target.zero_point, rounding=graph.rounding,
+        scale=target.scale))
+    graph.finish(operator, Value(name, graph.type_of(name).shape))
+
+
+# --- elementwise
+def add(graph: Graph, operator: Operator) -> None:
+    """ADD: both inputs brought to one scale with spare bits, an exact sum, and back."""
+    inputs = [input_affine(graph, operator, position) for position in range(2)]
+    target = output_affine(graph, operator)
+    low, high = activation_bounds(operator, target)
+    (first, shape), (second, other) = (graph.source(operator, position) for position in range(2))
+    if shape != other:
+        raise Refused(operator, f"its inputs are {shape} and {other} (height, width, channels), "
+                                f"broadcasting is not supported", "give both one shape")
+    name = graph.name_of(operator, "add")
+    # Twice the larger scale, so that the sum of two inputs keeps within what each may be.
+    common = 2 * max(meaning.scale for meaning in inputs)
+    scaled = []
+    for suffix, layer, meaning in zip("ab", (first, second), inputs, strict=True):
+        ratio = meaning.scale / common
+        wide = Affine(_wide_bits(graph, layer, meaning, ratio), True,
+                      common / (1 << _ADD_SHIFT), 0)
+        part = requantize(graph.name(f"{name}_{suffix}"), layer, np.array([ratio]), wide,
+                          offset=meaning.zero_point, pre_shift=_ADD_SHIFT, rounding=graph.rounding)
+        graph.add(part)
+        scaled.append(part.name)
+    total = graph.name(f"{name}_sum")
+    graph.add(ir.Add(total, scaled[0], scaled[1]))
+    ratio = common / ((1 << _ADD_SHIFT) * target.scale)
+    if ratio >= 1:
+        raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
+    graph.add(requantize(name, total, np.array([ratio]), target, low=low, high=high,
+                         rounding=graph.rounding))
+    graph.finish_layer(operator, name)
+
+
+def _wide_bits(graph: Graph, layer: str, meaning: Affine, ratio: float) -> int:
+    """Bits that hold all of ``(x - zero_point) * 2**20 * ratio``."""
+    kind = graph.type_of(layer)
+    most = max(abs(kind.low - meaning.zero_point), abs(kind.high - meaning.zero_point))
+    return max(2, math.ceil(most * (1 << _ADD_SHIFT) * ratio + 1).bit_length() + 1)
+
+
+def quantize(graph: Graph, operator: Operator) -> None:
+    """QUANTIZE between integers; at the input, that of reals is left to the host."""
+    source = graph.tensor(operator, 0)
+    if source.kind == "FLOAT32":
+        _quantize_input(graph, operator, source)
+        return
+    before = affine(source, ("INT8", "UINT8"))
+    after = output_affine(graph, operator, ("INT8", "UINT8"))
+    layer, _ = graph.source(operator)
+    name = graph.name_of(operator, "quantize")
+    graph.add(requantize(name, layer, np.array([before.scale / after.scale]), after,
+                         offset=before.zero_point, rounding=graph.rounding))
+    graph.finish_layer(operator, name)
+
+
+def _quantize_input(graph: Graph, operator: Operator, source: Tensor) -> None:
+    if graph.model.inputs != (source.index,) or graph.uses[source.index] != 1:
+        raise Refused(operator, "it quantizes reals inside the network",
+                      "quantize the whole network to int8")
+    target = graph.tensor(operator, 0, ends=True)
+    if map_shape(source) != map_shape(target):
+        raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
+    graph.start(target)
+
+
+def dequantize(graph: Graph, operator: Operator) -> None:
+    """DEQUANTIZE at the end: the network's output is what it reads."""
+    value = graph.values.get(graph.tensor(operator, 0).index) or graph.value(operator)
+    target = graph.tensor(operator, 0, ends=True)
+    if graph.model.outputs != (target.index,):
+        raise Refused(operator, "it makes reals inside the network",
+                      "quantize the whole network to int8")
+    graph.finish(operator, value)
+
+
+def relu(low: float, high: float | None) -> Convert:
+    """RELU and its kin as operators of their own, which may change the scale."""
+    def convert(graph: Graph, operator: Operator) -> None:
+        source, target = input_affine(graph, operator), output_affine(graph, operator)
+        least, most = bounds(low, high, target)
+        layer, _ = graph.source(operator)
+        name = graph.name_of(operator, "relu")
+        if (source.scale, source.zero_point) == (target.scale, target.zero_point):
+            graph.add(ir.Clamp(name, layer, least, most))
+        else:
+            graph.add(requantize(name, layer, np.array([float_ratio(source, target)]), target,
+                                 offset=source.zero_point, low=least, high=most,
+                                 rounding=graph.rounding))
+        graph.finish_layer(operator, name)
+    return convert
+
+
+# --- shapes
+def reshape(graph: Graph, operator: Operator) -> None:
+    """RESHAPE and its kin: free until somebody reads, since raster order stays."""
+    value = graph.value(operator)
+    target = graph.tensor(operator, 0, ends=True)
+    shape = map_shape(target)
+    source = graph.tensor(operator, 0)
+    if affine(source) != affine(target):
+        raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
+    if target.elements != source.elements:
+        raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
+    if graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
+        graph.start(source, shape)  # the frame is the same row of numbers
+        value = graph.value(operator)
+    graph.finish(operator, value)
+
+
+def pad(graph: Graph, operator: Operator) -> None:
+    """PAD and PADV2: left to the reader, who may know it as padding of his own."""
+    target = _same_meaning(operator, graph)
+    table = graph.integers(operator, 1, ("INT32", "INT64"))
+    tensor = graph.tensor(operator, 0)
+    if table.shape != (len(tensor.shape), 2) or table.min() < 0 or table.max() > 4096:
+        raise Refused(operator, f"its paddings {table.tolist()!s:.100} are not two numbers up to "
+                                f"4096 for each axis", AGAIN)
+    number = target.zero_point
+    if operator.kind == "PADV2":
+        number = _pad_value(graph, operator, target)
+    sides = np.zeros((4, 2), np.int64)
+    sides[4 - len(table):] = table
+    if table[0].any() or sides[3].any() or (len(table) == 2 and table.any()):
+        raise Refused(operator, "it pads channels or frames", "pad height and width only")
+    top, bottom, left, right = (int(n) for n in sides[1:3].reshape(-1))
+    layer, shape = graph.source(operator)
+    value = Value(layer, shape, (top, bottom, left, right), number)
+    if math.prod(value.padded) > ir.MAX_ELEMENTS:
+        raise Refused(operator, f"its output has more than {ir.MAX_ELEMENTS} elements", AGAIN)
+    graph.finish(operator, value if any(value.padding) else Value(layer, shape, NO_PADDING))
+
+
+def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
+    tensor = graph.tensor(operator, 2)
+    meaning = affine(tensor)
+    values = graph.integers(operator, 2, ("INT8",)).reshape(-1)
+    if values.size != 1 or (meaning.scale, meaning.zero_point) != (target.scale,
+                                                                   target.zero_point):
+        raise Refused(operator, "its value is no number of the scale of its output", AGAIN)
+    return int(values[0])
+
+
+def softmax(graph: Graph, operator: Operator) -> None:
+    """SOFTMAX at the end: the host computes it, the network puts out the logits."""
+    input_affine(graph, operator)
+    output_affine(graph, operator)
+    value = graph.value(operator)
+    output = operator.outputs[:1]
+    readers = [reader for reader in graph.model.operators if output[0] in reader.inputs]
+    if any(reader.kind != "DEQUANTIZE" for reader in readers) or (
+            not readers and graph.model.outputs != output):
+        raise Refused(operator, "it is not the last one", "cut the network after the SOFTMAX")
+    if not 0 < float(operator.options["beta"]) < math.inf:
+        raise Refused(operator, f"its beta is {operator.options['beta']}", AGAIN)
+    source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
+    if source.shape != target.shape:
+        raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
+    graph.finish(operator, Value(value.layer, value.shape, value.padding, value.pad_value, True))
