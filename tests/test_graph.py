@@ -1,0 +1,226 @@
+# amaranth: UnusedElaboratable=no
+"""Branching networks: values, exact cycles, and queues that are deep enough and not deeper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed, unsigned
+from amaranth.sim import Simulator
+from networks import PLENTY, random_images, random_weights, run_block
+from penjing.compiler import ir, lower
+from penjing.compiler.ir import Network, PenjingError, TensorType
+from penjing.compiler.plan import Fold, Plan, Port
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule
+from penjing.hdl.add import Adder
+from penjing.hdl.graph import Graph, Stage
+from penjing.hdl.skip import SkipBuffer
+from penjing.hdl.stream import Beat, Buffer
+from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.sim import golden
+from penjing.sim.streams import Stalls, pack
+
+FRAMES = 4
+
+
+def convolution(rng: np.random.Generator, name: str, source: str, outputs: int, inputs: int,
+                kernel: int = 3, stride: int = 1) -> tuple[ir.Layer, ir.Layer]:
+    """A convolution that keeps the map but for the stride, and its requantization."""
+    low = (kernel - 1) // 2
+    padding = (low, kernel - 1 - low) * 2
+    return (ir.Convolution(name, source, random_weights(rng, (outputs, kernel, kernel, inputs)),
+                           rng.integers(-50, 50, outputs), (stride, stride), padding),
+            ir.ShiftRequantize(f"{name}_q", name, 6, 6, True))
+
+
+def residual(seed: int) -> Network:
+    """Two blocks of which the second changes size, so its shortcut has a convolution too."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(n) for n in rng.integers(4, 9, 2))
+    channels, more = (int(n) for n in rng.integers(1, 6, 2))
+    layers = [
+        *convolution(rng, "a", "x", channels, channels),
+        *convolution(rng, "b", "a_q", channels, channels, int(rng.integers(1, 4))),
+        ir.Add("add1", "b_q", "x"),
+        ir.ShiftRequantize("relu1", "add1", 1, 6, False),
+        *convolution(rng, "c", "relu1", more, channels, 3, 2),
+        *convolution(rng, "d", "c_q", more, more),
+        *convolution(rng, "e", "relu1", more, channels, 1, 2),
+        ir.Add("add2", "e_q", "d_q"),
+        ir.ShiftRequantize("relu2", "add2", 1, 6, False),
+        ir.AveragePool("mean", "relu2", (-(-height // 2), -(-width // 2)), (1, 1)),
+        ir.Flatten("flat", "mean"),
+        ir.Dense("dense", "flat", random_weights(rng, (5, more)), rng.integers(-9, 9, 5)),
+    ]
+    return Network("residual", "x", TensorType((height, width, channels), 6, True), tuple(layers))
+
+
+def wide_and_deep(seed: int) -> Network:
+    """The input is read three times, and a branch of wiring only meets one of two windows."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        *convolution(rng, "a", "x", 3, 3, 5),
+        ir.MaxPool("pool", "x", (3, 3), (1, 1), (1, 1, 1, 1)),
+        ir.Add("add1", "x", "a_q"),
+        ir.Add("add2", "pool", "add1"),
+        ir.Clamp("clamp", "add2", -9, 30),
+    ]
+    return Network("wide", "x", TensorType((7, 6, 3), 5, True), tuple(layers))
+
+
+def plan_of(network: Network, seed: int) -> Plan:
+    rng = np.random.default_rng(seed)
+    folds = {"a": Fold(int(rng.integers(1, 3)), 1, int(rng.integers(1, 4)))} if seed % 2 else {}
+    folds = {name: replace(fold, pe=min(fold.pe, network.type_of(name).shape[2]))
+             for name, fold in folds.items()}
+    return schedule(network, Budget(Family.ECP5, PLENTY, int(rng.integers(16, 60))),
+                    Goal(folds=folds))
+
+
+def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
+    images = random_images(network.input_type, FRAMES, seed)
+    return run_block(lower.accelerator(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), stalls, seed)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.slow)
+                                            for n in (3, 4))])
+def test_branches_equal_golden(seed: int, stalls: Stalls) -> None:
+    network = (wide_and_deep if seed % 3 == 2 else residual)(seed)
+    plan = plan_of(network, seed)
+    ends = run(network, plan, stalls, seed)
+    if stalls is Stalls.NONE:
+        assert np.diff(ends)[-1] == plan.cycles_per_frame
+        assert abs(ends[0] - 1 - plan.latency_cycles) <= max(8, 0.02 * ends[0])
+
+
+def without_room(plan: Plan, cut: int) -> Plan:
+    """The plan with every deep queue cut to ``1/cut`` of its beats."""
+    layers = tuple(replace(layer, queues=tuple(
+        replace(queue, beats=max(4, queue.beats // cut)) if queue.beats > 16 else queue
+        for queue in layer.queues)) for layer in plan.layers)
+    return replace(plan, layers=layers)
+
+
+def test_the_depth_is_what_the_interval_needs() -> None:
+    # A 5×5 window must see two lines before the sum of it and the input can begin.
+    network = wide_and_deep(2)
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 75), Goal())
+    deepest = max(queue.beats for layer in plan.layers for queue in layer.queues)
+    row = 6 * -(-3 // plan.layers[0].i.lanes)
+    assert 2 * row <= deepest <= 5 * row
+    with pytest.raises((TimeoutError, AssertionError)):
+        assert np.diff(run(network, without_room(plan, 4), Stalls.NONE))[-1] \
+            == plan.cycles_per_frame
+
+
+def test_a_tensor_that_nobody_reads_is_refused() -> None:
+    network = residual(1)
+    unread = Network("n", "x", network.input_type, (*network.layers[:4],
+                                                    ir.Clamp("last", "a_q", 0, 3)))
+    with pytest.raises(PenjingError, match=r"^layer b_q: no layer reads it"):
+        schedule(unread, Budget(Family.ECP5, PLENTY, 30))
+
+
+def test_graph_refuses_what_it_cannot_wire() -> None:
+    with pytest.raises(ValueError, match=r"^stages must not be empty$"):
+        Graph([])
+    with pytest.raises(ValueError, match=r"^every stream must have a reader, 'a' has none$"):
+        Graph([Stage("a", Buffer(Beat(4, 1)), {"i": "i"}),
+               Stage("b", Buffer(Beat(4, 1)), {"i": "i"})])
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("depth", [4, 5, 33])
+def test_skip_buffer(depth: int, stalls: Stalls) -> None:
+    kind, port = TensorType((9, 1, 3), 5, True), Port(2, 3)
+    x = random_images(kind, 6, depth)
+    block = SkipBuffer(Beat(signed(5), 2), depth, style=MemoryStyle.DISTRIBUTED,
+                       technology=Generic())
+    ends = run_block(block, x, x, (kind, port), (kind, port), stalls, depth)
+    if stalls is Stalls.NONE and depth > 8:
+        assert set(np.diff(ends)) == {18}
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("bits", [(4, 7, True, False), (8, 8, True, True), (1, 3, False, False)])
+def test_adder(stalls: Stalls, bits: tuple[int, int, bool, bool]) -> None:
+    a, b = (TensorType((5, 1, 3), n, is_signed) for n, is_signed in zip(bits[:2], bits[2:],
+                                                                       strict=True))
+    total = ir.output_type(ir.Add("add", "a", "b"), a, b)
+    x, y = random_images(a, 6, 1), random_images(b, 6, 2)
+    shapes = [signed(k.bits) if k.signed else unsigned(k.bits) for k in (a, b, total)]
+    # Both operands side by side in one stream, which a fork takes apart: the two come by turns.
+    block = Graph([Stage("first", Buffer(Beat(shapes[0], 3)), {"i": "i"}),
+                   Stage("second", Buffer(Beat(shapes[1], 3)), {"i": "other"}),
+                   Stage("add", Adder(*shapes, lanes=3), {"i": "first", "other": "second"})],
+                  ("i", "other"))
+    got = transfer_two(block, [p for f in x.reshape(6, -1).tolist() for p in pack(f, a.bits, 3, 3)],
+                       [p for f in y.reshape(6, -1).tolist() for p in pack(f, b.bits, 3, 3)],
+                       stalls)
+    wanted = [p for f in golden.add(x, y).reshape(6, -1).tolist()
+              for p in pack(f, total.bits, 3, 3)]
+    assert got == wanted
+
+
+def transfer_two(dut: Graph, first: list[int], second: list[int], stalls: Stalls) -> list[int]:
+    """Feed both inputs, each at its own pace, and collect as many beats."""
+    rng = np.random.default_rng(7)
+    got: list[int] = []
+
+    def source(port: object, payloads: list[int]) -> object:
+        async def feed(ctx: object) -> None:
+            for payload in payloads:
+                while stalls.at_input and rng.integers(2):
+                    await ctx.tick()
+                ctx.set(port.payload.as_value(), payload)
+                ctx.set(port.valid, 1)
+                taken = False
+                while not taken:
+                    _, _, taken = await ctx.tick().sample(port.ready)
+                ctx.set(port.valid, 0)
+        return feed
+
+    async def sink(ctx: object) -> None:
+        for _ in range(2000):
+            if len(got) == len(first):
+                return
+            ctx.set(dut.o.ready, not (stalls.at_output and rng.integers(2)))
+            _, _, valid, ready, payload = await ctx.tick().sample(
+                dut.o.valid, dut.o.ready, dut.o.payload.as_value())
+            if valid and ready:
+                got.append(payload)
+        raise TimeoutError(f"{len(got)} of {len(first)} beats came out")
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(source(dut.i, first), background=True)
+    simulator.add_testbench(source(dut.other, second), background=True)
+    simulator.add_testbench(sink)
+    simulator.run()
+    return got
+
+
+@pytest.mark.parametrize("readers", [2, 3])
+def test_fork_serves_each_reader_once(readers: int) -> None:
+    # Each reader holds its beats in a buffer of its own before sums join them again.
+    def buffer() -> SkipBuffer:
+        return SkipBuffer(Beat(unsigned(4), 1), 8, style=MemoryStyle.DISTRIBUTED,
+                          technology=Generic())
+
+    kind, port = TensorType((6, 1, 1), 4, False), Port(1, 1)
+    stages = [Stage(f"held{n}", buffer(), {"i": "i"}) for n in range(readers)]
+    total = "held0"
+    for n in range(1, readers):
+        adder = Adder(unsigned(3 + n), unsigned(4), unsigned(4 + n), lanes=1)
+        stages.append(Stage(f"sum{n}", adder, {"i": total, "other": f"held{n}"}))
+        total = f"sum{n}"
+    x = random_images(kind, 4, readers)
+    for stalls in Stalls:
+        run_block(Graph(stages), x, readers * x, (kind, port),
+                  (TensorType((6, 1, 1), 3 + readers, False), port), stalls)
