@@ -106,8 +106,8 @@ def _compile(
                                      input_scale, mode)
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress)
-    _print(report.plan_json(made.plan), as_json, report.layer_table(made.plan),
-           report.plan_table(made.plan, f"{made.network.name} in {made.verilog}"))
+    _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
+           report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
 
 
 @app.command("simulate", epilog="Example: penjing simulate build --data images.npz -n 20")

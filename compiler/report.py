@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .plan import LayerPlan, Plan
+from .plan import LayerPlan, Plan, Resources
 from .plan_file import to_json
 
 __all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
@@ -39,8 +39,8 @@ def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[objec
     return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows))
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """What ``penjing compile --json`` prints of ``plan``."""
+def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of ``plan``, and of the board's serial ``link``."""
     return {
         "board": plan.board,
         "clock_mhz": plan.clock_mhz,
@@ -51,6 +51,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "multipliers": plan.multipliers,
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
+        "link": to_json(link),
         "layers": [_layer_json(layer) for layer in plan.layers],
     }
 
@@ -75,8 +76,8 @@ def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
             layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
 
 
-def plan_table(plan: Plan, title: str) -> Table:
-    """The plan as a whole."""
+def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
+    """The plan as a whole, and what the board's serial ``link`` adds."""
     cells = plan.resources
     return table_of(title, ("", ""), (
         ("board", plan.board),
@@ -89,4 +90,6 @@ def plan_table(plan: Plan, title: str) -> Table:
         ("of their time at work", f"{plan.utilization:.1%}"),
         ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
         ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),
+        ("the board's link", f"{link.luts:,} LUTs, {link.ffs:,} FFs, {link.brams:,} BRAMs more "
+                             "(predicted)" if link else None),
     ))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from . import ir, planning, resources, timing
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
-from .planning import Draft, folds_per_position, sliding, slices_per_position
+from .planning import Draft, folds_per_position, slices_per_position, sliding
 
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
@@ -17,15 +17,17 @@ OUTPUT_LANE_COST = 4
 
 @dataclass(frozen=True)
 class Budget:
-    """What the accelerator may use.
+    """What the design may use.
 
     ``multipliers`` bounds all multipliers together; those beyond ``resources.dsps`` are built from
-    logic. ``family`` selects the resource model.
+    logic. ``family`` selects the resource model. ``link`` tells what cells of the ``resources`` a
+    plan leaves to the board's serial link, whose ports are the plan's; None where there is none.
     """
 
     family: resources.Family
     resources: Resources
     multipliers: int
+    link: Callable[[Plan], Resources] | None = None
 
 
 @dataclass(frozen=True)
@@ -270,17 +272,18 @@ def _attempt(network: Network, budget: Budget, goal: Goal, target: int, board: s
     return _finish(network, budget, drafts, board, clock_mhz)
 
 
-def _shortages(budget: Budget, plan: Plan) -> Iterator[tuple[str, int, int]]:
-    """(resource, needed, available) of everything that ``plan`` exceeds."""
-    used = plan.resources
-    for what, needed, available in (
-            ("multipliers", plan.multipliers, budget.multipliers),
-            ("LUTs", used.luts, budget.resources.luts),
-            ("flip-flops", used.ffs, budget.resources.ffs),
-            ("DSPs", used.dsps, budget.resources.dsps),
-            ("block RAMs", used.brams, budget.resources.brams)):
+def _shortages(budget: Budget, plan: Plan) -> Iterator[tuple[str, int, int, int]]:
+    """(resource, needed, by the link alone, available) of everything that ``plan`` exceeds."""
+    link = budget.link(plan) if budget.link else Resources()
+    used = plan.resources + link
+    for what, needed, linked, available in (
+            ("multipliers", plan.multipliers, 0, budget.multipliers),
+            ("LUTs", used.luts, link.luts, budget.resources.luts),
+            ("flip-flops", used.ffs, link.ffs, budget.resources.ffs),
+            ("DSPs", used.dsps, link.dsps, budget.resources.dsps),
+            ("block RAMs", used.brams, link.brams, budget.resources.brams)):
         if needed > available:
-            yield what, needed, available
+            yield what, needed, linked, available
 
 
 def _fits(budget: Budget, plan: Plan) -> bool:
@@ -288,7 +291,8 @@ def _fits(budget: Budget, plan: Plan) -> bool:
 
 
 def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
-    for what, needed, available in _shortages(budget, plan):
+    for what, needed, linked, available in _shortages(budget, plan):
+        share = f" ({linked} of them for the serial link)" if linked else ""
         raise PenjingError(
-            f"network {network.name}: it needs {needed} {what} on {plan.board}, which has "
+            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, which has "
             f"{available}; take a larger board, fewer bits, fewer multipliers or a smaller network")

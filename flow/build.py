@@ -25,7 +25,10 @@ _TECHNOLOGIES: Mapping[boards.Family, type[Technology]] = {
 
 @dataclass(frozen=True)
 class Build:
-    """What place-and-route made of the board design, and what was predicted for it."""
+    """What place-and-route made of the board design, and the prediction for it.
+
+    ``predicted`` is the accelerator's and the serial link's together.
+    """
 
     measured: Mapping[str, Any]
     predicted: Resources
@@ -62,6 +65,7 @@ def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> 
     made = place(board, top, opened.path / BOARD, seed=seed,
                  progress=lambda stage, line: progress(stage, 0, 0))
     measured = {**vars(made), "bitstream": str(made.bitstream)}
-    result = Build(measured, plan.resources, plan.clock_mhz)
+    predicted = plan.resources + (opened.link or Resources())
+    result = Build(measured, predicted, plan.clock_mhz)
     opened.record("build", result.json())
     return result

@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import boards
 from ..boards import Board
 from ..boards.board import UNLIMITED
+from ..boards.link_cost import planned_link
 from ..boards.top import made_clock_mhz
 from ..boards.uart import divider
 from ..compiler import ir, lower, report
@@ -40,8 +42,9 @@ class Target:
     """Where the network goes and how fast it must be.
 
     ``fps`` asks for the least hardware that is so fast; ``budget`` bounds ``multipliers``,
-    ``luts``, ``ffs``, ``dsps`` and ``brams``, the last four below what the board has; ``folds`` is
-    a JSON file with folds by hand: ``{"conv1": {"pe": 4, "simd": 9}}``.
+    ``luts``, ``ffs``, ``dsps`` and ``brams``, the last four below what the board has and with its
+    serial link counted; ``folds`` is a JSON file with folds by hand:
+    ``{"conv1": {"pe": 4, "simd": 9}}``.
     """
 
     board: str
@@ -90,8 +93,8 @@ def plan(network: Network, target: Target) -> Plan:
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
                                         if isinstance(layer, ir.Convolution | ir.Dense))
-    return schedule(network, _budget(board, target.budget, settled), goal, board=board.name,
-                    clock_mhz=clock_mhz)
+    return schedule(network, _budget(board, network, target.budget, settled), goal,
+                    board=board.name, clock_mhz=clock_mhz)
 
 
 def _clock(board: Board, clock_mhz: float | None) -> float:
@@ -103,7 +106,7 @@ def _clock(board: Board, clock_mhz: float | None) -> float:
     return made
 
 
-def _budget(board: Board, wanted: Mapping[str, int], settled: bool) -> Budget:
+def _budget(board: Board, network: Network, wanted: Mapping[str, int], settled: bool) -> Budget:
     limits = {name: getattr(board.budget, name) for name in _LIMITS[1:]}
     if settled:
         limits["multipliers"] = UNLIMITED
@@ -119,7 +122,8 @@ def _budget(board: Board, wanted: Mapping[str, int], settled: bool) -> Budget:
             raise PenjingError(f"budget: {name} must be at least {least}, not {value}")
         limits[name] = value if name == "multipliers" else min(value, limits[name])
     multipliers = limits.pop("multipliers")
-    return Budget(board.family, Resources(**limits), multipliers)
+    link = partial(planned_link, board, network) if board.platform else None
+    return Budget(board.family, Resources(**limits), multipliers, link)
 
 
 def _folds(network: Network, path: Path) -> dict[str, Fold]:
@@ -155,13 +159,14 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   quantization: Quantization | None = None, name: str | None = None,
                   progress: Progress = silent) -> Project:
     """Compile the file ``model`` for ``target`` into ``folder``; see `load` and `plan`."""
-    boards.find(target.board)
+    board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
     loaded = load(model, quantization, name, progress)
     progress("schedule", 0, 0)
     schedule_ = plan(loaded.network, target)
+    link = planned_link(board, loaded.network, schedule_) if board.platform else None
     progress("emit", 0, 0)
     verilog = emit(lower.accelerator(loaded.network, schedule_, Generic()), loaded.network.name)
     return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
-                          report.plan_json(schedule_), loaded.program)
+                          report.plan_json(schedule_, link), loaded.program)

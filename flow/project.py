@@ -20,12 +20,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from .. import __version__, boards
+from ..boards.link_cost import planned_link
 from ..boards.protocol import Identity
 from ..compiler import file, plan_file
 from ..compiler.compress.inputs import InputCode
 from ..compiler.ir import Integers, Network, PenjingError
-from ..compiler.plan import Plan
+from ..compiler.plan import Plan, Resources
 from .data import Data, naming
 
 __all__ = ["Project", "Settings", "create"]
@@ -95,6 +96,12 @@ class Project:
         """By what a board tells, and `penjing.host.Link` checks, that it runs this network."""
         digest = hashlib.sha256(file.to_bytes(self.network)).digest()
         return Identity(digest[:8], self.network.input_type, self.network.output_type)
+
+    @property
+    def link(self) -> Resources | None:
+        """Predicted cells of the board's serial link; None where the board has none."""
+        board = boards.find(self.plan.board)
+        return planned_link(board, self.network, self.plan) if board.platform else None
 
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""

@@ -95,6 +95,8 @@ def test_compile(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "deep" / "out"
     result = run_json(capsys, "compile", model, "--board", "ulx3s-85f", "-o", out, "--budget", 9)
     assert {"cycles_per_frame", "latency_cycles", "multipliers", "resources"} <= result.keys()
+    assert result["link"].keys() == result["resources"].keys()
+    assert result["link"]["luts"] > 500
     assert result["multipliers"] <= 9
     assert [layer["name"] for layer in result["layers"]] == ["conv", "relu", "flat", "dense"]
     for layer in result["layers"]:
@@ -282,9 +284,11 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     out = tmp_path / "out"
     assert main(["compile", str(model), "-b", "icebreaker", "-o", str(out), "--budget", "4"]) == 0
     capsys.readouterr()
+    compiled = json.loads((out / "compile.json").read_text())
     result = run_json(capsys, "build", out)
     assert Path(result["bitstream"]).stat().st_size > 10_000
     assert result["luts"] > 0
     assert result["fmax_mhz"] > 10
-    assert result["predicted"]["luts"] > 0
+    assert result["predicted"] == {
+        cell: compiled["resources"][cell] + compiled["link"][cell] for cell in result["predicted"]}
     assert json.loads((out / "build.json").read_text()) == result
