@@ -69,6 +69,12 @@ def _convolution(outputs: int, kernel: tuple[int, int], inputs: int, bits: int, 
     return ir.Convolution(NAME, "x", weights, bias, stride, padding)
 
 
+def _depthwise(channels: int, multiple: int, bits: int, *, stride: tuple[int, int] = (1, 1),
+               padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Depthwise:
+    weights, bias = _weights((channels * multiple, 3, 3), bits)
+    return ir.Depthwise(NAME, "x", weights, bias, stride, padding, 5)
+
+
 def _dense(outputs: int, inputs: int, bits: int) -> ir.Dense:
     return ir.Dense(NAME, "x", *_weights((outputs, inputs), bits))
 
@@ -119,6 +125,21 @@ CASES = (
          _convolution(4, (3, 3), 4, 8), 2304, Fold(2, 1, 2)),
     Case("conv1x1_mixed", _JUDGED, "1×1, 32→16, 6 bits, 8 DSPs and 4 soft", _map(8, 8, 32, 6),
          _convolution(16, (1, 1), 32, 6), 3584, Fold(3, 1, 4), 8),
+    Case("depthwise3x3_dsp", _FIT, "depthwise 3×3, 64 channels, 8 bits, padded, 8 DSPs",
+         _map(25, 5, 64, 8, signed=True), _depthwise(64, 1, 8, padding=_SAME), 9000,
+         Fold(1, 1, 8), 8),
+    Case("depthwise3x3_odd", _JUDGED, "depthwise 3×3, 24 channels, 8 bits, 5 lanes, 5 DSPs",
+         _map(12, 12, 24, 8, signed=True), _depthwise(24, 1, 8, padding=_SAME), 6480,
+         Fold(1, 1, 5), 5),
+    Case("depthwise3x3_double", _FIT, "depthwise 3×3 stride 2, 8→16, 5 bits, 8 soft",
+         _map(13, 13, 8, 5), _depthwise(8, 2, 5, stride=(2, 2)), 648, Fold(2, 1, 4)),
+    Case("depthwise3x3_wide", _JUDGED, "depthwise 3×3, 32 channels, 8 bits, padded, 16 DSPs",
+         _map(10, 10, 32, 8, signed=True), _depthwise(32, 1, 8, padding=_SAME), 1800,
+         Fold(1, 1, 16), 16),
+    Case("sum4x4", _JUDGED, "sum 4×4, 16 channels, 8 bits, 2 lanes", _map(8, 8, 16, 8),
+         ir.SumPool(NAME, "x", (4, 4), (4, 4)), 512),
+    Case("pad", _JUDGED, "pad by 1 and 2, 16 channels, 8 bits, 2 lanes", _map(14, 14, 16, 8),
+         ir.Pad(NAME, "x", (1, 2, 1, 2), 3), 2312),
     Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
          _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
     Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),

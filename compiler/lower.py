@@ -14,6 +14,7 @@ from ..hdl.argmax import ArgMaxer
 from ..hdl.depthwise import Depthwise
 from ..hdl.dot import Dot
 from ..hdl.graph import Graph, Pipeline, Stage
+from ..hdl.pad import Padder
 from ..hdl.pool import AveragePooler, MaxPooler, SumPooler
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.skip import SkipBuffer
@@ -163,7 +164,12 @@ def _pooler(layer: ir.PoolLayer, shape: Shape, lanes: int) -> wiring.Component:
 
 @blocks.register
 def _(layer: ir.Pad, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
-    return _sliced_window(network, layer, plan, technology, plan.o.lanes)
+    assert plan.buffer_storage is not None
+    source = network.source_type(layer)
+    padder = Padder(shape_of(source), source.shape, layer.padding, fill=layer.value,
+                    lanes=plan.o.lanes, depth=plan.buffer_words,
+                    style=_STYLES[plan.buffer_storage], technology=technology)
+    return [*_gearbox(source, plan, plan.o.lanes), ("pad", padder)]
 
 
 @blocks.register
@@ -208,8 +214,6 @@ def _requantizer(network: Network, layer: ir.Layer, plan: LayerPlan, shift: int,
 
 def _fill(network: Network, layer: ir.Layer) -> int:
     """What stands for elements beyond the edges of ``layer``'s input."""
-    if isinstance(layer, ir.Pad):
-        return layer.value
     if isinstance(layer, ir.MaxPool):
         return network.source_type(layer).low
     return layer.pad_value if isinstance(layer, ir.SlidingLayer) else 0
@@ -229,15 +233,18 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
     source = network.source_type(layer)
-    shape = shape_of(source)
-    stages: Stages = []
-    if is_geared(plan.i, geometry.lanes, source.elements):
-        stages.append(("gearbox", Gearbox(
-            shape, i_lanes=plan.i.lanes, o_lanes=geometry.lanes, i_group=plan.i.group,
-            o_group=source.elements, frame=source.elements)))
-    window = Window(shape, geometry, depth=plan.buffer_words, fill=_fill(network, layer),
+    window = Window(shape_of(source), geometry, depth=plan.buffer_words, fill=_fill(network, layer),
                     style=_STYLES[plan.buffer_storage], technology=technology)
-    return [*stages, ("window", window)]
+    return [*_gearbox(source, plan, geometry.lanes), ("window", window)]
+
+
+def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
+    """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
+    if not is_geared(plan.i, lanes, source.elements):
+        return []
+    return [("gearbox", Gearbox(
+        shape_of(source), i_lanes=plan.i.lanes, o_lanes=lanes, i_group=plan.i.group,
+        o_group=source.elements, frame=source.elements))]
 
 
 def _fold_weights(layer: ir.Convolution | ir.Dense, pe: int, rows: int, lanes: int

@@ -92,7 +92,7 @@ def plan(network: Network, target: Target) -> Plan:
     goal = Goal(cycles, _folds(network, target.folds) if target.folds else {})
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
-                                        if isinstance(layer, ir.Convolution | ir.Dense))
+                                        if isinstance(layer, ir.MultiplyAccumulate))
     return schedule(network, _budget(board, network, target.budget, settled), goal,
                     board=board.name, clock_mhz=clock_mhz)
 
@@ -138,7 +138,7 @@ def _folds(network: Network, path: Path) -> dict[str, Fold]:
     if not isinstance(value, dict):
         raise PenjingError(f"{path}: it must hold one object; write folds like {example}")
     layers = {layer.name: layer for layer in network.layers
-              if isinstance(layer, ir.Convolution | ir.Dense)}
+              if isinstance(layer, ir.MultiplyAccumulate)}
     folds = {}
     for name, entry in value.items():
         if name not in layers:

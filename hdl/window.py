@@ -190,6 +190,11 @@ class Window(wiring.Component):
         super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
                           "o": Out(stream.Signature(Beat(shape, sliding.rows * lanes)))})
 
+    @property
+    def depth(self) -> int:
+        """Words that the buffer can hold."""
+        return self._depth
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sliding = self._sliding

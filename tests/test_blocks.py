@@ -18,6 +18,7 @@ from penjing.compiler.plan import Port
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.depthwise import Depthwise
 from penjing.hdl.dot import Dot
+from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -36,6 +37,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,
+    "Padder": golden.pad,
     "ArgMaxer": golden.argmax,
     "Window": golden.convolution,
 }
@@ -221,6 +223,22 @@ def test_window_reads_what_convolution_multiplies(
     run_block(block, x, wanted, (kind, Port(lanes, elements)),
               (TensorType(wanted.shape[1:], 5, True), Port(rows * lanes, len(order))), stalls,
               surplus=steps * groups)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("size", "padding", "lanes"), [
+    ((3, 4, 2), (2, 3, 1, 3), 2), ((4, 3, 3), (0, 0, 0, 4), 3), ((2, 2, 1), (5, 0, 3, 2), 1),
+    ((5, 1, 2), (0, 4, 0, 0), 1)])
+def test_padder(stalls: Stalls, size: tuple[int, int, int], padding: tuple[int, int, int, int],
+                lanes: int) -> None:
+    kind = TensorType(size, 5, True)
+    x = random_images(kind, 6, lanes)
+    wanted = golden.pad(x, padding, -7)
+    # So few words that one that is freed too early is overwritten.
+    block = Padder(signed(5), size, padding, fill=-7, lanes=lanes, depth=16,
+                   style=MemoryStyle.LOGIC, technology=Generic())
+    run_block(block, x, wanted, (kind, Port(lanes, kind.elements)),
+              (TensorType(wanted.shape[1:], 5, True), Port(lanes, size[2])), stalls)
 
 
 class Masked(wiring.Component):

@@ -11,6 +11,7 @@ from networks import Builder, random_images, random_plan, run_block
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.dot import Dot
+from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.tech import Generic
 from penjing.hdl.window import Window
@@ -75,6 +76,42 @@ def test_a_wrong_value_is_seen(network: Network, monkeypatch: Patch,
     fault(monkeypatch)
     with pytest.raises(AssertionError):
         check(without_argmax(network), Stalls.NONE)
+
+
+PADDED: list[ir.Layer] = [
+    ir.Convolution("layer", "x", ir.Weights(np.ones((2, 3, 3, 2), np.int64), 4),
+                   np.zeros(2, np.int64), (1, 1), (0, 0, 0, 1), -3),
+    ir.Convolution("layer", "x", ir.Weights(np.ones((2, 3, 3, 1), np.int64), 4),
+                   np.zeros(2, np.int64), (2, 2), (1, 0, 0, 0), -3, 2),
+    ir.Depthwise("layer", "x", ir.Weights(np.ones((4, 3, 3), np.int64), 4),
+                 np.zeros(4, np.int64), (1, 1), (0, 1, 0, 0), -3),
+    ir.Pad("layer", "x", (0, 0, 1, 0), -3)]
+
+
+@pytest.mark.parametrize("layer", PADDED)
+def test_a_wrong_pad_value_is_seen(layer: ir.Layer, monkeypatch: Patch) -> None:
+    network = Network("net", "x", TensorType((5, 4, 2), 4, True), (layer,))
+    check(network, Stalls.NONE)
+    original = Window.__init__
+
+    def init(self: Window, *args: object, fill: int, **kwargs: object) -> None:
+        original(self, *args, fill=fill + 1, **kwargs)
+    monkeypatch.setattr(Window, "__init__", init)
+    with pytest.raises(AssertionError):
+        check(network, Stalls.NONE)
+
+
+def test_a_half_towards_zero_is_seen(monkeypatch: Patch) -> None:
+    layer = ir.AveragePool("pool", "x", (2, 2), (2, 2), rounding=ir.Rounding.HALF_AWAY)
+    network = Network("net", "x", TensorType((6, 6, 2), 4, True), (layer,))
+    check(network, Stalls.NONE)
+    original = AveragePooler.__init__
+
+    def init(self: AveragePooler, *args: object, half_away: bool, **kwargs: object) -> None:
+        original(self, *args, half_away=not half_away, **kwargs)
+    monkeypatch.setattr(AveragePooler, "__init__", init)
+    with pytest.raises(AssertionError):
+        check(network, Stalls.NONE)
 
 
 def test_a_wrong_tie_is_seen(network: Network, monkeypatch: Patch) -> None:
