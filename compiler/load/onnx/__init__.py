@@ -1,0 +1,148 @@
+"""Quantized ONNX networks to integer networks: QDQ graphs, QLinear and Integer operators.
+
+A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
+(`operators`, `pools`, `linear`, `arithmetic`) of a network in the making (`graph`), or a note on
+where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds a
+float, halves to even, the network multiplies by a fixed-point number and rounds halves up or away
+from zero: a layer's results may differ by one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import ir
+from ...ir import PenjingError
+from ..pt2 import one_line
+from .entry import entry_layout
+from .file import Graph, Node, parse, read
+from .graph import Builder, Operands, Refused
+from .operators import ARITHMETIC
+from .pools import POOLS
+from .probe import probe
+from .shapes import LAYOUT
+from .values import Integers, Known, Layout, Real
+
+__all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
+
+_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT}
+SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
+_ADVICE = {
+    "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
+                             "onnxruntime.quantization.quantize_static",
+    "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
+                             "onnxruntime.quantization.quantize_static",
+    "BatchNormalization": "fold it into the convolution before it, for example with onnxsim",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """An integer network, and how its ends lie in the ONNX graph.
+
+    ``input`` and ``output`` are the layouts of the graph's input and of the tensor ``result``,
+    which is what the network puts out; where that is a float tensor, its integers are
+    ``result / output_scale + output_zero``. ``float_input`` tells that the graph takes reals.
+    """
+
+    network: ir.Network
+    input: Layout
+    float_input: bool
+    output: Layout
+    result: str
+    output_scale: float | None
+    output_zero: int
+
+
+def load(path: str | Path, name: str,
+         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+    """The integer network of the file ``path``, called ``name``.
+
+    A Softmax at the end is left to the host, the network puts out logits. `PenjingError` tells in
+    one line what is wrong with the file, or which node cannot be imported.
+    """
+    return open_model(path, name, rounding)[0].network
+
+
+def open_model(path: str | Path, name: str = "net",
+               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> tuple[Import, bytes]:
+    """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
+    data = read(path)
+    try:
+        imported = convert(parse(data), name, rounding)
+    except PenjingError as error:
+        raise PenjingError(f"{path}: {one_line(error)}") from None
+    return imported, probe(data, imported.result)
+
+
+def convert(graph: Graph, name: str,
+            rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Import:
+    """The integer network that ``graph`` computes."""
+    builder = Builder(graph, rounding)
+    builder.start(entry_layout(graph))
+    for node in graph.nodes:
+        _add(builder, node)
+        if builder.end is not None:
+            break
+    return _finish(builder, name)
+
+
+def _add(builder: Builder, node: Node) -> None:
+    convert_node = _OPERATORS.get((node.domain, node.operator))
+    if convert_node is None:
+        advice = _ADVICE.get(node.operator, f"replace it, or cut the network there (supported: "
+                                            f"{SUPPORTED})")
+        raise Refused(node, "this operator is not supported", advice)
+    if not node.outputs or not node.outputs[0] or any(
+            name in builder.values or name in builder.graph.constants
+            for name in node.outputs if name):
+        raise Refused(node, "its output has no name, or one that is taken", "export it again")
+    try:
+        value = convert_node(Operands(builder, node))
+    except Refused:
+        raise
+    except PenjingError as error:
+        raise PenjingError(f"{node}: {error}") from None
+    builder.values[node.outputs[0]] = value
+
+
+def _finish(builder: Builder, name: str) -> Import:
+    graph = builder.graph
+    result, value = _result(builder)
+    scale, zero = None, 0
+    if isinstance(value, Real):
+        if value.clamped or value.scale.size != 1:
+            raise PenjingError(f"its output {result:.80} has "
+                               f"{'bounds' if value.clamped else 'a scale for each channel'} that "
+                               f"nothing has quantized; end the network with QuantizeLinear")
+        scale, zero = float(value.scale[0]), value.zero
+    network = builder.network(name, value.name)
+    return Import(network, builder.layout, not graph.input.type.integer, value.layout, result,
+                  scale, zero)
+
+
+def _result(builder: Builder) -> tuple[str, Integers | Real]:
+    """The tensor of integers that the graph's output stands for, and its name in the graph.
+
+    Behind the integers that a QuantizeLinear makes, DequantizeLinear and what only moves elements
+    need not be run.
+    """
+    graph = builder.graph
+    result = graph.output if builder.end is None else builder.end
+    made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}
+    for _ in graph.nodes:
+        value = builder.values.get(result)
+        node = made_by.get(result)
+        if not isinstance(value, Real) or value.clamped or node is None:
+            break
+        before = builder.values.get(node.inputs[0]) if node.inputs else None
+        if not isinstance(before, Integers | Real) or before.name != value.name:
+            break
+        result = node.inputs[0]
+    value = builder.values.get(result)
+    if isinstance(value, Integers | Real):
+        return result, value
+    kind = ("a constant" if isinstance(value, Known) else "made by no node" if value is None
+            else "a tensor of reals that nothing has quantized")
+    raise PenjingError(f"its output {result:.80} is {kind}; end the network with QuantizeLinear")

@@ -1,0 +1,185 @@
+"""From reals back to integers: QuantizeLinear, and what it takes to add two tensors before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import ir
+from ...ir import signed_bits
+from ..affine import Affine, quantize_multiplier, requantize
+from .graph import Builder, Operands, Quantized
+from .values import FloatInput, Integers, Real, Sum, Value
+
+_SPARE_BITS = 16
+"""Bits below the last one of the result that are kept until the final rounding.
+
+With them, what is rounded twice and what is aligned before an addition comes out as if rounded once
+but for some 2**-16 of all values.
+"""
+_WIDEST_TERM = 28
+_WIDEST_OPERAND = 16
+"""The most bits of integers that are multiplied by weights."""
+
+
+def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = "") -> Integers:
+    """The integers of ``target`` that stand for the reals ``value``."""
+    builder = operands.builder
+    if isinstance(value, FloatInput):
+        return _quantize_input(operands, value, target)
+    if not isinstance(value, Real | Sum):
+        operands.refuse("it quantizes what is no tensor of reals")
+    low, high = (target.integer(bound) if math.isfinite(bound) else None
+                 for bound in (value.low, value.high))
+    affine = Affine(target.type.bits, target.type.signed, float(target.scale), target.zero)
+    name = builder.name(operands.node, suffix)
+    if isinstance(value, Real):
+        if _same(builder, value, target):
+            if value.clamped:
+                least, most = target.range
+                bounds = least if low is None else low, most if high is None else high
+                return Integers(builder.emit(ir.Clamp(name, value.name, *bounds)), value.layout)
+            return Integers(value.name, value.layout)
+        ratios = ratio_of(operands, value, target.scale).astype(np.float64)
+        source, offset = value.name, value.zero
+    else:
+        fraction = min(_SPARE_BITS, _WIDEST_TERM - max(_reach(operands, term, target)
+                                                       for term in value.terms))
+        if fraction < _SPARE_BITS // 2:
+            operands.refuse(f"the scales of what is added and of the sum, {target.scale:.3g}, "
+                            f"differ too much", "quantize the sum with a larger scale")
+        source, offset = _add(operands, value, target, fraction, name), 0
+        ratios = np.array([2.0 ** -fraction])
+    shift = _pre_shift(builder, source, offset, ratios)
+    return Integers(builder.emit(requantize(
+        name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
+        high=high, rounding=builder.rounding)), value.layout)
+
+
+def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
+    builder = operands.builder
+    if builder.entry is None:
+        builder.entry = target
+        builder.declare(target.type)
+        builder.describe("input", target.scale, target.zero)
+    elif builder.entry != target:
+        operands.refuse("the network's input is quantized a second time, otherwise",
+                        "quantize it once")
+    return Integers("input", value.layout)
+
+
+def _same(builder: Builder, value: Real, target: Quantized) -> bool:
+    """Whether the integers behind ``value`` are already those of ``target``."""
+    kind = builder.types[value.name]
+    low, high = target.range
+    return (value.zero == target.zero and bool((value.scale == target.scale).all())
+            and low <= kind.low and kind.high <= high)
+
+
+def ratio_of(operands: Operands, value: Real, scale: np.float32) -> NDArray[np.float32]:
+    """The scale of ``value`` in steps of ``scale``, in float32 as ONNX Runtime computes it."""
+    with np.errstate(over="ignore", under="ignore"):
+        ratio: NDArray[np.float32] = value.scale / scale
+    if not np.isfinite(ratio).all():
+        operands.refuse(f"the scales of its input and of its output, {scale:.3g}, differ too much",
+                        "quantize the network again")
+    return ratio
+
+
+def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.float64]) -> int:
+    """A left shift that makes the first of two roundings harmless; 0 where one rounds all."""
+    if builder.rounding is ir.ScaleRounding.SINGLE:
+        return 0
+    kind = builder.types[source]
+    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset)
+    shifts = [quantize_multiplier(float(ratio))[1] for ratio in ratios]
+    return max(0, min(room, _SPARE_BITS + max(shifts), 31 + min(shifts)))
+
+
+def _reach(operands: Operands, term: Real | Sum, target: Quantized) -> int:
+    """Bits of the integers that ``term`` needs in steps of ``target``."""
+    if isinstance(term, Sum):
+        return max(_reach(operands, inner, target) for inner in term.terms) + 1
+    kind = operands.builder.types[term.name]
+    most = max(abs(kind.low - term.zero), abs(kind.high - term.zero))
+    steps = most * float(ratio_of(operands, term, target.scale).max())
+    return math.ceil(steps + 1).bit_length() + 1
+
+
+def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name: str) -> str:
+    """The sum in steps of ``target``, with ``fraction`` more bits below."""
+    builder = operands.builder
+    names = []
+    for term, suffix in zip(value.terms, ("_a", "_b"), strict=True):
+        own = builder.name(operands.node, suffix)
+        low, high = (round(float(bound) / float(target.scale) * 2 ** fraction)
+                     if math.isfinite(bound) else None for bound in (term.low, term.high))
+        if isinstance(term, Sum):
+            inner = _add(operands, term, target, fraction, own)
+            kind = builder.types[inner]
+            if low is not None or high is not None:
+                inner = builder.emit(ir.Clamp(own, inner, kind.low if low is None else low,
+                                              kind.high if high is None else high))
+            names.append(inner)
+            continue
+        bits = _reach(operands, term, target) + fraction + 1
+        step = Affine(bits, True, float(target.scale) * 2.0 ** -fraction, 0)
+        limit = 1 << bits - 1
+        ratios = ratio_of(operands, term, target.scale).astype(np.float64) * 2.0 ** fraction
+        names.append(builder.emit(requantize(
+            own, term.name, ratios, step, offset=term.zero,
+            low=None if low is None else max(low, -limit),
+            high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
+    return builder.emit(ir.Add(builder.name(operands.node, "_sum"), *names))
+
+
+def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
+    """``value`` with its clamp, if any, carried out on the integers."""
+    if not value.clamped:
+        return value
+    builder = operands.builder
+    kind = builder.types[value.name]
+    bounds = []
+    for bound, limit in ((value.low, kind.low), (value.high, kind.high)):
+        if not math.isfinite(bound):
+            bounds.append(limit)
+            continue
+        steps = {float(bound) / float(scale) for scale in value.scale}
+        whole = round(next(iter(steps)))
+        if len(steps) > 1 or abs(next(iter(steps)) - whole) > (0.5 if kind.bits > 16 else 1e-3):
+            operands.refuse(f"the bound {bound:g} of an activation is no whole step of its "
+                            f"input's scale", "put QuantizeLinear and DequantizeLinear before it")
+        bounds.append(min(max(whole + value.zero, kind.low), kind.high))
+    name = builder.emit(ir.Clamp(builder.name(operands.node, suffix), value.name, *bounds))
+    return replace(value, name=name, low=-math.inf, high=math.inf)
+
+
+def real(operands: Operands, position: int = 0) -> Real:
+    """An input that is ``scale * (q - zero)``, with nothing left to be done to it."""
+    value = operands.activation(position)
+    if isinstance(value, FloatInput):
+        operands.refuse("it reads the network's input before that is quantized",
+                        "let a QuantizeLinear be the first to read it")
+    if isinstance(value, Integers):
+        operands.refuse("it computes with integers as if they were reals",
+                        "put DequantizeLinear before it")
+    if isinstance(value, Sum):
+        operands.refuse("it reads a sum that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear behind the sum")
+    return settle(operands, value)
+
+
+def multiplicand(operands: Operands, value: Real) -> np.float32:
+    """The one scale of what weights multiply; its integers must be narrow."""
+    bits = operands.builder.types[value.name].bits
+    if bits > _WIDEST_OPERAND:
+        operands.refuse(f"its input, {bits} bits wide, was not quantized after the layer before",
+                        "put QuantizeLinear and DequantizeLinear between")
+    if value.scale.size != 1:
+        operands.refuse("its input has a scale for each channel",
+                        "quantize activations by tensor")
+    one: np.float32 = value.scale[0]
+    return one

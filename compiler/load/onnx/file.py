@@ -1,0 +1,273 @@
+"""Read an ``.onnx`` file, which may be damaged or hostile, into plain checked data.
+
+The parser of the ``onnx`` package sees only bytes whose size was bounded and whose messages were
+counted (`wire`). It never follows a reference to another file. What leaves this module holds no
+protocol buffer any more, and no array that the bytes of the file do not fill.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...ir import PenjingError
+from . import wire
+
+MAX_FILE_BYTES = 64 << 20
+"""The largest file that is read."""
+MAX_NODES = 10_000
+
+_MAX_RANK = 8
+_MAX_DIMENSION = 1 << 31
+_OLDEST, _NEWEST = 10, 30
+_WAY_OUT = "export the network again"
+
+Array: TypeAlias = NDArray[Any]
+Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None"
+
+STANDARD, MICROSOFT = "", "com.microsoft"
+"""The domains of operators that are known."""
+
+
+@dataclass(frozen=True)
+class ElementType:
+    """How the elements of a tensor are stored: in ``bits``, as the numpy type ``dtype``."""
+
+    name: str
+    dtype: str
+    bits: int
+    field: str
+
+    @property
+    def integer(self) -> bool:
+        """Whether the elements are integers."""
+        return self.dtype[1] in "iu"
+
+    @property
+    def signed(self) -> bool:
+        """Whether they may be negative."""
+        return self.dtype[1] != "u"
+
+
+TYPES: Mapping[int, ElementType] = {
+    1: ElementType("float32", "<f4", 32, "float_data"),
+    2: ElementType("uint8", "<u1", 8, "int32_data"),
+    3: ElementType("int8", "<i1", 8, "int32_data"),
+    4: ElementType("uint16", "<u2", 16, "int32_data"),
+    5: ElementType("int16", "<i2", 16, "int32_data"),
+    6: ElementType("int32", "<i4", 32, "int32_data"),
+    7: ElementType("int64", "<i8", 64, "int64_data"),
+    9: ElementType("bool", "<?1", 8, "int32_data"),
+    10: ElementType("float16", "<f2", 16, "int32_data"),
+    11: ElementType("float64", "<f8", 64, "double_data"),
+    21: ElementType("uint4", "<u1", 4, "int32_data"),
+    22: ElementType("int4", "<i1", 4, "int32_data"),
+}
+"""The types of elements that are read, by the number that stands for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An array of the file, and the type of its elements."""
+
+    values: Array
+    type: ElementType
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation: its place in the graph, its operator, and the names of its tensors.
+
+    An input or output that is left out is "". An attribute of a kind that no supported operator has
+    is None.
+    """
+
+    index: int
+    operator: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute | Constant]
+
+    def __str__(self) -> str:
+        domain = f"{self.domain}." if self.domain else ""
+        name = f' "{self.name:.80}"' if self.name else ""
+        return f"node {self.index} ({domain}{self.operator}{name})"
+
+
+@dataclass(frozen=True)
+class Port:
+    """The graph's input: ``dims`` are its dimensions, None where they are not fixed."""
+
+    name: str
+    type: ElementType
+    dims: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of one input and one output, in order of execution."""
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Constant]
+    input: Port
+    output: str
+
+
+def read(path: str | Path) -> bytes:
+    """The bytes of the file ``path``, of a size that is believed."""
+    try:
+        with open(path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PenjingError(f"{path}: no regular file; check the path")
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, PenjingError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "no valid name"
+        raise PenjingError(f"{path}: cannot be read ({reason}); check the path") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise PenjingError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; no network of that "
+                           f"size fits an FPGA, so check the path")
+    return data
+
+
+def parse(data: bytes) -> Graph:
+    """The graph in the bytes of a file."""
+    try:
+        wire.check(data)
+        return _graph(onnx.load_model_from_string(data))
+    except PenjingError:
+        raise
+    except Exception as error:  # the parser's own exceptions share no base class
+        if isinstance(error, MemoryError):
+            raise PenjingError(f"too large for the memory at hand; {_WAY_OUT}") from None
+        raise wire.damaged() from None
+
+
+def _graph(model: onnx.ModelProto) -> Graph:
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and not _OLDEST <= entry.version <= _NEWEST:
+            raise PenjingError(f"its operators are those of opset {entry.version}; export it with "
+                               f"one from {_OLDEST} to {_NEWEST}")
+    graph = model.graph
+    if len(graph.node) > MAX_NODES:
+        raise PenjingError(f"it has {len(graph.node)} nodes, more than {MAX_NODES}; no network of "
+                           f"that size fits an FPGA")
+    if not graph.node:
+        raise PenjingError(f"it has no nodes, or is no ONNX model; {_WAY_OUT}")
+    if graph.sparse_initializer:
+        raise PenjingError("it stores sparse constants; save them dense")
+    constants = {tensor.name: constant for tensor in graph.initializer
+                 if (constant := _constant(tensor)) is not None}
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    for what, ports in (("inputs", inputs), ("outputs", graph.output)):
+        if len(ports) != 1:
+            raise PenjingError(f"the graph has {len(ports)} {what}; export a network that takes "
+                               f"one tensor and returns one")
+    return Graph(tuple(_node(index, node) for index, node in enumerate(graph.node)), constants,
+                 _port(inputs[0]), graph.output[0].name)
+
+
+def _node(index: int, node: onnx.NodeProto) -> Node:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+    return Node(index, node.op_type, domain, node.name, tuple(node.input), tuple(node.output),
+                attributes)
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Attribute | Constant:
+    kinds = onnx.AttributeProto
+    if attribute.ref_attr_name:
+        return None
+    if attribute.type == kinds.INT:
+        return int(attribute.i)
+    if attribute.type == kinds.FLOAT:
+        return float(attribute.f)
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if attribute.type == kinds.INTS:
+        return tuple(map(int, attribute.ints))
+    if attribute.type == kinds.FLOATS:
+        return tuple(map(float, attribute.floats))
+    return _constant(attribute.t) if attribute.type == kinds.TENSOR else None
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        raise PenjingError(f"its input {value.name:.80} has no shape; {_WAY_OUT} with one of which "
+                           f"only the batch is dynamic")
+    if tensor.elem_type not in TYPES:
+        raise PenjingError(f"its input {value.name:.80} holds elements of type "
+                           f"{tensor.elem_type}; export one of float32, uint8 or int8")
+    dims = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None
+                 for dim in tensor.shape.dim)
+    return Port(value.name, TYPES[tensor.elem_type], dims)
+
+
+def _constant(tensor: onnx.TensorProto) -> Constant | None:
+    """The values of ``tensor``; None where its elements are of a kind that is never needed."""
+    kind = TYPES.get(tensor.data_type)
+    if kind is None:
+        return None
+    name = f"constant {tensor.name:.80}"
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise PenjingError(f"{name}: its values lie in another file; save the model as one file, "
+                           f"with onnx.save(onnx.load(path), new_path)")
+    dims = tuple(map(int, tensor.dims))
+    if len(dims) > _MAX_RANK or any(not 0 <= dim < _MAX_DIMENSION for dim in dims):
+        raise PenjingError(f"{name}: its shape {dims[:_MAX_RANK + 1]} is absurd; {_WAY_OUT}")
+    count = math.prod(dims)
+    values = (_raw(tensor.raw_data, kind, count) if tensor.HasField("raw_data")
+              else _typed(getattr(tensor, kind.field), kind, count))
+    if values.size != count:
+        raise PenjingError(f"{name}: it claims {count} values and holds {values.size}; {_WAY_OUT}")
+    return Constant(values.reshape(dims), kind)
+
+
+def _raw(data: bytes, kind: ElementType, count: int) -> Array:
+    """At most ``count`` elements of ``data``, or as many as it holds, if these are others."""
+    if kind.bits == 4:
+        values = _nibbles(np.frombuffer(data, np.uint8), kind)
+        return values[:count] if len(data) == (count + 1) // 2 else values
+    dtype = _dtype(kind)
+    if len(data) % dtype.itemsize:
+        raise wire.damaged()
+    return np.frombuffer(data, dtype)
+
+
+def _typed(numbers: Collection[int | float], kind: ElementType, count: int) -> Array:
+    """The same of a list of numbers; a float16 is the number of its bits."""
+    dtype = _dtype(kind)
+    if not kind.integer and kind.dtype[1] == "f":
+        if kind.bits == 16:
+            return np.fromiter(numbers, np.int64, len(numbers)).astype("<u2").view("<f2")
+        return np.fromiter(numbers, dtype, len(numbers))
+    values = np.fromiter(numbers, np.int64, len(numbers))
+    if kind.bits == 4:
+        pairs = _nibbles(values.astype(np.uint8), kind)
+        return pairs[:count] if values.size == (count + 1) // 2 else pairs
+    return values.astype(dtype)
+
+
+def _dtype(kind: ElementType) -> np.dtype[Any]:
+    return np.dtype(np.bool_) if kind.name == "bool" else np.dtype(kind.dtype)
+
+
+def _nibbles(data: NDArray[np.uint8], kind: ElementType) -> Array:
+    """Two elements a byte, the lower half first."""
+    values = np.stack([data & 15, data >> 4], 1).reshape(-1)
+    return ((values ^ 8).astype(np.int8) - 8 if kind.signed else values).astype(kind.dtype)

@@ -1,0 +1,287 @@
+"""The integer network that grows while the nodes of an ONNX graph are read."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeVar
+
+import numpy as np
+
+from ... import ir
+from ...ir import PenjingError
+from .file import Array, ElementType, Graph, Node
+from .values import Activation, FloatInput, Integers, Known, Layout, Scales, Value
+
+MAX_WEIGHTS = 1 << 23
+"""The most weights of one network, zeros of dilated kernels included."""
+MAX_FOLDED = 1 << 25
+"""The most elements that operators on constants may compute."""
+
+INPUT = "input"
+T = TypeVar("T")
+
+_ENDS = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape", "Squeeze",
+         "Unsqueeze", "Transpose", "Dropout")
+"""What may follow a softmax at the end."""
+_RESERVED = (INPUT, "clk", "rst", "i", "o")
+_LONGEST = 40
+
+
+class Refused(PenjingError):
+    """A node that cannot be imported: why, and the way out."""
+
+    def __init__(self, node: Node, reason: str, way_out: str) -> None:
+        super().__init__(f"{node}: {reason}; {way_out}")
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What the integers of a tensor stand for, by a QuantizeLinear or DequantizeLinear."""
+
+    scale: np.float32
+    zero: int
+    type: ElementType
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest integer."""
+        low = -(1 << self.type.bits - 1) if self.type.signed else 0
+        return low, low + (1 << self.type.bits) - 1
+
+    def integer(self, real: float) -> int:
+        """The integer that ONNX makes of ``real``: in float32, halves to even."""
+        low, high = self.range
+        with np.errstate(over="ignore"):
+            steps = float(np.float32(real) / self.scale)
+        return int(min(max(np.rint(steps) + self.zero, low), high))
+
+
+class Builder:
+    """The network so far: its layers, and the value of each tensor of the graph by name."""
+
+    def __init__(self, graph: Graph, rounding: ir.ScaleRounding) -> None:
+        self.graph = graph
+        self.rounding = rounding
+        self.layers: dict[str, ir.Layer] = {}
+        self.types: dict[str, ir.TensorType] = {}
+        self.values: dict[str, Value] = {}
+        self.entry: Quantized | None = None
+        self.end: str | None = None
+        self._taken = set(_RESERVED)
+        self._weights = self._folded = 0
+
+    # --- the network's input
+    def start(self, layout: Layout) -> None:
+        """Let the graph's input be a map of ``layout``."""
+        port = self.graph.input
+        self.layout = layout
+        if port.type.integer:
+            if port.type.bits > 16:
+                raise PenjingError(f"its input {port.name:.80} holds {port.type.name}; export a "
+                                   f"network of uint8, int8 or float32")
+            self.declare(port.type)
+            self.values[port.name] = Integers(INPUT, layout)
+        elif port.type.name in ("float32", "float16", "float64"):
+            self.values[port.name] = FloatInput(layout)
+        else:
+            raise PenjingError(f"its input {port.name:.80} holds {port.type.name}; export a "
+                               f"network of uint8, int8 or float32")
+
+    def declare(self, kind: ElementType) -> None:
+        """Let the network's input be integers of ``kind``."""
+        self.types[INPUT] = ir.TensorType(self.layout.shape, kind.bits, kind.signed)
+
+    def describe(self, name: str, scale: np.float32, zero: int) -> None:
+        """Note what the integers of the input stand for, the first time that it is told."""
+        kind = self.types[name]
+        if name == INPUT and kind.scale is None and kind.low <= zero <= kind.high:
+            self.types[name] = replace(kind, scale=float(scale), zero_point=zero)
+
+    def feeds_more_than_ends(self, node: Node) -> bool:
+        """Whether anything but moving, quantizing and the end follows ``node``."""
+        reached = set(node.outputs)
+        for other in self.graph.nodes[node.index + 1:]:
+            if reached.intersection(other.inputs):
+                if other.operator not in _ENDS:
+                    return True
+                reached.update(other.outputs)
+        return self.graph.output not in reached
+
+    # --- layers
+    def name(self, node: Node, suffix: str = "") -> str:
+        """A new valid layer name; upper and lower case count as one."""
+        text = re.sub(r"\W+", "_", node.name or f"{node.operator}_{node.index}", flags=re.ASCII)
+        text = re.sub(r"^[^A-Za-z]+", "", text)[-_LONGEST:].strip("_")
+        text = re.sub(r"^[^A-Za-z]+", "", text) or node.operator.lower()[:_LONGEST]
+        if not re.fullmatch(ir.layers.NAME, text):
+            text = f"node_{node.index}"
+        text += suffix
+        unique, count = text, 1
+        while unique.lower() in self._taken:
+            count += 1
+            unique = f"{text}_{count}"
+        self._taken.add(unique.lower())
+        return unique
+
+    def emit(self, layer: ir.Layer) -> str:
+        """Append ``layer``, whose inputs and sizes are checked at once; its name."""
+        self.types[layer.name] = ir.output_type(layer, *(self.types[n] for n in layer.inputs))
+        self.layers[layer.name] = layer
+        return layer.name
+
+    def spend_weights(self, node: Node, count: int) -> None:
+        """Refuse ``node`` if its weights are too many, before they are set aside."""
+        self._weights += count
+        if self._weights > MAX_WEIGHTS:
+            raise Refused(node, f"the network has more than {MAX_WEIGHTS} weights, zeros of "
+                                f"dilated kernels counted", "give a smaller network")
+
+    def spend_folded(self, node: Node, count: int) -> None:
+        """Refuse ``node`` if it computes too much on constants."""
+        self._folded += count
+        if self._folded > MAX_FOLDED:
+            raise Refused(node, f"operators on constants compute more than {MAX_FOLDED} values",
+                          "simplify the model, for example with onnxsim")
+
+    def network(self, name: str, output: str) -> ir.Network:
+        """The network that puts out ``output``, without layers that this does not need."""
+        if output == INPUT:
+            raise PenjingError("nothing is computed between its input and its output; export a "
+                               "network that has layers")
+        needed, kept = {output}, []
+        for layer in reversed(self.layers.values()):
+            if layer.name in needed:
+                needed.update(layer.inputs)
+                kept.append(layer)
+        if INPUT not in needed:
+            raise PenjingError("its output does not depend on its input; export it again")
+        return ir.Network(name, INPUT, self.types[INPUT], tuple(reversed(kept)))
+
+
+class Operands:
+    """The inputs and attributes of a node, each checked when it is read."""
+
+    def __init__(self, builder: Builder, node: Node) -> None:
+        self.builder = builder
+        self.node = node
+
+    def refuse(self, reason: str, way_out: str = "export the network again") -> NoReturn:
+        """Raise what names the node, the ``reason`` and the ``way_out``."""
+        raise Refused(self.node, reason, way_out)
+
+    def has(self, position: int) -> bool:
+        """Whether the input is given."""
+        return position < len(self.node.inputs) and bool(self.node.inputs[position])
+
+    def value(self, position: int) -> Value:
+        """An input, whatever it is."""
+        if not self.has(position):
+            self.refuse(f"its input {position} is missing")
+        name = self.node.inputs[position]
+        if name not in self.builder.values:
+            constant = self.builder.graph.constants.get(name)
+            if constant is None:
+                self.refuse(f"its input {name:.80} is made by no earlier node, or is a constant "
+                            f"of unknown type")
+            self.builder.values[name] = Known(constant.values, constant.type)
+        return self.builder.values[name]
+
+    def activation(self, position: int = 0) -> Activation:
+        """An input that is no constant."""
+        value = self.value(position)
+        if isinstance(value, Known):
+            self.refuse(f"its input {position} is a constant", "let it read an activation")
+        return value
+
+    def known(self, position: int, what: str) -> Known:
+        """An input that is a constant."""
+        value = self.value(position)
+        if not isinstance(value, Known):
+            self.refuse(f"its {what} are computed from the network's input",
+                        "make them constants")
+        if not value.values.size:
+            self.refuse(f"its {what} are empty")
+        return value
+
+    def numbers(self, position: int, what: str) -> Array:
+        """A constant that nothing has quantized, all of it finite."""
+        known = self.known(position, what)
+        if known.scale is not None:
+            self.refuse(f"its {what} are quantized", "store them as they are")
+        if known.values.dtype.kind == "f" and not np.isfinite(known.values).all():
+            self.refuse(f"its {what} hold NaN or infinite values", "repair the network")
+        return known.values
+
+    def integers(self, position: int, attribute: str) -> tuple[int, ...] | None:
+        """A list of integers, an input of newer operator sets and an attribute of older ones."""
+        if self.has(position):
+            values = self.numbers(position, attribute).reshape(-1)
+            if values.dtype.kind not in "iu" or values.size > 16:
+                self.refuse(f"its {attribute} are no short list of integers")
+            return tuple(map(int, values))
+        return self.ints(attribute)
+
+    def attribute(self, name: str, kind: type[T], default: T) -> T:
+        """An attribute of the type ``kind``."""
+        value = self.node.attributes.get(name, default)
+        if not isinstance(value, kind):
+            self.refuse(f"its attribute {name} is of an unexpected kind")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        return self.attribute(name, int, default)
+
+    def text(self, name: str, default: str) -> str:
+        """A text attribute."""
+        return self.attribute(name, str, default)
+
+    def number(self, name: str, default: float) -> float:
+        """A number that is finite, unless that is the default."""
+        value = self.attribute(name, float, default)
+        if not math.isfinite(value) and value != default:
+            self.refuse(f"its attribute {name} is {value}")
+        return value
+
+    def ints(self, name: str) -> tuple[int, ...] | None:
+        """A list of integers; None where it is not given."""
+        if name not in self.node.attributes:
+            return None
+        values = self.attribute(name, tuple, ())
+        if not all(type(v) is int for v in values):
+            self.refuse(f"its attribute {name} is no list of integers")
+        return values
+
+    def scales(self, position: int) -> Scales:
+        """Scales as float32, each positive."""
+        values = self.numbers(position, "scales")
+        if values.dtype.kind != "f" or values.ndim > 1:
+            self.refuse("its scales are no list of floats")
+        return positive(self, values.reshape(-1).astype(np.float32))
+
+    def zeros(self, position: int) -> Array:
+        """Zero points; 0 where they are not given."""
+        if not self.has(position):
+            return np.zeros(1, np.int64)
+        values = self.numbers(position, "zero points")
+        if values.dtype.kind not in "iu" or values.ndim > 1:
+            self.refuse("its zero points are no list of integers")
+        return values.reshape(-1).astype(np.int64)
+
+    def scalar(self, values: Array, what: str) -> np.generic:
+        """The one entry of ``values``."""
+        if values.size != 1:
+            self.refuse(f"its input has {values.size} {what}",
+                        "quantize activations by tensor, not by channel")
+        one: np.generic = values[0]
+        return one
+
+
+def positive(operands: Operands, scale: Scales) -> Scales:
+    """``scale``, refused unless each entry is a positive finite number."""
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        operands.refuse("a scale is not positive, not finite, or out of the range of float32",
+                        "quantize the network again")
+    return scale

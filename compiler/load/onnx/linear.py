@@ -1,0 +1,224 @@
+"""The operators that multiply by weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ... import ir
+from ..affine import fold_zero_point
+from .arithmetic import multiplicand
+from .file import Array
+from .graph import Operands, positive
+from .values import NCHW, Known, Layout, Real, Scales
+
+Padding = tuple[int, int, int, int]
+_WIDEST_ACCUMULATOR = 32
+
+
+def pads(operands: Operands, size: tuple[int, int], kernel: tuple[int, int],
+         stride: tuple[int, int], axes: int) -> Padding:
+    """(top, bottom, left, right) of a window of ``kernel`` over a map of ``size``."""
+    mode = operands.text("auto_pad", "NOTSET")
+    if mode == "VALID":
+        return 0, 0, 0, 0
+    if mode == "NOTSET":
+        given = operands.ints("pads") or (0,) * (2 * axes)
+        if len(given) != 2 * axes or any(not 0 <= pad <= 4096 for pad in given):
+            operands.refuse(f"its pads {given[:8]} are not {2 * axes} numbers from 0 to 4096")
+        top, left, bottom, right = given if axes == 2 else (0, given[0], 0, given[1])
+        return top, bottom, left, right
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        operands.refuse(f"its auto_pad {mode:.20} is unknown")
+    both: list[int] = []
+    for whole, taps, step in zip(size, kernel, stride, strict=True):
+        total = max(0, (math.ceil(whole / step) - 1) * step + taps - whole)
+        ends = [total // 2, total - total // 2]
+        both += ends if mode == "SAME_UPPER" else ends[::-1]
+    return both[0], both[1], both[2], both[3]
+
+
+def window(operands: Operands, name: str, axes: int,
+           default: tuple[int, ...] | None = None) -> tuple[int, int]:
+    """A pair of positive integers (vertical, horizontal) from an attribute, 1 where left out."""
+    given = operands.ints(name)
+    given = (default or (1,) * axes) if given is None else given
+    if len(given) != axes or any(not 1 <= value <= 4096 for value in given):
+        operands.refuse(f"its {name} {given[:8]} are not {axes} numbers from 1 to 4096")
+    return (1, given[0]) if axes == 1 else (given[0], given[1])
+
+
+def map_layout(operands: Operands, layout: Layout) -> int:
+    """The number of spatial axes of the map that an operator reads; refused if it is no map."""
+    if not layout.map_dims():
+        operands.refuse(f"it takes a map (N, C, H, W) or (N, C, W), not one of shape (N, "
+                        f"{', '.join(map(str, layout.dims))}) in another order of axes",
+                        "bring channels to the front, or reshape at the input of the network")
+    return len(layout.dims) - 1
+
+
+def map_of(operands: Operands, shape: tuple[int, int, int], axes: int) -> Layout:
+    """The layout of a map of ``shape`` with as many spatial axes."""
+    height, width, channels = shape
+    if axes == 1 and height != 1:
+        operands.refuse("a map of one dimension has grown a second")
+    return Layout(shape, NCHW, (channels, width) if axes == 1 else (channels, height, width))
+
+
+def padded(operands: Operands, name: str, padding: Padding, kernel: tuple[int, int],
+           value: int) -> tuple[str, Padding]:
+    """``padding`` in a layer of its own where it reaches beyond the kernel."""
+    top, bottom, left, right = padding
+    if max(top, bottom) < kernel[0] and max(left, right) < kernel[1]:
+        return name, padding
+    builder = operands.builder
+    own = builder.emit(ir.Pad(builder.name(operands.node, "_pad"), name, padding, value))
+    return own, (0, 0, 0, 0)
+
+
+def weight_scales(operands: Operands, weights: Known, axis: int) -> Scales:
+    """One scale, or one an output, of weights whose ``axis`` is the outputs."""
+    if weights.scale is None:
+        operands.refuse("its weights are floats that nothing has quantized",
+                        "quantize the network, for example with "
+                        "onnxruntime.quantization.quantize_static")
+    outputs = weights.values.shape[axis]
+    for numbers in (weights.scale, weights.zero):
+        if numbers is not None and numbers.size != 1 and (
+                weights.axis != axis or numbers.size != outputs):
+            operands.refuse("its weights have scales along another axis than the outputs",
+                            "quantize weights by tensor or by output channel")
+    return weights.scale
+
+
+def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) -> Real:
+    """The accumulators of a convolution, and what they stand for."""
+    axes = map_layout(operands, x.layout)
+    values = weights.values
+    if values.ndim != axes + 2:
+        operands.refuse(f"its weights have shape {values.shape}, its input is of {axes} dimensions")
+    with np.errstate(over="ignore", under="ignore"):
+        scale = positive(operands, multiplicand(operands, x) * weight_scales(operands, weights, 0))
+    groups = operands.integer("group", 1)
+    height, width, channels = x.layout.shape
+    outputs, inputs = values.shape[:2]
+    if groups < 1 or inputs * groups != channels or outputs % groups:
+        operands.refuse(f"weights {values.shape} in {groups} groups do not fit an input of "
+                        f"{channels} channels")
+    taps = values.shape[2:]
+    if window(operands, "kernel_shape", axes, taps) != ((1, *taps) if axes == 1 else taps):
+        operands.refuse("its kernel_shape is not that of its weights")
+    stride, dilation = window(operands, "strides", axes), window(operands, "dilations", axes)
+    whole = _kernel(operands, weights, axes, dilation)
+    kernel = whole.shape[1], whole.shape[2]
+    padding = pads(operands, (height, width), kernel, stride, axes)
+    source, padding = padded(operands, x.name, padding, kernel, x.zero)
+    wide = fold_zero_point(whole, bias_steps(operands, bias, scale, outputs), x.zero)
+    name = operands.builder.name(operands.node)
+    stored = ir.Weights(whole, _bits(operands, whole))
+    if groups == channels > 1:
+        layer: ir.Layer = ir.Depthwise(name, source, replace(stored, values=whole[..., 0]), wide,
+                                       stride, padding, x.zero)
+    else:
+        layer = ir.Convolution(name, source, stored, wide, stride, padding, x.zero, groups)
+    shape = _accumulate(operands, layer)
+    return Real(name, map_of(operands, shape, axes), scale)
+
+
+def _accumulate(operands: Operands, layer: ir.Layer) -> tuple[int, int, int]:
+    builder = operands.builder
+    kind = builder.types[builder.emit(layer)]
+    if kind.bits > _WIDEST_ACCUMULATOR:
+        operands.refuse(f"its accumulators may need {kind.bits} bits, more than the "
+                        f"{_WIDEST_ACCUMULATOR} that ONNX has", "split the layer")
+    return kind.shape
+
+
+def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, int]) -> Array:
+    """The weights as (outputs, height, width, inputs), with zeros between dilated taps."""
+    outputs, inputs, *taps = weights.values.shape
+    rows, columns = taps if axes == 2 else (1, taps[0])
+    height, width = (rows - 1) * dilation[0] + 1, (columns - 1) * dilation[1] + 1
+    operands.builder.spend_weights(operands.node, outputs * inputs * height * width)
+    dense = weights.integers().reshape(outputs, inputs, rows, columns).transpose(0, 2, 3, 1)
+    if dilation == (1, 1):
+        return dense
+    spread = np.zeros((outputs, height, width, inputs), np.int64)
+    spread[:, ::dilation[0], ::dilation[1]] = dense
+    return spread
+
+
+def _bits(operands: Operands, weights: Array) -> int:
+    """The narrowest width of ``weights``."""
+    bits = ir.signed_bits(int(weights.min()), int(weights.max()))
+    if bits > 16:
+        operands.refuse(f"its weights need {bits} bits, more than 16", "quantize them to 8 bits")
+    return max(2, bits)
+
+
+def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int) -> Array:
+    """``bias`` in steps of the accumulators: exact if it was quantized so, else to the nearest."""
+    if bias is None:
+        return np.zeros(outputs, np.int64)
+    if bias.values.size not in (1, outputs):
+        operands.refuse(f"its bias has {bias.values.size} values, it has {outputs} outputs")
+    if bias.scale is not None and bias.scale.size in (1, bias.values.size) and np.allclose(
+            bias.scale, scale, rtol=1e-5, atol=0):
+        steps = bias.integers().reshape(-1)
+    else:
+        # Half a step of an accumulator is far below the steps of what it is quantized to.
+        with np.errstate(over="ignore", invalid="ignore"):
+            reals = bias.reals().reshape(-1) / scale.astype(np.float64)
+        if not (np.abs(reals) < 1 << 40).all():
+            operands.refuse("its bias is not finite, or far beyond its accumulators",
+                            "quantize the network again")
+        steps = np.rint(reals).astype(np.int64)
+    return np.broadcast_to(steps, outputs)
+
+
+def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
+             transposed: bool = False, gain: float = 1.0) -> Real:
+    """The accumulators of a matrix product; ``transposed`` weights have the outputs first."""
+    values = weights.values
+    if values.ndim != 2:
+        operands.refuse(f"its weights have shape {values.shape}", "multiply by a matrix")
+    axis = 0 if transposed else 1
+    with np.errstate(over="ignore", under="ignore"):
+        scale = positive(operands, multiplicand(operands, x) * np.float32(gain)
+                         * weight_scales(operands, weights, axis))
+    outputs, inputs = values.shape[axis], values.shape[1 - axis]
+    layout = x.layout
+    if math.prod(layout.dims) != layout.dims[-1] or inputs != layout.dims[-1]:
+        operands.refuse(f"weights for {inputs} inputs do not fit an input of shape (N, "
+                        f"{', '.join(map(str, layout.dims))})",
+                        "flatten the input to one vector an image")
+    builder = operands.builder
+    builder.spend_weights(operands.node, values.size)
+    mine = weights.integers() if transposed else weights.integers().T
+    # ONNX flattens (C, H, W), the integer network (H, W, C): the columns change their places.
+    ordered = np.empty((outputs, inputs), np.int64)
+    ordered[:, layout.positions()] = mine
+    source = x.name
+    if layout.shape[:2] != (1, 1):
+        source = builder.emit(ir.Flatten(builder.name(operands.node, "_flat"), source))
+    wide = fold_zero_point(ordered, bias_steps(operands, bias, scale, outputs), x.zero)
+    name = builder.name(operands.node)
+    shape = _accumulate(operands, ir.Dense(
+        name, source, ir.Weights(ordered, _bits(operands, ordered)), wide))
+    return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale)
+
+
+def add_bias(operands: Operands, x: Real, bias: Known) -> Real | None:
+    """``x`` with ``bias`` added to its accumulators; None if it is no sum of products."""
+    builder = operands.builder
+    layer = builder.layers.get(x.name)
+    if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
+        return None
+    # The layer without the bias stays for whoever else reads it, or is dropped at the end.
+    steps = bias_steps(operands, bias, x.scale, len(layer.bias))
+    builder.spend_folded(operands.node, layer.weights.values.size)
+    name = builder.name(operands.node)
+    _accumulate(operands, replace(layer, name=name, bias=layer.bias + steps))
+    return replace(x, name=name)

@@ -1,0 +1,381 @@
+"""The operators of quantized networks, one function each: what it becomes in the integer network.
+
+Each takes the `Operands` of a node and returns the `Value` of its first output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ... import ir
+from . import linear
+from .arithmetic import quantize, real, settle
+from .file import Array, ElementType
+from .graph import Operands, Quantized, positive
+from .values import (
+    FloatInput,
+    Integers,
+    Known,
+    Layout,
+    Real,
+    Sum,
+    Value,
+    clamp,
+)
+
+Convert = Callable[[Operands], Value]
+
+UINT8 = ElementType("uint8", "<u1", 8, "int32_data")
+_ONE = np.ones(1, np.float32)
+
+
+# --- scales and zero points
+def quantized(operands: Operands, scale: int, zero: int) -> Quantized:
+    """What the output's integers stand for, by the inputs ``scale`` and ``zero``."""
+    size = operands.scalar(operands.scales(scale), "scales")
+    if not operands.has(zero):
+        return Quantized(np.float32(size), 0, UINT8)
+    known = operands.known(zero, "zero point")
+    kind = known.type
+    if kind is None or not kind.integer or kind.bits > 16:
+        operands.refuse(f"its output is of type {kind.name if kind else 'unknown'}",
+                        "quantize activations to uint8 or int8")
+    return Quantized(np.float32(size), int(operands.scalar(operands.zeros(zero), "zero points")),
+                     kind)
+
+
+def quantize_linear(operands: Operands) -> Value:
+    """QuantizeLinear, of an activation or of a constant."""
+    value = operands.value(0)
+    if isinstance(value, Known):
+        return _quantize_constant(operands, value)
+    if operands.integer("output_dtype", 0) and not operands.has(2):
+        operands.refuse("its output type is an attribute", "give it a zero point of that type")
+    return quantize(operands, value, quantized(operands, 1, 2))
+
+
+def _quantize_constant(operands: Operands, value: Known) -> Known:
+    scale, zero = operands.scales(1), operands.zeros(2)
+    kind = operands.known(2, "zero point").type if operands.has(2) else UINT8
+    if kind is None or not kind.integer or kind.bits > 16:
+        operands.refuse("it quantizes a constant to an unknown type", "quantize it to int8")
+    axis = _axis(operands, value, (scale, zero))
+    reals = value.reals()
+    if not np.isfinite(reals).all():
+        operands.refuse("it quantizes NaN or infinite values", "repair the network")
+    operands.builder.spend_folded(operands.node, reals.size)
+    low, high = Quantized(np.float32(1), 0, kind).range
+    shape = replace(value, axis=axis)
+    with np.errstate(over="ignore"):
+        steps = np.rint(reals.astype(np.float32) / shape.along(scale)) + shape.along(zero)
+    return Known(np.clip(steps, low, high).astype(kind.dtype), kind)
+
+
+def dequantize_linear(operands: Operands) -> Value:
+    """DequantizeLinear, of integers or of a constant."""
+    value = operands.value(0)
+    scale, zero = operands.scales(1), operands.zeros(2)
+    if isinstance(value, Known):
+        if value.scale is not None or value.values.dtype.kind not in "iu":
+            operands.refuse("it dequantizes what are no integers")
+        operands.builder.spend_folded(operands.node, value.values.size)
+        return replace(value, scale=scale, zero=zero, axis=_axis(operands, value, (scale, zero)))
+    return _dequantized(operands, value, scale, zero)
+
+
+def _dequantized(operands: Operands, value: Value, scale: Array, zero: Array) -> Real:
+    if not isinstance(value, Integers):
+        operands.refuse("it dequantizes what are no integers")
+    size = np.float32(operands.scalar(scale, "scales"))
+    point = int(operands.scalar(zero, "zero points"))
+    operands.builder.describe(value.name, size, point)
+    return Real(value.name, value.layout, size.reshape(1), point)
+
+
+def _axis(operands: Operands, value: Known, numbers: tuple[Array, ...]) -> int:
+    """The axis along which a constant has scales and zero points."""
+    if operands.integer("block_size", 0):
+        operands.refuse("it has scales for blocks", "quantize weights by output channel")
+    if all(entry.size == 1 for entry in numbers):
+        return 0
+    rank = value.values.ndim
+    axis = operands.integer("axis", 1)
+    if not -rank <= axis < rank or any(entry.size not in (1, value.values.shape[axis])
+                                       for entry in numbers):
+        operands.refuse(f"its scales and zero points do not fit a constant of shape "
+                        f"{value.values.shape} along axis {axis}")
+    return axis % rank
+
+
+def qlinear_input(operands: Operands, position: int) -> Real:
+    """A quantized activation of a QLinear operator: tensor, scale, zero point."""
+    value = operands.activation(position)
+    return _dequantized(operands, value, operands.scales(position + 1),
+                        operands.zeros(position + 2))
+
+
+def _weights(operands: Operands, position: int, axis: int) -> Known:
+    """Quantized weights of a QLinear operator: tensor, scale, zero point."""
+    known = operands.known(position, "weights")
+    if known.values.dtype.kind not in "iu" or known.scale is not None or known.values.ndim < 2:
+        operands.refuse("its weights are no integers", "quantize the network again")
+    return replace(known, scale=operands.scales(position + 1), zero=operands.zeros(position + 2),
+                   axis=axis % known.values.ndim)
+
+
+def _bias(operands: Operands, position: int, gain: float = 1.0) -> Known | None:
+    """A bias of any shape that holds one value an output."""
+    if not operands.has(position):
+        return None
+    known = operands.known(position, "bias")
+    if gain == 1:
+        return known
+    return Known(known.reals() * gain)
+
+
+def _raw_bias(operands: Operands, position: int, x: Real, weights: Known) -> Known | None:
+    """The bias of a QLinear operator: integers in steps of the accumulators."""
+    if not operands.has(position):
+        return None
+    values = operands.numbers(position, "bias")
+    if values.dtype.kind not in "iu" or weights.scale is None:
+        operands.refuse("its bias is no list of integers")
+    return Known(values, None, (x.scale[0] * weights.scale).astype(np.float32),
+                 np.zeros(1, np.int64))
+
+
+# --- multiplication by weights
+def conv(operands: Operands) -> Value:
+    """Conv of reals."""
+    return linear.convolve(operands, real(operands), operands.known(1, "weights"),
+                           _bias(operands, 2))
+
+
+def qlinear_conv(operands: Operands) -> Value:
+    """QLinearConv: x, scale, zero; w, scale, zero; scale, zero; bias."""
+    x, weights = qlinear_input(operands, 0), _weights(operands, 3, 0)
+    accumulators = linear.convolve(operands, x, weights, _raw_bias(operands, 8, x, weights))
+    return quantize(operands, accumulators, quantized(operands, 6, 7), "_q")
+
+
+def conv_integer(operands: Operands) -> Value:
+    """ConvInteger: x, w, zero of x, zero of w."""
+    x, weights = _plain(operands, 0)
+    return _accumulators(linear.convolve(operands, x, weights, None))
+
+
+def matmul_integer(operands: Operands) -> Value:
+    """MatMulInteger: a, b, zero of a, zero of b."""
+    x, weights = _plain(operands, -1)
+    return _accumulators(linear.multiply(operands, x, weights, None))
+
+
+def _plain(operands: Operands, axis: int) -> tuple[Real, Known]:
+    """Integers and weights that an operator takes as they are, less their zero points."""
+    value, known = operands.activation(0), operands.known(1, "weights")
+    if not isinstance(value, Integers) or known.values.dtype.kind not in "iu" or (
+            known.scale is not None or known.values.ndim < 2):
+        operands.refuse("it takes integers", "quantize its input and its weights")
+    point = int(operands.scalar(operands.zeros(2), "zero points"))
+    operands.builder.describe(value.name, np.float32(1), point)
+    return (Real(value.name, value.layout, _ONE, point),
+            replace(known, scale=_ONE, zero=operands.zeros(3), axis=axis % known.values.ndim))
+
+
+def _accumulators(value: Real) -> Integers:
+    return Integers(value.name, value.layout)
+
+
+def matmul(operands: Operands) -> Value:
+    """MatMul of reals by a constant matrix."""
+    return linear.multiply(operands, real(operands), operands.known(1, "weights"), None)
+
+
+def qlinear_matmul(operands: Operands) -> Value:
+    """QLinearMatMul: a, scale, zero; b, scale, zero; scale, zero."""
+    x, weights = qlinear_input(operands, 0), _weights(operands, 3, -1)
+    accumulators = linear.multiply(operands, x, weights, None)
+    return quantize(operands, accumulators, quantized(operands, 6, 7), "_q")
+
+
+def gemm(operands: Operands) -> Value:
+    """Gemm of reals by a constant matrix."""
+    alpha, beta = operands.number("alpha", 1.0), operands.number("beta", 1.0)
+    if operands.integer("transA", 0) or alpha <= 0:
+        operands.refuse("it transposes its first input, or its alpha is not positive",
+                        "use transA 0 and alpha 1")
+    return linear.multiply(operands, real(operands), operands.known(1, "weights"),
+                           _bias(operands, 2, beta), gain=alpha,
+                           transposed=bool(operands.integer("transB", 0)))
+
+
+def qgemm(operands: Operands) -> Value:
+    """QGemm: a, scale, zero; b, scale, zero; bias; scale, zero."""
+    alpha, transposed = operands.number("alpha", 1.0), bool(operands.integer("transB", 0))
+    if operands.integer("transA", 0) or alpha != 1 or not operands.has(7):
+        operands.refuse("it transposes its first input, scales, or puts out floats",
+                        "use transA 0 and alpha 1, and quantize its output")
+    x, weights = qlinear_input(operands, 0), _weights(operands, 3, 0 if transposed else 1)
+    accumulators = linear.multiply(operands, x, weights, _raw_bias(operands, 6, x, weights),
+                                   transposed=transposed)
+    return quantize(operands, accumulators, quantized(operands, 7, 8), "_q")
+
+
+# --- element by element
+def add(operands: Operands) -> Value:
+    """Add of two activations, or of a constant to accumulators."""
+    for position in (0, 1):
+        if isinstance(operands.value(position), Known):
+            return _add_constant(operands, operands.activation(1 - position), position)
+    return _sum(operands, operands.activation(0), operands.activation(1))
+
+
+def qlinear_add(operands: Operands) -> Value:
+    """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
+    total = _sum(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    return quantize(operands, total, quantized(operands, 6, 7))
+
+
+def _sum(operands: Operands, a: Value, b: Value) -> Sum:
+    if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
+        operands.refuse("it adds integers, or what is not quantized",
+                        "put DequantizeLinear before it and QuantizeLinear behind it")
+    mine, other = a.layout, b.layout
+    if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
+        operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
+                        f"{', '.join(map(str, other.dims))}), or another order of axes",
+                        "add tensors of one shape")
+    return Sum((a, b), mine)
+
+
+def _add_constant(operands: Operands, value: Value, position: int) -> Value:
+    bias = operands.known(position, "addend")
+    if isinstance(value, Integers):
+        if bias.values.dtype.kind not in "iu" or bias.scale is not None:
+            operands.refuse("it adds reals to integers", "cast the integers to float before it")
+        plain = Real(value.name, value.layout, _ONE)
+        steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
+        added = linear.add_bias(operands, plain, _channels(operands, steps, value.layout))
+        if added is None:
+            operands.refuse("it adds a constant to what are no accumulators",
+                            "add biases to convolutions and matrix products only")
+        return _accumulators(added)
+    if not isinstance(value, Real):
+        operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
+    bias = _channels(operands, bias, value.layout)
+    result = linear.add_bias(operands, value, bias)
+    if result is not None:
+        return result
+    steps_real = bias.reals().reshape(-1) / value.scale.astype(np.float64)
+    if steps_real.size != 1 or not abs(steps_real[0]) < 1 << 30 or value.clamped or (
+            abs(steps_real[0] - round(float(steps_real[0]))) > 1e-3):
+        operands.refuse("it adds a constant that is no whole step of its input",
+                        "add biases to convolutions and matrix products only")
+    return replace(value, zero=value.zero - round(float(steps_real[0])))
+
+
+def _channels(operands: Operands, known: Known, layout: Layout) -> Known:
+    """A constant that is broadcast over all but the channels, as one value or one a channel."""
+    if known.values.size == 1:
+        return replace(known, values=known.values.reshape(1), axis=0)
+    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
+    axis = layout.channel_axis()
+    if axis is None or len(dims) != len(layout.dims) + 1 or (
+            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
+        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
+                        "use one value, or one a channel")
+    if known.scale is not None and known.scale.size != 1:
+        return Known(known.reals().reshape(-1))
+    return replace(known, values=known.values.reshape(-1), axis=0)
+
+
+def scaled(divide: bool) -> Convert:
+    """Mul or Div of reals by a positive constant."""
+    def convert(operands: Operands) -> Value:
+        second = 1 if divide or isinstance(operands.value(1), Known) else 0
+        value = operands.activation(1 - second)
+        factor = operands.known(second, "factor")
+        if not isinstance(value, Real):
+            operands.refuse("it multiplies integers, or what is not quantized",
+                            "multiply dequantized tensors by constants only")
+        with np.errstate(all="ignore"):
+            factors = _channels(operands, factor, value.layout).reals().astype(np.float32)
+            scale = value.scale / factors if divide else value.scale * factors
+        value = settle(operands, value)
+        return replace(value, scale=positive(operands, scale.astype(np.float32)))
+    return convert
+
+
+def cast(operands: Operands) -> Value:
+    """Cast of integers to float, or to wider integers, and of constants."""
+    value, target = operands.value(0), operands.integer("to", 0)
+    if isinstance(value, Known):
+        if value.scale is None and target in (6, 7):
+            operands.builder.spend_folded(operands.node, value.values.size)
+            numbers = value.values
+            if numbers.dtype.kind == "f" and not (np.abs(numbers) < 1 << 31).all():
+                operands.refuse("it casts what is no int32")
+            return Known(numbers.astype(np.int64))
+        if target in (1, 10, 11):
+            return value if value.scale is not None else Known(value.values.astype(np.float32))
+    elif target in (1, 10, 11):
+        if isinstance(value, Integers):
+            return Real(value.name, value.layout, _ONE)
+        return value
+    elif isinstance(value, Integers) and target in (6, 7):
+        return value
+    return operands.refuse(f"it casts to element type {target}",
+                           "cast integers to float32 only, and quantize with QuantizeLinear")
+
+
+def bounded(low: float, high: float) -> Convert:
+    """Relu and Clip; Clip's own bounds are narrower still."""
+    def convert(operands: Operands) -> Value:
+        least, most = low, high
+        if operands.node.operator == "Clip":
+            least, most = _clip_bounds(operands)
+        value = operands.activation(0)
+        if isinstance(value, Integers):
+            kind = operands.builder.types[value.name]
+            edges = [int(min(max(bound, kind.low), kind.high)) for bound in (least, most)]
+            name = operands.builder.emit(ir.Clamp(operands.builder.name(operands.node), value.name,
+                                                  *edges))
+            return Integers(name, value.layout)
+        if isinstance(value, FloatInput):
+            operands.refuse("it reads the network's input before that is quantized",
+                            "let a QuantizeLinear be the first to read it")
+        assert isinstance(value, Real | Sum)
+        return clamp(value, least, most)
+    return convert
+
+
+def _clip_bounds(operands: Operands) -> tuple[float, float]:
+    bounds = []
+    for position, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        if operands.has(position):
+            known = operands.known(position, "bounds")
+            bound = float(operands.scalar(known.reals().reshape(-1), "bounds"))
+        else:
+            bound = operands.number(name, default)
+        bounds.append(bound)
+    if not bounds[0] <= bounds[1]:
+        operands.refuse(f"its bounds {bounds} are not in order")
+    return bounds[0], bounds[1]
+
+
+ARITHMETIC: Mapping[tuple[str, str], Convert] = {
+    ("", "QuantizeLinear"): quantize_linear, ("", "DequantizeLinear"): dequantize_linear,
+    ("com.microsoft", "QuantizeLinear"): quantize_linear,
+    ("com.microsoft", "DequantizeLinear"): dequantize_linear,
+    ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
+    ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
+    ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
+    ("", "Add"): add, ("com.microsoft", "QLinearAdd"): qlinear_add,
+    ("", "Mul"): scaled(False), ("", "Div"): scaled(True), ("", "Cast"): cast,
+    ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
+}
+"""The operators that compute, by domain and name."""

@@ -1,0 +1,177 @@
+"""Pooling and padding, one function an operator: what it becomes in the integer network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ... import ir
+from . import linear
+from .arithmetic import quantize, real, settle
+from .graph import Operands, positive
+from .operators import Convert, qlinear_input, quantized
+from .values import NCHW, Integers, Layout, Real, Value
+
+
+def max_pool(operands: Operands) -> Value:
+    """MaxPool of integers or reals, since a positive scale keeps the order."""
+    if any(operands.node.outputs[1:]):
+        operands.refuse("its second output, the indices, is used", "use the maxima only")
+    value = operands.activation(0)
+    if not isinstance(value, Integers | Real):
+        operands.refuse("it reads what is not quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    axes = linear.map_layout(operands, value.layout)
+    kernel, stride, padding, extra = _windows(operands, value.layout, axes)
+    top, bottom, left, right = padding
+    padding = top, bottom + extra[0], left, right + extra[1]
+    name = operands.builder.emit(ir.MaxPool(operands.builder.name(operands.node), value.name,
+                                            kernel, stride, padding))
+    shape = operands.builder.types[name].shape
+    return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
+
+
+def average_pool(operands: Operands) -> Value:
+    """AveragePool of reals: an exact sum, whose scale is divided."""
+    return _average(operands, real(operands))
+
+
+def qlinear_average_pool(operands: Operands) -> Value:
+    """QLinearAveragePool: x, scale, zero; scale, zero."""
+    _no_channels_last(operands)
+    mean = _average(operands, qlinear_input(operands, 0))
+    return quantize(operands, mean, quantized(operands, 3, 4), "_q")
+
+
+def global_average_pool(operands: Operands) -> Value:
+    """GlobalAveragePool of reals."""
+    return _mean(operands, real(operands), True)
+
+
+def qlinear_global_average_pool(operands: Operands) -> Value:
+    """QLinearGlobalAveragePool: x, scale, zero; scale, zero."""
+    _no_channels_last(operands)
+    mean = _mean(operands, qlinear_input(operands, 0), True)
+    return quantize(operands, mean, quantized(operands, 3, 4), "_q")
+
+
+def reduce_mean(operands: Operands) -> Value:
+    """ReduceMean over height and width."""
+    value = real(operands)
+    rank, channels = len(value.layout.dims), value.layout.channel_axis()
+    axes = operands.integers(1, "axes") or ()
+    if any(not -rank - 1 <= axis <= rank for axis in axes):
+        operands.refuse(f"its axes {axes[:8]} are out of range")
+    wanted = {axis % (rank + 1) for axis in axes}
+    if rank < 2 or channels is None or wanted != set(range(1, rank + 1)) - {channels + 1} or (
+            value.layout.in_order(NCHW) is False and value.layout.split != value.layout.dims):
+        operands.refuse(f"it averages over the axes {tuple(sorted(wanted))}",
+                        "average over height and width, all of both")
+    return _mean(operands, value, bool(operands.integer("keepdims", 1)))
+
+
+def _no_channels_last(operands: Operands) -> None:
+    if operands.integer("channels_last", 0):
+        operands.refuse("its channels come last", "export the network with channels first")
+
+
+def _mean(operands: Operands, value: Real, keep: bool) -> Real:
+    layout = value.layout
+    if keep and operands.node.operator != "ReduceMean":
+        linear.map_layout(operands, layout)
+    channels = layout.channel_axis()
+    mean = _summed(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0))
+    size = layout.shape[2]
+    dims = tuple(size if axis == channels else 1 for axis in range(len(layout.dims)))
+    return replace(mean, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
+
+
+def _average(operands: Operands, value: Real) -> Real:
+    axes = linear.map_layout(operands, value.layout)
+    kernel, stride, padding, extra = _windows(operands, value.layout, axes)
+    if any(extra) or (any(padding) and not operands.integer("count_include_pad", 0)):
+        operands.refuse("windows at the border average over fewer elements than others",
+                        "pool without padding and ceil_mode, or with count_include_pad=1")
+    mean = _summed(operands, value, kernel, stride, padding)
+    shape = operands.builder.types[mean.name].shape
+    return replace(mean, layout=linear.map_of(operands, shape, axes))
+
+
+def _summed(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
+            padding: linear.Padding) -> Real:
+    """Sums over windows, with the scale of their mean; the caller sets the layout."""
+    builder = operands.builder
+    area = kernel[0] * kernel[1]
+    source = value.name
+    if any(padding) and (value.zero or max(padding[:2]) >= kernel[0]
+                         or max(padding[2:]) >= kernel[1]):
+        source = builder.emit(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
+                                     value.zero))
+        padding = (0, 0, 0, 0)
+    name = builder.emit(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
+    with np.errstate(under="ignore"):
+        scale = positive(operands, value.scale / np.float32(area))
+    return replace(value, name=name, scale=scale, zero=value.zero * area)
+
+
+def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[
+        tuple[int, int], tuple[int, int], linear.Padding, tuple[int, int]]:
+    """Kernel, stride and padding of a pool, and what ceil_mode appends to bottom and right."""
+    if operands.ints("kernel_shape") is None:
+        operands.refuse("it has no kernel_shape")
+    if any(step != 1 for step in operands.ints("dilations") or ()):
+        operands.refuse("it is dilated", "pool neighbouring elements")
+    kernel, stride = (linear.window(operands, name, axes) for name in ("kernel_shape", "strides"))
+    size = layout.shape[:2]
+    padding = linear.pads(operands, size, kernel, stride, axes)
+    if not operands.integer("ceil_mode", 0):
+        return kernel, stride, padding, (0, 0)
+    extra = []
+    for whole, taps, step, before, after in zip(size, kernel, stride, padding[::2], padding[1::2],
+                                                strict=True):
+        last = -(-(whole + before + after - taps) // step)
+        if last * step >= whole + before:  # a window must not start in the padding at the end
+            last -= 1
+        extra.append(max(0, last * step + taps - whole - before - after))
+    return kernel, stride, padding, (extra[0], extra[1])
+
+
+def pad(operands: Operands) -> Value:
+    """Pad of height and width with a constant."""
+    value = operands.activation(0)
+    if operands.text("mode", "constant") != "constant" or operands.has(3):
+        operands.refuse("it pads otherwise than with a constant, or along given axes only",
+                        "use mode constant, and pads for all axes")
+    if isinstance(value, Real):
+        value = settle(operands, value)
+    if not isinstance(value, Integers | Real):
+        operands.refuse("it reads what is not quantized", "quantize its input first")
+    axes = linear.map_layout(operands, value.layout)
+    amounts = operands.integers(1, "pads") or ()
+    ends = amounts[:axes + 2], amounts[axes + 2:]
+    if len(amounts) != 2 * axes + 4 or any(any(end[:2]) or min(end) < 0 for end in ends):
+        operands.refuse(f"its pads {amounts[:8]} crop, or concern more than height and width",
+                        "pad height and width only")
+    starts, stops = (end[2:] if axes == 2 else (0, end[2]) for end in ends)
+    filler = operands.numbers(2, "value").reshape(-1) if operands.has(2) else np.zeros(1)
+    fill = float(operands.scalar(filler, "values"))
+    steps = fill if isinstance(value, Integers) else fill / float(value.scale[0]) + value.zero
+    if not abs(steps) < 1 << 31 or abs(steps - round(steps)) > 1e-3:
+        operands.refuse(f"the value {fill:g} is no whole step of its input's scale", "pad with 0")
+    name = operands.builder.emit(ir.Pad(
+        operands.builder.name(operands.node), value.name,
+        (starts[0], stops[0], starts[1], stops[1]), round(steps)))
+    shape = operands.builder.types[name].shape
+    return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
+
+
+POOLS: Mapping[tuple[str, str], Convert] = {
+    ("", "MaxPool"): max_pool, ("", "AveragePool"): average_pool,
+    ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
+    ("", "GlobalAveragePool"): global_average_pool,
+    ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
+    ("", "ReduceMean"): reduce_mean, ("", "Pad"): pad,
+}
+"""The operators that slide a window without weights, by domain and name."""

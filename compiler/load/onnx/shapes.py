@@ -1,0 +1,256 @@
+"""The operators that move no data, and those on constants that exporters compute shapes with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ... import ir
+from .arithmetic import real, settle
+from .file import Array, Constant
+from .graph import Operands
+from .values import Activation, Integers, Known, Layout, Real, Value
+
+_MOST_SHAPE_ELEMENTS = 4096
+"""The most elements of a constant that shapes are computed with."""
+
+
+def identity(operands: Operands) -> Value:
+    """Identity, and Dropout as it is after training."""
+    if operands.node.operator == "Dropout" and operands.has(2) and bool(
+            operands.numbers(2, "training mode").any()):
+        operands.refuse("it is in training mode", "export the network for inference")
+    return operands.value(0)
+
+
+def constant(operands: Operands) -> Value:
+    """Constant, given as a tensor or as numbers."""
+    node = operands.node
+    value = node.attributes.get("value")
+    if isinstance(value, Constant):
+        return Known(value.values, value.type)
+    for name in ("value_int", "value_ints", "value_float", "value_floats"):
+        given = node.attributes.get(name)
+        if isinstance(given, int | float | tuple):
+            return Known(np.array(given, np.int64 if "int" in name else np.float32))
+    return operands.refuse("it is of a kind that no supported operator takes")
+
+
+def _reshaped(operands: Operands, dims: tuple[int, ...]) -> Value:
+    """The activation or constant that the node reads, with the shape ``dims`` (with the batch)."""
+    value = operands.value(0)
+    if isinstance(value, Known):
+        if value.scale is not None and value.scale.size > 1:
+            operands.refuse("it reshapes a constant with a scale for each channel",
+                            "store the weights in the shape that is used")
+        return replace(value, values=value.values.reshape(dims))
+    if not dims or dims[0] != 1:
+        operands.refuse(f"it makes a tensor of shape {dims} from one image",
+                        "keep the batch as the first dimension")
+    return _with(operands, value, dims[1:])
+
+
+def _with(operands: Operands, value: Activation, dims: tuple[int, ...]) -> Activation:
+    layout = replace(value.layout, dims=dims)
+    if len(dims) > 8:
+        operands.refuse(f"it makes a tensor of {len(dims) + 1} dimensions")
+    # A value must not need the channels where they no longer are an axis of their own.
+    if isinstance(value, Real) and value.scale.size > 1 and layout.channel_axis() is None:
+        operands.refuse("its input has a scale for each channel",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    return replace(value, layout=layout)
+
+
+def _dims(operands: Operands) -> tuple[int, ...]:
+    """Shape of the input, the batch being 1."""
+    value = operands.value(0)
+    return value.values.shape if isinstance(value, Known) else (1, *value.layout.dims)
+
+
+def reshape(operands: Operands) -> Value:
+    """Reshape to a constant shape."""
+    dims, wanted = _dims(operands), operands.integers(1, "shape")
+    if wanted is None:
+        operands.refuse("its shape is missing")
+    copied = [dims[axis] if size == 0 and axis < len(dims) else size
+              for axis, size in enumerate(wanted)]
+    count = math.prod(dims)
+    if -1 in copied:
+        rest = math.prod(size for size in copied if size != -1)
+        copied[copied.index(-1)] = count // rest if rest > 0 else 0
+    if math.prod(copied) != count or any(size < 1 for size in copied):
+        operands.refuse(f"its shape {wanted[:8]} does not fit an input of shape {dims}")
+    return _reshaped(operands, tuple(copied))
+
+
+def flatten(operands: Operands) -> Value:
+    """Flatten to one vector an image."""
+    dims = _dims(operands)
+    axis = operands.integer("axis", 1)
+    if not -len(dims) <= axis <= len(dims):
+        operands.refuse(f"its axis {axis} is out of range")
+    axis = axis % len(dims) if axis < 0 else axis
+    return _reshaped(operands, (math.prod(dims[:axis]), math.prod(dims[axis:])))
+
+
+def squeeze(operands: Operands) -> Value:
+    """Squeeze axes of size 1."""
+    dims, axes = _dims(operands), operands.integers(1, "axes")
+    rank = len(dims)
+    if axes is None:
+        axes = tuple(axis for axis in range(rank) if dims[axis] == 1
+                     and (axis or isinstance(operands.value(0), Known)))
+    if any(not -rank <= axis < rank or dims[axis] != 1 for axis in axes):
+        operands.refuse(f"its axes {axes[:8]} are not all of size 1 in {dims}")
+    gone = {axis % rank for axis in axes}
+    return _reshaped(operands, tuple(size for axis, size in enumerate(dims) if axis not in gone))
+
+
+def unsqueeze(operands: Operands) -> Value:
+    """Unsqueeze: new axes of size 1."""
+    dims, axes = _dims(operands), operands.integers(1, "axes") or ()
+    rank = len(dims) + len(axes)
+    places = {axis % rank for axis in axes if -rank <= axis < rank}
+    if len(places) != len(axes) or rank > 8:
+        operands.refuse(f"its axes {axes[:8]} do not fit an input of shape {dims}")
+    rest = iter(dims)
+    return _reshaped(operands, tuple(1 if axis in places else next(rest) for axis in range(rank)))
+
+
+def transpose(operands: Operands) -> Value:
+    """Transpose of a map's axes, which is only noted, or of a constant."""
+    dims = _dims(operands)
+    order = operands.ints("perm")
+    order = tuple(reversed(range(len(dims)))) if order is None else order
+    if sorted(order) != list(range(len(dims))):
+        operands.refuse(f"its perm {order[:8]} does not fit an input of shape {dims}")
+    value = operands.value(0)
+    if isinstance(value, Known):
+        return replace(value, values=value.values.transpose(order),
+                       axis=order.index(value.axis) if order else 0)
+    if order[0] != 0:
+        operands.refuse("it moves the batch", "keep the batch as the first dimension")
+    layout, places = value.layout, tuple(axis - 1 for axis in order[1:])
+    new = tuple(layout.dims[place] for place in places)
+    if [place for place in places if layout.dims[place] > 1] == sorted(
+            place for place in places if layout.dims[place] > 1):
+        return _with(operands, value, new)  # only axes of size 1 move
+    axes = _split(layout)
+    if axes is None:
+        operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map",
+                        "transpose maps only")
+    moved = [axis for place in places for axis in axes[place]]
+    order3 = (moved[0], moved[1], moved[2])
+    return replace(value, layout=Layout(layout.shape, order3, new))
+
+
+def _split(layout: Layout) -> list[list[int]] | None:
+    """The axes of (H, W, C) in each of ``dims``; None where one is divided among several."""
+    left, axes = list(layout.order), []
+    for size in layout.dims:
+        mine, product = [], 1
+        while left and (product < size or layout.shape[left[0]] == 1):
+            product *= layout.shape[left[0]]
+            mine.append(left.pop(0))
+        if product != size:
+            return None
+        axes.append(mine)
+    return None if left else axes
+
+
+def softmax(operands: Operands) -> Value:
+    """Softmax at the end is left to the host: the network puts out what it reads."""
+    value = operands.activation(0)
+    builder, node = operands.builder, operands.node
+    if builder.feeds_more_than_ends(node):
+        operands.refuse("it is not at the end of the network",
+                        "remove it, or what follows it")
+    builder.end = node.inputs[0]
+    return value
+
+
+def argmax(operands: Operands) -> Value:
+    """ArgMax over the channels; of equal ones the first wins."""
+    value = operands.activation(0)
+    if not isinstance(value, Integers):
+        value = real(operands)
+    layout = value.layout
+    channels = layout.channel_axis()
+    rank = len(layout.dims) + 1
+    axis = operands.integer("axis", 0)
+    if channels is None or not -rank <= axis < rank or axis % rank != channels + 1:
+        operands.refuse(f"it is taken along axis {axis}", "take it over the channels")
+    if operands.integer("select_last_index", 0):
+        operands.refuse("the last of equal values wins", "let the first win")
+    if isinstance(value, Real):
+        if value.scale.size != 1:
+            operands.refuse("its input has a scale for each channel", "quantize its input")
+        value = settle(operands, value)
+    name = operands.builder.emit(ir.ArgMax(operands.builder.name(operands.node), value.name))
+    keep = operands.integer("keepdims", 1)
+    dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
+                 if keep or place != channels)
+    return Integers(name, Layout(operands.builder.types[name].shape, layout.order, dims))
+
+
+# --- constants
+def shape(operands: Operands) -> Value:
+    """Shape: a constant, since only the batch may be dynamic, and that is 1 here."""
+    dims = _dims(operands)
+    return Known(np.array(dims[slice(operands.integer("start", 0),
+                                     operands.integer("end", len(dims)))], np.int64))
+
+
+def _small(operands: Operands, position: int, what: str) -> Array:
+    values = operands.numbers(position, what)
+    if values.size > _MOST_SHAPE_ELEMENTS or values.dtype.kind not in "iu":
+        operands.refuse("it computes on constants that are no shape",
+                        "simplify the model, for example with onnxsim")
+    return values
+
+
+def gather(operands: Operands) -> Value:
+    """Gather from a shape."""
+    values, indices = _small(operands, 0, "data"), _small(operands, 1, "indices")
+    if values.ndim != 1 or not ((indices >= -values.size) & (indices < values.size)).all():
+        operands.refuse("its indices are out of range")
+    return Known(values[indices])
+
+
+def concat(operands: Operands) -> Value:
+    """Concat of shapes."""
+    parts = [_small(operands, position, "parts") for position in range(len(operands.node.inputs))
+             if isinstance(operands.value(position), Known) or operands.refuse(
+                 "it concatenates activations", "add them, or use separate networks")]
+    if any(part.ndim != 1 for part in parts) or sum(
+            part.size for part in parts) > _MOST_SHAPE_ELEMENTS:
+        operands.refuse("it concatenates constants that are no shapes")
+    return Known(np.concatenate(parts))
+
+
+def cut(operands: Operands) -> Value:
+    """Slice of a shape."""
+    if not isinstance(operands.value(0), Known):
+        operands.refuse("it cuts an activation", "slice outside of the network")
+    values = _small(operands, 0, "data")
+    starts, ends, steps = (operands.integers(place, name) if operands.has(place) or place < 3
+                           else (1,) for place, name in ((1, "starts"), (2, "ends"), (4, "steps")))
+    if values.ndim != 1 or any(part is None or len(part) != 1 for part in (starts, ends, steps)):
+        operands.refuse("it cuts a constant that is no shape")
+    assert starts and ends and steps
+    if steps[0] == 0:
+        operands.refuse("its step is 0")
+    return Known(values[starts[0]:ends[0]:steps[0]])
+
+
+LAYOUT: Mapping[tuple[str, str], Callable[[Operands], Value]] = {
+    ("", "Identity"): identity, ("", "Dropout"): identity, ("", "Constant"): constant,
+    ("", "Reshape"): reshape, ("", "Flatten"): flatten, ("", "Squeeze"): squeeze,
+    ("", "Unsqueeze"): unsqueeze, ("", "Transpose"): transpose, ("", "Softmax"): softmax,
+    ("", "LogSoftmax"): softmax, ("", "ArgMax"): argmax, ("", "Shape"): shape,
+    ("", "Gather"): gather, ("", "Concat"): concat, ("", "Slice"): cut,
+}
+"""The operators that compute nothing but places, by domain and name."""

@@ -1,0 +1,156 @@
+"""What is known of a tensor of an ONNX graph while it becomes an integer network.
+
+ONNX computes with reals where it means integers: a quantized network is drawn with
+``DequantizeLinear`` in front of each operator and ``QuantizeLinear`` behind it. So a tensor is
+either integers that some layer puts out, or reals that stand in a known relation to such integers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .file import Array, ElementType
+
+Shape = tuple[int, int, int]
+Scales: TypeAlias = NDArray[np.float32]
+
+NCHW: Shape = (2, 0, 1)
+"""The order of ONNX's axes (channels, height, width) among (height, width, channels)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How ONNX sees a map (H, W, C), the batch left out.
+
+    Its axes are transposed to ``order``, then reshaped to ``dims``. ``order`` starts as that of
+    ONNX's maps, ``dims`` as (C, H, W).
+    """
+
+    shape: Shape
+    order: Shape = NCHW
+    dims: tuple[int, ...] = ()
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """The sizes of the transposed axes."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    def in_order(self, order: Shape) -> bool:
+        """Whether the elements come in the order of axes ``order``; axes of size 1 do not count."""
+        mine, wanted = ([axis for axis in axes if self.shape[axis] > 1]
+                        for axes in (self.order, order))
+        return mine == wanted
+
+    def map_dims(self) -> bool:
+        """Whether ONNX sees a map (C, H, W), or (C, W) of height 1."""
+        height, width, channels = self.shape
+        dims = self.dims if len(self.dims) != 2 else (self.dims[0], 1, self.dims[1])
+        return dims == (channels, height, width) and self.in_order(NCHW)
+
+    def channel_axis(self) -> int | None:
+        """The axis of ``dims`` that is the channels, if one is."""
+        place = self.order.index(2)
+        before = math.prod(self.split[:place])
+        for axis, size in enumerate(self.dims):
+            if size == self.shape[2] and math.prod(self.dims[:axis]) == before:
+                return axis
+        return None
+
+    def positions(self) -> NDArray[np.int64]:
+        """For each element as ONNX counts them, its place in raster order (H, W, C)."""
+        raster = np.arange(math.prod(self.shape)).reshape(self.shape)
+        return raster.transpose(self.order).reshape(-1)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """The integers that the layer ``name`` (or the network's input) puts out."""
+
+    name: str
+    layout: Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
+
+    ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
+    """
+
+    name: str
+    layout: Layout
+    scale: Scales
+    zero: int = 0
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the clamp may change anything."""
+        return (self.low, self.high) != (-math.inf, math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The sum of two tensors of reals, then clamped to ``low`` and ``high``."""
+
+    terms: tuple[Real | Sum, Real | Sum]
+    layout: Layout
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class FloatInput:
+    """The graph's input, reals that nothing has quantized yet."""
+
+    layout: Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A constant: ``values``, or ``scale * (values - zero)`` where it has a scale.
+
+    ``scale`` and ``zero`` have one entry, or one for each index along ``axis``. ``type`` is how the
+    file stores it, None for what was computed from constants.
+    """
+
+    values: Array
+    type: ElementType | None = None
+    scale: Scales | None = None
+    zero: NDArray[np.int64] | None = None
+    axis: int = 0
+
+    def along(self, numbers: Array) -> Array:
+        """``numbers``, one or one an index of the axis, in a shape that meets ``values``."""
+        if numbers.size == 1:
+            return numbers.reshape(())
+        shape = [1] * self.values.ndim
+        shape[self.axis] = -1
+        return numbers.reshape(shape)
+
+    def integers(self) -> NDArray[np.int64]:
+        """``values - zero``."""
+        whole = self.values.astype(np.int64)
+        return whole if self.zero is None else whole - self.along(self.zero)
+
+    def reals(self) -> NDArray[np.float64]:
+        """What the constant stands for."""
+        if self.scale is None:
+            return self.values.astype(np.float64)
+        return self.integers().astype(np.float64) * self.along(self.scale)
+
+
+Activation: TypeAlias = Integers | Real | Sum | FloatInput
+Value: TypeAlias = Activation | Known
+
+
+def clamp(value: Real | Sum, low: float, high: float) -> Real | Sum:
+    """``value``, clamped once more."""
+    bounds = [min(max(bound, low), high) for bound in (value.low, value.high)]
+    return replace(value, low=bounds[0], high=bounds[1])
