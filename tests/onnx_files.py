@@ -328,7 +328,10 @@ def random_layer(rng: np.random.Generator, style: Style, kind: str) -> bytes:
     elif kind in ("matmul", "gemm"):
         last = grow.dense(source, int(rng.integers(1, 12)), gemm=kind == "gemm", relu=relu)
     elif kind == "add":
-        last = grow.add(source, grow.conv(source, channels, (1, 1)), relu=bool(rng.integers(2)))
+        # What dequantizes integers need not agree with what quantized them.
+        other = replace(grow.max_pool(source, (3, 3), (1, 1), (1, 1, 1, 1)),
+                        scale=grow.draw_scale(), zero=grow.draw_zero())
+        last = grow.add(source, other, relu=bool(rng.integers(2)))
     elif kind == "max_pool":
         last = grow.max_pool(source, (2, 3), stride, (1, 0, 0, 2), int(rng.integers(2)))
     elif kind == "average_pool":
