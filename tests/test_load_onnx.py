@@ -1,0 +1,434 @@
+"""Networks from ``.onnx`` files: the golden model against ONNX Runtime.
+
+Accumulators must be equal; what is requantized may differ by one step, since ONNX rounds a float.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx_files
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style
+from penjing.compiler import ir
+from penjing.compiler.ir import PenjingError
+from penjing.compiler.load import onnx as importer
+from penjing.compiler.load import onnxruntime as oracle
+from penjing.sim import golden
+
+ROUNDINGS = tuple(ir.ScaleRounding)
+
+
+def steps(folder: Path, data: bytes, seed: int = 0, *, count: int = 8,
+          rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> np.ndarray:
+    """How far the golden model is from ONNX Runtime, value by value."""
+    path = folder / "model.onnx"
+    path.write_bytes(data)
+    network = importer.load(path, "net", rounding)
+    x = onnx_files.images(network.input_type, count, seed)
+    mine, other = golden.run(network, x), oracle.run(path, x)
+    assert mine.shape == other.shape and mine.size
+    return np.abs(mine - other)
+
+
+def layers(data: bytes) -> tuple[ir.Layer, ...]:
+    return importer.convert(importer.parse(data), "net").network.layers
+
+
+def integer_model(rng: np.random.Generator, kind: str, activation: int, weight: int) -> bytes:
+    """One ConvInteger or MatMulInteger with zero points, whose accumulators are the output."""
+    most = 63 if activation != weight else 127
+    channels, outputs = int(rng.integers(1, 6)), int(rng.integers(1, 7))
+    shape = (channels,) if kind == "MatMulInteger" else (channels, 7, 8)
+    model = Model(("n", *shape), activation)
+    zero = int(rng.integers(0, 256)) - 128 * (activation == INT8)
+    groups = 1
+    if kind == "MatMulInteger":
+        weights = rng.integers(-most - 1, most + 1, (channels, outputs))
+    else:
+        groups = channels if rng.integers(2) and channels > 1 else 1
+        outputs *= groups
+        weights = rng.integers(-most - 1, most + 1, (outputs, channels // groups, 3, 2))
+    weights.flat[0], weights.flat[-1] = most, -most - 1
+    shift = 128 if weight == UINT8 else 0
+    inputs = ("x", model.constant(weights + shift, weight), model.constant(zero, activation),
+              model.constant(shift, weight))
+    attributes = {} if kind == "MatMulInteger" else {
+        "pads": tuple(int(n) for n in rng.integers(0, 3, 4)), "group": groups,
+        "strides": tuple(int(n) for n in rng.integers(1, 3, 2)),
+        "dilations": (int(rng.integers(1, 3)), 1)}
+    return model.bytes(model.node(kind, *inputs, **attributes), INT32)
+
+
+@pytest.mark.parametrize("weight", [INT8, UINT8])
+@pytest.mark.parametrize("activation", [INT8, UINT8])
+@pytest.mark.parametrize("kind", ["ConvInteger", "MatMulInteger"])
+def test_accumulators_are_equal(kind: str, activation: int, weight: int, tmp_path: Path) -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        data = integer_model(rng, kind, activation, weight)
+        assert not steps(tmp_path, data, seed).any(), seed
+
+
+@pytest.mark.parametrize("kind", onnx_files.LAYERS)
+@pytest.mark.parametrize("style", STYLES)
+def test_layer(kind: str, style: Style, tmp_path: Path) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng([seed, STYLES.index(style), onnx_files.LAYERS.index(kind)])
+        data = onnx_files.random_layer(rng, style, kind)
+        for rounding in ROUNDINGS:
+            far = steps(tmp_path, data, seed, rounding=rounding)
+            assert far.max() <= oracle.ALLOWED_STEPS, (seed, rounding)
+            assert (far > 0).mean() < 0.02, (seed, rounding)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(onnx_files.LAYERS),
+       style=st.sampled_from(STYLES), rounding=st.sampled_from(ROUNDINGS))
+def test_any_layer(seed: int, kind: str, style: Style, rounding: ir.ScaleRounding,
+                   tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    data = onnx_files.random_layer(np.random.default_rng(seed), style, kind)
+    assert steps(folder, data, seed, rounding=rounding).max() <= oracle.ALLOWED_STEPS
+
+
+@pytest.mark.parametrize("qlinear", [False, True])
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "gemm", "add", "average_pool"])
+def test_powers_of_two_differ_in_ties_only(kind: str, qlinear: bool, tmp_path: Path) -> None:
+    """Then both sides are exact but for where a half goes: to even there, up or away here."""
+    for seed in range(6):
+        rng = np.random.default_rng([seed, qlinear])
+        data = onnx_files.random_layer(
+            rng, Style(qlinear, per_channel=False, powers=True, float_input=not qlinear), kind)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(data)
+        network = importer.load(path, "net", ir.ScaleRounding.SINGLE)
+        x = onnx_files.images(network.input_type, 8, seed)
+        tensors, other = golden.run_all(network, x), oracle.run(path, x)
+        last = network.layers[-1]
+        far = np.abs(tensors[last.name] - other)
+        assert isinstance(last, ir.ScaleRequantize)
+        source = tensors[last.input] - last.offset
+        real = source * (last.multipliers * 2.0 ** (last.shifts - 31.0))
+        tie = np.abs(real - np.floor(real) - 0.5) < (1e-9 if kind != "average_pool" else 1e-4)
+        assert not far[~tie].any(), seed
+        assert far.max() <= 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_residual_network(style: Style, tmp_path: Path) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng([seed, STYLES.index(style)])
+        data = onnx_files.residual_network(rng, style, softmax=bool(seed % 2))
+        network = importer.convert(importer.parse(data), "net").network
+        assert sum(isinstance(layer, ir.Add) for layer in network.layers) == 2
+        assert any(isinstance(layer, ir.Depthwise) for layer in network.layers)
+        assert steps(tmp_path, data, seed, count=16).max() <= oracle.ALLOWED_STEPS, seed
+
+
+def test_a_network_that_onnxruntime_quantized(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    del torch
+    rng = np.random.default_rng(5)
+    model = Model((1, 2, 8, 8))
+    floats = [model.constant(rng.normal(0, 0.3, shape), FLOAT)
+              for shape in ((4, 2, 3, 3), (4,), (4, 4, 3, 3), (4,), (64, 5), (5,))]
+    x = model.node("Relu", model.node("Conv", "x", floats[0], floats[1], pads=(1, 1, 1, 1)))
+    y = model.node("Conv", x, floats[2], floats[3], pads=(1, 1, 1, 1))
+    x = model.node("MaxPool", model.node("Relu", model.node("Add", x, y)), kernel_shape=(2, 2),
+                   strides=(2, 2))
+    x = model.node("Gemm", model.node("Flatten", x), floats[4], floats[5])
+    model.opset = 17
+    (tmp_path / "float.onnx").write_bytes(model.bytes(x))
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.left = iter([{"x": rng.normal(0, 1, (1, 2, 8, 8)).astype(np.float32)}
+                              for _ in range(8)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    for style in (quantization.QuantFormat.QDQ, quantization.QuantFormat.QOperator):
+        for kind in (quantization.QuantType.QInt8, quantization.QuantType.QUInt8):
+            for per_channel in (False, True):
+                path = tmp_path / "quantized.onnx"
+                quantization.quantize_static(
+                    tmp_path / "float.onnx", path, Reader(), quant_format=style,
+                    activation_type=kind, weight_type=quantization.QuantType.QInt8,
+                    per_channel=per_channel)
+                assert steps(tmp_path, path.read_bytes(), count=32).max() <= 1
+
+
+# --- what graphs look like
+def quantized_input(model: Model, kind: int = INT8, scale: float = 0.1, zero: int = 3) -> str:
+    """The network's float input, quantized and dequantized."""
+    affine = model.constant(scale, FLOAT), model.constant(zero, kind)
+    return model.node("DequantizeLinear", model.node("QuantizeLinear", "x", *affine), *affine)
+
+
+def quantized_output(model: Model, real: str, kind: int = INT8, scale: float = 0.7,
+                     zero: int = -5) -> bytes:
+    affine = model.constant(scale, FLOAT), model.constant(zero, kind)
+    return model.bytes(model.node("DequantizeLinear",
+                                  model.node("QuantizeLinear", real, *affine), *affine))
+
+
+def real_weights(model: Model, shape: tuple[int, ...], axis: int = 0, seed: int = 0) -> str:
+    values = np.random.default_rng(seed).integers(-128, 128, shape)
+    scales = np.linspace(0.01, 0.03, shape[axis])
+    return model.node("DequantizeLinear", model.constant(values, INT8),
+                      model.constant(scales, FLOAT),
+                      model.constant(np.zeros(shape[axis]), INT8), axis=axis)
+
+
+def test_types_carry_scales_and_zero_points(tmp_path: Path) -> None:
+    model = Model(("n", 2, 4, 5))
+    data = quantized_output(model, model.node("Conv", quantized_input(model),
+                                              real_weights(model, (3, 2, 1, 1))))
+    network = importer.convert(importer.parse(data), "net").network
+    entry, end = network.input_type, network.output_type
+    assert (entry.shape, entry.bits, entry.signed, entry.zero_point) == ((4, 5, 2), 8, True, 3)
+    assert math.isclose(entry.step, 0.1, rel_tol=1e-6)
+    assert (end.shape, end.zero_point) == ((4, 5, 3), -5)
+    assert math.isclose(end.step, 0.7, rel_tol=1e-6)
+    assert not steps(tmp_path, data).any()
+
+
+def test_channels_last_at_the_ends(tmp_path: Path) -> None:
+    model = Model(("n", 4, 5, 2))
+    x = model.node("Transpose", "x", perm=(0, 3, 1, 2))
+    affine = model.constant(0.1, FLOAT), model.constant(3, INT8)
+    x = model.node("DequantizeLinear", model.node("QuantizeLinear", x, *affine), *affine)
+    y = model.node("Conv", x, real_weights(model, (3, 2, 2, 2)))
+    data = quantized_output(model, model.node("Transpose", y, perm=(0, 2, 3, 1)))
+    network = importer.convert(importer.parse(data), "net").network
+    assert network.input_type.shape == (4, 5, 2)
+    assert [layer.kind for layer in network.layers] == ["convolution", "scalerequantize"]
+    assert not steps(tmp_path, data).any()
+
+
+def test_dense_layer_after_a_flatten_of_either_order(tmp_path: Path) -> None:
+    for last in (False, True):
+        model = Model((1, 3, 4, 5))
+        x = quantized_input(model)
+        if last:
+            x = model.node("Transpose", x, perm=(0, 2, 3, 1))
+        x = model.node("Flatten", x)
+        y = model.node("MatMul", x, real_weights(model, (60, 7), axis=1))
+        y = model.node("Add", y, model.constant(np.arange(7) / 3, FLOAT))
+        assert steps(tmp_path, quantized_output(model, y)).max() <= 1
+
+
+def test_reshape_at_the_input(tmp_path: Path) -> None:
+    model = Model(("n", 24))
+    x = model.node("Reshape", quantized_input(model), model.constant([-1, 2, 3, 4], INT64))
+    data = quantized_output(model, model.node("Conv", x, real_weights(model, (3, 2, 2, 2))))
+    assert importer.convert(importer.parse(data), "net").network.input_type.shape == (3, 4, 2)
+    assert not steps(tmp_path, data).any()
+
+
+def test_shape_computed_by_the_graph(tmp_path: Path) -> None:
+    model = Model(("n", 2, 3, 4))
+    x = quantized_input(model)
+    batch = model.node("Gather", model.node("Shape", x), model.constant(0, INT64))
+    batch = model.node("Unsqueeze", batch, model.constant([0], INT64))
+    shape = model.node("Concat", batch, model.constant([-1], INT64), axis=0)
+    x = model.node("Reshape", x, shape)
+    data = quantized_output(model, model.node("Gemm", x, real_weights(model, (5, 24)), transB=1))
+    assert not steps(tmp_path, data).any()
+
+
+def test_weights_quantized_in_the_graph(tmp_path: Path) -> None:
+    model = Model((1, 2, 4, 4))
+    weights = np.random.default_rng(0).normal(0, 1, (3, 2, 2, 2))
+    affine = (model.constant([0.02, 0.03, 0.01], FLOAT), model.constant([0, 0, 0], INT8))
+    w = model.node("QuantizeLinear", model.constant(weights, FLOAT), *affine, axis=0)
+    w = model.node("DequantizeLinear", w, *affine, axis=0)
+    x = quantized_input(model)
+    # The same constants twice: shared initializers are read twice.
+    y = model.node("Add", model.node("Conv", x, w), model.node("Conv", x, w))
+    assert steps(tmp_path, quantized_output(model, y)).max() <= 1
+
+
+def test_dynamic_style_with_static_scales(tmp_path: Path) -> None:
+    """ConvInteger, Cast, Mul, Add, Relu, QuantizeLinear."""
+    model = Model((1, 2, 5, 5), UINT8)
+    weights = np.random.default_rng(0).integers(0, 128, (4, 2, 3, 3))
+    acc = model.node("ConvInteger", "x", model.constant(weights, UINT8),
+                     model.constant(7, UINT8), model.constant(60, UINT8))
+    real = model.node("Mul", model.node("Cast", acc, to=FLOAT),
+                      model.constant(np.linspace(0.001, 0.004, 4).reshape(4, 1, 1), FLOAT))
+    real = model.node("Add", real, model.constant(np.linspace(-3, 3, 4).reshape(1, 4, 1, 1),
+                                                  FLOAT))
+    data = quantized_output(model, model.node("Relu", real), UINT8, 0.3, 5)
+    assert steps(tmp_path, data).max() <= 1
+
+
+def test_integer_bias_on_accumulators(tmp_path: Path) -> None:
+    model = Model(("n", 6), INT8)
+    weights = np.random.default_rng(0).integers(-128, 128, (6, 5))
+    acc = model.node("MatMulInteger", "x", model.constant(weights, INT8))
+    acc = model.node("Add", acc, model.constant(np.arange(5) * 1000 - 2000, INT32))
+    data = model.bytes(acc, INT32)
+    assert [layer.kind for layer in layers(data)] == ["dense"]
+    assert not steps(tmp_path, data).any()
+
+
+def test_float_logits_are_accumulators(tmp_path: Path) -> None:
+    model = Model(("n", 6))
+    y = model.node("Gemm", quantized_input(model), model.node(
+        "DequantizeLinear", model.constant(np.arange(24).reshape(6, 4) - 12, INT8),
+        model.constant(0.02, FLOAT)))
+    assert not steps(tmp_path, model.bytes(y)).any()
+
+
+def test_sum_of_what_nothing_quantized(tmp_path: Path) -> None:
+    """Convolutions whose sum is the first to be quantized, twice nested, with activations."""
+    model = Model((1, 3, 6, 6))
+    x = quantized_input(model)
+    a, b, c = (model.node("Conv", x, real_weights(model, (3, 3, 1, 1), seed=seed))
+               for seed in range(3))
+    total = model.node("Relu", model.node("Add", model.node("Relu", a), b))
+    total = model.node("Add", total, model.node("Add", c, x))
+    data = quantized_output(model, total, scale=1.5)
+    assert sum(isinstance(layer, ir.Add) for layer in layers(data)) == 3
+    for rounding in ROUNDINGS:
+        assert steps(tmp_path, data, rounding=rounding).max() <= 1
+
+
+@pytest.mark.parametrize("operator", ["Relu", "Clip"])
+def test_activation_on_integers(operator: str, tmp_path: Path) -> None:
+    model = Model(("n", 3, 2, 2), INT8)
+    bounds = () if operator == "Relu" else (model.constant(-9, INT8), model.constant(77, INT8))
+    data = model.bytes(model.node(operator, "x", *bounds), INT8)
+    assert [layer.kind for layer in layers(data)] == ["clamp"]
+    if operator == "Clip":  # ONNX Runtime has no Relu of int8
+        assert not steps(tmp_path, data).any()
+
+
+def test_pads_beyond_the_kernel_and_pad(tmp_path: Path) -> None:
+    model = Model((1, 2, 3, 3))
+    x = model.node("Pad", quantized_input(model),
+                   model.constant([0, 0, 1, 0, 0, 0, 2, 3], INT64))
+    y = model.node("Conv", x, real_weights(model, (3, 2, 2, 2)), pads=(3, 0, 2, 4))
+    data = quantized_output(model, y)
+    assert [layer.kind for layer in layers(data)][:2] == ["pad", "pad"]
+    assert not steps(tmp_path, data).any()
+
+
+def test_four_bit_weights(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    model = Model((1, 3, 4, 4))
+    values = np.random.default_rng(0).integers(-8, 8, (5, 3, 2, 2))
+    model.constants.append(helper.make_tensor("w", TensorProto.INT4, values.shape,
+                                              values.reshape(-1).tolist()))
+    w = model.node("DequantizeLinear", "w", model.constant(0.1, FLOAT))
+    data = quantized_output(model, model.node("Conv", quantized_input(model), w))
+    conv = layers(data)[0]
+    assert isinstance(conv, ir.Convolution) and conv.weights.bits == 4
+    assert steps(tmp_path, data).max() <= 1
+
+
+def test_softmax_is_left_to_the_host_and_argmax_is_not(tmp_path: Path) -> None:
+    for operator in ("Softmax", "ArgMax"):
+        model = Model((1, 6))
+        y = model.node("Gemm", quantized_input(model), model.node(
+            "DequantizeLinear", model.constant(np.arange(24).reshape(6, 4) - 12, INT8),
+            model.constant(0.02, FLOAT)))
+        affine = model.constant(0.05, FLOAT), model.constant(3, INT8)
+        y = model.node("DequantizeLinear", model.node("QuantizeLinear", y, *affine), *affine)
+        data = model.bytes(model.node(operator, y, axis=1), FLOAT if operator == "Softmax"
+                           else INT64)
+        kinds = [layer.kind for layer in layers(data)]
+        assert ("argmax" in kinds) == (operator == "ArgMax")
+        assert not steps(tmp_path, data).any()
+
+
+def test_names_are_valid_and_unique() -> None:
+    model = Model((1, 3, 4, 4))
+    x = quantized_input(model)
+    for _ in range(3):
+        x = model.node("MaxPool", x, kernel_shape=(2, 2), pads=(1, 0, 0, 1))
+    data = model.proto(x)
+    for node in data.graph.node:
+        node.name = "/层/input"
+    kinds = layers(data.SerializeToString())
+    assert len({layer.name.lower() for layer in kinds}) == len(kinds) == 3
+
+
+# --- what is refused, each in one line that names node, reason and way out
+def refusal(data: bytes) -> str:
+    with pytest.raises(PenjingError) as caught:
+        importer.convert(importer.parse(data), "net")
+    assert "\n" not in str(caught.value)
+    assert ";" in str(caught.value), "the way out is missing"
+    return str(caught.value)
+
+
+REFUSED = {
+    "HardSwish": "node 2 (HardSwish",
+    "Sigmoid": "node 2 (Sigmoid",
+    "LeakyRelu": "node 2 (LeakyRelu",
+    "BatchNormalization": "node 2 (BatchNormalization",
+    "DynamicQuantizeLinear": "node 2 (DynamicQuantizeLinear",
+}
+
+
+@pytest.mark.parametrize("operator", REFUSED)
+def test_unsupported_operator(operator: str) -> None:
+    model = Model((1, 3, 4, 4))
+    text = refusal(model.bytes(model.node(operator, quantized_input(model))))
+    assert REFUSED[operator] in text
+
+
+def test_what_cannot_be_exact_is_refused() -> None:
+    def conv(model: Model, x: str, **more: object) -> str:
+        return model.node("Conv", x, real_weights(model, (3, 3, 2, 2)), **more)
+
+    def pool(model: Model) -> str:
+        return model.node("AveragePool", quantized_input(model), kernel_shape=(2, 2),
+                          pads=(1, 1, 0, 0))
+
+    model = Model((1, 3, 4, 4))
+    assert "count_include_pad" in refusal(quantized_output(model, pool(model)))
+    model = Model((1, 3, 4, 4))
+    assert "floats that nothing has quantized" in refusal(quantized_output(model, model.node(
+        "Conv", quantized_input(model), model.constant(np.ones((2, 3, 1, 1)), FLOAT))))
+    model = Model((1, 3, 4, 4))
+    assert "before that is quantized" in refusal(quantized_output(model, conv(model, "x")))
+    model = Model((1, 3, 4, 4))
+    deep = conv(model, conv(model, quantized_input(model)))
+    assert "was not quantized after the layer before" in refusal(quantized_output(model, deep))
+    model = Model((1, 3, 4, 4))
+    assert "a scale for each channel" in refusal(model.bytes(conv(model, quantized_input(model))))
+    model = Model((1, 3, 4, 4))
+    x = model.node("Transpose", quantized_input(model), perm=(0, 1, 3, 2))
+    assert "another order of axes" in refusal(quantized_output(model, conv(model, x)))
+    model = Model((1, 3, 4, 4))
+    x = model.node("Softmax", quantized_input(model), axis=1)
+    assert "not at the end" in refusal(quantized_output(model, conv(model, x)))
+    model = Model((4, 3, 4, 4))
+    assert "shape (4, 3, 4, 4)" in refusal(quantized_output(model, quantized_input(model)))
+
+
+def test_every_error_names_the_file(tmp_path: Path) -> None:
+    for name, content in (("a.onnx", b""), ("b.onnx", b"hello" * 99), ("c.onnx", b"\x08\x07")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(PenjingError, match=name):
+            importer.load(tmp_path / name, "net")
+    with pytest.raises(PenjingError, match="No such file"):
+        importer.load(tmp_path / "none.onnx", "net")
+
+
+def test_grow_makes_what_it_claims() -> None:
+    grow = Grow(np.random.default_rng(0), STYLES[0], (2, 6, 6))
+    last = grow.average_pool(grow.start, (3, 3), (2, 2))
+    network = importer.convert(importer.parse(grow.finish(last)), "net").network
+    assert network.output_type.shape == (*last.shape[1:], last.shape[0])
