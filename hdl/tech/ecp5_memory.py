@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from amaranth.hdl import *
+from amaranth.utils import ceil_log2
 
 from .memory import RamPorts, RomPorts
 
-__all__ = ["BlockRam", "BlockRom", "fits_block"]
+__all__ = ["BlockRam", "BlockRom", "fits_block", "rom_depth"]
 
 _ADDRESS_BITS = 14
 _WIDTHS = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
@@ -21,6 +22,9 @@ def fits_block(depth: int) -> bool:
 
 class BlockRom(RomPorts):
     """``data = words[address]``, latency 2, one word a cycle: DP16KD with its output register.
+
+    The blocks take the shape in which they are fewest. Where that is less deep than the contents,
+    several banks of them are read at once, and a choice follows their registers.
 
     Parameters
     ----------
@@ -36,15 +40,36 @@ class BlockRom(RomPorts):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = _block_width(len(self._words))
-        for n, low in enumerate(range(0, len(self.data), width)):
-            part = self.data[low : low + width]
-            mask = (1 << width) - 1
-            m.submodules[f"block_{n}"] = _block(
-                m, width, [word >> low & mask for word in self._words],
-                read=(self.address, self.enable, part),
-                write=(Const(0, 1), Const(0, 1), Const(0, width)))
+        depth = rom_depth(len(self._words), len(self.data))
+        low = self.address[: ceil_log2(depth)]
+        banks = []
+        for start in range(0, len(self._words), depth):
+            data = Signal(len(self.data), name=f"bank_{len(banks)}")
+            self._bank(m, f"bank_{len(banks)}", self._words[start : start + depth], depth, low,
+                       data)
+            banks.append(data)
+        bank = self.address[ceil_log2(depth) :]
+        for cycle in range(2 if len(banks) > 1 else 0):
+            late = Signal.like(bank, name=f"bank_late_{cycle}", reset_less=True)
+            with m.If(self.enable):
+                m.d.sync += late.eq(bank)
+            bank = late
+        with m.Switch(bank):
+            for n, data in enumerate(banks):
+                with m.Default() if n == len(banks) - 1 else m.Case(n):
+                    m.d.comb += self.data.eq(data)
         return m
+
+    def _bank(self, m: Module, name: str, words: Sequence[int], depth: int, address: Value,
+              data: Signal) -> None:
+        """Blocks side by side that hold ``words``."""
+        width = _WIDTHS[depth]
+        mask = (1 << width) - 1
+        for n, low in enumerate(range(0, len(data), width)):
+            m.submodules[f"{name}_{n}"] = _block(
+                m, width, [word >> low & mask for word in words],
+                read=(address, self.enable, data[low : low + width]),
+                write=(Const(0, 1), Const(0, 1), Const(0, width)))
 
 
 class BlockRam(RamPorts):
@@ -72,6 +97,14 @@ class BlockRam(RamPorts):
                 read=(self.read_address, self.read_enable, self.read_data[low : low + width]),
                 write=(self.write_address, self.write_enable, self.write_data[low : low + width]))
         return m
+
+
+def rom_depth(depth: int, width: int) -> int:
+    """Depth of the blocks that hold ``depth`` words of ``width`` bits with the fewest of them.
+
+    Of equally many the deepest, which leave the least to choose from.
+    """
+    return min(_WIDTHS, key=lambda d: (-(-depth // d) * -(-width // _WIDTHS[d]), -d))
 
 
 def _block_width(depth: int) -> int:
