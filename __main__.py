@@ -15,7 +15,7 @@ import typer
 from . import __version__, boards, flow
 from .compiler import report
 from .compiler.compress.fixed_point import Mode
-from .compiler.ir import PenjingError
+from .compiler.ir import PenjingError, ScaleRounding
 from .compiler.report import Table
 from .flow.console import print_tables, show_progress
 from .sim.simulators import Simulator
@@ -71,7 +71,8 @@ def _boards(as_json: Json = False) -> None:
                                "--board ulx3s-85f --budget 64 -o build")
 def _compile(
     model: Annotated[Path, typer.Argument(
-        metavar="MODEL", help="Saved torch.export program (.pt2) or integer network (.penjing).")],
+        metavar="MODEL", help="Saved torch.export program (.pt2), quantized network (.tflite, "
+                              ".onnx) or integer network (.penjing).")],
     board: Annotated[str, typer.Option("--board", "-b", help="Target; see penjing boards.")],
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
     calibration: Annotated[Path | None, typer.Option(
@@ -84,6 +85,9 @@ def _compile(
         help="Width of the input, 1 to 16; 8 by default.")] = None,
     input_scale: Annotated[float | None, typer.Option(
         help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
+    requantize: Annotated[ScaleRounding | None, typer.Option(
+        help="Rounding of .tflite and .onnx networks: as the reference kernels (double, the "
+             "default) or once.")] = None,
     mode: Annotated[Mode | None, typer.Option(
         help="A fraction length for each layer (dynamic, the default), the same but judged by the "
              "network's output (slower, often better below 8 bits), or one for all.")] = None,
@@ -105,7 +109,8 @@ def _compile(
     quantization = flow.Quantization(calibration, weight_bits, activation_bits, input_bits,
                                      input_scale, mode)
     with show_progress() as progress:
-        made = flow.compile_model(model, folder, target, quantization, name, progress)
+        made = flow.compile_model(model, folder, target, quantization, name, progress,
+                                  requantize)
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,36 +15,42 @@ from ..compiler.ir import Integers, Network, PenjingError
 from ..compiler.report import Table, table_of
 from ..sim import golden
 from .data import Data, read
+from .load import FOREIGN
+from .oracle import Answers, Oracle, find
 from .progress import Progress, silent
-from .project import Project
+from .project import MODELS, Project
 
 __all__ = ["Evaluation", "evaluate"]
 
 _BATCH = 64
-_NO_TORCH = ("torch: not installed, so no float accuracy and no oracle; "
-             "pip install 'penjing[torch]'")
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """How often the network is right, and how often it is what others compute.
 
-    ``oracle`` names what ran the integer network besides the golden model, ``oracle_mismatches`` is
-    the number of output values that differ; ``notes`` tell why something is missing.
+    ``oracle`` names what ran the network besides the golden model, ``oracle_mismatches`` is the
+    number of output values that differ, ``oracle_largest`` by how much, of which ``oracle_steps``
+    are allowed. The same of the probabilities that the host makes where a softmax follows.
+    ``accuracy`` is None where there are no labels; ``notes`` tell why something else is missing.
     """
 
     samples: int
-    accuracy: float
+    accuracy: float | None
     float_accuracy: float | None = None
     oracle: str | None = None
     oracle_mismatches: int | None = None
     values_compared: int = 0
+    oracle_largest: int | None = None
+    oracle_steps: int = 0
+    probabilities_compared: int = 0
+    probability_mismatches: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether the oracle, where there is one, agrees in every value."""
-        return not self.oracle_mismatches
+        """Whether the oracle, where there is one, agrees in every value, up to its own steps."""
+        return (self.oracle_largest or 0) <= self.oracle_steps and not self.probability_mismatches
 
     def json(self) -> dict[str, Any]:
         """What ``penjing evaluate --json`` prints."""
@@ -53,45 +58,80 @@ class Evaluation:
 
     def table(self) -> Table:
         """The same for people."""
-        rows: list[tuple[object, ...]] = [
-            ("samples", self.samples), ("accuracy", f"{self.accuracy:.2%}")]
+        rows: list[tuple[object, ...]] = [("samples", self.samples)]
+        if self.accuracy is not None:
+            rows.append(("accuracy", f"{self.accuracy:.2%}"))
         if self.float_accuracy is not None:
             rows.append(("float accuracy", f"{self.float_accuracy:.2%}"))
         if self.oracle is not None:
             rows += [(f"values compared with {self.oracle}", self.values_compared),
                      ("values that differ", self.oracle_mismatches)]
+            if self.oracle_mismatches:
+                rows += [("largest difference", self.oracle_largest),
+                         ("allowed", self.oracle_steps)]
+        if self.probability_mismatches is not None:
+            rows += [("probabilities compared", self.probabilities_compared),
+                     ("probabilities that differ", self.probability_mismatches)]
         rows += [("note", note) for note in self.notes]
         return table_of("Evaluation", ("", ""), rows)
 
 
 def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent) -> Evaluation:
-    """Compare the golden model with the labels ``y`` of the file ``images`` and with PyTorch."""
+    """Compare the golden model with labels, where ``images`` has them, and with its framework."""
     opened = Project.open(folder)
     given = read(images)
-    labels = _labels(opened.network, given)
+    framework = opened.settings.framework
+    labels = None if given.y is None and framework in FOREIGN.values() else _labels(
+        opened.network, given)
     inputs = opened.integers(given)
     outputs = _golden(opened.network, inputs, progress)
-    accuracy = float((_classes(opened.network, outputs) == labels).mean())
-    result = Evaluation(len(inputs), accuracy)
-    if opened.model is None:
+    result = Evaluation(len(inputs), None if labels is None else _accuracy(
+        opened.network, outputs, labels))
+    oracle = None
+    if framework is None:
         result = replace(result, notes=("no float network: this one came as integers",))
-    elif importlib.util.find_spec("torch") is None:
-        result = replace(result, notes=(_NO_TORCH,))
+    elif opened.model is None:
+        result = replace(result, notes=(f"{MODELS[framework]}: not in {folder}, so no oracle",))
     else:
-        from ..compiler.load import torch as pytorch  # deferred: slow, and an extra
-
-        progress("float network", 0, 0)
-        floats = pytorch.run_float(opened.model, opened.code.real(given.x))
-        height, width, _ = opened.network.output_type.shape
-        shaped = floats.reshape(len(inputs), height, width, -1)
+        try:
+            oracle = find(opened)
+        except PenjingError as error:  # a package is missing; what is here goes on without
+            result = replace(result, notes=(f"no oracle: {error}",))
+    if oracle is not None:
+        if framework == "pytorch" and labels is not None:
+            progress("float network", 0, 0)
+            result = replace(result, float_accuracy=_float_accuracy(opened, given, labels))
         progress("oracle", 0, 0)
-        expected = pytorch.execute_integers(opened.network, inputs)
-        result = replace(
-            result, float_accuracy=float((_classes(opened.network, shaped) == labels).mean()),
-            oracle="pytorch", oracle_mismatches=int(np.count_nonzero(expected != outputs)),
-            values_compared=outputs.size)
+        result = _compared(result, opened, oracle, outputs, oracle.run(inputs))
     opened.record("evaluate", result.json())
     return result
+
+
+def _compared(result: Evaluation, opened: Project, oracle: Oracle, outputs: Integers,
+              answers: Answers) -> Evaluation:
+    """``result`` with how far ``outputs``, and a softmax of them, are from the oracle's."""
+    differences = np.abs(answers.outputs - outputs)
+    result = replace(result, oracle=oracle.name, oracle_steps=oracle.steps,
+                     oracle_mismatches=int(np.count_nonzero(differences)),
+                     oracle_largest=int(differences.max(initial=0)), values_compared=outputs.size)
+    softmax = opened.softmax
+    if softmax is None or answers.probabilities is None:
+        return result
+    return replace(result, probabilities_compared=outputs.size, probability_mismatches=int(
+        np.count_nonzero(softmax(outputs) != answers.probabilities)))
+
+
+def _accuracy(network: Network, outputs: NDArray[Any], labels: Integers) -> float:
+    return float((_classes(network, outputs) == labels).mean())
+
+
+def _float_accuracy(opened: Project, given: Data, labels: Integers) -> float:
+    from ..compiler.load import torch as pytorch  # deferred: slow, and an extra
+
+    assert opened.model is not None
+    floats = pytorch.run_float(opened.model, opened.code.real(given.x))
+    height, width, _ = opened.network.output_type.shape
+    return _accuracy(opened.network, floats.reshape(len(given.x), height, width, -1), labels)
 
 
 def _golden(network: Network, inputs: Integers, progress: Progress) -> Integers:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
-from ..compiler.compress.inputs import input_code
-from ..compiler.ir import Network, PenjingError
+from ..compiler.ir import Network, PenjingError, ScaleRounding
 from ..compiler.load import aten
 from . import data
 from .progress import Progress, silent
 from .project import Settings
 
-__all__ = ["Model", "Quantization", "load"]
+__all__ = ["Model", "Quantization", "load", "needing"]
+
+FOREIGN = {".tflite": "tflite", ".onnx": "onnx"}
+"""Integer networks that others write: the framework, which is also the extra, by suffix."""
 
 
 @dataclass(frozen=True)
@@ -35,34 +39,62 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Model:
-    """An integer network, and what is known of the float network behind it."""
+    """An integer network, and the file of another framework that it came from."""
 
     network: Network
     settings: Settings
-    program: Path | None = None
+    source: Path | None = None
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,
-         progress: Progress = silent) -> Model:
-    """The integer network of a ``.penjing`` file, or of a ``.pt2`` program that is quantized.
+         progress: Progress = silent, rounding: ScaleRounding | None = None) -> Model:
+    """The integer network of a file, which the suffix tells the kind of.
 
+    A ``.penjing``, ``.tflite`` or ``.onnx`` file holds integers, a ``.pt2`` program is quantized.
     ``name`` becomes the network's and its Verilog's name; by default it is the file's, or the one
-    that the ``.penjing`` file holds. `PenjingError` if the file is neither, or anything is unfit.
+    that the ``.penjing`` file holds. ``rounding`` is for networks of another framework.
+    `PenjingError` if the file is none of these, or anything is unfit.
     """
     path = Path(path)
     options = quantization or Quantization()
-    if path.suffix in (".tflite", ".onnx"):
-        raise PenjingError(f"{path}: this version reads no {path.suffix} files; give a .pt2 file "
-                           f"of torch.export.save or a .penjing file")
-    if path.suffix == ".pt2" or (path.suffix != file.SUFFIX and _is_zip(path)):
+    suffix = path.suffix.lower()
+    if suffix not in FOREIGN and rounding is not None:
+        raise PenjingError(f"{path}: --requantize is for .tflite and .onnx files; leave it away")
+    if suffix == ".pt2" or (suffix not in (file.SUFFIX, *FOREIGN) and _is_zip(path)):
         return _quantized(path, options, _identifier(name or path.stem), progress)
     if options != Quantization():
         raise PenjingError(f"{path}: calibration and widths are for float networks, this one is of "
                            f"integers; leave them away")
+    if suffix in FOREIGN:
+        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem),
+                        rounding or ScaleRounding.DOUBLE)
     network = file.load(path)
     if name is not None:
         network = replace(network, name=_identifier(name))
-    return Model(network, Settings(2.0 ** -network.input_type.fraction))
+    return Model(network, Settings())
+
+
+def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding) -> Model:
+    """The integer network of another framework's file, by the reader that its extra installs."""
+    with needing(path, framework):
+        if framework == "tflite":
+            from ..compiler.load import tflite
+
+            return Model(tflite.load(path, name, rounding),
+                         Settings(framework, tflite.softmax_beta(path)), path)
+        from ..compiler.load import onnx
+
+        return Model(onnx.load(path, name, rounding), Settings(framework), path)
+
+
+@contextlib.contextmanager
+def needing(path: Path, extra: str) -> Iterator[None]:
+    """Tell the user what to install where a package of the ``extra`` is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise PenjingError(f"{path}: {error.name or 'a package'} is not installed; pip install "
+                           f"'penjing[{extra}]'") from None
 
 
 def _is_zip(path: Path) -> bool:
@@ -87,8 +119,6 @@ def _quantized(path: Path, options: Quantization, name: str, progress: Progress)
     settings = {key: value for key, value in vars(options).items()
                 if value is not None and key != "calibration"}
     with data.naming(images.path):
-        code = input_code(images.x, program.input_shape, settings.get("input_bits", 8),
-                          settings.get("input_scale"))
         network = quantize(program, images.x, name=name, **settings,
                            progress=lambda done, total, layer: progress("quantize", done, total))
-    return Model(network, Settings(code.scale, "pytorch"), path)
+    return Model(network, Settings("pytorch"), path)

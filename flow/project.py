@@ -1,9 +1,9 @@
 """The folder that ``penjing compile`` writes: what is in it, written whole or not at all.
 
 DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the
-later commands must know), ``model.pt2`` where the network came from PyTorch, ``<command>.json``
-with each command's last result, ``simulator/`` (simulators, kept by content) and ``board/`` (the
-bitstream and how it came about).
+later commands must know), ``model.pt2``, ``.tflite`` or ``.onnx`` where the network came from
+another framework, ``<command>.json`` with each command's last result, ``simulator/`` (simulators,
+kept by content) and ``board/`` (the bitstream and how it came about).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..compiler import file, plan_file
 from ..compiler.compress.inputs import InputCode
 from ..compiler.ir import Integers, Network, PenjingError
 from ..compiler.plan import Plan, Resources
+from ..sim.softmax import Softmax
 from .data import Data, naming
 
 __all__ = ["Project", "Settings", "create"]
@@ -35,7 +36,8 @@ MARK = "penjing.json"
 """The file that makes a folder a project."""
 NETWORK = "network.penjing"
 PLAN = "plan.json"
-MODEL = "model.pt2"
+MODELS = {"pytorch": "model.pt2", "tflite": "model.tflite", "onnx": "model.onnx"}
+"""The copy of what the network came from, by framework."""
 SIMULATOR = "simulator"
 BOARD = "board"
 
@@ -46,12 +48,12 @@ _MAX_MARK_BYTES = 1 << 16
 class Settings:
     """What the network and the plan do not say.
 
-    ``input_scale`` is the worth of one step of the input integers in the user's data, ``framework``
-    where the network came from: ``pytorch`` or None.
+    ``framework`` is where the network came from: ``pytorch``, ``tflite``, ``onnx`` or None. The
+    host makes a softmax with the beta ``softmax`` of its output, unless that is None.
     """
 
-    input_scale: float
     framework: str | None = None
+    softmax: float | None = None
     version: str = __version__
 
 
@@ -82,14 +84,24 @@ class Project:
 
     @property
     def model(self) -> Path | None:
-        """The float program that the network came from, if it is at hand."""
-        path = self.path / MODEL
-        return path if self.settings.framework == "pytorch" and path.is_file() else None
+        """The file of another framework that the network came from, if it is at hand."""
+        if self.settings.framework is None:
+            return None
+        path = self.path / MODELS[self.settings.framework]
+        return path if path.is_file() else None
 
     @property
     def code(self) -> InputCode:
         """How the user's data stand for the input integers."""
-        return InputCode(self.network.input_type, self.settings.input_scale)
+        return InputCode(self.network.input_type)
+
+    @property
+    def softmax(self) -> Softmax | None:
+        """What the host makes of the network's output; None where that is the answer."""
+        scale = self.network.output_type.scale
+        if self.settings.softmax is None or scale is None:
+            return None
+        return Softmax.of(scale, self.settings.softmax)
 
     @property
     def identity(self) -> Identity:
@@ -105,8 +117,12 @@ class Project:
 
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""
+        x, kind = images.x, self.network.input_type
+        if self.settings.framework == "tflite" and x.shape[1:] in (
+                (kind.elements,), tuple(size for size in kind.shape if size > 1)):
+            x = x.reshape(len(x), *kind.shape)  # the file's own order of elements is that of maps
         with naming(images.path):
-            return self.code.integers(images.x)
+            return self.code.integers(x)
 
     def record(self, command: str, result: Mapping[str, Any]) -> None:
         """Keep ``result`` as the last one of ``command``."""
@@ -126,8 +142,8 @@ def create(path: str | Path, network: Network, plan: Plan, settings: Settings, v
         file.save(network, folder / NETWORK)
         plan_file.save(plan, network, folder / PLAN)
         (folder / f"{network.name}.v").write_text(verilog, encoding="utf-8")
-        if model is not None:
-            shutil.copyfile(model, folder / MODEL)
+        if model is not None and settings.framework is not None:
+            shutil.copyfile(model, folder / MODELS[settings.framework])
         (folder / "compile.json").write_bytes(_dump(result))
         (folder / MARK).write_bytes(_dump(asdict(settings)))
     return Project(path, network, plan, settings)
@@ -216,8 +232,8 @@ def _read_settings(path: Path) -> Settings:
         raise PenjingError(f"{path}: cannot be read ({error.strerror}); {way_out}") from None
     except (ValueError, TypeError, RecursionError):
         raise PenjingError(f"{path}: damaged; {way_out}") from None
-    scale = settings.input_scale
-    if (not isinstance(scale, float) or not 0 < scale < math.inf
-            or settings.framework not in (None, "pytorch")):
+    beta = settings.softmax
+    if ((beta is not None and (not isinstance(beta, float) or not 0 < beta < math.inf))
+            or settings.framework not in (None, *MODELS)):
         raise PenjingError(f"{path}: damaged; {way_out}")
     return settings

@@ -248,7 +248,7 @@ def test_pytorch_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     result = run_json(capsys, "compile", tmp_path / "net.pt2", "-b", "generic", "-o", out,
                       "--calibration", data, "--weight-bits", 12, "--activation-bits", 14)
     assert result["multipliers"] > 2
-    assert flow.Project.open(out).settings.input_scale == pytest.approx(1 / 255)
+    assert flow.Project.open(out).network.input_type.scale == pytest.approx(1 / 255)
     evaluated = run_json(capsys, "evaluate", out, "--data", data)
     assert evaluated["samples"] == 40
     assert evaluated["float_accuracy"] == 1

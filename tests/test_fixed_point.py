@@ -83,7 +83,7 @@ def test_structure() -> None:
     assert (relu1.bits, relu1.signed) == (relu2.bits, relu2.signed) == (7, False)
     assert (signed.bits, signed.signed) == (7, True)
     assert network.type_of("relu3").bits == 6  # a clamp to 0..63
-    assert network.input_type == TensorType((12, 11, 3), 8, False, 8)
+    assert network.input_type == TensorType((12, 11, 3), 8, False, 8, scale=1 / 255)
     assert all(layer.weights.bits == 8 for layer in network.layers
                if isinstance(layer, ir.Convolution | ir.Dense))
 
@@ -262,7 +262,9 @@ def test_quantize_input() -> None:
     kind = TensorType((1, 1, 5), 4, True, 1)
     x = np.array([[-0.25, -0.26, 0.25, 3.24, 99]])
     np.testing.assert_array_equal(quantize_input(x, kind).ravel(), [0, -1, 1, 6, 7])
-    np.testing.assert_array_equal(quantize_input(x, kind, 0.25).ravel(), [-1, -1, 1, 7, 7])
+    scaled = TensorType((1, 1, 5), 4, True, 1, 1, 0.25)  # halves away from zero, plus 1
+    x[0, 0] = -0.375
+    np.testing.assert_array_equal(quantize_input(x, scaled).ravel(), [-1, 0, 2, 7, 7])
     np.testing.assert_array_equal(quantize_input(np.array([[-8, 7, 0, 1, 2]]), kind).ravel(),
                                   [-8, 7, 0, 1, 2])
     with pytest.raises(PenjingError, match="holds integers from -9 to 2, the network takes -8"):
@@ -271,17 +273,17 @@ def test_quantize_input() -> None:
 
 def test_input_code() -> None:
     pixels = input_code(images(), (12, 11, 3))
-    assert (pixels.type.fraction, pixels.scale) == (8, 1 / 255)
+    assert (pixels.type.fraction, pixels.type.scale) == (8, 1 / 255)
     # Floats of the same meaning become the same pixels.
     np.testing.assert_array_equal(pixels.integers(images() / 255), images())
     np.testing.assert_allclose(pixels.real(images()), images() / 255, rtol=1e-15)
     reals = input_code(RNG(0).normal(size=(30, 12, 11, 3)), (12, 11, 3), 6)
     assert reals.type.signed
-    assert reals.scale == 2.0 ** -reals.type.fraction
+    assert reals.type.scale is None
     signed = input_code(images().astype(int) - 128, (12, 11, 3))
-    assert (signed.type.signed, signed.type.fraction, signed.scale) == (True, 7, 2.0 ** -7)
+    assert (signed.type.signed, signed.type.fraction, signed.type.step) == (True, 7, 2.0 ** -7)
     binary = input_code(images() // 128, (12, 11, 3), 1)
-    assert (binary.type.bits, binary.type.fraction, binary.scale) == (1, 1, 1.0)
+    assert (binary.type.bits, binary.type.fraction, binary.type.step) == (1, 1, 1.0)
 
 
 def test_static() -> None:

@@ -151,7 +151,7 @@ def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, acti
     code = input_code(calibration, floats.input_shape, input_bits, input_scale)
     picked = pick(shaped(calibration, floats.input_shape), images)
     # The hardware's input is worth 2**-f a step. What is left of the scale goes into the weights.
-    rest = code.scale * 2.0 ** code.type.fraction
+    rest = code.type.step * 2.0 ** code.type.fraction
     network = FloatNetwork(floats.input_shape, _relus_first(_rescaled(floats.layers, rest)))
     with np.errstate(all="ignore"):
         reference = fl.run_all(network, code.real(picked) / rest)

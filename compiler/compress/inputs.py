@@ -16,21 +16,20 @@ from .fractions import FRACTION_LIMIT, best_fraction, check_bits, pick
 
 @dataclass(frozen=True)
 class InputCode:
-    """How the user's data stand for the network's input integers: one step is worth ``scale``."""
+    """How the user's data stand for the network's input integers, which its ``type`` tells."""
 
     type: TensorType
-    scale: float
 
     def integers(self, x: NDArray[Any]) -> Integers:
         """The network's input for ``x``: integers as they are, floats rounded to steps."""
-        return quantize_input(x, self.type, self.scale)
+        return quantize_input(x, self.type)
 
     def real(self, x: NDArray[Any]) -> Floats:
-        """What the float network takes for ``x``: floats as they are, integers times ``scale``."""
+        """What the float network takes for ``x``: floats as they are, integers by their worth."""
         images = shaped(x, self.type.shape)
         values: NDArray[Any] = images
         if images.dtype.kind != "f":
-            values = self.integers(images) * self.scale
+            values = (self.integers(images) - self.type.zero_point) * self.type.step
         return values.astype(np.float64)
 
 
@@ -56,12 +55,12 @@ def shaped(x: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
     return x.reshape(len(x), *shape)
 
 
-def quantize_input(x: NDArray[Any], kind: TensorType, scale: float | None = None) -> Integers:
+def quantize_input(x: NDArray[Any], kind: TensorType) -> Integers:
     """The integers (N, H, W, C) that stand for ``x``.
 
     Integers are taken as they are and must lie within ``kind``. Floats become
-    ``clamp(floor(x / scale + 1/2))``, half a step rounding up; ``scale`` is the value of one step
-    and ``2**-fraction`` by default.
+    ``clamp(round(x / step) + zero_point)``. Where ``kind`` has a scale, the quotient is a float32
+    and halves go away from zero, as TensorFlow Lite quantizes; else halves go up.
     """
     images = shaped(x, kind.shape)
     if images.dtype.kind in "iu":
@@ -69,8 +68,13 @@ def quantize_input(x: NDArray[Any], kind: TensorType, scale: float | None = None
             raise PenjingError(f"data: x holds integers from {images.min()} to {images.max()}, the "
                                f"network takes {kind.low} to {kind.high}; give floats or scale x")
         return images.astype(np.int64)
-    steps = images.astype(np.float64) / (2.0 ** -kind.fraction if scale is None else scale)
-    return np.clip(np.floor(steps + 0.5), kind.low, kind.high).astype(np.int64)
+    if kind.scale is None:
+        rounded = np.floor(images.astype(np.float64) / kind.step + 0.5)
+    else:
+        with np.errstate(over="ignore"):  # infinite quotients are clamped as any other
+            steps = (images.astype(np.float32) / np.float32(kind.scale)).astype(np.float64)
+        rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
+    return np.clip(rounded + kind.zero_point, kind.low, kind.high).astype(np.int64)
 
 
 def input_code(calibration: NDArray[Any], shape: tuple[int, int, int], bits: int = 8,
@@ -94,9 +98,11 @@ def input_code(calibration: NDArray[Any], shape: tuple[int, int, int], bits: int
         picked = pick(images).astype(np.float64)
         fraction = best_fraction(picked, picked, kind.low, kind.high, (-FRACTION_LIMIT,
                                                                        FRACTION_LIMIT), "input")
-        return InputCode(replace(kind, fraction=fraction), 2.0 ** -fraction)
+        return InputCode(replace(kind, fraction=fraction))
     if scale is not None and not 0 < scale < math.inf:
         raise PenjingError(f"input scale: it must be positive and finite, not {scale}")
     kind = TensorType(shape, bits, signed, bits - signed)
     quantize_input(images, kind)
-    return InputCode(kind, scale or (2.0 ** -kind.fraction if signed else 1 / kind.high))
+    if scale is None and not signed:
+        scale = 1 / kind.high
+    return InputCode(kind if scale is None else replace(kind, scale=float(scale)))

@@ -12,11 +12,12 @@ from pathlib import Path
 from ... import ir
 from ...ir import PenjingError
 from . import linear, operators
+from .ends import Ends, ends
 from .file import Model, Operator, parse, read
 from .graph import Graph, Refused
 from .operators import Convert
 
-__all__ = ["SUPPORTED", "convert", "load", "parse", "read"]
+__all__ = ["SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read", "softmax_beta"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
@@ -42,6 +43,11 @@ def load(path: str | Path, name: str,
         return convert(model, name, rounding)
     except PenjingError as error:
         raise PenjingError(f"{path}: {error}") from None
+
+
+def softmax_beta(path: str | Path) -> float | None:
+    """The beta of the SOFTMAX that `load` leaves to the host; None if there is none."""
+    return ends(read(path)).beta
 
 
 def convert(model: Model, name: str,

@@ -329,7 +329,10 @@ def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
 def softmax(graph: Graph, operator: Operator) -> None:
     """SOFTMAX at the end: the host computes it, the network puts out the logits."""
     input_affine(graph, operator)
-    output_affine(graph, operator)
+    result = output_affine(graph, operator)
+    if (result.scale, result.zero_point) != (1 / 256, -128):
+        raise Refused(operator, f"its output must be worth 1/256 a step from -128 up, not "
+                                f"{result.scale:g} from {result.zero_point}", AGAIN)
     value = graph.value(operator)
     output = operator.outputs[:1]
     readers = [reader for reader in graph.model.operators if output[0] in reader.inputs]
