@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
@@ -17,6 +18,7 @@ from ..hdl.graph import Graph, Pipeline, Stage
 from ..hdl.pad import Padder
 from ..hdl.pool import AveragePooler, MaxPooler, SumPooler
 from ..hdl.requantize import ShiftRequantizer
+from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
 from ..hdl.stream import Beat, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
@@ -24,7 +26,7 @@ from ..hdl.window import Sliding, Window
 from . import ir
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage
-from .planning import is_geared, is_regrouped, sliding
+from .planning import channel_groups, is_geared, is_regrouped, is_sliced, sliding
 
 Stages = list[tuple[str, wiring.Component]]
 
@@ -80,8 +82,8 @@ def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technolog
     """The sum, behind a queue and, where lanes differ, a gearbox for each of its inputs."""
     result = network.type_of(layer.name)
     assert plan.other is not None
-    adder = Adder(*(shape_of(network.type_of(name)) for name in layer.inputs), shape_of(result),
-                  lanes=plan.o.lanes)
+    shapes = [shape_of(network.type_of(name)) for name in layer.inputs]
+    adder = Adder(shapes[0], shapes[1], shape_of(result), lanes=plan.o.lanes)
     stages, ends = [], {}
     for name, port, source, queue in zip(PORTS, (plan.i, plan.other), layer.inputs, plan.queues,
                                          strict=True):
@@ -113,35 +115,29 @@ def blocks(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Techn
 
 
 @blocks.register
-def _(layer: ir.Convolution | ir.Dense, network: Network, plan: LayerPlan,
+def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
       technology: Technology) -> Stages:
     assert plan.fold is not None and plan.weight_storage is not None
-    fold = plan.fold
+    fold, geometry = plan.fold, sliding(network, layer)
     source, result = network.source_type(layer), network.type_of(layer.name)
-    geometry = sliding(network, layer)
-    groups = -(-result.shape[2] // fold.pe)
+    common: dict[str, Any] = {
+        "weight_bits": layer.weights.bits, "bias": layer.bias.tolist(),
+        "accumulator_bits": result.bits, "o_lanes": plan.o.lanes,
+        "dsp_multipliers": plan.dsp_multipliers, "style": _STYLES[plan.weight_storage],
+        "technology": technology}
+    if is_sliced(layer, geometry, fold):
+        terms, _ = channel_groups(layer, geometry)
+        engine = Depthwise(
+            shape_of(source), lanes=fold.lanes,
+            weights=_sliced_weights(layer, fold.multipliers // terms, terms), **common)
+        return [*_sliced_window(network, layer, plan, technology, fold.lanes),
+                ("depthwise", engine)]
     window = _window(network, layer, plan, technology, Sliding(
         geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=fold.lanes,
-        rows=fold.rows, repeat=groups))
-    dot = Dot(
-        shape_of(source), weights=_fold_weights(layer, fold.pe, fold.rows, fold.lanes),
-        weight_bits=layer.weights.bits, bias=layer.bias.tolist(), accumulator_bits=result.bits,
-        o_lanes=plan.o.lanes, dsp_multipliers=plan.dsp_multipliers,
-        style=_STYLES[plan.weight_storage], technology=technology)
+        rows=fold.rows, repeat=-(-result.shape[2] // fold.pe)))
+    dot = Dot(shape_of(source), weights=_fold_weights(layer, fold.pe, fold.rows, fold.lanes),
+              **common)
     return [*window, ("dot", dot)]
-
-
-@blocks.register
-def _(layer: ir.Depthwise, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
-    assert plan.fold is not None and plan.weight_storage is not None
-    lanes = plan.fold.lanes
-    engine = Depthwise(
-        shape_of(network.source_type(layer)), lanes=lanes,
-        weights=_sliced_weights(layer, plan.fold.multipliers), weight_bits=layer.weights.bits,
-        bias=layer.bias.tolist(), accumulator_bits=network.type_of(layer.name).bits,
-        o_lanes=plan.o.lanes, dsp_multipliers=plan.dsp_multipliers,
-        style=_STYLES[plan.weight_storage], technology=technology)
-    return [*_sliced_window(network, layer, plan, technology, lanes), ("depthwise", engine)]
 
 
 @blocks.register
@@ -176,6 +172,20 @@ def _(layer: ir.Pad, network: Network, plan: LayerPlan, technology: Technology) 
 def _(layer: ir.ShiftRequantize, network: Network, plan: LayerPlan,
       technology: Technology) -> Stages:
     return [("requantize", _requantizer(network, layer, plan, layer.shift, layer.bounds))]
+
+
+@blocks.register
+def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
+      technology: Technology) -> Stages:
+    assert plan.weight_storage is not None
+    low, high = layer.bounds
+    return [("requantize", ScaleRequantizer(
+        shape_of(network.source_type(layer)), shape_of(network.type_of(layer.name)),
+        lanes=plan.i.lanes, group=plan.i.group, steps=plan.steps,
+        multipliers=layer.multipliers.tolist(), shifts=layer.shifts.tolist(), offset=layer.offset,
+        pre_shift=layer.pre_shift, zero_point=layer.zero_point, low=low, high=high,
+        single=layer.rounding is ir.ScaleRounding.SINGLE, style=_STYLES[plan.weight_storage],
+        technology=technology))]
 
 
 @blocks.register
@@ -247,7 +257,7 @@ def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
         o_group=source.elements, frame=source.elements))]
 
 
-def _fold_weights(layer: ir.Convolution | ir.Dense, pe: int, rows: int, lanes: int
+def _fold_weights(layer: ir.MultiplyAccumulate, pe: int, rows: int, lanes: int
                   ) -> list[list[list[int]]]:
     """Weights in the order in which the window reads: ``[beat][pe][row copy * lanes + lane]``.
 
@@ -279,13 +289,15 @@ def _ungrouped(values: Integers, groups: int) -> Integers:
     return dense.reshape(outputs, height, width, groups * inputs)
 
 
-def _sliced_weights(layer: ir.Depthwise, outputs: int) -> list[list[int]]:
-    """Weights in the order in which a window is read by channel: ``[slice * taps + tap][output]``.
+def _sliced_weights(layer: ir.MultiplyAccumulate, outputs: int, terms: int
+                    ) -> list[list[list[int]]]:
+    """Weights in the order in which a window is read by channel.
 
-    A slice of channels has so many ``outputs``.
+    ``[slice * taps + tap][output][term]`` for slices of so many ``outputs``, each of ``terms``
+    channels.
     """
-    values = layer.weights.values.reshape(len(layer.bias), -1)
-    padded = np.pad(values, ((0, -len(values) % outputs), (0, 0)))
-    slices = padded.reshape(-1, outputs, values.shape[1]).transpose(0, 2, 1)
-    beats: list[list[int]] = slices.reshape(-1, outputs).tolist()
+    values = layer.weights.values.reshape(len(layer.bias), -1, terms)
+    padded = np.pad(values, ((0, -len(values) % outputs), (0, 0), (0, 0)))
+    slices = padded.reshape(-1, outputs, values.shape[1], terms).transpose(0, 2, 1, 3)
+    beats: list[list[list[int]]] = slices.reshape(-1, outputs, terms).tolist()
     return beats

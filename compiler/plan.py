@@ -74,7 +74,8 @@ class LayerPlan:
     ``cycles`` is the layer's initiation interval alone, ``buffer_words`` the words of its window
     buffer (0 without one), ``memory_bits`` weights, bias and buffers together, ``dsp_multipliers``
     how many of the fold's multipliers are DSP blocks. ``other`` is the port of a second input,
-    ``queues`` what stands in front of each input where branches meet or part.
+    ``steps`` the cycles of a beat in a scale requantization, ``queues`` what stands in front of
+    each input where branches meet or part.
     """
 
     name: str
@@ -92,6 +93,7 @@ class LayerPlan:
     resources: Resources = Resources()
     other: Port | None = None
     queues: tuple[Queue, ...] = ()
+    steps: int = 1
 
     @property
     def multipliers(self) -> int:

@@ -19,6 +19,11 @@ DOT_LATENCY = 8
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
+SCALE_DELAY = 4
+"""Cycles from a digit of a scale's multiplier to its product, without the sums of its pieces."""
+SCALE_PIECE = 4
+SCALE_STAGES = 4
+SCALE_QUEUE = 2
 ADD_LATENCY = 1
 QUEUE_LATENCY = 6
 
@@ -60,6 +65,31 @@ def folds_per_position(outputs: int, kernel_height: int, run: int, fold: Fold) -
     """(groups of outputs, beats of each group) that one position takes."""
     return (-(-outputs // fold.pe),
             -(-kernel_height // fold.rows) * -(-run // fold.lanes))
+
+
+def channel_groups(layer: ir.Layer, shape: Sliding) -> tuple[int, int]:
+    """(channels, outputs) of each group of channels that ``layer`` keeps apart."""
+    channels = shape.size[2]
+    if isinstance(layer, ir.Depthwise):
+        return 1, len(layer.bias) // channels
+    assert isinstance(layer, ir.Convolution | ir.Dense)
+    groups = layer.groups if isinstance(layer, ir.Convolution) else 1
+    return channels // groups, len(layer.bias) // groups
+
+
+def is_sliced(layer: ir.Layer, shape: Sliding, fold: Fold) -> bool:
+    """Whether the engine takes whole groups of channels, slice by slice and tap by tap.
+
+    All outputs of those groups at once, that is, and none of them waits for other groups. With any
+    other fold, a convolution in groups is computed as a dense one with zeros.
+    """
+    if isinstance(layer, ir.Depthwise):
+        return True
+    if not isinstance(layer, ir.Convolution) or layer.groups == 1:
+        return False
+    terms, outputs = channel_groups(layer, shape)
+    return (fold.pe == outputs and fold.rows == 1 and fold.lanes % terms == 0
+            and fold.lanes <= shape.size[2])
 
 
 def slices_per_position(shape: Sliding, lanes: int) -> tuple[int, int]:
@@ -127,10 +157,12 @@ def draft(layer: ir.Layer, context: Context) -> Draft:
 
 
 @draft.register
-def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
+def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
     network, fold = context.network, context.fold
     assert fold is not None
     shape = sliding(network, layer)
+    if is_sliced(layer, shape, fold):
+        return _sliced(layer, context, fold)
     source, result = network.source_type(layer), network.type_of(layer.name)
     groups, beats = folds_per_position(result.shape[2], shape.kernel[0], shape.run, fold)
     o = Port(output_lanes(fold.pe, beats), result.shape[2])
@@ -145,20 +177,21 @@ def _(layer: ir.Convolution | ir.Dense, context: Context) -> Draft:
     return _engine(layer, context, o, stage, groups * beats, cells)
 
 
-@draft.register
-def _(layer: ir.Depthwise, context: Context) -> Draft:
-    network, fold = context.network, context.fold
-    assert fold is not None
-    shape = sliding(network, layer)
-    source, result = network.source_type(layer), network.type_of(layer.name)
+def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft:
+    """Draft of a depthwise layer, or of one in groups that are taken slice by slice."""
+    shape = sliding(context.network, layer)
+    source = context.network.source_type(layer)
+    result = context.network.type_of(layer.name)
     slices, taps = slices_per_position(shape, fold.lanes)
+    terms, _ = channel_groups(layer, shape)
     # The outputs of a slice are ready together: to the drain, they are one group.
-    o = Port(output_lanes(fold.multipliers, taps), result.shape[2])
+    outputs = fold.multipliers // terms
+    o = Port(output_lanes(outputs, taps), result.shape[2])
     stage = _per_channel(shape, source, context.i, fold.lanes,
-                         _drained(o, fold.multipliers, taps, tree=0))
-    cells = partial(resources.depthwise, context.model, lanes=fold.lanes, outputs=fold.multipliers,
-                    a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits,
-                    o_lanes=o.lanes, slices=slices)
+                         _drained(o, outputs, taps, tree=(terms - 1).bit_length()))
+    cells = partial(resources.depthwise, context.model, lanes=fold.lanes, outputs=outputs,
+                    terms=terms, a_bits=source.bits, b_bits=layer.weights.bits,
+                    total_bits=result.bits, o_lanes=o.lanes, slices=slices)
     return _engine(layer, context, o, stage, slices * taps, cells)
 
 
@@ -242,6 +275,35 @@ def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
 
 
 @draft.register
+def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
+    source = context.network.source_type(layer)
+    result = context.network.type_of(layer.name)
+    i = context.i
+    beats = beats_of(source.elements, i)
+    # A multiplication may take as long as beats are apart at the wanted speed.
+    steps = max(1, min(ir.MULTIPLIER_BITS, context.target // beats))
+    spread = int(layer.shifts.max() - layer.shifts.min())
+    bits = ir.MULTIPLIER_BITS + spread
+    digit = -(-bits // steps)
+    words = (1 if layer.multipliers.size == 1
+             else beats_of(math.lcm(layer.multipliers.size, i.group), i)) * steps
+    storage = resources.rom_storage(context.model, words, digit * i.lanes)
+    delay = SCALE_DELAY + (-(-digit // SCALE_PIECE) - 1).bit_length()
+    queued = SCALE_STAGES * steps <= delay + steps + SCALE_STAGES
+    value_bits = 1 + max((bound - layer.offset).bit_length() for bound in (source.low, source.high))
+    cells = resources.scale_requantizer(
+        context.model, lanes=i.lanes, value_bits=value_bits, digit=digit, steps=steps,
+        fraction=1 + max(0, -int(layer.shifts.min())), spread=spread, o_bits=result.bits,
+        queued=queued)
+    cells += resources.rom(context.model, storage, words, digit * i.lanes, registered=True)
+    plan = LayerPlan(
+        layer.name, layer.kind, i, i, beats * steps, weight_storage=storage, steps=steps,
+        memory_bits=words * digit * i.lanes, resources=cells)
+    latency = delay + steps + SCALE_STAGES + SCALE_QUEUE * queued
+    return Draft(plan, Passing(np.arange(beats), latency, beats * steps, steps))
+
+
+@draft.register
 def _(layer: ir.Add, context: Context) -> Draft:
     result = context.network.type_of(layer.name)
     height, width, channels = result.shape
@@ -291,7 +353,7 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
     assert isinstance(stage, Windowed)
     shape = sliding(network, layer)
     source = network.source_type(layer)
-    per_channel = not isinstance(layer, ir.Convolution | ir.Dense)
+    per_channel = plan.fold is None or is_sliced(layer, shape, plan.fold)
     rows = plan.fold.rows if plan.fold else 1
     count = _banks(shape, stage.lanes, per_channel=per_channel)
     words = 1 << max(1, (depth - 1).bit_length())
@@ -330,7 +392,8 @@ def with_queues(plan: LayerPlan, network: Network, layer: ir.Layer, model: resou
 
 def is_regrouped(i: Port, o: Port) -> bool:
     """Whether beats of ``i`` must be repacked to those of ``o``."""
-    return i.lanes != o.lanes or (i.group != o.group and (i.group % i.lanes or o.group % o.lanes))
+    uneven = i.group % i.lanes > 0 or o.group % o.lanes > 0
+    return i.lanes != o.lanes or (i.group != o.group and uneven)
 
 
 def is_geared(i: Port, lanes: int, elements: int) -> bool:

@@ -196,12 +196,12 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
     return cells + bias + Resources(luts=round(luts), ffs=round(ffs))
 
 
-def depthwise(model: Model, *, lanes: int, outputs: int, soft: int, dsps: int, a_bits: int,
-              b_bits: int, total_bits: int, o_lanes: int, slices: int) -> Resources:
-    """Cells of a depthwise engine without its weights: one of ``outputs`` without adder trees."""
-    return dot(model, pe=outputs, simd=1, soft=soft, dsps=dsps, a_bits=a_bits, b_bits=b_bits,
+def depthwise(model: Model, *, lanes: int, outputs: int, terms: int, soft: int, dsps: int,
+              a_bits: int, b_bits: int, total_bits: int, o_lanes: int, slices: int) -> Resources:
+    """Cells of a depthwise or grouped engine without its weights: outputs of a few terms each."""
+    return dot(model, pe=outputs, simd=terms, soft=soft, dsps=dsps, a_bits=a_bits, b_bits=b_bits,
                total_bits=total_bits, o_lanes=o_lanes, groups=slices
-               ) + Resources(ffs=2 * (lanes - 1) * a_bits)
+               ) + Resources(ffs=2 * (lanes - terms) * a_bits)
 
 
 def window(model: Model, *, bits: int, lanes: int, rows: int, banks: int, depth: int,
@@ -273,6 +273,34 @@ def argmax(model: Model, *, bits: int, count: int) -> Resources:
     index = max(1, (count - 1).bit_length())
     return Resources(luts=round(bits * (model.adder_bit + model.mux_bit)) + 10 * index,
                      ffs=bits + 3 * index + 2)
+
+
+def scale_requantizer(model: Model, *, lanes: int, value_bits: int, digit: int, steps: int,
+                      fraction: int, spread: int, o_bits: int, queued: bool) -> Resources:
+    """Cells of a digit-serial multiplication, its rounding, zero point and clamp.
+
+    A product is made of pieces of four bits, which are added pairwise.
+    """
+    cells = Resources(luts=40, ffs=40)
+    pieces = -(-digit // 4)
+    width = value_bits + digit
+    whole = max(o_bits, value_bits + 2)
+    for _ in range(lanes):
+        for _ in range(pieces):
+            cells += multiplier(model, value_bits, -(-digit // pieces))
+        cells += Resources(luts=round((pieces - 1) * width * model.adder_bit),
+                           ffs=(pieces - 1) * width + 2 * value_bits)
+        if steps > 1:
+            cells += Resources(luts=round(width * (model.adder_bit + model.mux_bit)),
+                               ffs=width + digit * (steps - 1) // 2)
+        cells += Resources(
+            luts=round((2 * fraction + 4 * whole) * model.adder_bit) + o_bits,
+            ffs=2 * fraction + 3 * whole + 2 * spread + o_bits)
+    if queued:
+        depth = 4 if model.ram_bit is None else 16
+        cells += Resources(luts=round(ram_luts(model, depth, lanes * o_bits)) + 35,
+                           ffs=lanes * o_bits + 12)
+    return cells
 
 
 def adder(model: Model, *, lanes: int, bits: int) -> Resources:

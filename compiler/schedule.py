@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from . import ir, planning, resources, timing
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
-from .planning import Draft, folds_per_position, slices_per_position, sliding
+from .planning import Draft, folds_per_position, is_sliced, slices_per_position, sliding
 
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
@@ -79,7 +79,7 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
 def mac_cycles(network: Network, layer: ir.Layer, fold: Fold) -> int:
     """Cycles that a multiply-accumulate layer's reads take: positions × groups × beats."""
     shape = sliding(network, layer)
-    if isinstance(layer, ir.Depthwise):
+    if is_sliced(layer, shape, fold):
         return shape.positions * math.prod(slices_per_position(shape, fold.lanes))
     groups, beats = folds_per_position(network.type_of(layer.name).shape[2], shape.kernel[0],
                                        shape.run, fold)
@@ -90,9 +90,12 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
     """The cheapest fold of at most ``cycles`` a frame; None where even the largest is slower."""
     shape = sliding(network, layer)
     outputs = network.type_of(layer.name).shape[2]
+    sliced = _smallest_sliced(layer, shape, cycles)
     if isinstance(layer, ir.Depthwise):
-        return _smallest_depthwise(shape, outputs, cycles)
+        return sliced
     best: tuple[tuple[int, ...], Fold] | None = None
+    if sliced is not None:
+        best = (sliced.multipliers,), sliced
     for groups in _distinct_quotients(outputs):
         pe = -(-outputs // groups)
         for row_groups in _distinct_quotients(shape.kernel[0]):
@@ -109,16 +112,18 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
     return best[1] if best else None
 
 
-def _smallest_depthwise(shape: planning.Sliding, outputs: int, cycles: int) -> Fold | None:
-    """The cheapest fold of a depthwise layer, whose every lane has all outputs of its channel."""
+def _smallest_sliced(layer: ir.Layer, shape: planning.Sliding, cycles: int) -> Fold | None:
+    """The cheapest fold that takes whole groups of channels with all their outputs."""
     channels = shape.size[2]
-    multiple = outputs // channels
+    terms, outputs = planning.channel_groups(layer, shape)
+    if terms == channels and not isinstance(layer, ir.Depthwise):
+        return None
     best: tuple[tuple[int, ...], Fold] | None = None
-    for slices in _distinct_quotients(channels):
+    for slices in _distinct_quotients(channels // terms):
         if shape.positions * shape.taps * slices > cycles:
             continue
-        fold = Fold(multiple, 1, -(-channels // slices))
-        o_lanes = planning.output_lanes(fold.multipliers, shape.taps)
+        fold = Fold(outputs, 1, -(-channels // terms // slices) * terms)
+        o_lanes = planning.output_lanes(fold.multipliers // terms, shape.taps)
         # What comes after pays for each lane; a requantizer by scale takes four DSP blocks.
         key = (fold.multipliers + OUTPUT_LANE_COST * o_lanes, fold.multipliers)
         if best is None or key < best[0]:

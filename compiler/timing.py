@@ -174,22 +174,24 @@ def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
 class Passing:
     """Timing of a layer that holds at most a beat.
 
-    Output beat n leaves ``latency`` cycles after input beat ``source[n]``.
+    Output beat n leaves ``latency`` cycles after input beat ``source[n]``; input beats are taken
+    ``spacing`` cycles apart.
     """
 
     source: Integers
     latency: int
     cycles: int
+    spacing: int = 1
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
-        return paced(beats[self.source] + self.latency, 1)
+        return paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
 
     def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
         """When each of ``count`` input beats must move for outputs due at ``outputs``."""
         beats = np.full(count, int(outputs[-1]) - self.latency, np.int64)
         np.minimum.at(beats, self.source, outputs - self.latency)
-        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
+        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], self.spacing, interval)
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:
     choice = rng.integers(8)
     if choice < 4:
         groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
-        outputs = int(rng.integers(1, 9 // groups + 1)) * groups
+        outputs = int(rng.integers(1, max(1, 8 // groups) + 1)) * groups
         grow.add(ir.Convolution(
             f"conv{n}", grow.tail, random_weights(rng, (outputs, *kernel, channels // groups)),
             rng.integers(-500, 500, outputs), stride, padding, value, groups))
@@ -85,8 +85,22 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:
         grow.add(ir.AveragePool(f"pool{n}", grow.tail, kernel, stride, padding,
                                 ir.Rounding(rng.choice([r.value for r in ir.Rounding]))))
     if choice < 7:
-        grow.add(ir.ShiftRequantize(f"relu{n}", grow.tail, int(rng.integers(-1, 8)),
-                                    int(rng.integers(2, 9)), bool(rng.integers(2))))
+        grow.add(random_requantization(rng, f"relu{n}", grow.tail, grow.kind))
+
+
+def random_requantization(rng: np.random.Generator, name: str, source: str, kind: TensorType
+                          ) -> ir.Layer:
+    """Back to 2 to 8 bits, by a shift or by a scale for every channel."""
+    bits, is_signed = int(rng.integers(2, 9)), bool(rng.integers(2))
+    if rng.integers(2) or kind.bits > 29:
+        return ir.ShiftRequantize(name, source, int(rng.integers(-1, 8)), bits, is_signed)
+    channels = kind.shape[2]
+    target = TensorType((1, 1, 1), bits, is_signed)
+    return ir.ScaleRequantize(
+        name, source, rng.integers(1 << 30, 1 << 31, channels), rng.integers(-7, 2, channels),
+        bits, is_signed, offset=int(rng.integers(-9, 9)),
+        zero_point=int(rng.integers(target.low, target.high + 1)),
+        rounding=ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
 
 
 def random_value(rng: np.random.Generator, kind: TensorType) -> int:
@@ -106,10 +120,12 @@ def random_plan(network: Network, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     folds = {}
     for layer in network.layers:
-        if isinstance(layer, ir.Depthwise) and rng.integers(2):
+        grouped = isinstance(layer, ir.Convolution) and layer.groups > 1 and rng.integers(2)
+        if grouped or (isinstance(layer, ir.Depthwise) and rng.integers(2)):
             channels = network.source_type(layer).shape[2]
-            folds[layer.name] = Fold(len(layer.bias) // channels, 1,
-                                     int(rng.integers(1, channels + 1)))
+            groups = layer.groups if isinstance(layer, ir.Convolution) else channels
+            folds[layer.name] = Fold(len(layer.bias) // groups, 1, int(
+                rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
             shape = sliding(network, layer)
             folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),

@@ -33,6 +33,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
     "Dot": golden.dense,
     "Depthwise": golden.depthwise,
+    "ScaleRequantizer": golden.scale_requantize,
     "ShiftRequantizer": golden.shift_requantize,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
@@ -157,36 +158,41 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
 
 
 @pytest.mark.parametrize("stalls", Stalls)
-@pytest.mark.parametrize(("channels", "taps", "multiple", "lanes", "bits", "weight_bits",
-                          "is_signed"), [
-    (8, 9, 1, 4, 8, 8, True), (7, 4, 2, 3, 5, 3, False), (5, 1, 3, 5, 8, 8, True),
-    (11, 6, 1, 7, 16, 16, True), (1, 25, 4, 1, 2, 2, False), (13, 3, 1, 13, 4, 8, True)])
-def test_depthwise(stalls: Stalls, channels: int, taps: int, multiple: int, lanes: int, bits: int,
-                   weight_bits: int, is_signed: bool) -> None:
-    rng = np.random.default_rng(channels)
+@pytest.mark.parametrize(("groups", "terms", "taps", "multiple", "slice_groups", "bits",
+                          "weight_bits", "is_signed"), [
+    (8, 1, 9, 1, 4, 8, 8, True), (7, 1, 4, 2, 3, 5, 3, False), (5, 1, 1, 3, 5, 8, 8, True),
+    (11, 1, 6, 1, 7, 16, 16, True), (1, 1, 25, 4, 1, 2, 2, False), (13, 1, 3, 1, 13, 4, 8, True),
+    (3, 4, 5, 2, 2, 8, 8, True), (4, 3, 2, 5, 3, 6, 4, False), (2, 2, 9, 1, 1, 8, 8, True)])
+def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple: int,
+                   slice_groups: int, bits: int, weight_bits: int, is_signed: bool) -> None:
+    rng = np.random.default_rng(groups)
+    channels, lanes = groups * terms, slice_groups * terms
     kind = TensorType((taps, 1, channels), bits, is_signed)
     low = -(1 << weight_bits - 1)
-    outputs = multiple * channels
-    weights = rng.integers(low, -low, (outputs, taps, 1))
+    outputs = multiple * groups
+    weights = rng.integers(low, -low, (outputs, taps, 1, terms))
     weights[0], weights[-1] = low, -low - 1
     bias = rng.integers(-1000, 1000, outputs)
-    result = ir.output_type(ir.Depthwise("depthwise", "x", ir.Weights(weights, weight_bits), bias),
-                            kind)
-    slices, size = -(-channels // lanes), lanes * multiple
-    padded = np.pad(weights[..., 0], ((0, slices * size - outputs), (0, 0)))
+    layer = ir.Convolution("layer", "x", ir.Weights(weights, weight_bits), bias, groups=groups)
+    result = ir.output_type(layer, kind)
+    slices, size = -(-groups // slice_groups), slice_groups * multiple
+    padded = np.pad(weights[:, :, 0], ((0, slices * size - outputs), (0, 0), (0, 0)))
     o_lanes = next(n for n in range(1, size + 1) if size % n == 0 and n * taps >= size)
     block = Depthwise(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
-                      weights=padded.reshape(slices, size, taps).transpose(0, 2, 1).reshape(
-                          -1, size).tolist(),
+                      weights=padded.reshape(slices, size, taps, terms).transpose(
+                          0, 2, 1, 3).reshape(-1, size, terms).tolist(),
                       weight_bits=weight_bits, bias=bias.tolist(), accumulator_bits=result.bits,
                       o_lanes=o_lanes, dsp_multipliers=size // 2, style=MemoryStyle.LOGIC,
                       technology=Generic())
     x = random_images(kind, 5, channels)
+    wanted = golden.execute(layer, x)
+    if terms == 1:
+        assert np.array_equal(golden.depthwise(x, weights[..., 0], bias), wanted)
     # As a window gives them by channel: slice by slice, tap by tap.
     sent = np.pad(x[:, :, 0], ((0, 0), (0, 0), (0, slices * lanes - channels)))
     sent = sent.reshape(len(x), taps, slices, lanes).transpose(0, 2, 1, 3)
     sent_kind = TensorType((slices, taps, lanes), bits, is_signed)
-    run_block(block, sent, golden.depthwise(x, weights, bias), (sent_kind, Port(lanes, lanes)),
+    run_block(block, sent, wanted, (sent_kind, Port(lanes, lanes)),
               (result, Port(o_lanes, outputs)), stalls)
 
 

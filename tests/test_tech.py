@@ -73,7 +73,7 @@ def test_small_products_exhaustively(technology: Technology) -> None:
 @pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
 def test_large_products_extremes_first(technology: Technology) -> None:
     generator = random.Random(2)
-    for a, b in shapes((1, 3, 5, 7, 8, 9, 12, 15, 16, 17, 18)):
+    for a, b in shapes((1, 3, 5, 7, 8, 9, 12, 15, 16, 17, 18, 32)):
         edges = [(x[0], x[-1], 0) for x in (values(a), values(b))]
         pairs = list(itertools.product(*edges))
         pairs += [(generator.choice(values(a)), generator.choice(values(b))) for _ in range(12)]
@@ -91,9 +91,9 @@ def test_product_shape_and_limits(technology: Technology) -> None:
     for dsp in (False, True):
         dut = technology.multiplier(unsigned(8), signed(3), dsp=dsp)
         assert dut.p.shape() == signed(11)
-        with pytest.raises(ValueError, match=r"^a must have 1 to 18 bits, not signed\(19\)$"):
-            technology.multiplier(signed(19), signed(2), dsp=dsp)
-    with pytest.raises(ValueError, match=r"^b must have 1 to 18 bits, not unsigned\(0\)$"):
+        with pytest.raises(ValueError, match=r"^a must have 1 to 32 bits, not signed\(33\)$"):
+            technology.multiplier(signed(33), signed(2), dsp=dsp)
+    with pytest.raises(ValueError, match=r"^b must have 1 to 32 bits, not unsigned\(0\)$"):
         technology.multiplier(signed(4), unsigned(0), dsp=False)
 
 
@@ -102,6 +102,7 @@ def test_dsp_blocks_are_taken_where_they_fit() -> None:
         assert ("MULT18X18D" in emit(Ecp5().multiplier(18, 18, dsp=dsp), "top")) is dsp
         # `*` is for a DSP block, and there is none in what shall be look-up tables.
         assert (" * " in emit(Ice40().multiplier(16, 16, dsp=dsp), "top")) is dsp
+    assert "MULT18X18D" not in emit(Ecp5().multiplier(19, 8, dsp=True), "top")
     for a, b in ((17, 8), (5, 5), (1, 12)):
         assert not Ice40().fits_dsp(a, b)
         assert " * " not in emit(Ice40().multiplier(a, b, dsp=True), "top")

@@ -19,8 +19,11 @@ __all__ = ["Ecp5"]
 class Ecp5(Generic):
     """ECP5: operands of up to 18 bits fit a DSP block."""
 
+    def fits_dsp(self, a: ShapeLike, b: ShapeLike) -> bool:
+        return max(Shape.cast(a).width, Shape.cast(b).width) <= 18
+
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
-        return DspMultiplier(a, b) if dsp else CarryMultiplier(a, b)
+        return DspMultiplier(a, b) if dsp and self.fits_dsp(a, b) else CarryMultiplier(a, b)
 
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:

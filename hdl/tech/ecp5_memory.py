@@ -42,7 +42,7 @@ class BlockRom(RomPorts):
         m = Module()
         depth = rom_depth(len(self._words), len(self.data))
         low = self.address[: ceil_log2(depth)]
-        banks = []
+        banks: list[Signal] = []
         for start in range(0, len(self._words), depth):
             data = Signal(len(self.data), name=f"bank_{len(banks)}")
             self._bank(m, f"bank_{len(banks)}", self._words[start : start + depth], depth, low,

@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 
 __all__ = ["Multiplier", "RowMultiplier"]
 
-_WIDEST = 18
+_WIDEST = 32
 
 
 def product_shape(a: Shape, b: Shape) -> Shape:

@@ -33,7 +33,7 @@ class Technology(ABC):
 
         Parameters
         ----------
-        a, b : shapes of the operands, signed or not, 1 to 18 bits each.
+        a, b : shapes of the operands, signed or not, 1 to 32 bits each.
         dsp : whether to take a DSP block; otherwise look-up tables only. Operands wider than the
             family's block are built from look-up tables, see `fits_dsp`.
 

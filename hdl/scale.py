@@ -1,0 +1,304 @@
+"""Requantization by a fixed-point scale of its own for every channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
+from math import lcm
+from operator import or_
+from typing import Any
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .checks import at_least
+from .dot import MULTIPLIER_LATENCY, ROM_LATENCY
+from .requantize import range_of
+from .stream import Beat, Queue, beats
+from .tech import MemoryStyle, Technology
+
+__all__ = ["ScaleRequantizer"]
+
+STAGES = 4
+"""Registers behind the multiplication: two of rounding, the zero point, the clamp."""
+QUEUE_LATENCY = 2
+PIECE = 4
+"""Multiplier bits of one partial product: more would be too many additions between registers."""
+
+
+class ScaleRequantizer(wiring.Component):
+    """``o = clamp(zero_point + round((i - offset) * m * 2**(pre_shift + s - 31)), low, high)``.
+
+    m and s are the channel's. Unless it is ``single``, the reference arithmetic rounds twice: at
+    the weight ``2**max(-s, 0)`` halves up, then halves away from zero. One beat is taken every
+    ``steps`` cycles, and its result comes ``latency`` cycles later: each lane multiplies by some
+    bits of m a cycle, the lowest first, and shifts what it has accumulated. All multipliers stand
+    at one scale, the largest shift's, so a right shift costs no shifter: its first rounding is at
+    another place, and what lies below is masked. The multiplication never stalls: a beat is let in
+    only when the stages behind it (and a queue, if there are more beats on the way) have room.
+
+    Parameters
+    ----------
+    i_shape, o_shape : element shapes.
+    lanes : elements a beat.
+    group : elements after which a fresh beat starts.
+    steps : cycles a beat.
+    multipliers, shifts : one a channel, or one for all; channels follow each other endlessly.
+    offset : what is taken from the input.
+    pre_shift : left shift before all else.
+    zero_point : what is added to the rounded product.
+    low, high : bounds; both fit ``o_shape``.
+    single : whether to round once, halves up.
+    style : where the multipliers live.
+    technology : supplies multipliers and memory.
+
+    Members
+    -------
+    i : stream of ``Beat(i_shape, lanes)``.
+    o : stream of ``Beat(o_shape, lanes)``.
+    """
+
+    def __init__(self, i_shape: ShapeLike, o_shape: ShapeLike, *, lanes: int, group: int,
+                 steps: int, multipliers: Sequence[int], shifts: Sequence[int], offset: int = 0,
+                 pre_shift: int = 0, zero_point: int = 0, low: int, high: int, single: bool = False,
+                 style: MemoryStyle, technology: Technology) -> None:
+        at_least(1, lanes=lanes, group=group, steps=steps)
+        at_least(0, pre_shift=pre_shift)
+        if not multipliers or not all(0 <= m < 1 << 31 for m in multipliers):
+            raise ValueError("multipliers must be at least one, each within 31 bits")
+        if len(shifts) != len(multipliers):
+            raise ValueError(f"shifts must be {len(multipliers)}, as many as multipliers, "
+                             f"not {len(shifts)}")
+        limits = range_of(Shape.cast(o_shape))
+        if low > high or low not in limits or high not in limits:
+            raise ValueError(f"bounds must be ordered and fit {o_shape!r}, not ({low}, {high})")
+        self._offset = offset
+        self._zero_point = zero_point
+        self._bounds = low, high
+        self._steps = steps
+        self._style = style
+        self._technology = technology
+
+        # All multipliers at the scale of the smallest shift, without the zeros that all end in.
+        scaled = [m << s - min(shifts) for m, s in zip(multipliers, shifts, strict=True)]
+        used = reduce(or_, scaled)
+        zeros = max(0, (used & -used).bit_length() - 1)
+        self._bits = max(1, (used >> zeros).bit_length())
+        right = [0 if single else max(0, -s) for s in shifts]
+        # Bits behind the point, with the one that the finest first rounding looks at.
+        self._fraction = max(right) + 1
+        self._dropped = 31 - pre_shift - min(shifts) - zeros - self._fraction
+        self._words = _words([m >> zeros for m in scaled], group, lanes)
+        self._spread = max(right) - min(right)
+        self._masks = _words([(1 << max(right) - r) - 1 for r in right], group, lanes)
+        super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
+                          "o": Out(stream.Signature(Beat(o_shape, lanes)))})
+
+    @property
+    def _digit(self) -> int:
+        """Multiplier bits a cycle."""
+        return beats(self._bits, self._steps)
+
+    @property
+    def _delay(self) -> int:
+        """Cycles from the issue of a digit to its product."""
+        return ROM_LATENCY + MULTIPLIER_LATENCY + ceil_log2(beats(self._digit, PIECE))
+
+    @property
+    def _queue_depth(self) -> int:
+        """Of the output queue; 0 for none, where the stages hold all beats on their way."""
+        latency = self._delay + self._steps + STAGES
+        if STAGES * self._steps > latency:
+            return 0
+        # What a queue holds for sure is one less than its depth.
+        return max(3, beats(latency + QUEUE_LATENCY + 1, self._steps) - STAGES + 1)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's transfer to its result."""
+        queue = QUEUE_LATENCY if self._queue_depth else 0
+        return self._delay + self._steps + STAGES + queue
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.i.payload.shape().lanes
+        sink = self.o
+        if self._queue_depth:
+            m.submodules.queue = queue = Queue(self.o.payload.shape(), self._queue_depth)
+            wiring.connect(m, wiring.flipped(self.o), queue.o)
+            sink = queue.i
+        take, issue, final, last = self._sequence(m)
+        digits = self._rom(m, "multipliers", self._digits(), self._digit * lanes, issue,
+                           self._style, registered=True)
+        more = _late(m, "more", issue & ~final, self._delay)
+        done = _late(m, "done", final, self._delay)
+        masks = self._rom(m, "masks", [_join(word, self._spread) for word in self._masks],
+                          self._spread * lanes, done, MemoryStyle.LOGIC, registered=False)
+        flow = self._flow(m, sink, _late(m, "arrived", done, 1),
+                          _late(m, "last", last, self._delay + 1))
+        for lane in range(lanes):
+            exact = self._multiply(m, lane, take, digits.word_select(lane, self._digit), more)
+            mask = masks.word_select(lane, self._spread) if self._spread else Const(0, 0)
+            m.d.comb += sink.p.data[lane].eq(self._finish(m, lane, exact, mask, flow))
+        return m
+
+    def _sequence(self, m: Module) -> tuple[Value, Value, Value, Value]:
+        """(a beat comes in, a digit is issued, it is its beat's last, the beat is its frame's)."""
+        capacity = STAGES + max(0, self._queue_depth - 1)
+        room = Signal(range(capacity + 1), init=capacity)
+        next_room = Signal.like(room)
+        has_room, idle, take, last = Signal(init=1), Signal(init=1), Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(idle & has_room), take.eq(self.i.valid & self.i.ready),
+                     next_room.eq(room - take + (self.o.valid & self.o.ready))]
+        m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
+        if self._steps == 1:
+            return take, take, take, self.i.p.last
+        left = Signal(range(self._steps))
+        with m.If(take):
+            m.d.sync += [left.eq(self._steps - 1), idle.eq(0), last.eq(self.i.p.last)]
+        with m.Elif(~idle):
+            m.d.sync += [left.eq(left - 1), idle.eq(left == 1)]
+        return take, take | ~idle, left == 1, last
+
+    def _digits(self) -> list[int]:
+        """Multipliers digit by digit, the lowest first, those of all lanes side by side."""
+        mask = (1 << self._digit) - 1
+        return [_join([value >> step * self._digit & mask for value in word], self._digit)
+                for word in self._words for step in range(self._steps)]
+
+    def _rom(self, m: Module, name: str, words: Sequence[int], width: int, step: Value,
+             style: MemoryStyle, *, registered: bool) -> Value:
+        """The word that ``step`` asks for, one after the other, endlessly."""
+        if not width:
+            return Const(0, 0)
+        rom = self._technology.rom(words, width, style, registered=registered)
+        m.submodules[name] = rom
+        address = Signal(range(len(words)), name=f"{name}_address")
+        with m.If(step):
+            m.d.sync += address.eq(Mux(address == len(words) - 1, 0, address + 1))
+        m.d.comb += [rom.address.eq(address), rom.enable.eq(1)]
+        return rom.data
+
+    def _multiply(self, m: Module, lane: int, take: Value, digit: Value, more: Value) -> Value:
+        """``(i - offset) * m`` from the last bit on that matters, in the cycle after ``done``."""
+        taken = Signal(self.i.payload.shape().shape, name=f"taken{lane}", reset_less=True)
+        values = range_of(taken.shape())
+        bits = max((v - self._offset).bit_length() for v in (values[0], values[-1])) + 1
+        value = Signal(signed(bits), name=f"value{lane}", reset_less=True)
+        with m.If(take):
+            m.d.sync += taken.eq(self.i.p.data[lane])
+        m.d.sync += value.eq(taken - self._offset)
+        total = self._product(m, lane, value, digit)
+        spent = (self._steps - 1) * self._digit
+        kept: Value = Const(0, 0)
+        if self._steps > 1:
+            # What leaves the accumulator at its low end is kept so far as it matters.
+            so_far = Signal(total.shape(), name=f"so_far{lane}")
+            kept_before = Signal(min(spent, max(0, spent - self._dropped)), name=f"kept{lane}",
+                                 reset_less=True)
+            kept = Cat(kept_before, so_far[: self._digit])[self._digit :]
+            sum_ = Signal.like(so_far, name=f"sum{lane}")
+            m.d.comb += sum_.eq(so_far.shift_right(self._digit) + total)
+            m.d.sync += [so_far.eq(Mux(more, sum_, 0)), kept_before.eq(kept)]
+            total = sum_
+        width = max(self._fraction + 1, bits + self._bits - self._dropped)
+        exact = Signal(signed(width), name=f"exact{lane}", reset_less=True)
+        m.d.sync += exact.eq(Cat(Const(0, max(0, -self._dropped)), kept,
+                                 total.shift_right(max(0, self._dropped - spent))).as_signed())
+        return exact
+
+    def _product(self, m: Module, lane: int, value: Value, digit: Value) -> Value:
+        """``value * digit``, in pieces that are added pairwise, a register after each level."""
+        count = beats(self._digit, PIECE)
+        ends = [self._digit * n // count for n in range(count + 1)]
+        terms: list[tuple[int, Value]] = []
+        for start, end in pairwise(ends):
+            multiplier = self._technology.multiplier(value.shape(), end - start, dsp=False)
+            m.submodules[f"multiplier{lane}_{start}"] = multiplier
+            m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(digit[start:end])]
+            terms.append((start, multiplier.p))
+        while len(terms) > 1:
+            sums: list[tuple[int, Value]] = []
+            for (start, low), *rest in (terms[n : n + 2] for n in range(0, len(terms), 2)):
+                exact = low
+                for upper, high in rest:
+                    apart = upper - start
+                    exact = Cat(low[:apart], (low.shift_right(apart) + high)[: len(high)])
+                sum_ = Signal(signed(len(exact)), name=f"sum{lane}_{start}_{len(terms)}",
+                              reset_less=True)
+                m.d.sync += sum_.eq(exact)
+                sums.append((start, sum_))
+            terms = sums
+        return terms[0][1]
+
+    def _flow(self, m: Module, sink: Any, arrived: Value, last: Value) -> list[Signal]:
+        """Which of the stages moves, each into the next as soon as that one has room."""
+        valid, lasts = Signal(STAGES), Signal(STAGES)
+        flow = [Signal(name=f"flow{n}") for n in range(STAGES)]
+        for n in range(STAGES):
+            ahead = flow[n + 1] if n + 1 < STAGES else sink.ready
+            m.d.comb += flow[n].eq(ahead | ~valid[n])
+            with m.If(flow[n]):
+                m.d.sync += [valid[n].eq(valid[n - 1] if n else arrived),
+                             lasts[n].eq(lasts[n - 1] if n else last)]
+        m.d.comb += [sink.valid.eq(valid[-1]), sink.p.last.eq(lasts[-1])]
+        return flow
+
+    def _finish(self, m: Module, lane: int, exact: Value, mask: Value, flow: Sequence[Value]
+                ) -> Value:
+        """Round, add the zero point and clamp.
+
+        ``mask`` has a one for every bit below the one that the channel's first rounding adds to:
+        added with a carry, it is that bit. The result is cut off there. All that the second
+        rounding may add to the integer part is a carry, too.
+        """
+        fraction = self._fraction
+
+        def held(stage: int, name: str, value: Value) -> Signal:
+            register = Signal(value.shape(), name=f"{name}{lane}_{stage}", reset_less=True)
+            with m.If(flow[stage]):
+                m.d.sync += register.eq(value)
+            return register
+
+        nudged = held(0, "nudged", (Cat(Const(1), exact[:fraction]) + Cat(Const(1), mask))[1:])
+        is_negative = held(0, "is_negative", exact[-1])
+        cut = Cat(Const(1), held(0, "mask", mask), Const(0, fraction - len(mask)))
+        whole = held(0, "whole", exact[fraction:].as_signed())
+        rounded = nudged & ~cut
+        carry = rounded[fraction] | (
+            rounded[fraction - 1] & (~is_negative | rounded[: fraction - 1].any()))
+        carried = Cat(held(1, "carry", carry), held(1, "whole", whole)).as_signed()
+        # Two times the sum: the lowest bits add up to the carry.
+        centered = held(2, "centered", (carried + (2 * self._zero_point + 1)).shift_right(1))
+        low, high = self._bounds
+        clamped = Signal(self.o.payload.shape().shape, name=f"clamped{lane}")
+        m.d.comb += clamped.eq(Mux(centered < low, low, Mux(centered > high, high, centered)))
+        return held(3, "result", clamped)
+
+
+def _late(m: Module, name: str, value: Value, cycles: int) -> Value:
+    """``value``, ``cycles`` later."""
+    line = Signal(cycles, name=f"{name}_late")
+    m.d.sync += line.eq(Cat(value, line))
+    return line[-1]
+
+
+def _words(values: Sequence[int], group: int, lanes: int) -> list[list[int]]:
+    """``values``, one an element and over again, in beats; only one if all elements share it."""
+    if len(values) == 1:
+        return [list(values) * lanes]
+    words = []
+    for start in range(0, lcm(len(values), group), group):
+        for first in range(start, start + group, lanes):
+            end = min(first + lanes, start + group)
+            word = [values[n % len(values)] for n in range(first, end)]
+            words.append(word + [0] * (lanes - len(word)))
+    return words
+
+
+def _join(values: Sequence[int], bits: int) -> int:
+    """``values`` side by side, ``bits`` each."""
+    return sum(value << n * bits for n, value in enumerate(values))

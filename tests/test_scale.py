@@ -1,0 +1,109 @@
+# amaranth: UnusedElaboratable=no
+"""Scale requantization against its golden twin: both roundings, any digit, ties and extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed, unsigned
+from networks import run_block
+from penjing.compiler import ir
+from penjing.compiler.ir import Integers, PenjingError, TensorType
+from penjing.compiler.plan import Port
+from penjing.hdl.scale import ScaleRequantizer
+from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+STEPS = (1, 2, 3, 4, 5, 7, 8, 11, 16, 20, 31, 40)
+
+
+def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorType]:
+    """A layer whose reference arithmetic stays within 32 bits, and the type of its input."""
+    while True:
+        channels, bits = int(rng.integers(1, 8)), int(rng.integers(2, 29))
+        kind = TensorType((3, 1, channels), int(rng.integers(1, 24)), bool(rng.integers(2)))
+        count = channels if rng.integers(2) else 1
+        top = int(rng.integers(-20, 3))
+        shifts = rng.integers(top - int(rng.integers(0, 6)), top + 1, count)
+        multipliers = rng.integers(0 if rng.integers(5) == 0 else 1 << 30, 1 << 31, count)
+        if rng.integers(4) == 0:
+            multipliers[:] = 1 << 30  # a power of two: ties are frequent
+        limit = 1 << bits - 1
+        low, high = sorted(int(v) for v in rng.integers(-limit, limit, 2))
+        if rng.integers(2):
+            low, high = -limit, limit - 1
+        try:
+            layer = ir.ScaleRequantize(
+                "scale", "x", multipliers, shifts, bits, True, int(rng.integers(-200, 200)),
+                int(rng.integers(0, 21)), int(rng.integers(-limit, limit)), low, high,
+                ir.ScaleRounding(rng.choice(["double", "single"])))
+            ir.output_type(layer, kind)
+        except PenjingError:
+            continue
+        return layer, kind
+
+
+def images(layer: ir.ScaleRequantize, kind: TensorType, rng: np.random.Generator) -> Integers:
+    """Both extremes, values around the offset where signs and ties are, and random ones."""
+    x = rng.integers(kind.low, kind.high + 1, (6, *kind.shape))
+    x[0], x[1] = kind.low, kind.high
+    x[2] = np.clip(layer.offset + rng.integers(-3, 4, kind.shape), kind.low, kind.high)
+    return x
+
+
+def block(layer: ir.ScaleRequantize, kind: TensorType, lanes: int, steps: int) -> ScaleRequantizer:
+    low, high = layer.bounds
+    return ScaleRequantizer(
+        signed(kind.bits) if kind.signed else unsigned(kind.bits), signed(layer.bits), lanes=lanes,
+        group=kind.shape[2], steps=steps, multipliers=layer.multipliers.tolist(),
+        shifts=layer.shifts.tolist(), offset=layer.offset, pre_shift=layer.pre_shift,
+        zero_point=layer.zero_point, low=low, high=high,
+        single=layer.rounding is ir.ScaleRounding.SINGLE, style=MemoryStyle.LOGIC,
+        technology=Generic())
+
+
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
+                                                for n in range(12, 48))])
+def test_requantizer_equals_golden(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layer, kind = random_layer(rng)
+    lanes, steps = int(rng.integers(1, 4)), STEPS[seed % len(STEPS)]
+    x = images(layer, kind, rng)
+    port = Port(lanes, kind.shape[2])
+    result = TensorType(kind.shape, layer.bits, True)
+    for stalls in Stalls:
+        dut = block(layer, kind, lanes, steps)
+        ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
+        if stalls is Stalls.NONE:
+            beats = 3 * -(-kind.shape[2] // lanes)
+            assert set(np.diff(ends)) == {beats * steps}
+            assert ends[0] - 1 == dut.latency + (beats - 1) * steps
+
+
+def test_golden_is_the_reference_arithmetic() -> None:
+    # gemmlowp as its sources say it: a division that truncates, after a nudge by the sign.
+    def reference(x: int, multiplier: int, shift: int) -> int:
+        left, right = max(shift, 0), max(-shift, 0)
+        product = (x << left) * multiplier
+        nudged = product + (1 << 30 if product >= 0 else 1 - (1 << 30))
+        high = abs(nudged) // (1 << 31) * (1 if nudged >= 0 else -1)
+        mask = (1 << right) - 1
+        threshold = (mask >> 1) + (high < 0)
+        return (high >> right) + ((high & mask) > threshold)
+
+    rng = np.random.default_rng(3)
+    limit = 1 << 40
+    for shift in range(-31, 9):
+        span = 1 << 31 - max(shift, 0)
+        x = np.append(rng.integers(-span, span, 200), (-span, span - 1, 0, 1, -1, 3, -3))
+        for multiplier in (1 << 30, (1 << 31) - 1, int(rng.integers(1 << 30, 1 << 31)), 0, 1):
+            got = golden.scale_requantize(x, np.array([multiplier]), np.array([shift]), 0, -limit,
+                                          limit)
+            assert got.tolist() == [reference(int(v), multiplier, shift) for v in x]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    layer, kind = random_layer(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"^steps must be at least 1, not 0$"):
+        block(layer, kind, 1, 0)
