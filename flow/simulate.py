@@ -16,7 +16,7 @@ from ..compiler.report import Table, table_of
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
 from ..sim import golden
-from ..sim.cosim import Job, PatternReport, Report, StreamFormat
+from ..sim.cosim import Job, PatternReport, Report, Source, StreamFormat
 from ..sim.cosim import simulate as run_simulator
 from ..sim.simulators import Simulator
 from ..sim.streams import Stalls
@@ -110,13 +110,15 @@ def _pattern_json(pattern: PatternReport) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is simulated: module ``top`` of ``verilog``, from ``source`` to ``result``, tensors."""
+    """What is simulated: module ``top`` of ``verilog``, that makes the tensor ``result``.
+
+    ``sources`` are the tensors that it reads, each with its port, by name of the input stream.
+    """
 
     verilog: str
     top: str
-    source: str
+    sources: dict[str, tuple[str, Port]]
     result: str
-    i: Port
     o: Port
     cycles: int
     latency: int | None
@@ -125,13 +127,15 @@ class _Subject:
 def _subject(opened: Project, layer: str | None) -> _Subject:
     network, plan = opened.network, opened.plan
     if layer is None:
-        return _Subject(_read_text(opened.verilog), network.name, network.input,
-                        network.layers[-1].name, plan.layers[0].i, plan.layers[-1].o,
-                        plan.cycles_per_frame, plan.latency_cycles)
+        return _Subject(_read_text(opened.verilog), network.name,
+                        {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
+                        plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
     verilog = emit(lower.layer(network, plan, layer, Generic()), layer)
-    source = next(one.input for one in network.layers if one.name == layer)
+    tensors = next(one.inputs for one in network.layers if one.name == layer)
     planned = plan.layer(layer)
-    return _Subject(verilog, layer, source, layer, planned.i, planned.o, planned.cycles, None)
+    ports = (port for port in (planned.i, planned.other) if port is not None)
+    sources = dict(zip(lower.PORTS, zip(tensors, ports, strict=True), strict=False))
+    return _Subject(verilog, layer, sources, layer, planned.o, planned.cycles, None)
 
 
 def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,
@@ -153,9 +157,10 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
               else sample_frames(network.input_type, count, seed))
     progress("golden model", 0, 0)
     tensors = golden.run_all(network, inputs)
-    job = Job(_format(network.type_of(subject.source), subject.i),
-              _format(network.type_of(subject.result), subject.o),
-              tensors[subject.source].reshape(len(inputs), -1),
+    sources = tuple(Source(_format(network.type_of(tensor), port),
+                           tensors[tensor].reshape(len(inputs), -1), name)
+                    for name, (tensor, port) in subject.sources.items())
+    job = Job(sources, _format(network.type_of(subject.result), subject.o),
               tensors[subject.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed)
     progress("build simulator", 0, 0)

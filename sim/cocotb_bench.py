@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import Task
 from cocotb.triggers import Event, Timer
 from cocotb.utils import get_sim_time
 
@@ -29,6 +30,9 @@ PERIOD = 10_000  # simulator steps (ps) a cycle
 RESET_CYCLES = 3
 DRAIN_CYCLES = 64  # a beat too many must come this soon to be noticed
 KEPT = 8  # mismatches and faults told one by one
+
+Frames = list[list[int]]
+"""Payloads of an input stream, frame by frame."""
 
 
 def bursts(active: bool, seed: int) -> Iterator[tuple[int, bool]]:
@@ -45,13 +49,23 @@ def bursts(active: bool, seed: int) -> Iterator[tuple[int, bool]]:
             yield generator.randrange(16, 2048) if generator.random() < 0.03 else length, True
 
 
-class Ports:
-    """The design's clock, reset and two streams."""
+class Stream:
+    """The signals of one of the design's streams."""
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, name: str, form: StreamFormat) -> None:
+        self.name, self.format = name, form
+        self.payload, self.valid, self.ready = (
+            getattr(dut, f"{name}__{signal}") for signal in ("payload", "valid", "ready"))
+        assert len(self.payload) == form.width, \
+            f"{name}.payload is {len(self.payload)} bits, not {form.width}"
+
+
+class Ports:
+    """The design's clock, reset and streams; the last of ``formats`` is that of the output."""
+
+    def __init__(self, dut: Any, formats: dict[str, StreamFormat]) -> None:
         self.clk, self.rst = dut.clk, dut.rst
-        self.i_payload, self.i_valid, self.i_ready = dut.i__payload, dut.i__valid, dut.i__ready
-        self.o_payload, self.o_valid, self.o_ready = dut.o__payload, dut.o__valid, dut.o__ready
+        *self.inputs, self.o = (Stream(dut, name, form) for name, form in formats.items())
         self.edge = dut.clk.rising_edge
 
     async def cycles(self, count: int) -> None:
@@ -64,38 +78,50 @@ class Ports:
             await self.edge
 
     async def reset(self) -> None:
-        """Back to the initial state, both streams idle."""
-        self.rst.value, self.i_valid.value, self.o_ready.value = 1, 0, 0
-        self.i_payload.value = 0
+        """Back to the initial state, all streams idle."""
+        self.rst.value, self.o.ready.value = 1, 0
+        for i in self.inputs:
+            i.valid.value, i.payload.value = 0, 0
         await self.cycles(RESET_CYCLES)
         self.rst.value = 0
-
-    async def send(self, payloads: Iterator[int], pattern: Iterator[tuple[int, bool]],
-                   taken: list[int]) -> None:
-        """Source: give each payload and count it in ``taken[0]``; pauses fall between beats only,
-        since ``valid`` holds until the beat is taken."""
-        for length, pause in pattern:
-            if pause:
-                self.i_valid.value = 0
-                await self.cycles(length)
-                continue
-            for _ in range(length):
-                payload = next(payloads, None)
-                if payload is None:
-                    self.i_valid.value = 0
-                    return
-                self.i_payload.value, self.i_valid.value = payload, 1
-                await self.edge
-                while not high(self.i_ready):
-                    await self.i_ready.rising_edge
-                    await self.edge
-                taken[0] += 1
 
     async def pause(self, pattern: Iterator[tuple[int, bool]]) -> None:
         """The sink's ``ready``."""
         for length, pause in pattern:
-            self.o_ready.value = not pause
+            self.o.ready.value = not pause
             await self.cycles(length)
+
+
+class Source:
+    """Gives ``payloads`` to an input stream, and notes how many were taken and the first when."""
+
+    def __init__(self, ports: Ports, stream: Stream, payloads: list[int]) -> None:
+        self.ports, self.stream, self.payloads = ports, stream, payloads
+        self.taken = 0
+        self.first: int | None = None
+
+    async def send(self, pattern: Iterator[tuple[int, bool]]) -> None:
+        """Send all; pauses fall between beats only, since ``valid`` holds until one is taken."""
+        edge, stream = self.ports.edge, self.stream
+        payloads = iter(self.payloads)
+        for length, pause in pattern:
+            if pause:
+                stream.valid.value = 0
+                await self.ports.cycles(length)
+                continue
+            for _ in range(length):
+                payload = next(payloads, None)
+                if payload is None:
+                    stream.valid.value = 0
+                    return
+                stream.payload.value, stream.valid.value = payload, 1
+                await edge
+                while not high(stream.ready):
+                    await stream.ready.rising_edge
+                    await edge
+                if self.first is None:
+                    self.first = cycle()
+                self.taken += 1
 
 
 def high(signal: Any) -> bool:
@@ -111,12 +137,12 @@ def cycle() -> int:
 class Run:
     """One stall pattern: all frames, and what is found."""
 
-    def __init__(self, ports: Ports, o_format: StreamFormat, golden: Integers,
+    def __init__(self, ports: Ports, frames: list[Frames], golden: Integers,
                  progress: BinaryIO) -> None:
-        self.ports = ports
-        self.format, self.golden, self.progress = o_format, golden, progress
-        self.sent, self.got = [0], 0
-        self.first_input: int | None = None
+        self.ports, self.golden, self.progress = ports, golden, progress
+        self.sources = [Source(ports, stream, [beat for frame in sent for beat in frame])
+                        for stream, sent in zip(ports.inputs, frames, strict=True)]
+        self.got = 0
         self.frame_ends: list[int] = []
         self.values_compared = self.mismatches = 0
         self.first_mismatches: list[dict[str, int | None]] = []
@@ -128,41 +154,38 @@ class Run:
         if len(self.faults) < KEPT:
             self.faults.append(f"cycle {cycle()}: {text}")
 
-    async def drive(self, frames: list[list[int]], watchdog: int, stalls: tuple[bool, bool],
-                    seed: int) -> None:
+    @property
+    def first_input(self) -> int | None:
+        """The cycle in which the first beat of any source was taken."""
+        return min((source.first for source in self.sources if source.first is not None),
+                   default=None)
+
+    async def drive(self, watchdog: int, stalls: tuple[bool, bool], seed: int) -> None:
         """Send all frames and collect as many, or give up after ``watchdog`` idle cycles."""
-        payloads = (payload for frame in frames for payload in frame)
-        tasks = [cocotb.start_soon(task) for task in (
-            self.ports.send(payloads, bursts(stalls[0], seed), self.sent),
-            self.ports.pause(bursts(stalls[1], seed + 1)),
-            self._first_input(),
-            self._collect(),
-            self._watch(watchdog, sum(map(len, frames))))]
+        senders = [cocotb.start_soon(source.send(bursts(stalls[0], seed + n)))
+                   for n, source in enumerate(self.sources)]
+        tasks = [*senders, *(cocotb.start_soon(task) for task in (
+            self.ports.pause(bursts(stalls[1], seed + len(senders))),
+            self._collect(senders),
+            self._watch(watchdog)))]
         await self.done.wait()
         for task in tasks:
             task.cancel()
 
-    async def _first_input(self) -> None:
-        while True:
-            await self.ports.edge
-            if high(self.ports.i_valid) and high(self.ports.i_ready):
-                self.first_input = cycle()
-                return
-
-    async def _collect(self) -> None:
+    async def _collect(self, senders: list[Task[None]]) -> None:
         """Sink: judge each beat that moves, and the hold rule while none does."""
-        ports, held = self.ports, None
-        beats = self.format.beats(self.golden.shape[1])
+        edge, o, held = self.ports.edge, self.ports.o, None
+        beats = o.format.beats(self.golden.shape[1])
         frame: list[str] = []
         while len(self.frame_ends) < len(self.golden):
-            if not high(ports.o_valid):
-                await ports.o_valid.rising_edge
-            await ports.edge
-            while valid := high(ports.o_valid):
-                payload = str(ports.o_payload.value)
+            if not high(o.valid):
+                await o.valid.rising_edge
+            await edge
+            while valid := high(o.valid):
+                payload = str(o.payload.value)
                 if held is not None and payload != held:
                     self.fault("o.payload changed before it was taken")
-                if high(ports.o_ready):
+                if high(o.ready):
                     held = None
                     self.got += 1
                     frame.append(payload)
@@ -173,17 +196,19 @@ class Run:
                             break
                 else:
                     held = payload
-                await ports.edge
+                await edge
             if not valid and held is not None:
                 self.fault("o.valid fell before the beat was taken")
                 held = None
         await self._drain()
+        for sender in senders:  # what a frame does not need is taken all the same
+            await sender
         self.done.set()
 
     def _judge(self, payloads: list[str]) -> None:
         index = len(self.frame_ends)
         self.frame_ends.append(cycle())
-        values, undefined, last = self.format.decode(payloads)
+        values, undefined, last = self.ports.o.format.decode(payloads)
         if last != [False] * (len(last) - 1) + [True]:
             places = [beat for beat, is_last in enumerate(last) if is_last]
             self.fault(f"frame {index}: last is in beats {places} of {len(last)}, not in the "
@@ -203,32 +228,37 @@ class Run:
         for _ in range(DRAIN_CYCLES):
             await self.ports.edge
             # The edge that took the final beat is behind us: what is valid now is a beat too many.
-            if high(self.ports.o_valid):
+            if high(self.ports.o.valid):
                 self.fault(f"a beat more than the {self.got} expected came out")
                 return
 
-    async def _watch(self, watchdog: int, beats: int) -> None:
-        moved = -1
-        while moved != self.sent[0] + self.got:
-            moved = self.sent[0] + self.got
+    async def _watch(self, watchdog: int) -> None:
+        moved, now = -1, 0
+        while moved != now:
+            moved = now
             await Timer(watchdog * PERIOD)
-        expected = self.format.beats(self.golden.shape[1]) * len(self.golden)
-        self.fault(f"{self.sent[0]} of {beats} beats went in and {self.got} of {expected} came "
-                   f"out, then none in {watchdog} cycles")
+            now = sum(source.taken for source in self.sources) + self.got
+        expected = self.ports.o.format.beats(self.golden.shape[1]) * len(self.golden)
+        moves = [f"{source.taken} of {len(source.payloads)} at {source.stream.name}"
+                 for source in self.sources]
+        self.fault(f"beats: {', '.join(moves)}, {self.got} of {expected} at o, then none in "
+                   f"{watchdog} cycles")
         self.done.set()
 
 
-async def abandon(ports: Ports, frame: list[int], watchdog: int) -> None:
+async def abandon(ports: Ports, frames: list[list[int]], watchdog: int) -> None:
     """Send half of a frame, or as much as is taken: the reset that follows comes in mid-frame."""
-    half = frame[: len(frame) // 2 + 1]
-    taken = [0]
-    ports.o_ready.value = 1
-    task = cocotb.start_soon(ports.send(iter(half), bursts(False, 0), taken))
+    sources = [Source(ports, stream, frame[: len(frame) // 2 + 1])
+               for stream, frame in zip(ports.inputs, frames, strict=True)]
+    ports.o.ready.value = 1
+    tasks = [cocotb.start_soon(source.send(bursts(False, 0))) for source in sources]
     for _ in range(watchdog // 64):
         await ports.cycles(64)
-        if taken[0] == len(half):
+        # The halves need not match, so that of another stream may have to wait for ever.
+        if any(source.taken == len(source.payloads) for source in sources):
             break
-    task.cancel()
+    for task in tasks:
+        task.cancel()
 
 
 @cocotb.test()
@@ -237,23 +267,22 @@ async def frames_match(dut: Any) -> None:
     folder = Path(str(cocotb.plusargs["penjing_job"]))
     job = json.loads((folder / "job.json").read_text())
     with np.load(folder / "frames.npz", allow_pickle=False) as arrays:
-        inputs, golden = arrays["inputs"], arrays["golden"]
-    i_format, o_format = StreamFormat(**job["i"]), StreamFormat(**job["o"])
-    ports = Ports(dut)
-    for port, stream in ((ports.i_payload, i_format), (ports.o_payload, o_format)):
-        assert len(port) == stream.width, f"{port._name} is {len(port)} bits, not {stream.width}"
-    frames = [i_format.encode(frame) for frame in inputs]
+        *inputs, golden = arrays.values()
+    ports = Ports(dut, {name: StreamFormat(**form) for name, form in job["streams"].items()})
+    frames = [list(map(stream.format.encode, sent))
+              for stream, sent in zip(ports.inputs, inputs, strict=True)]
     Clock(ports.clk, PERIOD, unit="step").start(start_high=False)
     await ports.reset()
     results = []
     with (folder / "progress").open("wb") as progress:
         for index, stalls in enumerate(job["stalls"]):
             if index:
-                await abandon(ports, frames[0], job["watchdog"])
+                await abandon(ports, [sent[0] for sent in frames], job["watchdog"])
                 await ports.reset()
             began, start = time.perf_counter(), cycle()
-            run = Run(ports, o_format, golden, progress)
-            await run.drive(frames, job["watchdog"], tuple(stalls), job["seed"] + 2 * index)
+            run = Run(ports, frames, golden, progress)
+            await run.drive(job["watchdog"], tuple(stalls),
+                            job["seed"] + len(job["streams"]) * index)
             results.append({
                 "first_input": run.first_input, "frame_ends": run.frame_ends,
                 "values_compared": run.values_compared, "mismatches": run.mismatches,

@@ -23,7 +23,8 @@ from .beats import Integers, StreamFormat
 from .simulators import Build, Simulator, build, check_wave, fresh_folder
 from .streams import Stalls
 
-__all__ = ["Job", "Mismatch", "PatternReport", "Report", "Simulator", "StreamFormat", "simulate"]
+__all__ = ["Job", "Mismatch", "PatternReport", "Report", "Simulator", "Source", "StreamFormat",
+           "simulate"]
 
 Progress = Callable[[int, int], None]
 
@@ -31,29 +32,47 @@ _SHORTEST_WATCHDOG = 4096  # above the bench's longest pause
 
 
 @dataclass(frozen=True, eq=False)
+class Source:
+    """What to send into the input stream ``name``: integers, (frames, elements), in its order.
+
+    Raises `ValueError` for frames that do not fit the stream.
+    """
+
+    format: StreamFormat
+    frames: Integers
+    name: str = "i"
+
+    def __post_init__(self) -> None:
+        self.format.check(self.frames)
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What to send and what must come out.
 
-    ``inputs`` and ``golden`` are integers, (frames, elements), in the order of the streams ``i``
-    and ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses; ``watchdog`` is the number
-    of cycles without a beat on either stream after which a pattern is given up. Raises `ValueError`
-    for arrays that do not fit the streams or each other.
+    Each of ``sources`` has a stream of its own; ``golden`` are the integers, (frames, elements), in
+    the order of the stream ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses;
+    ``watchdog`` is the number of cycles without a beat on any stream after which a pattern is given
+    up. Raises `ValueError` for arrays that do not fit the stream or each other.
     """
 
-    i: StreamFormat
+    sources: tuple[Source, ...]
     o: StreamFormat
-    inputs: Integers
     golden: Integers
     stalls: tuple[Stalls, ...] = tuple(Stalls)
     seed: int = 0
     watchdog: int = 200_000
 
     def __post_init__(self) -> None:
-        self.i.check(self.inputs)
         self.o.check(self.golden)
-        if len(self.inputs) != len(self.golden):
-            raise ValueError(f"inputs and golden must be equally many frames, not "
-                             f"{len(self.inputs)} and {len(self.golden)}")
+        names = [source.name for source in self.sources]
+        if not names or len({*names, "o"}) != len(names) + 1:
+            raise ValueError(f"sources must have different names, at least one and none of them "
+                             f"o, not {names!r}")
+        for source in self.sources:
+            if len(source.frames) != len(self.golden):
+                raise ValueError(f"{source.name} and golden must be equally many frames, not "
+                                 f"{len(source.frames)} and {len(self.golden)}")
         if not self.stalls or len(set(self.stalls)) != len(self.stalls):
             raise ValueError(f"stalls must be different patterns, at least one, not "
                              f"{self.stalls!r}")
@@ -62,6 +81,11 @@ class Job:
                              f"{self.watchdog!r}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, not {self.seed!r}")
+
+    @property
+    def streams(self) -> dict[str, StreamFormat]:
+        """All streams by name, ``o`` last."""
+        return {**{source.name: source.format for source in self.sources}, "o": self.o}
 
 
 @dataclass(frozen=True)
@@ -78,10 +102,10 @@ class Mismatch:
 class PatternReport:
     """What one stall pattern showed.
 
-    ``first_input`` is the cycle in which frame 0's first beat was taken, ``frame_ends`` those in
-    which each frame's last beat was given, all on one count. ``first_mismatches`` are the first few
-    of ``mismatches``; ``faults`` the first few broken rules of the stream protocol. ``cycles`` and
-    ``seconds`` are what the pattern took to simulate.
+    ``first_input`` is the cycle in which the first beat of any source was taken, ``frame_ends``
+    those in which each frame's last beat was given, all on one count. ``first_mismatches`` are the
+    first few of ``mismatches``; ``faults`` the first few broken rules of the stream protocol.
+    ``cycles`` and ``seconds`` are what the pattern took to simulate.
     """
 
     stalls: Stalls
@@ -125,7 +149,7 @@ class PatternReport:
 
     @property
     def latency_cycles(self) -> int | None:
-        """Clock edges from the one that takes frame 0's first beat to the one that gives its last.
+        """Clock edges from the one that takes the first beat to the one that ends frame 0.
 
         None where frame 0 never came out.
         """
@@ -203,7 +227,9 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
     """
     if wave is not None:
         check_wave(wave, simulator)
-    built = build(verilog, top, cache=cache, simulator=simulator, wave=wave)
+    ports = ["clk", "rst", *(f"{stream}__{signal}" for stream in job.streams
+                             for signal in ("payload", "valid", "ready"))]
+    built = build(verilog, top, cache=cache, simulator=simulator, wave=wave, ports=ports)
     folder = fresh_folder(built.folder, "run-")
     log = folder / "simulate.log"
     try:
@@ -238,10 +264,11 @@ def _move_wave(written: Path, wave: Path) -> None:
 
 
 def _write(job: Job, folder: Path) -> None:
-    np.savez(folder / "frames.npz", inputs=job.inputs.astype(np.int64),
-             golden=job.golden.astype(np.int64))
+    frames = (*(source.frames for source in job.sources), job.golden)
+    np.savez(folder / "frames.npz", *(array.astype(np.int64) for array in frames))
     (folder / "job.json").write_text(json.dumps({
-        "i": asdict(job.i), "o": asdict(job.o), "seed": job.seed, "watchdog": job.watchdog,
+        "streams": {name: asdict(stream) for name, stream in job.streams.items()},
+        "seed": job.seed, "watchdog": job.watchdog,
         "stalls": [[stalls.at_input, stalls.at_output] for stalls in job.stalls]}))
 
 
@@ -250,7 +277,7 @@ def _run(built: Build, top: str, job: Job, folder: Path, wave: Path | None, log:
     """Run cocotb's runner in a thread and tell the progress meanwhile; tests run and failed."""
     with ThreadPoolExecutor(1) as executor:
         running = executor.submit(_run_cocotb, built, top, job, folder, wave, log)
-        total = len(job.stalls) * len(job.inputs)
+        total = len(job.stalls) * len(job.golden)
         done = False
         while not done:
             done = not wait([running], timeout=0.1).not_done
@@ -299,7 +326,7 @@ def _read(job: Job, folder: Path, log: Path) -> tuple[PatternReport, ...]:
         raise PenjingError(f"simulation: it ended before its result; read {log}") from None
     patterns = tuple(
         PatternReport(
-            stalls=stalls, frames=len(job.inputs),
+            stalls=stalls, frames=len(job.golden),
             first_mismatches=tuple(Mismatch(**m) for m in result.pop("first_mismatches")),
             frame_ends=tuple(result.pop("frame_ends")), faults=tuple(result.pop("faults")),
             **result)

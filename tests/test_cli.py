@@ -215,6 +215,21 @@ def test_simulate_one_layer(model: Path, tmp_path: Path,
     assert wave.stat().st_size > 0
 
 
+def test_simulate_one_layer_of_two_inputs(tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    conv, relu = network().layers[:2]
+    branch = ir.Convolution("branch", "input", ir.Weights(np.full((5, 1, 1, 2), 3), 3),
+                            np.zeros(5, np.int64), (2, 1))
+    file.save(ir.Network("tiny", "input", network().input_type, (
+        conv, relu, branch, ir.Add("sum", "relu", "branch"))), tmp_path / "sum.penjing")
+    out = compiled(tmp_path / "sum.penjing", tmp_path / "out")
+    result = run_json(capsys, "simulate", out, "--layer", "sum", "-n", 4)
+    assert result["mismatches"] == 0
+    assert result["values_compared"] == 4 * 4 * 75
+    assert result["cycles_per_frame"] == result["predicted_cycles_per_frame"]
+    assert result["latency_cycles"] > 0
+
+
 def test_evaluate_integers(model: Path, data: Path, tmp_path: Path,
                            capsys: pytest.CaptureFixture[str]) -> None:
     out = compiled(model, tmp_path / "out")

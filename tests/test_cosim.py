@@ -16,14 +16,21 @@ import pytest
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from networks import PLENTY, random_images
 from numpy.typing import NDArray
-from penjing.compiler.ir import PenjingError
+from penjing.compiler import ir, lower
+from penjing.compiler.ir import Network, PenjingError, TensorType
+from penjing.compiler.plan import Port
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule
+from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit
-from penjing.hdl.graph import Pipeline
+from penjing.hdl.graph import Graph, Pipeline, Stage
 from penjing.hdl.stream import Beat, Gearbox, Queue
-from penjing.sim import simulators
+from penjing.hdl.tech import Generic
+from penjing.sim import golden, simulators
 from penjing.sim.beats import StreamFormat
-from penjing.sim.cosim import Job, Report, simulate
+from penjing.sim.cosim import Job, Report, Source, simulate
 from penjing.sim.simulators import Simulator
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
@@ -103,7 +110,7 @@ def sabotage(cache: Path) -> Sabotage:
         frames = np.zeros((4, 12), np.int64)
         for place, code in codes.items():
             frames[place] = code
-        job = Job(port, port, frames, frames, stalls, watchdog=5000)
+        job = Job((Source(port, frames),), port, frames, stalls, watchdog=5000)
         return simulate(verilog, "saboteur", job, cache=cache, simulator=simulator)
 
     return run
@@ -128,8 +135,8 @@ def random_frames(count: int = 12) -> NDArray[np.int64]:
 def check_chain(cache: Path, simulator: Simulator) -> Report:
     frames = random_frames()
     done: list[tuple[int, int]] = []
-    report = simulate(emit(chain(), "chain"), "chain", Job(I_FORMAT, O_FORMAT, frames, frames),
-                      cache=cache, simulator=simulator,
+    job = Job((Source(I_FORMAT, frames),), O_FORMAT, frames)
+    report = simulate(emit(chain(), "chain"), "chain", job, cache=cache, simulator=simulator,
                       progress=lambda *counts: done.append(counts))
     assert report.passed
     assert report.log is None
@@ -207,8 +214,8 @@ def test_wrong_value_is_told(sabotage: Sabotage) -> None:
 @pytest.mark.parametrize(("codes", "fault"), [
     ({(1, 0): Code.LAST}, "frame 1: last is in beats [0, 5] of 6, not in the final one alone"),
     ({(3, 10): Code.LAST}, "frame 3: last is in beats [] of 6, not in the final one alone"),
-    ({(3, 2): Code.DROP}, "24 of 24 beats went in and 23 of 24 came out, then none in 5000 cycles"),
-    ({(0, 0): Code.STUCK}, "1 of 24 beats went in and 0 of 24 came out, then none in 5000 cycles"),
+    ({(3, 2): Code.DROP}, "beats: 24 of 24 at i, 23 of 24 at o, then none in 5000 cycles"),
+    ({(0, 0): Code.STUCK}, "beats: 1 of 24 at i, 0 of 24 at o, then none in 5000 cycles"),
     ({(3, 10): Code.REPEAT}, "a beat more than the 24 expected came out"),
 ])
 def test_broken_stream_is_told(sabotage: Sabotage, codes: dict[tuple[int, int], Code],
@@ -233,6 +240,75 @@ def test_only_stalls_at_the_output_reveal_ignored_backpressure(
         assert any(fault in text for text in pattern.faults)
 
 
+def sum_of_two(cache: Path, codes: dict[tuple[int, int], Code],
+               stalls: tuple[Stalls, ...] = tuple(Stalls)) -> Report:
+    """Simulate ``i + other`` on frames of 12, the saboteur in the branch of ``other``."""
+    layout, port = Beat(unsigned(8), 2), StreamFormat(8, False, 2, 12)
+    block = Graph([Stage("good", Queue(layout, 3), {"i": "i"}),
+                   Stage("bad", Saboteur(layout), {"i": "other"}),
+                   Stage("add", Adder(unsigned(8), unsigned(8), unsigned(9), lanes=2),
+                         {"i": "good", "other": "bad"})], ("i", "other"))
+    frames = np.random.default_rng(3).integers(0, 256, (4, 12))
+    other = np.zeros_like(frames)
+    for place, code in codes.items():
+        other[place] = code
+    job = Job((Source(port, frames), Source(port, other, "other")), StreamFormat(9, False, 2, 12),
+              frames + other, stalls, watchdog=5000)
+    return simulate(emit(block, "sum"), "sum", job, cache=cache)
+
+
+@needs_verilator
+def test_two_inputs_are_sent_at_their_own_paces(cache: Path) -> None:
+    report = sum_of_two(cache, {})
+    assert report.passed
+    assert (report.values_compared, report.cycles_per_frame) == (4 * 48, 6)
+
+
+@needs_verilator
+def test_wrong_value_in_the_second_input_is_told(cache: Path) -> None:
+    report = sum_of_two(cache, {(2, 4): Code.VALUE})
+    for pattern in report.patterns:
+        first, = pattern.first_mismatches
+        assert (first.frame, first.element, first.got) == (2, 4, first.expected + 1)
+        assert not pattern.faults
+
+
+@needs_verilator
+def test_input_that_is_left_over_is_told(cache: Path) -> None:
+    # Of two beats too many, one waits inside and the other keeps the last one out.
+    report = sum_of_two(cache, {(1, 0): Code.REPEAT, (2, 0): Code.REPEAT}, (Stalls.NONE,))
+    assert report.faults[-1].endswith(
+        "beats: 24 of 24 at i, 23 of 24 at other, 24 of 24 at o, then none in 5000 cycles")
+
+
+@needs_verilator
+def test_layer_that_joins_branches(cache: Path) -> None:
+    rng = np.random.default_rng(4)
+    network = Network("residual", "x", TensorType((5, 4, 3), 6, True), (
+        ir.Convolution("conv", "x", ir.Weights(rng.integers(-8, 8, (3, 3, 3, 3)), 4),
+                       rng.integers(-50, 50, 3), (1, 1), (1, 1, 1, 1)),
+        ir.ShiftRequantize("conv_q", "conv", 4, 8, False),
+        ir.Add("add", "conv_q", "x")))
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 50), Goal())
+    planned, images = plan.layer("add"), random_images(network.input_type, 6, 0)
+    tensors = golden.run_all(network, images)
+    assert planned.other is not None
+
+    def source(tensor: str, port: Port, name: str) -> Source:
+        kind = network.type_of(tensor)
+        return Source(StreamFormat(kind.bits, kind.signed, port.lanes, port.group),
+                      tensors[tensor].reshape(6, -1), name)
+
+    total = source("add", planned.o, "o")
+    job = Job((source("conv_q", planned.i, "i"), source("x", planned.other, "other")),
+              total.format, total.frames)
+    report = simulate(emit(lower.layer(network, plan, "add", Generic()), "add"), "add", job,
+                      cache=cache)
+    assert report.passed
+    assert report.values_compared == 4 * 6 * 60
+    assert report.cycles_per_frame == planned.cycles
+
+
 @needs_verilator
 def test_state_that_outlives_reset_is_found(sabotage: Sabotage) -> None:
     codes = {(frame, element): code for frame in range(4)
@@ -249,7 +325,7 @@ def test_icarus_fails_too(sabotage: Sabotage) -> None:
 
 def waveform(cache: Path, wave: Path, simulator: Simulator) -> bytes:
     frames = random_frames(2)
-    job = Job(I_FORMAT, O_FORMAT, frames, frames, (Stalls.BOTH,))
+    job = Job((Source(I_FORMAT, frames),), O_FORMAT, frames, (Stalls.BOTH,))
     assert simulate(emit(chain(), "chain"), "chain", job, cache=cache, simulator=simulator,
                     wave=wave).passed
     return wave.read_bytes()
@@ -270,8 +346,7 @@ def test_icarus_writes_fst(cache: Path, tmp_path: Path) -> None:
 @needs_verilator
 def test_a_bench_that_fails_is_an_error(cache: Path) -> None:
     frames = np.zeros((1, 12), np.int64)
-    narrow = StreamFormat(4, True, 4, 6)
-    job = Job(narrow, O_FORMAT, frames, frames)
+    job = Job((Source(StreamFormat(4, True, 4, 6), frames),), O_FORMAT, frames)
     with pytest.raises(PenjingError, match=r"ended before its result; read .*simulate\.log$"):
         simulate(emit(chain(), "chain"), "chain", job, cache=cache)
 
@@ -335,13 +410,21 @@ def test_undefined_elements_are_told_apart() -> None:
 
 def test_jobs_that_cannot_be_run_are_refused() -> None:
     frames = random_frames()
-    job = Job(I_FORMAT, O_FORMAT, frames, frames)
+    for bad, reason in (
+            (frames + 1, "values must be -16 to 15, not -15 to 16"),
+            (frames / 2, "array of integers"),
+            (frames[:0], "non-empty"),
+            (frames[:, :58], "whole number of groups of 6")):
+        with pytest.raises(ValueError, match=reason):
+            Source(I_FORMAT, bad)
+    source = Source(I_FORMAT, frames)
+    job = Job((source,), O_FORMAT, frames)
     for changes, reason in (
-            ({"inputs": frames + 1}, "values must be -16 to 15, not -15 to 16"),
-            ({"inputs": frames / 2}, "array of integers"),
-            ({"inputs": frames[:0]}, "non-empty"),
-            ({"inputs": frames[:, :58]}, "whole number of groups of 6"),
-            ({"inputs": frames[1:]}, "equally many frames, not 11 and 12"),
+            ({"golden": frames + 1}, "values must be -16 to 15, not -15 to 16"),
+            ({"golden": frames[1:]}, "i and golden must be equally many frames, not 12 and 11"),
+            ({"sources": ()}, "at least one"),
+            ({"sources": (source, source)}, r"different names, .* not \['i', 'i'\]"),
+            ({"sources": (replace(source, name="o"),)}, "none of them o"),
             ({"stalls": ()}, "at least one"),
             ({"watchdog": 100}, "at least 4096"),
             ({"seed": -1}, "must not be negative")):

