@@ -169,7 +169,7 @@ def _graph(model: onnx.ModelProto) -> Graph:
         raise PenjingError(f"it has no nodes, or is no ONNX model; {_WAY_OUT}")
     if graph.sparse_initializer:
         raise PenjingError("it stores sparse constants; save them dense")
-    constants = {tensor.name: constant for tensor in graph.initializer
+    constants = {_text(tensor.name): constant for tensor in graph.initializer
                  if (constant := _constant(tensor)) is not None}
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
@@ -178,14 +178,21 @@ def _graph(model: onnx.ModelProto) -> Graph:
             raise PenjingError(f"the graph has {len(ports)} {what}; export a network that takes "
                                f"one tensor and returns one")
     return Graph(tuple(_node(index, node) for index, node in enumerate(graph.node)), constants,
-                 _port(inputs[0]), graph.output[0].name)
+                 _port(inputs[0]), _text(graph.output[0].name))
+
+
+def _text(value: str | bytes) -> str:
+    """A name; the parser hands out as bytes what is no valid text."""
+    if not isinstance(value, str):
+        raise wire.damaged()
+    return value
 
 
 def _node(index: int, node: onnx.NodeProto) -> Node:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
-    return Node(index, node.op_type, domain, node.name, tuple(node.input), tuple(node.output),
-                attributes)
+    domain = "" if node.domain == "ai.onnx" else _text(node.domain)
+    attributes = {_text(attribute.name): _attribute(attribute) for attribute in node.attribute}
+    return Node(index, _text(node.op_type), domain, _text(node.name),
+                tuple(map(_text, node.input)), tuple(map(_text, node.output)), attributes)
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Attribute | Constant:
@@ -206,16 +213,16 @@ def _attribute(attribute: onnx.AttributeProto) -> Attribute | Constant:
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:
-    tensor = value.type.tensor_type
+    tensor, name = value.type.tensor_type, _text(value.name)
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise PenjingError(f"its input {value.name:.80} has no shape; {_WAY_OUT} with one of which "
+        raise PenjingError(f"its input {name:.80} has no shape; {_WAY_OUT} with one of which "
                            f"only the batch is dynamic")
     if tensor.elem_type not in TYPES:
-        raise PenjingError(f"its input {value.name:.80} holds elements of type "
+        raise PenjingError(f"its input {name:.80} holds elements of type "
                            f"{tensor.elem_type}; export one of float32, uint8 or int8")
     dims = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None
                  for dim in tensor.shape.dim)
-    return Port(value.name, TYPES[tensor.elem_type], dims)
+    return Port(name, TYPES[tensor.elem_type], dims)
 
 
 def _constant(tensor: onnx.TensorProto) -> Constant | None:
@@ -223,7 +230,7 @@ def _constant(tensor: onnx.TensorProto) -> Constant | None:
     kind = TYPES.get(tensor.data_type)
     if kind is None:
         return None
-    name = f"constant {tensor.name:.80}"
+    name = f"constant {_text(tensor.name):.80}"
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise PenjingError(f"{name}: its values lie in another file; save the model as one file, "
                            f"with onnx.save(onnx.load(path), new_path)")

@@ -31,6 +31,8 @@ Convert = Callable[[Operands], Value]
 
 UINT8 = ElementType("uint8", "<u1", 8, "int32_data")
 _ONE = np.ones(1, np.float32)
+_MOST_TERMS = 16
+"""The most tensors that are added before anything quantizes their sum."""
 
 
 # --- scales and zero points
@@ -249,7 +251,11 @@ def _sum(operands: Operands, a: Value, b: Value) -> Sum:
         operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
                         f"{', '.join(map(str, other.dims))}), or another order of axes",
                         "add tensors of one shape")
-    return Sum((a, b), mine)
+    total = Sum((a, b), mine)
+    if total.count > _MOST_TERMS:
+        operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
+                        "put QuantizeLinear and DequantizeLinear behind sums")
+    return total
 
 
 def _add_constant(operands: Operands, value: Value, position: int) -> Value:

@@ -104,6 +104,11 @@ class Sum:
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def count(self) -> int:
+        """How many tensors are added, those that inner sums add each time."""
+        return sum(term.count if isinstance(term, Sum) else 1 for term in self.terms)
+
 
 @dataclass(frozen=True)
 class FloatInput:
