@@ -26,10 +26,12 @@ from .plan import Port
 
 WINDOW_LATENCY = 3
 """Cycles from the issue of a read to the window's output beat."""
-WRITE_LATENCY = 1
+WRITE_LATENCY = 2
 """Cycles from a word's transfer into the buffer to the first read of it."""
+FILL_LATENCY = 2
+"""Cycles after reset before a window can read."""
 GEARBOX_LATENCY = 1
-BUFFER_MARGIN = 7
+BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 
 
@@ -120,8 +122,8 @@ class Windowed:
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``, the first after reset."""
-        # Rows of padding wait for no word, but nothing is read before the first cycle.
-        return self.results(self.starts(self.word_times(beats), floor=0))
+        # Rows of padding wait for no word, but nothing is read before the window's stages are full.
+        return self.results(self.starts(self.word_times(beats), floor=FILL_LATENCY))
 
     def results(self, starts: Integers) -> Integers:
         """When each output beat leaves, for positions that start at ``starts``."""

@@ -143,12 +143,45 @@ class Sliding:
 
 @dataclass(frozen=True)
 class _Read:
-    """Where a row copy reads: buffer ``word``, the bank ``turn`` that holds the first elements, and
-    by how many words less one the writes are ahead (``lead``)."""
+    """Where a row copy reads next: buffer ``word``, the bank ``turn`` that holds the first
+    elements, and whether the last word that the beat needs is not in yet (``behind``)."""
 
     word: Signal
     turn: Value
-    lead: Signal
+    behind: Value
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """What the counters say of one beat: it is the ``last`` of its frame or of a position
+    (``position_end``), its window begins ``inside`` the frame (see `Window._begins_inside`), which
+    of its ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be
+    turned with all that is needed in one word (``spare``)."""
+
+    last: Value
+    position_end: Value
+    inside: Value
+    rows: Value
+    columns: Value
+    spare: Value
+
+    def late(self, m: Module, name: str, enable: Value) -> _Flags:
+        """The same, a register later."""
+        return _Flags(**{key: _late(m, f"{name}_{key}", value, enable)
+                         for key, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class _Advance:
+    """When the stages of the read order move on: all at once, each to its next beat.
+
+    ``issue`` is a read; ``counters`` also moves in the first two cycles, in which the stages fill,
+    and ``addresses`` in the second of them.
+    """
+
+    issue: Signal
+    counters: Signal
+    addresses: Signal
 
 
 class Window(wiring.Component):
@@ -156,10 +189,11 @@ class Window(wiring.Component):
 
     Elements live in a circular buffer of words of ``lanes`` elements, in banks, so that any
     ``lanes`` consecutive elements can be read at once and rotated into place. One address register
-    for each row copy steps through the read order by constants. A beat leaves as soon as its last
-    element is in; space is freed position by position. Padding is put in on reading and takes
-    neither memory nor cycles. Latency 3 from the beat that completes what the first output beat
-    needs; one beat a cycle, across frames too.
+    for each row copy steps through the read order by constants. Counters, addresses and the read
+    that waits are three stages with registers between them, so that no more than the decision to
+    read lies between two. A beat leaves as soon as its last element is in; space is freed position
+    by position. Padding is put in on reading and takes neither memory nor cycles. Latency 4 from
+    the beat that completes what the first output beat needs; one beat a cycle, across frames too.
 
     Parameters
     ----------
@@ -202,33 +236,38 @@ class Window(wiring.Component):
         reach = 2 * sliding.words + self._depth + beats(
             sliding.reach * sliding.row_step, sliding.lanes)
         distance = signed(ceil_log2(reach + 2) + 2)
-        flow, write, issue = Signal(), Signal(), Signal()
+        flow, write, late_write, counted, filled = (
+            Signal(), Signal(), Signal(), Signal(), Signal())
+        move = _Advance(Signal(), Signal(), Signal())
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
+            move.counters.eq(move.issue | ~filled),
+            move.addresses.eq(move.counters & counted),
         ]
-        ends, counters = self._loops(m, issue)
-        reads = self._addresses(m, ends, issue=issue, write=write, distance=distance)
-        frame_end = Cat(ends).all()
+        # The counters are two beats ahead of the read that waits, the addresses one.
+        m.d.sync += [counted.eq(1), filled.eq(counted), late_write.eq(write)]
+        ends, counters = self._loops(m, move.counters)
+        ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), self._begins_inside(counters),
+                       self._rows_inside(m, counters), self._columns_inside(m, counters),
+                       self._spare_lanes(ends)).late(m, "ahead", move.counters)
+        now = ahead.late(m, "now", move.counters)
+        reads = self._addresses(m, ends, move, ahead.spare, write=late_write, distance=distance)
 
         # The frame is all in when fewer than 0 words are missing after the next one.
         missing = Signal(distance, init=sliding.words - 1)
-        m.d.sync += missing.eq(missing - write + Mux(issue & frame_end, sliding.words, 0))
+        m.d.sync += missing.eq(
+            missing - late_write + Mux(move.issue & now.last, sliding.words, 0))
 
-        row_ok = self._rows_inside(m, counters)
-        in_run = self._spare_lanes(ends)
-        available = []
-        for read, inside in zip(reads, row_ok, strict=True):
-            spills = read.turn > in_run
-            there = (read.lead >= 0) & ~(spills & (read.lead == 0))
-            available.append(~inside | there | (missing < 0))
-        m.d.comb += issue.eq(flow & Cat(available).all())
+        available = [~inside | ~read.behind | (missing < 0)
+                     for read, inside in zip(reads, now.rows, strict=True)]
+        m.d.comb += move.issue.eq(flow & filled & Cat(available).all())
 
         written = self._space(m, reads[0].word, distance, write=write,
-                              moved=issue & Cat(ends[:3]).all(), ended=issue & frame_end,
-                              inside=self._begins_inside(counters))
-        self._read(m, flow=flow, issue=issue, last=frame_end, written=written, write=write,
-                   reads=reads, masks=self._masks(m, counters, row_ok))
+                              moved=move.issue & now.position_end, ended=move.issue & now.last,
+                              inside=now.inside)
+        self._read(m, flow=flow, issue=move.issue, flags=now, written=written, write=write,
+                   reads=reads)
         return m
 
     def _space(self, m: Module, word: Signal, distance: Shape, *, write: Value, moved: Value,
@@ -259,11 +298,10 @@ class Window(wiring.Component):
         m.d.comb += self.i.ready.eq(room)
         return written
 
-    def _loops(self, m: Module, issue: Value) -> tuple[list[Value], list[Value]]:
+    def _loops(self, m: Module, step: Value) -> tuple[list[Value], list[Value]]:
         """Counters of the read order; returns whether each is at its end, and its value."""
         ends: list[Value] = []
         counters: list[Value] = []
-        step: Value = issue
         names = ("slice_x", "slice_y", "slice", "x", "y")
         for name, loop in zip(names, self._sliding.loops, strict=True):
             if loop.count == 1:
@@ -280,38 +318,47 @@ class Window(wiring.Component):
             step = step & end
         return ends, counters
 
-    def _addresses(self, m: Module, ends: Sequence[Value], *, issue: Value, write: Value,
-                   distance: Shape) -> list[_Read]:
-        """Where every row copy reads, and how far the writes are ahead of it."""
+    def _addresses(self, m: Module, ends: Sequence[Value], move: _Advance, spare: Value, *,
+                   write: Value, distance: Shape) -> list[_Read]:
+        """Where every row copy reads, and whether the writes are far enough ahead of it."""
         sliding = self._sliding
         lanes, unit, banks = sliding.lanes, sliding.unit, sliding.banks
-        word_delta = Signal(distance)
-        turn_delta = Signal(range(banks))
-        for level, delta in reversed(list(enumerate(sliding.deltas))):
-            # Later assignments win, so the innermost level that goes on decides.
-            with m.If(~ends[level] if level < len(ends) else 1):
-                m.d.comb += [word_delta.eq(delta // lanes), turn_delta.eq(delta % lanes // unit)]
+        word_delta = Signal(distance, reset_less=True)
+        turn_delta = Signal(range(banks), reset_less=True)
+        with m.If(move.counters):
+            for level, delta in reversed(list(enumerate(sliding.deltas))):
+                # Later assignments win, so the innermost level that goes on decides.
+                with m.If(~ends[level] if level < len(ends) else 1):
+                    m.d.sync += [word_delta.eq(delta // lanes),
+                                 turn_delta.eq(delta % lanes // unit)]
         reads = []
         for row in range(sliding.rows):
             start = sliding.start + row * sliding.row_step
             first = start // lanes
             word = Signal(unsigned(distance.width), init=first % (1 << distance.width),
-                          name=f"word_{row}")
-            lead = Signal(distance, init=-first - 1, name=f"lead_{row}")
+                          name=f"ahead_word_{row}")
+            # Words that are in beyond the one at ``word``.
+            lead = Signal(distance, init=-first - 1, name=f"ahead_lead_{row}")
             turn: Value = Const(0, range(banks))
             carry: Value = Const(0)
             if banks > 1:
-                turn = Signal(range(banks), init=start % lanes // unit, name=f"turn_{row}")
+                turn = Signal(range(banks), init=start % lanes // unit, name=f"ahead_turn_{row}")
                 sum_ = turn + turn_delta
                 carry = sum_ >= banks
-                with m.If(issue):
+                with m.If(move.addresses):
                     m.d.sync += turn.eq(Mux(carry, sum_ - banks, sum_))
             step = Signal(distance, name=f"step_{row}")
             m.d.comb += step.eq(word_delta + carry)
-            with m.If(issue):
+            with m.If(move.addresses):
                 m.d.sync += word.eq(word + step)
-            m.d.sync += lead.eq(lead + write - Mux(issue, step, 0))
-            reads.append(_Read(word, turn, lead))
+            m.d.sync += lead.eq(lead + write - Mux(move.addresses, step, 0))
+
+            margin = Signal(distance, name=f"margin_{row}")
+            spills = Signal(name=f"spills_{row}")
+            m.d.comb += spills.eq(turn > spare)
+            m.d.sync += margin.eq(Mux(move.counters, lead - spills, margin) + write)
+            reads.append(_Read(_late(m, f"word_{row}", word, move.counters),
+                               _late(m, f"turn_{row}", turn, move.counters), margin < 0))
         return reads
 
     def _spare_lanes(self, ends: Sequence[Value]) -> Value:
@@ -333,30 +380,28 @@ class Window(wiring.Component):
                              sliding.stride, sliding.size[:2], strict=True)]
         return Cat(flags).all()
 
-    def _rows_inside(self, m: Module, counters: Sequence[Value]) -> list[Value]:
+    def _rows_inside(self, m: Module, counters: Sequence[Value]) -> Value:
         """Whether each row copy reads a row of the kernel that lies inside the frame."""
         sliding = self._sliding
         kernel_height = sliding.kernel[0]
+        if not any(sliding.padding[:2]) and kernel_height % sliding.rows == 0:
+            return Const(-1, sliding.rows)
         y = counters[4]
         inside = [_within(y, sliding.positions[0], sliding.padding[0] - row, sliding.stride[0],
                           sliding.size[0]) for row in range(kernel_height)]
-        result: list[Value] = []
-        for copy in range(sliding.rows):
-            ok = Signal(name=f"row_ok_{copy}")
-            with m.Switch(counters[1]):
-                for group in range(beats(kernel_height, sliding.rows)):
-                    row = group * sliding.rows + copy
-                    with m.Case(group):
-                        m.d.comb += ok.eq(inside[row] if row < kernel_height else 0)
-            result.append(ok)
-        return result
+        rows_ok = Signal(sliding.rows)
+        with m.Switch(counters[1]):
+            for group in range(beats(kernel_height, sliding.rows)):
+                first = group * sliding.rows
+                with m.Case(group):
+                    m.d.comb += rows_ok.eq(Cat(inside[first : first + sliding.rows]))
+        return rows_ok
 
-    def _masks(self, m: Module, counters: Sequence[Value], row_ok: Sequence[Value]
-               ) -> list[list[Value]]:
-        """Whether each lane of each row copy reads an element inside the frame."""
+    def _columns_inside(self, m: Module, counters: Sequence[Value]) -> Value:
+        """Whether each lane reads a column that lies inside the frame."""
         sliding = self._sliding
-        if not any(sliding.padding):
-            return [[Const(1)] * sliding.lanes for _ in row_ok]
+        if not any(sliding.padding[2:]):
+            return Const(-1, sliding.lanes)
         kernel_width, channels = sliding.kernel[1], sliding.size[2]
         inside = [_within(counters[3], sliding.positions[1], sliding.padding[2] - column,
                           sliding.stride[1], sliding.size[1]) for column in range(kernel_width)]
@@ -368,24 +413,22 @@ class Window(wiring.Component):
                         min((step * sliding.lanes + lane) // channels, kernel_width - 1)
                         for lane in range(sliding.lanes)]
                     m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
-        return [[ok & column_ok[lane] for lane in range(sliding.lanes)] for ok in row_ok]
+        return column_ok
 
-    def _read(self, m: Module, *, flow: Value, issue: Value, last: Value, written: Value,
-              write: Value, reads: Sequence[_Read], masks: Sequence[Sequence[Value]]) -> None:
+    def _read(self, m: Module, *, flow: Value, issue: Value, flags: _Flags, written: Value,
+              write: Value, reads: Sequence[_Read]) -> None:
         """Memory with its register, then rotation and padding into the output register."""
         sliding = self._sliding
         layout = self.i.payload.shape()
         width, banks = layout.shape.width, sliding.banks
         address_bits = ceil_log2(self._depth)
-        flags = Signal(2)
-        flags_1, flags_2 = Signal(2), Signal(2)
-        m.d.comb += flags.eq(Cat(issue, last))
+        valid = _late(m, "valid_2", _late(m, "valid_1", issue, flow), flow)
+        last = _late(m, "last_2", _late(m, "last_1", flags.last, flow), flow)
         with m.If(flow):
-            m.d.sync += [flags_1.eq(flags), flags_2.eq(flags_1), self.o.valid.eq(flags_2[0]),
-                         self.o.p.last.eq(flags_2[1])]
+            m.d.sync += [self.o.valid.eq(valid), self.o.p.last.eq(last)]
         arrived = Value.cast(self.i.p.data)
         fill = Const(self._fill, layout.shape)[:width]
-        for row, (read, mask) in enumerate(zip(reads, masks, strict=True)):
+        for row, (read, row_ok) in enumerate(zip(reads, flags.rows, strict=True)):
             held = []
             for bank in range(banks):
                 bank_width = width * sliding.unit
@@ -399,13 +442,13 @@ class Window(wiring.Component):
                     ram.read_enable.eq(flow),
                 ]
                 held.append(ram.read_data)
-            turn, keep = read.turn, Cat(mask)
+            turn = read.turn
+            keep: Value = row_ok.replicate(sliding.lanes) & flags.columns
+            if not any(sliding.padding):
+                keep = Const(-1, sliding.lanes)
             for stage in (1, 2):
-                late_turn = Signal(range(banks), name=f"turn_{row}_{stage}", reset_less=True)
-                late_keep = Signal(sliding.lanes, name=f"keep_{row}_{stage}", reset_less=True)
-                with m.If(flow):
-                    m.d.sync += [late_turn.eq(turn), late_keep.eq(keep)]
-                turn, keep = late_turn, late_keep
+                turn = _late(m, f"turn_{row}_{stage}", turn, flow)
+                keep = _late(m, f"keep_{row}_{stage}", keep, flow)
             turned = Signal(width * sliding.lanes, name=f"turned_{row}")
             with m.Switch(turn):
                 for start in range(banks):
@@ -415,6 +458,16 @@ class Window(wiring.Component):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
                     m.d.sync += self.o.p.data[row * sliding.lanes + lane].eq(value)
+
+
+def _late(m: Module, name: str, value: Value, enable: Value) -> Value:
+    """``value`` in a register that moves on with ``enable``; constants need none."""
+    if isinstance(value, Const):
+        return value
+    late = Signal(value.shape(), name=name)
+    with m.If(enable):
+        m.d.sync += late.eq(value)
+    return late
 
 
 def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
