@@ -186,7 +186,8 @@ class ScaleRequantizer(wiring.Component):
         """``(i - offset) * m`` from the last bit on that matters, in the cycle after ``done``."""
         taken = Signal(self.i.payload.shape().shape, name=f"taken{lane}", reset_less=True)
         values = range_of(taken.shape())
-        bits = max((v - self._offset).bit_length() for v in (values[0], values[-1])) + 1
+        ends = values[0] - self._offset, values[-1] - self._offset
+        bits = max((v if v >= 0 else ~v).bit_length() for v in ends) + 1
         value = Signal(signed(bits), name=f"value{lane}", reset_less=True)
         with m.If(take):
             m.d.sync += taken.eq(self.i.p.data[lane])
