@@ -23,6 +23,7 @@ _HOME = {
     "MaxPool": "compiler.ir",
     "Network": "compiler.ir",
     "PenjingError": "compiler.ir",
+    "Reshape": "compiler.ir",
     "ShiftRequantize": "compiler.ir",
     "TensorType": "compiler.ir",
     "Weights": "compiler.ir",

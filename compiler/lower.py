@@ -194,7 +194,7 @@ def _(layer: ir.Clamp, network: Network, plan: LayerPlan, technology: Technology
 
 
 @blocks.register
-def _(layer: ir.Flatten, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+def _(layer: ir.Rewiring, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
     return []
 
 

@@ -325,7 +325,7 @@ def _(layer: ir.Add, context: Context) -> Draft:
 
 
 @draft.register
-def _(layer: ir.Flatten, context: Context) -> Draft:
+def _(layer: ir.Rewiring, context: Context) -> Draft:
     return Draft(LayerPlan(layer.name, layer.kind, context.i, context.i, 0), None)
 
 

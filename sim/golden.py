@@ -154,9 +154,9 @@ def clamp(x: Integers, low: int, high: int) -> Integers:
     return np.clip(x, low, high)
 
 
-def flatten(x: Integers) -> Integers:
-    """(N, H, W, C) to (N, 1, 1, H·W·C), in raster order."""
-    return x.reshape(len(x), 1, 1, -1)
+def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
+    """(N, H, W, C) to (N, *shape), in the same raster order."""
+    return x.reshape(len(x), *shape)
 
 
 def argmax(x: Integers) -> Integers:
@@ -239,8 +239,9 @@ def _(layer: ir.Clamp, x: Integers) -> Integers:
 
 
 @execute.register
-def _(layer: ir.Flatten, x: Integers) -> Integers:
-    return flatten(x)
+def _(layer: ir.Rewiring, x: Integers) -> Integers:
+    _, height, width, channels = x.shape
+    return reshape(x, layer.new_shape((height, width, channels)))
 
 
 @execute.register

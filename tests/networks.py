@@ -47,6 +47,9 @@ def random_network(seed: int, *, layers: int = 3) -> Network:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 4, 4)),
                             random_value(rng, grow.kind)))
         add_windowed(grow, rng, n)
+        shapes = other_shapes(grow.kind)
+        if shapes and rng.integers(4) == 0:
+            grow.add(ir.Reshape(f"reshape{n}", grow.tail, shapes[rng.integers(len(shapes))]))
     if rng.integers(2):
         grow.add(ir.Clamp("clamp", grow.tail, -3, 2))
     if rng.integers(2):
@@ -57,6 +60,15 @@ def random_network(seed: int, *, layers: int = 3) -> Network:
         if rng.integers(2):
             grow.add(ir.ArgMax("argmax", grow.tail))
     return grow.network()
+
+
+def other_shapes(kind: TensorType) -> list[tuple[int, int, int]]:
+    """Small shapes other than that of ``kind`` with as many elements."""
+    most = range(1, 13)
+    return [shape for height in most for channels in most
+            if kind.elements % (height * channels) == 0
+            and (shape := (height, kind.elements // height // channels, channels)) != kind.shape
+            and shape[1] in most]
 
 
 def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:

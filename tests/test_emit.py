@@ -46,7 +46,7 @@ def test_the_text_is_the_same_in_every_process(verilog: str) -> None:
 
 def test_instances_bear_the_layers_names(verilog: str) -> None:
     for layer in random_network(3).layers:
-        if not isinstance(layer, ir.Flatten):
+        if not isinstance(layer, ir.Rewiring):
             assert f"\\net.{layer.name}  {layer.name} (" in verilog
 
 

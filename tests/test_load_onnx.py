@@ -233,6 +233,61 @@ def test_reshape_at_the_input(tmp_path: Path) -> None:
     assert not steps(tmp_path, data).any()
 
 
+RESHAPES = {  # of (2, 3, 4); behind it, the weights of a convolution
+    "height and width joined": ((2, 12), (3, 2, 2)),
+    "height and width divided anew": ((2, 6, 2), (3, 2, 2, 2)),
+    "a column": ((2, 12, 1), (3, 2, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("operator", ["Conv", "MaxPool", "AveragePool", "Pad", "Add"])
+@pytest.mark.parametrize("which", RESHAPES)
+def test_reshape_inside(which: str, operator: str, tmp_path: Path) -> None:
+    """Any reshape of a frame is wiring if the elements keep their order."""
+    dims, weights = RESHAPES[which]
+    model = Model(("n", 2, 3, 4))
+    x = model.node("Relu", quantized_input(model))
+    affine = model.constant(0.1, FLOAT), model.constant(-3, INT8)
+    x = model.node("DequantizeLinear", model.node("QuantizeLinear", x, *affine), *affine)
+    y = model.node("Reshape", x, model.constant([-1, *dims], INT64))
+    kernel = weights[2:]
+    if operator == "Conv":
+        y = model.node("Conv", y, real_weights(model, weights))
+    elif operator == "Pad":
+        y = model.node("Pad", y, model.constant([0, 0, *kernel, 0, 0, *kernel], INT64))
+    elif operator == "Add":
+        first = model.node("Conv", y, real_weights(model, (2, 2, *[1] * len(kernel))))
+        y = model.node("Add", first, y)
+    else:
+        y = model.node(operator, y, kernel_shape=kernel)
+    data = quantized_output(model, y)
+    assert sum(isinstance(layer, ir.Reshape) for layer in layers(data)) == (
+        2 if operator == "Add" else 1)
+    assert steps(tmp_path, data).max() <= 1
+
+
+def test_reshape_of_a_vector(tmp_path: Path) -> None:
+    """Twelve outputs as a row of one channel."""
+    model = Model(("n", 6))
+    x = model.node("Gemm", quantized_input(model), real_weights(model, (12, 6)), transB=1)
+    affine = model.constant(0.5, FLOAT), model.constant(0, INT8)
+    x = model.node("DequantizeLinear", model.node("QuantizeLinear", x, *affine), *affine)
+    rows = model.node("Reshape", x, model.constant([-1, 1, 12], INT64))
+    data = quantized_output(model, model.node("Conv", rows, real_weights(model, (3, 1, 4))))
+    assert [layer.kind for layer in layers(data)][2] == "reshape"
+    assert steps(tmp_path, data).max() <= 1
+
+
+def test_reshape_that_moves_elements_is_refused() -> None:
+    model = Model(("n", 2, 3, 4))
+    x = model.node("Relu", quantized_input(model))
+    affine = model.constant(0.1, FLOAT), model.constant(-3, INT8)
+    x = model.node("DequantizeLinear", model.node("QuantizeLinear", x, *affine), *affine)
+    x = model.node("Reshape", x, model.constant([-1, 4, 3, 2], INT64))
+    assert "another order of axes" in refusal(quantized_output(
+        model, model.node("Conv", x, real_weights(model, (2, 4, 1, 1)))))
+
+
 def test_shape_computed_by_the_graph(tmp_path: Path) -> None:
     model = Model(("n", 2, 3, 4))
     x = quantized_input(model)

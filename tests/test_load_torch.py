@@ -559,8 +559,11 @@ def random_network(rng: np.random.Generator) -> ir.Network:
         conv, ir.ShiftRequantize("rq", "conv", int(rng.integers(-2, 9)), 6, bool(rng.integers(2))),
         ir.MaxPool("pool", "rq", (2, 3), integers(1, 3, 2), (1, 0, 2, 1)),
         ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1)),
-        ir.Clamp("clamp", "mean", -20, 25), ir.Flatten("flat", "clamp")]
-    size = ir.Network("n", "x", kind, tuple(layers)).output_type.elements
+        ir.Clamp("clamp", "mean", -20, 25)]
+    height, width, channels = ir.Network("n", "x", kind, tuple(layers)).output_type.shape
+    size = height * width * channels
+    layers += [ir.Reshape("reshape", "clamp", (channels, height, width)),
+               ir.Flatten("flat", "reshape")]
     layers.append(ir.Dense("dense", "flat", ir.Weights(rng.integers(-128, 128, (6, size)), 8),
                            rng.integers(-9, 9, 6)))
     if rng.integers(2):

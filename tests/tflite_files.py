@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ TYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int6
          "FLOAT32": np.float32, "INT4": np.int8, "INT16": np.int16}
 SAME, VALID = 0, 1
 NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
+ACTIVATIONS = (NONE, RELU, RELU_N1_TO_1, RELU6)
 
 
 def packed(values: NDArray[Any]) -> bytes:
@@ -99,3 +100,308 @@ class File:
 def windows(size: int, kernel: int, stride: int, padding: int) -> int:
     """How many windows fit along an axis."""
     return math.ceil(size / stride) if padding == SAME else (size - kernel) // stride + 1
+
+
+class Drawn(File):
+    """A file of one operator or a few, its numbers drawn from ``rng``."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.rng = rng
+
+    def integer(self, low: int, high: int) -> int:
+        """From ``low`` to ``high``, both included."""
+        return int(self.rng.integers(low, high + 1))
+
+    def choice(self, *values: Any) -> Any:
+        """One of ``values``."""
+        return values[self.integer(0, len(values) - 1)]
+
+    def scale(self, low: float = -4, high: float = 1) -> float:
+        """A float32 from 10**low to 10**high, a power of two now and then."""
+        exponent = self.rng.uniform(low, high)
+        return float(np.float32(2.0 ** round(exponent * 3) if self.integer(0, 3) == 0
+                                else 10 ** exponent))
+
+    def zero_point(self) -> int:
+        """An int8, the extremes often."""
+        return int(self.choice(-128, 127, 0, self.integer(-128, 127)))
+
+    def activation(self, shape: Sequence[int], kind: str = "INT8", scale: float | None = None,
+                   zero_point: int | None = None) -> int:
+        """Add a tensor with one scale and zero point."""
+        point = self.zero_point() + 128 * (kind == "UINT8") if zero_point is None else zero_point
+        return self.tensor(shape, kind, self.scale() if scale is None else scale, point)
+
+    def weights(self, shape: Sequence[int], axis: int, kind: str, scales: object) -> int:
+        """Add weights, symmetric, of the whole range."""
+        low = -8 if kind == "INT4" else -128
+        values = self.rng.integers(low, -low, tuple(shape))
+        return self.tensor(shape, kind, scales, 0, values, axis)
+
+    def operands(self, x: int, weights: int, outputs: int, bias: bool = False) -> list[int]:
+        """``x``, ``weights`` and a bias, which may be left out unless there must be a ``bias``."""
+        if self.integer(0, 4) == 0 and not bias:
+            return [x, weights]
+        source, factors = (np.array(self.graph.tensors[n].quantization.scale, np.float32)
+                           for n in (x, weights))
+        values = self.rng.integers(-5000, 5000, outputs)
+        return [x, weights, self.tensor((outputs,), "INT32", source * factors, 0, values)]
+
+    def ends(self, first: int, last: int) -> None:
+        """Let these be input and output."""
+        self.graph.inputs, self.graph.outputs = [first], [last]
+
+    def ratios(self, outputs: int, typical: float) -> NDArray[np.float32]:
+        """Weight scales that bring sums of magnitude ``typical`` about to int8, one or many."""
+        count = self.choice(1, outputs)
+        spread = self.choice(0.0, 0.5, 2.0)
+        return (10 ** self.rng.uniform(-spread, spread, count) * 60 / typical).astype(np.float32)
+
+
+def windowed(file: Drawn, dilation: tuple[int, int]) -> tuple[int, int, int, int, int, int, int]:
+    """Drawn (height, width, kernel y, x, stride y, x, padding) that fit."""
+    kernel = file.integer(1, 4), file.integer(1, 4)
+    sizes = [max(file.integer(1, 9), (taps - 1) * step + 1)
+             for taps, step in zip(kernel, dilation, strict=True)]
+    return (*sizes, *kernel, file.integer(1, 3), file.integer(1, 3),
+            file.choice(SAME, VALID))  # type: ignore[return-value]
+
+
+def sizes(height: int, width: int, kernel: tuple[int, int], stride: tuple[int, int],
+          padding: int) -> tuple[int, int]:
+    """Height and width of what windows make."""
+    return (windows(height, kernel[0], stride[0], padding),
+            windows(width, kernel[1], stride[1], padding))
+
+
+def convolution(file: Drawn, kind: str = "INT8") -> None:
+    groups = file.choice(1, 1, 2, 3)
+    inputs, outputs = groups * file.integer(1, 4), groups * file.integer(1, 4)
+    dilation = file.choice((1, 1), (2, 1), (1, 3), (2, 2))
+    height, width, ky, kx, sy, sx, padding = windowed(file, dilation)
+    taps = (ky - 1) * dilation[0] + 1, (kx - 1) * dilation[1] + 1
+    shape = sizes(height, width, taps, (sy, sx), padding)
+    source, target = file.scale(), file.scale()
+    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(ky * kx * inputs / groups)
+    x = file.activation((1, height, width, inputs), scale=source)
+    scales = file.ratios(outputs, typical) * np.float32(target / source)
+    w = file.weights((outputs, ky, kx, inputs // groups), 0, kind, scales)
+    y = file.activation((1, *shape, outputs), scale=target)
+    file.operator("CONV_2D", file.operands(x, w, outputs, bias=True), [y], "Conv2DOptions",
+                  padding=padding, strideH=sy, strideW=sx, dilationHFactor=dilation[0],
+                  dilationWFactor=dilation[1], fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def depthwise(file: Drawn, kind: str = "INT8") -> None:
+    inputs, multiplier = file.integer(1, 5), file.choice(1, 1, 2, 3)
+    outputs = inputs * multiplier
+    dilation = file.choice((1, 1), (2, 1), (1, 3), (2, 2))
+    height, width, ky, kx, sy, sx, padding = windowed(file, dilation)
+    taps = (ky - 1) * dilation[0] + 1, (kx - 1) * dilation[1] + 1
+    shape = sizes(height, width, taps, (sy, sx), padding)
+    source, target = file.scale(), file.scale()
+    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(ky * kx)
+    x = file.activation((1, height, width, inputs), scale=source)
+    scales = file.ratios(outputs, typical) * np.float32(target / source)
+    w = file.weights((1, ky, kx, outputs), 3, kind, scales)
+    y = file.activation((1, *shape, outputs), scale=target)
+    file.operator("DEPTHWISE_CONV_2D", file.operands(x, w, outputs), [y],
+                  "DepthwiseConv2DOptions", padding=padding, strideH=sy, strideW=sx,
+                  depthMultiplier=multiplier, dilationHFactor=dilation[0], dilationWFactor=dilation[1],
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def dense(file: Drawn, kind: str = "INT8") -> None:
+    form = file.choice("vector", "vector", "map", "positions")
+    inputs, outputs = file.integer(1, 60), file.integer(1, 20)
+    shape: tuple[int, ...] = (1, inputs)
+    result: tuple[int, ...] = (1, outputs)
+    if form == "map":
+        shape = (1, 2, 3, inputs)
+    if form == "positions":
+        shape, result = file.choice(((1, 2, 3, inputs), (1, 2, 3, outputs)),
+                                    ((1, 5, inputs), (1, 5, outputs)))
+    taken = math.prod(shape) if form == "map" else inputs
+    source, target = file.scale(), file.scale()
+    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(taken)
+    scales = file.ratios(outputs, typical) * np.float32(target / source)
+    x = file.activation(shape, scale=source)
+    w = file.weights((outputs, taken), 0, kind, scales)
+    y = file.activation(result, scale=target)
+    file.operator("FULLY_CONNECTED", file.operands(x, w, outputs), [y],
+                  "FullyConnectedOptions", keepNumDims=form == "positions",
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def add(file: Drawn) -> None:
+    shape = (1, file.integer(1, 4), file.integer(1, 4), file.integer(1, 4))
+    # Twice the same tensor, the other one a requantized copy of it.
+    x = file.activation(shape)
+    other = file.activation(shape)
+    file.operator("QUANTIZE", [x], [other], "QuantizeOptions")
+    y = file.activation(shape, scale=file.scale(-2, 1.5))
+    pair = file.choice([x, other], [other, x], [x, x])
+    file.operator("ADD", pair, [y], "AddOptions",
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def average_pool(file: Drawn) -> None:
+    height, width, ky, kx, sy, sx, _ = windowed(file, (1, 1))
+    channels, scale, point = file.integer(1, 3), file.scale(), file.zero_point()
+    x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
+    shape = sizes(height, width, (ky, kx), (sy, sx), VALID)
+    y = file.activation((1, *shape, channels), scale=scale, zero_point=point)
+    file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=VALID, strideH=sy,
+                  strideW=sx, filterHeight=ky, filterWidth=kx,
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def max_pool(file: Drawn) -> None:
+    height, width, ky, kx, sy, sx, padding = windowed(file, (1, 1))
+    channels, scale, point = file.integer(1, 3), file.scale(), file.zero_point()
+    x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
+    shape = sizes(height, width, (ky, kx), (sy, sx), padding)
+    y = file.activation((1, *shape, channels), scale=scale, zero_point=point)
+    file.operator("MAX_POOL_2D", [x], [y], "Pool2DOptions", padding=padding, strideH=sy,
+                  strideW=sx, filterHeight=ky, filterWidth=kx,
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def mean(file: Drawn) -> None:
+    height, width, channels = file.integer(1, 9), file.integer(1, 9), file.integer(1, 4)
+    axes = file.choice([1, 2], [2, 1], [1], [2], [-2, -3])
+    keep = file.choice(True, False)
+    full = (1, height, width, channels)
+    over = {axis % 4 for axis in axes}
+    shape = [1 if axis in over else size for axis, size in enumerate(full) if
+             keep or axis not in over]
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation(full, scale=scale, zero_point=point)
+    # The reference has a way of its own where nothing changes.
+    if file.choice(True, False):
+        scale, point = scale * file.rng.uniform(0.1, 3), file.zero_point()
+    y = file.activation(shape, scale=scale, zero_point=point)
+    table = file.tensor((len(axes),), "INT32", data=np.array(axes))
+    file.operator("MEAN", [x, table], [y], "ReducerOptions", keepDims=keep)
+    file.ends(x, y)
+
+
+def relu(file: Drawn) -> None:
+    shape = (1, file.integer(1, 4), file.integer(1, 4), file.integer(1, 4))
+    scale, point = file.scale(-3, 1), file.zero_point()
+    x = file.activation(shape, scale=scale, zero_point=point)
+    if file.choice(True, False):
+        scale, point = scale * file.rng.uniform(0.2, 3), file.zero_point()
+    y = file.activation(shape, scale=scale, zero_point=point)
+    file.operator(file.choice("RELU", "RELU6", "RELU_N1_TO_1"), [x], [y])
+    file.ends(x, y)
+
+
+def quantize(file: Drawn) -> None:
+    kinds = file.choice(("INT8", "INT8"), ("UINT8", "INT8"), ("INT8", "UINT8"))
+    shape = (1, file.integer(1, 9))
+    scale = file.scale()
+    x = file.activation(shape, kinds[0], scale)
+    scale = file.choice(scale, scale * file.rng.uniform(0.1, 10))
+    y = file.activation(shape, kinds[1], scale)
+    file.operator("QUANTIZE", [x], [y], "QuantizeOptions")
+    file.ends(x, y)
+
+
+def reshape(file: Drawn) -> None:
+    """A map, of other shape before a pool and at the end."""
+    height, width, channels = (file.choice(2, 4, 6) for _ in range(3))
+    scale, point = file.scale(), file.zero_point()
+    last = x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
+    shapes = [(1, width, channels, height), (1, height // 2, width * channels * 2),
+              (1, 2, height // 2, width * channels), (1, height * width, channels)]
+    for n in range(file.integer(1, 3)):
+        shape = file.choice(*shapes) if n else file.choice(shapes[0], shapes[2])
+        new = file.tensor((len(shape),), "INT32", data=np.array(shape))
+        y = file.activation(shape, scale=scale, zero_point=point)
+        file.operator("RESHAPE", [last, new], [y])
+        last = y
+        if n == 0:
+            y = file.activation(shape, scale=scale, zero_point=point)
+            file.operator("MAX_POOL_2D", [last], [y], "Pool2DOptions", padding=SAME, strideH=1,
+                          strideW=1, filterHeight=2, filterWidth=2)
+            last = y
+    file.ends(x, last)
+
+
+def padded(file: Drawn, reader: str) -> None:
+    """PAD or PADV2 before a convolution, a pool, or nothing."""
+    height, width, channels = file.integer(2, 6), file.integer(2, 6), file.integer(1, 3)
+    scale, point = file.scale(), file.zero_point()
+    top, bottom, left, right = (file.integer(0, 3) for _ in range(4))
+    table = np.array([[0, 0], [top, bottom], [left, right], [0, 0]])
+    big = (height + top + bottom, width + left + right)
+    x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
+    middle = file.activation((1, *big, channels), scale=scale, zero_point=point)
+    pads = file.tensor((4, 2), "INT32", data=table)
+    if file.choice(True, False):
+        file.operator("PAD", [x, pads], [middle], "PadOptions")
+    else:
+        value = file.tensor((1,), "INT8", scale, point,
+                            np.array([file.choice(point, -128, 0, file.integer(-128, 127))]))
+        file.operator("PADV2", [x, pads, value], [middle], "PadV2Options")
+    file.ends(x, middle)
+    kernel, stride, padding = (2, 2), (file.integer(1, 2), file.integer(1, 2)), VALID
+    if reader in ("CONV_2D", "MAX_POOL_2D"):
+        padding = file.choice(SAME, VALID)
+    shape = (1, *sizes(*big, kernel, stride, padding))
+    if reader == "CONV_2D":
+        w = file.weights((3, 2, 2, channels), 0, "INT8", 0.01)
+        y = file.activation((*shape, 3), scale=scale)
+        file.operator("CONV_2D", file.operands(middle, w, 3, bias=True), [y], "Conv2DOptions",
+                      padding=padding, strideH=stride[0], strideW=stride[1])
+        file.ends(x, y)
+    elif reader:
+        y = file.activation((*shape, channels), scale=scale, zero_point=point)
+        file.operator(reader, [middle], [y], "Pool2DOptions", padding=padding, strideH=stride[0],
+                      strideW=stride[1], filterHeight=2, filterWidth=2)
+        file.ends(x, y)
+
+
+def residual(file: Drawn) -> None:
+    """Two branches, reals at the ends, and a softmax."""
+    shape = (1, 5, 4, 3)
+    real = file.tensor(shape, "FLOAT32")
+    x = file.activation(shape, scale=0.02, zero_point=file.zero_point())
+    file.operator("QUANTIZE", [real], [x], "QuantizeOptions")
+    w = file.weights((3, 3, 3, 3), 0, "INT8", file.rng.uniform(0.002, 0.01, 3))
+    left, total = file.activation(shape, scale=0.05), file.activation(shape, scale=0.06)
+    file.operator("CONV_2D", file.operands(x, w, 3, bias=True), [left], "Conv2DOptions",
+                  padding=SAME, strideH=1, strideW=1, fusedActivationFunction=RELU)
+    file.operator("ADD", [left, x], [total], "AddOptions", fusedActivationFunction=RELU)
+    scale, point = 0.06, file.graph.tensors[total].quantization.zeroPoint[0]
+    pooled = file.activation((1, 1, 1, 3), scale=scale, zero_point=point)
+    file.operator("AVERAGE_POOL_2D", [total], [pooled], "Pool2DOptions", padding=VALID, strideH=1,
+                  strideW=1, filterHeight=5, filterWidth=4)
+    flat = file.activation((1, 3), scale=scale, zero_point=point)
+    new = file.tensor((2,), "INT32", data=np.array([1, 3]))
+    file.operator("RESHAPE", [pooled, new], [flat])
+    logits = file.activation((1, 4), scale=file.scale(-2, 0))
+    w = file.weights((4, 3), 0, "INT8", 0.05)
+    file.operator("FULLY_CONNECTED", file.operands(flat, w, 4), [logits],
+                  "FullyConnectedOptions")
+    ends = file.tensor((1, 4), "INT8", 1 / 256, -128)
+    file.operator("SOFTMAX", [logits], [ends], "SoftmaxOptions", beta=1.0)
+    reals = file.tensor((1, 4), "FLOAT32")
+    file.operator("DEQUANTIZE", [ends], [reals], "DequantizeOptions")
+    file.ends(real, reals)
+
+
+Draw = Callable[[Drawn], None]
+
+OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, average_pool, max_pool, mean,
+                               relu, quantize, reshape, residual)
+WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
+READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

@@ -23,12 +23,15 @@ from .layers import (
     MultiplyAccumulate,
     Pad,
     PoolLayer,
+    Reshape,
+    Rewiring,
     Rounding,
     ScaleRequantize,
     ScaleRounding,
     ShiftRequantize,
     SlidingLayer,
     SumPool,
+    rewired,
 )
 from .network import Network, layer_macs, output_size, output_type
 from .tensor import (
@@ -47,6 +50,6 @@ __all__ = [
     "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MULTIPLIER_BITS", "REFERENCE_BITS", "Add",
     "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten", "Integers",
     "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer",
-    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer", "SumPool",
-    "TensorType", "Weights", "layer_macs", "output_size", "output_type", "signed_bits",
-    "unsigned_bits"]
+    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
+    "SlidingLayer", "SumPool", "TensorType", "Weights", "layer_macs", "output_size", "output_type",
+    "rewired", "signed_bits", "unsigned_bits"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from .tensor import (
     MAX_BITS,
+    MAX_ELEMENTS,
     MAX_FRACTION,
     Integers,
     TensorType,
@@ -359,8 +361,44 @@ class Clamp(Layer):
 
 
 @dataclass(frozen=True)
-class Flatten(Layer):
+class Rewiring(Layer):
+    """What gives the elements another shape in the same raster order: only wiring in hardware."""
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape of the output for an input of the shape ``source``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Reshape(Rewiring):
+    """(H, W, C) to any ``shape`` of as many elements, in the same raster order."""
+
+    shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "shape", self.shape, 3, 1, MAX_ELEMENTS)
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """`shape`, which must have as many elements as ``source``."""
+        require(math.prod(self.shape) == math.prod(source),
+                f"layer {self.name}: its shape {self.shape} has {math.prod(self.shape)} elements, "
+                f"its input {source} has {math.prod(source)}")
+        return self.shape
+
+
+@dataclass(frozen=True)
+class Flatten(Rewiring):
     """(H, W, C) to (1, 1, H·W·C), in the same raster order."""
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """All elements as the channels of one position."""
+        return 1, 1, math.prod(source)
+
+
+def rewired(name: str, source: str, shape: tuple[int, int, int]) -> Rewiring:
+    """The layer that gives ``source`` the ``shape``: a `Flatten` where that is a vector."""
+    return Flatten(name, source) if shape[:2] == (1, 1) else Reshape(name, source, shape)
 
 
 @dataclass(frozen=True)

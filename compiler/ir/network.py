@@ -16,11 +16,11 @@ from .layers import (
     Convolution,
     Dense,
     Depthwise,
-    Flatten,
     Layer,
     MultiplyAccumulate,
     Pad,
     PoolLayer,
+    Rewiring,
     ScaleRequantize,
     ShiftRequantize,
     SlidingLayer,
@@ -181,8 +181,8 @@ def _(layer: Clamp, source: TensorType) -> TensorType:
 
 
 @output_type.register
-def _(layer: Flatten, source: TensorType) -> TensorType:
-    return replace(source, shape=(1, 1, source.elements))
+def _(layer: Rewiring, source: TensorType) -> TensorType:
+    return replace(source, shape=layer.new_shape(source.shape))
 
 
 @output_type.register

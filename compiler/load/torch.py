@@ -252,8 +252,10 @@ def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
-def _(layer: ir.Flatten, x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, 1, 1)
+def _(layer: ir.Rewiring, x: torch.Tensor) -> torch.Tensor:
+    channels, height, width = x.shape[1:]
+    raster = x.permute(0, 2, 3, 1).reshape(len(x), *layer.new_shape((height, width, channels)))
+    return raster.permute(0, 3, 1, 2)
 
 
 @_execute.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from ..affine import fold_zero_point
 from .arithmetic import multiplicand
 from .file import Array
 from .graph import Operands, positive
-from .values import NCHW, Known, Layout, Real, Scales
+from .values import NCHW, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]
+Moved = TypeVar("Moved", bound=Integers | Real)
 _WIDEST_ACCUMULATOR = 32
 
 
@@ -50,12 +52,38 @@ def window(operands: Operands, name: str, axes: int,
     return (1, given[0]) if axes == 1 else (given[0], given[1])
 
 
-def map_layout(operands: Operands, layout: Layout) -> int:
-    """The number of spatial axes of the map that an operator reads; refused if it is no map."""
-    if not layout.map_dims():
+def as_map(operands: Operands, value: Moved) -> Moved:
+    """``value`` as the map that an operator reads; refused if it is no map."""
+    layout = value.layout.as_map()
+    if layout is None:
         operands.refuse(f"it takes a map (N, C, H, W) or (N, C, W), not one of shape (N, "
-                        f"{', '.join(map(str, layout.dims))}) in another order of axes",
+                        f"{', '.join(map(str, value.layout.dims))}) in another order of axes",
                         "bring channels to the front, or reshape at the input of the network")
+    return reshaped(operands, value, layout)
+
+
+def with_channels(operands: Operands, value: Moved) -> Moved:
+    """``value`` with the channels as an axis of their own, as far as a reshape helps."""
+    missing = value.layout.channel_axis() is None
+    return as_map(operands, value) if missing and value.layout.as_map() else value
+
+
+def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
+    """``value`` in another ``layout`` with the same loops."""
+    before = value.layout
+    if layout.shape == before.shape:
+        return value
+    if isinstance(value, Real) and value.scale.size > 1 and (
+            before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
+        operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
+                        "put QuantizeLinear and DequantizeLinear before the Reshape")
+    name = operands.builder.emit(ir.rewired(
+        operands.builder.name(operands.node, "_reshape"), value.name, layout.shape))
+    return replace(value, name=name, layout=layout)
+
+
+def spatial(layout: Layout) -> int:
+    """The number of spatial axes of a map."""
     return len(layout.dims) - 1
 
 
@@ -95,7 +123,8 @@ def weight_scales(operands: Operands, weights: Known, axis: int) -> Scales:
 
 def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) -> Real:
     """The accumulators of a convolution, and what they stand for."""
-    axes = map_layout(operands, x.layout)
+    x = as_map(operands, x)
+    axes = spatial(x.layout)
     values = weights.values
     if values.ndim != axes + 2:
         operands.refuse(f"its weights have shape {values.shape}, its input is of {axes} dimensions")

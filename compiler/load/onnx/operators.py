@@ -247,6 +247,9 @@ def _sum(operands: Operands, a: Value, b: Value) -> Sum:
         operands.refuse("it adds integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     mine, other = a.layout, b.layout
+    if mine.shape != other.shape and mine.loops == other.loops and isinstance(b, Real):
+        b = linear.reshaped(operands, b, mine)
+        other = replace(mine, dims=other.dims)
     if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
         operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
                         f"{', '.join(map(str, other.dims))}), or another order of axes",

@@ -23,7 +23,8 @@ def max_pool(operands: Operands) -> Value:
     if not isinstance(value, Integers | Real):
         operands.refuse("it reads what is not quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
-    axes = linear.map_layout(operands, value.layout)
+    value = linear.as_map(operands, value)
+    axes = linear.spatial(value.layout)
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
     top, bottom, left, right = padding
     padding = top, bottom + extra[0], left, right + extra[1]
@@ -59,7 +60,7 @@ def qlinear_global_average_pool(operands: Operands) -> Value:
 
 def reduce_mean(operands: Operands) -> Value:
     """ReduceMean over height and width."""
-    value = real(operands)
+    value = linear.with_channels(operands, real(operands))
     rank, channels = len(value.layout.dims), value.layout.channel_axis()
     axes = operands.integers(1, "axes") or ()
     if any(not -rank - 1 <= axis <= rank for axis in axes):
@@ -78,9 +79,9 @@ def _no_channels_last(operands: Operands) -> None:
 
 
 def _mean(operands: Operands, value: Real, keep: bool) -> Real:
+    if operands.node.operator != "ReduceMean":
+        value = linear.as_map(operands, value)
     layout = value.layout
-    if keep and operands.node.operator != "ReduceMean":
-        linear.map_layout(operands, layout)
     channels = layout.channel_axis()
     mean = _summed(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0))
     size = layout.shape[2]
@@ -89,7 +90,8 @@ def _mean(operands: Operands, value: Real, keep: bool) -> Real:
 
 
 def _average(operands: Operands, value: Real) -> Real:
-    axes = linear.map_layout(operands, value.layout)
+    value = linear.as_map(operands, value)
+    axes = linear.spatial(value.layout)
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
     if any(extra) or (any(padding) and not operands.integer("count_include_pad", 0)):
         operands.refuse("windows at the border average over fewer elements than others",
@@ -148,7 +150,8 @@ def pad(operands: Operands) -> Value:
         value = settle(operands, value)
     if not isinstance(value, Integers | Real):
         operands.refuse("it reads what is not quantized", "quantize its input first")
-    axes = linear.map_layout(operands, value.layout)
+    value = linear.as_map(operands, value)
+    axes = linear.spatial(value.layout)
     amounts = operands.integers(1, "pads") or ()
     ends = amounts[:axes + 2], amounts[axes + 2:]
     if len(amounts) != 2 * axes + 4 or any(any(end[:2]) or min(end) < 0 for end in ends):

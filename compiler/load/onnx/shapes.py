@@ -12,6 +12,7 @@ from ... import ir
 from .arithmetic import real, settle
 from .file import Array, Constant
 from .graph import Operands
+from .linear import with_channels
 from .values import Activation, Integers, Known, Layout, Real, Value
 
 _MOST_SHAPE_ELEMENTS = 4096
@@ -175,8 +176,7 @@ def softmax(operands: Operands) -> Value:
 def argmax(operands: Operands) -> Value:
     """ArgMax over the channels; of equal ones the first wins."""
     value = operands.activation(0)
-    if not isinstance(value, Integers):
-        value = real(operands)
+    value = with_channels(operands, value if isinstance(value, Integers) else real(operands))
     layout = value.layout
     channels = layout.channel_axis()
     rank = len(layout.dims) + 1

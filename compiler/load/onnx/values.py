@@ -52,6 +52,38 @@ class Layout:
         dims = self.dims if len(self.dims) != 2 else (self.dims[0], 1, self.dims[1])
         return dims == (channels, height, width) and self.in_order(NCHW)
 
+    def as_map(self) -> Layout | None:
+        """The map (C, H, W) or (C, W) that ONNX sees; None if it is none in raster order.
+
+        It has other axes than this one where a Reshape has divided or joined some, but the same
+        elements in the same order.
+        """
+        if self.map_dims():
+            return self
+        if not 2 <= len(self.dims) <= 3:
+            return None
+        channels, *_, width = self.dims
+        height = self.dims[1] if len(self.dims) == 3 else 1
+        made = Layout((height, width, channels), NCHW, self.dims)
+        return made if made.loops == self.loops else None
+
+    @property
+    def loops(self) -> list[tuple[int, int]]:
+        """How ONNX's order walks the raster order: (count, step) of each loop, the inner last.
+
+        Layouts of as many elements have the same ones if the elements are in the same places.
+        """
+        _, width, channels = self.shape
+        steps = width * channels, channels, 1
+        loops: list[tuple[int, int]] = []
+        for axis in self.order:
+            count, step = self.shape[axis], steps[axis]
+            if loops and loops[-1][1] == count * step:  # it goes on where the inner one ends
+                count *= loops.pop()[0]
+            if count > 1:
+                loops.append((count, step))
+        return loops
+
     def channel_axis(self) -> int | None:
         """The axis of ``dims`` that is the channels, if one is."""
         place = self.order.index(2)

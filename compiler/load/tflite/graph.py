@@ -122,7 +122,10 @@ class Graph:
         if value is None:
             raise PenjingError(f"tensor {output}: the network's output is computed by no operator; "
                                f"{AGAIN}")
-        last = self._finish(value, map_shape(self.model.tensors[output]), None)
+        last = self._finish(value, map_shape(self.model.tensors[output]))
+        if last == self.input:
+            raise PenjingError("nothing is computed between its input and its output; convert a "
+                               "network that has layers")
         needed = {last}
         for layer in reversed(self.layers):
             if layer.name in needed:
@@ -158,21 +161,21 @@ class Graph:
         """The layer that puts out the activation at ``position`` as it is, and its shape."""
         value = self.value(operator, position)
         shape = map_shape(self.tensor(operator, position))
-        return self._finish(value, shape, operator), shape
+        return self._finish(value, shape), shape
 
     def flat(self, operator: Operator) -> str:
         """The layer that puts out the first activation as a vector."""
         shape = map_shape(self.tensor(operator, 0))
-        return self._finish(self.value(operator), (1, 1, math.prod(shape)), operator)
+        return self._finish(self.value(operator), (1, 1, math.prod(shape)))
 
     def source_with_padding(self, operator: Operator) -> Value:
         """The first activation in its own shape, its padding left to the reader."""
         value, shape = self.value(operator), map_shape(self.tensor(operator, 0))
         if value.padded == shape:
             return value
-        return Value(self._finish(value, shape, operator), shape)
+        return Value(self._finish(value, shape), shape)
 
-    def _finish(self, value: Value, shape: Shape, operator: Operator | None) -> str:
+    def _finish(self, value: Value, shape: Shape) -> str:
         """The layer that puts out ``value`` with its padding and in ``shape``."""
         key = (value.layer, value.padding, value.pad_value, shape)
         if key in self._finished:
@@ -183,13 +186,10 @@ class Graph:
             self.add(ir.Pad(pad, name, value.padding, value.pad_value))
             name = pad
         if value.padded != shape:
-            if shape != (1, 1, math.prod(value.padded)):
-                who = "output" if operator is None else str(operator)
-                raise PenjingError(f"{who}: a RESHAPE before it makes {value.padded} to {shape} "
-                                   f"(height, width, channels); reshape to a vector only")
-            flat = self.name(f"{name}_flat")
-            self.add(ir.Flatten(flat, name))
-            name = flat
+            layer = ir.rewired(self.name(f"{name}_flat" if shape[:2] == (1, 1) else
+                                         f"{name}_reshape"), name, shape)
+            self.add(layer)
+            name = layer.name
         self._finished[key] = name
         return name
 
