@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import penjing
 import pytest
 from penjing.compiler import ir
+from penjing.compiler.ir import PenjingError
 from penjing.sim import golden
 from penjing.sim.softmax import Softmax
 
 pytest.importorskip("ai_edge_litert")
 
 from penjing.compiler.load import litert, tflite
-from tflite_files import OPERATORS, READERS_OF_PADDING, WEIGHTED, Draw, Drawn, padded
+from penjing.flow.simulate import sample_frames
+from tflite_files import (
+    OPERATORS,
+    READERS_OF_PADDING,
+    SAME,
+    VALID,
+    WEIGHTED,
+    Draw,
+    Drawn,
+    File,
+    padded,
+    residual,
+)
 
 SEEDS = range(30)
+SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
+NETWORKS = {  # images and what is taken from them, where there are any; how many must be equal
+    "pretrainedResnet_quant.tflite": ("cifar10_test.npz", 128, 1000),
+    "kws_ref_model.tflite": ("kws01.npz", 0, 1000),
+    "vww_96_int8.tflite": (None, 0, 200),
+    "ad01_int8.tflite": (None, 0, 200),
+}
+"""The networks of MLPerf Tiny."""
 
 
 def frames(kind: ir.TensorType, rng: np.random.Generator, count: int = 24) -> ir.Integers:
@@ -66,3 +91,128 @@ def test_int4(draw: Callable[[Drawn, str], None], seed: int, tmp_path: Path) -> 
 @pytest.mark.parametrize("reader", READERS_OF_PADDING)
 def test_padding(reader: str, seed: int, tmp_path: Path) -> None:
     check(lambda file: padded(file, reader), seed, tmp_path)
+
+
+def whole_network(name: str, count: int) -> None:
+    """`agree` on a network of MLPerf Tiny and so many images, extremes and random ones if none."""
+    path = SHARED / "models" / "mlperf_tiny" / name
+    if not path.exists():
+        pytest.skip(f"needs the trained network {path}")
+    images, offset, _ = NETWORKS[name]
+    if images is None:
+        agree(path, sample_frames(tflite.load(path, "net").input_type, count, 1))
+        return
+    if not (SHARED / "data" / images).exists():
+        pytest.skip(f"needs the images {SHARED / 'data' / images}")
+    with np.load(SHARED / "data" / images, allow_pickle=False) as data:
+        agree(path, data["x"][:count].astype(np.int64) - offset)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_network(name: str) -> None:
+    whole_network(name, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_network_on_all_images(name: str) -> None:
+    whole_network(name, NETWORKS[name][2])
+
+
+# --- what the network is
+def residual_file(tmp_path: Path) -> Path:
+    file = Drawn(np.random.default_rng(3))
+    residual(file)
+    return file.write(tmp_path / "net.tflite")
+
+
+def test_the_host_keeps_the_ends(tmp_path: Path) -> None:
+    """Reals are quantized and a SOFTMAX computed outside: integers go in, logits come out."""
+    path = residual_file(tmp_path)
+    network = tflite.load(path, "net")
+    assert [layer.kind for layer in network.layers] == [
+        "convolution", "scalerequantize", "scalerequantize", "scalerequantize", "add",
+        "scalerequantize", "averagepool", "dense", "scalerequantize"]
+    assert network.input_type.shape == (5, 4, 3) and network.input_type.bits == 8
+    assert math.isclose(network.input_type.step, 0.02, rel_tol=1e-6)
+    assert network.output_type.shape == (1, 1, 4)
+    assert tflite.softmax_beta(path) == 1.0
+
+
+def test_layers_are_called_as_in_the_file() -> None:
+    path = SHARED / "models" / "mlperf_tiny" / "pretrainedResnet_quant.tflite"
+    if not path.exists():
+        pytest.skip(f"needs the trained network {path}")
+    names = [layer.name for layer in tflite.load(path, "net").layers]
+    assert len({name.lower() for name in names}) == len(names)
+    assert sum(name.startswith("conv2d") for name in names) > 9
+
+
+# --- what is refused, each in one line that names operator, reason and way out
+def refusal(file: File) -> str:
+    with pytest.raises(PenjingError) as caught:
+        tflite.convert(tflite.parse(file.bytes()), "net")
+    assert "\n" not in str(caught.value)
+    assert ";" in str(caught.value), "the way out is missing"
+    return str(caught.value)
+
+
+def small() -> tuple[Drawn, int]:
+    """A file with an input map of 4×4×2."""
+    file = Drawn(np.random.default_rng(0))
+    x = file.activation((1, 4, 4, 2), scale=0.1, zero_point=3)
+    file.ends(x, x)
+    return file, x
+
+
+@pytest.mark.parametrize("kind", ["LOGISTIC", "CONCATENATION", "HARD_SWISH", "LSTM", "SUB"])
+def test_unsupported_operator(kind: str) -> None:
+    file, x = small()
+    first = file.activation((1, 4, 4, 2), scale=0.2)
+    file.operator("QUANTIZE", [x], [first], "QuantizeOptions")
+    last = file.activation((1, 4, 4, 2), scale=1 / 256, zero_point=-128)
+    file.operator(kind, [first], [last])
+    file.ends(x, last)
+    assert re.match(rf"operator 1 \({kind}\): it is not supported; use CONV_2D, ", refusal(file))
+
+
+def test_what_cannot_be_exact_is_refused() -> None:
+    file, x = small()
+    y = file.activation((1, 4, 4, 2), scale=0.1, zero_point=3)
+    pool = {"padding": SAME, "strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2}
+    file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", **pool)
+    file.ends(x, y)
+    assert "divide by fewer elements" in refusal(file)
+
+    file, x = small()
+    y = file.activation((1, 3, 3, 2), scale=0.3, zero_point=3)
+    file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", **{**pool, "padding": VALID})
+    file.ends(x, y)
+    assert "one scale and zero point" in refusal(file)
+
+    file, x = small()
+    probabilities = file.tensor((1, 4, 4, 2), "INT8", 1 / 256, -128)
+    file.operator("SOFTMAX", [x], [probabilities], "SoftmaxOptions", beta=1.0)
+    file.operator("RELU", [probabilities], [file.activation((1, 4, 4, 2))])
+    file.ends(x, probabilities)
+    assert "not the last one" in refusal(file)
+
+    file, x = small()
+    assert "nothing is computed" in refusal(file)
+
+
+@pytest.mark.parametrize(("tensor", "reason"), [
+    ({"kind": "FLOAT32"}, "quantize"), ({"shape": (2, 4, 4, 2)}, "batch of 1"),
+    ({"shape": (1, 4, 4, -1)}, "negative"), ({"shape": (1, 4096, 4096, 4096)}, "elements"),
+    ({"scale": 0.0}, "scale"), ({"scale": math.nan}, "scale"), ({"scale": math.inf}, "scale"),
+    ({"scale": [0.1, 0.2]}, "2 scales"), ({"zero_point": 200}, "zero point"),
+    ({"kind": "INT16"}, "INT16")])
+def test_input_that_cannot_be(tensor: dict[str, Any], reason: str) -> None:
+    file = Drawn(np.random.default_rng(0))
+    real = tensor.get("kind") == "FLOAT32"
+    x = file.tensor(**{"shape": (1, 4, 4, 2), "kind": "INT8", "zero_point": 3,
+                       "scale": None if real else 0.1, **tensor})
+    y = file.activation((1, 4, 4, 2))
+    file.operator("RELU", [x], [y])
+    file.ends(x, y)
+    assert reason in refusal(file)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from networks import random_images, random_network, random_plan, run_block
 from penjing.compiler import ir, lower
+from penjing.compiler.ir import PenjingError, TensorType
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -45,3 +46,12 @@ def test_each_layer_takes_its_predicted_cycles(seed: int) -> None:
         assert np.diff(ends)[-1] == planned.cycles, layer.name
         compared += 1
     assert compared
+
+
+def test_reshape_keeps_the_number_of_elements() -> None:
+    kind = TensorType((2, 3, 4), 8, True)
+    assert ir.output_type(ir.Reshape("r", "x", (4, 1, 6)), kind).shape == (4, 1, 6)
+    with pytest.raises(PenjingError, match="has 25 elements"):
+        ir.output_type(ir.Reshape("r", "x", (5, 5, 1)), kind)
+    with pytest.raises(PenjingError, match="shape must be 3 integers"):
+        ir.Reshape("r", "x", (24, 1, 0))

@@ -209,8 +209,8 @@ def depthwise(file: Drawn, kind: str = "INT8") -> None:
     y = file.activation((1, *shape, outputs), scale=target)
     file.operator("DEPTHWISE_CONV_2D", file.operands(x, w, outputs), [y],
                   "DepthwiseConv2DOptions", padding=padding, strideH=sy, strideW=sx,
-                  depthMultiplier=multiplier, dilationHFactor=dilation[0], dilationWFactor=dilation[1],
-                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+                  depthMultiplier=multiplier, dilationHFactor=dilation[0],
+                  dilationWFactor=dilation[1], fusedActivationFunction=file.choice(*ACTIVATIONS))
     file.ends(x, y)
 
 
