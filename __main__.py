@@ -96,6 +96,9 @@ def _compile(
     budget: Annotated[str | None, typer.Option(
         metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, "
                                    "ffs, dsps, brams.")] = None,
+    multipliers: Annotated[flow.Multipliers | None, typer.Option(
+        help="The board's DSP blocks alone (dsp, the default unless --fps or --folds asks for "
+             "more), or LUTs as well (any).")] = None,
     clock: Annotated[float | None, typer.Option(
         metavar="MHZ", help="Clock; the board's own by default.")] = None,
     folds: Annotated[Path | None, typer.Option(
@@ -105,7 +108,8 @@ def _compile(
     as_json: Json = False,
 ) -> None:
     """Quantize a network, schedule it for a board, and write Verilog."""
-    target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""), folds)
+    target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""), folds,
+                         multipliers)
     quantization = flow.Quantization(calibration, weight_bits, activation_bits, input_bits,
                                      input_scale, mode)
     with show_progress() as progress:

@@ -83,7 +83,8 @@ class Bench:
         started = time.perf_counter()
         made = flow.compile_model(
             self._args.models / self._benchmark.file, self.folder,
-            flow.Target(BOARD, self._args.clock), name=self._benchmark.name,
+            flow.Target(BOARD, self._args.clock, multipliers=flow.Multipliers.DSP),
+            name=self._benchmark.name,
             progress=self._progress)
         seconds = time.perf_counter() - started
         plan = made.plan

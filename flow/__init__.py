@@ -1,12 +1,12 @@
 """The steps of the command line as functions: compile, simulate, evaluate and build."""
 
 from .build import Build, build
-from .compile import Target, board_json, compile_model, parse_budget, plan
+from .compile import Multipliers, Target, board_json, compile_model, parse_budget, plan
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
 from .project import Project
 from .simulate import Simulation, simulate
 
-__all__ = ["Build", "Evaluation", "Model", "Project", "Quantization", "Simulation", "Target",
-           "board_json", "build", "compile_model", "evaluate", "load", "parse_budget", "plan",
-           "simulate"]
+__all__ = ["Build", "Evaluation", "Model", "Multipliers", "Project", "Quantization", "Simulation",
+           "Target", "board_json", "build", "compile_model", "evaluate", "load", "parse_budget",
+           "plan", "simulate"]

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,20 @@ from .load import Quantization, load
 from .progress import Progress, silent
 from .project import Project
 
-__all__ = ["Target", "board_json", "compile_model", "parse_budget", "plan"]
+__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget", "plan"]
 
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
 
 _SLOWEST = 1 << 48  # cycles a frame that every network can keep to
 _LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
+
+
+class Multipliers(StrEnum):
+    """What multipliers are made of: the board's DSP blocks alone, or what its LUTs give as well."""
+
+    DSP = "dsp"
+    ANY = "any"
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,9 @@ class Target:
     ``fps`` asks for the least hardware that is so fast; ``budget`` bounds ``multipliers``,
     ``luts``, ``ffs``, ``dsps`` and ``brams``, the last four below what the board has and with its
     serial link counted; ``folds`` is a JSON file with folds by hand:
-    ``{"conv1": {"pe": 4, "simd": 9}}``.
+    ``{"conv1": {"pe": 4, "simd": 9}}``. ``multipliers`` says what they are made of; unless it does,
+    a budget to be divided is that of the DSP blocks, while a frame rate, folds by hand and a
+    budget that is larger take LUTs for what exceeds them.
     """
 
     board: str
@@ -52,6 +62,7 @@ class Target:
     fps: float | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
     folds: Path | None = None
+    multipliers: Multipliers | None = None
 
 
 def board_json(board: Board) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def plan(network: Network, target: Target) -> Plan:
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
                                         if isinstance(layer, ir.MultiplyAccumulate))
-    return schedule(network, _budget(board, network, target.budget, settled), goal,
+    return schedule(network, _budget(board, network, target, settled), goal,
                     board=board.name, clock_mhz=clock_mhz)
 
 
@@ -106,21 +117,26 @@ def _clock(board: Board, clock_mhz: float | None) -> float:
     return made
 
 
-def _budget(board: Board, network: Network, wanted: Mapping[str, int], settled: bool) -> Budget:
+def _budget(board: Board, network: Network, target: Target, settled: bool) -> Budget:
     limits = {name: getattr(board.budget, name) for name in _LIMITS[1:]}
-    if settled:
+    if settled or target.multipliers is Multipliers.ANY:
         limits["multipliers"] = UNLIMITED
     elif board.budget.dsps >= UNLIMITED:
         limits["multipliers"] = GENERIC_MULTIPLIERS
     else:
         limits["multipliers"] = board.budget.dsps
-    for name, value in wanted.items():
+    for name, value in target.budget.items():
         if name not in _LIMITS:
             raise PenjingError(f"budget: {name!r} is no resource; name {', '.join(_LIMITS)}")
         least = 1 if name == "multipliers" else 0
         if value < least:
             raise PenjingError(f"budget: {name} must be at least {least}, not {value}")
         limits[name] = value if name == "multipliers" else min(value, limits[name])
+    if target.multipliers is Multipliers.DSP:
+        limits["multipliers"] = min(limits["multipliers"], limits["dsps"])
+    elif limits["multipliers"] >= UNLIMITED and board.budget.luts >= UNLIMITED and not settled:
+        raise PenjingError(f"multipliers: {board.name} has no end of them; say how many with "
+                           "--budget")
     multipliers = limits.pop("multipliers")
     link = partial(planned_link, board, network) if board.platform else None
     return Budget(board.family, Resources(**limits), multipliers, link)

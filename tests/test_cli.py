@@ -13,6 +13,7 @@ import pytest
 from penjing import flow
 from penjing.__main__ import main
 from penjing.compiler import file, ir
+from penjing.compiler.ir import PenjingError
 from penjing.flow import project
 from penjing.flow.simulate import sample_frames
 from penjing.sim import golden
@@ -157,6 +158,46 @@ def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert by_name["conv"]["multipliers"] <= 15
     assert by_name["dense"]["fold"] == {"pe": 2, "rows": 1, "lanes": 7}
     assert result["multipliers"] == by_name["conv"]["multipliers"] + 14
+
+
+def test_multipliers_of_dsp_blocks_alone() -> None:
+    """A frame rate takes LUTs for what the DSP blocks do not give, unless they are to be alone."""
+    wide = ir.Network("wide", "x", ir.TensorType((8, 8, 8), 8, True), (
+        ir.Convolution("conv", "x", ir.Weights(np.ones((16, 3, 3, 8), np.int64), 4),
+                       np.zeros(16, np.int64)),))
+    fast = flow.plan(wide, flow.Target("ulx3s-12f", 100.0, fps=200_000))
+    assert fast.multipliers > 28
+    assert fast.resources.dsps == 28
+    with pytest.raises(PenjingError, match=r"needs \d+ multipliers on ulx3s-12f, which has 28"):
+        flow.plan(wide, flow.Target("ulx3s-12f", 100.0, fps=200_000,
+                                    multipliers=flow.Multipliers.DSP))
+    alone = flow.plan(wide, flow.Target("ulx3s-12f", multipliers=flow.Multipliers.DSP))
+    assert alone.multipliers == alone.resources.dsps <= 28
+    either = flow.plan(wide, flow.Target("ulx3s-12f", multipliers=flow.Multipliers.ANY))
+    assert either.cycles_per_frame < alone.cycles_per_frame
+    with pytest.raises(PenjingError, match=r"^multipliers: generic has no end of them"):
+        flow.plan(wide, flow.Target("generic", multipliers=flow.Multipliers.ANY))
+
+
+def test_network_of_ten_times_resnet8_is_refused(tmp_path: Path,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    """Its 774,144 weights alone take more block RAM than the largest board has."""
+    shape = (64, 3, 3, 64)
+    weights = np.random.default_rng(7).integers(-128, 128, shape)
+    layers: list[ir.Layer] = []
+    for n in range(21):
+        source = layers[-1].name if layers else "x"
+        layers += [ir.Convolution(f"conv{n}", source, ir.Weights(weights, 8, 10),
+                                  np.zeros(64, np.int64), (1, 1), (1, 1, 1, 1)),
+                   ir.ShiftRequantize(f"requantize{n}", f"conv{n}", 10, 8, True)]
+    path, out = tmp_path / "large.penjing", tmp_path / "out"
+    file.save(ir.Network("large", "x", ir.TensorType((8, 8, 64), 8, True), tuple(layers)), path)
+    assert main(["compile", str(path), "-b", "ulx3s-85f", "-o", str(out)]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    found = re.search(r"needs (\d+) block RAMs .*on ulx3s-85f, which has 208", line)
+    assert found
+    assert int(found[1]) > 774_144 * 8 // (18 * 1024)
+    assert not out.exists()
 
 
 def test_plan_survives_the_file(model: Path, tmp_path: Path) -> None:
