@@ -79,6 +79,16 @@ def _dense(outputs: int, inputs: int, bits: int) -> ir.Dense:
     return ir.Dense(NAME, "x", *_weights((outputs, inputs), bits))
 
 
+def _scale(channels: int, *, least: int = -9, most: int = -9,
+           single: bool = False) -> ir.ScaleRequantize:
+    """A multiplier and a shift for each channel, as quantized training leaves them."""
+    rng = np.random.default_rng([channels, -least, -most])
+    rounding = ir.ScaleRounding.SINGLE if single else ir.ScaleRounding.DOUBLE
+    return ir.ScaleRequantize(
+        NAME, "x", rng.integers(1 << 30, 1 << 31, channels),
+        rng.integers(least, most + 1, channels), 8, True, zero_point=-128, rounding=rounding)
+
+
 def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
     return TensorType((height, width, channels), bits, signed)
 
@@ -140,6 +150,16 @@ CASES = (
          ir.SumPool(NAME, "x", (4, 4), (4, 4)), 512),
     Case("pad", _JUDGED, "pad by 1 and 2, 16 channels, 8 bits, 2 lanes", _map(14, 14, 16, 8),
          ir.Pad(NAME, "x", (1, 2, 1, 2), 3), 2312),
+    Case("scale_slow", _FIT, "scale 20→8 bits, a channel each, 1 lane in 16 cycles",
+         _map(8, 8, 32, 20, signed=True), _scale(32), 32768),
+    Case("scale_spread", _JUDGED, "scale 22→8 bits, 1 lane in 6 cycles, 4 shifts",
+         _map(8, 8, 32, 22, signed=True), _scale(32, least=-10, most=-7), 12288),
+    Case("scale_fast", _FIT, "scale 18→8 bits, 1 lane in 4 cycles",
+         _map(10, 10, 16, 18, signed=True), _scale(16), 6400),
+    Case("scale_one", _JUDGED, "scale 20→8 bits, 2 lanes in 1 cycle, one scale for all",
+         _map(10, 10, 16, 20, signed=True), _scale(1), 800),
+    Case("scale_single", _JUDGED, "scale 24→8 bits, rounded once, 1 lane in 8 cycles",
+         _map(8, 8, 16, 24, signed=True), _scale(16, single=True), 8192),
     Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
          _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
     Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, singledispatch
+from functools import partial, reduce, singledispatch
+from operator import or_
 
 import numpy as np
 
@@ -282,25 +283,33 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
     beats = beats_of(source.elements, i)
     # A multiplication may take as long as beats are apart at the wanted speed.
     steps = max(1, min(ir.MULTIPLIER_BITS, context.target // beats))
-    spread = int(layer.shifts.max() - layer.shifts.min())
-    bits = ir.MULTIPLIER_BITS + spread
-    digit = -(-bits // steps)
+    # Single rounding happens at one place, whatever the shift.
+    right = [0] if layer.rounding is ir.ScaleRounding.SINGLE else [
+        max(0, -int(s)) for s in layer.shifts]
+    digit = -(-scaled_bits(layer) // steps)
     words = (1 if layer.multipliers.size == 1
              else beats_of(math.lcm(layer.multipliers.size, i.group), i)) * steps
     storage = resources.rom_storage(context.model, words, digit * i.lanes)
     delay = SCALE_DELAY + (-(-digit // SCALE_PIECE) - 1).bit_length()
     queued = SCALE_STAGES * steps <= delay + steps + SCALE_STAGES
-    value_bits = 1 + max((bound - layer.offset).bit_length() for bound in (source.low, source.high))
+    value_bits = ir.signed_bits(source.low - layer.offset, source.high - layer.offset)
     cells = resources.scale_requantizer(
         context.model, lanes=i.lanes, value_bits=value_bits, digit=digit, steps=steps,
-        fraction=1 + max(0, -int(layer.shifts.min())), spread=spread, o_bits=result.bits,
-        queued=queued)
+        fraction=1 + max(right), spread=max(right) - min(right), o_bits=result.bits, queued=queued)
     cells += resources.rom(context.model, storage, words, digit * i.lanes, registered=True)
     plan = LayerPlan(
         layer.name, layer.kind, i, i, beats * steps, weight_storage=storage, steps=steps,
         memory_bits=words * digit * i.lanes, resources=cells)
     latency = delay + steps + SCALE_STAGES + SCALE_QUEUE * queued
     return Draft(plan, Passing(np.arange(beats), latency, beats * steps, steps))
+
+
+def scaled_bits(layer: ir.ScaleRequantize) -> int:
+    """Bits of the multipliers at the scale of the smallest shift, without common zeros."""
+    least = int(layer.shifts.min())
+    used = reduce(or_, (int(m) << int(s) - least
+                        for m, s in zip(layer.multipliers, layer.shifts, strict=True)))
+    return max(1, (used // max(1, used & -used)).bit_length())
 
 
 @draft.register
