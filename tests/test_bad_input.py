@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging import contents, judge
 from penjing.__main__ import main
 from penjing.compiler import file, ir
 
@@ -163,8 +164,8 @@ damaged("program_is_a_pickle", "net.pt2", lambda data: pickle.dumps({"weight": 1
         *compile_floats())
 damaged("unknown_suffix", "net.penjing", lambda data: b"\x00" * 99,
         *compile_integers(model="plan.txt"))
-plain("onnx", *compile_integers(model="net.onnx"))
-plain("tflite", *compile_integers(model="net.tflite"))
+plain("onnx_missing", *compile_integers(model="net.onnx"))
+plain("tflite_missing", *compile_integers(model="net.tflite"))
 plain("name_of_a_file_with_a_line_break", *compile_integers(model="a\nb.penjing"))
 
 
@@ -363,23 +364,6 @@ images("labels_negative", EVALUATE, y=np.full(8, -1))
 
 # --- build
 plain("build_for_a_target_without_tools", "build", "out")
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file below ``folder`` with what it holds, and every folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in sorted(folder.rglob("*"))}
-
-
-def judge(status: int, out: str, err: str) -> None:
-    """Exit status 2 and one line that tells the user what is wrong."""
-    assert status == 2, err
-    assert out == ""
-    assert err.startswith("penjing: error: ")
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    assert "Traceback" not in err
-    assert len(err) < 1000
 
 
 def test_there_are_enough_cases() -> None:

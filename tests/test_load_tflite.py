@@ -201,6 +201,13 @@ def test_what_cannot_be_exact_is_refused() -> None:
     assert "nothing is computed" in refusal(file)
 
 
+def test_names_in_a_file_cannot_break_a_line() -> None:
+    file = Drawn(np.random.default_rng(0))
+    x = file.tensor((2, 4), scale=0.1, name="a\nb\x1b[2J\x00网")
+    file.ends(x, x)
+    assert "(a?b?[2J?\\xe7" in refusal(file)
+
+
 @pytest.mark.parametrize(("tensor", "reason"), [
     ({"kind": "FLOAT32"}, "quantize"), ({"shape": (2, 4, 4, 2)}, "batch of 1"),
     ({"shape": (1, 4, 4, -1)}, "negative"), ({"shape": (1, 4096, 4096, 4096)}, "elements"),

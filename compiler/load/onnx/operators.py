@@ -143,9 +143,12 @@ def _raw_bias(operands: Operands, position: int, x: Real, weights: Known) -> Kno
     """The bias of a QLinear operator: integers in steps of the accumulators."""
     if not operands.has(position):
         return None
-    values = operands.numbers(position, "bias")
+    values = operands.numbers(position, "bias").reshape(-1)
     if values.dtype.kind not in "iu" or weights.scale is None:
         operands.refuse("its bias is no list of integers")
+    if weights.scale.size not in (1, values.size):
+        operands.refuse(f"its bias has {values.size} values, its weights have "
+                        f"{weights.scale.size} scales")
     return Known(values, None, (x.scale[0] * weights.scale).astype(np.float32),
                  np.zeros(1, np.int64))
 

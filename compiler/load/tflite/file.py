@@ -186,13 +186,17 @@ def _kind(code: Any) -> str:
 
 
 def _text(record: Any, offset: int) -> str:
-    """A text field, of which no more is copied than is kept; the accessor would copy all."""
+    """A text field in printable ASCII.
+
+    No more of it is copied than is kept; the accessor would copy all.
+    """
     table = record._tab
     place = table.Offset(offset)
     if place == 0:
         return ""
     start, length = table.Vector(place), min(table.VectorLen(place), MAX_NAME)
-    return bytes(table.Bytes[start:start + length]).decode("ascii", "backslashreplace")
+    text = bytes(table.Bytes[start:start + length]).decode("ascii", "backslashreplace")
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _vector(read_vector: Callable[[], Any], most: int) -> NDArray[Any]:
@@ -233,6 +237,8 @@ def _tensor(model: Any, record: Any, index: int) -> Tensor:
             odd = "its quantization is of a kind of its own (custom or by blocks)"
     if record.Sparsity() is not None:
         odd = "its values are stored sparsely"
+    if (_vector(record.ShapeSignatureAsNumpy, _MAX_DIMENSIONS)[1:] < 0).any():
+        odd = "its shape is dynamic, and only the batch may be"
     kind = _KINDS.get(record.Type(), f"type {record.Type()}")
     data, trouble = _data(model, record.Buffer(), kind, math.prod(shape))
     return Tensor(index, name, kind, shape, scales, zero_points, axis, data, odd or trouble)

@@ -56,6 +56,7 @@ class Refused(PenjingError):
 
 def map_shape(tensor: Tensor) -> Shape:
     """(H, W, C) of one frame: the tensor's shape without the batch, ones in front."""
+    _require_plain(tensor)
     if not 2 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or 0 in tensor.shape:
         raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): its shape is "
                            f"{tensor.shape}, not 1×H×W×C, 1×W×C or 1×C; convert the network with "
@@ -65,11 +66,15 @@ def map_shape(tensor: Tensor) -> Shape:
     return height, width, channels
 
 
+def _require_plain(tensor: Tensor) -> None:
+    if tensor.odd:
+        raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): {tensor.odd}; {AGAIN}")
+
+
 def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     """What the integers of an activation stand for; `PenjingError` unless it is of ``kinds``."""
+    _require_plain(tensor)
     who = f"tensor {tensor.index} ({tensor.name:.60})"
-    if tensor.odd:
-        raise PenjingError(f"{who}: {tensor.odd}; convert the network again")
     if tensor.kind not in kinds:
         raise PenjingError(f"{who}: it is {tensor.kind}, not {' or '.join(kinds)}; quantize the "
                            f"whole network to int8 (representative_dataset and "

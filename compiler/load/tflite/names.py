@@ -60,11 +60,13 @@ class Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
 
     def unique(self, name: str) -> str:
         """``name``, with a number where it is taken; upper and lower case count as one."""
-        candidate, number = name, 2
+        candidate, number = name, self._next.get(name.lower(), 2)
         while candidate.lower() in self._taken:
             candidate, number = f"{name}_{number}", number + 1
+        self._next[name.lower()] = number
         self._taken.add(candidate.lower())
         return candidate
