@@ -20,9 +20,10 @@ from ..hdl.pool import AveragePooler, MaxPooler, SumPooler
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
+from ..hdl.sliding import Sliding
 from ..hdl.stream import Beat, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
-from ..hdl.window import Sliding, Window
+from ..hdl.window import Window
 from . import ir
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage

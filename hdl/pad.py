@@ -6,9 +6,10 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .sliding import Sliding
 from .stream import Beat
 from .tech import MemoryStyle, Technology
-from .window import Sliding, Window
+from .window import Window
 
 __all__ = ["Padder"]
 

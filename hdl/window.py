@@ -4,151 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from math import gcd
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .sliding import Sliding
 from .stream import Beat, beats
 from .tech import MemoryStyle, Technology
 
-__all__ = ["Loop", "Sliding", "Window"]
+__all__ = ["Window"]
 
 LATE_WORDS = 2
 """Words of a buffer that are kept free because its fill is known two cycles late."""
 
 
 @dataclass(frozen=True)
-class Loop:
-    """One level of the read order: ``count`` steps of ``step`` elements each."""
-
-    count: int
-    step: int
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """Geometry of a window that slides over frames of ``size`` (height, width, channels).
-
-    Parameters
-    ----------
-    size : (height, width, channels) of a frame.
-    kernel, stride : (y, x).
-    padding : (top, bottom, left, right).
-    rows : kernel rows read at once, each from a copy of the buffer.
-    lanes : consecutive elements read at once in each of those rows.
-    repeat : how often each position is read, once for every fold of the outputs.
-    per_channel : read order. False: each kernel row is one run of ``kernel width * channels``
-        elements. True: for every ``lanes`` channels, the kernel's taps one by one; ``rows`` and
-        ``repeat`` are then 1.
-    """
-
-    size: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    lanes: int
-    rows: int = 1
-    repeat: int = 1
-    per_channel: bool = False
-
-    def __post_init__(self) -> None:
-        run = self.size[2] if self.per_channel else self.run
-        if not 1 <= self.lanes <= run:
-            raise ValueError(f"lanes must be within 1 and {run}, not {self.lanes!r}")
-        if not 1 <= self.rows <= (1 if self.per_channel else self.kernel[0]):
-            raise ValueError(f"rows must be within 1 and the kernel's height, not {self.rows!r}")
-        if self.repeat < 1 or (self.per_channel and self.repeat > 1):
-            raise ValueError(f"repeat must be at least 1, and 1 per channel, not {self.repeat!r}")
-        if self.positions[0] < 1 or self.positions[1] < 1:
-            raise ValueError(f"kernel must fit the padded size, not {self.kernel!r}")
-
-    @property
-    def run(self) -> int:
-        """Elements of one kernel row."""
-        return self.kernel[1] * self.size[2]
-
-    @property
-    def positions(self) -> tuple[int, int]:
-        """Output (height, width)."""
-        top, bottom, left, right = self.padding
-        height = (self.size[0] + top + bottom - self.kernel[0]) // self.stride[0] + 1
-        width = (self.size[1] + left + right - self.kernel[1]) // self.stride[1] + 1
-        return height, width
-
-    @property
-    def loops(self) -> tuple[Loop, ...]:
-        """The read order, innermost first; the last two are the output's x and y."""
-        _, width, channels = self.size
-        height_out, width_out = self.positions
-        if self.per_channel:
-            inner = (Loop(self.kernel[1], channels),
-                     Loop(self.kernel[0], width * channels),
-                     Loop(beats(channels, self.lanes), self.lanes))
-        else:
-            inner = (Loop(beats(self.run, self.lanes), self.lanes),
-                     Loop(beats(self.kernel[0], self.rows), self.rows * width * channels),
-                     Loop(self.repeat, 0))
-        return (*inner, Loop(width_out, self.stride[1] * channels),
-                Loop(height_out, self.stride[0] * width * channels))
-
-    @property
-    def start(self) -> int:
-        """First element of the first window, relative to the frame; negative with padding."""
-        return -(self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]
-
-    @property
-    def elements(self) -> int:
-        """Elements of a frame."""
-        return self.size[0] * self.size[1] * self.size[2]
-
-    @property
-    def words(self) -> int:
-        """Buffer words of a frame."""
-        return beats(self.elements, self.lanes)
-
-    @property
-    def reach(self) -> int:
-        """The most rows of the frame that lie between a window and the frame's nearest element."""
-        return max(self.kernel[0], self.padding[0] + 1, self.padding[1] + 1)
-
-    @property
-    def row_step(self) -> int:
-        """Elements between the starts of two rows."""
-        return self.size[1] * self.size[2]
-
-    @property
-    def deltas(self) -> tuple[int, ...]:
-        """Address change in elements after each beat, by how many levels end with it."""
-        ended = list(accumulate(((loop.count - 1) * loop.step for loop in self.loops), initial=0))
-        steps = [loop.step for loop in self.loops] + [self.words * self.lanes]
-        return tuple(step - done for step, done in zip(steps, ended, strict=True))
-
-    @property
-    def unit(self) -> int:
-        """Elements that always stay together: a bank's width, what rotation moves."""
-        moves = [delta for loop, delta in zip(self.loops, self.deltas, strict=False)
-                 if loop.count > 1]
-        return gcd(self.lanes, self.start, *moves,
-                   *(row * self.row_step for row in range(self.rows)))
-
-    @property
-    def banks(self) -> int:
-        """Memories of each copy of the buffer; 1 where every read is aligned to a word."""
-        return self.lanes // self.unit
-
-
-@dataclass(frozen=True)
 class _Read:
     """Where a row copy reads next: buffer ``word``, the bank ``turn`` that holds the first
-    elements, and whether the last word that the beat needs is not in yet (``behind``)."""
+    elements, and each bank's address."""
 
-    word: Signal
+    word: Value
     turn: Value
-    behind: Value
+    addresses: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -176,12 +55,39 @@ class _Advance:
     """When the stages of the read order move on: all at once, each to its next beat.
 
     ``issue`` is a read; ``counters`` also moves in the first two cycles, in which the stages fill,
-    and ``addresses`` in the second of them.
+    and ``addresses`` in the second of them, when the counters are ``begun``.
     """
 
     issue: Signal
     counters: Signal
     addresses: Signal
+    begun: Signal
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Absolute word counts: those ``written``, those and one less (``before``), and the ``begin``
+    and ``end`` of the frame that is read, with the ``next_end`` behind it. They wrap around; of
+    two, `_ahead` tells which is ahead."""
+
+    written: Signal
+    before: Signal
+    begin: Signal
+    end: Signal
+    next_end: Signal
+
+    @classmethod
+    def of(cls, m: Module, width: int, frame: int, *, write: Value, ended: Value) -> _Words:
+        """The counts in the clock domain of ``m``, moved on by ``write`` and ``ended``."""
+        wrap = 1 << width
+        words = cls(Signal(width, name="written"), Signal(width, name="before", init=wrap - 1),
+                    Signal(width, name="begin"), Signal(width, name="end", init=frame % wrap),
+                    Signal(width, name="next_end", init=2 * frame % wrap))
+        m.d.sync += [words.written.eq(words.written + write), words.before.eq(words.before + write)]
+        with m.If(ended):
+            m.d.sync += [words.begin.eq(words.end), words.end.eq(words.next_end),
+                         words.next_end.eq(words.next_end + frame)]
+        return words
 
 
 class Window(wiring.Component):
@@ -235,68 +141,70 @@ class Window(wiring.Component):
         # Absolute word counts, modulo a power of two that tells ahead from behind.
         reach = 2 * sliding.words + self._depth + beats(
             sliding.reach * sliding.row_step, sliding.lanes)
-        distance = signed(ceil_log2(reach + 2) + 2)
-        flow, write, late_write, counted, filled = (
-            Signal(), Signal(), Signal(), Signal(), Signal())
-        move = _Advance(Signal(), Signal(), Signal())
+        width = ceil_log2(reach + 2) + 2
+        flow, write, filled = Signal(), Signal(), Signal()
+        move = _Advance(Signal(), Signal(), Signal(), Signal())
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
             move.counters.eq(move.issue | ~filled),
-            move.addresses.eq(move.counters & counted),
+            move.addresses.eq(move.counters & move.begun),
         ]
-        # The counters are two beats ahead of the read that waits, the addresses one.
-        m.d.sync += [counted.eq(1), filled.eq(counted), late_write.eq(write)]
+        # The counters are two beats ahead of the read that waits, the addresses one. The enable is
+        # always given here, but keeps synthesis from sharing one register among all windows.
+        with m.If(move.counters):
+            m.d.sync += [move.begun.eq(1), filled.eq(move.begun)]
         ends, counters = self._loops(m, move.counters)
         ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), self._begins_inside(counters),
                        self._rows_inside(m, counters), self._columns_inside(m, counters),
                        self._spare_lanes(ends)).late(m, "ahead", move.counters)
         now = ahead.late(m, "now", move.counters)
-        reads = self._addresses(m, ends, move, ahead.spare, write=late_write, distance=distance)
+        ended = move.issue & now.last
+        words = _Words.of(m, width, sliding.words, write=write, ended=ended)
+        complete = [_ahead(words.written, end) >= 0 for end in (words.end, words.next_end)]
 
-        # The frame is all in when fewer than 0 words are missing after the next one.
-        missing = Signal(distance, init=sliding.words - 1)
-        m.d.sync += missing.eq(
-            missing - late_write + Mux(move.issue & now.last, sliding.words, 0))
+        word_delta, turn_delta = self._deltas(m, ends, move.counters, width)
+        reads, ready = [], []
+        for row in range(sliding.rows):
+            word, turn = self._address(m, row, word_delta, turn_delta, move.addresses)
+            spills = turn > ahead.spare
+            need = _late(m, f"need_{row}", (word + spills)[:width], move.counters)
+            # A read waits while the last word that it needs is not in, unless it is padding or the
+            # frame is all in.
+            behind = Mux(spills, _ahead(word, words.before) >= 0, _ahead(word, words.written) >= 0)
+            next_waits = ahead.rows[row] & behind & ~Mux(now.last, complete[1], complete[0])
+            still_waits = now.rows[row] & (_ahead(need, words.written) >= 0) & ~complete[0]
+            waits = Signal(name=f"waits_{row}", init=1)
+            m.d.sync += waits.eq(~move.begun | Mux(move.counters, next_waits, still_waits))
+            ready.append(~waits)
+            reads.append(self._read_at(m, row, word, turn, move.counters))
+        m.d.comb += move.issue.eq(flow & Cat(ready).all())
 
-        available = [~inside | ~read.behind | (missing < 0)
-                     for read, inside in zip(reads, now.rows, strict=True)]
-        m.d.comb += move.issue.eq(flow & filled & Cat(available).all())
-
-        written = self._space(m, reads[0].word, distance, write=write,
-                              moved=move.issue & now.position_end, ended=move.issue & now.last,
-                              inside=now.inside)
-        self._read(m, flow=flow, issue=move.issue, flags=now, written=written, write=write,
+        self._space(m, words, reads[0].word, moved=move.issue & now.position_end, ended=ended,
+                    inside=now.inside)
+        self._read(m, flow=flow, issue=move.issue, flags=now, written=words.written, write=write,
                    reads=reads)
         return m
 
-    def _space(self, m: Module, word: Signal, distance: Shape, *, write: Value, moved: Value,
-               ended: Value, inside: Value) -> Signal:
-        """Count words in, free them as the window moves on, and say when there is room."""
-        written = Signal(unsigned(distance.width))
-        oldest = Signal(unsigned(distance.width))
-        frame = Signal(unsigned(distance.width), init=self._sliding.words)
+    def _space(self, m: Module, words: _Words, word: Value, *, moved: Value, ended: Value,
+               inside: Value) -> None:
+        """Free words as the window moves on, and say when there is room."""
+        oldest = Signal.like(words.written)
         follows, starts, room = Signal(), Signal(), Signal(init=1)
-
-        def ahead(a: Value, b: Value) -> Value:
-            return (a - b)[: distance.width].as_signed()
-
         # Two cycles late, so two words may have come in since: room is kept for them.
-        used = Signal(distance)
+        used = Signal(signed(len(oldest)))
         m.d.sync += [
-            written.eq(written + write),
-            used.eq(ahead(written, oldest)),
+            used.eq(_ahead(words.written, oldest)),
             room.eq(used < self._depth - LATE_WORDS),
             follows.eq(moved),
             starts.eq(ended),
         ]
         # ``word`` is the first word of the window that the reads have moved to.
         with m.If(starts):
-            m.d.sync += [oldest.eq(frame), frame.eq(frame + self._sliding.words)]
-        with m.Elif(follows & inside & (ahead(word, oldest) > 0)):
+            m.d.sync += oldest.eq(words.begin)
+        with m.Elif(follows & inside & (_ahead(word, oldest) > 0)):
             m.d.sync += oldest.eq(word)
         m.d.comb += self.i.ready.eq(room)
-        return written
 
     def _loops(self, m: Module, step: Value) -> tuple[list[Value], list[Value]]:
         """Counters of the read order; returns whether each is at its end, and its value."""
@@ -318,48 +226,51 @@ class Window(wiring.Component):
             step = step & end
         return ends, counters
 
-    def _addresses(self, m: Module, ends: Sequence[Value], move: _Advance, spare: Value, *,
-                   write: Value, distance: Shape) -> list[_Read]:
-        """Where every row copy reads, and whether the writes are far enough ahead of it."""
+    def _deltas(self, m: Module, ends: Sequence[Value], enable: Value, width: int
+                ) -> tuple[Signal, Signal]:
+        """By how many words and banks the addresses move on after the beat that they stand at."""
         sliding = self._sliding
-        lanes, unit, banks = sliding.lanes, sliding.unit, sliding.banks
-        word_delta = Signal(distance, reset_less=True)
-        turn_delta = Signal(range(banks), reset_less=True)
-        with m.If(move.counters):
+        words = Signal(width, name="word_delta", reset_less=True)
+        turns = Signal(range(sliding.banks), name="turn_delta", reset_less=True)
+        with m.If(enable):
             for level, delta in reversed(list(enumerate(sliding.deltas))):
                 # Later assignments win, so the innermost level that goes on decides.
                 with m.If(~ends[level] if level < len(ends) else 1):
-                    m.d.sync += [word_delta.eq(delta // lanes),
-                                 turn_delta.eq(delta % lanes // unit)]
-        reads = []
-        for row in range(sliding.rows):
-            start = sliding.start + row * sliding.row_step
-            first = start // lanes
-            word = Signal(unsigned(distance.width), init=first % (1 << distance.width),
-                          name=f"ahead_word_{row}")
-            # Words that are in beyond the one at ``word``.
-            lead = Signal(distance, init=-first - 1, name=f"ahead_lead_{row}")
-            turn: Value = Const(0, range(banks))
-            carry: Value = Const(0)
-            if banks > 1:
-                turn = Signal(range(banks), init=start % lanes // unit, name=f"ahead_turn_{row}")
-                sum_ = turn + turn_delta
-                carry = sum_ >= banks
-                with m.If(move.addresses):
-                    m.d.sync += turn.eq(Mux(carry, sum_ - banks, sum_))
-            step = Signal(distance, name=f"step_{row}")
-            m.d.comb += step.eq(word_delta + carry)
-            with m.If(move.addresses):
-                m.d.sync += word.eq(word + step)
-            m.d.sync += lead.eq(lead + write - Mux(move.addresses, step, 0))
+                    m.d.sync += [words.eq(delta // sliding.lanes % (1 << width)),
+                                 turns.eq(delta % sliding.lanes // sliding.unit)]
+        return words, turns
 
-            margin = Signal(distance, name=f"margin_{row}")
-            spills = Signal(name=f"spills_{row}")
-            m.d.comb += spills.eq(turn > spare)
-            m.d.sync += margin.eq(Mux(move.counters, lead - spills, margin) + write)
-            reads.append(_Read(_late(m, f"word_{row}", word, move.counters),
-                               _late(m, f"turn_{row}", turn, move.counters), margin < 0))
-        return reads
+    def _address(self, m: Module, row: int, word_delta: Signal, turn_delta: Signal, enable: Value
+                 ) -> tuple[Signal, Value]:
+        """The word, and the bank in it, at which a row copy's next read but one begins."""
+        sliding = self._sliding
+        banks, width = sliding.banks, len(word_delta)
+        start = sliding.start + row * sliding.row_step
+        word = Signal(width, init=start // sliding.lanes % (1 << width), name=f"ahead_word_{row}")
+        if banks == 1:
+            with m.If(enable):
+                m.d.sync += word.eq(word + word_delta)
+            return word, Const(0, 0)
+        turn = Signal(range(banks), init=start % sliding.lanes // sliding.unit,
+                      name=f"ahead_turn_{row}")
+        sum_ = turn + turn_delta
+        carry = sum_ >= banks
+        with m.If(enable):
+            m.d.sync += [turn.eq(Mux(carry, sum_ - banks, sum_)),
+                         word.eq(word + word_delta + carry)]
+        return word, turn
+
+    def _read_at(self, m: Module, row: int, word: Value, turn: Value, enable: Value) -> _Read:
+        """The read that waits: what stood at ``word`` and ``turn`` a beat ago."""
+        address_bits, banks = ceil_log2(self._depth), self._sliding.banks
+        now = _late(m, f"word_{row}", word, enable)
+        if banks == 1:
+            return _Read(now, turn, (now[:address_bits],))
+        # The banks that the turn has left hold their elements in the next word.
+        next_ = _late(m, f"next_word_{row}", (word + 1)[:address_bits], enable)
+        left = [_late(m, f"left_{row}_{bank}", bank < turn, enable) for bank in range(banks)]
+        return _Read(now, _late(m, f"turn_{row}", turn, enable),
+                     tuple(Mux(bit, next_, now[:address_bits]) for bit in left))
 
     def _spare_lanes(self, ends: Sequence[Value]) -> Value:
         """The largest rotation with which this beat's needed lanes stay within one word."""
@@ -438,7 +349,7 @@ class Window(wiring.Component):
                     ram.write_address.eq(written[:address_bits]),
                     ram.write_data.eq(arrived.word_select(bank, bank_width)),
                     ram.write_enable.eq(write),
-                    ram.read_address.eq((read.word + (bank < read.turn))[:address_bits]),
+                    ram.read_address.eq(read.addresses[bank]),
                     ram.read_enable.eq(flow),
                 ]
                 held.append(ram.read_data)
@@ -458,6 +369,11 @@ class Window(wiring.Component):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
                     m.d.sync += self.o.p.data[row * sliding.lanes + lane].eq(value)
+
+
+def _ahead(a: Value, b: Value) -> Value:
+    """By how many words the count ``a`` is ahead of ``b``; negative where it is behind."""
+    return (a - b)[: len(a)].as_signed()
 
 
 def _late(m: Module, name: str, value: Value, enable: Value) -> Value:

@@ -21,8 +21,9 @@ from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.sliding import Sliding
 from penjing.hdl.tech import Generic, MemoryStyle
-from penjing.hdl.window import Sliding, Window
+from penjing.hdl.window import Window
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 

@@ -50,9 +50,9 @@ def truncate(patch: Patch) -> None:
 
 
 def no_padding(patch: Patch) -> None:
-    def ones(self: Window, m: Module, counters: object, row_ok: list[Value]) -> object:
-        return [[Const(1)] * self._sliding.lanes for _ in row_ok]
-    patch.setattr(Window, "_masks", ones)
+    def ones(self: Window, m: Module, counters: object) -> Value:
+        return Const(-1, self._sliding.lanes)
+    patch.setattr(Window, "_columns_inside", ones)
 
 
 def wrong_saturation(patch: Patch) -> None:
