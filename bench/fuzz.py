@@ -43,7 +43,7 @@ def run(name: str, first: int, mutants: int) -> dict[str, Any]:
 def show(results: dict[str, Any]) -> None:
     """Print the table."""
     common.show("Mutants of files", ("format", "mutants", "read", "refused in one line", "failed",
-                                     "slowest s", "peak MiB", "date"),
+                                     "slowest CPU s", "peak MiB", "date"),
                 [(name, r["mutants"], r["read"], r["refused"], r["failed"], r["slowest_seconds"],
                   r["peak_mib"], r["date"]) for name, r in results.items()])
 

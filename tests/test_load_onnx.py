@@ -39,38 +39,13 @@ def layers(data: bytes) -> tuple[ir.Layer, ...]:
     return importer.convert(importer.parse(data), "net").network.layers
 
 
-def integer_model(rng: np.random.Generator, kind: str, activation: int, weight: int) -> bytes:
-    """One ConvInteger or MatMulInteger with zero points, whose accumulators are the output."""
-    most = 63 if activation != weight else 127
-    channels, outputs = int(rng.integers(1, 6)), int(rng.integers(1, 7))
-    shape = (channels,) if kind == "MatMulInteger" else (channels, 7, 8)
-    model = Model(("n", *shape), activation)
-    zero = int(rng.integers(0, 256)) - 128 * (activation == INT8)
-    groups = 1
-    if kind == "MatMulInteger":
-        weights = rng.integers(-most - 1, most + 1, (channels, outputs))
-    else:
-        groups = channels if rng.integers(2) and channels > 1 else 1
-        outputs *= groups
-        weights = rng.integers(-most - 1, most + 1, (outputs, channels // groups, 3, 2))
-    weights.flat[0], weights.flat[-1] = most, -most - 1
-    shift = 128 if weight == UINT8 else 0
-    inputs = ("x", model.constant(weights + shift, weight), model.constant(zero, activation),
-              model.constant(shift, weight))
-    attributes = {} if kind == "MatMulInteger" else {
-        "pads": tuple(int(n) for n in rng.integers(0, 3, 4)), "group": groups,
-        "strides": tuple(int(n) for n in rng.integers(1, 3, 2)),
-        "dilations": (int(rng.integers(1, 3)), 1)}
-    return model.bytes(model.node(kind, *inputs, **attributes), INT32)
-
-
 @pytest.mark.parametrize("weight", [INT8, UINT8])
 @pytest.mark.parametrize("activation", [INT8, UINT8])
 @pytest.mark.parametrize("kind", ["ConvInteger", "MatMulInteger"])
 def test_accumulators_are_equal(kind: str, activation: int, weight: int, tmp_path: Path) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        data = integer_model(rng, kind, activation, weight)
+        data = onnx_files.integer_model(rng, kind, activation, weight)
         assert not steps(tmp_path, data, seed).any(), seed
 
 

@@ -1,0 +1,149 @@
+"""How often, and by how much, the golden model and ONNX Runtime differ.
+
+ONNX requantizes by a float32 and rounds halves to even; the integer network multiplies by a
+fixed-point number and rounds halves up or away from zero. Accumulators must be equal, what a layer
+puts out within one step. Layers and networks are those of `tests/onnx_files.py`, drawn at random;
+with scales that are powers of two, halves are frequent, which is the worst case: then a network,
+whose layers pass on what differs, may end a few steps apart.
+
+    python bench/onnx_rounding.py --run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from penjing.compiler import ir
+from penjing.compiler.load import onnx as importer
+from penjing.compiler.load import onnxruntime as oracle
+from penjing.sim import golden
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import onnx_files
+from onnx_files import INT8, LAYERS, STYLES, UINT8
+
+FILE = "onnx_rounding.json"
+IMAGES = 32
+_NETWORK = "residual network"
+_POWERS = ", powers of two"
+_KINDS = ("ConvInteger", "MatMulInteger", *LAYERS, _NETWORK, *(
+    f"{kind}{_POWERS}" for kind in ("conv", "depthwise", "gemm", "add", "average_pool", _NETWORK)))
+_TYPES = ((INT8, INT8), (INT8, UINT8), (UINT8, INT8), (UINT8, UINT8))
+
+
+@dataclass
+class Count:
+    """How many values were compared, how many differ, and by how many steps at most."""
+
+    values: int = 0
+    different: int = 0
+    largest: int = 0
+
+    def add(self, far: np.ndarray) -> None:
+        """Count the distances ``far``."""
+        self.values += far.size
+        self.different += int(np.count_nonzero(far))
+        self.largest = max(self.largest, int(far.max()))
+
+
+def models(kind: str, draws: int) -> Iterator[bytes]:
+    """So many models of a ``kind`` in every style, or of all element types."""
+    for seed in range(draws):
+        if kind in ("ConvInteger", "MatMulInteger"):
+            for types in _TYPES:
+                yield onnx_files.integer_model(np.random.default_rng(seed), kind, *types)
+            continue
+        for n, style in enumerate(STYLES):
+            rng = np.random.default_rng([seed, n])
+            drawn = replace(style, powers=kind.endswith(_POWERS))
+            what = kind.removesuffix(_POWERS)
+            yield (onnx_files.residual_network(rng, drawn) if what == _NETWORK
+                   else onnx_files.random_layer(rng, drawn, what))
+
+
+def measure(draws: int, progress: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """The counts of every kind under both roundings."""
+    results: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        for kind in _KINDS:
+            counts = {rounding.value: Count() for rounding in ir.ScaleRounding}
+            for seed, data in enumerate(models(kind, draws)):
+                path.write_bytes(data)
+                compare(path, counts, seed)
+            results[kind] = {name: vars(count) for name, count in counts.items()}
+            progress(kind)
+    return results
+
+
+def compare(path: Path, counts: dict[str, Count], seed: int) -> None:
+    """Run the model at ``path`` on extreme and random images."""
+    other = None
+    for rounding in ir.ScaleRounding:
+        network = importer.load(path, "net", rounding)
+        x = onnx_files.images(network.input_type, IMAGES, seed)
+        if other is None:
+            other = oracle.run(path, x)
+        counts[rounding.value].add(np.abs(golden.run(network, x) - other))
+
+
+def run(draws: int) -> dict[str, Any]:
+    """Measure, and say when and with what it was done."""
+    with common.progress_bar() as bar:
+        task = bar.add_task("", total=len(_KINDS))
+        kinds = measure(draws, lambda kind: bar.update(task, description=kind, advance=1))
+    return {**common.stamp(f"python bench/onnx_rounding.py --run --draws {draws}", "numpy", "onnx",
+                           "onnxruntime"), "draws": draws, "images": IMAGES, "kinds": kinds}
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the table."""
+    rows = [(kind, f"{counts['double']['values']:,}", *(
+        cell for rounding in ("double", "single") for cell in (
+            f"{1e6 * counts[rounding]['different'] / counts[rounding]['values']:,.0f}",
+            counts[rounding]["largest"]))) for kind, counts in results["kinds"].items()]
+    common.show(f"Golden model against ONNX Runtime, {results['date']}", (
+        "kind", "values", "double: of 10⁶ differ", "steps at most", "single: of 10⁶ differ",
+        "steps at most"),
+        rows)
+
+
+def parse_args() -> argparse.Namespace:
+    """Define the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="measure anew")
+    parser.add_argument("--draws", type=int, default=50, help="models of a kind in each style")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure and print; 1 if accumulators differ, or a layer by more than a step."""
+    args = parse_args()
+    if args.run:
+        common.write(FILE, run(args.draws))
+    results = common.read(FILE)
+    if not results:
+        print(f"{FILE}: nothing is stored; use --run", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(results))
+    else:
+        show(results)
+    allowed = {kind: 0 if kind.endswith("Integer") else oracle.ALLOWED_STEPS
+               for kind in results["kinds"] if not kind.startswith(_NETWORK)}
+    return int(any(count["largest"] > steps for kind, steps in allowed.items()
+                   for count in results["kinds"][kind].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
