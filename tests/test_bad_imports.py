@@ -96,6 +96,11 @@ def two_inputs(file: File) -> None:
     file.graph.inputs.append(file.activation((1, 4, 4, 2)))
 
 
+def constant_input(file: File) -> None:
+    file.graph.tensors[0].buffer = file.graph.tensors[1].buffer
+    file.graph.tensors[0].shape = [1, 4, 3, 2]
+
+
 def no_weights(file: File) -> None:
     file.graph.tensors[1].buffer = 0
 
@@ -120,6 +125,7 @@ case("float_weights.tflite", tensor(1, type=0), "operator 0 (CONV_2D)", "FLOAT32
 case("of_16_bits.tflite", tensor(0, type=7), "INT16", "quantize the whole network to int8")
 case("two_inputs.tflite", tflite(two_inputs), "2 inputs", "one input")
 case("weights_not_constant.tflite", tflite(no_weights), "operator 0 (CONV_2D)", "no constant")
+case("input_is_a_constant.tflite", tflite(constant_input), "tensor 0", "constant")
 case("dynamic_height.tflite", tensor(0, shapeSignature=[-1, -1, 4, 2]), "tensor 0", "dynamic")
 case("batch_of_8.tflite", tensor(0, shape=[8, 4, 4, 2]), "tensor 0", "batch of 1")
 for scale in (0.0, -0.1, math.nan, math.inf):

@@ -197,6 +197,21 @@ def test_what_cannot_be_exact_is_refused() -> None:
     file.ends(x, probabilities)
     assert "not the last one" in refusal(file)
 
+    for beta in (0.0, -1.0, 1e-30, math.inf, math.nan):
+        file, x = small()
+        probabilities = file.tensor((1, 4, 4, 2), "INT8", 1 / 256, -128)
+        file.operator("SOFTMAX", [x], [probabilities], "SoftmaxOptions", beta=beta)
+        file.ends(x, probabilities)
+        assert "its beta" in refusal(file)
+
+    for shape in ([2, 1, 4, 4], [1, 8, 4], None):
+        file, x = small()
+        y = file.activation((1, 2, 4, 4), scale=0.1, zero_point=3)
+        new = -1 if shape is None else file.tensor((len(shape),), "INT32", data=np.array(shape))
+        file.operator("RESHAPE", [x, new], [y])
+        file.operator("RELU", [y], [file.activation((1, 2, 4, 4))])
+        assert "(RESHAPE)" in refusal(file)
+
     file, x = small()
     assert "nothing is computed" in refusal(file)
 

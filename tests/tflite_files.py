@@ -316,10 +316,11 @@ def quantize(file: Drawn) -> None:
 
 
 def reshape(file: Drawn) -> None:
-    """A map, of other shape before a pool and at the end."""
+    """A map or a vector, of other shape before a pool and at the end."""
     height, width, channels = (file.choice(2, 4, 6) for _ in range(3))
     scale, point = file.scale(), file.zero_point()
-    last = x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
+    first = file.choice((1, height, width, channels), (1, height * width * channels))
+    last = x = file.activation(first, scale=scale, zero_point=point)
     shapes = [(1, width, channels, height), (1, height // 2, width * channels * 2),
               (1, 2, height // 2, width * channels), (1, height * width, channels)]
     for n in range(file.integer(1, 3)):

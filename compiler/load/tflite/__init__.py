@@ -14,7 +14,7 @@ from ...ir import PenjingError
 from . import linear, operators
 from .ends import Ends, ends
 from .file import Model, Operator, parse, read
-from .graph import Graph, Refused
+from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
 __all__ = ["SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read", "softmax_beta"]
@@ -59,6 +59,9 @@ def convert(model: Model, name: str,
                                f"one output")
     graph = Graph(model, rounding)
     entry = model.tensors[model.inputs[0]]
+    if entry.data is not None:
+        raise PenjingError(f"tensor {entry.index} ({entry.name:.60}): it is the network's input "
+                           f"and a constant; {AGAIN}")
     if entry.kind != "FLOAT32":  # reals become integers at the QUANTIZE that reads them
         graph.start(entry)
     for operator in model.operators:

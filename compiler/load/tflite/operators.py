@@ -21,6 +21,8 @@ Convert = Callable[[Graph, Operator], None]
 _ADD_SHIFT = 20
 """Spare bits that the reference gives the inputs of an addition of int8."""
 _SAME, _VALID = 0, 1
+_LEAST_SOFTMAX_STEP = 2.0 ** -26
+"""What a step of a softmax's input, times beta, must exceed; else the reference kernel aborts."""
 
 
 def output_affine(graph: Graph, operator: Operator, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
@@ -285,12 +287,22 @@ def reshape(graph: Graph, operator: Operator) -> None:
     source = graph.tensor(operator, 0)
     if affine(source) != affine(target):
         raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
-    if target.elements != source.elements:
-        raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
+    if target.elements != source.elements or not _as_declared(graph, operator, target):
+        raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
+                                f"than its output has", AGAIN)
     if graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
         graph.start(source, shape)  # the frame is the same row of numbers
         value = graph.value(operator)
     graph.finish(operator, value)
+
+
+def _as_declared(graph: Graph, operator: Operator, target: Tensor) -> bool:
+    """Whether the shape that a RESHAPE reads, if any, is that of its output."""
+    if operator.kind != "RESHAPE" or len(operator.inputs) < 2:
+        return True
+    wanted = graph.integers(operator, 1, ("INT32",))
+    return wanted.shape == (len(target.shape),) and all(
+        size in (-1, real) for size, real in zip(wanted.tolist(), target.shape, strict=True))
 
 
 def pad(graph: Graph, operator: Operator) -> None:
@@ -311,6 +323,9 @@ def pad(graph: Graph, operator: Operator) -> None:
     top, bottom, left, right = (int(n) for n in sides[1:3].reshape(-1))
     layer, shape = graph.source(operator)
     value = Value(layer, shape, (top, bottom, left, right), number)
+    if map_shape(graph.tensor(operator, 0, ends=True)) != value.padded:
+        raise Refused(operator, f"it pads to {value.padded} (height, width, channels), its output "
+                                f"is declared as another shape", AGAIN)
     if math.prod(value.padded) > ir.MAX_ELEMENTS:
         raise Refused(operator, f"its output has more than {ir.MAX_ELEMENTS} elements", AGAIN)
     graph.finish(operator, value if any(value.padding) else Value(layer, shape, NO_PADDING))
@@ -328,7 +343,7 @@ def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
 
 def softmax(graph: Graph, operator: Operator) -> None:
     """SOFTMAX at the end: the host computes it, the network puts out the logits."""
-    input_affine(graph, operator)
+    logits = input_affine(graph, operator)
     result = output_affine(graph, operator)
     if (result.scale, result.zero_point) != (1 / 256, -128):
         raise Refused(operator, f"its output must be worth 1/256 a step from -128 up, not "
@@ -339,8 +354,10 @@ def softmax(graph: Graph, operator: Operator) -> None:
     if any(reader.kind != "DEQUANTIZE" for reader in readers) or (
             not readers and graph.model.outputs != output):
         raise Refused(operator, "it is not the last one", "cut the network after the SOFTMAX")
-    if not 0 < float(operator.options["beta"]) < math.inf:
-        raise Refused(operator, f"its beta is {operator.options['beta']}", AGAIN)
+    beta = float(operator.options["beta"])
+    if not _LEAST_SOFTMAX_STEP < beta * logits.scale < math.inf:
+        raise Refused(operator, f"its beta {beta:g} times the scale {logits.scale:g} of its input "
+                                f"is beyond its fixed-point arithmetic", AGAIN)
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     if source.shape != target.shape:
         raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
