@@ -41,7 +41,7 @@ MAX_ELEMENTS = 1 << 26
 
 LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Convolution, ir.Depthwise, ir.Dense, ir.MaxPool, ir.AveragePool, ir.SumPool, ir.Pad, ir.Add,
-    ir.ShiftRequantize, ir.ScaleRequantize, ir.Clamp, ir.Flatten, ir.Reshape,
+    ir.ShiftRequantize, ir.ScaleRequantize, ir.Threshold, ir.Clamp, ir.Flatten, ir.Reshape,
     ir.ArgMax)
 """The layers that a file may hold; each is written under its `kind`."""
 

@@ -23,6 +23,7 @@ from ..hdl.skip import SkipBuffer
 from ..hdl.sliding import Sliding
 from ..hdl.stream import Beat, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
+from ..hdl.threshold import Thresholder
 from ..hdl.window import Window
 from . import ir
 from .ir import Integers, Network, PenjingError, TensorType
@@ -187,6 +188,16 @@ def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
         pre_shift=layer.pre_shift, zero_point=layer.zero_point, low=low, high=high,
         single=layer.rounding is ir.ScaleRounding.SINGLE, style=_STYLES[plan.weight_storage],
         technology=technology))]
+
+
+@blocks.register
+def _(layer: ir.Threshold, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+    assert plan.weight_storage is not None
+    return [("threshold", Thresholder(
+        shape_of(network.source_type(layer)), shape_of(network.type_of(layer.name)),
+        lanes=plan.i.lanes, group=plan.i.group, thresholds=layer.thresholds.tolist(),
+        falling=layer.falling.astype(bool).tolist(), base=layer.base, step=layer.step,
+        style=_STYLES[plan.weight_storage], technology=technology))]
 
 
 @blocks.register

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import ir, resources
 from .ir import Integers, Network, PenjingError, TensorType
-from .plan import Fold, LayerPlan, Port, Queue, Resources
+from .plan import Fold, LayerPlan, Port, Queue, Resources, Storage
 from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, beats_of
 
 DOT_LATENCY = 8
@@ -25,6 +25,8 @@ SCALE_DELAY = 4
 SCALE_PIECE = 4
 SCALE_STAGES = 4
 SCALE_QUEUE = 2
+THRESHOLD_LATENCY = 3
+"""Cycles of a multi-threshold activation beside its comparisons."""
 ADD_LATENCY = 1
 QUEUE_LATENCY = 6
 
@@ -310,6 +312,34 @@ def scaled_bits(layer: ir.ScaleRequantize) -> int:
     used = reduce(or_, (int(m) << int(s) - least
                         for m, s in zip(layer.multipliers, layer.shifts, strict=True)))
     return max(1, (used // max(1, used & -used)).bit_length())
+
+
+@draft.register
+def _(layer: ir.Threshold, context: Context) -> Draft:
+    source = context.network.source_type(layer)
+    i = context.i
+    beats = beats_of(source.elements, i)
+    rows, count = layer.thresholds.shape
+    stages = count.bit_length()
+    words = 1 if rows == 1 else beats_of(math.lcm(rows, i.group), i)
+    t_bits = threshold_bits(layer, source)
+    storage = resources.rom_storage(context.model, words << stages - 1, t_bits)
+    cells = resources.thresholder(
+        context.model, storage, lanes=i.lanes, i_bits=source.bits, t_bits=t_bits,
+        o_bits=layer.bits, stages=stages, words=words)
+    plan = LayerPlan(layer.name, layer.kind, i, i, beats, weight_storage=storage, resources=cells,
+                     memory_bits=words * i.lanes * t_bits * ((1 << stages) - 1))
+    pace = 3 if storage is Storage.BLOCK else 2
+    return Draft(plan, Passing(np.arange(beats), pace * stages + THRESHOLD_LATENCY, beats))
+
+
+def threshold_bits(layer: ir.Threshold, source: TensorType) -> int:
+    """Bits of a threshold in hardware, where those beyond the input's values are drawn in."""
+    spare = layer.thresholds.shape[1] + 1 & layer.thresholds.shape[1]
+    low = source.low if spare else max(source.low, int(layer.thresholds.min()))
+    high = max(source.low, min(source.high + 1, int(layer.thresholds.max())))
+    low = min(low, high)
+    return ir.signed_bits(low, high) if low < 0 else ir.unsigned_bits(high)
 
 
 @draft.register

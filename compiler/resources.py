@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from .plan import Queue, Resources, Storage
 
+BLOCK_BITS = 2400
+"""Thresholds of fewer bits are not put into block RAM, as ``hdl.threshold`` has it."""
+
 
 class Family(enum.Enum):
     """FPGA families; they differ in their primitives and in the tools that place them."""
@@ -316,3 +319,31 @@ def queue(model: Model, queue_: Queue, width: int) -> Resources:
     counters = 6 * address * model.adder_bit + 40
     return (ram(model, queue_.storage, queue_.beats, width)
             + Resources(luts=round(small + counters), ffs=4 * address + width + 40))
+
+
+def thresholder(model: Model, storage: Storage, *, lanes: int, i_bits: int, t_bits: int,
+                o_bits: int, stages: int, words: int) -> Resources:
+    """Cells of a binary search of so many ``stages`` among thresholds of ``t_bits`` bits.
+
+    ``words`` beats have thresholds of their own. The first stage's memory is common to all lanes,
+    each later one has twice the words, for every lane apart.
+    """
+    pace = 3 if storage is Storage.BLOCK else 2
+    depth = stages * pace + 5
+    word_bits = (words - 1).bit_length()
+    room = 16 * -(-depth // 16) if model.ram_bit is not None else depth
+    cells = Resources(
+        luts=round(ram_luts(model, room, lanes * o_bits + 1)) + 45,
+        ffs=lanes * o_bits + 2 * (pace * stages + 1) + 4 * depth.bit_length() + 8
+        + word_bits * (pace * stages + 1))
+    for stage in range(stages):
+        copies = lanes if stage else 1
+        bits = t_bits * (1 if stage else lanes)
+        tables = words << stage
+        place = storage if tables * bits > BLOCK_BITS else Storage.LOGIC
+        for _ in range(copies):
+            cells += rom(model, place if storage is Storage.BLOCK else storage, tables, bits,
+                         registered=pace == 3)
+        cells += Resources(luts=round(lanes * (max(i_bits, t_bits) + 1) * model.adder_bit),
+                           ffs=lanes * (pace * (i_bits + stage) + 1))
+    return cells + Resources(luts=lanes * o_bits, ffs=lanes * o_bits)

@@ -149,6 +149,18 @@ def rounding_divide(x: Integers, exponent: Integers) -> Integers:
     return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
 
 
+def threshold(x: Integers, thresholds: Integers, falling: Integers, base: int = 0,
+              step: int = 1) -> Integers:
+    """``base + step * count`` of a channel's thresholds t with ``x >= t``, or ``x < t`` if falling.
+
+    ``thresholds`` (C, T) or (1, T), ``falling`` (C,) or (1,) of zeros and ones.
+    """
+    count = np.zeros_like(x)
+    for reached in thresholds.T:  # one at a time: all together would be T times the memory
+        count += x >= reached
+    return base + step * np.where(falling, thresholds.shape[1] - count, count)
+
+
 def clamp(x: Integers, low: int, high: int) -> Integers:
     """``min(max(x, low), high)``."""
     return np.clip(x, low, high)
@@ -231,6 +243,11 @@ def _(layer: ir.ScaleRequantize, x: Integers) -> Integers:
     return scale_requantize(x, layer.multipliers, layer.shifts, layer.zero_point, *layer.bounds,
                             offset=layer.offset, pre_shift=layer.pre_shift,
                             rounding=layer.rounding)
+
+
+@execute.register
+def _(layer: ir.Threshold, x: Integers) -> Integers:
+    return threshold(x, layer.thresholds, layer.falling, layer.base, layer.step)
 
 
 @execute.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from penjing.compiler import ir
@@ -36,17 +36,21 @@ class Builder:
         return Network(self.name, "x", self.source, tuple(self.layers))
 
 
-def random_network(seed: int, *, layers: int = 3) -> Network:
-    """A small network with odd shapes, any stride and padding, and 2 to 8 bits."""
+def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> Network:
+    """A small network with odd shapes, any stride and padding, and 2 to 8 bits.
+
+    With ``thresholds``, they make all activations, of 1 to 8 bits. There is no padding of its own
+    then: the predicted latency does not know that its rows wait for room in the next buffer.
+    """
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((4, 4, 1), (11, 11, 6)))
     grow = Builder(TensorType((height, width, channels), int(rng.integers(2, 9)),
                               bool(rng.integers(2))))
     for n in range(int(rng.integers(1, layers + 1))):
-        if rng.integers(5) == 0:
+        if not thresholds and rng.integers(5) == 0:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 4, 4)),
                             random_value(rng, grow.kind)))
-        add_windowed(grow, rng, n)
+        add_windowed(grow, rng, n, random_threshold if thresholds else random_requantization)
         shapes = other_shapes(grow.kind)
         if shapes and rng.integers(4) == 0:
             grow.add(ir.Reshape(f"reshape{n}", grow.tail, shapes[rng.integers(len(shapes))]))
@@ -71,7 +75,8 @@ def other_shapes(kind: TensorType) -> list[tuple[int, int, int]]:
             and shape[1] in most]
 
 
-def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:
+def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
+                 activation: Callable[..., ir.Layer]) -> None:
     """A convolution of any kind or a pooling, the type brought back to few bits."""
     height, width, channels = grow.kind.shape
     kernel = (int(rng.integers(1, min(7, height) + 1)), int(rng.integers(1, min(5, width) + 1)))
@@ -97,7 +102,7 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int) -> None:
         grow.add(ir.AveragePool(f"pool{n}", grow.tail, kernel, stride, padding,
                                 ir.Rounding(rng.choice([r.value for r in ir.Rounding]))))
     if choice < 7:
-        grow.add(random_requantization(rng, f"relu{n}", grow.tail, grow.kind))
+        grow.add(activation(rng, f"relu{n}", grow.tail, grow.kind))
 
 
 def random_requantization(rng: np.random.Generator, name: str, source: str, kind: TensorType
@@ -113,6 +118,24 @@ def random_requantization(rng: np.random.Generator, name: str, source: str, kind
         bits, is_signed, offset=int(rng.integers(-9, 9)),
         zero_point=int(rng.integers(target.low, target.high + 1)),
         rounding=ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
+
+
+def random_threshold(rng: np.random.Generator, name: str, source: str, kind: TensorType
+                     ) -> ir.Threshold:
+    """Thresholds within and just beyond the values of ``kind``, of both polarities."""
+    rows = int(rng.choice([1, kind.shape[2]]))
+    count = int(rng.choice([1, 2, 3, 7, int(rng.integers(1, 18))]))
+    spread = min(kind.high, int(rng.choice([3, 100, 1 << 40])))
+    thresholds = rng.integers(max(kind.low, -spread) - 1, spread + 3, (rows, count))
+    step, bits = int(rng.integers(1, 3)), int(rng.integers(6, 9))
+    is_signed = bool(rng.integers(2))
+    base = int(rng.integers(-16, 5)) if is_signed else int(rng.integers(0, 9))
+    if count == 1 and rng.integers(2):
+        step, bits, is_signed, base = 2, 2, True, -1
+    elif count == 1:
+        step, bits, is_signed, base = 1, 1, False, 0
+    return ir.Threshold(name, source, np.sort(thresholds, 1), rng.integers(0, 2, rows), bits,
+                        is_signed, base, step)
 
 
 def random_value(rng: np.random.Generator, kind: TensorType) -> int:

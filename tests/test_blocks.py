@@ -36,6 +36,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "Depthwise": golden.depthwise,
     "ScaleRequantizer": golden.scale_requantize,
     "ShiftRequantizer": golden.shift_requantize,
+    "Thresholder": golden.threshold,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,

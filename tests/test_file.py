@@ -36,7 +36,9 @@ def network() -> ir.Network:
                            np.array([-31, 0, 2, 4, 1]), 9, True, 5, 1, -3, scale=0.1,
                            rounding=ir.ScaleRounding.SINGLE),
         ir.Add("add", "clamp", "scale"),
-        ir.Reshape("reshape", "add", (2, 5, 4)),
+        ir.Threshold("steps", "add", np.array([[-300, 0, 2]] * 4 + [[1, 1, 1 << 30]]),
+                     np.array([0, 1, 1, 0, 0]), 3, True, -3, 2, zero_point=1, scale=0.5),
+        ir.Reshape("reshape", "steps", (2, 5, 4)),
         ir.Flatten("flat", "reshape"),
         ir.Dense("dense", "flat", ir.Weights(wide.values[:, :40], 16, -2),
                  np.array([1 << 40, -3, 0, 5])),
@@ -88,7 +90,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
     _, tensors = pieces(file.to_bytes(network()))
     assert {name: array.dtype.name for name, array in tensors.items()} == {
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
-        "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8"}
+        "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
+        "steps.thresholds": "int32", "steps.falling": "int8"}
 
 
 def test_memory_order_does_not_matter(tmp_path: Path) -> None:

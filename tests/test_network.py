@@ -12,11 +12,12 @@ from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 FRAMES = 5
+NETWORKS = [*((seed, False) for seed in range(24)), *((seed, True) for seed in range(12))]
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_network_equals_golden_under_every_stall(seed: int) -> None:
-    network = random_network(seed)
+@pytest.mark.parametrize(("seed", "thresholds"), NETWORKS)
+def test_network_equals_golden_under_every_stall(seed: int, thresholds: bool) -> None:
+    network = random_network(seed, thresholds=thresholds)
     plan = random_plan(network, seed)
     images = random_images(network.input_type, FRAMES, seed)
     wanted = golden.run(network, images)
@@ -30,9 +31,9 @@ def test_network_equals_golden_under_every_stall(seed: int) -> None:
             assert abs(ends[0] - 1 - plan.latency_cycles) <= max(3, 0.02 * ends[0])
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_each_layer_takes_its_predicted_cycles(seed: int) -> None:
-    network = random_network(seed)
+@pytest.mark.parametrize(("seed", "thresholds"), NETWORKS)
+def test_each_layer_takes_its_predicted_cycles(seed: int, thresholds: bool) -> None:
+    network = random_network(seed, thresholds=thresholds)
     plan = random_plan(network, seed)
     tensors = golden.run_all(network, random_images(network.input_type, FRAMES, seed))
     compared = 0

@@ -8,6 +8,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 """
 
 from .layers import (
+    MAX_THRESHOLDS,
     MULTIPLIER_BITS,
     REFERENCE_BITS,
     Add,
@@ -31,6 +32,7 @@ from .layers import (
     ShiftRequantize,
     SlidingLayer,
     SumPool,
+    Threshold,
     rewired,
 )
 from .network import Network, layer_macs, output_size, output_type
@@ -47,9 +49,10 @@ from .tensor import (
 )
 
 __all__ = [
-    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MULTIPLIER_BITS", "REFERENCE_BITS", "Add",
-    "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten", "Integers",
-    "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer",
-    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "SlidingLayer", "SumPool", "TensorType", "Weights", "layer_macs", "output_size", "output_type",
-    "rewired", "signed_bits", "unsigned_bits"]
+    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
+    "REFERENCE_BITS", "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise",
+    "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad",
+    "PenjingError", "PoolLayer", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "ScaleRounding", "ShiftRequantize", "SlidingLayer", "SumPool", "TensorType", "Threshold",
+    "Weights", "layer_macs", "output_size", "output_type", "rewired", "signed_bits",
+    "unsigned_bits"]

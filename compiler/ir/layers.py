@@ -26,6 +26,8 @@ MULTIPLIER_BITS = 31
 """Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
 REFERENCE_BITS = 32
 """What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
+MAX_THRESHOLDS = 255
+"""The most thresholds of a channel: those of 8 bits."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 """What layers and tensors may be called, and so instances in the Verilog."""
@@ -331,6 +333,51 @@ class ScaleRequantize(Layer):
         """The clamp's (low, high)."""
         assert self.low is not None and self.high is not None
         return self.low, self.high
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold(Layer):
+    """``base + step * count``, where a channel counts its thresholds t with ``x >= t``.
+
+    ``thresholds`` is (C, T), one row a channel, or (1, T), each row in ascending order; T is 1 to
+    255. ``falling`` (C,) or (1,) is 1 for channels that count those with ``x < t`` instead. A
+    threshold beyond the input's values is always or never reached. ``bits``, ``signed`` are the
+    output's; ``fraction``, ``zero_point`` and ``scale`` say what it stands for, as in `TensorType`.
+    """
+
+    thresholds: Integers
+    falling: Integers
+    bits: int
+    signed: bool
+    base: int = 0
+    step: int = 1
+    fraction: int = 0
+    zero_point: int = 0
+    scale: float | None = None
+
+    __eq__ = _equal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        who = f"layer {self.name}"
+        limit = 1 << MAX_BITS - 1
+        for what, low, high, axes in (("thresholds", -limit, limit, 2), ("falling", 0, 1, 1)):
+            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
+            require(values.ndim == axes, f"{who}: {what} must have {axes} axes, not {values.ndim}")
+            object.__setattr__(self, what, values)
+        rows, count = self.thresholds.shape
+        require(self.falling.shape == (rows,),
+                f"{who}: falling must have shape ({rows},), not {self.falling.shape}")
+        require(1 <= count <= MAX_THRESHOLDS,
+                f"{who}: a channel must have 1 to {MAX_THRESHOLDS} thresholds, not {count}")
+        require((np.diff(self.thresholds, axis=1) >= 0).all(),
+                f"{who}: the thresholds of a channel must ascend")
+        require(is_int(self.step) and self.step >= 1,
+                f"{who}: step must be an integer of at least 1, not {self.step!r}")
+        kind = TensorType((1, 1, 1), self.bits, self.signed, self.fraction, self.zero_point,
+                          self.scale)
+        require(is_int(self.base), f"{who}: base must be an integer, not {self.base!r}")
+        _check_bounds(self.name, self.base, self.base + self.step * count, kind.low, kind.high)
 
 
 def _bound(layer: ShiftRequantize | ScaleRequantize, limits: TensorType) -> None:

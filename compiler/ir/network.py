@@ -25,6 +25,7 @@ from .layers import (
     ShiftRequantize,
     SlidingLayer,
     SumPool,
+    Threshold,
 )
 from .tensor import (
     MAX_BITS,
@@ -168,6 +169,15 @@ def _(layer: ScaleRequantize, source: TensorType) -> TensorType:
             f"layer {layer.name}: what it multiplies may need {bits} bits, more than the "
             f"{REFERENCE_BITS} of the reference arithmetic; narrow the weights or the activations")
     return TensorType(source.shape, layer.bits, layer.signed, 0, layer.zero_point, layer.scale)
+
+
+@output_type.register
+def _(layer: Threshold, source: TensorType) -> TensorType:
+    rows, channels = len(layer.thresholds), source.shape[2]
+    require(rows in (1, channels),
+            f"layer {layer.name}: it must have thresholds for 1 or {channels} channels, not {rows}")
+    return TensorType(source.shape, layer.bits, layer.signed, layer.fraction, layer.zero_point,
+                      layer.scale)
 
 
 @output_type.register

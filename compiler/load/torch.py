@@ -247,6 +247,14 @@ def _(layer: ir.ShiftRequantize, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Threshold, x: torch.Tensor) -> torch.Tensor:
+    reached = x[..., None] >= _tensor(layer.thresholds)[:, None, None]
+    falling = _tensor(layer.falling)[:, None, None, None] == 1
+    count = (reached != falling).sum(-1).to(torch.float64)
+    return layer.base + layer.step * count
+
+
+@_execute.register
 def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
     return torch.clamp(x, *layer.bounds)
 
