@@ -189,8 +189,11 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False) -> float:
     """
     shop.write(f"{_TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
-    shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n"
-                             f"{shop.flow.synthesis} {options} -top {_TOP} -json {_TOP}.json\n")
+    command = f"{shop.flow.synthesis} {options} -top {_TOP}"
+    # abc9 (pyosys 0.70) can end in a failed assertion on the widths of two wires that it joins;
+    # wires of one bit have no other width.
+    shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n{command} -run begin:map_luts\nsplitnets\n"
+                             f"{command} -run map_luts: -json {_TOP}.json\n")
     script = Path(__file__).with_name("synthesis.py")
     return shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
 

@@ -15,7 +15,7 @@ from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Port, Queue, Resources, Storage
 from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, beats_of
 
-DOT_LATENCY = 8
+DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8

@@ -120,13 +120,14 @@ def ram_storage(model: Model, depth: int, width: int, memories: int) -> Storage:
 
 
 def rom(model: Model, storage: Storage, depth: int, width: int, *, registered: bool) -> Resources:
-    """Cells of constants; a block RAM has the output register in silicon."""
+    """Cells of constants; a block RAM has the second register in silicon, tables their address's.
+    """
     if storage is Storage.BLOCK:
         return Resources(brams=blocks(model, depth, width))
     # Registers of columns that are constant, or equal to others, are merged.
     columns = min(width, 1 << min(depth, 30)) if depth > 1 else 0
-    return Resources(luts=round(rom_luts(model, depth, width)),
-                     ffs=columns * (2 if registered else 1))
+    address = (depth - 1).bit_length() if registered else 0
+    return Resources(luts=round(rom_luts(model, depth, width)), ffs=columns + address)
 
 
 def ram(model: Model, storage: Storage, depth: int, width: int) -> Resources:
@@ -195,7 +196,9 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
     levels = (simd - 1).bit_length()
     flags = (5 + (groups - 1).bit_length()) * (5 + levels) + 35
     luts = accumulators + queue + model.control
-    ffs = 2 * pe * total_bits + 2 * simd * a_bits + o_lanes * total_bits + flags
+    # Each output: accumulator and shift register; each weight and product; each input.
+    ffs = (2 * pe * total_bits + dsps * (a_bits + 2 * b_bits) + soft * 2 * b_bits
+           + (4 if soft else 3) * simd * a_bits + o_lanes * total_bits + flags)
     return cells + bias + Resources(luts=round(luts), ffs=round(ffs))
 
 
@@ -215,13 +218,16 @@ def window(model: Model, *, bits: int, lanes: int, rows: int, banks: int, depth:
         cells += ram(model, storage, depth, bits * lanes // banks)
     turn = rows * lanes * bits * (banks - 1)
     pad = rows * lanes * bits * 0.5 + 30 if padded else 0.0
-    # Six sums and distances of word counts, three more for each row's address and its lead, and the
-    # constants that these step by.
-    address = (6 + 3 * rows) * address_bits * model.adder_bit + 2 * address_bits
-    luts = turn + pad + address + model.control
-    turns = 3 * (banks - 1).bit_length()
-    ffs = (2 * rows * lanes * bits + (2 * rows + 4) * address_bits + 22
-           + rows * (turns + (2 * lanes if banks > 1 else 2) * padded))
+    # Eight sums and distances of word counts; three more for each row, and where reads begin
+    # anywhere in a word, those of the next word and the choice of either in each bank.
+    turned, low = banks > 1, (depth - 1).bit_length()
+    address = (8 + (5 if turned else 3) * rows) * address_bits * model.adder_bit
+    choice = rows * (banks * low * 0.5 + low * model.adder_bit) if turned else 0.0
+    luts = turn + pad + address + choice + 2 * address_bits + model.control
+    turns = 4 * (banks - 1).bit_length() + (banks + low if turned else 0)
+    kept = 2 * lanes if turned else 2
+    ffs = (2 * rows * lanes * bits + (10 + 2 * rows) * address_bits + 18
+           + rows * (low + 1 + turns + kept * padded) + kept * padded)
     return cells + Resources(luts=round(luts), ffs=round(ffs))
 
 

@@ -11,10 +11,13 @@ from amaranth.lib.wiring import In, Out
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
-__all__ = ["Dot"]
+__all__ = ["ROM_LATENCY", "Dot", "delay"]
 
 MULTIPLIER_LATENCY = 2
 ROM_LATENCY = 2
+WAY_LATENCY = 2
+"""A DSP block can lie far from its memory and from its adders: a register half-way on either side.
+"""
 
 
 class Dot(wiring.Component):
@@ -77,7 +80,12 @@ class Dot(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last input beat of a group to its first output beat."""
-        return ROM_LATENCY + MULTIPLIER_LATENCY + (self._simd - 1).bit_length() + 4
+        return self._depth + 4
+
+    @property
+    def _depth(self) -> int:
+        """Cycles from an input beat to its sum in front of the accumulators."""
+        return ROM_LATENCY + MULTIPLIER_LATENCY + WAY_LATENCY + (self._simd - 1).bit_length()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -89,29 +97,25 @@ class Dot(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
         take, fold_end, group, first = self._sequence(m, queue, drain_beats)
-        products = self._multiply(m)
-        # ``delayed`` counts cycles behind the input transfer.
-        depth = ROM_LATENCY + MULTIPLIER_LATENCY
-        sums = [self._add(m, f"sum{n}", row) for n, row in enumerate(products)]
-        depth += (self._simd - 1).bit_length()
+        totals = self._totals(m, take, first, group)
+        self._drain(m, queue, totals, done=delay(m, "done", take & fold_end, self._depth + 1),
+                    last=delay(m, "last", self.i.p.last, self._depth + 1),
+                    group=delay(m, "done_group", group, self._depth + 1))
+        return m
 
-        group_end = take & fold_end
-        late_first = _delay(m, "first", first, depth)
-        late_take = _delay(m, "take", take, depth)
-        late_group = _delay(m, "group", group, depth - 1)
-        done = _delay(m, "done", group_end, depth + 1)
-        last = _delay(m, "last", self.i.p.last, depth + 1)
-        done_group = _delay(m, "done_group", late_group, 2)
-
-        biases = self._biases(m, late_group)
-        totals = []
+    def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
+        """The accumulators of a group's outputs; complete in the cycle after its last sum."""
+        sums = [self._add(m, f"sum{n}", row) for n, row in enumerate(self._multiply(m))]
+        late_first = delay(m, "first", first, self._depth)
+        late_take = delay(m, "take", take, self._depth)
+        biases = self._biases(m, delay(m, "group", group, self._depth - 1))
+        totals: list[Value] = []
         for n, sum_ in enumerate(sums):
-            total = Signal(o_layout.shape, name=f"total{n}", reset_less=True)
+            total = Signal(self.o.payload.shape().shape, name=f"total{n}", reset_less=True)
             with m.If(late_take):
                 m.d.sync += total.eq(Mux(late_first, biases[n], total) + sum_)
             totals.append(total)
-        self._drain(m, queue, totals, done, last, done_group)
-        return m
+        return totals
 
     def _sequence(self, m: Module, queue: Queue, drain_beats: int
                   ) -> tuple[Value, Value, Value, Value]:
@@ -147,35 +151,45 @@ class Dot(wiring.Component):
         return beats((len(self._bias) - 1) % self._pe + 1, lanes)
 
     def _multiply(self, m: Module) -> list[list[Value]]:
-        """Products ``[pe][lane]``, ROM_LATENCY + MULTIPLIER_LATENCY behind the input."""
+        """Products ``[pe][lane]``, ROM_, MULTIPLIER_ and WAY_LATENCY behind the input."""
         layout = self.i.payload.shape()
         bits = self._weight_bits
         mask = (1 << bits) - 1
         words = [sum((weight & mask) << (n * self._simd + lane) * bits
                      for n, row in enumerate(beat) for lane, weight in enumerate(row))
                  for beat in self._weights]
-        m.submodules.weights = rom = self._technology.rom(
-            words, self._pe * self._simd * bits, self._style, registered=True)
-        beat = Signal(range(len(words)))
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += beat.eq(Mux(beat == len(words) - 1, 0, beat + 1))
-        m.d.comb += [rom.address.eq(beat), rom.enable.eq(1)]
-
-        inputs = [_delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY)
-                  for lane in range(layout.lanes)]
+        weights = self._rom(m, words, self._pe * self._simd * bits)
+        near = [delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY + 1)
+                for lane in range(layout.lanes)]
+        late = [delay(m, f"late_input{lane}", value, 1) for lane, value in enumerate(near)]
         products = []
         for n in range(self._pe):
             row = []
             for lane in range(self._simd):
                 index = n * self._simd + lane
-                multiplier = self._technology.multiplier(
-                    layout.shape, signed(bits), dsp=index < self._dsp_multipliers)
-                m.submodules[f"multiplier_{n}_{lane}"] = multiplier
-                weight = rom.data.word_select(index, bits).as_signed()
-                m.d.comb += [multiplier.a.eq(inputs[self._lane(n, lane)]), multiplier.b.eq(weight)]
-                row.append(multiplier.p)
+                dsp = index < self._dsp_multipliers
+                multiplier = self._technology.multiplier(layout.shape, signed(bits), dsp=dsp)
+                name = f"{n}_{lane}"
+                m.submodules[f"multiplier_{name}"] = multiplier
+                # One from look-up tables is placed where its wires go; it has both registers in
+                # front, where they are narrower.
+                weight = weights.word_select(index, bits).as_signed()
+                source = self._lane(n, lane)
+                m.d.comb += [multiplier.a.eq((near if dsp else late)[source]),
+                             multiplier.b.eq(delay(m, f"weight_{name}", weight, 1 if dsp else 2))]
+                row.append(delay(m, f"product_{name}", multiplier.p, 1 if dsp else 0))
             products.append(row)
         return products
+
+    def _rom(self, m: Module, words: Sequence[int], width: int) -> Value:
+        """The word of each input beat, ROM_LATENCY behind it."""
+        m.submodules.weights = rom = self._technology.rom(
+            words, width, self._style, registered=True)
+        beat = Signal(range(len(words)))
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += beat.eq(Mux(beat == len(words) - 1, 0, beat + 1))
+        m.d.comb += [rom.address.eq(beat), rom.enable.eq(1)]
+        return rom.data
 
     def _add(self, m: Module, name: str, terms: Sequence[Value]) -> Value:
         """Sum of ``terms``, registered after each pairwise level."""
@@ -204,12 +218,13 @@ class Dot(wiring.Component):
         m.d.comb += [rom.address.eq(group), rom.enable.eq(1)]
         return [rom.data.word_select(n, shape.width).as_signed() for n in range(self._pe)]
 
-    def _drain(self, m: Module, queue: Queue, totals: Sequence[Value], done: Value, last: Value,
+    def _drain(self, m: Module, queue: Queue, totals: Sequence[Value], *, done: Value, last: Value,
                group: Value) -> None:
         """Shift finished totals into the queue, ``o_lanes`` a cycle."""
         layout = self.o.payload.shape()
+        width = len(totals[0])
         drain_beats = self._pe // layout.lanes
-        held = Signal(self._pe * layout.shape.width, reset_less=True)
+        held = Signal(self._pe * width, reset_less=True)
         left = Signal(range(drain_beats + 1))
         held_last = Signal()
         with m.If(done):
@@ -221,17 +236,23 @@ class Dot(wiring.Component):
             ]
         with m.Elif(left > 0):
             m.d.sync += [
-                held.eq(held >> layout.lanes * layout.shape.width),
+                held.eq(held >> layout.lanes * width),
                 left.eq(left - 1),
             ]
+        results = self._results(m, [held.word_select(lane, width) for lane in range(layout.lanes)],
+                                left > 0)
         m.d.comb += [
             queue.i.valid.eq(left > 0),
-            Value.cast(queue.i.p.data).eq(held[: layout.lanes * layout.shape.width]),
+            Value.cast(queue.i.p.data).eq(Cat(results)),
             queue.i.p.last.eq(held_last & (left == 1)),
         ]
 
+    def _results(self, m: Module, totals: list[Value], leave: Value) -> list[Value]:
+        """The outputs of a beat that is to ``leave``, from the totals that stand for them."""
+        return totals
 
-def _delay(m: Module, name: str, value: ValueLike, cycles: int) -> Value:
+
+def delay(m: Module, name: str, value: ValueLike, cycles: int) -> Value:
     """``value``, ``cycles`` later."""
     delayed = Value.cast(value)
     for n in range(cycles):

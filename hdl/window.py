@@ -202,7 +202,7 @@ class Window(wiring.Component):
         # ``word`` is the first word of the window that the reads have moved to.
         with m.If(starts):
             m.d.sync += oldest.eq(words.begin)
-        with m.Elif(follows & inside & (_ahead(word, oldest) > 0)):
+        with m.Elif(follows & inside & (_ahead(oldest, word) < 0)):
             m.d.sync += oldest.eq(word)
         m.d.comb += self.i.ready.eq(room)
 

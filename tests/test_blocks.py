@@ -16,6 +16,7 @@ from penjing.compiler import ir
 from penjing.compiler.ir import TensorType
 from penjing.compiler.plan import Port
 from penjing.hdl.argmax import ArgMaxer
+from penjing.hdl.binary import Binary
 from penjing.hdl.depthwise import Depthwise
 from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
@@ -37,6 +38,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "ScaleRequantizer": golden.scale_requantize,
     "ShiftRequantizer": golden.shift_requantize,
     "Thresholder": golden.threshold,
+    "Binary": golden.dense,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,
@@ -157,6 +159,32 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
     sent = TensorType((1, groups, inputs), bits, is_signed)
     run_block(block, repeated, golden.dense(x, weights, bias), (sent, Port(simd, inputs)),
               (result, Port(o_lanes, outputs)), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs", "pe", "simd"), [
+    (64, 10, 4, 16), (12, 7, 7, 12), (9, 5, 2, 1), (30, 16, 16, 5), (32, 3, 1, 32), (7, 6, 4, 7)])
+def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *,
+                biased: bool) -> None:
+    rng = np.random.default_rng(inputs)
+    weights = rng.integers(0, 2, (outputs, inputs)) * 2 - 1
+    weights[0], weights[-1] = 1, -1
+    bias = rng.integers(-1000, 1000, outputs) if biased else np.full(outputs, 3)
+    sent = TensorType((1, 1, inputs), 1, False)
+    codes = random_images(sent, 5, outputs)
+    wanted = golden.dense(1 - 2 * codes, weights, bias)
+    groups, folds = -(-outputs // pe), inputs // simd
+    padded = np.pad(weights, ((0, groups * pe - outputs), (0, 0)), constant_values=1)
+    beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
+    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
+    block = Binary(weights=beats.reshape(-1, pe, simd).tolist(), bias=bias.tolist(),
+                   accumulator_bits=12, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
+                   technology=Generic())
+    repeated = np.tile(codes.reshape(len(codes), 1, inputs), (1, groups, 1))
+    run_block(block, repeated, wanted, (TensorType((1, groups, inputs), 1, False),
+                                        Port(simd, inputs)),
+              (TensorType((1, 1, outputs), 12, True), Port(o_lanes, outputs)), stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)

@@ -43,6 +43,7 @@ class Probe(wiring.Component):
         self._multipliers(technology)
         self._roms(technology, memories)
         self._rams(technology, memories)
+        self._counters(technology)
         super().__init__({
             "i": In(stream.Signature(INPUT_BITS)),
             "o": Out(stream.Signature(sum(len(output) for output in self._outputs)))})
@@ -96,6 +97,15 @@ class Probe(wiring.Component):
                         ram.read_enable.eq(self._stimulus[49:51].any()
                                            & (ram.write_address != ram.read_address))]
                     self._outputs.append(ram.read_data)
+
+    def _counters(self, technology: Technology) -> None:
+        for terms in (1, 2, 3, 4, 5, 6, 7, 8, 13, 20, 31, 32):
+            counter = technology.difference_counter(terms, 9)
+            self._submodules.append(counter)
+            self._statements += [
+                counter.a.eq(self._stimulus), counter.b.eq(self._stimulus[32:]),
+                counter.keep.eq(self._stimulus[5:7].any()), counter.enable.eq(self._stimulus[7])]
+            self._outputs.append(counter.total)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

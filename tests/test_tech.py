@@ -110,6 +110,28 @@ def test_dsp_blocks_are_taken_where_they_fit() -> None:
         Ecp5().rom(range(100), 8, MemoryStyle.BLOCK, registered=True), "top")
 
 
+@pytest.mark.parametrize("terms", range(1, 36))
+def test_difference_counter(terms: int) -> None:
+    """Bits in, and ``latency`` cycles later what the total has become."""
+    generator = random.Random(terms)
+    dut = Generic().difference_counter(terms, 9)
+    pairs = [(0, 0), ((1 << terms) - 1, 0), (0, (1 << terms) - 1)]
+    pairs += [(generator.getrandbits(terms), generator.getrandbits(terms)) for _ in range(40)]
+    keeps = [generator.random() < 0.8 for _ in pairs]
+    enables = [generator.random() < 0.8 for _ in pairs]
+    late = dut.latency - 1
+    idle = [False] * late
+    steps = [{"a": a, "b": b, "keep": keep, "enable": enable} for (a, b), keep, enable in zip(
+        [*pairs, *[(0, 0)] * dut.latency], [*idle, *keeps, False], [*idle, *enables, False],
+        strict=True)]
+    total, wanted = 0, []
+    for (a, b), keep, enable in zip(pairs, keeps, enables, strict=True):
+        if enable:
+            total = ((total if keep else 0) + (a ^ b).bit_count()) % 512
+        wanted.append(total)
+    assert run(dut, steps, "total")[dut.latency:] == wanted
+
+
 @pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.value)
 @pytest.mark.parametrize("depth", [1, 2, 3, 37])

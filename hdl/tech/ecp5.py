@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from amaranth.hdl import *
 from amaranth.lib import wiring
 
+from .count import DifferenceCounter
 from .ecp5_memory import BlockRam, BlockRom, fits_block
 from .generic import Generic
 from .multiply import RowMultiplier, Term, TwoCycle
 from .technology import MemoryStyle
 
 __all__ = ["Ecp5"]
+
+Slot = tuple[int, Value, Value, Value, Value]
+"""Half a CCU2C: its table, A, B, C and D."""
 
 
 class Ecp5(Generic):
@@ -24,6 +28,9 @@ class Ecp5(Generic):
 
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
         return DspMultiplier(a, b) if dsp and self.fits_dsp(a, b) else CarryMultiplier(a, b)
+
+    def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
+        return ChainCounter(terms, total_bits)
 
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
@@ -105,23 +112,71 @@ class CarryMultiplier(RowMultiplier):
     def _chain(m: Module, name: str, inputs: Sequence[tuple[Value, ...]], *,
                subtract: bool) -> Signal:
         """Sum outputs of a carry chain; ``inputs`` are A, B, C and D of each bit."""
-        table = Const(_table(subtract), 16)
-        padding = [(Const(0),) * 4] * (len(inputs) % 2)
-        halves = [*inputs, *padding]
-        outputs = Signal(len(halves), name=f"{name}_out")
-        carry: Value = Const(subtract, 1)
-        for n in range(0, len(halves), 2):
-            ports = {f"i_{port}{half}": value for half in range(2)
-                     for port, value in zip("ABCD", halves[n + half], strict=True)}
-            carry_out = Signal(name=f"{name}_carry_{n}")
-            m.submodules[f"{name}_{n}"] = Instance(
-                "CCU2C", p_INIT0=table, p_INIT1=table, p_INJECT1_0="NO", p_INJECT1_1="NO",
-                i_CIN=carry, o_COUT=carry_out, o_S0=outputs[n], o_S1=outputs[n + 1], **ports)
-            carry = carry_out
-        return outputs
+        table = _table(subtract)
+        return carry_chain(m, name, [(table, *values) for values in inputs],
+                           Const(subtract, 1))
+
+
+class ChainCounter(DifferenceCounter):
+    """`DifferenceCounter` whose adders are carry chains that take the differences themselves.
+
+    One bit of a CCU2C adds two differences and a carry: its table is ``a ^ b ^ c ^ d``, and of
+    ``c = d = 0`` it gives the carry that two equal differences make. Same parameters, members and
+    latency.
+    """
+
+    _ENTER = sum((n & 1 ^ n >> 1 & 1) << n for n in range(4))
+    """Starts a carry where A and B differ, for C = 1; its sum is of no use."""
+    _SUM = sum((n.bit_count() & 1) << n for n in range(16))
+    _LEAVE = 0
+    """Its sum is the carry."""
+
+    def _leaf(self, m: Module, sum_: Signal, pairs: list[tuple[Value, Value]]) -> None:
+        if len(pairs) < 3:
+            super()._leaf(m, sum_, pairs)
+            return
+        zero = Const(0)
+        self._chain(m, sum_, pairs[2], [(self._SUM, *pairs[0], *pairs[1]),
+                                        (self._LEAVE, zero, zero, zero, zero)])
+
+    def _sum(self, m: Module, sum_: Signal, a: Value, b: Value, pair: tuple[Value, Value]) -> None:
+        zero = Const(0)
+        # The first count has at least as many bits as the second.
+        slots: list[Slot] = [(self._SUM, a[n], zero, b[n] if n < len(b) else zero, zero)
+                             for n in range(len(a))]
+        if len(slots) < len(sum_):
+            slots.append((self._LEAVE, zero, zero, zero, zero))
+        self._chain(m, sum_, pair, slots)
+
+    def _accumulate(self, m: Module, sum_: Signal, total: Value, count: Value,
+                    pair: tuple[Value, Value]) -> None:
+        self._chain(m, sum_, pair, [
+            (_table(False), total[n], self.keep, count[n] if n < len(count) else Const(0), Const(1))
+            for n in range(len(sum_))])
+
+    def _chain(self, m: Module, sum_: Signal, pair: tuple[Value, Value], slots: list[Slot]) -> None:
+        """``sum_`` of the slots, the lowest first; the difference of a pair is carried in."""
+        enter: Slot = (self._ENTER, *pair, Const(1), Const(0))
+        m.d.comb += sum_.eq(carry_chain(m, sum_.name, [enter, *slots], Const(0))[1:])
+
+
+def carry_chain(m: Module, name: str, slots: Sequence[Slot], carry: Value) -> Signal:
+    """Sum outputs of a chain of CCU2C: each slot has its table and the values of A, B, C and D."""
+    padding: list[Slot] = [(0, *(Const(0),) * 4)] * (len(slots) % 2)
+    halves = [*slots, *padding]
+    outputs = Signal(len(halves), name=f"{name}_out")
+    for n in range(0, len(halves), 2):
+        ports = {f"i_{port}{half}": value for half in range(2)
+                 for port, value in zip("ABCD", halves[n + half][1:], strict=True)}
+        carry_out = Signal(name=f"{name}_carry_{n}")
+        m.submodules[f"{name}_{n}"] = Instance(
+            "CCU2C", p_INIT0=Const(halves[n][0], 16), p_INIT1=Const(halves[n + 1][0], 16),
+            p_INJECT1_0="NO", p_INJECT1_1="NO",
+            i_CIN=carry, o_COUT=carry_out, o_S0=outputs[n], o_S1=outputs[n + 1], **ports)
+        carry = carry_out
+    return outputs
 
 
 def _table(complement: bool) -> int:
     """Truth table of ``(A & B) ^ (C & D)``, the first term complemented or not."""
     return sum((((n & 3) == 3) ^ complement ^ ((n >> 2) == 3)) << n for n in range(16))
-

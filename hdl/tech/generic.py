@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from amaranth.hdl import *
 from amaranth.lib import wiring
 
+from .count import DifferenceCounter
 from .memory import Ram, Rom
 from .multiply import Multiplier
 from .technology import MemoryStyle, Technology
@@ -24,6 +25,9 @@ class Generic(Technology):
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
         return Multiplier(a, b, {"use_dsp": "yes" if dsp else "no"})
 
+    def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
+        return DifferenceCounter(terms, total_bits)
+
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
         if style is MemoryStyle.BLOCK:
@@ -31,7 +35,8 @@ class Generic(Technology):
         else:
             # Yosys looks at ram_style first and has no distributed ROM; Vivado has no other.
             attributes = {"ram_style": "registers", "rom_style": "distributed"}
-        return Rom(words, width, registered=registered, attributes=attributes)
+        return Rom(words, width, registered=registered, attributes=attributes,
+                   address_first=style is not MemoryStyle.BLOCK)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:

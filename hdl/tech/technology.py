@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from amaranth.hdl import *
 from amaranth.lib import wiring
 
+from .count import DifferenceCounter
+
 __all__ = ["MemoryStyle", "Technology"]
 
 
@@ -48,6 +50,10 @@ class Technology(ABC):
         """Whether `multiplier` makes one DSP block of these operands."""
 
     @abstractmethod
+    def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
+        """Accumulated count of differing bits, the dot product of signs; see the class."""
+
+    @abstractmethod
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
         """Read-only memory of ``words``: latency 1 (2 if ``registered``), one word a cycle.
@@ -57,7 +63,8 @@ class Technology(ABC):
         words : contents, each within ``range(2**width)``; at least one.
         width : bits a word.
         style : where it lives; DISTRIBUTED and LOGIC are look-up tables both.
-        registered : adds an output register, which block RAMs have in silicon.
+        registered : adds a second register, of the word in block RAM, which has it in silicon, and
+            of the address in front of look-up tables.
 
         Members of the component
         ------------------------

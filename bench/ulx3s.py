@@ -1,0 +1,101 @@
+"""The Fashion-MNIST example on ULX3S-85F, placed and routed to the bitstream, seed by seed.
+
+Compiles the example as the README does, at 128 multipliers, and builds it as ``penjing build``
+does: the whole board design, the serial link included.
+
+    python bench/ulx3s.py --run --seeds 1 2 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import common
+from penjing import flow
+from penjing.compiler.ir import PenjingError
+
+BOARD = "ulx3s-85f"
+MULTIPLIERS = 128
+CLOCK_MHZ = 125.0
+EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
+FILE = "ulx3s.json"
+CELLS = {"luts": "LUTs", "ffs": "flip-flops", "dsps": "DSPs", "brams": "block RAMs"}
+
+
+def run(work: Path, seeds: list[int]) -> dict[str, Any]:
+    """Compile once, build with each seed; what is known is stored after each of them."""
+    with common.progress_bar() as bar:
+        task = bar.add_task("compile", total=len(seeds))
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what)
+
+        project = flow.compile_model(
+            EXAMPLE / "fashion_mnist.pt2", work / "fashion_mnist",
+            flow.Target(BOARD, CLOCK_MHZ, budget={"multipliers": MULTIPLIERS}),
+            flow.Quantization(EXAMPLE / "calibration.npz"), progress=show)
+        plan = project.plan
+        runs: list[dict[str, Any]] = []
+        for seed in seeds:
+            made = flow.build(project.path, seed=seed, progress=show).json()
+            runs.append({"seed": seed, **{cell: made[cell] for cell in CELLS},
+                         "fmax_mhz": round(made["fmax_mhz"], 1),
+                         "seconds": {stage: round(s, 1) for stage, s in made["seconds"].items()}})
+            result = {**common.stamp("python bench/ulx3s.py --run", "numpy"), "board": BOARD,
+                      "network": "fashion_mnist", "macs": plan.macs, "clock_mhz": plan.clock_mhz,
+                      "multipliers": plan.multipliers, "cycles_per_frame": plan.cycles_per_frame,
+                      "latency_cycles": plan.latency_cycles, "predicted": made["predicted"],
+                      "runs": runs}
+            result["versions"] |= made["versions"]
+            common.write(FILE, result)
+            bar.advance(task)
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what was predicted, and what each seed gave."""
+    cycles = result["cycles_per_frame"]
+    rows: list[tuple[object, ...]] = [
+        ("predicted", *(f"{result['predicted'][cell]:,}" for cell in CELLS),
+         f"{result['clock_mhz']:g} (wanted)", f"{result['clock_mhz'] * 1e6 / cycles:,.0f}")]
+    rows += [(f"seed {one['seed']}", *(f"{one[cell]:,}" for cell in CELLS), one["fmax_mhz"],
+              f"{one['fmax_mhz'] * 1e6 / cycles:,.0f}") for one in result["runs"]]
+    common.show(f"{result['network']} with {result['multipliers']} multipliers on "
+                f"{result['board']}, {cycles:,} cycles a frame",
+                ("", *CELLS.values(), "Fmax (MHz)", "frames/s"), rows)
+
+
+def parse_args() -> argparse.Namespace:
+    """Define the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="build anew; else the stored results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the placer")
+    parser.add_argument("--work", type=Path, default=Path("build", "ulx3s"),
+                        help="folder of the project")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Build if asked to; print."""
+    args = parse_args()
+    try:
+        result = run(args.work, args.seeds) if args.run else common.read(FILE)
+        if not result:
+            raise PenjingError(f"{FILE}: there are no stored results; give --run")
+    except PenjingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The engine of binary weights and activations: XOR, popcount, accumulate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+
+from .dot import ROM_LATENCY, Dot, delay
+from .stream import beats
+from .tech import MemoryStyle, Technology
+
+__all__ = ["Binary"]
+
+
+class Binary(Dot):
+    """Matrix of signs times vector of signs: ``o[n] = bias[n] + sum(w[n][k] * x[k])``.
+
+    A sign is one bit, 1 for -1, so a product is an XOR, and with d of K products negative the sum
+    is ``K - 2 * d`` (Courbariaux 2016). Each of the ``pe`` outputs counts the d of its ``simd``
+    products a cycle and accumulates them; what turns d into the sum stands once behind the drain.
+    Beats, groups and room are those of `Dot`.
+
+    Parameters
+    ----------
+    weights : ``weights[group * folds + fold][pe][lane]``, each -1 or 1; groups cover the outputs in
+        order. There are no spare lanes: a weight is never 0.
+    bias : one integer an output.
+    accumulator_bits : width of the results.
+    o_lanes : outputs a beat, at least ``pe / folds`` and a divisor of ``pe``.
+    style : where the weights live.
+    technology : supplies counters and memory.
+
+    Members
+    -------
+    i : stream of ``Beat(1, simd)``.
+    o : stream of ``Beat(signed(accumulator_bits), o_lanes)``; a group is ``len(bias)`` outputs.
+    """
+
+    def __init__(self, *, weights: Sequence[Sequence[Sequence[int]]], bias: Sequence[int],
+                 accumulator_bits: int, o_lanes: int, style: MemoryStyle,
+                 technology: Technology) -> None:
+        if not all(w in (-1, 1) for beat in weights for row in beat for w in row):
+            raise ValueError("weights must be -1 or 1")
+        super().__init__(1, weights=weights, weight_bits=2, bias=bias,
+                         accumulator_bits=accumulator_bits, o_lanes=o_lanes, dsp_multipliers=0,
+                         style=style, technology=technology)
+        terms = self._folds * self._simd
+        self._counters = [technology.difference_counter(self._simd, terms.bit_length())
+                          for _ in range(self._pe)]
+
+    @property
+    def _depth(self) -> int:
+        return ROM_LATENCY + self._counters[0].latency - 1
+
+    def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
+        words = [sum((weight < 0) << n * self._simd + lane for n, row in enumerate(beat)
+                     for lane, weight in enumerate(row)) for beat in self._weights]
+        signs = self._rom(m, words, self._pe * self._simd)
+        inputs = delay(m, "inputs", Value.cast(self.i.p.data), ROM_LATENCY)
+        keep = delay(m, "keep", ~first, self._depth)
+        late_take = delay(m, "take", take, self._depth)
+        for n, counter in enumerate(self._counters):
+            m.submodules[f"counter_{n}"] = counter
+            m.d.comb += [counter.a.eq(inputs), counter.b.eq(signs.word_select(n, self._simd)),
+                         counter.keep.eq(keep), counter.enable.eq(late_take)]
+        return [counter.total for counter in self._counters]
+
+    def _results(self, m: Module, totals: list[Value], leave: Value) -> list[Value]:
+        layout = self.o.payload.shape()
+        offsets = [bias + self._folds * self._simd for bias in self._bias]
+        if len(set(offsets)) == 1:
+            wanted: list[Value] = [Const(offsets[0], layout.shape)] * layout.lanes
+        else:
+            wanted = self._offsets(m, offsets, leave)
+        return [(offset - (total << 1))[: layout.shape.width]
+                for offset, total in zip(wanted, totals, strict=True)]
+
+    def _offsets(self, m: Module, offsets: Sequence[int], leave: Value) -> list[Value]:
+        """Bias and number of terms of each output of the beat that leaves next."""
+        layout = self.o.payload.shape()
+        lanes, width = layout.lanes, layout.shape.width
+        mask = (1 << width) - 1
+        beats_each = [range(start, min(start + self._pe, len(offsets)))
+                      for start in range(0, len(offsets), self._pe)]
+        words = [sum((offsets[n] & mask) << lane * width
+                     for lane, n in enumerate(outputs[beat * lanes : (beat + 1) * lanes]))
+                 for outputs in beats_each for beat in range(beats(len(outputs), lanes))]
+        m.submodules.offsets = rom = self._technology.rom(
+            words, lanes * width, MemoryStyle.LOGIC, registered=False)
+        beat = Signal(range(len(words)), name="offset_beat")
+        # One cycle ahead of the drain: the address that follows, once a beat has left.
+        following = Mux(beat == len(words) - 1, 0, beat + 1)
+        with m.If(leave):
+            m.d.sync += beat.eq(following)
+        m.d.comb += [rom.address.eq(Mux(leave, following, beat)), rom.enable.eq(1)]
+        return [rom.data.word_select(lane, width).as_signed() for lane in range(lanes)]
