@@ -31,6 +31,14 @@ app = typer.Typer(name="penjing", add_completion=False, pretty_exceptions_enable
                   context_settings={"help_option_names": ["-h", "--help"]})
 
 
+class Requantize(enum.Enum):
+    """What ``--requantize`` takes."""
+
+    DOUBLE = "double"
+    SINGLE = "single"
+    EVEN = "even"
+
+
 class StallChoice(enum.Enum):
     """What ``--stalls`` takes."""
 
@@ -85,9 +93,10 @@ def _compile(
         help="Width of the input, 1 to 16; 8 by default.")] = None,
     input_scale: Annotated[float | None, typer.Option(
         help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
-    requantize: Annotated[ScaleRounding | None, typer.Option(
-        help="Rounding of .tflite and .onnx networks: as the reference kernels (double, the "
-             "default) or once.")] = None,
+    requantize: Annotated[Requantize | None, typer.Option(
+        help="Rounding of .tflite and .onnx networks: as LiteRT's reference kernels (double, the "
+             "default of .tflite), once with halves up (single), or once with halves to even "
+             "(even, the default of .onnx).")] = None,
     mode: Annotated[Mode | None, typer.Option(
         help="A fraction length for each layer (dynamic, the default), the same but judged by the "
              "network's output (slower, often better below 8 bits), or one for all.")] = None,
@@ -114,7 +123,7 @@ def _compile(
                                      input_scale, mode)
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
-                                  requantize)
+                                  requantize and ScaleRounding(requantize.value))
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
 

@@ -37,6 +37,7 @@ PORTS = ("i", "other")
 
 _STYLES = {Storage.BLOCK: MemoryStyle.BLOCK, Storage.DISTRIBUTED: MemoryStyle.DISTRIBUTED,
            Storage.LOGIC: MemoryStyle.LOGIC}
+_HALVES_TO = {ir.ScaleRounding.EVEN: 0, ir.ScaleRounding.ODD: 1}
 
 
 def accelerator(network: Network, plan: Plan, technology: Technology) -> Graph:
@@ -186,7 +187,8 @@ def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
         lanes=plan.i.lanes, group=plan.i.group, steps=plan.steps,
         multipliers=layer.multipliers.tolist(), shifts=layer.shifts.tolist(), offset=layer.offset,
         pre_shift=layer.pre_shift, zero_point=layer.zero_point, low=low, high=high,
-        single=layer.rounding is ir.ScaleRounding.SINGLE, style=_STYLES[plan.weight_storage],
+        single=layer.rounding is ir.ScaleRounding.SINGLE,
+        halves_to=_HALVES_TO.get(layer.rounding), style=_STYLES[plan.weight_storage],
         technology=technology))]
 
 

@@ -285,9 +285,9 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
     beats = beats_of(source.elements, i)
     # A multiplication may take as long as beats are apart at the wanted speed.
     steps = max(1, min(ir.MULTIPLIER_BITS, context.target // beats))
-    # Single rounding happens at one place, whatever the shift.
-    right = [0] if layer.rounding is ir.ScaleRounding.SINGLE else [
-        max(0, -int(s)) for s in layer.shifts]
+    # What is rounded once is rounded at one place, whatever the shift.
+    right = [max(0, -int(s)) for s in layer.shifts
+             ] if layer.rounding is ir.ScaleRounding.DOUBLE else [0]
     digit = -(-scaled_bits(layer) // steps)
     words = (1 if layer.multipliers.size == 1
              else beats_of(math.lcm(layer.multipliers.size, i.group), i)) * steps
@@ -297,7 +297,8 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
     value_bits = ir.signed_bits(source.low - layer.offset, source.high - layer.offset)
     cells = resources.scale_requantizer(
         context.model, lanes=i.lanes, value_bits=value_bits, digit=digit, steps=steps,
-        fraction=1 + max(right), spread=max(right) - min(right), o_bits=result.bits, queued=queued)
+        fraction=1 + max(right), spread=max(right) - min(right), o_bits=result.bits, queued=queued,
+        exact=layer.rounding in (ir.ScaleRounding.EVEN, ir.ScaleRounding.ODD))
     cells += resources.rom(context.model, storage, words, digit * i.lanes, registered=True)
     plan = LayerPlan(
         layer.name, layer.kind, i, i, beats * steps, weight_storage=storage, steps=steps,

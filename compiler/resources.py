@@ -285,10 +285,12 @@ def argmax(model: Model, *, bits: int, count: int) -> Resources:
 
 
 def scale_requantizer(model: Model, *, lanes: int, value_bits: int, digit: int, steps: int,
-                      fraction: int, spread: int, o_bits: int, queued: bool) -> Resources:
+                      fraction: int, spread: int, o_bits: int, queued: bool, exact: bool = False
+                      ) -> Resources:
     """Cells of a digit-serial multiplication, its rounding, zero point and clamp.
 
-    A product is made of pieces of four bits, which are added pairwise.
+    A product is made of pieces of four bits, which are added pairwise. Where halves must be
+    ``exact``, all bits below the point are looked at.
     """
     cells = Resources(luts=40, ffs=40)
     pieces = -(-digit // 4)
@@ -305,6 +307,9 @@ def scale_requantizer(model: Model, *, lanes: int, value_bits: int, digit: int, 
         cells += Resources(
             luts=round((2 * fraction + 4 * whole) * model.adder_bit) + o_bits,
             ffs=2 * fraction + 3 * whole + 2 * spread + o_bits)
+        if exact:
+            cells += Resources(luts=(width + digit * (steps > 1)) // 3,
+                               ffs=width - o_bits + 2 if width > o_bits else 2)
     if queued:
         depth = 4 if model.ram_bit is None else 16
         cells += Resources(luts=round(ram_luts(model, depth, lanes * o_bits)) + 35,

@@ -52,7 +52,8 @@ def load(path: str | Path, quantization: Quantization | None = None, name: str |
 
     A ``.penjing``, ``.tflite`` or ``.onnx`` file holds integers, a ``.pt2`` program is quantized.
     ``name`` becomes the network's and its Verilog's name; by default it is the file's, or the one
-    that the ``.penjing`` file holds. ``rounding`` is for networks of another framework.
+    that the ``.penjing`` file holds. ``rounding`` is for networks of another framework, which by
+    default are rounded as there.
     `PenjingError` if the file is none of these, or anything is unfit.
     """
     path = Path(path)
@@ -66,25 +67,25 @@ def load(path: str | Path, quantization: Quantization | None = None, name: str |
         raise PenjingError(f"{path}: calibration and widths are for float networks, this one is of "
                            f"integers; leave them away")
     if suffix in FOREIGN:
-        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem),
-                        rounding or ScaleRounding.DOUBLE)
+        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding)
     network = file.load(path)
     if name is not None:
         network = replace(network, name=_identifier(name))
     return Model(network, Settings())
 
 
-def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding) -> Model:
+def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | None) -> Model:
     """The integer network of another framework's file, by the reader that its extra installs."""
     with needing(path, framework):
         if framework == "tflite":
             from ..compiler.load import tflite
 
-            return Model(tflite.load(path, name, rounding),
+            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE),
                          Settings(framework, tflite.softmax_beta(path)), path)
         from ..compiler.load import onnx
 
-        return Model(onnx.load(path, name, rounding), Settings(framework), path)
+        return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN), Settings(framework),
+                     path)
 
 
 @contextlib.contextmanager

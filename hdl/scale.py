@@ -32,7 +32,7 @@ PIECE = 4
 class ScaleRequantizer(wiring.Component):
     """``o = clamp(zero_point + round((i - offset) * m * 2**(pre_shift + s - 31)), low, high)``.
 
-    m and s are the channel's. Unless it is ``single``, the reference arithmetic rounds twice: at
+    m and s are the channel's. Unless it is ``single`` or has ``halves_to``, it rounds twice: at
     the weight ``2**max(-s, 0)`` halves up, then halves away from zero. One beat is taken every
     ``steps`` cycles, and its result comes ``latency`` cycles later: each lane multiplies by some
     bits of m a cycle, the lowest first, and shifts what it has accumulated. All multipliers stand
@@ -52,6 +52,7 @@ class ScaleRequantizer(wiring.Component):
     zero_point : what is added to the rounded product.
     low, high : bounds; both fit ``o_shape``.
     single : whether to round once, halves up.
+    halves_to : the last bit of what halves are rounded to, 0 for even, 1 for odd, and once only.
     style : where the multipliers live.
     technology : supplies multipliers and memory.
 
@@ -64,7 +65,7 @@ class ScaleRequantizer(wiring.Component):
     def __init__(self, i_shape: ShapeLike, o_shape: ShapeLike, *, lanes: int, group: int,
                  steps: int, multipliers: Sequence[int], shifts: Sequence[int], offset: int = 0,
                  pre_shift: int = 0, zero_point: int = 0, low: int, high: int, single: bool = False,
-                 style: MemoryStyle, technology: Technology) -> None:
+                 halves_to: int | None = None, style: MemoryStyle, technology: Technology) -> None:
         at_least(1, lanes=lanes, group=group, steps=steps)
         at_least(0, pre_shift=pre_shift)
         if not multipliers or not all(0 <= m < 1 << 31 for m in multipliers):
@@ -79,6 +80,7 @@ class ScaleRequantizer(wiring.Component):
         self._zero_point = zero_point
         self._bounds = low, high
         self._steps = steps
+        self._halves_to = halves_to
         self._style = style
         self._technology = technology
 
@@ -87,7 +89,7 @@ class ScaleRequantizer(wiring.Component):
         used = reduce(or_, scaled)
         zeros = max(0, (used & -used).bit_length() - 1)
         self._bits = max(1, (used >> zeros).bit_length())
-        right = [0 if single else max(0, -s) for s in shifts]
+        right = [0 if single or halves_to is not None else max(0, -s) for s in shifts]
         # Bits behind the point, with the one that the finest first rounding looks at.
         self._fraction = max(right) + 1
         self._dropped = 31 - pre_shift - min(shifts) - zeros - self._fraction
@@ -140,9 +142,9 @@ class ScaleRequantizer(wiring.Component):
         flow = self._flow(m, sink, _late(m, "arrived", done, 1),
                           _late(m, "last", last, self._delay + 1))
         for lane in range(lanes):
-            exact = self._multiply(m, lane, take, digits.word_select(lane, self._digit), more)
+            exact, rest = self._multiply(m, lane, take, digits.word_select(lane, self._digit), more)
             mask = masks.word_select(lane, self._spread) if self._spread else Const(0, 0)
-            m.d.comb += sink.p.data[lane].eq(self._finish(m, lane, exact, mask, flow))
+            m.d.comb += sink.p.data[lane].eq(self._finish(m, lane, exact, rest, mask, flow))
         return m
 
     def _sequence(self, m: Module) -> tuple[Value, Value, Value, Value]:
@@ -182,8 +184,12 @@ class ScaleRequantizer(wiring.Component):
         m.d.comb += [rom.address.eq(address), rom.enable.eq(1)]
         return rom.data
 
-    def _multiply(self, m: Module, lane: int, take: Value, digit: Value, more: Value) -> Value:
-        """``(i - offset) * m`` from the last bit on that matters, in the cycle after ``done``."""
+    def _multiply(self, m: Module, lane: int, take: Value, digit: Value, more: Value
+                  ) -> tuple[Value, Value]:
+        """``(i - offset) * m`` from the last bit on that matters, in the cycle after ``done``.
+
+        Then what tells whether any bit below is set; no bits unless that matters.
+        """
         taken = Signal(self.i.payload.shape().shape, name=f"taken{lane}", reset_less=True)
         values = range_of(taken.shape())
         ends = values[0] - self._offset, values[-1] - self._offset
@@ -195,21 +201,35 @@ class ScaleRequantizer(wiring.Component):
         total = self._product(m, lane, value, digit)
         spent = (self._steps - 1) * self._digit
         kept: Value = Const(0, 0)
+        left: Value = Const(0, 0)
         if self._steps > 1:
             # What leaves the accumulator at its low end is kept so far as it matters.
             so_far = Signal(total.shape(), name=f"so_far{lane}")
             kept_before = Signal(min(spent, max(0, spent - self._dropped)), name=f"kept{lane}",
                                  reset_less=True)
-            kept = Cat(kept_before, so_far[: self._digit])[self._digit :]
+            line = Cat(kept_before, so_far[: self._digit])
+            kept = line[self._digit :]
             sum_ = Signal.like(so_far, name=f"sum{lane}")
             m.d.comb += sum_.eq(so_far.shift_right(self._digit) + total)
-            m.d.sync += [so_far.eq(Mux(more, sum_, 0)), kept_before.eq(kept)]
+            m.d.sync += so_far.eq(Mux(more, sum_, 0))
+            if self._halves_to is not None:
+                # What is left of the beat before must not be seen to leave.
+                any_left = Signal(name=f"any_left{lane}", reset_less=True)
+                left = any_left | line[: self._digit].any()
+                m.d.sync += [kept_before.eq(Mux(more, kept, 0)), any_left.eq(more & left)]
+            else:
+                m.d.sync += kept_before.eq(kept)
             total = sum_
         width = max(self._fraction + 1, bits + self._bits - self._dropped)
         exact = Signal(signed(width), name=f"exact{lane}", reset_less=True)
         m.d.sync += exact.eq(Cat(Const(0, max(0, -self._dropped)), kept,
                                  total.shift_right(max(0, self._dropped - spent))).as_signed())
-        return exact
+        if self._halves_to is None:
+            return exact, Const(0, 0)
+        below = Cat(left, total[: max(0, self._dropped - spent)])
+        rest = Signal(len(below), name=f"rest{lane}", reset_less=True)
+        m.d.sync += rest.eq(below)
+        return exact, rest
 
     def _product(self, m: Module, lane: int, value: Value, digit: Value) -> Value:
         """``value * digit``, in pieces that are added pairwise, a register after each level."""
@@ -248,13 +268,14 @@ class ScaleRequantizer(wiring.Component):
         m.d.comb += [sink.valid.eq(valid[-1]), sink.p.last.eq(lasts[-1])]
         return flow
 
-    def _finish(self, m: Module, lane: int, exact: Value, mask: Value, flow: Sequence[Value]
-                ) -> Value:
+    def _finish(self, m: Module, lane: int, exact: Value, rest: Value, mask: Value,
+                flow: Sequence[Value]) -> Value:
         """Round, add the zero point and clamp.
 
         ``mask`` has a one for every bit below the one that the channel's first rounding adds to:
         added with a carry, it is that bit. The result is cut off there. All that the second
-        rounding may add to the integer part is a carry, too.
+        rounding may add to the integer part is a carry, too. Of halves that go to even or odd,
+        that is the last bit, or a half is exceeded since any bit of ``rest`` is set.
         """
         fraction = self._fraction
 
@@ -264,13 +285,19 @@ class ScaleRequantizer(wiring.Component):
                 m.d.sync += register.eq(value)
             return register
 
-        nudged = held(0, "nudged", (Cat(Const(1), exact[:fraction]) + Cat(Const(1), mask))[1:])
-        is_negative = held(0, "is_negative", exact[-1])
-        cut = Cat(Const(1), held(0, "mask", mask), Const(0, fraction - len(mask)))
-        whole = held(0, "whole", exact[fraction:].as_signed())
-        rounded = nudged & ~cut
-        carry = rounded[fraction] | (
-            rounded[fraction - 1] & (~is_negative | rounded[: fraction - 1].any()))
+        if self._halves_to is not None:
+            half = held(0, "half", exact[0])
+            beyond = held(0, "beyond", rest.any() | (exact[1] ^ self._halves_to))
+            whole = held(0, "whole", exact[fraction:].as_signed())
+            carry: Value = half & beyond
+        else:
+            nudged = held(0, "nudged", (Cat(Const(1), exact[:fraction]) + Cat(Const(1), mask))[1:])
+            is_negative = held(0, "is_negative", exact[-1])
+            cut = Cat(Const(1), held(0, "mask", mask), Const(0, fraction - len(mask)))
+            whole = held(0, "whole", exact[fraction:].as_signed())
+            rounded = nudged & ~cut
+            carry = rounded[fraction] | (
+                rounded[fraction - 1] & (~is_negative | rounded[: fraction - 1].any()))
         carried = Cat(held(1, "carry", carry), held(1, "whole", whole)).as_signed()
         # Two times the sum: the lowest bits add up to the carry.
         centered = held(2, "centered", (carried + (2 * self._zero_point + 1)).shift_right(1))

@@ -123,11 +123,14 @@ def scale_requantize(x: Integers, multipliers: Integers, shifts: Integers, zero_
 
     ``multipliers`` m and ``shifts`` s are (C,) or (1,). DOUBLE follows TensorFlow Lite's
     ``MultiplyByQuantizedMultiplier``: `doubling_high_multiply`, then `rounding_divide`; SINGLE its
-    variant with one rounding, halves up.
+    variant with one rounding, halves up; EVEN and ODD are `half_to_divide`.
     """
     value = x - offset << pre_shift
     if rounding is ir.ScaleRounding.SINGLE:
         scaled = value * multipliers + (1 << 30 - shifts) >> 31 - shifts
+    elif rounding is not ir.ScaleRounding.DOUBLE:
+        last = int(rounding is ir.ScaleRounding.ODD)
+        scaled = half_to_divide(value * multipliers, 31 - shifts, last)
     else:
         high_half = doubling_high_multiply(value << np.maximum(shifts, 0), multipliers)
         scaled = rounding_divide(high_half, np.maximum(-shifts, 0))
@@ -147,6 +150,13 @@ def rounding_divide(x: Integers, exponent: Integers) -> Integers:
     """``round(x / 2**exponent)``, halves away from zero: gemmlowp's ``RoundingDivideByPOT``."""
     mask = (1 << exponent) - 1
     return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
+
+
+def half_to_divide(x: Integers, exponent: Integers, last: int) -> Integers:
+    """``round(x / 2**exponent)``, halves to what ends in the bit ``last``; exponents 1 to 62."""
+    floor, half = x >> exponent, 1 << exponent - 1
+    rest = x - (floor << exponent)
+    return floor + ((rest > half) | ((rest == half) & (floor % 2 != last)))
 
 
 def threshold(x: Integers, thresholds: Integers, falling: Integers, base: int = 0,

@@ -1,11 +1,13 @@
 """Networks from ``.onnx`` files: the golden model against ONNX Runtime.
 
-Accumulators must be equal; what is requantized may differ by one step, since ONNX rounds a float.
+Accumulators must be equal, and everything where scales are powers of two; what is requantized may
+else differ by one step, since ONNX rounds a float.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,11 @@ from penjing.compiler.load import onnx as importer
 from penjing.compiler.load import onnxruntime as oracle
 from penjing.sim import golden
 
-ROUNDINGS = tuple(ir.ScaleRounding)
+ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
 
 
 def steps(folder: Path, data: bytes, seed: int = 0, *, count: int = 8,
-          rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> np.ndarray:
+          rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> np.ndarray:
     """How far the golden model is from ONNX Runtime, value by value."""
     path = folder / "model.onnx"
     path.write_bytes(data)
@@ -58,7 +60,7 @@ def test_layer(kind: str, style: Style, tmp_path: Path) -> None:
         for rounding in ROUNDINGS:
             far = steps(tmp_path, data, seed, rounding=rounding)
             assert far.max() <= oracle.ALLOWED_STEPS, (seed, rounding)
-            assert (far > 0).mean() < 0.02, (seed, rounding)
+            assert (far > 0).mean() < (0.001 if rounding is ir.ScaleRounding.EVEN else 0.02)
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,7 +76,7 @@ def test_any_layer(seed: int, kind: str, style: Style, rounding: ir.ScaleRoundin
 @pytest.mark.parametrize("qlinear", [False, True])
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "gemm", "add", "average_pool"])
 def test_powers_of_two_differ_in_ties_only(kind: str, qlinear: bool, tmp_path: Path) -> None:
-    """Then both sides are exact but for where a half goes: to even there, up or away here."""
+    """Then both sides are exact but for where a half goes: to even there, up here."""
     for seed in range(6):
         rng = np.random.default_rng([seed, qlinear])
         data = onnx_files.random_layer(
@@ -94,11 +96,44 @@ def test_powers_of_two_differ_in_ties_only(kind: str, qlinear: bool, tmp_path: P
         assert far.max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "gemm", "add"])
 @pytest.mark.parametrize("style", STYLES)
-def test_residual_network(style: Style, tmp_path: Path) -> None:
+def test_powers_of_two_are_equal(kind: str, style: Style, tmp_path: Path) -> None:
+    """A half goes to even; to odd if an odd zero point is added before, as in QLinearAdd."""
+    for seed in range(6):
+        rng = np.random.default_rng([seed, STYLES.index(style)])
+        data = onnx_files.random_layer(rng, replace(style, powers=True), kind)
+        assert not steps(tmp_path, data, seed, count=32).any(), seed
+
+
+@pytest.mark.parametrize("kernel", [(2, 2), (4, 1), (1, 8), None])
+@pytest.mark.parametrize("qlinear", [False, True])
+def test_mean_of_a_power_of_two_is_equal(kernel: tuple[int, int] | None, qlinear: bool,
+                                         tmp_path: Path) -> None:
+    """A window's, or that of the whole map."""
+    operator = "AveragePool" if kernel else "GlobalAveragePool"
+    attributes = {"kernel_shape": kernel} if kernel else {}
+    for seed, (ratio, zero) in enumerate(((1, 5), (1, 4), (2, 5), (0.25, 5), (0.25, 4))):
+        model = Model(("n", 3, 8, 8), INT8)
+        scales = model.constant(0.5, FLOAT), model.constant(0.5 / ratio, FLOAT)
+        zeros = model.constant(-7, INT8), model.constant(zero, INT8)
+        if qlinear:
+            y = model.node(f"QLinear{operator}", "x", scales[0], zeros[0], scales[1], zeros[1],
+                           **attributes)
+        else:
+            x = model.node("DequantizeLinear", "x", scales[0], zeros[0])
+            y = model.node(operator, x, **attributes)
+            y = model.node("QuantizeLinear", y, scales[1], zeros[1])
+        assert not steps(tmp_path, model.bytes(y, INT8), seed, count=64).any()
+
+
+@pytest.mark.parametrize("powers", [False, True])
+@pytest.mark.parametrize("style", STYLES)
+def test_residual_network(style: Style, powers: bool, tmp_path: Path) -> None:
     for seed in range(3):
         rng = np.random.default_rng([seed, STYLES.index(style)])
-        data = onnx_files.residual_network(rng, style, softmax=bool(seed % 2))
+        data = onnx_files.residual_network(rng, replace(style, powers=powers),
+                                           softmax=bool(seed % 2))
         network = importer.convert(importer.parse(data), "net").network
         assert sum(isinstance(layer, ir.Add) for layer in network.layers) == 2
         assert any(isinstance(layer, ir.Depthwise) for layer in network.layers)

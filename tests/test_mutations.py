@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from networks import Builder, random_images, random_plan, run_block
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.plan import Port
 from penjing.hdl.dot import Dot
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.tech import Generic
 from penjing.hdl.window import Window
 from penjing.sim import golden
@@ -112,6 +116,54 @@ def test_a_half_towards_zero_is_seen(monkeypatch: Patch) -> None:
     monkeypatch.setattr(AveragePooler, "__init__", init)
     with pytest.raises(AssertionError):
         check(network, Stalls.NONE)
+
+
+def half_up(patch: Patch) -> None:
+    rounded_to(patch, lambda halves_to: {"halves_to": None, "single": True})
+
+
+def other_parity(patch: Patch) -> None:
+    rounded_to(patch, lambda halves_to: {"halves_to": 1 - halves_to})
+
+
+def rounded_to(patch: Patch, other: Callable[[int], dict[str, Any]]) -> None:
+    original = ScaleRequantizer.__init__
+
+    def init(self: ScaleRequantizer, *args: object, halves_to: int, single: bool,
+             **kwargs: object) -> None:
+        original(self, *args, **{"single": single} | kwargs | other(halves_to))
+    patch.setattr(ScaleRequantizer, "__init__", init)
+
+
+def nothing_below_a_half(patch: Patch) -> None:
+    original = ScaleRequantizer._finish
+
+    def finish(self: ScaleRequantizer, m: Module, lane: int, exact: Value, rest: Value,
+               *args: Any) -> Value:
+        return original(self, m, lane, exact, Const(0), *args)
+    patch.setattr(ScaleRequantizer, "_finish", finish)
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("rounding", [ir.ScaleRounding.EVEN, ir.ScaleRounding.ODD])
+@pytest.mark.parametrize("fault", [half_up, other_parity, nothing_below_a_half])
+def test_a_wrong_half_is_seen(fault: Callable[[Patch], None], rounding: ir.ScaleRounding,
+                              steps: int, monkeypatch: Patch) -> None:
+    layer = ir.ScaleRequantize("scale", "x", np.array([1 << 30, 3 << 28]), np.array([-1, 0]), 8,
+                               True, rounding=rounding)
+    network = Network("net", "x", TensorType((8, 8, 2), 7, True), (layer,))
+    images = random_images(network.input_type, 4, 0)
+    port = Port(2, 2)
+
+    def run() -> None:
+        plan = random_plan(network, 1)
+        plan = replace(plan, layers=(replace(plan.layers[0], i=port, o=port, steps=steps),))
+        run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+                  (network.input_type, port), (network.output_type, port), Stalls.NONE)
+    run()
+    fault(monkeypatch)
+    with pytest.raises(AssertionError):
+        run()
 
 
 def test_a_wrong_tie_is_seen(network: Network, monkeypatch: Patch) -> None:

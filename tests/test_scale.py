@@ -1,7 +1,9 @@
 # amaranth: UnusedElaboratable=no
-"""Scale requantization against its golden twin: both roundings, any digit, ties and extremes."""
+"""Scale requantization against its golden twin: all roundings, any digit, ties and extremes."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,10 +17,12 @@ from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
+HALVES = ir.ScaleRounding.EVEN, ir.ScaleRounding.ODD
 STEPS = (1, 2, 3, 4, 5, 7, 8, 11, 16, 20, 31, 40)
 
 
-def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorType]:
+def random_layer(rng: np.random.Generator, rounding: ir.ScaleRounding | None = None
+                 ) -> tuple[ir.ScaleRequantize, TensorType]:
     """A layer whose reference arithmetic stays within 32 bits, and the type of its input."""
     while True:
         channels, bits = int(rng.integers(1, 8)), int(rng.integers(2, 29))
@@ -37,7 +41,7 @@ def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorTy
             layer = ir.ScaleRequantize(
                 "scale", "x", multipliers, shifts, bits, True, int(rng.integers(-200, 200)),
                 int(rng.integers(0, 21)), int(rng.integers(-limit, limit)), low, high,
-                ir.ScaleRounding(rng.choice(["double", "single"])))
+                rounding or ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
             ir.output_type(layer, kind)
         except PenjingError:
             continue
@@ -59,8 +63,9 @@ def block(layer: ir.ScaleRequantize, kind: TensorType, lanes: int, steps: int) -
         group=kind.shape[2], steps=steps, multipliers=layer.multipliers.tolist(),
         shifts=layer.shifts.tolist(), offset=layer.offset, pre_shift=layer.pre_shift,
         zero_point=layer.zero_point, low=low, high=high,
-        single=layer.rounding is ir.ScaleRounding.SINGLE, style=MemoryStyle.LOGIC,
-        technology=Generic())
+        single=layer.rounding is ir.ScaleRounding.SINGLE,
+        halves_to=HALVES.index(layer.rounding) if layer.rounding in HALVES else None,
+        style=MemoryStyle.LOGIC, technology=Generic())
 
 
 @pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
@@ -68,8 +73,40 @@ def block(layer: ir.ScaleRequantize, kind: TensorType, lanes: int, steps: int) -
 def test_requantizer_equals_golden(seed: int) -> None:
     rng = np.random.default_rng(seed)
     layer, kind = random_layer(rng)
-    lanes, steps = int(rng.integers(1, 4)), STEPS[seed % len(STEPS)]
-    x = images(layer, kind, rng)
+    check(layer, kind, images(layer, kind, rng), int(rng.integers(1, 4)), STEPS[seed % len(STEPS)])
+
+
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
+                                                for n in range(12, 48))])
+def test_halves_to_even_and_odd_equal_golden(seed: int) -> None:
+    rng = np.random.default_rng([seed, 1])
+    layer, kind = random_layer(rng, HALVES[seed % 4 == 3])
+    check(layer, kind, images(layer, kind, rng), int(rng.integers(1, 4)), STEPS[seed % len(STEPS)])
+
+
+@pytest.mark.parametrize("steps", STEPS[::3])
+@pytest.mark.parametrize(("multiplier", "last"), [(1 << 30, 0), (3 << 29, 1), (5 << 28, 0)])
+def test_every_half_goes_to_even_or_odd(multiplier: int, last: int, steps: int) -> None:
+    """All values of a type, the second channel's by a multiplier with which none is quite a half.
+    """
+    kind = TensorType((16, 16, 2), 9, True)
+    shifts = np.array([-3, -7])
+    layer = ir.ScaleRequantize("scale", "x", np.array([multiplier, multiplier | 1]), shifts, 9,
+                               True, offset=-1, zero_point=3, rounding=HALVES[last])
+    x = np.stack([np.arange(-256, 256), np.arange(-256, 256)], -1).reshape(2, *kind.shape)
+    exact = (x + 1) * layer.multipliers.astype(object)
+    assert ((exact % 2 ** (31 - shifts)) == 2 ** (30 - shifts)).any()
+    # Python rounds halves to even.
+    wanted = [[round(Fraction(int(v), 1 << 31 - int(s)) + last) - last + 3
+               for v, s in zip(pair, shifts, strict=True)] for pair in exact.reshape(-1, 2)]
+    assert golden.execute(layer, x).reshape(-1, 2).tolist() == wanted
+    dut = block(layer, kind, 2, steps)
+    run_block(dut, x, golden.execute(layer, x), (kind, Port(2, 2)),
+              (TensorType(kind.shape, 9, True), Port(2, 2)), Stalls.NONE)
+
+
+def check(layer: ir.ScaleRequantize, kind: TensorType, x: Integers, lanes: int, steps: int) -> None:
+    """Values under every stall pattern, and the cycles and latency that are promised."""
     port = Port(lanes, kind.shape[2])
     result = TensorType(kind.shape, layer.bits, True)
     for stalls in Stalls:

@@ -275,11 +275,15 @@ class ScaleRounding(enum.Enum):
     """How a scale requantization rounds.
 
     DOUBLE is TensorFlow Lite's reference arithmetic: the doubled high half of the product is
-    rounded, halves up, and shifted with halves away from zero. SINGLE rounds once, halves up.
+    rounded, halves up, and shifted with halves away from zero. SINGLE rounds once, halves up; EVEN
+    once, halves to even, which is ONNX's arithmetic, ODD halves to odd: halves are to even if an
+    odd zero point is added before, as ONNX Runtime's QLinearAdd does it.
     """
 
     DOUBLE = "double"
     SINGLE = "single"
+    EVEN = "even"
+    ODD = "odd"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """ONNX Runtime as an oracle for networks that came from ``.onnx`` files.
 
-ONNX rounds a float, halves to even; the integer network multiplies by a fixed-point number. A layer
-may differ by `ALLOWED_STEPS`, and in accumulators not at all.
+ONNX multiplies and rounds floats; the integer network multiplies exactly, by a fixed-point number.
+A layer may differ by `ALLOWED_STEPS`, and in accumulators not at all.
 """
 
 from __future__ import annotations

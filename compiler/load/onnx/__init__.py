@@ -3,8 +3,8 @@
 A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
 (`operators`, `pools`, `linear`, `arithmetic`) of a network in the making (`graph`), or a note on
 where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds a
-float, halves to even, the network multiplies by a fixed-point number and rounds halves up or away
-from zero: a layer's results may differ by one step.
+float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
+well: a layer's results differ, by one step, only where the float is not exact.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Import:
 
 
 def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+         rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
     A Softmax at the end is left to the host, the network puts out logits. `PenjingError` tells in
@@ -66,7 +66,7 @@ def load(path: str | Path, name: str,
 
 
 def open_model(path: str | Path, name: str = "net",
-               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> tuple[Import, bytes]:
+               rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> tuple[Import, bytes]:
     """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
     data = read(path)
     try:
@@ -77,7 +77,7 @@ def open_model(path: str | Path, name: str = "net",
 
 
 def convert(graph: Graph, name: str,
-            rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Import:
+            rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> Import:
     """The integer network that ``graph`` computes."""
     builder = Builder(graph, rounding)
     builder.start(entry_layout(graph))

@@ -25,8 +25,12 @@ _WIDEST_OPERAND = 16
 """The most bits of integers that are multiplied by weights."""
 
 
-def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = "") -> Integers:
-    """The integers of ``target`` that stand for the reals ``value``."""
+def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = "", *,
+             zero_first: bool = False) -> Integers:
+    """The integers of ``target`` that stand for the reals ``value``.
+
+    ``zero_first`` tells that the zero point is added before the rounding, not after it.
+    """
     builder = operands.builder
     if isinstance(value, FloatInput):
         return _quantize_input(operands, value, target)
@@ -54,9 +58,12 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
         source, offset = _add(operands, value, target, fraction, name), 0
         ratios = np.array([2.0 ** -fraction])
     shift = _pre_shift(builder, source, offset, ratios)
+    rounding = builder.rounding
+    if zero_first and target.zero % 2 and rounding is ir.ScaleRounding.EVEN:
+        rounding = ir.ScaleRounding.ODD
     return Integers(builder.emit(requantize(
         name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
-        high=high, rounding=builder.rounding)), value.layout)
+        high=high, rounding=rounding)), value.layout)
 
 
 def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
@@ -91,7 +98,7 @@ def ratio_of(operands: Operands, value: Real, scale: np.float32) -> NDArray[np.f
 
 def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.float64]) -> int:
     """A left shift that makes the first of two roundings harmless; 0 where one rounds all."""
-    if builder.rounding is ir.ScaleRounding.SINGLE:
+    if builder.rounding is not ir.ScaleRounding.DOUBLE:
         return 0
     kind = builder.types[source]
     room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset)

@@ -242,7 +242,7 @@ def add(operands: Operands) -> Value:
 def qlinear_add(operands: Operands) -> Value:
     """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
     total = _sum(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
-    return quantize(operands, total, quantized(operands, 6, 7))
+    return quantize(operands, total, quantized(operands, 6, 7), zero_first=True)
 
 
 def _sum(operands: Operands, a: Value, b: Value) -> Sum:

@@ -43,7 +43,7 @@ def qlinear_average_pool(operands: Operands) -> Value:
     """QLinearAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
     mean = _average(operands, qlinear_input(operands, 0))
-    return quantize(operands, mean, quantized(operands, 3, 4), "_q")
+    return quantize(operands, mean, quantized(operands, 3, 4), "_q", zero_first=True)
 
 
 def global_average_pool(operands: Operands) -> Value:
