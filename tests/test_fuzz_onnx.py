@@ -18,6 +18,13 @@ def test_mutants() -> None:
     assert outcome.peak_bytes < fuzzing.MEMORY
 
 
+def test_mutants_of_qonnx() -> None:
+    outcome = fuzzing.run("qonnx_mutants", 1_000_000, 300)
+    assert outcome.failures == []
+    assert outcome.read > 10
+    assert outcome.peak_bytes < fuzzing.MEMORY
+
+
 @pytest.mark.parametrize("which", range(len(onnx_mutants.HOSTILE)))
 def test_hostile_model_is_refused(which: int) -> None:
     """Each of the models that a program could drown in is mutant 40·n of some number."""

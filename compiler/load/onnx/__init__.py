@@ -1,28 +1,32 @@
-"""Quantized ONNX networks to integer networks: QDQ graphs, QLinear and Integer operators.
+"""Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
 A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
 (`operators`, `pools`, `linear`, `arithmetic`) of a network in the making (`graph`), or a note on
 where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds a
 float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
-well: a layer's results differ, by one step, only where the float is not exact.
+well: a layer's results differ, by one step, only where the float is not exact. Networks with the
+quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose activations are
+thresholds, exact at ties.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ... import ir
 from ...ir import PenjingError
 from ..pt2 import one_line
+from . import qonnx
 from .entry import entry_layout
 from .file import Graph, Node, parse, read
 from .graph import Builder, Operands, Refused
-from .operators import ARITHMETIC
+from .operators import ARITHMETIC, Convert
 from .pools import POOLS
 from .probe import probe
 from .shapes import LAYOUT
-from .values import Integers, Known, Layout, Real
+from .values import Curve, Integers, Known, Layout, Real
 
 __all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
 
@@ -62,18 +66,25 @@ def load(path: str | Path, name: str,
     A Softmax at the end is left to the host, the network puts out logits. `PenjingError` tells in
     one line what is wrong with the file, or which node cannot be imported.
     """
-    return open_model(path, name, rounding)[0].network
+    return _read(path, name, rounding)[0].network
 
 
 def open_model(path: str | Path, name: str = "net",
                rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> tuple[Import, bytes]:
     """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
-    data = read(path)
+    imported, data = _read(path, name, rounding)
     try:
-        imported = convert(parse(data), name, rounding)
+        return imported, probe(data, imported.result)
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
-    return imported, probe(data, imported.result)
+
+
+def _read(path: str | Path, name: str, rounding: ir.ScaleRounding) -> tuple[Import, bytes]:
+    data = read(path)
+    try:
+        return convert(parse(data), name, rounding), data
+    except PenjingError as error:
+        raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
 def convert(graph: Graph, name: str,
@@ -81,18 +92,20 @@ def convert(graph: Graph, name: str,
     """The integer network that ``graph`` computes."""
     builder = Builder(graph, rounding)
     builder.start(entry_layout(graph))
+    dialect = qonnx.is_qonnx(graph)
     for node in graph.nodes:
-        _add(builder, node)
+        _add(builder, node, qonnx.OPERATORS if dialect else _OPERATORS)
         if builder.end is not None:
             break
     return _finish(builder, name)
 
 
-def _add(builder: Builder, node: Node) -> None:
-    convert_node = _OPERATORS.get((node.domain, node.operator))
+def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Convert]) -> None:
+    convert_node = operators.get((node.domain, node.operator))
     if convert_node is None:
+        names = ", ".join(sorted({name for _, name in operators}))
         advice = _ADVICE.get(node.operator, f"replace it, or cut the network there (supported: "
-                                            f"{SUPPORTED})")
+                                            f"{names})")
         raise Refused(node, "this operator is not supported", advice)
     if not node.outputs or not node.outputs[0] or any(
             name in builder.values or name in builder.graph.constants
@@ -104,6 +117,8 @@ def _add(builder: Builder, node: Node) -> None:
         raise
     except PenjingError as error:
         raise PenjingError(f"{node}: {error}") from None
+    if isinstance(value, Curve) and not value.steps:
+        value = replace(value, origin=node.outputs[0])
     builder.values[node.outputs[0]] = value
 
 
@@ -130,6 +145,9 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
     """
     graph = builder.graph
     result = graph.output if builder.end is None else builder.end
+    curve = builder.values.get(result)
+    if isinstance(curve, Curve):
+        return curve.origin, qonnx.final(curve, builder.values.get(curve.origin))
     made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}
     for _ in graph.nodes:
         value = builder.values.get(result)

@@ -12,7 +12,7 @@ from ... import ir
 from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize
 from .graph import Builder, Operands, Quantized
-from .values import FloatInput, Integers, Real, Sum, Value
+from .values import Curve, FloatInput, Integers, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -176,6 +176,8 @@ def real(operands: Operands, position: int = 0) -> Real:
     if isinstance(value, Sum):
         operands.refuse("it reads a sum that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear behind the sum")
+    if isinstance(value, Curve):
+        operands.refuse("it reads what a quantizer of QONNX made", "keep to one dialect")
     return settle(operands, value)
 
 

@@ -28,7 +28,7 @@ MAX_NODES = 10_000
 
 _MAX_RANK = 8
 _MAX_DIMENSION = 1 << 31
-_OLDEST, _NEWEST = 10, 30
+_OLDEST, _NEWEST = 9, 30
 _WAY_OUT = "export the network again"
 
 Array: TypeAlias = NDArray[Any]

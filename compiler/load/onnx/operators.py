@@ -271,14 +271,14 @@ def _add_constant(operands: Operands, value: Value, position: int) -> Value:
             operands.refuse("it adds reals to integers", "cast the integers to float before it")
         plain = Real(value.name, value.layout, _ONE)
         steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
-        added = linear.add_bias(operands, plain, _channels(operands, steps, value.layout))
+        added = linear.add_bias(operands, plain, per_channel(operands, steps, value.layout))
         if added is None:
             operands.refuse("it adds a constant to what are no accumulators",
                             "add biases to convolutions and matrix products only")
         return _accumulators(added)
     if not isinstance(value, Real):
         operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
-    bias = _channels(operands, bias, value.layout)
+    bias = per_channel(operands, bias, value.layout)
     result = linear.add_bias(operands, value, bias)
     if result is not None:
         return result
@@ -290,7 +290,7 @@ def _add_constant(operands: Operands, value: Value, position: int) -> Value:
     return replace(value, zero=value.zero - round(float(steps_real[0])))
 
 
-def _channels(operands: Operands, known: Known, layout: Layout) -> Known:
+def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
     """A constant that is broadcast over all but the channels, as one value or one a channel."""
     if known.values.size == 1:
         return replace(known, values=known.values.reshape(1), axis=0)
@@ -315,7 +315,7 @@ def scaled(divide: bool) -> Convert:
             operands.refuse("it multiplies integers, or what is not quantized",
                             "multiply dequantized tensors by constants only")
         with np.errstate(all="ignore"):
-            factors = _channels(operands, factor, value.layout).reals().astype(np.float32)
+            factors = per_channel(operands, factor, value.layout).reals().astype(np.float32)
             scale = value.scale / factors if divide else value.scale * factors
         value = settle(operands, value)
         return replace(value, scale=positive(operands, scale.astype(np.float32)))

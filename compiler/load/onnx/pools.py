@@ -23,6 +23,11 @@ def max_pool(operands: Operands) -> Value:
     if not isinstance(value, Integers | Real):
         operands.refuse("it reads what is not quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
+    return maxima(operands, value)
+
+
+def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
+    """The maxima of ``value`` over the node's windows."""
     value = linear.as_map(operands, value)
     axes = linear.spatial(value.layout)
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
@@ -36,26 +41,26 @@ def max_pool(operands: Operands) -> Value:
 
 def average_pool(operands: Operands) -> Value:
     """AveragePool of reals: an exact sum, whose scale is divided."""
-    return _average(operands, real(operands))
+    return average(operands, real(operands))
 
 
 def qlinear_average_pool(operands: Operands) -> Value:
     """QLinearAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    mean = _average(operands, qlinear_input(operands, 0))
-    return quantize(operands, mean, quantized(operands, 3, 4), "_q", zero_first=True)
+    means = average(operands, qlinear_input(operands, 0))
+    return quantize(operands, means, quantized(operands, 3, 4), "_q", zero_first=True)
 
 
 def global_average_pool(operands: Operands) -> Value:
     """GlobalAveragePool of reals."""
-    return _mean(operands, real(operands), True)
+    return mean(operands, real(operands), True)
 
 
 def qlinear_global_average_pool(operands: Operands) -> Value:
     """QLinearGlobalAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    mean = _mean(operands, qlinear_input(operands, 0), True)
-    return quantize(operands, mean, quantized(operands, 3, 4), "_q")
+    means = mean(operands, qlinear_input(operands, 0), True)
+    return quantize(operands, means, quantized(operands, 3, 4), "_q")
 
 
 def reduce_mean(operands: Operands) -> Value:
@@ -70,7 +75,7 @@ def reduce_mean(operands: Operands) -> Value:
             value.layout.in_order(NCHW) is False and value.layout.split != value.layout.dims):
         operands.refuse(f"it averages over the axes {tuple(sorted(wanted))}",
                         "average over height and width, all of both")
-    return _mean(operands, value, bool(operands.integer("keepdims", 1)))
+    return mean(operands, value, bool(operands.integer("keepdims", 1)))
 
 
 def _no_channels_last(operands: Operands) -> None:
@@ -78,27 +83,29 @@ def _no_channels_last(operands: Operands) -> None:
         operands.refuse("its channels come last", "export the network with channels first")
 
 
-def _mean(operands: Operands, value: Real, keep: bool) -> Real:
+def mean(operands: Operands, value: Real, keep: bool) -> Real:
+    """The mean of all positions: their sums, whose scale is divided."""
     if operands.node.operator != "ReduceMean":
         value = linear.as_map(operands, value)
     layout = value.layout
     channels = layout.channel_axis()
-    mean = _summed(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0))
+    means = _summed(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0))
     size = layout.shape[2]
     dims = tuple(size if axis == channels else 1 for axis in range(len(layout.dims)))
-    return replace(mean, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
+    return replace(means, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
 
 
-def _average(operands: Operands, value: Real) -> Real:
+def average(operands: Operands, value: Real) -> Real:
+    """The means over the node's windows: their sums, whose scale is divided."""
     value = linear.as_map(operands, value)
     axes = linear.spatial(value.layout)
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
     if any(extra) or (any(padding) and not operands.integer("count_include_pad", 0)):
         operands.refuse("windows at the border average over fewer elements than others",
                         "pool without padding and ceil_mode, or with count_include_pad=1")
-    mean = _summed(operands, value, kernel, stride, padding)
-    shape = operands.builder.types[mean.name].shape
-    return replace(mean, layout=linear.map_of(operands, shape, axes))
+    means = _summed(operands, value, kernel, stride, padding)
+    shape = operands.builder.types[means.name].shape
+    return replace(means, layout=linear.map_of(operands, shape, axes))
 
 
 def _summed(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
+
+from ...ir import PenjingError
 
 _WEIGHTS = {"QLinearConv": (3, 5, 7), "QLinearMatMul": (3, 5, 7), "QGemm": (3, 5, 8),
             "ConvInteger": (1, 3, None), "MatMulInteger": (1, 3, None)}
@@ -25,6 +28,7 @@ def probe(data: bytes, output: str) -> bytes:
     del model.graph.output[:]
     model.graph.output.append(onnx.ValueInfoProto(name=output))
     _unify(model.graph)
+    spell_out(model)
     whole: bytes = model.SerializeToString()
     return whole
 
@@ -68,3 +72,108 @@ def _unify_node(graph: onnx.GraphProto, node: onnx.NodeProto, stored: dict[str, 
         moved = np.ascontiguousarray(values).view(np.uint8) ^ 128
         graph.initializer.append(TensorProto(name=name, data_type=wanted, dims=values.shape,
                                              raw_data=moved.tobytes()))
+
+
+_ROUNDINGS = {b"ROUND": "Round", b"HALF_EVEN": "Round", b"CEIL": "Ceil", b"FLOOR": "Floor"}
+_QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
+
+
+def spell_out(model: onnx.ModelProto) -> None:
+    """Write the quantizers of QONNX in ONNX's own operators, in place.
+
+    A MultiThreshold stays, and what is to run the model refuses it.
+    """
+    graph = model.graph
+    if not any(node.op_type in _QUANTIZERS for node in graph.node):
+        return
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = max(entry.version, 11)  # the first to round
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            stored[node.output[0]] = node.attribute[0].t
+        if node.op_type in _QUANTIZERS:
+            nodes += _Speller(graph, node, stored).nodes
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+class _Speller:
+    """The ``nodes`` that compute what a quantizer does."""
+
+    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto,
+                 stored: dict[str, TensorProto]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._graph, self._node = graph, node
+        self._numbers = {position: numpy_helper.to_array(stored[name]).astype(np.float32)
+                         for position, name in enumerate(node.input) if name in stored}
+        self._attributes = {entry.name: onnx.helper.get_attribute_value(entry)
+                            for entry in node.attribute}
+        value = self._append("Div", node.input[0], self._constant(1))
+        bits = 1.0 if node.op_type == "BipolarQuant" else float(self._bits().reshape(-1)[0])
+        zero: str | None = None
+        if node.op_type != "BipolarQuant":
+            zero = self._constant(2)
+            value = self._append("Add", value, zero)
+        value = self._integers(value, bits)
+        if zero is not None:
+            value = self._append("Sub", value, zero)
+        scale = 4 if node.op_type == "Trunc" and len(node.input) > 5 else 1
+        self._append("Mul", value, self._constant(scale), output=node.output[0])
+
+    def _bits(self) -> NDArray[np.float32]:
+        place = (3 if self._node.op_type != "Trunc" else 6 if len(self._node.input) > 5 else 4)
+        if place not in self._numbers:
+            raise PenjingError(f"{self._node.op_type} {self._node.name:.80}: its bit width is "
+                               f"computed; store it as a constant")
+        return self._numbers[place]
+
+    def _integers(self, value: str, bits: float) -> str:
+        node, attributes = self._node, self._attributes
+        signed = attributes.get("signed", 1)
+        if node.op_type == "BipolarQuant" or (node.op_type != "Trunc" and bits == 1 and signed):
+            below = self._append("Less", value, self._number(0.0))
+            return self._append("Where", below, self._number(-1.0), self._number(1.0))
+        default = b"FLOOR" if node.op_type == "Trunc" else b"ROUND"
+        rounding = _ROUNDINGS[attributes.get("rounding_mode", default).upper()]
+        clamped = True
+        if node.op_type == "Trunc":
+            clamped = len(node.input) > 5
+            if not {1, 3, 4} <= self._numbers.keys():
+                raise PenjingError(f"Trunc {node.name:.80}: its scale is computed; store it as a "
+                                   f"constant")
+            dropped = (np.rint(np.log2(self._numbers[4] / self._numbers[1])) if clamped
+                       else self._numbers[3] - bits)
+            value = self._append("Round", value)
+            value = self._append("Div", value, self._store(np.float32(2) ** dropped))
+        if clamped:
+            narrow = attributes.get("narrow", 0)
+            low = -(2.0 ** (bits - 1)) + narrow if signed else 0.0
+            high = 2.0 ** (bits - 1) - 1 if signed else 2.0 ** bits - 1 - narrow
+            value = self._append("Max", value, self._number(low))
+            value = self._append("Min", value, self._number(high))
+        return self._append(rounding, value)
+
+    def _append(self, operator: str, *inputs: str, output: str = "") -> str:
+        output = output or f"{self._node.output[0]}_part{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [output]))
+        return output
+
+    def _constant(self, position: int) -> str:
+        """An input of the node as float32; one that is computed is float32 already."""
+        if position not in self._numbers:
+            return str(self._node.input[position])
+        return self._store(self._numbers[position])
+
+    def _number(self, value: float) -> str:
+        return self._store(np.array(value, np.float32))
+
+    def _store(self, values: NDArray[np.float32]) -> str:
+        name = f"{self._node.output[0]}_number{len(self._graph.initializer)}"
+        self._graph.initializer.append(numpy_helper.from_array(
+            np.asarray(values, np.float32), name))
+        return name

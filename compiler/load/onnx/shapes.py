@@ -13,7 +13,7 @@ from .arithmetic import real, settle
 from .file import Array, Constant
 from .graph import Operands
 from .linear import with_channels
-from .values import Activation, Integers, Known, Layout, Real, Value
+from .values import Activation, Curve, Integers, Known, Layout, Real, Value
 
 _MOST_SHAPE_ELEMENTS = 4096
 """The most elements of a constant that shapes are computed with."""
@@ -59,7 +59,9 @@ def _with(operands: Operands, value: Activation, dims: tuple[int, ...]) -> Activ
     if len(dims) > 8:
         operands.refuse(f"it makes a tensor of {len(dims) + 1} dimensions")
     # A value must not need the channels where they no longer are an axis of their own.
-    if isinstance(value, Real) and value.scale.size > 1 and layout.channel_axis() is None:
+    channels = (value.scale.size if isinstance(value, Real)
+                else value.rows if isinstance(value, Curve) else 1)
+    if channels > 1 and layout.channel_axis() is None:
         operands.refuse("its input has a scale for each channel",
                         "put QuantizeLinear and DequantizeLinear before it")
     return replace(value, layout=layout)

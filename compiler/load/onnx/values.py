@@ -8,6 +8,7 @@ either integers that some layer puts out, or reals that stand in a known relatio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -183,7 +184,62 @@ class Known:
         return self.integers().astype(np.float64) * self.along(self.scale)
 
 
-Activation: TypeAlias = Integers | Real | Sum | FloatInput
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One float32 operation ``operation(x, operand)``, ``operand`` (1,) or one a channel.
+
+    ``reverse`` exchanges the two. ``falls`` tells for which channels a larger x gives less.
+    """
+
+    operation: Callable[..., NDArray[np.float32]]
+    operand: Scales
+    falls: NDArray[np.bool_]
+    reverse: bool = False
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The operation on x (C, n), or (1, n) for all channels alike."""
+        operand = self.operand[:, None]
+        return self.operation(operand, x) if self.reverse else self.operation(x, operand)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A monotone function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
+
+    q are the integers of ``name``, ``scale`` (float64, (1,) or one a channel) is what one of them
+    is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is.
+    """
+
+    name: str
+    layout: Layout
+    scale: NDArray[np.float64]
+    origin: str
+    zero: int = 0
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels if they differ."""
+        return max(self.scale.size, *(step.operand.size for step in self.steps), 1)
+
+    @property
+    def falls(self) -> NDArray[np.bool_]:
+        """(rows,) whether a larger integer gives a lesser value."""
+        falls = np.zeros(self.rows, np.bool_)
+        for step in self.steps:
+            falls = falls ^ step.falls
+        return falls
+
+    def __call__(self, q: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""
+        with np.errstate(all="ignore"):
+            x = ((q - self.zero) * self.scale[:, None]).astype(np.float32)
+            for step in self.steps:
+                x = step(x)
+        return x
+
+
+Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
 Value: TypeAlias = Activation | Known
 
 

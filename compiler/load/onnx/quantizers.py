@@ -1,0 +1,266 @@
+"""The quantizers of QONNX, and what they read: functions of integers, constants, the input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import ir
+from .file import Array
+from .graph import INPUT, Operands
+from .operators import per_channel
+from .thresholds import (
+    ROUNDINGS,
+    Floats32,
+    Quantizer,
+    counted,
+    emit,
+    interval,
+    rounded,
+    sign,
+)
+from .values import Curve, FloatInput, Integers, Known, Scales, Value
+
+_ONE = np.ones(1, np.float32)
+_MOST_BITS = 32
+
+
+# --- activations
+def curve_of(operands: Operands, position: int = 0) -> Curve:
+    """An input as a function of integers; the network's own input is pixels if it is of floats."""
+    value = operands.activation(position)
+    builder = operands.builder
+    if isinstance(value, Integers):
+        return Curve(value.name, value.layout, np.ones(1), operands.node.inputs[position])
+    if isinstance(value, FloatInput):
+        pixel = np.float32(1 / 255)
+        kind = ir.TensorType(builder.layout.shape, 8, False, scale=float(pixel))
+        if builder.types.setdefault(INPUT, kind) != kind:
+            operands.refuse("it reads the network's input, which a quantizer reads as well",
+                            "quantize the input once, before all else")
+        return Curve(INPUT, value.layout, np.array([float(pixel)]), operands.node.inputs[position])
+    if not isinstance(value, Curve):
+        operands.refuse("it reads what no quantizer of QONNX made",
+                        "keep to one dialect in a network")
+    return value
+
+
+def plain(operands: Operands, position: int = 0) -> Curve:
+    """An input that is quantized: ``scale * (q - zero)`` with one scale."""
+    if isinstance(operands.activation(position), FloatInput):
+        operands.refuse("it reads the network's input before that is quantized",
+                        "put a Quant behind the input")
+    value = curve_of(operands, position)
+    if value.steps:
+        operands.refuse("its input is not quantized", "put a Quant before it")
+    if value.scale.size != 1:
+        operands.refuse("its input has a scale for each channel",
+                        "quantize activations by tensor")
+    return value
+
+
+# --- quantizers
+def quant(operands: Operands) -> Value:
+    """Quant: x, scale, zero point, bits."""
+    scale, zero = _scale(operands, 1), _zero(operands, 2)
+    bits = _bits(operands, 3)
+    signed, narrow = operands.integer("signed", 1), operands.integer("narrow", 0)
+    mode = _mode(operands, "ROUND")
+    if bits == 1 and signed:
+        if zero:
+            operands.refuse("one bit with a sign has a zero point", "use zero point 0")
+        return _quantized(operands, scale, 0, (-1, 1), None)
+    low, high = _limits(bits, bool(signed), bool(narrow))
+    return _quantized(operands, scale, zero, (low, high), mode)
+
+
+def bipolar(operands: Operands) -> Value:
+    """BipolarQuant: x, scale."""
+    return _quantized(operands, _scale(operands, 1), 0, (-1, 1), None)
+
+
+def _limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    if signed:
+        return -(1 << bits - 1) + narrow, (1 << bits - 1) - 1
+    return 0, (1 << bits) - 1 - narrow
+
+
+def _quantized(operands: Operands, scale: Array, zero: int, limits: tuple[int, int],
+               mode: str | None) -> Value:
+    """The input in integers of ``limits``, rounded by ``mode``; without one, its sign."""
+    low, high = limits
+    if low >= high or not low <= zero <= high:
+        operands.refuse(f"its integers from {low} to {high} do not include its zero point {zero}, "
+                        f"or are of one value", "quantize the network again")
+    levels = sign if mode is None else rounded(low, high, mode)
+    value = operands.value(0)
+    if isinstance(value, Known):
+        return _weights(operands, value, Quantizer(_ONE, zero, low, high, 1, levels), scale)
+    scales = by_channel(operands, scale, value)
+    if isinstance(value, FloatInput):
+        if mode is None:
+            operands.refuse("it takes the sign of the network's input",
+                            "put a Quant of 2 bits and more behind the input")
+        return _entry(operands, value, scales, zero, limits)
+    quantizer = Quantizer(scales, zero, low, high, 2 if mode is None else 1, levels)
+    curve = curve_of(operands)
+    name = emit(operands, curve, quantizer)
+    return Curve(name, curve.layout, scales.astype(np.float64), operands.node.outputs[0], zero)
+
+
+def _weights(operands: Operands, value: Known, quantizer: Quantizer, scale: Array) -> Known:
+    """A constant in integers, with the scale that they have along one axis."""
+    values = operands.numbers(0, "weights").astype(np.float32)
+    operands.builder.spend_folded(operands.node, values.size)
+    shape = (1,) * (values.ndim - scale.ndim) + scale.shape
+    axes = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(shape) != values.ndim or len(axes) > 1 or any(
+            shape[axis] != values.shape[axis] for axis in axes):
+        operands.refuse(f"its scale of shape {scale.shape} does not fit weights of shape "
+                        f"{values.shape}", "quantize weights by tensor or by output channel")
+    with np.errstate(all="ignore"):
+        steps = (values / scale).astype(np.float32).reshape(1, -1)
+    levels = quantizer(steps).reshape(values.shape)
+    return Known(levels.astype(np.int64), None, scale.reshape(-1).astype(np.float32),
+                 np.array([quantizer.zero]), axes[0] if axes else 0)
+
+
+def _entry(operands: Operands, value: FloatInput, scales: Scales, zero: int,
+           limits: tuple[int, int]) -> Curve:
+    """The network's input, whose integers are those of its first quantizer."""
+    builder, (low, high) = operands.builder, limits
+    signed = low < 0
+    bits = ir.signed_bits(low, high) if signed else ir.unsigned_bits(high)
+    if scales.size != 1 or bits > 16:
+        operands.refuse(f"it quantizes the network's input to {bits} bits, or by channel",
+                        "quantize the input by tensor, to 16 bits at most")
+    kind = ir.TensorType(builder.layout.shape, bits, signed, 0, zero, float(scales[0]))
+    if builder.types.setdefault(INPUT, kind) != kind:
+        operands.refuse("the network's input is quantized a second time, otherwise",
+                        "quantize it once")
+    name = INPUT
+    if (kind.low, kind.high) != limits:
+        name = builder.emit(ir.Clamp(builder.name(operands.node), INPUT, low, high))
+    return Curve(name, value.layout, scales.astype(np.float64), operands.node.outputs[0], zero)
+
+
+def trunc(operands: Operands) -> Value:
+    """Trunc: x, scale, zero point, bits in, and bits out or output scale, zero point and bits."""
+    scale, zero = _scale(operands, 1), _zero(operands, 2)
+    wide = _bits(operands, 3)
+    mode = _mode(operands, "FLOOR")
+    newer = len(operands.node.inputs) > 5
+    bits = _bits(operands, 6 if newer else 4)
+    signed, narrow = operands.integer("signed", 1), operands.integer("narrow", 0)
+    if zero or (newer and _zero(operands, 5)):
+        operands.refuse("it has a zero point", "use zero point 0")
+    curve = curve_of(operands)
+    scales = by_channel(operands, scale, curve)
+    result = by_channel(operands, _scale(operands, 4), curve) if newer else scales
+    dropped = np.rint(np.log2(result / scales)) if newer else np.array([wide - bits])
+    halvings = int(dropped[0])
+    if not 0 <= halvings < _MOST_BITS or (dropped != halvings).any():
+        operands.refuse(f"it drops {halvings} bits", "drop 0 to 31, as many of each channel")
+    # Without its own clamp, as the older form is, nothing lies beyond the range that went in.
+    low, high = _limits(bits, bool(signed), bool(narrow)) if newer else _reach(
+        operands, curve, scales, halvings)
+    quantizer = Quantizer(scales, 0, low, high, 1, rounded(low, high, mode, halvings))
+    name = emit(operands, curve, quantizer)
+    return Curve(name, curve.layout, result.astype(np.float64), operands.node.outputs[0])
+
+
+def _reach(operands: Operands, curve: Curve, scales: Scales, halvings: int) -> tuple[int, int]:
+    """The integers that a truncation without a clamp may give."""
+    limits = interval(operands.builder, curve.name)
+    with np.errstate(all="ignore"):
+        ends = curve(np.array([limits])) / scales[:, None] / 2.0 ** halvings
+    if not (np.abs(ends) < 1 << _MOST_BITS).all():
+        operands.refuse("its input is not finite, or far beyond its scale", "quantize it first")
+    return math.floor(ends.min()) - 1, math.ceil(ends.max()) + 1  # whatever the rounding
+
+
+def multi_threshold(operands: Operands) -> Value:
+    """MultiThreshold: x, thresholds (channels or 1, T)."""
+    curve = curve_of(operands)
+    if isinstance(operands.activation(0), FloatInput):
+        operands.refuse("it reads the network's input before that is quantized",
+                        "put a Quant behind the input")
+    thresholds = operands.numbers(1, "thresholds")
+    if thresholds.ndim != 2 or not (np.diff(thresholds, axis=1) >= 0).all():
+        operands.refuse("its thresholds are no (channels, T) that ascend", "sort them")
+    rank, axis = len(curve.layout.dims), curve.layout.channel_axis()
+    if rank > 1 and axis != (0 if operands.text("data_layout", "NCHW") == "NCHW" else rank - 1):
+        operands.refuse("its data_layout is not that of its input", "bring channels to the front")
+    scale, bias = operands.number("out_scale", 1.0), operands.number("out_bias", 0.0)
+    # Of the two, the larger unit in which both are whole.
+    base = next((n * bias / scale for n in (1, 2) if scale > 0 and abs(bias / scale) < 1 << 20
+                 and (n * bias / scale).is_integer()), None)
+    if base is None:
+        operands.refuse(f"its out_bias {bias:g} is no half of its out_scale {scale:g}",
+                        "use a whole multiple of half the scale")
+    step = 1 if (bias / scale).is_integer() else 2
+    rows, count = thresholds.shape
+    levels = counted(thresholds.astype(np.float32))
+    low = int(base)
+
+    def values(x: Floats32) -> Floats32:
+        return np.float32(low) + np.float32(step) * levels(x)
+
+    name = emit(operands, curve, Quantizer(_ONE, 0, low, low + step * count, step, values), rows)
+    return Curve(name, curve.layout, np.array([scale / step]), operands.node.outputs[0])
+
+
+def _mode(operands: Operands, default: str) -> str:
+    mode = operands.text("rounding_mode", default).upper()
+    if mode not in ROUNDINGS:
+        operands.refuse(f"its rounding mode {mode:.20} is not implemented",
+                        f"use one of {', '.join(ROUNDINGS)}")
+    return mode
+
+
+def _scale(operands: Operands, position: int) -> Array:
+    values = numbers(operands, position, "scale").astype(np.float32)
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        operands.refuse("a scale is not positive, not finite, or out of the range of float32",
+                        "quantize the network again")
+    return values
+
+
+def _zero(operands: Operands, position: int) -> int:
+    values = numbers(operands, position, "zero point").reshape(-1)
+    if not (values == values[0]).all():
+        operands.refuse("it has a zero point for each channel", "use one zero point for all")
+    return _whole(operands, values[0], "zero point", 1 << 31)
+
+
+def _bits(operands: Operands, position: int) -> int:
+    values = numbers(operands, position, "bit width").reshape(-1)
+    bits = _whole(operands, operands.scalar(values, "bit widths"), "bit width", _MOST_BITS)
+    if bits < 1:
+        operands.refuse(f"its bit width is {bits}", "use 1 to 32 bits")
+    return bits
+
+
+def numbers(operands: Operands, position: int, what: str) -> Array:
+    """A constant, dequantized if need be, all of it finite."""
+    known = operands.known(position, what)
+    values = known.reals() if known.scale is not None else operands.numbers(position, what)
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        operands.refuse(f"its {what} is no number")
+    return values
+
+
+def _whole(operands: Operands, value: Any, what: str, limit: int) -> int:
+    number = float(value)
+    if not number.is_integer() or abs(number) > limit:
+        operands.refuse(f"its {what} {number:g} is no whole number up to {limit}",
+                        "quantize the network again")
+    return int(number)
+
+
+def by_channel(operands: Operands, values: Array, value: Value) -> Scales:
+    """A constant of the input as (1,) or one a channel."""
+    assert not isinstance(value, Known)
+    return per_channel(operands, Known(values), value.layout).values.astype(np.float32)
