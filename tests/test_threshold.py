@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Const, Module, Value, signed, unsigned
 from networks import run_block
 from penjing.compiler import file, ir
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
@@ -140,3 +142,47 @@ def test_block_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"base and base \+ step \* 2 must fit"):
         Thresholder(8, 1, lanes=1, group=1, thresholds=[[1, 2]], falling=[False], base=0, step=1,
                     style=MemoryStyle.LOGIC, technology=Generic())
+
+
+# --- the tests can fail
+def above(patch: pytest.MonkeyPatch) -> None:
+    original = Thresholder._value
+    patch.setattr(Thresholder, "_value", lambda self, bits: original(self, bits) + 1)
+
+
+def always_rising(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Thresholder, "_is_falling",
+                  lambda self, m, word: [Const(0)] * len(self._words[0]))
+
+
+def other_channel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Thresholder, "_word", lambda self, m, take: Const(0, 1))
+
+
+def no_backpressure(patch: pytest.MonkeyPatch) -> None:
+    def admit(self: Thresholder, m: Module, capacity: int) -> Value:
+        m.d.comb += self.i.ready.eq(1)
+        return self.i.valid
+    patch.setattr(Thresholder, "_admit", admit)
+
+
+@pytest.mark.parametrize("fault", [None, above, always_rising, other_channel, no_backpressure])
+def test_a_fault_is_seen(fault: Callable[[pytest.MonkeyPatch], None] | None,
+                         monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = ir.Threshold("threshold", "x", np.array([[-2, 1, 3], [-1, 0, 2], [-3, 0, 3]]),
+                         np.array([0, 1, 0]), 3, True, -3)
+    kind, port = TensorType((8, 3, 3), 3, True), Port(2, 3)
+    x = images(layer, kind, np.random.default_rng(1))
+    if fault is not None:
+        fault(monkeypatch)
+
+    def run() -> None:
+        for stalls in Stalls:
+            run_block(block(layer, kind, 2, MemoryStyle.LOGIC), x, golden.execute(layer, x),
+                      (kind, port), (TensorType(kind.shape, 3, True), port), stalls)
+
+    if fault is None:
+        run()
+        return
+    with pytest.raises((AssertionError, TimeoutError)):
+        run()
