@@ -132,11 +132,10 @@ def parse_args() -> argparse.Namespace:
 
 def _allowed(kind: str, rounding: str) -> float:
     """The most steps by which a ``kind`` may differ: an accumulator by none, a layer by one."""
-    is_even = rounding == ir.ScaleRounding.EVEN.value
-    if kind.endswith("Integer") or (is_even and kind.endswith(_POWERS)):
+    is_even, is_layer = rounding == ir.ScaleRounding.EVEN.value, not kind.startswith(_NETWORK)
+    if kind.endswith("Integer") or (is_even and is_layer and kind.endswith(_POWERS)):
         return 0
     # What one layer passes on, the next may make larger.
-    is_layer = not kind.startswith(_NETWORK)
     return oracle.ALLOWED_STEPS if is_layer or is_even else math.inf
 
 

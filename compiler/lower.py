@@ -16,7 +16,7 @@ from ..hdl.depthwise import Depthwise
 from ..hdl.dot import Dot
 from ..hdl.graph import Graph, Pipeline, Stage
 from ..hdl.pad import Padder
-from ..hdl.pool import AveragePooler, MaxPooler, SumPooler
+from ..hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
@@ -28,7 +28,15 @@ from ..hdl.window import Window
 from . import ir
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage
-from .planning import channel_groups, is_geared, is_regrouped, is_sliced, sliding
+from .planning import (
+    channel_groups,
+    elements_inside,
+    is_geared,
+    is_regrouped,
+    is_sliced,
+    slices_per_position,
+    sliding,
+)
 
 Stages = list[tuple[str, wiring.Component]]
 
@@ -146,13 +154,16 @@ def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
 @blocks.register
 def _(layer: ir.PoolLayer, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
     window = _sliced_window(network, layer, plan, technology, plan.o.lanes)
-    return [*window, ("pool", _pooler(layer, shape_of(network.source_type(layer)), plan.o.lanes))]
+    return [*window, ("pool", _pooler(network, layer, plan.o.lanes))]
 
 
-def _pooler(layer: ir.PoolLayer, shape: Shape, lanes: int) -> wiring.Component:
-    area = math.prod(layer.kernel)
+def _pooler(network: Network, layer: ir.PoolLayer, lanes: int) -> wiring.Component:
+    shape, area = shape_of(network.source_type(layer)), math.prod(layer.kernel)
     if isinstance(layer, ir.AveragePool):
-        return AveragePooler(shape, lanes=lanes, area=area,
+        geometry = sliding(network, layer)
+        inside = None if layer.count_padding else Inside(
+            *elements_inside(geometry), slices_per_position(geometry, lanes)[0])
+        return AveragePooler(shape, lanes=lanes, area=area, inside=inside, spare=layer.spare,
                              half_away=layer.rounding is ir.Rounding.HALF_AWAY)
     if isinstance(layer, ir.SumPool):
         return SumPooler(shape, lanes=lanes, area=area)

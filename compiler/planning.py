@@ -64,6 +64,18 @@ def sliding(network: Network, layer: ir.Layer) -> Sliding:
     return Sliding(shape, layer.kernel, layer.stride, layer.padding, height * width)
 
 
+def elements_inside(shape: Sliding) -> tuple[list[int], list[int]]:
+    """How many elements of the map the windows of each row, and of each column, of positions have.
+    """
+    found = []
+    for axis in range(2):
+        size, kernel, stride = shape.size[axis], shape.kernel[axis], shape.stride[axis]
+        before, after = shape.padding[2 * axis : 2 * axis + 2]
+        starts = range(-before, size + after - kernel + 1, stride)
+        found.append([min(size, start + kernel) - max(0, start) for start in starts])
+    return found[0], found[1]
+
+
 def folds_per_position(outputs: int, kernel_height: int, run: int, fold: Fold) -> tuple[int, int]:
     """(groups of outputs, beats of each group) that one position takes."""
     return (-(-outputs // fold.pe),
@@ -242,7 +254,7 @@ def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     steps = max(1, context.target // (shape.positions * area))
     lanes = -(-channels // min(steps, channels))
     slices, _ = slices_per_position(shape, lanes)
-    latency, cells = _pool(layer, context.model, lanes, source, area)
+    latency, cells = _pool(layer, context.model, lanes, source, shape)
     outputs = (np.arange(slices) + 1) * area - 1 + WINDOW_LATENCY + latency
     stage = _per_channel(shape, source, context.i, lanes, outputs)
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
@@ -250,14 +262,17 @@ def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     return Draft(plan, stage)
 
 
-def _pool(layer: ir.Layer, model: resources.Model, lanes: int, source: TensorType, area: int
+def _pool(layer: ir.Layer, model: resources.Model, lanes: int, source: TensorType, shape: Sliding
           ) -> tuple[int, Resources]:
     """(latency, cells) of what stands behind the window of a layer without weights."""
     if isinstance(layer, ir.Pad):
         return 0, Resources()
+    area = shape.taps
     if isinstance(layer, ir.AveragePool):
-        return AVERAGE_POOL_LATENCY, resources.average_pooler(
-            model, lanes=lanes, bits=source.bits, area=area)
+        rows, columns = elements_inside(shape)
+        counts = {area} if layer.count_padding else {y * x for y in rows for x in columns}
+        return AVERAGE_POOL_LATENCY + (layer.spare > 0), resources.average_pooler(
+            model, lanes=lanes, bits=source.bits, area=area, counts=counts, spare=layer.spare)
     if isinstance(layer, ir.SumPool):
         return POOL_LATENCY, resources.sum_pooler(model, lanes=lanes, bits=source.bits, area=area)
     if isinstance(layer, ir.MaxPool):

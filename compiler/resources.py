@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .plan import Queue, Resources, Storage
@@ -261,20 +262,26 @@ def sum_pooler(model: Model, *, lanes: int, bits: int, area: int) -> Resources:
                      ffs=2 * lanes * total + 6)
 
 
-def average_pooler(model: Model, *, lanes: int, bits: int, area: int) -> Resources:
+def average_pooler(model: Model, *, lanes: int, bits: int, area: int, counts: Collection[int],
+                   spare: int) -> Resources:
     """Cells of a mean: the sum, and its product with a constant in four levels of adders.
 
-    About half of the constant's bits are set, unless the area is a power of two.
+    About half of the constant's bits are set, unless it divides by a power of two. Several counts
+    have a constant each, of which few bits are 0 in all, and counters that tell them apart.
     """
-    sum_bits = bits + (area - 1).bit_length() + 2
-    terms = 1 if area & area - 1 == 0 else sum_bits // 2
+    sum_bits = bits + (area - 1).bit_length() + 2 + spare
+    terms = 1 if all(n & n - 1 == 0 for n in counts) else sum_bits // 2
+    common = Resources(luts=20, ffs=12)
+    if len(counts) > 1:
+        terms = sum_bits
+        common += Resources(luts=60 + 2 * sum_bits, ffs=20 + 3 * sum_bits)
     width = sum_bits + (6 if terms > 1 else 0)
     adders, ffs = 2 * sum_bits, 3 * sum_bits + bits
     for _ in range(4):
         adders += terms // 2 * width
         terms = (terms + 1) // 2
         ffs += terms * width
-    return Resources(luts=round(lanes * adders * model.adder_bit) + 20, ffs=lanes * ffs + 12)
+    return common + Resources(luts=round(lanes * adders * model.adder_bit), ffs=lanes * ffs)
 
 
 def argmax(model: Model, *, bits: int, count: int) -> Resources:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from .checks import at_least
 from .stream import Beat
 
-__all__ = ["AveragePooler", "MaxPooler", "SumPooler"]
+__all__ = ["AveragePooler", "Inside", "MaxPooler", "SumPooler"]
 
 ADDER_LEVELS = 5
 """Levels of the constant multiplier: enough for 32 set bits, the same for every area."""
@@ -102,11 +107,31 @@ class SumPooler(_Reducer):
         return (so_far + value)[: len(so_far)].as_signed()
 
 
-class AveragePooler(wiring.Component):
-    """``o = round(sum / area)`` of every ``area`` beats, lane by lane; one beat in a cycle.
+@dataclass(frozen=True)
+class Inside:
+    """How much of a window lies within the map, which is what it is averaged over.
 
-    Halves are rounded up, or away from zero. The division is a multiplication by a constant that is
-    exact over the sum's whole range. Latency 8, whatever the constant.
+    ``rows`` and ``columns`` have, for each row and each column of positions, the rows and columns
+    of the map that its windows have; ``beats`` windows of different channels follow each other at
+    every position.
+    """
+
+    rows: Sequence[int]
+    columns: Sequence[int]
+    beats: int
+
+    @property
+    def counts(self) -> list[int]:
+        """All the numbers of elements that windows have."""
+        return sorted({y * x for y in self.rows for x in self.columns})
+
+
+class AveragePooler(wiring.Component):
+    """``o = round(sum * 2**spare / count)`` of every ``area`` beats, lane by lane.
+
+    One beat is taken in a cycle. Halves are rounded up, or away from zero. The division is a
+    multiplication by a constant, one for each count, that is exact over the sum's whole range.
+    Latency 8, whatever the constants, and 9 with spare bits.
 
     Parameters
     ----------
@@ -114,26 +139,38 @@ class AveragePooler(wiring.Component):
     lanes : elements a beat.
     area : beats of a window.
     half_away : whether halves go away from zero.
+    spare : bits of the result below the last of an element.
+    inside : what windows are averaged over, where that is not their area; beats outside are 0.
 
     Members
     -------
-    i, o : streams of ``Beat(shape, lanes)``.
+    i : stream of ``Beat(shape, lanes)``.
+    o : stream of the same with ``spare`` more bits.
     """
 
-    def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False) -> None:
+    def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False,
+                 spare: int = 0, inside: Inside | None = None) -> None:
         shape = Shape.cast(shape)
+        at_least(0, spare=spare)
         self._sum = SumPooler(shape, lanes=lanes, area=area)
-        self._area = area
         self._half_away = half_away
-        limit = area << shape.width
-        # sum + limit is never negative, and limit is a multiple of the area.
-        self._offset = limit
-        self._shift, self._factor = _reciprocal(2 * area, 4 * limit + area)
-        if self._factor.bit_count() > 1 << ADDER_LEVELS:
-            raise ValueError(f"area and shape must leave a constant of at most {1 << ADDER_LEVELS} "
-                             f"set bits, not {self._factor.bit_count()} for {area!r}, {shape!r}")
+        self._spare = spare
+        self._inside = inside
+        self._counts = [area] if inside is None else inside.counts
+        if not 1 <= self._counts[0] <= self._counts[-1] <= area:
+            raise ValueError(f"windows must have 1 to {area} elements, not {self._counts}")
+        # The mean of what is added to the sum, which then is never negative.
+        self._offset = 1 << shape.width + spare
+        self._shift, self._factors = _reciprocals(
+            [(2 * n, 4 * n * self._offset + n) for n in self._counts])
+        self._levels = ADDER_LEVELS + (spare > 0)
+        terms = reduce(or_, self._factors).bit_count()
+        if terms > 1 << self._levels:
+            raise ValueError(f"area and shape must leave constants of at most {1 << self._levels} "
+                             f"set bits, not {terms} for {area!r}, {shape!r}")
+        o_shape = Shape(shape.width + spare, shape.signed)
         super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
-                          "o": Out(stream.Signature(Beat(shape, lanes)))})
+                          "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -141,32 +178,73 @@ class AveragePooler(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), self._sum.i)
         flow = Signal()
         m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self._sum.o.ready.eq(flow)]
-        steps = ADDER_LEVELS + 2
+        steps = self._levels + 2
         valid, last = Signal(steps), Signal(steps)
         m.d.comb += [self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1])]
         with m.If(flow):
             m.d.sync += [valid.eq(Cat(self._sum.o.valid, valid)),
                          last.eq(Cat(self._sum.o.p.last, last))]
+        # floor((2 sum + n) / (2 n)), shifted up to stay non-negative. Where halves go away from
+        # zero, a negative dividend is one less, so that its halves fall short.
+        addends = [2 * n * self._offset + n - 1 for n in self._counts]
+        addend, factor = self._constants(m, flow, addends)
         for lane in range(self.o.payload.shape().lanes):
-            # floor((2 sum + area) / (2 area)), shifted up to stay non-negative. Where halves go
-            # away from zero, a negative dividend is one less, so that its halves fall short.
             total = self._sum.o.p.data[lane]
             lowest = total >= 0 if self._half_away else Const(1)
-            dividend = Signal(unsigned((4 * self._offset + self._area).bit_length()),
-                              name=f"dividend{lane}", reset_less=True)
+            most = max(4 * n * self._offset + n for n in self._counts)
+            dividend = Signal(unsigned(most.bit_length()), name=f"dividend{lane}", reset_less=True)
+            # A sum's spare bits are 0 and take no part in the addition.
+            shifted = Cat(lowest, Const(0, self._spare), total).as_signed()
             with m.If(flow):
-                m.d.sync += dividend.eq(
-                    Cat(lowest, total).as_signed() + (2 * self._offset + self._area - 1))
-            quotient = self._times_factor(m, flow, lane, dividend) >> self._shift
+                m.d.sync += dividend.eq(shifted + addend)
+            quotient = self._times_factor(m, flow, lane, dividend, factor) >> self._shift
             with m.If(flow):
-                m.d.sync += self.o.p.data[lane].eq(quotient - self._offset // self._area)
+                m.d.sync += self.o.p.data[lane].eq(quotient - self._offset)
         return m
 
-    def _times_factor(self, m: Module, flow: Value, lane: int, value: Value) -> Value:
+    def _constants(self, m: Module, flow: Value, addends: Sequence[int]) -> tuple[Value, Value]:
+        """The addend of the sum that is ready, and the factor of the dividend after it."""
+        if len(self._counts) == 1:
+            return Const(addends[0]), Const(self._factors[0])
+        assert self._inside is not None
+        rows, columns = self._inside.rows, self._inside.columns
+        first = self._counts.index(rows[0] * columns[0])
+        addend = Signal(range(max(addends) + 1), init=addends[first])
+        factor = Signal(range(max(self._factors) + 1), init=self._factors[first])
+        held = Signal.like(factor, name="factor_held", reset_less=True)
+        # Sums can come in two cycles on end: the constants of the next are there before it is.
+        take = flow & self._sum.o.valid
+        carry: Value = Const(1)
+        places = []
+        for name, count in (("beat", self._inside.beats), ("column", len(columns)),
+                            ("row", len(rows))):
+            place, following = Signal(range(count), name=name), Signal(range(count))
+            ends = place == count - 1
+            m.d.comb += following.eq(Mux(carry, Mux(ends, 0, place + 1), place))
+            with m.If(take):
+                m.d.sync += place.eq(following)
+            carry = carry & ends
+            places.append(following)
+        y, x = (_among(m, place, values) for place, values in
+                zip((places[2], places[1]), (rows, columns), strict=True))
+        with m.If(flow):
+            m.d.sync += held.eq(factor)
+        with m.If(take), m.Switch(Cat(x, y)):
+            for height in sorted(set(rows)):
+                for width in sorted(set(columns)):
+                    n = self._counts.index(height * width)
+                    with m.Case(height << len(x) | width):
+                        m.d.sync += [addend.eq(addends[n]), factor.eq(self._factors[n])]
+        return addend, held
+
+    def _times_factor(self, m: Module, flow: Value, lane: int, value: Value, factor: Value
+                      ) -> Value:
         """``value * factor`` as a tree of registered additions, one level a cycle."""
-        terms: list[Value] = [value << n for n in range(self._factor.bit_length())
-                              if self._factor >> n & 1]
-        for level in range(ADDER_LEVELS):
+        always, ever = reduce(and_, self._factors), reduce(or_, self._factors)
+        terms: list[Value] = [
+            (value if always >> n & 1 else value & factor[n].replicate(len(value))) << n
+            for n in range(ever.bit_length()) if ever >> n & 1]
+        for level in range(self._levels):
             sums: list[Value] = []
             for n in range(0, len(terms), 2):
                 sum_ = sum(terms[n + 1 : n + 2], terms[n])
@@ -178,15 +256,30 @@ class AveragePooler(wiring.Component):
         return terms[0]
 
 
-def _reciprocal(divisor: int, most: int) -> tuple[int, int]:
-    """(shift, factor) with ``n * factor >> shift == n // divisor`` for every n from 0 to ``most``.
+def _among(m: Module, index: Value, values: Sequence[int]) -> Signal:
+    """``values[index]``, told from the most frequent one by few comparisons."""
+    usual = max(values, key=values.count)
+    value = Signal(range(max(values) + 1))
+    m.d.comb += value.eq(usual)
+    with m.Switch(index):
+        for n, other in enumerate(values):
+            if other != usual:
+                with m.Case(n):
+                    m.d.comb += value.eq(other)
+    return value
 
-    Granlund and Montgomery 1994: it holds when factor = ceil(2**shift / divisor) exceeds the exact
-    quotient by so little that ``most * (factor * divisor - 2**shift) < 2**shift``.
+
+def _reciprocals(divisors: Sequence[tuple[int, int]]) -> tuple[int, list[int]]:
+    """(shift, factors) with ``n * factor >> shift == n // divisor`` for every n from 0 to ``most``.
+
+    That for each (divisor, most). Granlund and Montgomery 1994: it holds when factor =
+    ceil(2**shift / divisor) exceeds the exact quotient by so little that
+    ``most * (factor * divisor - 2**shift) < 2**shift``.
     """
     shift = 0
     while True:
-        factor = -(-(1 << shift) // divisor)
-        if most * (factor * divisor - (1 << shift)) < 1 << shift:
-            return shift, factor
+        factors = [-(-(1 << shift) // divisor) for divisor, _ in divisors]
+        if all(most * (factor * divisor - (1 << shift)) < 1 << shift
+               for factor, (divisor, most) in zip(factors, divisors, strict=True)):
+            return shift, factors
         shift += 1

@@ -79,13 +79,19 @@ def max_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
 
 def average_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
                  padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-                 rounding: ir.Rounding = ir.Rounding.HALF_UP) -> Integers:
-    """``sum / area`` over each window, halves up or away from zero; padding counts as zeros."""
-    area = kernel[0] * kernel[1]
-    total = sum_pool(x, kernel, stride, padding)
+                 rounding: ir.Rounding = ir.Rounding.HALF_UP, count_padding: bool = True,
+                 spare: int = 0) -> Integers:
+    """``sum * 2**spare / count`` over each window, halves up or away from zero.
+
+    Padding counts as zeros, or not at all.
+    """
+    total = sum_pool(x, kernel, stride, padding) << spare
+    count = sum_pool(np.ones((1, *x.shape[1:3], 1), np.int64), kernel, stride, padding)
+    if count_padding:
+        count = np.full_like(count, kernel[0] * kernel[1])
     if rounding is ir.Rounding.HALF_AWAY:
-        return np.sign(total) * ((2 * np.abs(total) + area) // (2 * area))
-    return (2 * total + area) // (2 * area)
+        return np.sign(total) * ((2 * np.abs(total) + count) // (2 * count))
+    return (2 * total + count) // (2 * count)
 
 
 def sum_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
@@ -225,7 +231,8 @@ def _(layer: ir.MaxPool, x: Integers) -> Integers:
 
 @execute.register
 def _(layer: ir.AveragePool, x: Integers) -> Integers:
-    return average_pool(x, layer.kernel, layer.stride, layer.padding, layer.rounding)
+    return average_pool(x, layer.kernel, layer.stride, layer.padding, layer.rounding,
+                        layer.count_padding, layer.spare)
 
 
 @execute.register

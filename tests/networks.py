@@ -100,7 +100,8 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
         grow.add(ir.MaxPool(f"pool{n}", grow.tail, kernel, stride, padding))
     else:
         grow.add(ir.AveragePool(f"pool{n}", grow.tail, kernel, stride, padding,
-                                ir.Rounding(rng.choice([r.value for r in ir.Rounding]))))
+                                ir.Rounding(rng.choice([r.value for r in ir.Rounding])),
+                                bool(rng.integers(2)), int(rng.choice([0, 0, 3]))))
     if choice < 7:
         grow.add(activation(rng, f"relu{n}", grow.tail, grow.kind))
 

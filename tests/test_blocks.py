@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 from networks import random_images, run_block
-from penjing.compiler import ir
+from penjing.compiler import ir, planning
 from penjing.compiler.ir import TensorType
 from penjing.compiler.plan import Port
 from penjing.hdl.argmax import ArgMaxer
@@ -20,7 +21,7 @@ from penjing.hdl.binary import Binary
 from penjing.hdl.depthwise import Depthwise
 from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
-from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
+from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.sliding import Sliding
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -117,6 +118,37 @@ def test_average_of_halves_away_from_zero(stalls: Stalls, area: int, bits: int, 
                           half_away=True)
     run_block(block, x, wanted, (kind, Port(1, 1)), (vector(1, bits, is_signed), Port(1, 1)),
               stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("rounding", ir.Rounding)
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding", "bits", "is_signed", "spare"), [
+    ((4, 5), (3, 3), (1, 1), (1, 1, 1, 1), 8, True, 0), ((5, 1), (2, 1), (1, 1), (1, 1, 0, 0), 3,
+    True, 0), ((5, 5), (3, 4), (2, 2), (2, 1, 0, 3), 4, False, 4), ((3, 4), (5, 7), (1, 3),
+    (3, 4, 6, 2), 1, True, 2), ((6, 6), (2, 2), (2, 2), (0, 0, 0, 0), 8, True, 8),
+    ((2, 3), (3, 4), (3, 4), (0, 1, 1, 0), 6, True, 0)])
+def test_average_of_what_lies_inside(
+        size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
+        padding: tuple[int, int, int, int], bits: int, is_signed: bool, spare: int,
+        rounding: ir.Rounding, stalls: Stalls) -> None:
+    """The windows of two slices of channels, tap by tap, zeros outside."""
+    lanes, channels = 2, 3
+    kind = TensorType((*size, channels), bits, is_signed)
+    layer = ir.AveragePool("pool", "x", kernel, stride, padding, rounding, False, spare)
+    result = ir.output_type(layer, kind)
+    x = random_images(kind, 4, spare)
+    taps = golden._windows(x, kernel, stride, padding, 0).reshape(
+        4, *result.shape, math.prod(kernel))
+    taps = np.pad(taps, ((0, 0), (0, 0), (0, 0), (0, -channels % lanes), (0, 0)))
+    beats = taps.reshape(4, *result.shape[:2], -1, lanes, taps.shape[-1]).swapaxes(-1, -2)
+    rows, columns = planning.elements_inside(
+        planning.Sliding(kind.shape, kernel, stride, padding, 1))
+    block = AveragePooler(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
+                          area=math.prod(kernel), half_away=rounding is ir.Rounding.HALF_AWAY,
+                          spare=spare, inside=Inside(rows, columns, 2))
+    whole = beats.reshape(4, -1)
+    run_block(block, whole, golden.execute(layer, x), (kind, Port(lanes, whole.shape[1])),
+              (result, Port(lanes, channels)), stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)

@@ -558,7 +558,9 @@ def random_network(rng: np.random.Generator) -> ir.Network:
     layers: list[ir.Layer] = [
         conv, ir.ShiftRequantize("rq", "conv", int(rng.integers(-2, 9)), 6, bool(rng.integers(2))),
         ir.MaxPool("pool", "rq", (2, 3), integers(1, 3, 2), (1, 0, 2, 1)),
-        ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1)),
+        ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1),
+                       ir.Rounding(rng.choice(["half_up", "half_away"])), bool(rng.integers(2)),
+                       int(rng.integers(0, 3))),
         ir.Clamp("clamp", "mean", -20, 25)]
     height, width, channels = ir.Network("n", "x", kind, tuple(layers)).output_type.shape
     size = height * width * channels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from networks import Builder, random_images, random_plan, run_block
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Port
+from penjing.hdl import pool
 from penjing.hdl.dot import Dot
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
@@ -114,6 +115,18 @@ def test_a_half_towards_zero_is_seen(monkeypatch: Patch) -> None:
     def init(self: AveragePooler, *args: object, half_away: bool, **kwargs: object) -> None:
         original(self, *args, half_away=not half_away, **kwargs)
     monkeypatch.setattr(AveragePooler, "__init__", init)
+    with pytest.raises(AssertionError):
+        check(network, Stalls.NONE)
+
+
+def test_windows_that_all_count_alike_are_seen(monkeypatch: Patch) -> None:
+    layer = ir.AveragePool("pool", "x", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False)
+    network = Network("net", "x", TensorType((5, 5, 2), 6, True), (layer,))
+    check(network, Stalls.NONE)
+
+    def usual(m: Module, index: Value, values: Sequence[int]) -> Signal:
+        return Signal(range(max(values) + 1), init=max(values, key=values.count))
+    monkeypatch.setattr(pool, "_among", usual)
     with pytest.raises(AssertionError):
         check(network, Stalls.NONE)
 

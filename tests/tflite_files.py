@@ -251,12 +251,12 @@ def add(file: Drawn) -> None:
 
 
 def average_pool(file: Drawn) -> None:
-    height, width, ky, kx, sy, sx, _ = windowed(file, (1, 1))
+    height, width, ky, kx, sy, sx, padding = windowed(file, (1, 1))
     channels, scale, point = file.integer(1, 3), file.scale(), file.zero_point()
     x = file.activation((1, height, width, channels), scale=scale, zero_point=point)
-    shape = sizes(height, width, (ky, kx), (sy, sx), VALID)
+    shape = sizes(height, width, (ky, kx), (sy, sx), padding)
     y = file.activation((1, *shape, channels), scale=scale, zero_point=point)
-    file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=VALID, strideH=sy,
+    file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=padding, strideH=sy,
                   strideW=sx, filterHeight=ky, filterWidth=kx,
                   fusedActivationFunction=file.choice(*ACTIVATIONS))
     file.ends(x, y)

@@ -26,6 +26,8 @@ MULTIPLIER_BITS = 31
 """Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
 REFERENCE_BITS = 32
 """What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
+MAX_SPARE = 16
+"""The most bits that a mean may have below those of its input."""
 MAX_THRESHOLDS = 255
 """The most thresholds of a channel: those of 8 bits."""
 
@@ -192,19 +194,27 @@ class Rounding(enum.Enum):
 
 @dataclass(frozen=True)
 class AveragePool(PoolLayer):
-    """``sum / area``, rounded, over each window; padding counts as zeros.
+    """``sum * 2**spare / count``, rounded, over each window.
 
-    The mean of a window lies between its values, so the type is that of the input. A global
-    average is the case in which the kernel is the map. TensorFlow Lite's reference kernels round
-    halves away from zero.
+    All of a window counts, padding as zeros, or without ``count_padding`` only what lies within the
+    map. A mean lies between the values of its window, so the type is that of the input, with
+    ``spare`` (0 to 16) more bits below. A global average is the case in which the kernel is the
+    map. TensorFlow Lite's reference kernels round halves away from zero.
     """
 
     rounding: Rounding = Rounding.HALF_UP
+    count_padding: bool = True
+    spare: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(isinstance(self.rounding, Rounding),
                 f"layer {self.name}: rounding must be a Rounding, not {self.rounding!r}")
+        require(isinstance(self.count_padding, bool),
+                f"layer {self.name}: count_padding must be a bool, not {self.count_padding!r}")
+        require(is_int(self.spare) and 0 <= self.spare <= MAX_SPARE,
+                f"layer {self.name}: spare must be an integer from 0 to {MAX_SPARE}, "
+                f"not {self.spare!r}")
 
 
 @dataclass(frozen=True)

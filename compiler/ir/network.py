@@ -12,6 +12,7 @@ from .layers import (
     REFERENCE_BITS,
     Add,
     ArgMax,
+    AveragePool,
     Clamp,
     Convolution,
     Dense,
@@ -122,6 +123,17 @@ def _holding(layer: Layer, shape: tuple[int, int, int], low: int, high: int,
 def _(layer: PoolLayer, source: TensorType) -> TensorType:
     height, width = output_size(layer, source.shape)
     return replace(source, shape=(height, width, source.shape[2]))
+
+
+@output_type.register
+def _(layer: AveragePool, source: TensorType) -> TensorType:
+    height, width = output_size(layer, source.shape)
+    bits, spare = source.bits + layer.spare, layer.spare
+    require(bits <= MAX_BITS, f"layer {layer.name}: its results need {bits} bits, more than "
+                              f"{MAX_BITS}; lower spare")
+    scale = None if source.scale is None else source.scale / (1 << spare)
+    return replace(source, shape=(height, width, source.shape[2]), bits=bits, scale=scale,
+                   fraction=source.fraction + spare, zero_point=source.zero_point << spare)
 
 
 @output_type.register

@@ -231,12 +231,14 @@ def _(layer: ir.MaxPool, x: torch.Tensor) -> torch.Tensor:
 @_execute.register
 def _(layer: ir.AveragePool, x: torch.Tensor) -> torch.Tensor:
     total = functional.avg_pool2d(_padded(x, layer.padding, 0), layer.kernel, layer.stride,
+                                  divisor_override=1).to(torch.int64) << layer.spare
+    counted = _padded(torch.ones_like(x), layer.padding, int(layer.count_padding))
+    count = functional.avg_pool2d(counted, layer.kernel, layer.stride,
                                   divisor_override=1).to(torch.int64)
-    area = layer.kernel[0] * layer.kernel[1]
     if layer.rounding is ir.Rounding.HALF_AWAY:
-        rounded = torch.div(2 * total.abs() + area, 2 * area, rounding_mode="floor")
+        rounded = torch.div(2 * total.abs() + count, 2 * count, rounding_mode="floor")
         return (total.sign() * rounded).to(torch.float64)
-    return torch.div(2 * total + area, 2 * area, rounding_mode="floor").to(torch.float64)
+    return torch.div(2 * total + count, 2 * count, rounding_mode="floor").to(torch.float64)
 
 
 @_execute.register

@@ -14,6 +14,12 @@ from .graph import Operands, positive
 from .operators import Convert, qlinear_input, quantized
 from .values import NCHW, Integers, Layout, Real, Value
 
+_MEAN_BITS = 12
+"""The most bits of a mean below the last one of its elements, where windows differ in what counts.
+
+Rounding twice then makes a difference in about one of 10⁴ values.
+"""
+
 
 def max_pool(operands: Operands) -> Value:
     """MaxPool of integers or reals, since a positive scale keeps the order."""
@@ -40,26 +46,26 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
 
 
 def average_pool(operands: Operands) -> Value:
-    """AveragePool of reals: an exact sum, whose scale is divided."""
-    return average(operands, real(operands))
+    """AveragePool of reals."""
+    return average(operands, real(operands), exact=False)
 
 
 def qlinear_average_pool(operands: Operands) -> Value:
     """QLinearAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    means = average(operands, qlinear_input(operands, 0))
+    means = average(operands, qlinear_input(operands, 0), exact=False)
     return quantize(operands, means, quantized(operands, 3, 4), "_q", zero_first=True)
 
 
 def global_average_pool(operands: Operands) -> Value:
     """GlobalAveragePool of reals."""
-    return mean(operands, real(operands), True)
+    return mean(operands, real(operands), True, exact=False)
 
 
 def qlinear_global_average_pool(operands: Operands) -> Value:
     """QLinearGlobalAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    means = mean(operands, qlinear_input(operands, 0), True)
+    means = mean(operands, qlinear_input(operands, 0), True, exact=False)
     return quantize(operands, means, quantized(operands, 3, 4), "_q")
 
 
@@ -75,7 +81,7 @@ def reduce_mean(operands: Operands) -> Value:
             value.layout.in_order(NCHW) is False and value.layout.split != value.layout.dims):
         operands.refuse(f"it averages over the axes {tuple(sorted(wanted))}",
                         "average over height and width, all of both")
-    return mean(operands, value, bool(operands.integer("keepdims", 1)))
+    return mean(operands, value, bool(operands.integer("keepdims", 1)), exact=False)
 
 
 def _no_channels_last(operands: Operands) -> None:
@@ -83,34 +89,47 @@ def _no_channels_last(operands: Operands) -> None:
         operands.refuse("its channels come last", "export the network with channels first")
 
 
-def mean(operands: Operands, value: Real, keep: bool) -> Real:
-    """The mean of all positions: their sums, whose scale is divided."""
+def mean(operands: Operands, value: Real, keep: bool, *, exact: bool = True) -> Real:
+    """The mean of all positions; if it must be ``exact``, their sums, whose scale is divided."""
     if operands.node.operator != "ReduceMean":
         value = linear.as_map(operands, value)
     layout = value.layout
     channels = layout.channel_axis()
-    means = _summed(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0))
+    means = _means(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0), exact=exact)
     size = layout.shape[2]
     dims = tuple(size if axis == channels else 1 for axis in range(len(layout.dims)))
     return replace(means, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
 
 
-def average(operands: Operands, value: Real) -> Real:
-    """The means over the node's windows: their sums, whose scale is divided."""
+def average(operands: Operands, value: Real, *, exact: bool = True) -> Real:
+    """The means over the node's windows; if ``exact``, their sums, whose scale is divided."""
     value = linear.as_map(operands, value)
     axes = linear.spatial(value.layout)
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
-    if any(extra) or (any(padding) and not operands.integer("count_include_pad", 0)):
+    counts_padding = bool(operands.integer("count_include_pad", 0))
+    if any(extra) and counts_padding:
+        operands.refuse("windows reach beyond the padding, of which only a part counts",
+                        "pool without ceil_mode, or with count_include_pad=0")
+    top, bottom, left, right = padding
+    padding = top, bottom + extra[0], left, right + extra[1]
+    if not any(padding) or counts_padding:
+        means = _means(operands, value, kernel, stride, padding, exact=exact)
+    elif exact:
         operands.refuse("windows at the border average over fewer elements than others",
                         "pool without padding and ceil_mode, or with count_include_pad=1")
-    means = _summed(operands, value, kernel, stride, padding)
+    else:
+        means = _rounded(operands, value, kernel, stride, padding, False)
     shape = operands.builder.types[means.name].shape
     return replace(means, layout=linear.map_of(operands, shape, axes))
 
 
-def _summed(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
-            padding: linear.Padding) -> Real:
-    """Sums over windows, with the scale of their mean; the caller sets the layout."""
+def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
+           padding: linear.Padding, *, exact: bool) -> Real:
+    """Means over windows, all of which count; the caller sets the layout.
+
+    They are sums, with the scale of their mean. No float is the scale of a mean of 6, say, and a
+    half of it would be told wrong, which matters if steps are powers of two: there, the means.
+    """
     builder = operands.builder
     area = kernel[0] * kernel[1]
     source = value.name
@@ -119,10 +138,32 @@ def _summed(operands: Operands, value: Real, kernel: tuple[int, int], stride: tu
         source = builder.emit(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
                                      value.zero))
         padding = (0, 0, 0, 0)
+    if not exact and area & area - 1 and _is_power(value):
+        return _rounded(operands, replace(value, name=source), kernel, stride, padding, True)
     name = builder.emit(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
     with np.errstate(under="ignore"):
         scale = positive(operands, value.scale / np.float32(area))
     return replace(value, name=name, scale=scale, zero=value.zero * area)
+
+
+def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
+             padding: linear.Padding, count_padding: bool) -> Real:
+    """Means over windows, rounded to some bits below the last one of an element."""
+    builder = operands.builder
+    # To steps that are powers of two, these are bits enough that only halves become halves.
+    spare = (kernel[0] * kernel[1]).bit_length() + 3 if _is_power(value) else _MEAN_BITS
+    spare = min(spare, _MEAN_BITS)
+    name = builder.emit(ir.AveragePool(
+        builder.name(operands.node), value.name, kernel, stride, padding,
+        count_padding=count_padding, spare=spare))
+    with np.errstate(under="ignore"):
+        scale = positive(operands, value.scale * np.float32(2.0 ** -spare))
+    return replace(value, name=name, scale=scale, zero=value.zero << spare)
+
+
+def _is_power(value: Real) -> bool:
+    """Whether a step of ``value`` is a power of two."""
+    return bool((np.frexp(value.scale)[0] == 0.5).all())
 
 
 def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[

@@ -110,36 +110,31 @@ def average_pool(graph: Graph, operator: Operator) -> None:
     value = graph.source_with_padding(operator)
     kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
     padding = window_padding(operator, value.padded, kernel, stride)
-    kernel, padding = _inside(operator, value.padded, kernel, stride, padding)
+    kernel, padding = _cut(value.padded, kernel, stride, padding)
+    count_padding = not any(padding)
     # Explicit padding counts as elements, which zeros do in an AveragePool.
     if any(value.padding) and not any(padding) and _foldable(value, kernel, 0):
         layer, padding = value.layer, value.padding
     else:
         layer, _ = graph.source(operator)
     name = graph.name_of(operator, "average_pool")
-    graph.add(ir.AveragePool(name, layer, kernel, stride, padding, ir.Rounding.HALF_AWAY))
+    graph.add(ir.AveragePool(name, layer, kernel, stride, padding, ir.Rounding.HALF_AWAY,
+                             count_padding))
     graph.finish_layer(operator, _clamped(graph, operator, name, target))
 
 
-def _inside(operator: Operator, shape: tuple[int, int, int], kernel: tuple[int, int],
-            stride: tuple[int, int], padding: Padding) -> tuple[tuple[int, int], Padding]:
-    """Kernel and padding of windows that lie inside the map.
-
-    One window along an axis is cut down to what it has of the map. Of several, those at the edge
-    would divide by another number than those inside, which no one pool does.
-    """
+def _cut(shape: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int],
+         padding: Padding) -> tuple[tuple[int, int], Padding]:
+    """Kernel and padding; the only window along an axis is cut down to what it has of the map."""
     taps, pads = [], []
     for axis in range(2):
         before, after = padding[2 * axis], padding[2 * axis + 1]
         size = kernel[axis]
         if before or after:
             outputs = (shape[axis] + before + after - size) // stride[axis] + 1
-            if outputs > 1:
-                raise Refused(operator, f"with SAME padding {padding} its windows at the edge "
-                                        f"divide by fewer elements than those inside",
-                              "use VALID padding or a PAD before it")
-            size = min(size - before, shape[axis])
-            before = after = 0
+            if outputs == 1:
+                size = min(size - before, shape[axis])
+                before = after = 0
         taps.append(size)
         pads += [before, after]
     return (taps[0], taps[1]), (pads[0], pads[1], pads[2], pads[3])
