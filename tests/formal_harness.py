@@ -145,3 +145,57 @@ class Harness(wiring.Component):
             m.d.comb += [Assert(Array(leaving)[ahead] == value), Cover(Const(1))]
         with m.Elif(following):
             m.d.sync += ahead.eq(ahead - left)
+
+
+class ForkHarness(wiring.Component):
+    """A fork between a source and readers that do whatever the rules of streams allow.
+
+    Asserted, in every reachable state, for each reader:
+
+    - hold: while ``valid`` and not ``ready``, the next cycle has the same valid and payload;
+    - same: what it gets is the beat that is at the input;
+    - once: it gets no beat twice, and none leaves the input before it was had;
+    - progress: a beat is there as soon as it is at the input, whatever the others do, and leaves
+      that in the cycle in which the last reader takes it.
+
+    Parameters
+    ----------
+    dut : block with streams ``i`` and ``o_0``, ``o_1``, ...
+    readers : how many.
+
+    Members
+    -------
+    clk : the only clock.
+    i_valid, i_payload, ready : free; a solver chooses them.
+    """
+
+    def __init__(self, dut: wiring.Component, readers: int) -> None:
+        self._dut = dut
+        self._readers = readers
+        super().__init__({"clk": In(1), "i_valid": In(1), "ready": In(readers),
+                          "i_payload": In(len(Value.cast(dut.i.payload)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal().eq(self.clk)
+        m.submodules.dut = dut = self._dut
+        source = Value.cast(dut.i.payload)
+        m.d.comb += [source.eq(self.i_payload), dut.i.valid.eq(self.i_valid)]
+        m.d.comb += Assume(Harness._holds(m, "i", dut.i.valid, dut.i.ready, source))
+        take = dut.i.valid & dut.i.ready
+        had, having = Signal(self._readers), Signal(self._readers)
+        m.d.comb += Assert(take == (dut.i.valid & having.all()))
+        m.d.sync += had.eq(Mux(take, 0, having))
+        for n in range(self._readers):
+            o = getattr(dut, f"o_{n}")
+            sink = Value.cast(o.payload)
+            m.d.comb += [
+                o.ready.eq(self.ready[n]), having[n].eq(had[n] | (o.valid & o.ready)),
+                Assert(Harness._holds(m, f"o_{n}", o.valid, o.ready, sink)),
+                Assert(o.valid == (dut.i.valid & ~had[n])),
+                Assert(~o.valid | (sink == source)),
+            ]
+        # Readers that take a beat in different cycles.
+        m.d.comb += Cover(take & had.any() & ~had.all())
+        return m

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from formal_harness import Harness, Traffic
-from penjing.hdl.stream import Beat, Buffer, Gearbox, Queue
+from formal_harness import ForkHarness, Harness, Traffic
+from penjing.hdl.skip import SkipBuffer
+from penjing.hdl.stream import Beat, Buffer, Fork, Gearbox, Queue
+from penjing.hdl.tech import Generic, MemoryStyle
 
 pyosys = pytest.importorskip("pyosys", reason="Yosys is missing: pip install 'penjing[fpga]'")
 
@@ -29,7 +32,7 @@ for tool, wheel in (("yowasp-sby", "fpga"), ("z3", "test")):
                     allow_module_level=True)
 
 
-def sby(harness: Harness, folder: Path, *, mode: str, engine: str, depth: int = 1) -> str:
+def sby(harness: wiring.Component, folder: Path, *, mode: str, engine: str, depth: int = 1) -> str:
     """SymbiYosys' verdict and the rest of its log."""
     (folder / "top.il").write_text(rtlil.convert(harness, name="top"))
     (folder / "task.sby").write_text(
@@ -58,16 +61,24 @@ def plain(dut: wiring.Component, *, capacity: int, latency: int) -> Harness:
     return Harness(dut, i=Traffic(), o=Traffic(), capacity=capacity, latency=latency)
 
 
-def harness(name: str) -> Harness:
+def harness(name: str) -> wiring.Component:
+    if name.startswith("fork"):
+        readers = int(name.removeprefix("fork_"))
+        return ForkHarness(Fork(LAYOUT, readers), readers)
     if name == "buffer":
         return plain(Buffer(LAYOUT), capacity=1, latency=1)
+    if name.startswith("skip"):
+        depth = int(name.removeprefix("skip_"))
+        dut = SkipBuffer(LAYOUT, depth, style=MemoryStyle.LOGIC, technology=Generic())
+        return plain(dut, capacity=depth + 5, latency=6)
     if name.startswith("queue"):
         depth = int(name.removeprefix("queue_"))
         return plain(Queue(LAYOUT, depth), capacity=depth, latency=2)
     return gearbox(*(int(number) for number in name.removeprefix("gearbox_").split("_")))
 
 
-BLOCKS = ["buffer", "queue_3", "queue_4", "gearbox_1_3_4_4_8", "gearbox_3_2_5_5_10",
+BLOCKS = ["buffer", "queue_3", "queue_4", "fork_2", "fork_3", "skip_4",
+          pytest.param("skip_5", marks=pytest.mark.slow), "gearbox_1_3_4_4_8", "gearbox_3_2_5_5_10",
           "gearbox_4_2_6_3_6", "gearbox_2_3_2_6_6"]
 
 
@@ -119,6 +130,43 @@ class Tampered(wiring.Component):
         return m
 
 
+class Careless(SkipBuffer):
+    """A skip buffer that reads ahead of the room behind its memory."""
+
+    @staticmethod
+    def _count(m: Module, name: str, init: int, most: int, **flags: Any) -> None:
+        more = name == "credit"
+        SkipBuffer._count(m, name, init + more, most + more, **flags)
+
+
+class Hasty(wiring.Component):
+    """A fork of two readers that gives the next beat when the first has taken this one."""
+
+    def __init__(self) -> None:
+        signature = stream.Signature(LAYOUT)
+        super().__init__({"i": In(signature), "o_0": Out(signature), "o_1": Out(signature)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fork = fork = Fork(LAYOUT, 2)
+        for n in range(2):
+            wiring.connect(m, wiring.flipped(getattr(self, f"o_{n}")), getattr(fork, f"o_{n}"))
+        m.d.comb += [fork.i.payload.eq(self.i.payload), fork.i.valid.eq(self.i.valid),
+                     self.i.ready.eq(self.o_0.ready)]
+        return m
+
+
+class Waiting(Hasty):
+    """A fork of two readers that gives a beat only when both will take it."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.i.ready.eq(self.o_0.ready & self.o_1.ready)
+        for o in (self.o_0, self.o_1):
+            m.d.comb += [o.payload.eq(self.i.payload), o.valid.eq(self.i.valid & self.i.ready)]
+        return m
+
+
 class Swapped(wiring.Component):
     """A gearbox of three lanes to two whose output lanes are exchanged."""
 
@@ -138,7 +186,12 @@ class Swapped(wiring.Component):
         return m
 
 
-def defect(name: str) -> Harness:
+def defect(name: str) -> wiring.Component:
+    if name == "reads without room":
+        return plain(Careless(LAYOUT, 4, style=MemoryStyle.LOGIC, technology=Generic()),
+                     capacity=9, latency=6)
+    if name in ("forks in haste", "waits for all"):
+        return ForkHarness(Hasty() if name == "forks in haste" else Waiting(), 2)
     if name == "ignores backpressure":
         return plain(Deaf(), capacity=1, latency=1)
     if name in ("loses beats", "creates beats"):
@@ -150,8 +203,10 @@ def defect(name: str) -> Harness:
 
 
 @pytest.mark.parametrize("name", ["ignores backpressure", "loses beats", "creates beats",
-                                  "exchanges elements", "early last"])
+                                  "exchanges elements", "early last", "reads without room",
+                                  "forks in haste", "waits for all"])
 def test_defect_is_refuted(name: str, tmp_path: Path) -> None:
-    log = sby(defect(name), tmp_path, mode="bmc", engine="smtbmc z3", depth=10)
+    log = sby(defect(name), tmp_path, mode="bmc", engine="smtbmc z3",
+              depth=16 if name == "reads without room" else 10)
     assert log.startswith("FAIL")
     assert "Assert failed in top" in log
