@@ -21,7 +21,7 @@ from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
 from ..hdl.sliding import Sliding
-from ..hdl.stream import Beat, Gearbox
+from ..hdl.stream import Beat, Collector, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.threshold import Thresholder
 from ..hdl.window import Window
@@ -30,8 +30,9 @@ from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage
 from .planning import (
     channel_groups,
+    collects,
     elements_inside,
-    is_geared,
+    gear_latency,
     is_regrouped,
     is_sliced,
     slices_per_position,
@@ -275,8 +276,12 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
 
 def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
     """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
-    if not is_geared(plan.i, lanes, source.elements):
+    if not gear_latency(plan.i, lanes, source.elements):
         return []
+    if collects(plan.i, lanes, source.elements):
+        return [("collector", Collector(
+            shape_of(source), i_lanes=plan.i.lanes, o_lanes=lanes, o_group=source.elements,
+            frame=source.elements))]
     return [("gearbox", Gearbox(
         shape_of(source), i_lanes=plan.i.lanes, o_lanes=lanes, i_group=plan.i.group,
         o_group=source.elements, frame=source.elements))]

@@ -17,6 +17,8 @@ from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, 
 
 DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
+COLLECTOR_LATENCY = 2
+GEARBOX_LATENCY = 1
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
@@ -183,7 +185,7 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
     o = Port(output_lanes(fold.pe, beats), result.shape[2])
     outputs = _drained(o, fold.pe, beats, tree=(fold.simd - 1).bit_length())
     stage = Windowed(source.elements, context.i, fold.lanes,
-                     is_geared(context.i, fold.lanes, source.elements),
+                     gear_latency(context.i, fold.lanes, source.elements),
                      _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
                      groups, outputs)
     cells = partial(resources.dot, context.model, pe=fold.pe, simd=fold.simd, a_bits=source.bits,
@@ -242,7 +244,7 @@ def _drained(o: Port, outputs: int, beats: int, *, tree: int) -> Integers:
 def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Integers
                  ) -> Windowed:
     """Timing of what reads its window channel slice by channel slice, tap by tap."""
-    return Windowed(source.elements, i, lanes, is_geared(i, lanes, source.elements),
+    return Windowed(source.elements, i, lanes, gear_latency(i, lanes, source.elements),
                     _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
 
 
@@ -418,9 +420,10 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
         model, bits=source.bits, lanes=stage.lanes, rows=rows, banks=count, depth=words,
         storage=storage, address_bits=(4 * (stage.words + words)).bit_length(),
         padded=any(shape.padding))
-    if stage.geared:
-        cells += resources.gearbox(model, bits=source.bits, i_lanes=plan.i.lanes,
-                                   o_lanes=stage.lanes)
+    if stage.gear:
+        kind = (resources.collector if collects(plan.i, stage.lanes, source.elements)
+                else resources.gearbox)
+        cells += kind(model, bits=source.bits, i_lanes=plan.i.lanes, o_lanes=stage.lanes)
     return replace(plan, buffer_words=words, buffer_storage=storage, resources=cells,
                    memory_bits=plan.memory_bits + rows * words * width)
 
@@ -451,9 +454,22 @@ def is_regrouped(i: Port, o: Port) -> bool:
     return i.lanes != o.lanes or (i.group != o.group and uneven)
 
 
-def is_geared(i: Port, lanes: int, elements: int) -> bool:
-    """Whether beats of ``i`` must be repacked to words of ``lanes`` elements of the frame."""
-    return i.lanes != lanes or (i.group % lanes != 0 and i.group != elements)
+def collects(i: Port, lanes: int, elements: int) -> bool:
+    """Whether words of ``lanes`` elements of the frame are several whole beats of ``i``.
+
+    A last word of one beat would cost a cycle, as there is none to make room for it in.
+    """
+    whole = i.group % i.lanes == 0 and elements % i.lanes == 0
+    return (lanes > i.lanes and lanes % i.lanes == 0 and whole
+            and (elements - 1) % lanes + 1 > i.lanes)
+
+
+def gear_latency(i: Port, lanes: int, elements: int) -> int:
+    """Cycles to repack beats of ``i`` to words of ``lanes`` elements of the frame; 0 for none."""
+    if collects(i, lanes, elements):
+        return COLLECTOR_LATENCY
+    same = i.lanes == lanes and (i.group % lanes == 0 or i.group == elements)
+    return 0 if same else GEARBOX_LATENCY
 
 
 def _needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:

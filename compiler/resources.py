@@ -241,6 +241,12 @@ def gearbox(model: Model, *, bits: int, i_lanes: int, o_lanes: int) -> Resources
                      ffs=slots * unit * bits + 12)
 
 
+def collector(model: Model, *, bits: int, i_lanes: int, o_lanes: int) -> Resources:
+    """Cells of a collector: every element has its register, and another in the output."""
+    parts = o_lanes // i_lanes
+    return Resources(luts=parts + 24, ffs=2 * o_lanes * bits + parts + 16)
+
+
 def requantizer(model: Model, *, lanes: int, i_bits: int, o_bits: int, shift: int) -> Resources:
     """Cells of a shift requantizer: the rounding, two comparisons and the choice."""
     kept = i_bits + 1 - max(0, shift)

@@ -30,7 +30,6 @@ WRITE_LATENCY = 2
 """Cycles from a word's transfer into the buffer to the first read of it."""
 FILL_LATENCY = 2
 """Cycles after reset before a window can read."""
-GEARBOX_LATENCY = 1
 BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 
@@ -69,7 +68,7 @@ class Windowed:
     elements : input elements of a frame.
     i : how they travel.
     lanes : elements of a buffer word.
-    geared : whether a gearbox stands in front of the buffer.
+    gear : cycles of what makes words of the beats that come in, 0 where they are the same.
     need : (positions, beats) the word that each beat of a position's first pass waits for, -1 none.
     freed : (positions,) words of the frame that are free once a position is done.
     repeat : passes over each position's beats.
@@ -80,7 +79,7 @@ class Windowed:
     elements: int
     i: Port
     lanes: int
-    geared: bool
+    gear: int
     need: Integers
     freed: Integers
     repeat: int
@@ -109,7 +108,7 @@ class Windowed:
 
     def word_times(self, beats: Integers) -> Integers:
         """When each word enters the buffer, for input beats at the times ``beats``."""
-        return paced(beats[self._last_beat()] + GEARBOX_LATENCY * self.geared, 1)
+        return paced(beats[self._last_beat()] + self.gear, 1)
 
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
         """When each position starts, as soon as possible; ``floor`` is the earliest start."""
@@ -149,7 +148,7 @@ class Windowed:
         """When each input beat must move for words due at ``words``."""
         words = paced_before(words, 1, interval)
         beats = np.full(beats_of(self.elements, self.i), int(words[-1]), np.int64)
-        np.minimum.at(beats, self._last_beat(), words - GEARBOX_LATENCY * self.geared)
+        np.minimum.at(beats, self._last_beat(), words - self.gear)
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
     def depth(self, words: Integers, starts: Integers, interval: int) -> int:

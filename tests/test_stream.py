@@ -8,7 +8,7 @@ import random
 import pytest
 from amaranth.hdl import *
 from amaranth.lib import wiring
-from penjing.hdl.stream import Beat, Buffer, Gearbox, Queue, beats, connect
+from penjing.hdl.stream import Beat, Buffer, Collector, Gearbox, Queue, beats, connect
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 BITS = 5
@@ -81,6 +81,24 @@ def test_gearbox_full_rate(i_lanes: int, o_lanes: int, group: int) -> None:
     assert times[-1] <= max(len(inputs), len(times)) + 2
 
 
+@STALLS
+@pytest.mark.parametrize(("i_lanes", "o_lanes", "group", "groups"), [
+    (1, 2, 2, 3), (1, 7, 12, 1), (1, 3, 3, 2), (1, 46, 640, 1), (1, 5, 3, 4), (2, 4, 6, 2),
+    (3, 6, 15, 1), (2, 6, 14, 3), (4, 8, 4, 5), (1, 4, 1, 6)])
+def test_collector(i_lanes: int, o_lanes: int, group: int, groups: int, stalls: Stalls) -> None:
+    generator = random.Random(group)
+    frame = group * groups
+    frames = [elements(generator, frame) for _ in range(FRAMES)]
+    inputs = [payload for values in frames for payload in pack(values, BITS, i_lanes, group)]
+    each = groups * beats(group, o_lanes)
+    block = Collector(signed(BITS), i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
+    got, times = transfer(block, inputs, FRAMES * each, stalls=stalls, seed=frame, timeout=3000)
+    assert [unpack(got[n : n + each], frame, BITS, True, o_lanes, group)
+            for n in range(0, len(got), each)] == frames
+    if stalls is Stalls.NONE and (group - 1) % o_lanes + 1 > i_lanes:
+        assert times[-1] <= len(inputs) + 2
+
+
 @pytest.mark.parametrize("signed_elements", [False, True])
 def test_pack_unpack_round_trip(signed_elements: bool) -> None:
     generator = random.Random(9)
@@ -109,7 +127,8 @@ def test_beat_tells_its_shape() -> None:
 @pytest.mark.parametrize("other", [Beat(unsigned(4), 2), Beat(signed(2), 4), Beat(signed(4), 3),
                                    Beat(signed(4), 1)])
 def test_connect_refuses_other_payloads(other: Beat) -> None:
-    with pytest.raises(ValueError, match=r"^Buffer\.o carries .*, but Queue\.i takes .*$"):
+    with pytest.raises(ValueError, match=r"^Buffer\.o -> Queue\.i: the one carries .*, but the "
+                                         r"other takes .*$"):
         connect(Module(), Buffer(Beat(signed(4), 2)), Queue(other, 3))
 
 
@@ -152,3 +171,5 @@ def test_parameters_are_checked() -> None:
     with pytest.raises(ValueError, match=r"^frame must be a multiple of both groups, not 9 for 3 "
                                          r"and 2$"):
         Gearbox(4, i_lanes=1, o_lanes=1, i_group=3, o_group=2, frame=9)
+    with pytest.raises(ValueError, match=r"^an output beat must be several whole input beats"):
+        Collector(4, i_lanes=2, o_lanes=5, o_group=10, frame=10)

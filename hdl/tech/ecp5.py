@@ -113,7 +113,7 @@ class CarryMultiplier(RowMultiplier):
                subtract: bool) -> Signal:
         """Sum outputs of a carry chain; ``inputs`` are A, B, C and D of each bit."""
         table = _table(subtract)
-        return carry_chain(m, name, [(table, *values) for values in inputs],
+        return carry_chain(m, name, [(table, a, b, c, d) for a, b, c, d in inputs],
                            Const(subtract, 1))
 
 
@@ -157,23 +157,29 @@ class ChainCounter(DifferenceCounter):
     def _chain(self, m: Module, sum_: Signal, pair: tuple[Value, Value], slots: list[Slot]) -> None:
         """``sum_`` of the slots, the lowest first; the difference of a pair is carried in."""
         enter: Slot = (self._ENTER, *pair, Const(1), Const(0))
-        m.d.comb += sum_.eq(carry_chain(m, sum_.name, [enter, *slots], Const(0))[1:])
+        m.d.comb += sum_.eq(carry_chain(m, sum_.name, [enter, *slots], None)[1:])
 
 
-def carry_chain(m: Module, name: str, slots: Sequence[Slot], carry: Value) -> Signal:
-    """Sum outputs of a chain of CCU2C: each slot has its table and the values of A, B, C and D."""
+def carry_chain(m: Module, name: str, slots: Sequence[Slot], carry: Value | None) -> Signal:
+    """Sum outputs of a chain of CCU2C: each slot has its table and the values of A, B, C and D.
+
+    Without a ``carry``, the first slot must make one that depends on nothing carried in.
+    """
     padding: list[Slot] = [(0, *(Const(0),) * 4)] * (len(slots) % 2)
     halves = [*slots, *padding]
     outputs = Signal(len(halves), name=f"{name}_out")
     for n in range(0, len(halves), 2):
         ports = {f"i_{port}{half}": value for half in range(2)
                  for port, value in zip("ABCD", halves[n + half][1:], strict=True)}
-        carry_out = Signal(name=f"{name}_carry_{n}")
+        # nextpnr leads every carry that has a wire into or out of the chain by a cell of its own.
+        if carry is not None:
+            ports["i_CIN"] = carry
+        if n + 2 < len(halves):
+            carry = Signal(name=f"{name}_carry_{n}")
+            ports["o_COUT"] = carry
         m.submodules[f"{name}_{n}"] = Instance(
             "CCU2C", p_INIT0=Const(halves[n][0], 16), p_INIT1=Const(halves[n + 1][0], 16),
-            p_INJECT1_0="NO", p_INJECT1_1="NO",
-            i_CIN=carry, o_COUT=carry_out, o_S0=outputs[n], o_S1=outputs[n + 1], **ports)
-        carry = carry_out
+            p_INJECT1_0="NO", p_INJECT1_1="NO", o_S0=outputs[n], o_S1=outputs[n + 1], **ports)
     return outputs
 
 
