@@ -50,7 +50,11 @@ _HALVES_TO = {ir.ScaleRounding.EVEN: 0, ir.ScaleRounding.ODD: 1}
 
 
 def accelerator(network: Network, plan: Plan, technology: Technology) -> Graph:
-    """The whole network as one component, streams ``i`` and ``o``; instances bear layer names."""
+    """The whole network as one component, streams ``i`` and ``o``; instances bear layer names.
+
+    Only a layer called ``i`` is another, with underscores behind it: that is the input's name.
+    """
+    taken = {layer.name for layer in network.layers}
     stages: list[Stage] = []
     streams = {network.input: "i"}
     for layer in network.layers:
@@ -59,8 +63,11 @@ def accelerator(network: Network, plan: Plan, technology: Technology) -> Graph:
             streams[layer.name] = streams[layer.input]
             continue
         sources = (streams[name] for name in layer.inputs)
-        stages.append(Stage(layer.name, made, dict(zip(PORTS, sources, strict=False))))
-        streams[layer.name] = layer.name
+        name = layer.name
+        while name == "i" or (name != layer.name and name in taken):
+            name += "_"
+        stages.append(Stage(name, made, dict(zip(PORTS, sources, strict=False))))
+        streams[layer.name] = name
     if not stages:
         raise PenjingError(f"network {network.name}: it has no layer that needs hardware")
     return Graph(stages)

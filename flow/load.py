@@ -11,6 +11,7 @@ from pathlib import Path
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
 from ..compiler.ir import Network, PenjingError, ScaleRounding
+from ..compiler.ir.network import PORTS
 from ..compiler.load import aten
 from . import data
 from .progress import Progress, silent
@@ -108,7 +109,7 @@ def _is_zip(path: Path) -> bool:
 
 def _identifier(name: str) -> str:
     text = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:60]
-    return text if text[:1].isalpha() else f"network_{text}".rstrip("_")
+    return text if text[:1].isalpha() and text not in PORTS else f"network_{text}".rstrip("_")
 
 
 def _quantized(path: Path, options: Quantization, name: str, progress: Progress) -> Model:

@@ -13,7 +13,7 @@ from ..compiler import lower
 from ..compiler.ir import Integers, PenjingError, TensorType
 from ..compiler.plan import Port
 from ..compiler.report import Table, table_of
-from ..hdl.emit import emit
+from ..hdl.emit import emit, module_name
 from ..hdl.tech import Generic
 from ..sim import golden
 from ..sim.cosim import Job, PatternReport, Report, Source, StreamFormat
@@ -130,12 +130,13 @@ def _subject(opened: Project, layer: str | None) -> _Subject:
         return _Subject(_read_text(opened.verilog), network.name,
                         {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
                         plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
-    verilog = emit(lower.layer(network, plan, layer, Generic()), layer)
+    top = module_name(layer)
+    verilog = emit(lower.layer(network, plan, layer, Generic()), top)
     tensors = next(one.inputs for one in network.layers if one.name == layer)
     planned = plan.layer(layer)
     ports = (port for port in (planned.i, planned.other) if port is not None)
     sources = dict(zip(lower.PORTS, zip(tensors, ports, strict=True), strict=False))
-    return _Subject(verilog, layer, sources, layer, planned.o, planned.cycles, None)
+    return _Subject(verilog, top, sources, layer, planned.o, planned.cycles, None)
 
 
 def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,

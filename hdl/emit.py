@@ -7,7 +7,12 @@ import re
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-__all__ = ["emit"]
+__all__ = ["emit", "module_name"]
+
+
+def module_name(name: str) -> str:
+    """What a module is called that should be called ``name``: not as a port of it."""
+    return f"{name}_" if name in ("clk", "rst") else name
 
 
 def emit(component: wiring.Component, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,9 @@ class Graph(wiring.Component):
     def __init__(self, stages: Sequence[Stage], inputs: Sequence[str] = ("i",)) -> None:
         if not stages:
             raise ValueError("stages must not be empty")
+        for stage in stages:
+            if stage.name in inputs:
+                raise ValueError(f"a stage must not have the name of an input, {stage.name!r}")
         self._stages = stages
         readers = self._readers()
         for name in (*inputs, *(stage.name for stage in stages[:-1])):
@@ -79,12 +82,19 @@ class Graph(wiring.Component):
                 connect_streams(m, sources[name], ends[0][0], f"{name} -> {ends[0][1]}")
                 continue
             fork = Fork(sources[name].payload.shape(), len(ends))
-            m.submodules[f"{name}_fork"] = fork
+            m.submodules[_free(f"{name}_fork", [stage.name for stage in self._stages])] = fork
             connect_streams(m, sources[name], fork.i, f"{name} -> fork")
             for n, (end, path) in enumerate(ends):
                 connect_streams(m, getattr(fork, f"o_{n}"), end, f"{name} -> {path}")
         wiring.connect(m, wiring.flipped(self.o), self._stages[-1].component.o)
         return m
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """``name``, with underscores behind it if it is among those that are ``taken``."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 class Pipeline(Graph):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from penjing.compiler.plan import Fold, Plan, Port
 from penjing.compiler.resources import Family
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.add import Adder
+from penjing.hdl.emit import emit, module_name
 from penjing.hdl.graph import Graph, Stage
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer
@@ -224,3 +226,31 @@ def test_fork_serves_each_reader_once(readers: int) -> None:
     for stalls in Stalls:
         run_block(Graph(stages), x, readers * x, (kind, port),
                   (TensorType((6, 1, 1), 3 + readers, False), port), stalls)
+
+
+@pytest.mark.parametrize("names", [
+    ("i", "b", "c"), ("a", "i", "i_"), ("i_", "i__", "i"), ("a", "a_fork", "a_fork_"),
+    ("clk", "rst", "sync"), ("module", "begin", "end"), ("o", "other", "net"),
+    ("conv", "Conv", "i__valid")])
+def test_any_name_of_a_layer_is_free_in_hardware(names: tuple[str, str, str]) -> None:
+    """Those of ports, of forks, of keywords, and those that differ in case only."""
+    first, second, third = names
+    kind = TensorType((3, 3, 2), 4, True)
+    network = Network("net", "x", kind, (
+        ir.Clamp(first, "x", -3, 4), ir.Clamp(second, first, -2, 3), ir.Add(third, first, second)))
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 8), Goal())
+    images = random_images(kind, FRAMES, 0)
+    run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+              (kind, plan.layers[0].i), (network.output_type, plan.layers[-1].o), Stalls.BOTH)
+    text = emit(lower.accelerator(network, plan, Generic()), "net")
+    assert len(set(re.findall(r"^module (\S+)", text, re.MULTILINE))) == text.count("\nendmodule")
+
+
+def test_a_module_is_not_called_as_its_ports() -> None:
+    layer = ir.Clamp("clk", "x", -3, 4)
+    network = Network("net", "x", TensorType((3, 3, 2), 4, True), (layer,))
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 8), Goal())
+    alone = emit(lower.layer(network, plan, "clk", Generic()), module_name("clk"))
+    assert "module clk_(" in alone
+    with pytest.raises(PenjingError, match=r"name must not be clk, .*; give it another"):
+        replace(network, name="clk")

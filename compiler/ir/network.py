@@ -52,6 +52,10 @@ def output_size(layer: SlidingLayer | PoolLayer,
     return sizes[0], sizes[1]
 
 
+PORTS = ("clk", "rst")
+"""Ports of the module that is called as the network."""
+
+
 @singledispatch
 def output_type(layer: Layer, *sources: TensorType) -> TensorType:
     """Type of ``layer``'s output for inputs of the types ``sources``; checks that they fit."""
@@ -231,6 +235,8 @@ class Network:
         for what, value in (("name", self.name), ("input", self.input)):
             require(isinstance(value, str) and NAME.fullmatch(value),
                     f"network: {what} must be an identifier, not {value!r}")
+        require(self.name not in PORTS,
+                f"network: name must not be {self.name}, as a port; give it another with --name")
         require(isinstance(self.layers, tuple) and self.layers, "network: it has no layers")
         types = {self.input: self.input_type}
         for layer in self.layers:
