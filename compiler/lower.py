@@ -26,14 +26,12 @@ from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.threshold import Thresholder
 from ..hdl.window import Window
 from . import ir
+from .gears import collects, gear_latency, is_regrouped
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage
 from .planning import (
     channel_groups,
-    collects,
     elements_inside,
-    gear_latency,
-    is_regrouped,
     is_sliced,
     slices_per_position,
     sliding,

@@ -11,14 +11,13 @@ from operator import or_
 import numpy as np
 
 from . import ir, resources
+from .gears import collects, gear_latency, is_regrouped
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Port, Queue, Resources, Storage
 from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, beats_of
 
 DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
-COLLECTOR_LATENCY = 2
-GEARBOX_LATENCY = 1
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
@@ -446,30 +445,6 @@ def with_queues(plan: LayerPlan, network: Network, layer: ir.Layer, model: resou
                        memory_bits=plan.memory_bits + depth * width)
         queues.append(queue)
     return replace(plan, queues=tuple(queues))
-
-
-def is_regrouped(i: Port, o: Port) -> bool:
-    """Whether beats of ``i`` must be repacked to those of ``o``."""
-    uneven = i.group % i.lanes > 0 or o.group % o.lanes > 0
-    return i.lanes != o.lanes or (i.group != o.group and uneven)
-
-
-def collects(i: Port, lanes: int, elements: int) -> bool:
-    """Whether words of ``lanes`` elements of the frame are several whole beats of ``i``.
-
-    A last word of one beat would cost a cycle, as there is none to make room for it in.
-    """
-    whole = i.group % i.lanes == 0 and elements % i.lanes == 0
-    return (lanes > i.lanes and lanes % i.lanes == 0 and whole
-            and (elements - 1) % lanes + 1 > i.lanes)
-
-
-def gear_latency(i: Port, lanes: int, elements: int) -> int:
-    """Cycles to repack beats of ``i`` to words of ``lanes`` elements of the frame; 0 for none."""
-    if collects(i, lanes, elements):
-        return COLLECTOR_LATENCY
-    same = i.lanes == lanes and (i.group % lanes == 0 or i.group == elements)
-    return 0 if same else GEARBOX_LATENCY
 
 
 def _needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:
