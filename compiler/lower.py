@@ -27,15 +27,10 @@ from ..hdl.threshold import Thresholder
 from ..hdl.window import Window
 from . import ir
 from .gears import collects, gear_latency, is_regrouped
+from .geometry import elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import LayerPlan, Plan, Port, Queue, Storage
-from .planning import (
-    channel_groups,
-    elements_inside,
-    is_sliced,
-    slices_per_position,
-    sliding,
-)
+from .planning import channel_groups, is_sliced
 
 Stages = list[tuple[str, wiring.Component]]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from . import ir, planning, resources, timing
+from .geometry import Sliding, slices_per_position, sliding
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
-from .planning import Draft, folds_per_position, is_sliced, slices_per_position, sliding
+from .planning import Draft, folds_per_position, is_sliced
 
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
@@ -112,7 +113,7 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
     return best[1] if best else None
 
 
-def _smallest_sliced(layer: ir.Layer, shape: planning.Sliding, cycles: int) -> Fold | None:
+def _smallest_sliced(layer: ir.Layer, shape: Sliding, cycles: int) -> Fold | None:
     """The cheapest fold that takes whole groups of channels with all their outputs."""
     channels = shape.size[2]
     terms, outputs = planning.channel_groups(layer, shape)

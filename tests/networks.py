@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from penjing.compiler import ir
+from penjing.compiler.geometry import sliding
 from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Fold, Plan, Port, Resources
 from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule, sliding
+from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)

@@ -13,7 +13,7 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 from networks import random_images, run_block
-from penjing.compiler import ir, planning
+from penjing.compiler import geometry, ir
 from penjing.compiler.ir import TensorType
 from penjing.compiler.plan import Port
 from penjing.hdl.argmax import ArgMaxer
@@ -141,8 +141,8 @@ def test_average_of_what_lies_inside(
         4, *result.shape, math.prod(kernel))
     taps = np.pad(taps, ((0, 0), (0, 0), (0, 0), (0, -channels % lanes), (0, 0)))
     beats = taps.reshape(4, *result.shape[:2], -1, lanes, taps.shape[-1]).swapaxes(-1, -2)
-    rows, columns = planning.elements_inside(
-        planning.Sliding(kind.shape, kernel, stride, padding, 1))
+    rows, columns = geometry.elements_inside(
+        geometry.Sliding(kind.shape, kernel, stride, padding, 1))
     block = AveragePooler(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
                           area=math.prod(kernel), half_away=rounding is ir.Rounding.HALF_AWAY,
                           spare=spare, inside=Inside(rows, columns, 2))
