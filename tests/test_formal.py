@@ -16,7 +16,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from formal_harness import ForkHarness, Harness, Traffic
 from penjing.hdl.skip import SkipBuffer
-from penjing.hdl.stream import Beat, Buffer, Fork, Gearbox, Queue
+from penjing.hdl.stream import Beat, Buffer, Collector, Fork, Gearbox, Queue
 from penjing.hdl.tech import Generic, MemoryStyle
 
 pyosys = pytest.importorskip("pyosys", reason="Yosys is missing: pip install 'penjing[fpga]'")
@@ -71,6 +71,11 @@ def harness(name: str) -> wiring.Component:
         depth = int(name.removeprefix("skip_"))
         dut = SkipBuffer(LAYOUT, depth, style=MemoryStyle.LOGIC, technology=Generic())
         return plain(dut, capacity=depth + 5, latency=6)
+    if name.startswith("collector"):
+        i_lanes, o_lanes, group, frame = (int(n) for n in name.split("_")[1:])
+        collector = Collector(1, i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
+        return Harness(collector, i=Traffic(i_lanes, group), o=Traffic(o_lanes, group),
+                       capacity=2 * o_lanes, latency=2, frame=frame)
     if name.startswith("queue"):
         depth = int(name.removeprefix("queue_"))
         return plain(Queue(LAYOUT, depth), capacity=depth, latency=2)
@@ -79,7 +84,7 @@ def harness(name: str) -> wiring.Component:
 
 BLOCKS = ["buffer", "queue_3", "queue_4", "fork_2", "fork_3", "skip_4",
           pytest.param("skip_5", marks=pytest.mark.slow), "gearbox_1_3_4_4_8", "gearbox_3_2_5_5_10",
-          "gearbox_4_2_6_3_6", "gearbox_2_3_2_6_6"]
+          "gearbox_4_2_6_3_6", "gearbox_2_3_2_6_6", "collector_1_3_4_8", "collector_2_4_8_8"]
 
 
 @pytest.mark.parametrize("name", BLOCKS)
