@@ -55,8 +55,8 @@ class Model:
 _ECP5 = Model(
     dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.966, mux_bit=0.915, product_bit=0.927,
-    control=156, gear_bit=0.118)
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.967, mux_bit=1.118, product_bit=1.176,
+    control=81, gear_bit=0.224)
 _ICE40 = Model(
     dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
