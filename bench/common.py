@@ -7,10 +7,11 @@ import importlib.metadata
 import json
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from penjing.compiler.ir import PenjingError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -59,3 +60,20 @@ def show(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def present(file: str, run: Callable[[], dict[str, Any]], table: Callable[[dict[str, Any]], None],
+            *, anew: bool, as_json: bool) -> int:
+    """Measure ``anew`` or take the stored results, print them, and return the exit status."""
+    try:
+        result = run() if anew else read(file)
+        if not result:
+            raise PenjingError(f"{file}: there are no stored results; give --run")
+    except PenjingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps(result))
+    else:
+        table(result)
+    return 0

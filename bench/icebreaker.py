@@ -11,7 +11,6 @@ for the line that says so.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -115,18 +114,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Build if asked to; print."""
     args = parse_args()
-    try:
-        result = run() if args.run else common.read(FILE)
-        if not result:
-            raise PenjingError(f"{FILE}: there are no stored results; give --run")
-    except PenjingError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if args.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    return 0
+    return common.present(FILE, run, show, anew=args.run, as_json=args.json)
 
 
 if __name__ == "__main__":

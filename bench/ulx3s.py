@@ -9,14 +9,12 @@ does: the whole board design, the serial link included.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import common
 from penjing import flow
-from penjing.compiler.ir import PenjingError
 
 BOARD = "ulx3s-85f"
 MULTIPLIERS = 128
@@ -83,18 +81,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Build if asked to; print."""
     args = parse_args()
-    try:
-        result = run(args.work, args.seeds) if args.run else common.read(FILE)
-        if not result:
-            raise PenjingError(f"{FILE}: there are no stored results; give --run")
-    except PenjingError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if args.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    return 0
+    return common.present(FILE, lambda: run(args.work, args.seeds), show, anew=args.run,
+                          as_json=args.json)
 
 
 if __name__ == "__main__":
