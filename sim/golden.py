@@ -7,8 +7,10 @@ or the schedule; an oracle that shares code with the suspect proves nothing.
 from __future__ import annotations
 
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compiler import ir
 from ..compiler.ir import Integers, PenjingError
@@ -23,15 +25,18 @@ def convolution(x: Integers, weights: Integers, bias: Integers, stride: tuple[in
     (outputs,), ``padding`` (top, bottom, left, right) elements of ``pad_value``.
     """
     outputs, kernel_height, kernel_width, inputs = weights.shape
+    # In the product's type from the start: windows are many times the map.
+    x = x.astype(_product_type(x, weights, pad_value))
     windows = _windows(x, (kernel_height, kernel_width), stride, padding, pad_value)
     images, height, width = windows.shape[:3]
     results = []
     for group in range(groups):
-        columns = windows[:, :, :, group * inputs : (group + 1) * inputs]
-        # (N, oh, ow, C, kh, kw) against weights brought to the same order of C, kh, kw
+        # (N, oh, ow, kh, kw, C), in whose order the weights are
+        columns = windows[:, :, :, group * inputs : (group + 1) * inputs].transpose(
+            0, 1, 2, 4, 5, 3)
         mine = weights[group * outputs // groups : (group + 1) * outputs // groups]
-        kernel = mine.transpose(3, 1, 2, 0).reshape(-1, outputs // groups)
-        results.append(_matmul(columns.reshape(images * height * width, -1), kernel))
+        results.append(_matmul(columns.reshape(images * height * width, -1),
+                               mine.reshape(len(mine), -1).T))
     return (np.concatenate(results, 1) + bias).reshape(images, height, width, outputs)
 
 
@@ -51,15 +56,20 @@ def depthwise(x: Integers, weights: Integers, bias: Integers, stride: tuple[int,
     return total + bias
 
 
-def _matmul(x: Integers, weights: Integers) -> Integers:
-    """``x @ weights``, exactly; by way of float64, which has a fast product, where that is exact.
+def _product_type(x: Integers, weights: Integers, fill: int = 0) -> type[np.number[Any]]:
+    """The type with the fastest product of ``x``, or ``fill``, by ``weights`` that is exact.
 
-    Every partial sum is at most the sum of the largest magnitudes, whatever the order.
+    Floats have a fast one. Every partial sum is at most the sum of the largest magnitudes, whatever
+    the order. ``weights`` are (outputs, ...).
     """
-    most = int(np.abs(x).max(initial=0)) * int(np.abs(weights).sum(0).max(initial=0))
-    if most < 1 << 53:
-        return (x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
-    return x @ np.ascontiguousarray(weights)
+    most = max(int(np.abs(x).max(initial=0)), abs(fill)) * int(
+        np.abs(weights).reshape(len(weights), -1).sum(1).max(initial=0))
+    return np.float32 if most < 1 << 24 else np.float64 if most < 1 << 53 else np.int64
+
+
+def _matmul(x: NDArray[Any], weights: Integers) -> Integers:
+    """``x @ weights`` in the type of ``x``, in which it is exact."""
+    return (x @ np.ascontiguousarray(weights, x.dtype)).astype(np.int64)
 
 
 def dense(x: Integers, weights: Integers, bias: Integers) -> Integers:
@@ -67,7 +77,8 @@ def dense(x: Integers, weights: Integers, bias: Integers) -> Integers:
 
     ``x`` (N, 1, 1, inputs), ``weights`` (outputs, inputs), ``bias`` (outputs,).
     """
-    return (_matmul(x.reshape(len(x), -1), weights.T) + bias).reshape(len(x), 1, 1, -1)
+    rows = x.reshape(len(x), -1).astype(_product_type(x, weights))
+    return (_matmul(rows, weights.T) + bias).reshape(len(x), 1, 1, -1)
 
 
 def max_pool(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
@@ -192,8 +203,8 @@ def argmax(x: Integers) -> Integers:
     return x.argmax(-1)[..., None].astype(np.int64)
 
 
-def _windows(x: Integers, kernel: tuple[int, int], stride: tuple[int, int],
-             padding: tuple[int, int, int, int], fill: int) -> Integers:
+def _windows(x: NDArray[Any], kernel: tuple[int, int], stride: tuple[int, int],
+             padding: tuple[int, int, int, int], fill: int) -> NDArray[Any]:
     """Every window of the padded map: (N, output height, output width, C, kernel height, width)."""
     top, bottom, left, right = padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
