@@ -1,7 +1,6 @@
 """A monotone float function and its quantizer as integer thresholds, exact at ties.
 
-Each threshold is found by evaluating the function itself, in float32 and in the order of the graph,
-at the integers where it may switch: no algebra on scales, so no rounding of its own.
+The function is evaluated in float32 and in the order of the graph.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import ir
+from ..stairs import Stairs
 from .graph import Builder, Operands
 from .values import Curve, Scales
 
@@ -81,32 +81,20 @@ def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) 
     if rows not in (1, channels) or (rows > 1 and curve.layout.channel_axis() is None):
         operands.refuse(f"it has parameters for {rows} channels, its input has {channels}",
                         "give one parameter, or one a channel")
-    limits = interval(builder, curve.name)
-    # A monotone function is within its values at the ends: other levels need no thresholds.
-    ends = quantizer(curve(np.array([limits])))
-    if not np.isfinite(ends).all():
+    falls = np.broadcast_to(curve.falls, rows)
+    stairs = Stairs(lambda q: quantizer(curve(q)), interval(builder, curve.name), falls,
+                    quantizer.high, quantizer.step)
+    reach = stairs.reach()
+    if reach is None:
         operands.refuse("its input may be no number", "train the network again, or repair it")
-    base = min(int(ends.min()), quantizer.high - quantizer.step)
-    count = max(1, (int(ends.max()) - base) // quantizer.step)
+    base, count = reach
     if count > ir.MAX_THRESHOLDS:
         operands.refuse(f"it makes {count + 1} values of its input, more than "
                         f"{ir.MAX_THRESHOLDS + 1}", "quantize activations to 8 bits at most")
     builder.spend_folded(operands.node, rows * count * builder.types[curve.name].bits)
-    falls = np.broadcast_to(curve.falls, rows)
-    levels = base + quantizer.step * (np.arange(count) + 1)
-    found = _search(curve, quantizer, limits, falls, levels)
-    found = np.where(falls[:, None], found[:, ::-1], found)
-    falling = falls.astype(np.int64)
-    if (found == found[0]).all() and (falls == falls[0]).all():
-        found, falling = found[:1], falling[:1]
-    top = base + quantizer.step * count
-    low, high = min(base, quantizer.zero), max(top, quantizer.zero)
-    signed = low < 0
     scale = float(quantizer.scale[0]) if quantizer.scale.size == 1 else None
-    return builder.emit(ir.Threshold(
-        builder.name(operands.node), curve.name, found, falling,
-        ir.signed_bits(low, high) if signed else ir.unsigned_bits(high), signed, base,
-        quantizer.step, zero_point=quantizer.zero, scale=scale))
+    return builder.emit(stairs.layer(builder.name(operands.node), curve.name, base, count,
+                                     zero=quantizer.zero, scale=scale))
 
 
 def interval(builder: Builder, name: str) -> tuple[int, int]:
@@ -116,20 +104,3 @@ def interval(builder: Builder, name: str) -> tuple[int, int]:
         source, area = builder.types[layer.input], layer.kernel[0] * layer.kernel[1]
         return source.low * area, source.high * area
     return layer.bounds if isinstance(layer, ir.Clamp) else (kind.low, kind.high)
-
-
-def _search(curve: Curve, quantizer: Quantizer, limits: tuple[int, int], falls: NDArray[np.bool_],
-            levels: ir.Integers) -> ir.Integers:
-    """(rows, levels) where each of ``levels`` begins: or ends, if the function falls.
-
-    That is the least integer whose level is that high, or no longer that high; one more than the
-    greatest integer where there is none.
-    """
-    low = np.full((len(falls), len(levels)), limits[0], np.int64)
-    high = np.full_like(low, limits[1] + 1)
-    while (low < high).any():
-        middle = (low + high) // 2
-        there = (quantizer(curve(np.minimum(middle, limits[1]))) >= levels) != falls[:, None]
-        high = np.where(there & (low < high), middle, high)
-        low = np.where(there | (low >= high), low, middle + 1)
-    return high
