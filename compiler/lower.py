@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 
 from ..hdl.add import Adder
 from ..hdl.argmax import ArgMaxer
+from ..hdl.binary import Binary
 from ..hdl.depthwise import Depthwise
 from ..hdl.dot import Dot
 from ..hdl.graph import Graph, Pipeline, Stage
@@ -24,12 +25,14 @@ from ..hdl.sliding import Sliding
 from ..hdl.stream import Beat, Collector, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.threshold import Thresholder
+from ..hdl.widen import Widener
 from ..hdl.window import Window
 from . import ir
+from .bipolar import taken_type
 from .gears import collects, gear_latency, is_regrouped
 from .geometry import elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
-from .plan import LayerPlan, Plan, Port, Queue, Storage
+from .plan import Fold, LayerPlan, Plan, Port, Queue, Storage
 from .planning import channel_groups, is_sliced
 
 Stages = list[tuple[str, wiring.Component]]
@@ -84,26 +87,38 @@ def component(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Te
     """``layer`` with the queues in front of its inputs; None where it is only wiring."""
     if isinstance(layer, ir.Add):
         return _add(layer, network, plan, technology)
+    source = network.source_type(layer)
     stages = blocks(layer, network, plan, technology)
+    if taken_type(network, layer, binary=plan.binary) != source:
+        stages = [*_widener(source, plan.i), *stages]
     if not stages:
         return None
-    return Pipeline([*_queue(network, layer.input, plan.i, plan.queues[0], technology), *stages])
+    queue = _queue(network, layer.input, plan.i, plan.queues[0], technology)
+    return Pipeline([*queue, *stages])
+
+
+def _widener(source: TensorType, port: Port) -> Stages:
+    """What makes integers of the bits of a bipolar tensor; nothing for any other."""
+    if not isinstance(source, ir.Bipolar):
+        return []
+    return [("widener", Widener(port.lanes))]
 
 
 def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technology) -> Graph:
     """The sum, behind a queue and, where lanes differ, a gearbox for each of its inputs."""
     result = network.type_of(layer.name)
     assert plan.other is not None
-    shapes = [shape_of(network.type_of(name)) for name in layer.inputs]
+    shapes = [shape_of(network.type_of(name).widened) for name in layer.inputs]
     adder = Adder(shapes[0], shapes[1], shape_of(result), lanes=plan.o.lanes)
     stages, ends = [], {}
     for name, port, source, queue in zip(PORTS, (plan.i, plan.other), layer.inputs, plan.queues,
                                          strict=True):
-        branch = _queue(network, source, port, queue, technology)
+        kind, branch = network.type_of(source), _queue(network, source, port, queue, technology)
         if is_regrouped(port, plan.o):
             branch.append(("gearbox", Gearbox(
-                shape_of(network.type_of(source)), i_lanes=port.lanes, o_lanes=plan.o.lanes,
-                i_group=port.group, o_group=plan.o.group, frame=result.elements)))
+                shape_of(kind), i_lanes=port.lanes, o_lanes=plan.o.lanes, i_group=port.group,
+                o_group=plan.o.group, frame=result.elements)))
+        branch += _widener(kind, plan.o)
         stages.append(Stage(f"{name}_branch", Pipeline(branch), {"i": name}))
         ends[name] = f"{name}_branch"
     return Graph([*stages, Stage("add", adder, ends)], PORTS)
@@ -131,24 +146,26 @@ def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
       technology: Technology) -> Stages:
     assert plan.fold is not None and plan.weight_storage is not None
     fold, geometry = plan.fold, sliding(network, layer)
-    source, result = network.source_type(layer), network.type_of(layer.name)
+    source, result = taken_type(network, layer), network.type_of(layer.name)
     common: dict[str, Any] = {
-        "weight_bits": layer.weights.bits, "bias": layer.bias.tolist(),
-        "accumulator_bits": result.bits, "o_lanes": plan.o.lanes,
-        "dsp_multipliers": plan.dsp_multipliers, "style": _STYLES[plan.weight_storage],
-        "technology": technology}
+        "bias": layer.bias.tolist(), "accumulator_bits": result.bits, "o_lanes": plan.o.lanes,
+        "style": _STYLES[plan.weight_storage], "technology": technology}
+    multiplied: dict[str, Any] = {
+        "weight_bits": layer.weights.bits, "dsp_multipliers": plan.dsp_multipliers}
     if is_sliced(layer, geometry, fold):
         terms, _ = channel_groups(layer, geometry)
         engine = Depthwise(
             shape_of(source), lanes=fold.lanes,
-            weights=_sliced_weights(layer, fold.multipliers // terms, terms), **common)
+            weights=_sliced_weights(layer, fold.products // terms, terms), **multiplied,
+            **common)
         return [*_sliced_window(network, layer, plan, technology, fold.lanes),
                 ("depthwise", engine)]
     window = _window(network, layer, plan, technology, Sliding(
         geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=fold.lanes,
         rows=fold.rows, repeat=-(-result.shape[2] // fold.pe)))
-    dot = Dot(shape_of(source), weights=_fold_weights(layer, fold.pe, fold.rows, fold.lanes),
-              **common)
+    if plan.binary:
+        return [*window, ("binary", Binary(weights=_fold_weights(layer, fold, spare=1), **common))]
+    dot = Dot(shape_of(source), weights=_fold_weights(layer, fold), **multiplied, **common)
     return [*window, ("dot", dot)]
 
 
@@ -159,7 +176,7 @@ def _(layer: ir.PoolLayer, network: Network, plan: LayerPlan, technology: Techno
 
 
 def _pooler(network: Network, layer: ir.PoolLayer, lanes: int) -> wiring.Component:
-    shape, area = shape_of(network.source_type(layer)), math.prod(layer.kernel)
+    shape, area = shape_of(taken_type(network, layer)), math.prod(layer.kernel)
     if isinstance(layer, ir.AveragePool):
         geometry = sliding(network, layer)
         inside = None if layer.count_padding else Inside(
@@ -176,9 +193,9 @@ def _pooler(network: Network, layer: ir.PoolLayer, lanes: int) -> wiring.Compone
 @blocks.register
 def _(layer: ir.Pad, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
     assert plan.buffer_storage is not None
-    source = network.source_type(layer)
-    padder = Padder(shape_of(source), source.shape, layer.padding, fill=layer.value,
-                    lanes=plan.o.lanes, depth=plan.buffer_words,
+    source = taken_type(network, layer)
+    padder = Padder(shape_of(source), source.shape, layer.padding,
+                    fill=_code(source, layer.value), lanes=plan.o.lanes, depth=plan.buffer_words,
                     style=_STYLES[plan.buffer_storage], technology=technology)
     return [*_gearbox(source, plan, plan.o.lanes), ("pad", padder)]
 
@@ -195,7 +212,7 @@ def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
     assert plan.weight_storage is not None
     low, high = layer.bounds
     return [("requantize", ScaleRequantizer(
-        shape_of(network.source_type(layer)), shape_of(network.type_of(layer.name)),
+        shape_of(taken_type(network, layer)), shape_of(network.type_of(layer.name)),
         lanes=plan.i.lanes, group=plan.i.group, steps=plan.steps,
         multipliers=layer.multipliers.tolist(), shifts=layer.shifts.tolist(), offset=layer.offset,
         pre_shift=layer.pre_shift, zero_point=layer.zero_point, low=low, high=high,
@@ -207,10 +224,12 @@ def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
 @blocks.register
 def _(layer: ir.Threshold, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
     assert plan.weight_storage is not None
+    result = network.type_of(layer.name)
+    base, step = (0, 1) if isinstance(result, ir.Bipolar) else (layer.base, layer.step)
     return [("threshold", Thresholder(
-        shape_of(network.source_type(layer)), shape_of(network.type_of(layer.name)),
-        lanes=plan.i.lanes, group=plan.i.group, thresholds=layer.thresholds.tolist(),
-        falling=layer.falling.astype(bool).tolist(), base=layer.base, step=layer.step,
+        shape_of(taken_type(network, layer)), shape_of(result), lanes=plan.i.lanes,
+        group=plan.i.group, thresholds=layer.thresholds.tolist(),
+        falling=layer.falling.astype(bool).tolist(), base=base, step=step,
         style=_STYLES[plan.weight_storage], technology=technology))]
 
 
@@ -226,7 +245,7 @@ def _(layer: ir.Rewiring, network: Network, plan: LayerPlan, technology: Technol
 
 @blocks.register
 def _(layer: ir.ArgMax, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
-    source = network.source_type(layer)
+    source = taken_type(network, layer)
     shape, channels = shape_of(source), source.shape[2]
     stages: Stages = []
     if plan.i.lanes > 1:
@@ -238,21 +257,27 @@ def _(layer: ir.ArgMax, network: Network, plan: LayerPlan, technology: Technolog
 
 def shape_of(kind: TensorType) -> Shape:
     """The hardware shape of one element of ``kind``."""
-    return signed(kind.bits) if kind.signed else unsigned(kind.bits)
+    is_signed = kind.signed and not isinstance(kind, ir.Bipolar)
+    return signed(kind.bits) if is_signed else unsigned(kind.bits)
+
+
+def _code(kind: TensorType, value: int) -> int:
+    """What stands for ``value`` in the `shape_of` ``kind``."""
+    return int(value > 0) if isinstance(kind, ir.Bipolar) else value
 
 
 def _requantizer(network: Network, layer: ir.Layer, plan: LayerPlan, shift: int,
                  bounds: tuple[int, int]) -> ShiftRequantizer:
     return ShiftRequantizer(
-        shape_of(network.source_type(layer)), shape_of(network.type_of(layer.name)),
+        shape_of(taken_type(network, layer)), shape_of(network.type_of(layer.name)),
         lanes=plan.i.lanes, shift=shift, low=bounds[0], high=bounds[1])
 
 
-def _fill(network: Network, layer: ir.Layer) -> int:
-    """What stands for elements beyond the edges of ``layer``'s input."""
+def _fill(layer: ir.Layer, source: TensorType) -> int:
+    """What ``layer`` has beyond the edges of its input, which it takes as ``source``."""
     if isinstance(layer, ir.MaxPool):
-        return network.source_type(layer).low
-    return layer.pad_value if isinstance(layer, ir.SlidingLayer) else 0
+        return _code(source, source.low)
+    return _code(source, layer.pad_value) if isinstance(layer, ir.SlidingLayer) else 0
 
 
 def _sliced_window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Technology,
@@ -268,8 +293,8 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
             geometry: Sliding) -> Stages:
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
-    source = network.source_type(layer)
-    window = Window(shape_of(source), geometry, depth=plan.buffer_words, fill=_fill(network, layer),
+    source = taken_type(network, layer, binary=plan.binary)
+    window = Window(shape_of(source), geometry, depth=plan.buffer_words, fill=_fill(layer, source),
                     style=_STYLES[plan.buffer_storage], technology=technology)
     return [*_gearbox(source, plan, geometry.lanes), ("window", window)]
 
@@ -287,10 +312,11 @@ def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
         o_group=source.elements, frame=source.elements))]
 
 
-def _fold_weights(layer: ir.MultiplyAccumulate, pe: int, rows: int, lanes: int
+def _fold_weights(layer: ir.MultiplyAccumulate, fold: Fold, *, spare: int = 0
                   ) -> list[list[list[int]]]:
     """Weights in the order in which the window reads: ``[beat][pe][row copy * lanes + lane]``.
 
+    Those beyond the layer's are ``spare``.
     Of a convolution in groups, each output takes all channels, those of other groups times zero:
     that costs ``groups`` times its multiplications and its memory.
     """
@@ -299,13 +325,14 @@ def _fold_weights(layer: ir.MultiplyAccumulate, pe: int, rows: int, lanes: int
         values = _ungrouped(values, layer.groups)
     height = values.shape[1] if values.ndim == 4 else 1
     flat = values.reshape(values.shape[0], height, -1)
-    padded = np.pad(flat, [(0, -size % fold)
-                           for size, fold in zip(flat.shape, (pe, rows, lanes), strict=True)])
-    groups, row_groups, steps = (size // fold for size, fold in
-                                 zip(padded.shape, (pe, rows, lanes), strict=True))
-    split = padded.reshape(groups, pe, row_groups, rows, steps, lanes)
+    sizes = fold.pe, fold.rows, fold.lanes
+    padded = np.pad(flat, [(0, -whole % part) for whole, part in
+                           zip(flat.shape, sizes, strict=True)], constant_values=spare)
+    groups, row_groups, steps = (whole // part for whole, part in
+                                 zip(padded.shape, sizes, strict=True))
+    split = padded.reshape(groups, fold.pe, row_groups, fold.rows, steps, fold.lanes)
     beats = split.transpose(0, 2, 4, 1, 3, 5)
-    folded: list[list[list[int]]] = beats.reshape(-1, pe, rows * lanes).tolist()
+    folded: list[list[list[int]]] = beats.reshape(-1, fold.pe, fold.simd).tolist()
     return folded
 
 

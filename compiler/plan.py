@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fold:
-    """Multipliers of an engine: ``pe`` outputs at once, each from ``rows * lanes`` inputs.
+    """Products of an engine: ``pe`` outputs at once, each from ``rows * lanes`` inputs.
 
     ``rows`` kernel rows are read at once, and of each ``lanes`` consecutive inputs, so the engine's
     SIMD width is ``rows * lanes``. None of them need divide a dimension.
@@ -24,8 +24,8 @@ class Fold:
         return self.rows * self.lanes
 
     @property
-    def multipliers(self) -> int:
-        """Multipliers of the engine."""
+    def products(self) -> int:
+        """Products of the engine in a cycle."""
         return self.pe * self.simd
 
 
@@ -72,10 +72,10 @@ class LayerPlan:
     """What one layer becomes.
 
     ``cycles`` is the layer's initiation interval alone, ``buffer_words`` the words of its window
-    buffer (0 without one), ``memory_bits`` weights, bias and buffers together, ``dsp_multipliers``
-    how many of the fold's multipliers are DSP blocks. ``other`` is the port of a second input,
-    ``steps`` the cycles of a beat in a scale requantization, ``queues`` what stands in front of
-    each input where branches meet or part.
+    buffer (0 without one), ``memory_bits`` weights, bias and buffers together. The fold's products
+    are XORs if the layer is ``binary``, else multipliers, ``dsp_multipliers`` of which are DSP
+    blocks. ``other`` is the port of a second input, ``steps`` the cycles of a beat in a scale
+    requantization, ``queues`` what stands in front of each input where branches meet or part.
     """
 
     name: str
@@ -85,6 +85,7 @@ class LayerPlan:
     cycles: int
     macs: int = 0
     fold: Fold | None = None
+    binary: bool = False
     dsp_multipliers: int = 0
     weight_storage: Storage | None = None
     buffer_words: int = 0
@@ -96,9 +97,19 @@ class LayerPlan:
     steps: int = 1
 
     @property
+    def products(self) -> int:
+        """Products of the layer's engine in a cycle."""
+        return self.fold.products if self.fold else 0
+
+    @property
     def multipliers(self) -> int:
         """Multipliers of the layer's engine."""
-        return self.fold.multipliers if self.fold else 0
+        return 0 if self.binary else self.products
+
+    @property
+    def xors(self) -> int:
+        """Products of signs of the layer's engine in a cycle."""
+        return self.products - self.multipliers
 
 
 @dataclass(frozen=True)
@@ -118,14 +129,19 @@ class Plan:
         return sum(layer.multipliers for layer in self.layers)
 
     @property
+    def xors(self) -> int:
+        """Products of signs of all engines in a cycle."""
+        return sum(layer.xors for layer in self.layers)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one frame."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def utilization(self) -> float:
-        """Useful multiply-accumulates / (multipliers × cycles per frame); 0 without multipliers."""
-        return self.macs / (max(1, self.multipliers) * self.cycles_per_frame)
+        """Useful multiply-accumulates / (products a cycle × cycles per frame); 0 without any."""
+        return self.macs / (max(1, self.multipliers + self.xors) * self.cycles_per_frame)
 
     @property
     def frames_per_second(self) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, reduce, singledispatch
+from functools import reduce, singledispatch
 from operator import or_
 
 import numpy as np
 
 from . import ir, resources
+from .bipolar import is_binary, taken_type
 from .gears import collects, gear_latency, is_regrouped
 from .geometry import Sliding, elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
@@ -19,6 +19,8 @@ from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, 
 
 DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
+BINARY_LATENCY = 5
+"""The same of an engine that counts signs, without its counters."""
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
@@ -130,65 +132,88 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
     shape = sliding(network, layer)
     if is_sliced(layer, shape, fold):
         return _sliced(layer, context, fold)
-    source, result = network.source_type(layer), network.type_of(layer.name)
+    binary = is_binary(network, layer, fold)
+    source, result = taken_type(network, layer, binary=binary), network.type_of(layer.name)
     groups, beats = folds_per_position(result.shape[2], shape.kernel[0], shape.run, fold)
     o = Port(output_lanes(fold.pe, beats), result.shape[2])
-    outputs = _drained(o, fold.pe, beats, tree=(fold.simd - 1).bit_length())
+    counter = counter_latency(fold.simd)
+    latency = BINARY_LATENCY + counter if binary else DOT_LATENCY + (fold.simd - 1).bit_length()
+    outputs = _drained(o, fold.pe, beats, latency)
     stage = Windowed(source.elements, context.i, fold.lanes,
                      gear_latency(context.i, fold.lanes, source.elements),
                      _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
                      groups, outputs)
-    cells = partial(resources.dot, context.model, pe=fold.pe, simd=fold.simd, a_bits=source.bits,
-                    b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
-                    groups=groups)
-    return _engine(layer, context, o, stage, groups * beats, cells)
+    if binary:
+        # Where all biases are equal, so is what makes sums of all counts.
+        words = 1 if len(np.unique(layer.bias)) == 1 else beats_of(o.group, o)
+        return _engine(layer, context, o, stage, groups * beats, 1, resources.binary(
+            context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, terms=beats * fold.simd,
+            total_bits=result.bits, o_lanes=o.lanes, groups=groups, offsets=words), binary=True)
+    dsps = _dsps(context, source.bits, layer.weights.bits, fold)
+    return _engine(layer, context, o, stage, groups * beats, layer.weights.bits, resources.dot(
+        context.model, pe=fold.pe, simd=fold.simd, soft=fold.products - dsps, dsps=dsps,
+        a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
+        groups=groups))
+
+
+def counter_latency(terms: int) -> int:
+    """Cycles from signs to the edge that adds how many of so many ``terms`` differ.
+
+    Three are counted at once, two counts and a sign in each level of adders behind; a last sign
+    enters with the accumulation.
+    """
+    return 2 + max(0, (terms - 1).bit_length() - 2) if terms > 1 else 1
+
+
+def _dsps(context: Context, a_bits: int, b_bits: int, fold: Fold) -> int:
+    """How many of the fold's multipliers are DSP blocks."""
+    fits = resources.fits_dsp(context.model, a_bits, b_bits)
+    return min(context.dsps, fold.products) if fits else 0
 
 
 def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft:
     """Draft of a depthwise layer, or of one in groups that are taken slice by slice."""
     shape = sliding(context.network, layer)
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     result = context.network.type_of(layer.name)
     slices, taps = slices_per_position(shape, fold.lanes)
     terms, _ = channel_groups(layer, shape)
     # The outputs of a slice are ready together: to the drain, they are one group.
-    outputs = fold.multipliers // terms
+    outputs = fold.products // terms
     o = Port(output_lanes(outputs, taps), result.shape[2])
     stage = _per_channel(shape, source, context.i, fold.lanes,
-                         _drained(o, outputs, taps, tree=(terms - 1).bit_length()))
-    cells = partial(resources.depthwise, context.model, lanes=fold.lanes, outputs=outputs,
-                    terms=terms, a_bits=source.bits, b_bits=layer.weights.bits,
-                    total_bits=result.bits, o_lanes=o.lanes, slices=slices)
-    return _engine(layer, context, o, stage, slices * taps, cells)
+                         _drained(o, outputs, taps, DOT_LATENCY + (terms - 1).bit_length()))
+    dsps = _dsps(context, source.bits, layer.weights.bits, fold)
+    return _engine(layer, context, o, stage, slices * taps, layer.weights.bits, resources.depthwise(
+        context.model, lanes=fold.lanes, outputs=outputs, terms=terms, soft=fold.products - dsps,
+        dsps=dsps, a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits,
+        o_lanes=o.lanes, slices=slices))
 
 
 def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Windowed, words: int,
-            cells: Callable[..., Resources]) -> Draft:
-    """Draft of an engine with ``words`` words of weights; ``cells`` knows what is beside them."""
-    network, fold, bits = context.network, context.fold, layer.weights.bits
+            bits: int, cells: Resources, *, binary: bool = False) -> Draft:
+    """Draft of an engine of ``cells`` beside its ``words`` words of weights of ``bits`` bits."""
+    network, fold = context.network, context.fold
     assert fold is not None
-    fits_dsp = resources.fits_dsp(context.model, network.source_type(layer).bits, bits)
-    dsps = min(context.dsps, fold.multipliers) if fits_dsp else 0
-    width = fold.multipliers * bits
+    width = fold.products * bits
     storage = resources.rom_storage(context.model, words, width)
     plan = LayerPlan(
         layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
-        dsps, storage,
+        binary, cells.dsps, storage,
         memory_bits=words * width + len(layer.bias) * network.type_of(layer.name).bits,
-        resources=cells(soft=fold.multipliers - dsps, dsps=dsps)
-        + resources.rom(context.model, storage, words, width, registered=True))
+        resources=cells + resources.rom(context.model, storage, words, width, registered=True))
     return Draft(plan, stage)
 
 
-def _drained(o: Port, outputs: int, beats: int, *, tree: int) -> Integers:
+def _drained(o: Port, outputs: int, beats: int, latency: int) -> Integers:
     """When each output beat of a position leaves an engine, from the position's first read.
 
-    ``outputs`` are ready every ``beats`` cycles, after ``tree`` levels of additions.
+    ``outputs`` are ready every ``beats`` cycles, ``latency`` after the last of them came in.
     """
     groups = -(-o.group // outputs)
     tails = [-(-min(outputs, o.group - n * outputs) // o.lanes) for n in range(groups)]
-    return np.concatenate([(n + 1) * beats - 1 + WINDOW_LATENCY + DOT_LATENCY + tree
-                           + np.arange(tail) for n, tail in enumerate(tails)])
+    return np.concatenate([(n + 1) * beats - 1 + WINDOW_LATENCY + latency + np.arange(tail)
+                           for n, tail in enumerate(tails)])
 
 
 def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Integers
@@ -201,7 +226,7 @@ def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, output
 @draft.register
 def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     shape = sliding(context.network, layer)
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     channels, area = shape.size[2], shape.taps
     steps = max(1, context.target // (shape.positions * area))
     lanes = -(-channels // min(steps, channels))
@@ -234,7 +259,7 @@ def _pool(layer: ir.Layer, model: resources.Model, lanes: int, source: TensorTyp
 
 @draft.register
 def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     result = context.network.type_of(layer.name)
     beats = beats_of(source.elements, context.i)
     shift = layer.shift if isinstance(layer, ir.ShiftRequantize) else 0
@@ -246,7 +271,7 @@ def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
 
 @draft.register
 def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     result = context.network.type_of(layer.name)
     i = context.i
     beats = beats_of(source.elements, i)
@@ -284,7 +309,7 @@ def scaled_bits(layer: ir.ScaleRequantize) -> int:
 
 @draft.register
 def _(layer: ir.Threshold, context: Context) -> Draft:
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     i = context.i
     beats = beats_of(source.elements, i)
     rows, count = layer.thresholds.shape
@@ -294,7 +319,7 @@ def _(layer: ir.Threshold, context: Context) -> Draft:
     storage = resources.rom_storage(context.model, words << stages - 1, t_bits)
     cells = resources.thresholder(
         context.model, storage, lanes=i.lanes, i_bits=source.bits, t_bits=t_bits,
-        o_bits=layer.bits, stages=stages, words=words)
+        o_bits=context.network.type_of(layer.name).bits, stages=stages, words=words)
     plan = LayerPlan(layer.name, layer.kind, i, i, beats, weight_storage=storage, resources=cells,
                      memory_bits=words * i.lanes * t_bits * ((1 << stages) - 1))
     pace = 3 if storage is Storage.BLOCK else 2
@@ -333,12 +358,18 @@ def _(layer: ir.Add, context: Context) -> Draft:
 
 @draft.register
 def _(layer: ir.Rewiring, context: Context) -> Draft:
-    return Draft(LayerPlan(layer.name, layer.kind, context.i, context.i, 0), None)
+    source = context.network.source_type(layer)
+    plan = LayerPlan(layer.name, layer.kind, context.i, context.i, 0)
+    if taken_type(context.network, layer) == source:
+        return Draft(plan, None)
+    # At the network's end, bits become integers.
+    beats = beats_of(source.elements, context.i)
+    return Draft(replace(plan, cycles=beats), Passing(np.arange(beats), 0, beats))
 
 
 @draft.register
 def _(layer: ir.ArgMax, context: Context) -> Draft:
-    source = context.network.source_type(layer)
+    source = taken_type(context.network, layer)
     channels = source.shape[2]
     geared = context.i.lanes > 1
     lasts = np.arange(channels - 1, source.elements, channels)
@@ -359,7 +390,7 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
     plan, stage = draft_.plan, draft_.stage
     assert isinstance(stage, Windowed)
     shape = sliding(network, layer)
-    source = network.source_type(layer)
+    source = taken_type(network, layer, binary=plan.binary)
     per_channel = plan.fold is None or is_sliced(layer, shape, plan.fold)
     rows = plan.fold.rows if plan.fold else 1
     count = _banks(shape, stage.lanes, per_channel=per_channel)

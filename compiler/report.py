@@ -49,6 +49,7 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
         "frames_per_second": plan.frames_per_second,
         "macs": plan.macs,
         "multipliers": plan.multipliers,
+        "xors": plan.xors,
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
@@ -59,7 +60,7 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
 def _layer_json(layer: LayerPlan) -> dict[str, Any]:
     whole = to_json(layer)
     assert isinstance(whole, dict)
-    return {**whole, "multipliers": layer.multipliers}
+    return {**whole, "multipliers": layer.multipliers, "xors": layer.xors}
 
 
 def layer_table(plan: Plan) -> Table:
@@ -87,6 +88,7 @@ def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
         ("frames per second", plan.frames_per_second),
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
+        ("products of signs a cycle", plan.xors or None),
         ("of their time at work", f"{plan.utilization:.1%}"),
         ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
         ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),

@@ -48,6 +48,7 @@ class Model:
     adder_bit: float
     mux_bit: float
     product_bit: float
+    count_bit: float
     control: float
     gear_bit: float
 
@@ -56,12 +57,12 @@ _ECP5 = Model(
     dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
     rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.967, mux_bit=1.118, product_bit=1.176,
-    control=81, gear_bit=0.224)
+    count_bit=1.0, control=81, gear_bit=0.224)
 _ICE40 = Model(
     dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
     rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
-    control=139, gear_bit=0.048)
+    count_bit=1.2, control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
 
@@ -191,16 +192,76 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
     bias = rom(model, Storage.LOGIC, groups, pe * total_bits, registered=False)
     # Each output: accumulator with the choice of the bias, and the drain's shift register.
     accumulators = pe * total_bits * (model.adder_bit + 2 * model.mux_bit)
-    # The output queue holds a few beats; distributed RAM comes in 16 words.
-    queue = ram_luts(model, 4 if model.ram_bit is None else 16, o_lanes * total_bits) + 35
-    # The flags that go with a group, through all levels, and the counters.
-    levels = (simd - 1).bit_length()
-    flags = (5 + (groups - 1).bit_length()) * (5 + levels) + 35
-    luts = accumulators + queue + model.control
     # Each output: accumulator and shift register; each weight and product; each input.
     ffs = (2 * pe * total_bits + dsps * (a_bits + 2 * b_bits) + soft * 2 * b_bits
-           + (4 if soft else 3) * simd * a_bits + o_lanes * total_bits + flags)
-    return cells + bias + Resources(luts=round(luts), ffs=round(ffs))
+           + (4 if soft else 3) * simd * a_bits)
+    frame = _around(model, depth=5 + (simd - 1).bit_length(), total_bits=total_bits,
+                    o_lanes=o_lanes, groups=groups)
+    return cells + bias + frame + Resources(luts=round(accumulators), ffs=ffs)
+
+
+def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int, groups: int) -> Resources:
+    """Cells of what lets groups into an engine of so many cycles, and of its output queue."""
+    # The queue holds a few beats; distributed RAM comes in 16 words.
+    queue = ram_luts(model, 4 if model.ram_bit is None else 16, o_lanes * total_bits) + 35
+    # The flags that go with a group, through all levels, and the counters.
+    flags = (5 + (groups - 1).bit_length()) * depth + 35
+    return Resources(luts=round(queue + model.control), ffs=o_lanes * total_bits + flags)
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """A counter of differing signs, as an ECP5 has it: halves of carry cells, flip-flops of its
+    own, and flip-flops that hold inputs back for all counters of an engine."""
+
+    slots: int
+    ffs: int
+    shared: int
+
+    @classmethod
+    def of(cls, terms: int, total_bits: int) -> _Counter:
+        """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
+        tree, level = cls._tree(terms - 1)
+        late = level + 1 if terms > 1 else 0
+        return cls(tree.slots + _even(1 + total_bits), tree.ffs + late + total_bits,
+                   tree.shared + late)
+
+    @classmethod
+    def _tree(cls, terms: int) -> tuple[_Counter, int]:
+        """The tree of adders that counts ``terms`` differences, and its levels behind the first."""
+        bits = terms.bit_length()
+        if terms <= 3:
+            return cls(4 if terms == 3 else terms, bits, 0), 0
+        sizes = terms // 2, (terms - 1) // 2
+        (large, level), (small, other) = (cls._tree(size) for size in sizes)
+        adder = _even(1 + sizes[0].bit_length() + (sizes[0].bit_length() < bits))
+        level += 1
+        held = (level - 1 - other) * sizes[1].bit_length()
+        return cls(large.slots + small.slots + adder, large.ffs + small.ffs + bits + held + level,
+                   large.shared + small.shared + level), level
+
+
+def _even(slots: int) -> int:
+    """``slots`` in pairs, in which an ECP5 has them."""
+    return slots + slots % 2
+
+
+def binary(model: Model, *, pe: int, simd: int, depth: int, terms: int, total_bits: int,
+           o_lanes: int, groups: int, offsets: int) -> Resources:
+    """Cells of an engine that counts signs, without its weights.
+
+    From an input beat to the accumulators it is ``depth`` cycles. A result is of so many ``terms``;
+    ``offsets`` words make results of counts.
+    """
+    count_bits = terms.bit_length()
+    counter = _Counter.of(simd, count_bits)
+    table = rom(model, Storage.LOGIC, offsets, o_lanes * total_bits, registered=False)
+    frame = _around(model, depth=depth, total_bits=total_bits, o_lanes=o_lanes, groups=groups)
+    # Each output: counter and shift register. Each of a beat: what makes a result of the count.
+    luts = (pe * (counter.slots * model.count_bit + count_bits * model.mux_bit)
+            + o_lanes * total_bits * model.adder_bit)
+    ffs = pe * (counter.ffs + count_bits) + counter.shared + 2 * simd
+    return table + frame + Resources(luts=round(luts), ffs=ffs)
 
 
 def depthwise(model: Model, *, lanes: int, outputs: int, terms: int, soft: int, dsps: int,

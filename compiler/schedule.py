@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from . import ir, planning, resources, timing
+from .bipolar import may_be_binary
 from .geometry import Sliding, slices_per_position, sliding
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
@@ -60,7 +61,10 @@ def check_fold(network: Network, layer: ir.Layer, fold: Fold) -> None:
 
 
 def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
-    """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle."""
+    """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle.
+
+    Signs are best counted, so it leaves no lane to spare where that makes the layer binary.
+    """
     shape = sliding(network, layer)
     if isinstance(layer, ir.Depthwise):
         fold = Fold(pe, 1, simd)
@@ -69,12 +73,22 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
     if not 1 <= simd <= shape.kernel[0] * shape.run:
         raise PenjingError(f"layer {layer.name}: simd must be from 1 to "
                            f"{shape.kernel[0] * shape.run}, not {simd}")
-    candidates = [Fold(pe, rows, min(simd // rows, shape.run))
-                  for rows in range(1, min(simd, shape.kernel[0]) + 1)]
+    binary = may_be_binary(network, layer)
+    candidates = [Fold(pe, rows, _lanes(shape, simd // rows, binary=binary))
+                  for rows in range(1, min(simd, shape.kernel[0]) + 1)
+                  if not binary or shape.kernel[0] % rows == 0]
     best = min(candidates, key=lambda f: (
         folds_per_position(1, shape.kernel[0], shape.run, f)[1], f.rows))
     check_fold(network, layer, best)
     return best
+
+
+def _lanes(shape: Sliding, most: int, *, binary: bool) -> int:
+    """The ``most`` lanes, or fewer if there are not so many inputs, or they must divide these."""
+    lanes = min(most, shape.run)
+    while binary and shape.run % lanes:
+        lanes -= 1
+    return lanes
 
 
 def mac_cycles(network: Network, layer: ir.Layer, fold: Fold) -> int:
@@ -96,18 +110,22 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
         return sliced
     best: tuple[tuple[int, ...], Fold] | None = None
     if sliced is not None:
-        best = (sliced.multipliers,), sliced
+        best = (sliced.products,), sliced
+    binary = may_be_binary(network, layer)
     for groups in _distinct_quotients(outputs):
         pe = -(-outputs // groups)
         for row_groups in _distinct_quotients(shape.kernel[0]):
             rows = -(-shape.kernel[0] // row_groups)
             steps = cycles // (shape.positions * groups * row_groups)
-            if steps < 1:
+            if steps < 1 or (binary and shape.kernel[0] % rows):
                 continue
-            fold = Fold(pe, rows, -(-shape.run // min(steps, shape.run)))
-            # Of equally many multipliers: aligned reads first, then one copy of the buffer, then
+            lanes = -(-shape.run // min(steps, shape.run))
+            while binary and shape.run % lanes:
+                lanes += 1
+            fold = Fold(pe, rows, lanes)
+            # Of equally many products: aligned reads first, then one copy of the buffer, then
             # fewer outputs to drain.
-            key = (fold.multipliers, planning.banks(shape, fold), rows, pe)
+            key = (fold.products, planning.banks(shape, fold), rows, pe)
             if best is None or key < best[0]:
                 best = key, fold
     return best[1] if best else None
@@ -124,9 +142,9 @@ def _smallest_sliced(layer: ir.Layer, shape: Sliding, cycles: int) -> Fold | Non
         if shape.positions * shape.taps * slices > cycles:
             continue
         fold = Fold(outputs, 1, -(-channels // terms // slices) * terms)
-        o_lanes = planning.output_lanes(fold.multipliers // terms, shape.taps)
+        o_lanes = planning.output_lanes(fold.products // terms, shape.taps)
         # What comes after pays for each lane; a requantizer by scale takes four DSP blocks.
-        key = (fold.multipliers + OUTPUT_LANE_COST * o_lanes, fold.multipliers)
+        key = (fold.products + OUTPUT_LANE_COST * o_lanes, fold.products)
         if best is None or key < best[0]:
             best = key, fold
     return best[1] if best else None

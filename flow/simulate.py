@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler import lower
-from ..compiler.ir import Integers, PenjingError, TensorType
+from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
 from ..compiler.plan import Port
 from ..compiler.report import Table, table_of
 from ..hdl.emit import emit, module_name
@@ -174,7 +174,7 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
 
 
 def _format(kind: TensorType, port: Port) -> StreamFormat:
-    return StreamFormat(kind.bits, kind.signed, port.lanes, port.group)
+    return StreamFormat(kind.bits, kind.signed, port.lanes, port.group, isinstance(kind, Bipolar))
 
 
 def _read_text(path: Path) -> str:

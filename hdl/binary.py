@@ -16,10 +16,10 @@ __all__ = ["Binary"]
 class Binary(Dot):
     """Matrix of signs times vector of signs: ``o[n] = bias[n] + sum(w[n][k] * x[k])``.
 
-    A sign is one bit, 1 for -1, so a product is an XOR, and with d of K products negative the sum
-    is ``K - 2 * d`` (Courbariaux 2016). Each of the ``pe`` outputs counts the d of its ``simd``
-    products a cycle and accumulates them; what turns d into the sum stands once behind the drain.
-    Beats, groups and room are those of `Dot`.
+    A sign is one bit, 1 for +1, so a product is -1 where two bits differ, and with d of K products
+    negative the sum is ``K - 2 * d`` (Courbariaux 2016). Each of the ``pe`` outputs counts the d of
+    its ``simd`` products a cycle and accumulates them; what turns d into the sum stands once behind
+    the drain. Beats, groups and room are those of `Dot`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Binary(Dot):
         return ROM_LATENCY + self._counters[0].latency - 1
 
     def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
-        words = [sum((weight < 0) << n * self._simd + lane for n, row in enumerate(beat)
+        words = [sum((weight > 0) << n * self._simd + lane for n, row in enumerate(beat)
                      for lane, weight in enumerate(row)) for beat in self._weights]
         signs = self._rom(m, words, self._pe * self._simd)
         inputs = delay(m, "inputs", Value.cast(self.i.p.data), ROM_LATENCY)

@@ -20,16 +20,20 @@ _WIDEST = 62  # sums of powers of two stay inside int64
 class StreamFormat:
     """How frames travel on a stream of `penjing.hdl.stream.Beat`.
 
-    An element has ``bits`` bits and is ``signed`` or not; a beat carries ``lanes`` of them and a
-    fresh beat starts after every ``group`` elements. Raises `ValueError` for sizes out of range.
+    An element has ``bits`` bits and is ``signed`` or not, or is ``bipolar``: one bit, 1 for +1 and
+    0 for -1. A beat carries ``lanes`` of them and a fresh beat starts after every ``group``
+    elements. Raises `ValueError` for sizes out of range.
     """
 
     bits: int
     signed: bool
     lanes: int
     group: int
+    bipolar: bool = False
 
     def __post_init__(self) -> None:
+        if self.bipolar and self.bits != 1:
+            raise ValueError(f"a bipolar element has 1 bit, not {self.bits!r}")
         if not 1 <= self.bits <= _WIDEST:
             raise ValueError(f"bits must be 1 to {_WIDEST}, not {self.bits!r}")
         for name, value in (("lanes", self.lanes), ("group", self.group)):
@@ -59,6 +63,10 @@ class StreamFormat:
                              f"groups of {self.group}")
         low = -1 << self.bits - 1 if self.signed else 0
         high = low + (1 << self.bits) - 1
+        if self.bipolar:
+            low, high = -1, 1
+            if not frames.all():
+                raise ValueError("values must be -1 or 1, not 0")
         if frames.min() < low or frames.max() > high:
             raise ValueError(f"values must be {low} to {high}, not {frames.min()} to "
                              f"{frames.max()}")
@@ -67,6 +75,8 @@ class StreamFormat:
         """Payloads of one frame, (elements,), in order; spare lanes are 0."""
         lanes = np.zeros((frame.size // self.group, self._group_beats * self.lanes), np.int64)
         lanes[:, : self.group] = frame.reshape(-1, self.group)
+        if self.bipolar:
+            lanes = np.maximum(lanes, 0)
         bits = (lanes[..., None] >> np.arange(self.bits) & 1).astype(np.uint8)
         payloads = np.zeros((self.beats(frame.size), self.width), np.uint8)
         payloads[:, :-1] = bits.reshape(len(payloads), -1)
@@ -85,7 +95,9 @@ class StreamFormat:
         groups = text[:, :-1].reshape(-1, self._group_beats * self.lanes, self.bits)
         bits = groups[:, : self.group].reshape(-1, self.bits)
         values = (bits == ord("1")) @ (1 << np.arange(self.bits, dtype=np.int64))
-        if self.signed:
+        if self.bipolar:
+            values = 2 * values - 1
+        elif self.signed:
             values -= (bits[:, -1] == ord("1")).astype(np.int64) << self.bits
         undefined = ((bits != ord("0")) & (bits != ord("1"))).any(axis=1)
         return values, undefined, [bool(bit == ord("1")) for bit in text[:, -1]]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from penjing.compiler import ir
-from penjing.compiler.geometry import sliding
+from penjing.compiler.bipolar import may_be_binary
+from penjing.compiler.geometry import Sliding, sliding
 from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Fold, Plan, Port, Resources
 from penjing.compiler.resources import Family
@@ -67,6 +68,64 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     return grow.network()
 
 
+def mixed_network(seed: int) -> Network:
+    """A small network of which every layer draws its own weights and activations of 1 to 8 bits.
+
+    Binary and ternary weights and signs as activations are frequent; what follows signs may pad
+    them, take their maxima, or multiply them by weights of any kind.
+    """
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((3, 3, 1), (8, 8, 5)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
+    if rng.integers(2):
+        grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+    for n in range(int(rng.integers(1, 4))):
+        if isinstance(grow.kind, ir.Bipolar) and rng.integers(4) == 0:
+            grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 3, 4)),
+                            random_value(rng, grow.kind)))
+        add_windowed(grow, rng, n, mixed_activation, mixed_weights)
+    if rng.integers(2):
+        grow.add(ir.Flatten("flatten", grow.tail))
+        outputs = int(rng.integers(1, 9))
+        grow.add(ir.Dense("dense", grow.tail, mixed_weights(rng, (outputs, grow.kind.elements)),
+                          rng.integers(-9, 9, outputs)))
+        if rng.integers(2):
+            grow.add(mixed_activation(rng, "last", grow.tail, grow.kind))
+    if rng.integers(4) == 0:
+        grow.add(ir.ArgMax("argmax", grow.tail))
+    return grow.network()
+
+
+def mixed_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weights:
+    """Weights of 1 to 8 bits: signs, trained ternary ones, or any."""
+    choice = rng.integers(4)
+    if choice < 2:
+        return ir.Weights(rng.choice([-1, 1], shape), 2)
+    if choice == 2:
+        negative, positive = (int(n) for n in rng.integers(1, 8, 2))
+        return ir.Weights(rng.choice([-negative, 0, positive], shape), 4)
+    return random_weights(rng, shape)
+
+
+def mixed_activation(rng: np.random.Generator, name: str, source: str, kind: TensorType
+                     ) -> ir.Layer:
+    """Signs, or 1 to 8 bits by thresholds or by a multiplication."""
+    choice = rng.integers(6)
+    if choice < 4:
+        return random_sign(rng, name, source, kind)
+    return (random_threshold if choice == 4 else random_requantization)(rng, name, source, kind)
+
+
+def random_sign(rng: np.random.Generator, name: str, source: str, kind: TensorType
+                ) -> ir.Threshold:
+    """Thresholds to -1 and +1 where ``kind`` is likely to have values on either side."""
+    rows = int(rng.choice([1, kind.shape[2]]))
+    spread = max(1, min(kind.high, int(rng.choice([1, 6, 40]))))
+    middle = 0 if kind.signed else kind.high // 2
+    thresholds = middle + rng.integers(-spread, spread + 1, (rows, 1))
+    return ir.Threshold(name, source, thresholds, rng.integers(0, 2, rows), 2, True, -1, 2)
+
+
 def other_shapes(kind: TensorType) -> list[tuple[int, int, int]]:
     """Small shapes other than that of ``kind`` with as many elements."""
     most = range(1, 13)
@@ -77,8 +136,10 @@ def other_shapes(kind: TensorType) -> list[tuple[int, int, int]]:
 
 
 def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
-                 activation: Callable[..., ir.Layer]) -> None:
+                 activation: Callable[..., ir.Layer],
+                 weights: Callable[..., ir.Weights] | None = None) -> None:
     """A convolution of any kind or a pooling, the type brought back to few bits."""
+    weights = weights or random_weights
     height, width, channels = grow.kind.shape
     kernel = (int(rng.integers(1, min(7, height) + 1)), int(rng.integers(1, min(5, width) + 1)))
     stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
@@ -89,11 +150,11 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
         groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
         outputs = int(rng.integers(1, max(1, 8 // groups) + 1)) * groups
         grow.add(ir.Convolution(
-            f"conv{n}", grow.tail, random_weights(rng, (outputs, *kernel, channels // groups)),
+            f"conv{n}", grow.tail, weights(rng, (outputs, *kernel, channels // groups)),
             rng.integers(-500, 500, outputs), stride, padding, value, groups))
     elif choice < 6:
         outputs = int(rng.integers(1, 4)) * channels
-        grow.add(ir.Depthwise(f"depthwise{n}", grow.tail, random_weights(rng, (outputs, *kernel)),
+        grow.add(ir.Depthwise(f"depthwise{n}", grow.tail, weights(rng, (outputs, *kernel)),
                               rng.integers(-500, 500, outputs), stride, padding, value))
     elif choice == 6:
         grow.add(ir.SumPool(f"sum{n}", grow.tail, kernel, stride, padding))
@@ -165,35 +226,53 @@ def random_plan(network: Network, seed: int) -> Plan:
                 rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
             shape = sliding(network, layer)
+            if may_be_binary(network, layer) and rng.integers(3):
+                folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
+                continue
             folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
                                      int(rng.integers(1, shape.kernel[0] + 1)),
                                      int(rng.integers(1, min(shape.run, 12) + 1)))
-    multipliers = int(rng.integers(8, 60)) + sum(fold.multipliers for fold in folds.values())
+    multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
     return schedule(network, Budget(Family.ECP5, PLENTY, multipliers), Goal(folds=folds))
+
+
+def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Sliding) -> Fold:
+    """A fold that leaves no lane to spare."""
+    rows = [n for n in range(1, shape.kernel[0] + 1) if shape.kernel[0] % n == 0]
+    lanes = [n for n in range(1, min(shape.run, 24) + 1) if shape.run % n == 0]
+    return Fold(int(rng.integers(1, outputs + 1)), int(rng.choice(rows)), int(rng.choice(lanes)))
 
 
 def random_images(kind: TensorType, count: int, seed: int) -> np.ndarray:
     """Images of ``kind``, the two extremes first."""
     rng = np.random.default_rng(seed)
     images = rng.integers(kind.low, kind.high + 1, (count, *kind.shape))
+    if isinstance(kind, ir.Bipolar):
+        images = rng.choice([-1, 1], images.shape)
     images[0], images[1 % count] = kind.high, kind.low
     return images
+
+
+def codes(kind: TensorType, values: np.ndarray) -> np.ndarray:
+    """What stands for ``values`` of ``kind`` in hardware."""
+    return (values > 0).astype(np.int64) if isinstance(kind, ir.Bipolar) else values
 
 
 def run_block(dut: object, inputs: np.ndarray, golden: np.ndarray, i: tuple[TensorType, Port],
               o: tuple[TensorType, Port], stalls: Stalls, seed: int = 0,
               surplus: int = 0) -> list[int]:
     """Send frames through ``dut``, require every value to equal ``golden``; returns frame ends."""
-    sent = [payload for frame in inputs.reshape(len(inputs), -1)
+    sent = [payload for frame in codes(i[0], inputs.reshape(len(inputs), -1))
             for payload in pack(frame.tolist(), i[0].bits, i[1].lanes, i[1].group)]
     kind, port = o
-    wanted = golden.reshape(len(golden), -1)
+    wanted = codes(kind, golden.reshape(len(golden), -1))
+    is_signed = kind.signed and not isinstance(kind, ir.Bipolar)
     per_frame = wanted.shape[1] // port.group * -(-port.group // port.lanes)
     got, times = transfer(dut, sent, per_frame * len(wanted), stalls=stalls, seed=seed,
                           timeout=50_000, surplus=surplus)
     assert len(wanted) > 0
     for n, frame in enumerate(wanted):
         payloads: Sequence[int] = got[n * per_frame : (n + 1) * per_frame]
-        assert unpack(payloads, len(frame), kind.bits, kind.signed, port.lanes,
+        assert unpack(payloads, len(frame), kind.bits, is_signed, port.lanes,
                       port.group) == frame.tolist(), f"frame {n}"
     return [times[(n + 1) * per_frame - 1] for n in range(len(wanted))]

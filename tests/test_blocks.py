@@ -14,8 +14,9 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 from networks import random_images, run_block
 from penjing.compiler import geometry, ir
-from penjing.compiler.ir import TensorType
+from penjing.compiler.ir import Bipolar, TensorType
 from penjing.compiler.plan import Port
+from penjing.compiler.planning import BINARY_LATENCY, counter_latency
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.binary import Binary
 from penjing.hdl.depthwise import Depthwise
@@ -31,7 +32,8 @@ from penjing.sim.streams import Stalls
 
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "SkipBuffer"}
+MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "SkipBuffer",
+          "Widener"}
 TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
     "Dot": golden.dense,
@@ -203,9 +205,8 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     weights = rng.integers(0, 2, (outputs, inputs)) * 2 - 1
     weights[0], weights[-1] = 1, -1
     bias = rng.integers(-1000, 1000, outputs) if biased else np.full(outputs, 3)
-    sent = TensorType((1, 1, inputs), 1, False)
-    codes = random_images(sent, 5, outputs)
-    wanted = golden.dense(1 - 2 * codes, weights, bias)
+    x = random_images(Bipolar((1, 1, inputs)), 5, outputs)
+    wanted = golden.dense(x, weights, bias)
     groups, folds = -(-outputs // pe), inputs // simd
     padded = np.pad(weights, ((0, groups * pe - outputs), (0, 0)), constant_values=1)
     beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
@@ -213,9 +214,9 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     block = Binary(weights=beats.reshape(-1, pe, simd).tolist(), bias=bias.tolist(),
                    accumulator_bits=12, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
                    technology=Generic())
-    repeated = np.tile(codes.reshape(len(codes), 1, inputs), (1, groups, 1))
-    run_block(block, repeated, wanted, (TensorType((1, groups, inputs), 1, False),
-                                        Port(simd, inputs)),
+    assert block.latency == BINARY_LATENCY + counter_latency(simd)
+    repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
+    run_block(block, repeated, wanted, (Bipolar((1, groups, inputs)), Port(simd, inputs)),
               (TensorType((1, 1, outputs), 12, True), Port(o_lanes, outputs)), stalls)
 
 

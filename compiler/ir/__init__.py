@@ -40,6 +40,7 @@ from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
     MAX_FRACTION,
+    Bipolar,
     Integers,
     PenjingError,
     TensorType,
@@ -50,8 +51,8 @@ from .tensor import (
 
 __all__ = [
     "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
-    "REFERENCE_BITS", "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise",
-    "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad",
+    "REFERENCE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp", "Convolution", "Dense",
+    "Depthwise", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad",
     "PenjingError", "PoolLayer", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "SlidingLayer", "SumPool", "TensorType", "Threshold",
     "Weights", "layer_macs", "output_size", "output_type", "rewired", "signed_bits",

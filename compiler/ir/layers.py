@@ -356,7 +356,8 @@ class Threshold(Layer):
     ``thresholds`` is (C, T), one row a channel, or (1, T), each row in ascending order; T is 1 to
     255. ``falling`` (C,) or (1,) is 1 for channels that count those with ``x < t`` instead. A
     threshold beyond the input's values is always or never reached. ``bits``, ``signed`` are the
-    output's; ``fraction``, ``zero_point`` and ``scale`` say what it stands for, as in `TensorType`.
+    output's, unless that `is_sign`; ``fraction``, ``zero_point`` and ``scale`` say what it stands
+    for, as in `TensorType`.
     """
 
     thresholds: Integers
@@ -392,6 +393,12 @@ class Threshold(Layer):
                           self.scale)
         require(is_int(self.base), f"{who}: base must be an integer, not {self.base!r}")
         _check_bounds(self.name, self.base, self.base + self.step * count, kind.low, kind.high)
+
+    @property
+    def is_sign(self) -> bool:
+        """Whether it makes -1 and +1, which travel as one bit within a network."""
+        return ((self.base, self.step, self.thresholds.shape[1]) == (-1, 2, 1)
+                and abs(self.zero_point) <= 1)
 
 
 def _bound(layer: ShiftRequantize | ScaleRequantize, limits: TensorType) -> None:

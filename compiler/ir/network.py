@@ -30,6 +30,7 @@ from .layers import (
 )
 from .tensor import (
     MAX_BITS,
+    Bipolar,
     PenjingError,
     TensorType,
     require,
@@ -132,6 +133,7 @@ def _(layer: PoolLayer, source: TensorType) -> TensorType:
 @output_type.register
 def _(layer: AveragePool, source: TensorType) -> TensorType:
     height, width = output_size(layer, source.shape)
+    source = source.widened
     bits, spare = source.bits + layer.spare, layer.spare
     require(bits <= MAX_BITS, f"layer {layer.name}: its results need {bits} bits, more than "
                               f"{MAX_BITS}; lower spare")
@@ -143,6 +145,7 @@ def _(layer: AveragePool, source: TensorType) -> TensorType:
 @output_type.register
 def _(layer: SumPool, source: TensorType) -> TensorType:
     height, width = output_size(layer, source.shape)
+    source = source.widened
     area = layer.kernel[0] * layer.kernel[1]
     return _holding(layer, (height, width, source.shape[2]), source.low * area, source.high * area,
                     source.fraction)
@@ -151,6 +154,7 @@ def _(layer: SumPool, source: TensorType) -> TensorType:
 @output_type.register
 def _(layer: Pad, source: TensorType) -> TensorType:
     _require_value(layer, "value", layer.value, source)
+    source = source if layer.value else source.widened
     height, width, channels = source.shape
     top, bottom, left, right = layer.padding
     return replace(source, shape=(height + top + bottom, width + left + right, channels))
@@ -192,6 +196,9 @@ def _(layer: Threshold, source: TensorType) -> TensorType:
     rows, channels = len(layer.thresholds), source.shape[2]
     require(rows in (1, channels),
             f"layer {layer.name}: it must have thresholds for 1 or {channels} channels, not {rows}")
+    if layer.is_sign:
+        return Bipolar(source.shape, fraction=layer.fraction, zero_point=layer.zero_point,
+                       scale=layer.scale)
     return TensorType(source.shape, layer.bits, layer.signed, layer.fraction, layer.zero_point,
                       layer.scale)
 
@@ -201,7 +208,7 @@ def _(layer: Clamp, source: TensorType) -> TensorType:
     low, high = layer.bounds
     signed = low < 0
     bits = signed_bits(low, high) if signed else unsigned_bits(high)
-    kind = replace(source, bits=bits, signed=signed, zero_point=0)
+    kind = replace(source.widened, bits=bits, signed=signed, zero_point=0)
     fits = kind.low <= source.zero_point <= kind.high
     return replace(kind, zero_point=source.zero_point) if fits else kind
 
@@ -221,8 +228,8 @@ def _(layer: ArgMax, source: TensorType) -> TensorType:
 class Network:
     """A validated graph: the input's name and type, and the layers in topological order.
 
-    Each layer reads the input or earlier layers; the last layer is the output. `PenjingError` names
-    the first layer that does not fit.
+    Each layer reads the input or earlier layers; the last layer is the output, and bipolar tensors
+    are within the network only. `PenjingError` names the first layer that does not fit.
     """
 
     name: str
@@ -238,6 +245,9 @@ class Network:
         require(self.name not in PORTS,
                 f"network: name must not be {self.name}, as a port; give it another with --name")
         require(isinstance(self.layers, tuple) and self.layers, "network: it has no layers")
+        require(not isinstance(self.input_type, Bipolar),
+                "network: its input must not be bipolar; declare one bit without a sign, 1 for +1, "
+                "and put a Threshold at 1 to -1 and +1 behind it")
         types = {self.input: self.input_type}
         for layer in self.layers:
             require(isinstance(layer, Layer), f"network: {layer!r} is not a layer")
@@ -246,6 +256,8 @@ class Network:
                 require(name in types,
                         f"layer {layer.name}: its input {name!r} is no earlier layer")
             types[layer.name] = output_type(layer, *(types[name] for name in layer.inputs))
+        last = self.layers[-1].name
+        types[last] = types[last].widened
         object.__setattr__(self, "_types", types)
 
     def type_of(self, name: str) -> TensorType:

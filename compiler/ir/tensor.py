@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -111,6 +112,42 @@ class TensorType:
         """The largest value of this type."""
         return (1 << self.bits - self.signed) - 1
 
+    @property
+    def widened(self) -> TensorType:
+        """This type; of a bipolar one, that of the integers which its values are."""
+        return self
+
+
+@dataclass(frozen=True)
+class Bipolar(TensorType):
+    """A tensor of -1 and +1: one bit an element, 1 for +1.
+
+    There is no 0 among its values, though 0 may be its zero point.
+    """
+
+    bits: int = 1
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.bits == 1 and self.signed,
+                f"tensor: a bipolar one has 1 bit and a sign, not {self.bits!r} bits")
+
+    @property
+    def low(self) -> int:
+        """The smaller value."""
+        return -1
+
+    @property
+    def high(self) -> int:
+        """The larger value."""
+        return 1
+
+    @property
+    def widened(self) -> TensorType:
+        """The type of integers of 2 bits, of the same meaning."""
+        return TensorType(self.shape, 2, True, self.fraction, self.zero_point, self.scale)
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -132,6 +169,11 @@ class Weights:
                 f"not {self.fraction!r}")
         low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
         object.__setattr__(self, "values", frozen_array("weights", self.values, low, high))
+
+    @cached_property
+    def bipolar(self) -> bool:
+        """Whether every weight is -1 or +1."""
+        return bool((np.abs(self.values) == 1).all())
 
     def __eq__(self, other: object) -> bool:
         return (isinstance(other, Weights) and self.bits == other.bits

@@ -162,7 +162,7 @@ def _sum(operands: Operands) -> Value:
 
 def _shifted(operands: Operands, name: str, shift: int, suffix: str) -> str:
     builder = operands.builder
-    kind = builder.types[name]
+    kind = builder.types[name].widened
     return builder.emit(ir.ShiftRequantize(builder.name(operands.node, suffix), name, -shift,
                                            kind.bits + shift, kind.signed))
 

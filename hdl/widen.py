@@ -1,0 +1,37 @@
+"""Signs as integers."""
+
+from __future__ import annotations
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .stream import Beat
+
+__all__ = ["Widener"]
+
+
+class Widener(wiring.Component):
+    """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
+
+    Parameters
+    ----------
+    lanes : elements a beat.
+
+    Members
+    -------
+    i : stream of ``Beat(1, lanes)``.
+    o : stream of ``Beat(signed(2), lanes)``.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__({"i": In(stream.Signature(Beat(1, lanes))),
+                          "o": Out(stream.Signature(Beat(signed(2), lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready),
+                     self.o.p.last.eq(self.i.p.last)]
+        m.d.comb += [self.o.p.data[lane].eq(Cat(1, ~self.i.p.data[lane]))
+                     for lane in range(self.i.payload.shape().lanes)]
+        return m

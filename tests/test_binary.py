@@ -1,0 +1,239 @@
+"""Signs and mixed widths: which layers count signs, and that hardware equals the golden model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    PLENTY,
+    Builder,
+    mixed_network,
+    random_images,
+    random_plan,
+    random_sign,
+    run_block,
+)
+from penjing.compiler import ir, lower
+from penjing.compiler.bipolar import is_binary, may_be_binary
+from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
+from penjing.compiler.plan import Fold, Plan, Port, Resources
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, fold_of_simd, schedule
+from penjing.hdl.graph import Pipeline
+from penjing.hdl.stream import Beat, Buffer
+from penjing.hdl.tech import Generic
+from penjing.hdl.widen import Widener
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+FRAMES = 4
+
+
+def signs(rng: np.random.Generator, *shape: int) -> ir.Weights:
+    return ir.Weights(rng.choice([-1, 1], shape), 2)
+
+
+def binary_layer(seed: int) -> Network:
+    """Signs of any input, perhaps padded or pooled, and one layer of signs between other ones."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
+    grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+    between = rng.integers(3)
+    if between == 0 and min(height, width) > 1:
+        grow.add(ir.MaxPool("pool", grow.tail, (2, 2), (1, 2), (1, 0, 0, 1)))
+    elif between == 1:
+        grow.add(ir.Pad("pad", grow.tail, (1, 0, 0, 2), int(rng.choice([-1, 1]))))
+    height, width, channels = grow.kind.shape
+    outputs = int(rng.integers(1, 9))
+    bias = rng.integers(-9, 9, outputs) if rng.integers(2) else np.full(outputs, 2)
+    if rng.integers(2):
+        kernel = tuple(int(rng.integers(1, min(4, size) + 1)) for size in (height, width))
+        padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1],
+                                                          kernel[1]))
+        grow.add(ir.Convolution("layer", grow.tail, signs(rng, outputs, *kernel, channels), bias,
+                                (int(rng.integers(1, 3)), int(rng.integers(1, 3))), padding,
+                                int(rng.choice([-1, 1]))))
+    else:
+        grow.add(ir.Flatten("flatten", grow.tail))
+        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.kind.elements), bias))
+    if rng.integers(2):
+        grow.add(random_sign(rng, "last", grow.tail, grow.kind))
+    return grow.network()
+
+
+def check(network: Network, plan: Plan, stalls: Stalls, seed: int) -> list[int]:
+    """Require the accelerator to equal the golden model; returns the frames' ends."""
+    images = random_images(network.input_type, FRAMES, seed)
+    return run_block(lower.accelerator(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), stalls, seed)
+
+
+def check_binary_layer(seed: int) -> None:
+    network = binary_layer(seed)
+    plan = random_plan(network, seed)
+    layer = next(one for one in network.layers if one.name == "layer")
+    planned = plan.layer("layer")
+    assert may_be_binary(network, layer)
+    assert planned.fold is not None
+    assert planned.binary == is_binary(network, layer, planned.fold)
+    assert (planned.multipliers, planned.xors)[planned.binary] == planned.fold.products
+    for stalls in Stalls:
+        ends = check(network, plan, stalls, seed)
+        if stalls is Stalls.NONE:
+            assert np.diff(ends)[-1] == plan.cycles_per_frame
+            if "pad" not in {one.kind for one in network.layers}:
+                assert abs(ends[0] - 1 - plan.latency_cycles) <= max(3, 0.02 * ends[0])
+    tensors = golden.run_all(network, random_images(network.input_type, FRAMES, seed))
+    ends = run_block(lower.layer(network, plan, "layer", Generic()), tensors[layer.input],
+                     tensors["layer"], (network.source_type(layer), planned.i),
+                     (network.type_of("layer"), planned.o), Stalls.NONE)
+    assert np.diff(ends)[-1] == planned.cycles
+
+
+@given(st.integers(0, 1 << 32))
+@settings(deadline=None, max_examples=8, database=None)
+def test_binary_layer_equals_golden(seed: int) -> None:
+    check_binary_layer(seed)
+
+
+@pytest.mark.slow
+def test_many_binary_layers_equal_golden() -> None:
+    for seed in range(150):
+        check_binary_layer(seed)
+
+
+def check_mixed_network(seed: int) -> None:
+    network = mixed_network(seed)
+    plan = random_plan(network, seed)
+    ends = check(network, plan, Stalls.NONE, seed)
+    assert np.diff(ends)[-1] == plan.cycles_per_frame
+    check(network, plan, list(Stalls)[1 + seed % 3], seed)
+
+
+@given(st.integers(0, 1 << 32))
+@settings(deadline=None, max_examples=6, database=None)
+def test_network_of_mixed_widths_equals_golden(seed: int) -> None:
+    check_mixed_network(seed)
+
+
+@pytest.mark.slow
+def test_many_networks_of_mixed_widths_equal_golden() -> None:
+    for seed in range(200):
+        check_mixed_network(seed)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+def test_widener_makes_integers_of_signs(stalls: Stalls) -> None:
+    kind = Bipolar((3, 2, 5))
+    x = random_images(kind, 4, 1)
+    port = Port(3, 5)
+    # It has no clock of its own, but the simulation needs one.
+    block = Pipeline([("widener", Widener(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
+    run_block(block, x, x, (kind, port), (kind.widened, port), stalls)
+
+
+# --- types
+def sign(name: str, source: str, **changes: object) -> ir.Threshold:
+    fields = {"thresholds": np.zeros((1, 1), np.int64), "falling": np.zeros(1, np.int64),
+              "bits": 2, "signed": True, "base": -1, "step": 2, **changes}
+    return ir.Threshold(name, source, **fields)
+
+
+def grown(*layers: ir.Layer, bits: int = 8) -> Network:
+    """A network of ``layers``, the first of which reads signs of an input of ``bits`` bits."""
+    last = ir.Clamp("end", layers[-1].name if layers else "signs", -100, 100)
+    return Network("net", "x", TensorType((4, 4, 6), bits, True),
+                   (sign("signs", "x"), *layers, last))
+
+
+def test_a_threshold_to_two_signs_is_one_bit_within_a_network() -> None:
+    network = Network("net", "x", TensorType((2, 2, 3), 8, True),
+                      (sign("a", "x", fraction=3), ir.Flatten("b", "a")))
+    assert network.type_of("a") == Bipolar((2, 2, 3), fraction=3)
+    assert network.output_type == TensorType((1, 1, 12), 2, True, 3)
+    for changes in ({"base": 0, "step": 1}, {"step": 1}, {"bits": 3, "zero_point": 2},
+                    {"bits": 3, "thresholds": np.zeros((1, 2), np.int64)}):
+        assert not isinstance(ir.output_type(sign("a", "x", **changes), network.input_type),
+                              Bipolar)
+
+
+def test_bits_are_kept_by_what_only_selects_and_moves() -> None:
+    network = grown(ir.MaxPool("max", "signs", (2, 2), (1, 1), (1, 0, 0, 1)),
+                    ir.Pad("one", "max", (1, 1, 0, 0), -1), ir.Reshape("r", "one", (6, 4, 6)),
+                    ir.Pad("zero", "r", (0, 1, 0, 0), 0))
+    for name in ("max", "one", "r"):
+        assert isinstance(network.type_of(name), Bipolar)
+    assert network.type_of("zero") == TensorType((7, 4, 6), 2, True)
+    for layer in (ir.AveragePool("a", "x", (2, 2), (1, 1)), ir.SumPool("a", "x", (2, 2), (1, 1)),
+                  ir.Clamp("a", "x", -1, 1)):
+        assert not isinstance(ir.output_type(layer, Bipolar((4, 4, 2))), Bipolar)
+
+
+def test_accumulators_of_signs_are_as_narrow_as_their_sums() -> None:
+    layer = ir.Dense("dense", "x", ir.Weights(np.ones((2, 15), np.int64), 2),
+                     np.zeros(2, np.int64))
+    assert ir.output_type(layer, Bipolar((1, 1, 15))).bits == 5  # -15 to 15
+    assert ir.output_type(layer, Bipolar((1, 1, 15)).widened).bits == 6  # -30 to 15
+
+
+def test_an_input_of_signs_is_one_bit_without_a_sign() -> None:
+    with pytest.raises(PenjingError, match="input must not be bipolar; declare one bit") as caught:
+        Network("net", "x", Bipolar((1, 1, 3)), (ir.Flatten("f", "x"),))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PenjingError, match="a bipolar one has 1 bit and a sign, not 2 bits"):
+        Bipolar((1, 1, 3), 2)
+
+
+# --- which layers count signs
+def convolution(weights: ir.Weights, padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+                pad_value: int = 0, groups: int = 1) -> ir.Convolution:
+    return ir.Convolution("conv", "signs", weights, np.zeros(len(weights.values), np.int64), (1, 1),
+                          padding, pad_value, groups)
+
+
+ONES = ir.Weights(np.ones((4, 3, 2, 6), np.int64), 2)
+
+
+@pytest.mark.parametrize(("layer", "wanted"), [
+    (convolution(ONES), True), (convolution(ONES, (1, 0, 0, 0), -1), True),
+    (convolution(ONES, (1, 0, 0, 0), 0), False), (convolution(ONES, pad_value=0), True),
+    (convolution(ir.Weights(np.ones((4, 3, 2, 3), np.int64), 2), groups=2), False),
+    (convolution(ir.Weights(ONES.values * 2, 3)), False),
+    (convolution(ir.Weights(ONES.values * 0, 2)), False),
+    (ir.Depthwise("conv", "signs", ir.Weights(np.ones((6, 2, 2), np.int64), 2),
+                  np.zeros(6, np.int64)), False)])
+def test_products_of_signs_alone_are_counted(layer: ir.Layer, wanted: bool) -> None:
+    network = grown(layer)
+    assert may_be_binary(network, layer) is wanted
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 10)).layer("conv")
+    assert plan.binary is wanted
+    assert (plan.multipliers == 0) is wanted
+
+
+def test_a_fold_with_spare_lanes_multiplies() -> None:
+    network = grown(convolution(ONES))
+    for fold, wanted in ((Fold(3, 3, 4), True), (Fold(4, 1, 12), True), (Fold(1, 2, 4), False),
+                         (Fold(1, 1, 5), False)):
+        plan = schedule(network, Budget(Family.ECP5, PLENTY, 100), Goal(folds={"conv": fold}))
+        assert plan.layer("conv").binary is wanted
+        assert plan.layer("conv").dsp_multipliers == (0 if wanted else fold.products)
+    assert fold_of_simd(network, network.layers[1], 2, 5) == Fold(2, 1, 4)
+    assert fold_of_simd(network, network.layers[1], 2, 13) == Fold(2, 1, 12)
+    assert fold_of_simd(network, network.layers[1], 2, 35) == Fold(2, 3, 6)
+
+
+def test_signs_need_no_multipliers_and_luts_bound_them() -> None:
+    layer = ir.Dense("dense", "flat", ir.Weights(np.ones((256, 96), np.int64), 2),
+                     np.zeros(256, np.int64))
+    network = grown(ir.Flatten("flat", "signs"), layer)
+    few, many = (schedule(network, Budget(Family.ECP5, Resources(luts, 10**6, 0, 10**3), 1))
+                 for luts in (2_000, 20_000))
+    assert few.multipliers == many.multipliers == 0
+    assert few.resources.luts <= 2_000 < many.resources.luts <= 20_000
+    assert many.cycles_per_frame < few.cycles_per_frame
+    assert few.utilization <= 1
