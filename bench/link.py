@@ -88,7 +88,7 @@ class Rig(wiring.Component):
         self._wrapper = Wrapper(
             self._socket, Identity(b"measured", case.i, case.o), i_port=i_port, o_port=o_port,
             divider=divider(board.clock_mhz, board.baud),
-            timeout=int(_SILENCE_SECONDS * board.clock_mhz * 1e6))
+            timeout=int(_SILENCE_SECONDS * board.clock_mhz * 1e6), technology=board.technology)
 
     def elaborate(self, platform: object) -> Module:
         """Lead the socket's streams out."""

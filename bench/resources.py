@@ -31,14 +31,11 @@ from penjing.compiler.ir import PenjingError
 from penjing.compiler.plan import Resources
 from penjing.compiler.resources import Family
 from penjing.hdl.graph import Pipeline
-from penjing.hdl.tech import Ecp5, Generic, Ice40, Technology
 
 FILE = "resources.json"
 CELLS = ("luts", "ffs", "dsps", "brams")
 FITTED = ("adder_bit", "mux_bit", "product_bit", "control", "gear_bit")
 """The coefficients that measurements decide; the others follow from the silicon."""
-_TECHNOLOGIES: dict[Family, type[Technology]] = {
-    Family.ECP5: Ecp5, Family.ICE40: Ice40, Family.GENERIC: Generic}
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Comparison:
 def component(case: Case) -> Pipeline:
     """The case's layer in its board's technology."""
     board = boards.find(case.board)
-    return lower.layer(case.network, case.plan(board), NAME, _TECHNOLOGIES[board.family]())
+    return lower.layer(case.network, case.plan(board), NAME, board.technology)
 
 
 def digest(case: Case) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..compiler.ir import PenjingError
 from ..compiler.resources import Family
+from ..hdl.tech import Ecp5, Generic, Ice40, Technology
 
-__all__ = ["UNLIMITED", "Board", "Budget", "Family"]
+__all__ = ["UNLIMITED", "Board", "Budget", "DspSites", "Family"]
+
+_TECHNOLOGIES: Mapping[Family, type[Technology]] = {
+    Family.ECP5: Ecp5, Family.ICE40: Ice40, Family.GENERIC: Generic}
 
 UNLIMITED = 10**9
 """More of a resource than any device has: the budget of a board without a device."""
@@ -31,13 +36,24 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class DspSites:
+    """Where a device has DSP blocks of four multipliers each: at every column of every row.
+
+    Coordinates are nextpnr's, of the block's first multiplier.
+    """
+
+    columns: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Board:
     """One target.
 
     ``platform`` is the class of amaranth-boards as ``module:Class`` (None: no board files, Verilog
     only), ``route_options`` are nextpnr's for the device, ``crystal_mhz`` the oscillator on the
     board, ``clock_mhz`` the accelerator's clock unless the user wants another, ``baud`` the speed
-    of the serial link.
+    of the serial link. ``dsp_sites`` is empty where multipliers are left to nextpnr to place.
     """
 
     name: str
@@ -49,6 +65,12 @@ class Board:
     route_options: tuple[str, ...] = ()
     crystal_mhz: float = 0.0
     baud: int = 1_000_000
+    dsp_sites: DspSites = DspSites()
+
+    @property
+    def technology(self) -> Technology:
+        """What makes the cells of the board's family."""
+        return _TECHNOLOGIES[self.family]()
 
     def load_platform(self) -> Any:
         """A fresh platform of amaranth-boards, which only this method imports.
@@ -66,21 +88,26 @@ class Board:
                                "pip install 'penjing[fpga]'") from error
 
 
-def _ulx3s(size: str, luts: int, dsps: int, brams: int) -> Board:
+def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
     return Board(
         name=f"ulx3s-{size}f", family=Family.ECP5, device=f"LFE5U-{size}F",
-        budget=Budget(luts=luts, ffs=luts, dsps=dsps, brams=brams, bram_bits=18 * 1024),
+        budget=Budget(luts=luts, ffs=luts, dsps=4 * len(sites.columns) * len(sites.rows),
+                      brams=brams, bram_bits=18 * 1024),
         clock_mhz=100.0, platform=f"ulx3s:ULX3S_{size}F_Platform",
         # With 128 DSPs, router2 (the default) did not end in a quarter of an hour, router1 does.
         route_options=(f"--{size}k", "--package", "CABGA381", "--speed", "6",
-                       "--router", "router1"), crystal_mhz=25.0)
+                       "--router", "router1"), crystal_mhz=25.0, dsp_sites=sites)
 
+
+_SMALL = DspSites((4, 13, 22, 33, 42, 51, 60), (13,))
 
 BOARDS = (
-    _ulx3s("12", luts=24_288, dsps=28, brams=56),
-    _ulx3s("25", luts=24_288, dsps=28, brams=56),
-    _ulx3s("45", luts=43_848, dsps=72, brams=108),
-    _ulx3s("85", luts=83_640, dsps=156, brams=208),
+    _ulx3s("12", luts=24_288, brams=56, sites=_SMALL),
+    _ulx3s("25", luts=24_288, brams=56, sites=_SMALL),
+    _ulx3s("45", luts=43_848, brams=108,
+           sites=DspSites((4, 13, 22, 31, 42, 51, 60, 69, 78), (22, 46))),
+    _ulx3s("85", luts=83_640, brams=208,
+           sites=DspSites((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58))),
     Board(
         name="icebreaker", family=Family.ICE40, device="iCE40UP5K",
         budget=Budget(luts=5_280, ffs=5_280, dsps=8, brams=30, bram_bits=4 * 1024),

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from amaranth.hdl import *
 from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..hdl.checks import at_least
+from ..hdl.tech import MemoryStyle, Technology
 from . import protocol
 from .protocol import HEADER_BYTES, SYNC, Fault, Kind
 
@@ -65,11 +65,12 @@ class Crc32(wiring.Component):
 
 
 class FrameBuffer(wiring.Component):
-    """One frame of bytes: written at any address, then played out, 1 byte a cycle, latency 2.
+    """One frame of bytes: written at any address, then played out, 1 byte a cycle, latency 3.
 
     Parameters
     ----------
     size : bytes of the frame.
+    technology : supplies the memory.
 
     Members
     -------
@@ -78,33 +79,31 @@ class FrameBuffer(wiring.Component):
     o : stream of `Octet`.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, technology: Technology) -> None:
         at_least(1, size=size)
         self._size = size
+        self._technology = technology
         super().__init__({"address": In(range(size)), "octet": In(8), "write": In(1),
                           "start": In(1), "o": Out(stream.Signature(Octet))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self._size, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [write.addr.eq(self.address), write.data.eq(self.octet),
-                     write.en.eq(self.write)]
-
-        playing, fetch = Signal(), Signal()
-        last = read.addr == self._size - 1
+        m.submodules.memory = memory = self._technology.ram(
+            8, self._size, MemoryStyle.BLOCK, registered=True)
+        playing, fetched, fetched_last = Signal(), Signal(), Signal()
         position = Signal(range(self._size))
+        last = position == self._size - 1
+        step = ~self.o.valid | self.o.ready
         m.d.comb += [
-            read.addr.eq(position),
-            fetch.eq(playing & (~self.o.valid | self.o.ready)),
-            read.en.eq(fetch),
-            self.o.p.data.eq(read.data),
+            memory.write_address.eq(self.address), memory.write_data.eq(self.octet),
+            memory.write_enable.eq(self.write), memory.read_address.eq(position),
+            memory.read_enable.eq(step), self.o.p.data.eq(memory.read_data),
         ]
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(fetch):
-            m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(last),
-                         position.eq(Mux(last, 0, position + 1)), playing.eq(~last)]
+        with m.If(step):
+            m.d.sync += [self.o.valid.eq(fetched), self.o.p.last.eq(fetched_last),
+                         fetched.eq(playing), fetched_last.eq(last)]
+            with m.If(playing):
+                m.d.sync += [position.eq(Mux(last, 0, position + 1)), playing.eq(~last)]
         with m.If(self.start):
             m.d.sync += playing.eq(1)
         return m
@@ -113,7 +112,7 @@ class FrameBuffer(wiring.Component):
 class Deframer(wiring.Component):
     """Requests out of bytes: ``o`` is the payload of each good image, 1 byte a cycle.
 
-    Nothing of an image leaves before its checksum was right, 14 cycles after its final byte. All
+    Nothing of an image leaves before its checksum was right, 15 cycles after its final byte. All
     other requests, and all that is wrong, become a ``reply``; a reply that finds the one before it
     still waiting is lost.
 
@@ -121,6 +120,7 @@ class Deframer(wiring.Component):
     ----------
     size : bytes of an image.
     timeout : cycles without a byte after which a message counts as cut off, at least 100.
+    technology : supplies the memory of an image.
 
     Members
     -------
@@ -131,9 +131,10 @@ class Deframer(wiring.Component):
     reply : stream of `Reply`.
     """
 
-    def __init__(self, size: int, timeout: int) -> None:
+    def __init__(self, size: int, timeout: int, technology: Technology) -> None:
         at_least(1, size=size)
         at_least(100, timeout=timeout)
+        self._technology = technology
         self._size = size
         self._timeout = timeout
         super().__init__({
@@ -147,7 +148,7 @@ class Deframer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.crc = crc = Crc32()
-        m.submodules.buffer = buffer = FrameBuffer(self._size)
+        m.submodules.buffer = buffer = FrameBuffer(self._size, self._technology)
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
         octet, step = self._steps(m, crc)
 

@@ -17,7 +17,7 @@ from .protocol import element_bytes
 
 __all__ = ["gearbox_bits", "link_resources", "planned_link"]
 
-_FFS = 255
+_FFS = 257
 _FFS_ADDRESS_BIT = 5
 """Flip-flops besides those that hold elements: fixed ones, and counters of the frame's bytes."""
 

@@ -19,6 +19,7 @@ from typing import Any
 from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import PenjingError
+from . import ecp5_netlist
 from .board import Board, Family
 
 __all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route",
@@ -152,13 +153,14 @@ class Workshop:
 
 
 def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
-          compact: bool = False, progress: Progress | None = None) -> BuildResult:
+          compact: bool = False, order: Sequence[str] = (), progress: Progress | None = None
+          ) -> BuildResult:
     """Make the bitstream of ``top`` (see `boards.top.board_top`) in ``folder``.
 
     There will be ``top.il``, constraints, ``top.json``, ``report.json``, one log a stage, and the
     bitstream if everything has worked; an old one is deleted first. ``seed`` is the placer's; for
-    ``compact`` see `synthesize`. A clock that is missed is no error: compare ``fmax_mhz``. Raises
-    `PenjingError` where a tool is missing or fails.
+    ``compact`` and ``order`` see `synthesize`. A clock that is missed is no error: compare
+    ``fmax_mhz``. Raises `PenjingError` where a tool is missing or fails.
     """
     shop = Workshop(board, folder, progress)
     flow = shop.flow
@@ -170,7 +172,7 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
 
     files = board.load_platform().prepare(top, _TOP, emit_src=False).files
     shop.write(flow.constraints[1], files[flow.constraints[1]])
-    synthesized = synthesize(shop, files[f"{_TOP}.il"], compact=compact)
+    synthesized = synthesize(shop, files[f"{_TOP}.il"], compact=compact, order=order)
     result = place_and_route(shop, flow.constraints, seed=seed)
     try:
         packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
@@ -181,11 +183,13 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
                    seconds={"synthesis": synthesized, **result.seconds, "pack": packed})
 
 
-def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False) -> float:
+def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequence[str] = ()
+               ) -> float:
     """Synthesize the module ``top`` of ``rtlil`` to ``top.json``; returns the seconds.
 
     ``compact`` does without an ECP5's wide multiplexers: fewer LUTs (a gearbox 301, not 461), but a
-    slower clock (144, not 195 MHz).
+    slower clock (144, not 195 MHz). ``order`` are the paths of instances whose ECP5 multipliers get
+    sites, in the order in which data passes through them (see `ecp5_netlist`).
     """
     shop.write(f"{_TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
@@ -195,7 +199,10 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False) -> float:
     shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n{command} -run begin:map_luts\nsplitnets\n"
                              f"{command} -run map_luts: -json {_TOP}.json\n")
     script = Path(__file__).with_name("synthesis.py")
-    return shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
+    seconds = shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
+    if shop.board.family is Family.ECP5:
+        ecp5_netlist.rewrite(shop.folder / f"{_TOP}.json", _TOP, shop.board.dsp_sites, order)
+    return seconds
 
 
 def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: int = 1,

@@ -9,16 +9,17 @@ from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
 from ..compiler.plan import Port
+from ..hdl.graph import Graph
 from .board import Board, Family
 from .pll import Ecp5Pll, Ice40Pll, ecp5_pll, ice40_pll
 from .protocol import Identity
 from .uart import divider
 from .wrapper import Wrapper
 
-__all__ = ["Clocking", "Top", "board_top", "made_clock_mhz"]
+__all__ = ["Clocking", "Top", "board_top", "made_clock_mhz", "stage_paths"]
 
 _RESET_SECONDS = 20e-6
-"""How long to hold the reset: an iCE40's block RAMs read as 0 for some µs after configuration."""
+"""Shortest reset: an iCE40's block RAMs read as 0 for some µs after configuration."""
 _SILENCE_SECONDS = 0.1
 """How long a host may pause inside a message: USB adapters and schedulers pause for tens of ms."""
 
@@ -71,12 +72,13 @@ class Clocking(Elaboratable):
                 m.d.comb += [ClockSignal("sync").eq(buffer.i), locked.eq(1)]
 
         m.submodules.synchronizer = FFSynchronizer(locked, settled, o_domain="boot")
+        # The highest bit ends the wait: whatever compared the count would lie in its path.
         cycles = int(_RESET_SECONDS * self._clock_mhz * 1e6)
-        waited, reset = Signal(range(cycles + 1)), Signal(init=1)
-        m.d.boot += reset.eq(waited != cycles)
+        waited, reset = Signal(cycles.bit_length() + 1), Signal(init=1)
+        m.d.boot += reset.eq(~waited[-1])
         with m.If(~settled):
             m.d.boot += waited.eq(0)
-        with m.Elif(waited != cycles):
+        with m.Elif(~waited[-1]):
             m.d.boot += waited.eq(waited + 1)
         m.d.comb += ResetSignal("sync").eq(reset)
         return m
@@ -136,6 +138,11 @@ class Top(Elaboratable):
         return m
 
 
+def stage_paths(accelerator: Graph) -> list[str]:
+    """Paths of the accelerator's stages in the flattened design of `board_top`, in their order."""
+    return [f"wrapper.accelerator.{name}" for name in accelerator.names]
+
+
 def board_top(board: Board, accelerator: wiring.Component, identity: Identity, *, i_port: Port,
               o_port: Port, clock_mhz: float | None = None) -> Top:
     """The design of ``accelerator`` on ``board``; ``clock_mhz`` is the board's unless given.
@@ -146,5 +153,5 @@ def board_top(board: Board, accelerator: wiring.Component, identity: Identity, *
     made = made_clock_mhz(board, wanted)
     wrapper = Wrapper(accelerator, identity, i_port=i_port, o_port=o_port,
                       divider=divider(made, board.baud),
-                      timeout=int(_SILENCE_SECONDS * made * 1e6))
+                      timeout=int(_SILENCE_SECONDS * made * 1e6), technology=board.technology)
     return Top(board, wrapper, wanted)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..compiler.ir import TensorType
 from ..compiler.plan import Port
 from ..hdl.stream import Beat, Gearbox, connect
+from ..hdl.tech import Technology
 from .link import Deframer, Framer, Octet
 from .protocol import Identity, element_bytes
 from .uart import UartReceiver, UartTransmitter
@@ -107,6 +108,7 @@ class Wrapper(wiring.Component):
     i_port, o_port : how the two tensors travel.
     divider : clock cycles a bit of the line (`uart.divider`).
     timeout : cycles of silence that end a message; 0.1 s or more where the host is a PC.
+    technology : supplies the memory of a frame.
 
     Members
     -------
@@ -115,12 +117,13 @@ class Wrapper(wiring.Component):
     """
 
     def __init__(self, accelerator: wiring.Component, identity: Identity, *, i_port: Port,
-                 o_port: Port, divider: int, timeout: int) -> None:
+                 o_port: Port, divider: int, timeout: int, technology: Technology) -> None:
         self._accelerator = accelerator
         self._identity = identity
         self._ports = i_port, o_port
         self._divider = divider
         self._timeout = timeout
+        self._technology = technology
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     @property
@@ -139,7 +142,8 @@ class Wrapper(wiring.Component):
         i_shape, o_shape = element_shape(i_type), element_shape(o_type)
 
         m.submodules.receiver = receiver = UartReceiver(self._divider)
-        m.submodules.deframer = deframer = Deframer(self.buffer_bytes, self._timeout)
+        m.submodules.deframer = deframer = Deframer(
+            self.buffer_bytes, self._timeout, self._technology)
         m.submodules.elements = elements = OctetsToElements(i_shape)
         m.submodules.fan_out = fan_out = Gearbox(
             i_shape, i_lanes=1, o_lanes=i_port.lanes, i_group=1, o_group=i_port.group,

@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import boards
-from ..boards.top import board_top
+from ..boards.top import board_top, stage_paths
 from ..compiler import lower
 from ..compiler.plan import Resources
 from ..compiler.plan_file import to_json
 from ..compiler.report import Table, table_of
-from ..hdl.tech import Ecp5, Generic, Ice40, Technology
 from .progress import Progress, silent
 from .project import BOARD, Project
 
 __all__ = ["Build", "build"]
-
-_TECHNOLOGIES: Mapping[boards.Family, type[Technology]] = {
-    boards.Family.ECP5: Ecp5, boards.Family.ICE40: Ice40, boards.Family.GENERIC: Generic}
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,10 @@ def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> 
     plan = opened.plan
     board = boards.find(plan.board)
     Workshop(board, opened.path / BOARD)  # refuses a board without tools before hardware is made
-    accelerator = lower.accelerator(opened.network, plan, _TECHNOLOGIES[board.family]())
+    accelerator = lower.accelerator(opened.network, plan, board.technology)
     top = board_top(board, accelerator, opened.identity, i_port=plan.layers[0].i,
                     o_port=plan.layers[-1].o, clock_mhz=plan.clock_mhz)
-    made = place(board, top, opened.path / BOARD, seed=seed,
+    made = place(board, top, opened.path / BOARD, seed=seed, order=stage_paths(accelerator),
                  progress=lambda stage, line: progress(stage, 0, 0))
     measured = {**vars(made), "bitstream": str(made.bitstream)}
     predicted = plan.resources + (opened.link or Resources())

@@ -60,6 +60,11 @@ class Graph(wiring.Component):
         super().__init__({**members, "o": Out(stages[-1].component.o.signature)})
         self._inputs = inputs
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the stages, in their order."""
+        return [stage.name for stage in self._stages]
+
     def _readers(self) -> dict[str, list[tuple[Stage, str]]]:
         """Who reads each stream, and by which port."""
         readers: dict[str, list[tuple[Stage, str]]] = {}

@@ -72,7 +72,7 @@ def run_board(folder: Path, cache: Path, accelerator: wiring.Component, identity
     images[0, ..., ::2], images[0, ..., 1::2] = i_type.low, i_type.high
     expected = np.array([function(frame) for frame in images])
     wrapper = Wrapper(accelerator, identity, i_port=i_port, o_port=o_port, divider=DIVIDER,
-                      timeout=40 * 10 * DIVIDER)
+                      timeout=40 * 10 * DIVIDER, technology=Generic())
     built = simulators.build(emit(wrapper, "board"), "board", cache=cache,
                              ports=("clk", "rst", "rx", "tx"))
     (folder / "job.json").write_text(json.dumps(

@@ -26,6 +26,7 @@ from penjing.boards.protocol import (
 from penjing.boards.uart import UartReceiver, UartTransmitter, divider
 from penjing.boards.wrapper import ElementsToOctets, OctetsToElements
 from penjing.compiler.ir import PenjingError, TensorType
+from penjing.hdl.tech import Generic
 from penjing.sim.streams import Stalls, transfer
 
 TIMEOUT = 400
@@ -244,7 +245,7 @@ def deframe(size: int, *pieces: bytes | int, done: bool = True) -> tuple[
     """Images (sequence, payload) and replies (kind, sequence, fault) that come of ``pieces``.
 
     A piece is bytes, or a number of cycles of silence."""
-    deframer = Deframer(size, TIMEOUT)
+    deframer = Deframer(size, TIMEOUT, Generic())
     images: list[tuple[int, bytes]] = []
     replies: list[Replied] = []
     octets: list[int] = []

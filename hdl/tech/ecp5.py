@@ -16,6 +16,8 @@ from .technology import MemoryStyle
 
 __all__ = ["Ecp5"]
 
+_DSP_BITS = 18
+
 Slot = tuple[int, Value, Value, Value, Value]
 """Half a CCU2C: its table, A, B, C and D."""
 
@@ -24,7 +26,7 @@ class Ecp5(Generic):
     """ECP5: operands of up to 18 bits fit a DSP block."""
 
     def fits_dsp(self, a: ShapeLike, b: ShapeLike) -> bool:
-        return max(Shape.cast(a).width, Shape.cast(b).width) <= 18
+        return max(Shape.cast(a).width, Shape.cast(b).width) <= _DSP_BITS
 
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
         return DspMultiplier(a, b) if dsp and self.fits_dsp(a, b) else CarryMultiplier(a, b)
@@ -60,12 +62,12 @@ class DspMultiplier(TwoCycle):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a = Signal(Shape(18, self.a.shape().signed))
-        b = Signal(Shape(18, self.b.shape().signed))
-        product = Signal(36)
-        m.d.comb += [a.eq(self.a), b.eq(self.b), self.p.eq(product)]
+        a, b, product = Signal(_DSP_BITS), Signal(_DSP_BITS), Signal(2 * _DSP_BITS)
+        above = [self._above(operand) for operand in (self.a, self.b)]
+        m.d.comb += [a.eq(self.a << above[0]), b.eq(self.b << above[1]),
+                     self.p.eq(product >> sum(above))]
         ports: dict[str, Value] = {}
-        for name, value in (("i_A", a), ("i_B", b), ("i_C", Const(0, 18)), ("o_P", product)):
+        for name, value in (("i_A", a), ("i_B", b), ("i_C", Const(0, _DSP_BITS)), ("o_P", product)):
             ports |= {f"{name}{n}": bit for n, bit in enumerate(value)}
         m.submodules.dsp = Instance(
             "MULT18X18D",
@@ -77,6 +79,15 @@ class DspMultiplier(TwoCycle):
             i_SIGNEDA=Const(self.a.shape().signed, 1), i_SIGNEDB=Const(self.b.shape().signed, 1),
             i_SOURCEA=Const(0), i_SOURCEB=Const(0), **ports)
         return m
+
+    @staticmethod
+    def _above(operand: Value) -> int:
+        """How far up an operand lies in the block's: a signed one at the top.
+
+        Each copy of a sign bit would be a wire into the block, and there are few; the zeros below
+        are none.
+        """
+        return _DSP_BITS - len(operand) if operand.shape().signed else 0
 
 
 class CarryMultiplier(RowMultiplier):

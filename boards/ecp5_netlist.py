@@ -1,0 +1,93 @@
+"""What nextpnr is helped with in an ECP5 netlist that Yosys has made.
+
+nextpnr starts from one heap of cells and draws it apart; multipliers, which have few sites, are
+then strewn over the whole device (wires three times as long, for a network of 128 multipliers). A
+site for each of them, side by side in the order of the pipeline, is all it needs: everything else
+it places around them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from .board import DspSites
+
+__all__ = ["drop_unread_carries", "place_multipliers", "rewrite"]
+
+Parsed = dict[str, Any]
+"""A module as Yosys' JSON has it."""
+
+Site = tuple[int, int, int]
+"""Column and row of a DSP block, and the multiplier in it."""
+
+_IN_BLOCK = (0, 1, 4, 5)
+"""A DSP block's multipliers, by the columns that they are apart."""
+
+
+def rewrite(path: Path, top: str, sites: DspSites, order: Sequence[str] = ()) -> None:
+    """Rewrite the netlist ``path``; multipliers are placed if there is an ``order``."""
+    netlist = json.loads(path.read_text(encoding="utf-8"))
+    module = netlist["modules"][top]
+    drop_unread_carries(module)
+    if order:
+        place_multipliers(module, sites, order)
+    path.write_text(json.dumps(netlist), encoding="utf-8")
+
+
+def drop_unread_carries(module: Parsed) -> None:
+    """Leave open each carry output that nothing reads.
+
+    nextpnr leads any carry with a wire out of its chain, through two LUTs.
+    """
+    cells = module["cells"].values()
+    read = {bit for cell in cells for port, bits in cell["connections"].items()
+            if cell["port_directions"][port] != "output" for bit in bits}
+    read.update(bit for port in module["ports"].values() for bit in port["bits"])
+    for cell in cells:
+        carry = cell["connections"].get("COUT") if cell["type"] == "CCU2C" else None
+        if carry and carry[0] not in read:
+            cell["connections"]["COUT"] = ["x"]
+
+
+def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> None:
+    """Give each multiplier a site.
+
+    ``order`` are the paths of instances: the multipliers below one of them lie in one rectangle,
+    row by row in the order of their names, and the rectangles side by side.
+    """
+    cells, prefixes = module["cells"], [f"{path}." for path in order]
+
+    def rank(name: str) -> int:
+        return next((n for n, prefix in enumerate(prefixes) if name.startswith(prefix)),
+                    len(prefixes))
+
+    names = sorted((name for name, cell in cells.items() if cell["type"] == "MULT18X18D"),
+                   key=lambda name: (rank(name), _natural(name)))
+    free = _across(sites, len(names))
+    for _, group in groupby(names, key=rank):
+        members = list(group)
+        taken = sorted((site for _, site in zip(members, free, strict=False)),
+                       key=lambda site: (site[1], site[0], site[2]))
+        for name, (x, y, n) in zip(members, taken, strict=False):
+            cells[name]["attributes"]["BEL"] = f"X{x + n}/Y{y}/MULT18_{n}"
+
+
+def _across(sites: DspSites, count: int) -> Iterator[Site]:
+    """Sites for ``count`` multipliers, column by column, of as compact a rectangle as may be."""
+    blocks = -(-count // len(_IN_BLOCK))
+    shapes = [(rows, min(-(-blocks // rows), len(sites.columns)))
+              for rows in range(1, len(sites.rows) + 1)]
+    rows, columns = min(shapes, key=lambda shape: (
+        -min(shape[0] * shape[1], blocks), sites.columns[shape[1] - 1] + sites.rows[shape[0] - 1]))
+    return ((x, y, n) for x in sites.columns[:columns] for y in sites.rows[:rows]
+            for n in _IN_BLOCK)
+
+
+def _natural(name: str) -> list[int | str]:
+    """Sort key by which numbers in names count as numbers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

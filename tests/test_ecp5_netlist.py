@@ -1,0 +1,120 @@
+"""What is done to an ECP5 netlist before nextpnr gets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from penjing import boards
+from penjing.boards.board import DspSites
+from penjing.boards.ecp5_netlist import drop_unread_carries, place_multipliers
+from penjing.boards.toolchain import Workshop, place_and_route, synthesize
+from penjing.hdl.tech import Ecp5
+
+SITES = DspSites((4, 13, 22), (10, 34))
+
+
+class Products(wiring.Component):
+    """Multipliers, each fed by the one before it; ``engine_n`` has ``counts[n]`` of them."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self._counts = counts
+        super().__init__({"i": In(signed(18)), "o": Out(signed(18))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        late = self.i
+        for n, count in enumerate(self._counts):
+            m.submodules[f"engine_{n}"] = engine = Module()
+            for k in range(count):
+                multiplier = Ecp5().multiplier(signed(18), signed(18), dsp=True)
+                engine.submodules[f"multiplier_{k}"] = multiplier
+                m.d.comb += [multiplier.a.eq(late), multiplier.b.eq(late)]
+                late = multiplier.p[18:].as_signed()
+        m.d.comb += self.o.eq(late)
+        return m
+
+
+def multiplier(name: str) -> tuple[str, dict[str, Any]]:
+    return name, {"type": "MULT18X18D", "attributes": {}, "connections": {}, "port_directions": {}}
+
+
+def placed(module: dict[str, Any]) -> dict[str, str]:
+    return {name: cell["attributes"].get("BEL", "") for name, cell in module["cells"].items()}
+
+
+def carry(carry_in: int | None, carry_out: int) -> dict[str, Any]:
+    connections = {"S0": [90 + carry_out], "COUT": [carry_out]}
+    directions = {"S0": "output", "COUT": "output"}
+    if carry_in is not None:
+        connections["CIN"], directions["CIN"] = [carry_in], "input"
+    return {"type": "CCU2C", "attributes": {}, "connections": connections,
+            "port_directions": directions}
+
+
+def test_only_carries_that_nothing_reads_are_dropped() -> None:
+    module: dict[str, Any] = {
+        "ports": {"o": {"direction": "output", "bits": [4]}},
+        "cells": {"first": carry(None, 2), "second": carry(2, 3), "out": carry(None, 4),
+                  "lut": {"type": "LUT4", "attributes": {}, "connections": {"A": [5], "Z": [6]},
+                          "port_directions": {"A": "input", "Z": "output"}},
+                  "compared": carry(None, 5)}}
+    drop_unread_carries(module)
+    assert {name: cell["connections"].get("COUT") for name, cell in module["cells"].items()} == {
+        "first": [2], "second": ["x"], "out": [4], "lut": None, "compared": [5]}
+
+
+def test_multipliers_lie_in_the_order_of_the_pipeline() -> None:
+    names = [*(f"top.b.dot.multiplier_{n}.dsp" for n in range(9)), "top.a.dsp", "other.dsp"]
+    module: dict[str, Any] = {"cells": dict(multiplier(name) for name in names)}
+    place_multipliers(module, SITES, ["top.a", "top.b"])
+    sites = placed(module)
+    # Three blocks are least far apart in one row; the stage without an order comes last.
+    assert sites["top.a.dsp"] == "X4/Y10/MULT18_0"
+    assert [sites[f"top.b.dot.multiplier_{n}.dsp"] for n in range(9)] == [
+        "X5/Y10/MULT18_1", "X8/Y10/MULT18_4", "X9/Y10/MULT18_5", "X13/Y10/MULT18_0",
+        "X14/Y10/MULT18_1", "X17/Y10/MULT18_4", "X18/Y10/MULT18_5", "X22/Y10/MULT18_0",
+        "X23/Y10/MULT18_1"]
+    assert sites["other.dsp"] == "X26/Y10/MULT18_4"
+
+
+def test_numbers_in_names_are_numbers() -> None:
+    names = [f"top.a.multiplier_{n}.dsp" for n in (10, 2, 0)]
+    module: dict[str, Any] = {"cells": dict(multiplier(name) for name in names)}
+    place_multipliers(module, SITES, ["top.a"])
+    assert [placed(module)[name] for name in names] == [
+        "X8/Y10/MULT18_4", "X5/Y10/MULT18_1", "X4/Y10/MULT18_0"]
+
+
+def test_every_site_is_used_once_and_what_has_none_is_left_to_nextpnr() -> None:
+    module: dict[str, Any] = {"cells": dict(multiplier(f"top.a.m_{n}.dsp") for n in range(26))}
+    place_multipliers(module, SITES, ["top.a"])
+    sites = list(placed(module).values())
+    assert len({site for site in sites if site}) == 24
+    assert sites.count("") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f"])
+def test_nextpnr_knows_every_site(name: str, tmp_path: Path) -> None:
+    board = boards.find(name)
+    dsps = board.budget.dsps
+    shop = Workshop(board, tmp_path)
+    synthesize(shop, rtlil.convert(Products([dsps - 9, 9]), name="top", emit_src=False),
+               order=["engine_1", "engine_0"])
+    cells = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]["cells"]
+    sites = {path: cell["attributes"]["BEL"] for path, cell in cells.items()
+             if cell["type"] == "MULT18X18D"}
+    assert len(set(sites.values())) == dsps
+    first = [int(re.split(r"[X/]", site)[1]) for path, site in sites.items()
+             if path.startswith("engine_1.")]
+    assert len(first) == 9
+    assert max(first) < 30
+    assert place_and_route(shop).dsps == dsps
