@@ -94,9 +94,8 @@ def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
         budget=Budget(luts=luts, ffs=luts, dsps=4 * len(sites.columns) * len(sites.rows),
                       brams=brams, bram_bits=18 * 1024),
         clock_mhz=100.0, platform=f"ulx3s:ULX3S_{size}F_Platform",
-        # With 128 DSPs, router2 (the default) did not end in a quarter of an hour, router1 does.
-        route_options=(f"--{size}k", "--package", "CABGA381", "--speed", "6",
-                       "--router", "router1"), crystal_mhz=25.0, dsp_sites=sites)
+        route_options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), crystal_mhz=25.0,
+        dsp_sites=sites)
 
 
 _SMALL = DspSites((4, 13, 22, 33, 42, 51, 60), (13,))

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..compiler.ir import TensorType
 from ..compiler.plan import Port
-from ..hdl.stream import Beat, Gearbox, connect
+from ..hdl.stream import Beat, Gearbox, Relay, connect
 from ..hdl.tech import Technology
 from .link import Deframer, Framer, Octet
 from .protocol import Identity, element_bytes
@@ -145,6 +145,8 @@ class Wrapper(wiring.Component):
         m.submodules.deframer = deframer = Deframer(
             self.buffer_bytes, self._timeout, self._technology)
         m.submodules.elements = elements = OctetsToElements(i_shape)
+        # The accelerator's paths end here: the line leaves 10 bits' time for each byte.
+        m.submodules.relay_in = relay_in = Relay(Beat(i_shape, 1))
         m.submodules.fan_out = fan_out = Gearbox(
             i_shape, i_lanes=1, o_lanes=i_port.lanes, i_group=1, o_group=i_port.group,
             frame=i_type.elements)
@@ -152,13 +154,14 @@ class Wrapper(wiring.Component):
         m.submodules.fan_in = fan_in = Gearbox(
             o_shape, i_lanes=o_port.lanes, o_lanes=1, i_group=o_port.group, o_group=1,
             frame=o_type.elements)
+        m.submodules.relay_out = relay_out = Relay(Beat(o_shape, 1))
         m.submodules.octets = octets = ElementsToOctets(o_shape)
         m.submodules.framer = framer = Framer(self._bytes(o_type), self._identity.encode())
         m.submodules.transmitter = transmitter = UartTransmitter(self._divider)
 
         wiring.connect(m, receiver.o, deframer.i)
-        connect(m, deframer, elements, fan_out, self._accelerator, fan_in, octets, framer,
-                transmitter)
+        connect(m, deframer, elements, relay_in, fan_out, self._accelerator, fan_in, relay_out,
+                octets, framer, transmitter)
         wiring.connect(m, deframer.reply, framer.reply)
         m.d.comb += [
             receiver.rx.eq(self.rx),

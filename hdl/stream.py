@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
 
-__all__ = ["Beat", "Buffer", "Collector", "Fork", "Gearbox", "Queue", "beats", "connect",
+__all__ = ["Beat", "Buffer", "Collector", "Fork", "Gearbox", "Queue", "Relay", "beats", "connect",
            "connect_streams"]
 
 
@@ -96,6 +96,31 @@ class Buffer(wiring.Component):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += self.o.valid.eq(self.i.valid)
             m.d.sync += self.o.payload.eq(self.i.payload)
+        return m
+
+
+class Relay(wiring.Component):
+    """A register between two sides that no combinational path joins: latency 1, a beat in 2 cycles.
+
+    Parameters
+    ----------
+    layout : payload of both streams.
+
+    Members
+    -------
+    i, o : streams of ``layout``.
+    """
+
+    def __init__(self, layout: ShapeLike) -> None:
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
         return m
 
 

@@ -16,7 +16,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from formal_harness import ForkHarness, Harness, Traffic
 from penjing.hdl.skip import SkipBuffer
-from penjing.hdl.stream import Beat, Buffer, Collector, Fork, Gearbox, Queue
+from penjing.hdl.stream import Beat, Buffer, Collector, Fork, Gearbox, Queue, Relay
 from penjing.hdl.tech import Generic, MemoryStyle
 
 pyosys = pytest.importorskip("pyosys", reason="Yosys is missing: pip install 'penjing[fpga]'")
@@ -67,6 +67,8 @@ def harness(name: str) -> wiring.Component:
         return ForkHarness(Fork(LAYOUT, readers), readers)
     if name == "buffer":
         return plain(Buffer(LAYOUT), capacity=1, latency=1)
+    if name == "relay":
+        return plain(Relay(LAYOUT), capacity=1, latency=1)
     if name.startswith("skip"):
         depth = int(name.removeprefix("skip_"))
         dut = SkipBuffer(LAYOUT, depth, style=MemoryStyle.LOGIC, technology=Generic())
@@ -82,7 +84,7 @@ def harness(name: str) -> wiring.Component:
     return gearbox(*(int(number) for number in name.removeprefix("gearbox_").split("_")))
 
 
-BLOCKS = ["buffer", "queue_3", "queue_4", "fork_2", "fork_3", "skip_4",
+BLOCKS = ["buffer", "relay", "queue_3", "queue_4", "fork_2", "fork_3", "skip_4",
           pytest.param("skip_5", marks=pytest.mark.slow), "gearbox_1_3_4_4_8", "gearbox_3_2_5_5_10",
           "gearbox_4_2_6_3_6", "gearbox_2_3_2_6_6", "collector_1_3_4_8", "collector_2_4_8_8"]
 
