@@ -1,0 +1,276 @@
+"""A network trained through quantizers becomes the integer network that computes the same.
+
+Whatever lies between a multiplication by weights and the next quantizer (batch norm, ReLU, the
+scale of the weights) is a monotone function of exact accumulators, and the two together are integer
+thresholds. They are found by running these very modules at the accumulators where they may switch,
+so ties fall as in PyTorch. So alpha of XNOR-Net takes no hardware where a sign follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial, singledispatchmethod
+from typing import NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .. import ir
+from ..ir import Integers, Network, PenjingError, TensorType, Weights
+from ..load.stairs import Stairs
+from .quantizers import ApproximateSign, FixedPoint, RSign, Sign, quantizer_of
+
+__all__ = ["lower"]
+
+INPUT = "x"
+_BY_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, RSign)
+"""What may be another function for each channel."""
+
+
+def lower(model: nn.Sequential, input: TensorType, name: str = "network") -> Network:  # noqa: A002
+    """The integer network of ``model``, in eval mode, for integers of the type ``input``.
+
+    The model takes ``input.step * q``, of (N, C, H, W) or (N, F). It is a sequence (or one of
+    sequences) of convolutions and linear layers without bias, their weights with a quantizer; batch
+    norms and ReLUs; `Sign` and `FixedPoint`; max pools, constant padding, flatten, dropout. The
+    last layer with weights gives the output, integers worth one scale. `PenjingError` names a
+    module that does not fit.
+    """
+    if model.training:
+        raise PenjingError("model: it is in training mode; call model.eval() first")
+    chain = _Chain(input)
+    with torch.no_grad():
+        for path, module in _leaves(model, ""):
+            chain.path = path
+            chain.take(module)
+    return chain.network(name)
+
+
+def _leaves(module: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
+    if not isinstance(module, nn.Sequential):
+        return [(path, module)]
+    return [leaf for name, child in module.named_children()
+            for leaf in _leaves(child, f"{path}_{name}".lstrip("_"))]
+
+
+class _Chain:
+    """The integer network so far, and what of the model waits for a quantizer.
+
+    The tensor in PyTorch is ``functions`` of ``scale * q``, then ``pools`` of that; q are the
+    integers of the layer ``tail``. ``scale`` is (1,) or one a channel.
+    """
+
+    def __init__(self, kind: TensorType) -> None:
+        self.path = ""
+        self._input = self._type = kind
+        self._tail, self._scale = INPUT, np.array([kind.step])
+        self._layers: list[ir.Layer] = []
+        self._functions: list[nn.Module] = []
+        self._falls = np.zeros(1, np.bool_)
+        self._pools: list[Callable[[], None]] = []
+        self._border: tuple[tuple[int, int, int, int], float] | None = None
+        self._flattened: tuple[int, int, int] | None = None
+
+    def network(self, name: str) -> Network:
+        """The network, whose output nothing may wait for."""
+        if self._functions or self._pools or self._border or self._flattened:
+            self._refuse("nothing behind it takes what it gives", "end with a layer that has "
+                         "weights, or a quantizer")
+        if self._scale.size > 1:
+            raise PenjingError("model: its outputs have a scale each; use weights with one scale "
+                               "in the last layer")
+        return Network(name, INPUT, self._input, tuple(self._layers))
+
+    def _refuse(self, reason: str, way_out: str) -> NoReturn:
+        raise PenjingError(f"layer {self.path}: {reason}; {way_out}")
+
+    def _name(self, suffix: str = "") -> str:
+        text = re.sub(r"\W", "_", f"{self.path}{suffix}", flags=re.ASCII)
+        return text if text[:1].isalpha() and text != INPUT else f"layer_{text}"
+
+    def _append(self, layer: ir.Layer) -> None:
+        if self._border is not None:
+            self._refuse("a padding comes before it", "pad in front of a convolution")
+        self._type = ir.output_type(layer, self._type)
+        self._tail = layer.name
+        self._layers.append(layer)
+
+    def _require_quantized(self) -> None:
+        if self._functions or self._pools:
+            self._refuse("its input is not quantized", "put a Sign or a FixedPoint before it")
+        if self._scale.size > 1:
+            self._refuse("its input has a scale for each channel", "put a Sign or a FixedPoint "
+                         "before it")
+
+    # --- what the modules do
+    @singledispatchmethod
+    def take(self, module: nn.Module) -> None:
+        """Let ``module`` continue the network."""
+        self._refuse(f"{type(module).__name__} is not known here", "use the modules that "
+                     "penjing.compiler.compress.lowering.lower lists")
+
+    @take.register
+    def _(self, module: nn.Identity | nn.Dropout | nn.Dropout2d) -> None:
+        pass
+
+    @take.register
+    def _(self, module: nn.ConstantPad2d) -> None:
+        if self._border is not None:
+            self._refuse("a padding comes before it", "join the two")
+        left, right, top, bottom = module.padding
+        self._border = (top, bottom, left, right), float(module.value)
+
+    @take.register
+    def _(self, module: nn.Conv2d) -> None:
+        self._require_quantized()
+        if module.padding_mode != "zeros" or isinstance(module.padding, str) or (
+                module.dilation != (1, 1)):
+            self._refuse("its padding is no number, or it is dilated", "use numbers, and no "
+                         "dilation")
+        values, scale = self._weights(module)
+        kernel = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
+        border, pad_value = self._padding(module.padding)
+        stride = (module.stride[0], module.stride[1])
+        weights, bias = _stored(kernel), np.zeros(len(kernel), np.int64)
+        if 1 < module.groups == self._type.shape[2]:
+            self._append(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0]), bias,
+                                      stride, border, pad_value))
+        else:
+            self._append(ir.Convolution(self._name(), self._tail, weights, bias, stride, border,
+                                        pad_value, module.groups))
+        self._scale = self._scale * scale
+
+    def _padding(self, own: tuple[int, ...]) -> tuple[tuple[int, int, int, int], int]:
+        """The padding before and in a convolution, and the integer that it is made of."""
+        border, value = self._border or ((0, 0, 0, 0), 0.0)
+        self._border = None
+        if any(own):
+            if any(border):
+                self._refuse("it pads what is padded already", "pad once")
+            border, value = (own[0], own[0], own[1], own[1]), 0.0
+        steps = value / float(self._scale[0]) + self._type.zero_point
+        if not steps.is_integer():
+            self._refuse(f"its padding of {value:g} is no integer of its input", "pad with a value "
+                         "that the quantizer before it puts out")
+        return border, int(steps)
+
+    @take.register
+    def _(self, module: nn.Linear) -> None:
+        self._require_quantized()
+        values, scale = self._weights(module)
+        if self._type.shape[:2] != (1, 1):
+            self._refuse("its input is a map", "put a Flatten before it")
+        if self._flattened is not None:  # PyTorch's order is that of (C, H, W)
+            height, width, channels = self._flattened
+            ordered = values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+            values, self._flattened = ordered.reshape(len(values), -1), None
+        self._append(ir.Dense(self._name(), self._tail, _stored(values),
+                              np.zeros(len(values), np.int64)))
+        self._scale = self._scale * scale
+
+    def _weights(self, module: nn.Conv2d | nn.Linear) -> tuple[Integers, NDArray[np.float64]]:
+        found = quantizer_of(module)
+        if found is None:
+            self._refuse("its weights are floats", "put a quantizer before them with "
+                         "quantize_weights")
+        if module.bias is not None:
+            self._refuse("it has a bias", "leave that to the batch norm: bias=False")
+        if self._type.zero_point:
+            self._refuse("its input has a zero point", "give the model's input zero point 0")
+        quantizer, latent = found
+        values, scale = quantizer.integers(latent.detach())
+        return values.numpy(), scale.numpy()
+
+    @take.register
+    def _(self, module: nn.Flatten) -> None:
+        self._require_quantized()
+        if self._type.shape[:2] != (1, 1):
+            self._flattened = self._type.shape
+            self._append(ir.Flatten(self._name(), self._tail))
+
+    @take.register
+    def _(self, module: nn.MaxPool2d) -> None:
+        sizes = [(value, value) if isinstance(value, int) else (value[0], value[1])
+                 for value in (module.kernel_size, module.stride, module.padding)]
+        if module.ceil_mode or module.dilation not in (1, (1, 1)) or module.return_indices:
+            self._refuse("it is dilated, of ceil_mode or returns indices", "leave that away")
+        kernel, stride, (rows, columns) = sizes
+        pool = partial(self._pool, self._name(), kernel, stride, (rows, rows, columns, columns))
+        # A maximum of values before a quantizer is that of the integers behind it, which are fewer.
+        if self._functions:
+            self._pools.append(pool)
+        else:
+            pool()
+
+    def _pool(self, name: str, kernel: tuple[int, int], stride: tuple[int, int],
+              padding: tuple[int, int, int, int]) -> None:
+        self._append(ir.MaxPool(name, self._tail, kernel, stride, padding))
+
+    @take.register
+    def _(self, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        if module.num_features != self._type.shape[2] or module.running_mean is None:
+            self._refuse(f"it has {module.num_features} channels or no statistics, its input has "
+                         f"{self._type.shape[2]} channels", "train with running statistics")
+        if self._flattened is not None:
+            self._refuse("it comes behind a Flatten", "put it before")
+        falls = (np.zeros(1, np.bool_) if module.weight is None
+                 else module.weight.detach().numpy() < 0)
+        if self._pools and falls.any():
+            self._refuse("it falls in some channels, behind a max pool", "put it before the pool")
+        self._functions.append(module)
+        self._falls = self._falls ^ falls
+
+    @take.register
+    def _(self, module: nn.ReLU | nn.ReLU6 | nn.Hardtanh) -> None:
+        self._functions.append(module)
+
+    @take.register
+    def _(self, module: Sign | ApproximateSign | RSign) -> None:
+        self._quantize(module, 1, 2, 0)
+
+    @take.register
+    def _(self, module: FixedPoint) -> None:
+        signs = module.bits == 1 and module.signed
+        self._quantize(module, module.high, 2 if signs else 1, module.fraction)
+
+    def _quantize(self, module: nn.Module, high: int, step: int, fraction: int) -> None:
+        """Append the thresholds that ``module`` and all that waits for it are."""
+        functions = (*self._functions, module)
+        alike = self._scale.size == 1 and not any(isinstance(one, _BY_CHANNEL) for one in functions)
+        rows = 1 if alike else self._type.shape[2]
+        scale = np.broadcast_to(self._scale, rows)[:, None]
+
+        def levels(q: Integers) -> NDArray[np.float32]:
+            reals = (np.broadcast_to(q, (rows, q.shape[1])) * scale).astype(np.float32)
+            # (n, C), or (n, C, 1, 1), which is what a batch norm of maps takes
+            x = torch.from_numpy(np.ascontiguousarray(reals.T))
+            for function in functions:
+                x = _applied(function, x)
+            result: NDArray[np.float32] = (x * 2.0 ** fraction).numpy().T
+            return result
+
+        stairs = Stairs(levels, (self._type.low, self._type.high),
+                        np.broadcast_to(self._falls, rows), high, step)
+        reach = stairs.reach()
+        if reach is None:
+            self._refuse("what it quantizes may be no number", "train the model again")
+        self._append(stairs.layer(self._name(), self._tail, *reach, fraction=fraction))
+        self._scale, self._falls = np.array([2.0 ** -fraction]), np.zeros(1, np.bool_)
+        self._functions = []
+        for pool in self._pools:
+            pool()
+        self._pools = []
+
+
+def _applied(module: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(module, nn.BatchNorm2d):
+        result: Tensor = module(x[:, :, None, None])
+        return result[:, :, 0, 0]
+    return module(x)
+
+
+def _stored(values: Integers) -> Weights:
+    return Weights(values, max(2, ir.signed_bits(int(values.min()), int(values.max()))))
