@@ -208,19 +208,10 @@ class ArrayNetwork:
     def _padding(self, name: str, padding: int | tuple[int, int, int, int], value: int | None
                  ) -> tuple[tuple[int, int, int, int], int]:
         border = _border(padding)
-        if self._signs() and border != (0, 0, 0, 0) and value not in (-1, 1):
+        if isinstance(self._type, ir.Bipolar) and border != (0, 0, 0, 0) and value not in (-1, 1):
             raise PenjingError(f"layer {name}: a map of signs has no {value or 0} to pad it with; "
                                f"give the pad_value -1 or 1 that it was trained with")
         return border, 0 if value is None else value
-
-    def _signs(self) -> bool:
-        """Whether the last layer puts out -1 and +1 only."""
-        for layer in reversed(self._layers):
-            if isinstance(layer, ir.Threshold):
-                return (layer.base, layer.step, layer.thresholds.shape[1]) == (-1, 2, 1)
-            if not isinstance(layer, ir.MaxPool | ir.Rewiring):
-                break
-        return False
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
