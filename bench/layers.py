@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from penjing.boards import Board
 from penjing.compiler import ir
-from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.ir import Bipolar, Network, TensorType
 from penjing.compiler.plan import Fold, Plan, Resources
 from penjing.compiler.schedule import Budget, Goal, schedule
 
@@ -43,8 +43,13 @@ class Case:
 
     @property
     def network(self) -> Network:
-        """The network of this layer alone."""
-        return Network(self.name, "x", self.source, (self.layer,))
+        """The network of this layer alone; signs are made of an input of bits before it."""
+        if not isinstance(self.source, Bipolar):
+            return Network(self.name, "x", self.source, (self.layer,))
+        sign = ir.Threshold("signs", "x", np.ones((1, 1), np.int64), np.zeros(1, np.int64), 2, True,
+                            -1, 2)
+        return Network(self.name, "x", TensorType(self.source.shape, 1, False),
+                       (sign, replace(self.layer, input=sign.name)))
 
     def plan(self, board: Board) -> Plan:
         """The schedule under the case's fold; only the DSPs are limited."""
@@ -67,6 +72,15 @@ def _convolution(outputs: int, kernel: tuple[int, int], inputs: int, bits: int, 
                  padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Convolution:
     weights, bias = _weights((outputs, *kernel, inputs), bits)
     return ir.Convolution(NAME, "x", weights, bias, stride, padding)
+
+
+def _binary(outputs: int, kernel: tuple[int, int], inputs: int, *, biased: bool = False
+            ) -> ir.Convolution:
+    """Random signs, and biases that differ or none."""
+    rng = np.random.default_rng([outputs, inputs])
+    bias = rng.integers(-50, 50, outputs) if biased else np.zeros(outputs, np.int64)
+    weights = rng.choice([-1, 1], (outputs, *kernel, inputs))
+    return ir.Convolution(NAME, "x", ir.Weights(weights, 2), bias)
 
 
 def _depthwise(channels: int, multiple: int, bits: int, *, stride: tuple[int, int] = (1, 1),
@@ -160,12 +174,20 @@ CASES = (
          _map(10, 10, 16, 20, signed=True), _scale(1), 800),
     Case("scale_single", _JUDGED, "scale 24→8 bits, rounded once, 1 lane in 8 cycles",
          _map(8, 8, 16, 24, signed=True), _scale(16, single=True), 8192),
+    Case("binary3x3", _FIT, "3×3, 16→16, signs, 8×16 at once", Bipolar((12, 12, 16)),
+         _binary(16, (3, 3), 16), 1800, Fold(8, 1, 16)),
+    Case("binary3x3_wide", _JUDGED, "3×3, 32→32, signs, biased, 3 rows, 16×96 at once",
+         Bipolar((8, 8, 32)), _binary(32, (3, 3), 32, biased=True), 256, Fold(16, 3, 32)),
+    Case("binary1x1", _JUDGED, "1×1, 64→10, signs, biased, 5×32 at once", Bipolar((8, 8, 64)),
+         _binary(10, (1, 1), 64, biased=True), 256, Fold(5, 1, 32)),
     Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
          _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
     Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),
          _convolution(4, (3, 3), 4, 4, padding=_SAME), 4608, Fold(1, 1, 2), board="icebreaker"),
     Case("ice40_max2x2", _FIT, "max 2×2, 8 channels, 8 bits, 2 lanes", _map(8, 8, 8, 8),
          ir.MaxPool(NAME, "x", (2, 2), (2, 2)), 256, board="icebreaker"),
+    Case("ice40_binary", _FIT, "3×3, 16→8, signs, 4×16 at once", Bipolar((6, 6, 16)),
+         _binary(8, (3, 3), 16), 288, Fold(4, 1, 16), board="icebreaker"),
     Case("ice40_dense", _JUDGED, "dense 64→10, 8 bits, 4 DSPs", _map(1, 1, 64, 8),
          _dense(10, 64, 8), 160, Fold(2, 1, 2), 4, "icebreaker"),
 )

@@ -145,10 +145,11 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
                      groups, outputs)
     if binary:
         # Where all biases are equal, so is what makes sums of all counts.
-        words = 1 if len(np.unique(layer.bias)) == 1 else beats_of(o.group, o)
+        offsets = 1 if len(np.unique(layer.bias)) == 1 else beats_of(o.group, o)
         return _engine(layer, context, o, stage, groups * beats, 1, resources.binary(
-            context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, terms=beats * fold.simd,
-            total_bits=result.bits, o_lanes=o.lanes, groups=groups, offsets=words), binary=True)
+            context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, words=groups * beats,
+            terms=beats * fold.simd, total_bits=result.bits, o_lanes=o.lanes, groups=groups,
+            offsets=offsets), binary=True)
     dsps = _dsps(context, source.bits, layer.weights.bits, fold)
     return _engine(layer, context, o, stage, groups * beats, layer.weights.bits, resources.dot(
         context.model, pe=fold.pe, simd=fold.simd, soft=fold.products - dsps, dsps=dsps,

@@ -34,10 +34,12 @@ class Model:
     the wider at most, of both together at least (narrower ones are left to look-up tables);
     ``block_shapes`` are the (depth, width) that a block RAM can take; ``rom_bit`` LUTs of 16 ROM
     bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none),
-    ``block_worth`` how many LUTs one is willing to spend to save a block RAM. These follow from the
-    silicon; what comes next is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a
-    bit of an adder, of a two-way choice, and of the adders of a soft multiplier; ``control`` LUTs
-    of an engine's or a window's counters and flags; ``gear_bit`` of a gearbox's choices.
+    ``block_worth`` how many LUTs one is willing to spend to save a block RAM; ``count_bit`` LUTs of
+    half a carry cell where signs are counted, ``chain_start`` of what nextpnr puts in front of a
+    chain of them. These follow from the silicon and the tools; what comes next is fitted:
+    ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a bit of an adder, of a two-way choice,
+    and of the adders of a soft multiplier; ``control`` LUTs of an engine's or a window's counters
+    and flags; ``gear_bit`` of a gearbox's choices.
     """
 
     dsp_widths: tuple[int, int, int]
@@ -45,10 +47,11 @@ class Model:
     rom_bit: float
     ram_bit: float | None
     block_worth: int
+    count_bit: float
+    chain_start: float
     adder_bit: float
     mux_bit: float
     product_bit: float
-    count_bit: float
     control: float
     gear_bit: float
 
@@ -56,13 +59,13 @@ class Model:
 _ECP5 = Model(
     dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, adder_bit=0.967, mux_bit=1.118, product_bit=1.176,
-    count_bit=1.0, control=81, gear_bit=0.224)
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, count_bit=1.0, chain_start=2.0,
+    adder_bit=0.967, mux_bit=1.118, product_bit=1.176, control=81, gear_bit=0.224)
 _ICE40 = Model(
     dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
-    rom_bit=1.0, ram_bit=None, block_worth=60, adder_bit=1.0, mux_bit=0.9, product_bit=1.6,
-    count_bit=1.2, control=139, gear_bit=0.048)
+    rom_bit=1.0, ram_bit=None, block_worth=60, count_bit=1.2, chain_start=0.0,
+    adder_bit=1.0, mux_bit=0.9, product_bit=1.6, control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
 
@@ -211,34 +214,36 @@ def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int, groups: 
 
 @dataclass(frozen=True)
 class _Counter:
-    """A counter of differing signs, as an ECP5 has it: halves of carry cells, flip-flops of its
-    own, and flip-flops that hold inputs back for all counters of an engine."""
+    """A counter of differing signs, as an ECP5 has it: carry chains and their halves of cells,
+    flip-flops, and as many more for each operand, whose signs are ``held`` back."""
 
+    chains: int
     slots: int
     ffs: int
-    shared: int
+    held: int
 
     @classmethod
     def of(cls, terms: int, total_bits: int) -> _Counter:
         """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
-        tree, level = cls._tree(terms - 1)
-        late = level + 1 if terms > 1 else 0
-        return cls(tree.slots + _even(1 + total_bits), tree.ffs + late + total_bits,
-                   tree.shared + late)
+        tree, levels = cls._tree(terms - 1)
+        return cls(tree.chains + 1, tree.slots + _even(1 + total_bits), tree.ffs + total_bits,
+                   tree.held + (levels + 1 if terms > 1 else 0))
 
     @classmethod
     def _tree(cls, terms: int) -> tuple[_Counter, int]:
-        """The tree of adders that counts ``terms`` differences, and its levels behind the first."""
+        """The adders that count ``terms`` differences, and their levels behind the first."""
         bits = terms.bit_length()
         if terms <= 3:
-            return cls(4 if terms == 3 else terms, bits, 0), 0
+            return cls(terms // 3, 4 if terms == 3 else terms, bits, 0), 0
+        # Two counts, the larger first, and a sign that is carried into their sum.
         sizes = terms // 2, (terms - 1) // 2
-        (large, level), (small, other) = (cls._tree(size) for size in sizes)
-        adder = _even(1 + sizes[0].bit_length() + (sizes[0].bit_length() < bits))
-        level += 1
-        held = (level - 1 - other) * sizes[1].bit_length()
-        return cls(large.slots + small.slots + adder, large.ffs + small.ffs + bits + held + level,
-                   large.shared + small.shared + level), level
+        (large, levels), (small, fewer) = (cls._tree(size) for size in sizes)
+        larger_bits, smaller_bits = (size.bit_length() for size in sizes)
+        adder = _even(1 + larger_bits + (larger_bits < bits))
+        waits = (levels - fewer) * smaller_bits
+        return cls(large.chains + small.chains + 1, large.slots + small.slots + adder,
+                   large.ffs + small.ffs + bits + waits,
+                   large.held + small.held + levels + 1), levels + 1
 
 
 def _even(slots: int) -> int:
@@ -246,9 +251,9 @@ def _even(slots: int) -> int:
     return slots + slots % 2
 
 
-def binary(model: Model, *, pe: int, simd: int, depth: int, terms: int, total_bits: int,
-           o_lanes: int, groups: int, offsets: int) -> Resources:
-    """Cells of an engine that counts signs, without its weights.
+def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: int,
+           total_bits: int, o_lanes: int, groups: int, offsets: int) -> Resources:
+    """Cells of an engine that counts signs, without its weights, of which there are ``words``.
 
     From an input beat to the accumulators it is ``depth`` cycles. A result is of so many ``terms``;
     ``offsets`` words make results of counts.
@@ -258,9 +263,12 @@ def binary(model: Model, *, pe: int, simd: int, depth: int, terms: int, total_bi
     table = rom(model, Storage.LOGIC, offsets, o_lanes * total_bits, registered=False)
     frame = _around(model, depth=depth, total_bits=total_bits, o_lanes=o_lanes, groups=groups)
     # Each output: counter and shift register. Each of a beat: what makes a result of the count.
-    luts = (pe * (counter.slots * model.count_bit + count_bits * model.mux_bit)
+    shift = count_bits * model.mux_bit if o_lanes < pe else 0.0
+    luts = (pe * (counter.slots * model.count_bit + counter.chains * model.chain_start + shift)
             + o_lanes * total_bits * model.adder_bit)
-    ffs = pe * (counter.ffs + count_bits) + counter.shared + 2 * simd
+    # Inputs are held back once for all counters, and so are weights that are always equal.
+    held = counter.held + min(pe * counter.held, depth << min(words, 30))
+    ffs = pe * (counter.ffs + count_bits) + held + 2 * simd
     return table + frame + Resources(luts=round(luts), ffs=ffs)
 
 

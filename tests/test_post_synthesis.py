@@ -31,7 +31,11 @@ def network() -> Network:
                             rng.integers(-900, 900, 4), (1, 1), (1, 1, 1, 0)))
     grow.add(ir.ShiftRequantize("relu", "conv", 8, 4, False))
     grow.add(ir.MaxPool("pool", "relu", (2, 2), (2, 2)))
-    grow.add(ir.Flatten("flatten", "pool"))
+    grow.add(ir.Threshold("signs", "pool", rng.integers(2, 9, (4, 1)), np.array([0, 1, 0, 0]), 2,
+                          True, -1, 2))
+    grow.add(ir.Convolution("binary", "signs", ir.Weights(rng.choice([-1, 1], (6, 2, 2, 4)), 2),
+                            rng.integers(-4, 4, 6)))
+    grow.add(ir.Flatten("flatten", "binary"))
     grow.add(ir.Dense("dense", "flatten", ir.Weights(
         rng.integers(-4, 4, (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
     return grow.network()
@@ -43,6 +47,7 @@ def mixed_plan(network: Network) -> Plan:
     plan = schedule(network, Budget(Family.ECP5, limits, 8))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
+    assert plan.layer("binary").binary
     layers = []
     for layer in plan.layers:
         if layer.name in storages:
