@@ -32,6 +32,8 @@ SCALE_QUEUE = 2
 THRESHOLD_LATENCY = 3
 """Cycles of a multi-threshold activation beside its comparisons."""
 ADD_LATENCY = 1
+OUTPUT_LANE_LUTS = 40
+"""What a lane of accumulators costs in an engine that counts signs, and in thresholds behind it."""
 QUEUE_LATENCY = 6
 
 
@@ -164,6 +166,25 @@ def counter_latency(terms: int) -> int:
     enters with the accumulation.
     """
     return 2 + max(0, (terms - 1).bit_length() - 2) if terms > 1 else 1
+
+
+def counting_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> float:
+    """What an engine that counts signs costs under ``fold``, as far as folds differ, in LUTs.
+
+    Its counters, the memory of its weights, what makes words of beats and turns these, and what
+    takes its results.
+    """
+    model, shape, i = context.model, sliding(context.network, layer), context.i
+    elements = math.prod(shape.size)
+    groups, beats = folds_per_position(len(layer.bias), shape.kernel[0], shape.run, fold)
+    cells = resources.rom(model, resources.rom_storage(model, groups * beats, fold.products),
+                          groups * beats, fold.products, registered=True)
+    if gear_latency(i, fold.lanes, elements) and not collects(i, fold.lanes, elements):
+        cells += resources.gearbox(model, bits=1, i_lanes=i.lanes, o_lanes=fold.lanes)
+    turned = fold.simd * (banks(shape, fold) - 1)
+    return (fold.pe * resources.counter_luts(model, fold.simd, beats * fold.simd) + turned
+            + cells.luts + model.block_worth * cells.brams
+            + OUTPUT_LANE_LUTS * output_lanes(fold.pe, beats))
 
 
 def _dsps(context: Context, a_bits: int, b_bits: int, fold: Fold) -> int:

@@ -251,6 +251,12 @@ def _even(slots: int) -> int:
     return slots + slots % 2
 
 
+def counter_luts(model: Model, simd: int, terms: int) -> float:
+    """LUTs of a counter that accumulates so many ``terms``, ``simd`` a cycle."""
+    counter = _Counter.of(simd, terms.bit_length())
+    return counter.slots * model.count_bit + counter.chains * model.chain_start
+
+
 def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: int,
            total_bits: int, o_lanes: int, groups: int, offsets: int) -> Resources:
     """Cells of an engine that counts signs, without its weights, of which there are ``words``.
@@ -264,7 +270,7 @@ def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: i
     frame = _around(model, depth=depth, total_bits=total_bits, o_lanes=o_lanes, groups=groups)
     # Each output: counter and shift register. Each of a beat: what makes a result of the count.
     shift = count_bits * model.mux_bit if o_lanes < pe else 0.0
-    luts = (pe * (counter.slots * model.count_bit + counter.chains * model.chain_start + shift)
+    luts = (pe * (counter_luts(model, simd, terms) + shift)
             + o_lanes * total_bits * model.adder_bit)
     # Inputs are held back once for all counters, and so are weights that are always equal.
     held = counter.held + min(pe * counter.held, depth << min(words, 30))

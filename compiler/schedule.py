@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import ir, planning, resources, timing
 from .bipolar import may_be_binary
@@ -101,14 +101,15 @@ def mac_cycles(network: Network, layer: ir.Layer, fold: Fold) -> int:
     return shape.positions * groups * beats
 
 
-def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None:
-    """The cheapest fold of at most ``cycles`` a frame; None where even the largest is slower."""
+def smallest_fold(layer: ir.MultiplyAccumulate, context: planning.Context) -> Fold | None:
+    """The cheapest fold within the target's cycles; None where even the largest is slower."""
+    network, cycles = context.network, context.target
     shape = sliding(network, layer)
     outputs = network.type_of(layer.name).shape[2]
     sliced = _smallest_sliced(layer, shape, cycles)
     if isinstance(layer, ir.Depthwise):
         return sliced
-    best: tuple[tuple[int, ...], Fold] | None = None
+    best: tuple[tuple[float, ...], Fold] | None = None
     if sliced is not None:
         best = (sliced.products,), sliced
     binary = may_be_binary(network, layer)
@@ -125,7 +126,8 @@ def smallest_fold(network: Network, layer: ir.Layer, cycles: int) -> Fold | None
             fold = Fold(pe, rows, lanes)
             # Of equally many products: aligned reads first, then one copy of the buffer, then
             # fewer outputs to drain.
-            key = (fold.products, planning.banks(shape, fold), rows, pe)
+            cost = planning.counting_worth(layer, context, fold) if binary else fold.products
+            key = (cost, planning.banks(shape, fold), rows, pe)
             if best is None or key < best[0]:
                 best = key, fold
     return best[1] if best else None
@@ -234,13 +236,14 @@ def _drafts(network: Network, budget: Budget, goal: Goal, target: int) -> list[D
     drafts = []
     dsps = budget.resources.dsps
     for layer in network.layers:
-        fold = None
+        context = planning.Context(
+            network, model, tuple(ports[name] for name in layer.inputs), target, dsps)
         if isinstance(layer, ir.MultiplyAccumulate):
-            fold = goal.folds.get(layer.name) or smallest_fold(network, layer, target)
+            fold = goal.folds.get(layer.name) or smallest_fold(layer, context)
             if fold is None:
                 return None
-        draft = planning.draft(layer, planning.Context(
-            network, model, tuple(ports[name] for name in layer.inputs), target, dsps, fold))
+            context = replace(context, fold=fold)
+        draft = planning.draft(layer, context)
         if draft.plan.cycles > target and layer.name not in goal.folds:
             return None
         dsps -= draft.plan.dsp_multipliers
