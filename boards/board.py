@@ -94,9 +94,10 @@ def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
         budget=Budget(luts=luts, ffs=luts, dsps=4 * len(sites.columns) * len(sites.rows),
                       brams=brams, bram_bits=18 * 1024),
         clock_mhz=100.0, platform=f"ulx3s:ULX3S_{size}F_Platform",
-        # router1, the default, may search without an end around DSP blocks.
+        # router1, the default, may search without an end around DSP blocks; router2 by itself may
+        # lead a wire all over the chip to a cell next door.
         route_options=(f"--{size}k", "--package", "CABGA381", "--speed", "6",
-                       "--router", "router2"), crystal_mhz=25.0, dsp_sites=sites)
+                       "--router", "router2", "--tmg-ripup"), crystal_mhz=25.0, dsp_sites=sites)
 
 
 _SMALL = DspSites((4, 13, 22, 33, 42, 51, 60), (13,))
