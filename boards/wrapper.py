@@ -145,7 +145,7 @@ class Wrapper(wiring.Component):
         m.submodules.deframer = deframer = Deframer(
             self.buffer_bytes, self._timeout, self._technology)
         m.submodules.elements = elements = OctetsToElements(i_shape)
-        # The accelerator's paths end here: the line leaves 10 bits' time for each byte.
+        # Relays end the paths: the line leaves 10 bits' time for each byte.
         m.submodules.relay_in = relay_in = Relay(Beat(i_shape, 1))
         m.submodules.fan_out = fan_out = Gearbox(
             i_shape, i_lanes=1, o_lanes=i_port.lanes, i_group=1, o_group=i_port.group,
@@ -156,12 +156,13 @@ class Wrapper(wiring.Component):
             frame=o_type.elements)
         m.submodules.relay_out = relay_out = Relay(Beat(o_shape, 1))
         m.submodules.octets = octets = ElementsToOctets(o_shape)
+        m.submodules.relay_octets = relay_octets = Relay(Octet)
         m.submodules.framer = framer = Framer(self._bytes(o_type), self._identity.encode())
         m.submodules.transmitter = transmitter = UartTransmitter(self._divider)
 
         wiring.connect(m, receiver.o, deframer.i)
         connect(m, deframer, elements, relay_in, fan_out, self._accelerator, fan_in, relay_out,
-                octets, framer, transmitter)
+                octets, relay_octets, framer, transmitter)
         wiring.connect(m, deframer.reply, framer.reply)
         m.d.comb += [
             receiver.rx.eq(self.rx),

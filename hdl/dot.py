@@ -91,8 +91,9 @@ class Dot(wiring.Component):
         m = Module()
         o_layout = self.o.payload.shape()
         drain_beats = self._pe // o_layout.lanes
-        # In flight at most: what the pipeline and the drain hold, and a group more on either side.
-        in_flight = beats(self.latency + drain_beats, self._folds) + 2
+        # In flight at most: what the pipeline and the drain hold, what has left but is not known to
+        # have, and a group more on either side.
+        in_flight = beats(self.latency + drain_beats + 1, self._folds) + 2
         m.submodules.queue = queue = Queue(o_layout, max(3, in_flight * drain_beats))
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
@@ -136,9 +137,10 @@ class Dot(wiring.Component):
                 m.d.sync += group.eq(Mux(group == self._groups - 1, 0, group + 1))
         tail_beats = self._tail_beats(self.o.payload.shape().lanes)
         wanted = Mux(group == self._groups - 1, tail_beats, drain_beats)
-        next_room = Signal.like(room)
-        m.d.comb += next_room.eq(
-            room - Mux(take & first, wanted, 0) + (self.o.valid & self.o.ready))
+        # A cycle late, so that no path leads from what takes the results to what lets groups in.
+        left, next_room = Signal(), Signal.like(room)
+        m.d.sync += left.eq(self.o.valid & self.o.ready)
+        m.d.comb += next_room.eq(room - Mux(take & first, wanted, 0) + left)
         m.d.sync += [room.eq(next_room), has_room.eq(next_room >= drain_beats)]
         return take, fold_end, group, first
 
