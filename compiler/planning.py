@@ -499,10 +499,13 @@ def _positions(shape: Sliding) -> tuple[Integers, Integers]:
     return y * shape.stride[0] - top, x * shape.stride[1] - left
 
 
-def input_port(kind: TensorType, target: int) -> Port | None:
-    """The fewest lanes at which a frame comes in within ``target`` cycles; None if none do."""
+def input_port(kind: TensorType, target: int) -> Port:
+    """The fewest lanes at which a frame comes in within ``target`` cycles.
+
+    Beats are of one position, unless there are more positions than cycles.
+    """
     height, width, channels = kind.shape
     steps = target // (height * width)
     if steps < 1:
-        return None
+        return Port(-(-kind.elements // target), kind.elements)
     return Port(-(-channels // min(steps, channels)), channels)

@@ -229,10 +229,7 @@ def _slowest(network: Network, goal: Goal) -> int:
 def _drafts(network: Network, budget: Budget, goal: Goal, target: int) -> list[Draft] | None:
     """Every layer at no more than ``target`` cycles, or None where one cannot."""
     model = resources.MODELS[budget.family]
-    port = planning.input_port(network.input_type, target)
-    if port is None:
-        return None
-    ports = {network.input: port}
+    ports = {network.input: planning.input_port(network.input_type, target)}
     drafts = []
     dsps = budget.resources.dsps
     for layer in network.layers:

@@ -197,6 +197,7 @@ def random_threshold(rng: np.random.Generator, name: str, source: str, kind: Ten
         step, bits, is_signed, base = 2, 2, True, -1
     elif count == 1:
         step, bits, is_signed, base = 1, 1, False, 0
+    base = min(base, TensorType((1, 1, 1), bits, is_signed).high - step * count)
     return ir.Threshold(name, source, np.sort(thresholds, 1), rng.integers(0, 2, rows), bits,
                         is_signed, base, step)
 

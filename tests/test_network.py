@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import random_images, random_network, random_plan, run_block
+from networks import (
+    PLENTY,
+    Builder,
+    random_images,
+    random_network,
+    random_plan,
+    random_weights,
+    run_block,
+)
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import PenjingError, TensorType
+from penjing.compiler.plan import Port
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -47,6 +58,27 @@ def test_each_layer_takes_its_predicted_cycles(seed: int, thresholds: bool) -> N
         assert np.diff(ends)[-1] == planned.cycles, layer.name
         compared += 1
     assert compared
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("cycles", [1, 3, 7])
+def test_several_positions_come_in_at_once(cycles: int, stalls: Stalls) -> None:
+    rng = np.random.default_rng(cycles)
+    grow = Builder(TensorType((4, 3, 2), 4, True))
+    grow.add(ir.Threshold("levels", "x", np.sort(rng.integers(-8, 8, (2, 3)), 1), np.array([0, 1]),
+                          2, False))
+    grow.add(ir.Flatten("flatten", "levels"))
+    grow.add(ir.Dense("dense", "flatten", random_weights(rng, (3, 24)), rng.integers(-9, 9, 3)))
+    network = grow.network()
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 1000), Goal(cycles))
+    assert plan.layers[0].i == Port(-(-24 // cycles), 24)
+    images = random_images(network.input_type, 6, 1)
+    ends = run_block(lower.accelerator(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), stalls)
+    if stalls is Stalls.NONE:
+        assert np.diff(ends)[-1] == plan.cycles_per_frame <= cycles
+        assert abs(ends[0] - 1 - plan.latency_cycles) <= 3
 
 
 def test_reshape_keeps_the_number_of_elements() -> None:
