@@ -134,13 +134,13 @@ class _Chain:
         kernel = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
         border, pad_value = self._padding(module.padding)
         stride = (module.stride[0], module.stride[1])
-        weights, bias = _stored(kernel), np.zeros(len(kernel), np.int64)
+        bias = np.zeros(len(kernel), np.int64)
         if 1 < module.groups == self._type.shape[2]:
-            self._append(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0]), bias,
-                                      stride, border, pad_value))
+            self._append(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0], scale),
+                                      bias, stride, border, pad_value))
         else:
-            self._append(ir.Convolution(self._name(), self._tail, weights, bias, stride, border,
-                                        pad_value, module.groups))
+            self._append(ir.Convolution(self._name(), self._tail, _stored(kernel, scale), bias,
+                                        stride, border, pad_value, module.groups))
         self._scale = self._scale * scale
 
     def _padding(self, own: tuple[int, ...]) -> tuple[tuple[int, int, int, int], int]:
@@ -167,7 +167,7 @@ class _Chain:
             height, width, channels = self._flattened
             ordered = values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
             values, self._flattened = ordered.reshape(len(values), -1), None
-        self._append(ir.Dense(self._name(), self._tail, _stored(values),
+        self._append(ir.Dense(self._name(), self._tail, _stored(values, scale),
                               np.zeros(len(values), np.int64)))
         self._scale = self._scale * scale
 
@@ -272,5 +272,9 @@ def _applied(module: nn.Module, x: Tensor) -> Tensor:
     return module(x)
 
 
-def _stored(values: Integers) -> Weights:
-    return Weights(values, max(2, ir.signed_bits(int(values.min()), int(values.max()))))
+def _stored(values: Integers, scale: NDArray[np.float64]) -> Weights:
+    """``values`` in as few bits as hold them, worth ``scale`` if that is one power of two."""
+    mantissa, exponent = np.frexp(scale)
+    single = scale.size == 1 and mantissa[0] == 0.5 and abs(exponent[0]) < ir.MAX_FRACTION
+    return Weights(values, max(2, ir.signed_bits(int(values.min()), int(values.max()))),
+                   1 - int(exponent[0]) if single else 0)
