@@ -277,13 +277,17 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
             due[source] = np.minimum(due[source], deadline) if source in due else deadline
         wanted.insert(0, deadlines)
     result = []
+    given = {INPUT: due[INPUT]}
     for n, node in enumerate(nodes):
+        # What is wanted at once may have to come long before, position by position.
+        given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
+                    else node.stage.output_times(*(given[source] for source in node.inputs)))
         if isinstance(node.stage, Windowed):
-            words = node.stage.word_times(due[node.inputs[0]])
+            words = node.stage.word_times(given[node.inputs[0]])
             result.append(Depths(node.stage.depth(words, starts[n], interval), (0,)))
             continue
         queues = tuple(
-            most_alive(due[source], deadline, interval) + BUFFER_MARGIN
+            most_alive(given[source], deadline, interval) + BUFFER_MARGIN
             if readers[source] > 1 or isinstance(node.stage, Joining) else 0
             for source, deadline in zip(node.inputs, wanted[n], strict=True))
         result.append(Depths(0, queues))

@@ -15,7 +15,7 @@ from networks import (
 )
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import PenjingError, TensorType
-from penjing.compiler.plan import Port
+from penjing.compiler.plan import Fold, Port
 from penjing.compiler.resources import Family
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.tech import Generic
@@ -79,6 +79,22 @@ def test_several_positions_come_in_at_once(cycles: int, stalls: Stalls) -> None:
     if stalls is Stalls.NONE:
         assert np.diff(ends)[-1] == plan.cycles_per_frame <= cycles
         assert abs(ends[0] - 1 - plan.latency_cycles) <= 3
+
+
+def test_what_is_read_at_once_is_there_in_time() -> None:
+    # The pool takes four cycles an element, the first pass of the dense layer one.
+    rng = np.random.default_rng(0)
+    grow = Builder(TensorType((6, 5, 1), 4, False))
+    grow.add(ir.MaxPool("pool", "x", (2, 2), (1, 2), (1, 0, 0, 1)))
+    grow.add(ir.Flatten("flatten", "pool"))
+    grow.add(ir.Dense("dense", "flatten", random_weights(rng, (5, 18)), rng.integers(-9, 9, 5)))
+    network = grow.network()
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 1), Goal(90, {"dense": Fold(1, 1, 1)}))
+    images = random_images(network.input_type, FRAMES, 1)
+    ends = run_block(lower.accelerator(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), Stalls.NONE)
+    assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1) == [90] * (FRAMES - 1)
 
 
 def test_reshape_keeps_the_number_of_elements() -> None:
