@@ -15,7 +15,7 @@ from .gears import collects, gear_latency, is_regrouped
 from .geometry import Sliding, elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Port, Queue, Resources, Storage
-from .timing import WINDOW_LATENCY, Joining, Passing, Stage, Windowed, beat_of, beats_of
+from .timing import WINDOW_LATENCY, Joining, Outputs, Passing, Stage, Windowed, beat_of, beats_of
 
 DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
@@ -227,18 +227,19 @@ def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Wind
     return Draft(plan, stage)
 
 
-def _drained(o: Port, outputs: int, beats: int, latency: int) -> Integers:
-    """When each output beat of a position leaves an engine, from the position's first read.
+def _drained(o: Port, outputs: int, beats: int, latency: int) -> Outputs:
+    """When each output beat of a position leaves an engine.
 
     ``outputs`` are ready every ``beats`` cycles, ``latency`` after the last of them came in.
     """
     groups = -(-o.group // outputs)
     tails = [-(-min(outputs, o.group - n * outputs) // o.lanes) for n in range(groups)]
-    return np.concatenate([(n + 1) * beats - 1 + WINDOW_LATENCY + latency + np.arange(tail)
-                           for n, tail in enumerate(tails)])
+    reads = np.repeat((np.arange(groups) + 1) * beats - 1, tails)
+    drain = np.concatenate([np.arange(tail) for tail in tails])
+    return Outputs(reads, reads + WINDOW_LATENCY + latency + drain)
 
 
-def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Integers
+def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Outputs
                  ) -> Windowed:
     """Timing of what reads its window channel slice by channel slice, tap by tap."""
     return Windowed(source.elements, i, lanes, gear_latency(i, lanes, source.elements),
@@ -254,8 +255,9 @@ def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     lanes = -(-channels // min(steps, channels))
     slices, _ = slices_per_position(shape, lanes)
     latency, cells = _pool(layer, context.model, lanes, source, shape)
-    outputs = (np.arange(slices) + 1) * area - 1 + WINDOW_LATENCY + latency
-    stage = _per_channel(shape, source, context.i, lanes, outputs)
+    reads = (np.arange(slices) + 1) * area - 1
+    stage = _per_channel(shape, source, context.i, lanes,
+                         Outputs(reads, reads + WINDOW_LATENCY + latency))
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
                      resources=cells)
     return Draft(plan, stage)

@@ -60,6 +60,20 @@ def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
 
 
 @dataclass(frozen=True, eq=False)
+class Outputs:
+    """The output beats that each position of a windowed layer makes.
+
+    Parameters
+    ----------
+    reads : (beats,) the read of the position, counted from 0, that completes each beat.
+    cycles : (beats,) cycle of each beat, counted from the position's first read, if no read waits.
+    """
+
+    reads: Integers
+    cycles: Integers
+
+
+@dataclass(frozen=True, eq=False)
 class Windowed:
     """Timing of a layer that reads its input through a window buffer.
 
@@ -72,8 +86,7 @@ class Windowed:
     need : (positions, beats) the word that each beat of a position's first pass waits for, -1 none.
     freed : (positions,) words of the frame that are free once a position is done.
     repeat : passes over each position's beats.
-    outputs : (beats of a position,) cycle of each output beat, counted from the cycle in which the
-        position's first beat is read.
+    outputs : what each position makes.
     """
 
     elements: int
@@ -83,7 +96,7 @@ class Windowed:
     need: Integers
     freed: Integers
     repeat: int
-    outputs: Integers
+    outputs: Outputs
 
     @property
     def words(self) -> int:
@@ -110,8 +123,19 @@ class Windowed:
         """When each word enters the buffer, for input beats at the times ``beats``."""
         return paced(beats[self._last_beat()] + self.gear, 1)
 
+    def reads(self, words: Integers) -> Integers:
+        """(positions, cycles of a position) when each read takes place, the first after reset."""
+        passes = np.full((len(self.need), self.repeat, self.need.shape[1]), FILL_LATENCY)
+        # Rows of padding wait for no word, but nothing is read before the window's stages are full.
+        waits = np.where(self.need >= 0, words[self.need] + WRITE_LATENCY, FILL_LATENCY)
+        passes[:, 0] = np.maximum(waits, FILL_LATENCY)
+        return paced(passes.reshape(-1), 1).reshape(len(self.need), -1)
+
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
-        """When each position starts, as soon as possible; ``floor`` is the earliest start."""
+        """When each position starts, as soon as none of its reads will wait.
+
+        ``floor`` is the earliest start.
+        """
         beats = self.need.shape[1]
         ready = np.where(self.need >= 0, words[self.need] + WRITE_LATENCY - np.arange(beats),
                          np.iinfo(np.int64).min // 4).max(1)
@@ -121,16 +145,16 @@ class Windowed:
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``, the first after reset."""
-        # Rows of padding wait for no word, but nothing is read before the window's stages are full.
-        return self.results(self.starts(self.word_times(beats), floor=FILL_LATENCY))
+        reads = self.reads(self.word_times(beats))[:, self.outputs.reads]
+        return np.asarray(reads + self.outputs.cycles - self.outputs.reads).reshape(-1)
 
     def results(self, starts: Integers) -> Integers:
-        """When each output beat leaves, for positions that start at ``starts``."""
-        return np.asarray(starts[:, None] + self.outputs[None, :]).reshape(-1)
+        """When each output beat leaves, for positions that start at ``starts`` and never wait."""
+        return np.asarray(starts[:, None] + self.outputs.cycles[None, :]).reshape(-1)
 
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
-        by_output = (deadlines.reshape(len(self.need), -1) - self.outputs).min(1)
+        by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
         return paced_before(by_output, self.cycles_per_position, interval)
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
