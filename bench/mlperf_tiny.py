@@ -228,7 +228,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", default=[], choices=[b.name for b in BENCHMARKS])
     parser.add_argument("--frames", type=int, default=20, help="simulated without stalls")
     parser.add_argument("--stalled", type=int, default=3, help="simulated under each pattern")
-    parser.add_argument("--clock", type=float, default=110.0, metavar="MHZ",
+    parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
                         help="what the router aims at")
     parser.add_argument("--seed", type=int, default=1, help="of the placer")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")

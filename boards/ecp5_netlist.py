@@ -17,13 +17,17 @@ from typing import Any
 
 from .board import DspSites
 
-__all__ = ["drop_unread_carries", "place_multipliers", "rewrite"]
+__all__ = ["drop_unread_carries", "place_multipliers", "put_reset_on_global", "rewrite"]
 
 Parsed = dict[str, Any]
 """A module as Yosys' JSON has it."""
 
 Site = tuple[int, int, int]
 """Column and row of a DSP block, and the multiplier in it."""
+
+_GLOBAL_USERS = 1000
+"""Flip-flops that make a reset worth one of the device's global networks."""
+_BUFFER = "reset_buffer"
 
 _IN_BLOCK = (0, 1, 4, 5)
 """A DSP block's multipliers, by the columns that they are apart."""
@@ -34,24 +38,68 @@ def rewrite(path: Path, top: str, sites: DspSites, order: Sequence[str] = ()) ->
     netlist = json.loads(path.read_text(encoding="utf-8"))
     module = netlist["modules"][top]
     drop_unread_carries(module)
+    put_reset_on_global(module)
     if order:
         place_multipliers(module, sites, order)
     path.write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def drop_unread_carries(module: Parsed) -> None:
-    """Leave open each carry output that nothing reads.
+    """Leave open each carry output that nothing reads, and each constant input that does not count.
 
-    nextpnr leads any carry with a wire out of its chain, through two LUTs.
+    nextpnr leads any carry with a wire into a chain or out of it, through two LUTs.
     """
     cells = module["cells"].values()
     read = {bit for cell in cells for port, bits in cell["connections"].items()
             if cell["port_directions"][port] != "output" for bit in bits}
     read.update(bit for port in module["ports"].values() for bit in port["bits"])
     for cell in cells:
-        carry = cell["connections"].get("COUT") if cell["type"] == "CCU2C" else None
-        if carry and carry[0] not in read:
-            cell["connections"]["COUT"] = ["x"]
+        if cell["type"] != "CCU2C":
+            continue
+        connections = cell["connections"]
+        if "COUT" in connections and connections["COUT"][0] not in read:
+            connections["COUT"] = ["x"]
+        unread = connections.get("S0", ["x"])[0] not in read
+        if connections.get("CIN") in (["0"], ["1"]) and unread and _starts_a_carry(cell):
+            connections["CIN"] = ["x"]
+
+
+def _starts_a_carry(cell: Parsed) -> bool:
+    """Whether the lower half of a CCU2C never passes on the carry that comes in.
+
+    It does where its table gives 1; ports that are constant leave a part of that table.
+    """
+    ports = [cell["connections"][f"{port}0"][0] for port in "ABCD"]
+    table = int(cell["parameters"]["INIT0"], 2)
+    return not any(table >> entry & 1 for entry in range(16)
+                   if all(port not in ("0", "1") or int(port) == entry >> n & 1
+                          for n, port in enumerate(ports)))
+
+
+def put_reset_on_global(module: Parsed) -> None:
+    """Lead the reset to its flip-flops by a global buffer, if it has enough of them.
+
+    nextpnr gives such a buffer to clocks alone, and 15 ns of wire to a reset that spans the device.
+    """
+    users: dict[int | str, list[dict[str, Any]]] = {}
+    for cell in module["cells"].values():
+        if cell["type"] == "TRELLIS_FF" and "LSR" in cell["connections"]:
+            users.setdefault(cell["connections"]["LSR"][0], []).append(cell)
+    nets = [bit for bit in users if isinstance(bit, int)]
+    if not nets:
+        return
+    reset = max(nets, key=lambda bit: len(users[bit]))
+    if len(users[reset]) < _GLOBAL_USERS:
+        return
+    buffered = 1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
+                       if isinstance(bit, int))
+    for cell in users[reset]:
+        cell["connections"]["LSR"] = [buffered]
+    module["cells"][_BUFFER] = {
+        "hide_name": 0, "type": "DCCA", "parameters": {}, "attributes": {},
+        "port_directions": {"CLKI": "input", "CLKO": "output"},
+        "connections": {"CLKI": [reset], "CLKO": [buffered]}}
+    module["netnames"][_BUFFER] = {"hide_name": 0, "bits": [buffered], "attributes": {}}
 
 
 def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> None:

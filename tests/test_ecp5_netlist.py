@@ -14,7 +14,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from penjing import boards
 from penjing.boards.board import DspSites
-from penjing.boards.ecp5_netlist import drop_unread_carries, place_multipliers
+from penjing.boards.ecp5_netlist import (
+    drop_unread_carries,
+    place_multipliers,
+    put_reset_on_global,
+)
 from penjing.boards.toolchain import Workshop, place_and_route, synthesize
 from penjing.hdl.tech import Ecp5
 
@@ -50,13 +54,16 @@ def placed(module: dict[str, Any]) -> dict[str, str]:
     return {name: cell["attributes"].get("BEL", "") for name, cell in module["cells"].items()}
 
 
-def carry(carry_in: int | None, carry_out: int) -> dict[str, Any]:
-    connections = {"S0": [90 + carry_out], "COUT": [carry_out]}
+def carry(carry_in: int | str | None, carry_out: int, *, table: int = 0x96AA,
+          c: int | str = "1") -> dict[str, Any]:
+    connections: dict[str, Any] = {"S0": [90 + carry_out], "COUT": [carry_out], "A0": [70],
+                                   "B0": [71], "C0": [c], "D0": ["0"]}
     directions = {"S0": "output", "COUT": "output"}
     if carry_in is not None:
         connections["CIN"], directions["CIN"] = [carry_in], "input"
+    directions |= dict.fromkeys(("A0", "B0", "C0", "D0"), "input")
     return {"type": "CCU2C", "attributes": {}, "connections": connections,
-            "port_directions": directions}
+            "port_directions": directions, "parameters": {"INIT0": f"{table:016b}"}}
 
 
 def test_only_carries_that_nothing_reads_are_dropped() -> None:
@@ -69,6 +76,19 @@ def test_only_carries_that_nothing_reads_are_dropped() -> None:
     drop_unread_carries(module)
     assert {name: cell["connections"].get("COUT") for name, cell in module["cells"].items()} == {
         "first": [2], "second": ["x"], "out": [4], "lut": None, "compared": [5]}
+
+
+def test_a_chain_that_starts_its_carry_needs_none() -> None:
+    module: dict[str, Any] = {"ports": {}, "cells": {
+        "starts": carry("0", 2, table=0x0006), "adds": carry("0", 3),
+        "unsure": carry("0", 4, table=0x0006, c=72), "chained": carry(2, 5, table=0x0006),
+        "read": carry("1", 6, table=0x0006),
+        "lut": {"type": "LUT4", "attributes": {}, "connections": {"A": [96]},
+                "port_directions": {"A": "input"}}}}
+    drop_unread_carries(module)
+    found = {name: cell["connections"].get("CIN") for name, cell in module["cells"].items()}
+    assert found == {"starts": ["x"], "adds": ["0"], "unsure": ["0"], "chained": [2],
+                     "read": ["1"], "lut": None}
 
 
 def test_multipliers_lie_in_the_order_of_the_pipeline() -> None:
@@ -118,3 +138,26 @@ def test_nextpnr_knows_every_site(name: str, tmp_path: Path) -> None:
     assert len(first) == 9
     assert max(first) < 30
     assert place_and_route(shop).dsps == dsps
+
+
+def flip_flop(reset: int | str) -> dict[str, Any]:
+    return {"type": "TRELLIS_FF", "attributes": {}, "connections": {"LSR": [reset]},
+            "port_directions": {"LSR": "input"}}
+
+
+@pytest.mark.parametrize(("count", "buffers"), [(999, 0), (1000, 1)])
+def test_a_wide_reset_is_global(count: int, buffers: int) -> None:
+    lut = {"type": "LUT4", "attributes": {}, "connections": {"A": [3]},
+           "port_directions": {"A": "input"}}
+    module: dict[str, Any] = {
+        "cells": {**{f"ff{n}": flip_flop(3) for n in range(count)}, "lut": lut,
+                  **{f"none{n}": flip_flop("0") for n in range(2 * count)}, "other": flip_flop(4)},
+        "netnames": {"rst": {"bits": [3]}, "other": {"bits": [4]}}}
+    put_reset_on_global(module)
+    cells = module["cells"]
+    made = [cell for cell in cells.values() if cell["type"] == "DCCA"]
+    assert [cell["connections"] for cell in made] == [{"CLKI": [3], "CLKO": [5]}] * buffers
+    assert cells["ff7"]["connections"]["LSR"] == [5 if buffers else 3]
+    assert cells["lut"]["connections"]["A"] == [3]
+    assert cells["none7"]["connections"]["LSR"] == ["0"]
+    assert cells["other"]["connections"]["LSR"] == [4]
