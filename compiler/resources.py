@@ -35,11 +35,10 @@ class Model:
     ``block_shapes`` are the (depth, width) that a block RAM can take; ``rom_bit`` LUTs of 16 ROM
     bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none),
     ``block_worth`` how many LUTs one is willing to spend to save a block RAM; ``count_bit`` LUTs of
-    half a carry cell where signs are counted, ``chain_start`` of what nextpnr puts in front of a
-    chain of them. These follow from the silicon and the tools; what comes next is fitted:
-    ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a bit of an adder, of a two-way choice,
-    and of the adders of a soft multiplier; ``control`` LUTs of an engine's or a window's counters
-    and flags; ``gear_bit`` of a gearbox's choices.
+    half a carry cell where signs are counted. These follow from the silicon and the tools; what
+    comes next is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a bit of an adder,
+    of a two-way choice, and of the adders of a soft multiplier; ``control`` LUTs of an engine's or
+    a window's counters and flags; ``gear_bit`` of a gearbox's choices.
     """
 
     dsp_widths: tuple[int, int, int]
@@ -48,7 +47,6 @@ class Model:
     ram_bit: float | None
     block_worth: int
     count_bit: float
-    chain_start: float
     adder_bit: float
     mux_bit: float
     product_bit: float
@@ -59,12 +57,12 @@ class Model:
 _ECP5 = Model(
     dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, count_bit=1.0, chain_start=2.0,
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, count_bit=1.0,
     adder_bit=0.967, mux_bit=1.118, product_bit=1.176, control=81, gear_bit=0.224)
 _ICE40 = Model(
     dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
-    rom_bit=1.0, ram_bit=None, block_worth=60, count_bit=1.2, chain_start=0.0,
+    rom_bit=1.0, ram_bit=None, block_worth=60, count_bit=1.2,
     adder_bit=1.0, mux_bit=0.9, product_bit=1.6, control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
@@ -214,10 +212,9 @@ def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int, groups: 
 
 @dataclass(frozen=True)
 class _Counter:
-    """A counter of differing signs, as an ECP5 has it: carry chains and their halves of cells,
+    """A counter of differing signs, as an ECP5 has it: halves of the cells of its carry chains,
     flip-flops, and as many more for each operand, whose signs are ``held`` back."""
 
-    chains: int
     slots: int
     ffs: int
     held: int
@@ -226,7 +223,7 @@ class _Counter:
     def of(cls, terms: int, total_bits: int) -> _Counter:
         """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
         tree, levels = cls._tree(terms - 1)
-        return cls(tree.chains + 1, tree.slots + _even(1 + total_bits), tree.ffs + total_bits,
+        return cls(tree.slots + _even(1 + total_bits), tree.ffs + total_bits,
                    tree.held + (levels + 1 if terms > 1 else 0))
 
     @classmethod
@@ -234,15 +231,14 @@ class _Counter:
         """The adders that count ``terms`` differences, and their levels behind the first."""
         bits = terms.bit_length()
         if terms <= 3:
-            return cls(terms // 3, 4 if terms == 3 else terms, bits, 0), 0
+            return cls(4 if terms == 3 else terms, bits, 0), 0
         # Two counts, the larger first, and a sign that is carried into their sum.
         sizes = terms // 2, (terms - 1) // 2
         (large, levels), (small, fewer) = (cls._tree(size) for size in sizes)
         larger_bits, smaller_bits = (size.bit_length() for size in sizes)
         adder = _even(1 + larger_bits + (larger_bits < bits))
         waits = (levels - fewer) * smaller_bits
-        return cls(large.chains + small.chains + 1, large.slots + small.slots + adder,
-                   large.ffs + small.ffs + bits + waits,
+        return cls(large.slots + small.slots + adder, large.ffs + small.ffs + bits + waits,
                    large.held + small.held + levels + 1), levels + 1
 
 
@@ -253,8 +249,7 @@ def _even(slots: int) -> int:
 
 def counter_luts(model: Model, simd: int, terms: int) -> float:
     """LUTs of a counter that accumulates so many ``terms``, ``simd`` a cycle."""
-    counter = _Counter.of(simd, terms.bit_length())
-    return counter.slots * model.count_bit + counter.chains * model.chain_start
+    return _Counter.of(simd, terms.bit_length()).slots * model.count_bit
 
 
 def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: int,
