@@ -185,7 +185,11 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
         plan = _finish(network, budget, drafts, board, clock_mhz)
         _require_fit(network, budget, plan)
         return plan
-    low, high = 1, slowest
+    # Folds given by hand set a pace that no other layer, nor the input, need surpass.
+    low, high = max([1, *(mac_cycles(network, layer, goal.folds[layer.name])
+                          for layer in network.layers
+                          if isinstance(layer, ir.MultiplyAccumulate) and layer.name in goal.folds
+                          )]), slowest
     best = _attempt(network, budget, goal, high, board, clock_mhz)
     if best is None or not _fits(budget, best):
         drafts = _drafts(network, budget, goal, high)

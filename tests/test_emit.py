@@ -70,5 +70,5 @@ def test_a_convolution_engine_is_small() -> None:
     plan = schedule(network, Budget(Family.ECP5, PLENTY, 16),
                     Goal(folds={"conv": Fold(1, 1, 16)}))
     text = emit(lower.accelerator(network, plan, Generic()), "net")
-    assert text.count("\n") < 5_000
+    assert text.count("\n") < 6_000
 
