@@ -9,7 +9,6 @@ own; beside it one 3×3 convolution engine alone (16→16 channels, 16 multiplie
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import common
 import numpy as np
 from penjing import boards
 from penjing.compiler import ir, lower
-from penjing.compiler.ir import Network, PenjingError, TensorType
+from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Fold, Plan, Resources
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.flow.load import Quantization, load
@@ -123,16 +122,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Measure and print."""
     args = parse_args()
-    try:
-        result = run(args)
-    except PenjingError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if args.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    return 0
+    return common.present(FILE, lambda: run(args), show, anew=True, as_json=args.json)
 
 
 if __name__ == "__main__":

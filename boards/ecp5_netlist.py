@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,7 @@ def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> 
     free = _across(sites, len(names))
     for _, group in groupby(names, key=rank):
         members = list(group)
-        taken = sorted((site for _, site in zip(members, free, strict=False)),
-                       key=lambda site: (site[1], site[0], site[2]))
+        taken = sorted(islice(free, len(members)), key=lambda site: (site[1], site[0], site[2]))
         for name, (x, y, n) in zip(members, taken, strict=False):
             cells[name]["attributes"]["BEL"] = f"X{x + n}/Y{y}/MULT18_{n}"
 

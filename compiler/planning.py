@@ -12,8 +12,16 @@ import numpy as np
 from . import ir, resources
 from .bipolar import is_binary, taken_type
 from .gears import collects, gear_latency, is_regrouped
-from .geometry import Sliding, elements_inside, slices_per_position, sliding
-from .ir import Integers, Network, PenjingError, TensorType
+from .geometry import (
+    Sliding,
+    elements_inside,
+    freed_words,
+    needed_words,
+    needed_words_per_channel,
+    slices_per_position,
+    sliding,
+)
+from .ir import Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Port, Queue, Resources, Storage
 from .timing import WINDOW_LATENCY, Joining, Outputs, Passing, Stage, Windowed, beat_of, beats_of
 
@@ -143,7 +151,7 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
     outputs = _drained(o, fold.pe, beats, latency)
     stage = Windowed(source.elements, context.i, fold.lanes,
                      gear_latency(context.i, fold.lanes, source.elements),
-                     _needed_words(shape, fold.lanes, fold.rows), _freed_words(shape, fold.lanes),
+                     needed_words(shape, fold.lanes, fold.rows), freed_words(shape, fold.lanes),
                      groups, outputs)
     if binary:
         # Where all biases are equal, so is what makes sums of all counts.
@@ -243,7 +251,7 @@ def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, output
                  ) -> Windowed:
     """Timing of what reads its window channel slice by channel slice, tap by tap."""
     return Windowed(source.elements, i, lanes, gear_latency(i, lanes, source.elements),
-                    _needed_words_per_channel(shape, lanes), _freed_words(shape, lanes), 1, outputs)
+                    needed_words_per_channel(shape, lanes), freed_words(shape, lanes), 1, outputs)
 
 
 @draft.register
@@ -451,54 +459,6 @@ def with_queues(plan: LayerPlan, network: Network, layer: ir.Layer, model: resou
                        memory_bits=plan.memory_bits + depth * width)
         queues.append(queue)
     return replace(plan, queues=tuple(queues))
-
-
-def _needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:
-    """(positions, beats) last word that each beat of a first pass waits for; -1 for none."""
-    height, width, channels = shape.size
-    y, x = _positions(shape)
-    row = np.arange(-(-shape.kernel[0] // rows))[:, None] * rows + np.arange(rows)
-    last = np.minimum((np.arange(-(-shape.run // lanes)) + 1) * lanes, shape.run) - 1
-    # (positions, row groups, row copies)
-    line = y[:, None, None] + row
-    inside = (line >= 0) & (line < height) & (row < shape.kernel[0])
-    first = (line * width + x[:, None, None]) * channels
-    word = (first[..., None] + last) // lanes
-    word = np.where(inside[..., None], np.minimum(word, -(-height * width * channels // lanes) - 1),
-                    -1)
-    return np.maximum(word.max(2), -1).reshape(len(y), -1)
-
-
-def _needed_words_per_channel(shape: Sliding, lanes: int) -> Integers:
-    """The same for a window read channel slice by channel slice, tap by tap."""
-    height, width, channels = shape.size
-    y, x = _positions(shape)
-    last = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
-    line = y[:, None, None] + np.arange(shape.kernel[0])[None, :, None]
-    first = (line * width + x[:, None, None] + np.arange(shape.kernel[1])) * channels
-    word = (first[:, None] + last[None, :, None, None]) // lanes
-    inside = ((line >= 0) & (line < height))[:, None]
-    word = np.where(inside, np.minimum(word, -(-height * width * channels // lanes) - 1), -1)
-    return np.maximum(word, -1).reshape(len(y), -1)
-
-
-def _freed_words(shape: Sliding, lanes: int) -> Integers:
-    """(positions,) words of the frame that no later position reads."""
-    height, width, channels = shape.size
-    y, x = _positions(shape)
-    # A window that begins beyond an edge says nothing: the next row may lie before it.
-    first = np.where((y < height) & (x < width), (y * width + x) * channels // lanes, 0)
-    following = np.append(first[1:], -(-height * width * channels // lanes))
-    return np.maximum.accumulate(np.maximum(following, 0))
-
-
-def _positions(shape: Sliding) -> tuple[Integers, Integers]:
-    """Top and left edge of every window, in raster order."""
-    top, bottom, left, right = shape.padding
-    height = (shape.size[0] + top + bottom - shape.kernel[0]) // shape.stride[0] + 1
-    width = (shape.size[1] + left + right - shape.kernel[1]) // shape.stride[1] + 1
-    y, x = np.divmod(np.arange(height * width), width)
-    return y * shape.stride[0] - top, x * shape.stride[1] - left
 
 
 def input_port(kind: TensorType, target: int) -> Port:

@@ -186,10 +186,9 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
         _require_fit(network, budget, plan)
         return plan
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
-    low, high = max([1, *(mac_cycles(network, layer, goal.folds[layer.name])
-                          for layer in network.layers
-                          if isinstance(layer, ir.MultiplyAccumulate) and layer.name in goal.folds
-                          )]), slowest
+    low = max((mac_cycles(network, layer, goal.folds[layer.name]) for layer in network.layers
+               if layer.name in goal.folds), default=1)
+    high = slowest
     best = _attempt(network, budget, goal, high, board, clock_mhz)
     if best is None or not _fits(budget, best):
         drafts = _drafts(network, budget, goal, high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,16 +17,8 @@ from penjing.compiler.compress import quantizers as q  # noqa: E402
 from penjing.compiler.compress.lowering import lower  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PIXELS = TensorType((8, 7, 3), 8, False, 8)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads only get in each other's way on tensors so small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def with_weights(layer: nn.Module, kind: str) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +16,8 @@ from penjing.compiler.compress import quantizers as q  # noqa: E402
 from penjing.compiler.compress import training  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = training.Settings(epochs=4, batch=16, learning_rate=0.02, seed=3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads only get in each other's way on tensors so small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noisy(images: Tensor, generator: torch.Generator | None) -> Tensor:

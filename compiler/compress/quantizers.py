@@ -39,13 +39,8 @@ class _Sign(torch.autograd.Function):
         return grads[0] * (x.abs() <= 1)
 
 
-class _ApproximateSign(torch.autograd.Function):
+class _ApproximateSign(_Sign):
     """Bi-Real Net, ReActNet: the gradient of two parabolas, ``2 - 2 * |x|`` within ±1."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _signs(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
