@@ -9,7 +9,8 @@ integer networks that compute the same::
 
 ``DATA`` is the folder of the four ``.gz`` files of Fashion-MNIST. Each kind leaves
 ``<kind>.penjing``, which `penjing compile` takes, in ``--out``, and a row in
-``bench/results/binary.json``. A training that was interrupted goes on where it was.
+``bench/results/binary.json``, to which ``bench/few_bits.py`` adds what its hardware takes. A
+training that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ sys.path.append(str(HERE.parents[1] / "bench"))  # the results, and the reader o
 
 import common  # noqa: E402
 from fashion_mnist import read_split  # noqa: E402
+from few_bits import FILE, show  # noqa: E402
 
-FILE = "binary.json"
 INPUT = TensorType((28, 28, 1), 8, False, 8)
 """Pixels stand for pixel / 256: then every sum in PyTorch's float32 is exact."""
 CALIBRATION = 256
@@ -199,27 +200,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     args.out.mkdir(parents=True, exist_ok=True)
-    result = common.stamp("python examples/binary/train.py --data DATA", "torch", "numpy")
-    rows = {row["kind"]: row for row in common.read(FILE).get("rows", [])}
+    stamp = common.stamp("python examples/binary/train.py --data DATA", "torch", "numpy")
+    result: dict[str, Any] = {}
     for name in args.kind:
-        rows[name] = study(name, args)
-        result["rows"] = [rows[kind] for kind in KINDS if kind in rows]
+        row = {**study(name, args), **stamp}
+        # Read again: hardware may have been built meanwhile.
+        rows = {row["kind"]: row for row in common.read(FILE).get("rows", [])} | {name: row}
+        result = {"rows": [rows[kind] for kind in KINDS if kind in rows]}
         common.write(FILE, result)
     return result
-
-
-def show(result: dict[str, Any]) -> None:
-    """Print the table."""
-    rows = result["rows"]
-    base = next((row["pytorch_accuracy"] for row in rows if row["kind"] == "float"), None)
-    common.show(
-        f"Fashion-MNIST, {rows[0]['samples']} test images; {rows[0]['macs']:,} MACs a frame",
-        ("kind", "PyTorch", "integers", "- float", "labels unlike PyTorch", "weight bits",
-         "CPU s", "what"),
-        [(row["kind"], f"{row['pytorch_accuracy']:.2%}", f"{row['accuracy']:.2%}",
-          "" if base is None else f"{100 * (row['accuracy'] - base):+.2f}",
-          row["labels_unlike_pytorch"], f"{row['weight_bits']:,}", row["cpu_seconds"],
-          row["title"]) for row in rows])
 
 
 def main() -> int:
@@ -246,7 +235,7 @@ def main() -> int:
     if args.json:
         print(json.dumps(result))
     else:
-        show(result)
+        show(result["rows"])
     return 0
 
 
