@@ -176,6 +176,20 @@ def half_to_divide(x: Integers, exponent: Integers, last: int) -> Integers:
     return floor + ((rest > half) | ((rest == half) & (floor % 2 != last)))
 
 
+def slope_requantize(x: Integers, multipliers: Integers, offsets: Integers, breakpoints: Integers,
+                     shift: int, low: int, high: int) -> Integers:
+    """``clamp((m * x + c + 2**(shift-1)) >> shift)``, with the m and c of the side of x; halves up.
+
+    ``multipliers`` m and ``offsets`` c are (C, 2) or (1, 2), those below the channel's breakpoint,
+    (C,) or (1,), and those from it on.
+    """
+    above = x >= breakpoints
+    factor = np.where(above, multipliers[:, 1], multipliers[:, 0])
+    exact = x * factor + np.where(above, offsets[:, 1], offsets[:, 0])
+    half = 1 << shift - 1 if shift else 0
+    return np.clip((exact + half) >> shift, low, high)
+
+
 def threshold(x: Integers, thresholds: Integers, falling: Integers, base: int = 0,
               step: int = 1) -> Integers:
     """``base + step * count`` of a channel's thresholds t with ``x >= t``, or ``x < t`` if falling.
@@ -271,6 +285,12 @@ def _(layer: ir.ScaleRequantize, x: Integers) -> Integers:
     return scale_requantize(x, layer.multipliers, layer.shifts, layer.zero_point, *layer.bounds,
                             offset=layer.offset, pre_shift=layer.pre_shift,
                             rounding=layer.rounding)
+
+
+@execute.register
+def _(layer: ir.SlopeRequantize, x: Integers) -> Integers:
+    return slope_requantize(x, layer.multipliers, layer.offsets, layer.breakpoints, layer.shift,
+                            *layer.bounds)
 
 
 @execute.register

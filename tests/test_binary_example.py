@@ -14,7 +14,7 @@ from penjing.compiler.compress.lowering import lower
 from penjing.sim import golden
 
 torch = pytest.importorskip("torch")
-KINDS = ("bnn", "xnor", "ttq", "w2a2", "w3a3", "w4a4")
+KINDS = ("bnn", "xnor", "reactnet", "ttq", "w2a2", "w3a3", "w4a4")
 
 
 @pytest.fixture

@@ -39,7 +39,9 @@ def network() -> ir.Network:
         ir.Add("add", "clamp", "scale"),
         ir.Threshold("steps", "add", np.array([[-300, 0, 2]] * 4 + [[1, 1, 1 << 30]]),
                      np.array([0, 1, 1, 0, 0]), 3, True, -3, 2, zero_point=1, scale=0.5),
-        ir.Reshape("reshape", "steps", (2, 5, 4)),
+        ir.SlopeRequantize("slopes", "steps", np.array([[-3, 70000]]), np.array([[1 << 30, 0]]),
+                           np.array([2]), 7, 8, True, -100, fraction=4),
+        ir.Reshape("reshape", "slopes", (2, 5, 4)),
         ir.Flatten("flat", "reshape"),
         ir.Dense("dense", "flat", ir.Weights(wide.values[:, :40], 16, -2),
                  np.array([1 << 40, -3, 0, 5])),
@@ -92,7 +94,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
     assert {name: array.dtype.name for name, array in tensors.items()} == {
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
-        "steps.thresholds": "int32", "steps.falling": "int8"}
+        "slopes.multipliers": "int32", "slopes.offsets": "int32",
+        "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8"}
 
 
 def test_memory_order_does_not_matter(tmp_path: Path) -> None:

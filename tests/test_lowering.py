@@ -14,6 +14,7 @@ from penjing.sim import golden
 torch = pytest.importorskip("torch")
 
 from penjing.compiler.compress import quantizers as q  # noqa: E402
+from penjing.compiler.compress.blocks import Repeat, Residual  # noqa: E402
 from penjing.compiler.compress.lowering import lower  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -94,8 +95,65 @@ def test_every_value_is_that_of_pytorch(weights: str, activation: str) -> None:
         seen |= set(mine.flat)
     assert len(seen) > 10
     kinds = {type(layer) for layer in made.layers}
-    assert kinds == {ir.Convolution, ir.Depthwise, ir.Dense, ir.Threshold, ir.MaxPool, ir.Flatten}
+    assert (ir.SlopeRequantize in kinds) <= (activation == "eight")
+    assert kinds - {ir.SlopeRequantize} == {ir.Convolution, ir.Depthwise, ir.Dense, ir.Threshold,
+                                            ir.MaxPool, ir.Flatten}
     assert [layer.name for layer in made.layers][:3] == ["first_conv", "first_act", "first_pool"]
+
+
+def residual_network(seed: int, fraction: int) -> nn.Sequential:
+    """ReActNet's blocks: shortcuts that keep, pool and repeat; slopes of both signs, and of 0."""
+    torch.manual_seed(seed)
+
+    def block(inputs: int, outputs: int, stride: int, *shortcut: nn.Module) -> list[nn.Module]:
+        body = nn.Sequential(OrderedDict(
+            sign=q.RSign(inputs), pad=nn.ConstantPad2d(1, -1.0),
+            conv=with_weights(nn.Conv2d(inputs, outputs, 3, stride, bias=False), "binary"),
+            norm=nn.BatchNorm2d(outputs), act=stream()))
+        return [Residual(body, nn.Sequential(*shortcut)), q.RPReLU(outputs), stream()]
+
+    def stream() -> nn.Module:
+        return q.FixedPoint(8, fraction, signed=True)
+
+    made = nn.Sequential(
+        with_weights(nn.Conv2d(3, 4, 3, bias=False), "8"), nn.BatchNorm2d(4), stream(),
+        *block(4, 4, 1), *block(4, 12, 2, nn.AvgPool2d(2, 2, (0, 1)), stream(), Repeat(3)),
+        nn.AdaptiveAvgPool2d(1), stream(), nn.Flatten(),
+        with_weights(nn.Linear(12, 5, bias=False), "8"))
+    for module in made.modules():
+        if isinstance(module, q.RSign | q.RPReLU):
+            for name, values in module.named_parameters():
+                values.data = 0.4 * torch.randn(values.shape)
+                if name == "slope":
+                    values.data[0] = 0
+    return made
+
+
+def test_shortcuts_and_two_slopes_compute_what_pytorch_does() -> None:
+    seen: set[int] = set()
+    for seed in range(6):
+        model = disturbed(residual_network(seed, 3 + seed % 3), seed)
+        assert isinstance(model, nn.Sequential)
+        made = lower(model, PIXELS)
+        x = np.random.default_rng(seed).integers(0, 256, (20, 8, 7, 3))
+        x[0], x[1] = 0, 255
+        with torch.no_grad():
+            wanted = model(torch.from_numpy(x.transpose(0, 3, 1, 2) / 256).float()).numpy()
+        mine = golden.run(made, x).reshape(wanted.shape)
+        assert np.array_equal(mine * made.output_type.step, wanted)
+        seen |= set(mine.flat)
+    assert len(seen) > 100
+    layers = {layer.name: layer for layer in made.layers}
+    assert isinstance(layers["layer_3"], ir.Add)
+    assert layers["layer_3"].inputs == ("layer_3_act", "layer_2")
+    assert layers["layer_6"].inputs == ("layer_6_act", "layer_6_shortcut_2")
+    assert layers["layer_6_shortcut_1"] == ir.ShiftRequantize(
+        "layer_6_shortcut_1", "layer_6_shortcut_0", 2, 8, True)
+    bent = [layer for layer in made.layers if isinstance(layer, ir.SlopeRequantize)
+            and layer.is_bent]
+    assert [layer.name for layer in bent] == ["layer_5", "layer_8"]
+    # RPReLU's own constants need few bits.
+    assert all(np.abs(layer.multipliers).max() <= 64 * 2 for layer in bent)
 
 
 def flat(*modules: nn.Module) -> ir.Network:
@@ -152,6 +210,12 @@ def falling() -> nn.Module:
     return norm
 
 
+def turning(channels: int) -> q.RPReLU:
+    module = q.RPReLU(channels)
+    module.slope.data.fill_(-1)
+    return module
+
+
 @pytest.mark.parametrize(("modules", "message"), [
     ([nn.Conv2d(3, 2, 1, bias=False)], "layer 0: its weights are floats; put a quantizer before"),
     ([quantized(nn.Conv2d(3, 2, 1))], "layer 0: it has a bias; leave that to the batch norm"),
@@ -175,6 +239,21 @@ def falling() -> nn.Module:
     ([quantized(nn.Conv2d(3, 2, 1, bias=False)), nn.BatchNorm2d(2), nn.MaxPool2d(2), falling()],
      "layer 3: it falls in some channels, behind a max pool; put it before the pool"),
     ([nn.MaxPool2d(2, ceil_mode=True)], "layer 0: it is dilated, of ceil_mode or returns indices"),
+    ([Residual(nn.Sequential(q.FixedPoint(8, 3, signed=True)),
+               nn.Sequential(q.FixedPoint(8, 2, signed=True)))],
+     "layer 0: one step is 0.125 in its body and 0.25 in its shortcut, or one is flattened; end"),
+    ([Residual(nn.Sequential(nn.BatchNorm2d(3)))], "layer 0: its input is not quantized; put a"),
+    ([nn.BatchNorm2d(3), Residual(nn.Sequential())], "layer 1: its input is not quantized; put a"),
+    ([nn.ConstantPad2d(1, 0), Residual(nn.Sequential())], "layer 1: a padding comes before it"),
+    ([nn.Flatten(), Repeat(2)], "layer 1: it comes behind a Flatten; put it before"),
+    ([nn.AvgPool2d(2), quantized(nn.Conv2d(3, 2, 1, bias=False))],
+     "layer 1: its input is not quantized; put a Sign or a FixedPoint before it"),
+    ([nn.AvgPool2d(2, count_include_pad=False, padding=1)], "layer 0: it divides by another num"),
+    ([nn.AdaptiveAvgPool2d(2)], "layer 0: it puts out more than one position; use AvgPool2d"),
+    ([q.RPReLU(2)], "layer 0: it has 2 channels, its input has 3, or it comes behind a Flatten"),
+    ([quantized(nn.Conv2d(3, 2, 1, bias=False)), nn.BatchNorm2d(2), nn.MaxPool2d(2),
+      turning(2)], "layer 3: it falls in some channels, behind a max pool; put it before the pool"),
+    ([turning(3), q.Sign()], "layer 1: what it quantizes rises and falls, and is no two lines of"),
     ([nn.Softsign()], "layer 0: Softsign is not known here; use the modules that"),
     ([nn.MaxPool2d(9)], "layer layer_0: kernel .* exceeds its input")])
 def test_refusals(modules: list[nn.Module], message: str) -> None:

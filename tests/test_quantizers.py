@@ -12,6 +12,7 @@ from penjing.compiler.load.floats import Floats
 torch = pytest.importorskip("torch")
 
 from penjing.compiler.compress import quantizers as q  # noqa: E402
+from penjing.compiler.compress.blocks import Repeat, Residual  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 EDGES = [-3.0, -1.0 - 1e-6, -1.0, -0.5, -1e-6, -0.0, 0.0, 1e-6, 0.5, 1.0, 1.0 + 1e-6, 3.0]
@@ -215,6 +216,27 @@ def test_rprelu_and_its_gradients() -> None:
                (ga * np.where(high, 0, a - g_)).sum((0, 2, 3)))
     for mine, wanted in zip(found, by_hand, strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-12)
+
+
+def test_slopes_are_used_in_steps_whose_gradient_passes() -> None:
+    module = q.RPReLU(2, fraction=2)
+    module.slope.data = torch.tensor([0.3, -0.4])
+    out = module(-torch.ones(1, 2))
+    assert out.tolist() == [[-0.25, 0.5]]
+    assert torch.autograd.grad(out.sum(), module.slope)[0].tolist() == [-1, -1]
+    free = q.RPReLU(2, fraction=None)
+    free.slope.data.fill_(0.3)
+    assert torch.equal(free(-torch.ones(1, 2)), torch.full((1, 2), -0.3))
+
+
+def test_blocks_add_and_repeat() -> None:
+    x = torch.arange(4.0).reshape(1, 2, 2, 1)
+    double = Residual(nn.Sequential(Repeat(2)), nn.Sequential(Repeat(2)))
+    assert torch.equal(double(x), 2 * x[:, [0, 0, 1, 1]])
+    assert torch.equal(Residual(nn.Sequential(nn.ReLU()))(-x), -x)
+    assert repr(Repeat(2)) == "Repeat(2)"
+    with pytest.raises(PenjingError, match="repeat: times must be an integer of at least 1, not 0"):
+        Repeat(0)
 
 
 def test_quantized_weights_of_a_layer_are_trained_and_projected() -> None:

@@ -1,9 +1,11 @@
 """A network trained through quantizers becomes the integer network that computes the same.
 
 Whatever lies between a multiplication by weights and the next quantizer (batch norm, ReLU, the
-scale of the weights) is a monotone function of exact accumulators, and the two together are integer
-thresholds. They are found by running these very modules at the accumulators where they may switch,
-so ties fall as in PyTorch. So alpha of XNOR-Net takes no hardware where a sign follows.
+scale of the weights) is a function of exact accumulators. Where it is monotone, it and the
+quantizer together are integer thresholds. They are found by running these very modules at the
+accumulators where they may switch, so ties fall as in PyTorch. So alpha of XNOR-Net takes no
+hardware where a sign follows. Behind few accumulators, more levels than a few are a line instead,
+or two of them, if there is one in fixed point that passes every level.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial, singledispatchmethod
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -21,13 +23,17 @@ from torch import Tensor, nn
 from .. import ir
 from ..ir import Integers, Network, PenjingError, TensorType, Weights
 from ..load.stairs import Stairs
-from .quantizers import ApproximateSign, FixedPoint, RSign, Sign, quantizer_of
+from .blocks import Repeat, Residual
+from .quantizers import ApproximateSign, FixedPoint, RPReLU, RSign, Sign, quantizer_of
+from .slopes import MOST_POINTS, Levels
 
 __all__ = ["lower"]
 
 INPUT = "x"
-_BY_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, RSign)
+_BY_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, RSign, RPReLU)
 """What may be another function for each channel."""
+_FEW_BITS = 4
+"""Levels of so many bits take less hardware by thresholds than by a multiplication."""
 
 
 def lower(model: nn.Sequential, input: TensorType, name: str = "network") -> Network:  # noqa: A002
@@ -35,32 +41,35 @@ def lower(model: nn.Sequential, input: TensorType, name: str = "network") -> Net
 
     The model takes ``input.step * q``, of (N, C, H, W) or (N, F). It is a sequence (or one of
     sequences) of convolutions and linear layers without bias, their weights with a quantizer; batch
-    norms and ReLUs; `Sign` and `FixedPoint`; max pools, constant padding, flatten, dropout. The
-    last layer with weights gives the output, integers worth one scale. `PenjingError` names a
-    module that does not fit.
+    norms, ReLUs, `RPReLU`; `Sign`, `RSign` and `FixedPoint`; pools, constant padding, flatten,
+    dropout; `Residual` and `Repeat`. The last layer with weights gives the output, integers worth
+    one scale. `PenjingError` names a module that does not fit.
     """
     if model.training:
         raise PenjingError("model: it is in training mode; call model.eval() first")
     chain = _Chain(input)
     with torch.no_grad():
-        for path, module in _leaves(model, ""):
-            chain.path = path
-            chain.take(module)
+        chain.follow(model, "")
     return chain.network(name)
 
 
-def _leaves(module: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
-    if not isinstance(module, nn.Sequential):
-        return [(path, module)]
-    return [leaf for name, child in module.named_children()
-            for leaf in _leaves(child, f"{path}_{name}".lstrip("_"))]
+class _Branch(NamedTuple):
+    """Where a branch begins or ends: a layer, the type and scale of its integers, and the shape
+    that was flattened to it."""
+
+    tail: str
+    kind: TensorType
+    scale: NDArray[np.float64]
+    flattened: tuple[int, int, int] | None
 
 
 class _Chain:
     """The integer network so far, and what of the model waits for a quantizer.
 
     The tensor in PyTorch is ``functions`` of ``scale * q``, then ``pools`` of that; q are the
-    integers of the layer ``tail``. ``scale`` is (1,) or one a channel.
+    integers of the layer ``tail``. ``scale`` is (1,) or one a channel. The functions fall in the
+    channels ``falls``, unless they are not ``monotone``. If the integers are sums of signs,
+    ``signs`` tells of how many.
     """
 
     def __init__(self, kind: TensorType) -> None:
@@ -69,10 +78,20 @@ class _Chain:
         self._tail, self._scale = INPUT, np.array([kind.step])
         self._layers: list[ir.Layer] = []
         self._functions: list[nn.Module] = []
-        self._falls = np.zeros(1, np.bool_)
+        self._falls, self._monotone = np.zeros(1, np.bool_), True
+        self._signs = 0
         self._pools: list[Callable[[], None]] = []
         self._border: tuple[tuple[int, int, int, int], float] | None = None
         self._flattened: tuple[int, int, int] | None = None
+
+    def follow(self, module: nn.Module, path: str) -> None:
+        """Take ``module``, called ``path``; of a sequence its modules, one after the other."""
+        if isinstance(module, nn.Sequential):
+            for name, child in module.named_children():
+                self.follow(child, f"{path}_{name}".lstrip("_"))
+        else:
+            self.path = path
+            self.take(module)
 
     def network(self, name: str) -> Network:
         """The network, whose output nothing may wait for."""
@@ -91,12 +110,20 @@ class _Chain:
         text = re.sub(r"\W", "_", f"{self.path}{suffix}", flags=re.ASCII)
         return text if text[:1].isalpha() and text != INPUT else f"layer_{text}"
 
-    def _append(self, layer: ir.Layer) -> None:
+    def _append(self, layer: ir.Layer, *others: TensorType) -> None:
         if self._border is not None:
             self._refuse("a padding comes before it", "pad in front of a convolution")
-        self._type = ir.output_type(layer, self._type)
-        self._tail = layer.name
+        self._type = ir.output_type(layer, self._type, *others)
+        self._tail, self._signs = layer.name, 0
         self._layers.append(layer)
+
+    def _multiply(self, layer: ir.MultiplyAccumulate, scale: NDArray[np.float64]) -> None:
+        """Append ``layer``, whose weights are worth ``scale``."""
+        signs = isinstance(self._type, ir.Bipolar) and layer.weights.bipolar and not (
+            isinstance(layer, ir.SlidingLayer) and any(layer.padding) and layer.pad_value == 0)
+        self._append(layer)
+        self._scale = self._scale * scale
+        self._signs = layer.weights.values[0].size if signs else 0
 
     def _require_quantized(self) -> None:
         if self._functions or self._pools:
@@ -115,6 +142,40 @@ class _Chain:
     @take.register
     def _(self, module: nn.Identity | nn.Dropout | nn.Dropout2d) -> None:
         pass
+
+    @take.register
+    def _(self, module: Residual) -> None:
+        path, start = self.path, self._branch()
+        self.follow(module.body, path)
+        self.path = path
+        body = self._branch()
+        self._tail, self._type, self._scale, self._flattened = start
+        self.follow(module.shortcut, f"{path}_shortcut")
+        self.path = path
+        shortcut = self._branch()
+        if body.scale != shortcut.scale or body.flattened != shortcut.flattened:
+            self._refuse(f"one step is {body.scale[0]:g} in its body and {shortcut.scale[0]:g} in "
+                         "its shortcut, or one is flattened", "end both in a FixedPoint of one "
+                         "fraction length")
+        self._type = body.kind
+        self._append(ir.Add(self._name(), body.tail, shortcut.tail), shortcut.kind)
+
+    def _branch(self) -> _Branch:
+        """What a branch begins with or ends in; nothing may wait for a quantizer there."""
+        self._require_quantized()
+        if self._border is not None:
+            self._refuse("a padding comes before it", "pad in front of a convolution")
+        return _Branch(self._tail, self._type, self._scale, self._flattened)
+
+    @take.register
+    def _(self, module: Repeat) -> None:
+        self._require_quantized()
+        if self._flattened is not None:
+            self._refuse("it comes behind a Flatten", "put it before")
+        outputs = self._type.shape[2] * module.times
+        self._append(ir.Depthwise(self._name(), self._tail,
+                                  Weights(np.ones((outputs, 1, 1), np.int64), 2),
+                                  np.zeros(outputs, np.int64)))
 
     @take.register
     def _(self, module: nn.ConstantPad2d) -> None:
@@ -136,12 +197,11 @@ class _Chain:
         stride = (module.stride[0], module.stride[1])
         bias = np.zeros(len(kernel), np.int64)
         if 1 < module.groups == self._type.shape[2]:
-            self._append(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0], scale),
-                                      bias, stride, border, pad_value))
+            self._multiply(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0], scale),
+                                        bias, stride, border, pad_value), scale)
         else:
-            self._append(ir.Convolution(self._name(), self._tail, _stored(kernel, scale), bias,
-                                        stride, border, pad_value, module.groups))
-        self._scale = self._scale * scale
+            self._multiply(ir.Convolution(self._name(), self._tail, _stored(kernel, scale), bias,
+                                          stride, border, pad_value, module.groups), scale)
 
     def _padding(self, own: tuple[int, ...]) -> tuple[tuple[int, int, int, int], int]:
         """The padding before and in a convolution, and the integer that it is made of."""
@@ -167,9 +227,8 @@ class _Chain:
             height, width, channels = self._flattened
             ordered = values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
             values, self._flattened = ordered.reshape(len(values), -1), None
-        self._append(ir.Dense(self._name(), self._tail, _stored(values, scale),
-                              np.zeros(len(values), np.int64)))
-        self._scale = self._scale * scale
+        self._multiply(ir.Dense(self._name(), self._tail, _stored(values, scale),
+                                np.zeros(len(values), np.int64)), scale)
 
     def _weights(self, module: nn.Conv2d | nn.Linear) -> tuple[Integers, NDArray[np.float64]]:
         found = quantizer_of(module)
@@ -205,6 +264,32 @@ class _Chain:
         else:
             pool()
 
+    @take.register
+    def _(self, module: nn.AvgPool2d) -> None:
+        kernel, stride, (rows, columns) = (
+            (value, value) if isinstance(value, int) else (value[0], value[1])
+            for value in (module.kernel_size, module.stride, module.padding))
+        if module.ceil_mode or module.divisor_override or (
+                not module.count_include_pad and rows + columns):
+            self._refuse("it divides by another number than that of its window's elements",
+                         "leave that away")
+        self._mean(kernel, stride, (rows, rows, columns, columns))
+
+    @take.register
+    def _(self, module: nn.AdaptiveAvgPool2d) -> None:
+        if module.output_size not in (1, (1, 1)):
+            self._refuse("it puts out more than one position", "use AvgPool2d")
+        height, width, _ = self._type.shape
+        self._mean((height, width), (1, 1), (0, 0, 0, 0))
+
+    def _mean(self, kernel: tuple[int, int], stride: tuple[int, int],
+              padding: tuple[int, int, int, int]) -> None:
+        """Append the sums; what a mean has below their units is left to the next quantizer."""
+        self._require_quantized()
+        self._append(ir.SumPool(self._name(), self._tail, kernel, stride, padding))
+        self._scale = self._scale / (kernel[0] * kernel[1])
+        self._functions.append(nn.Identity())
+
     def _pool(self, name: str, kernel: tuple[int, int], stride: tuple[int, int],
               padding: tuple[int, int, int, int]) -> None:
         self._append(ir.MaxPool(name, self._tail, kernel, stride, padding))
@@ -224,6 +309,18 @@ class _Chain:
         self._falls = self._falls ^ falls
 
     @take.register
+    def _(self, module: RPReLU) -> None:
+        if module.slope.numel() != self._type.shape[2] or self._flattened is not None:
+            self._refuse(f"it has {module.slope.numel()} channels, its input has "
+                         f"{self._type.shape[2]}, or it comes behind a Flatten", "mend that")
+        if (module.slope < 0).any():
+            if self._pools:
+                self._refuse("it falls in some channels, behind a max pool", "put it before the "
+                             "pool")
+            self._monotone = False
+        self._functions.append(module)
+
+    @take.register
     def _(self, module: nn.ReLU | nn.ReLU6 | nn.Hardtanh) -> None:
         self._functions.append(module)
 
@@ -237,32 +334,73 @@ class _Chain:
         self._quantize(module, module.high, 2 if signs else 1, module.fraction)
 
     def _quantize(self, module: nn.Module, high: int, step: int, fraction: int) -> None:
-        """Append the thresholds that ``module`` and all that waits for it are."""
+        """Append the layer that ``module`` and all that waits for it are."""
         functions = (*self._functions, module)
         alike = self._scale.size == 1 and not any(isinstance(one, _BY_CHANNEL) for one in functions)
         rows = 1 if alike else self._type.shape[2]
-        scale = np.broadcast_to(self._scale, rows)[:, None]
 
         def levels(q: Integers) -> NDArray[np.float32]:
-            reals = (np.broadcast_to(q, (rows, q.shape[1])) * scale).astype(np.float32)
-            # (n, C), or (n, C, 1, 1), which is what a batch norm of maps takes
-            x = torch.from_numpy(np.ascontiguousarray(reals.T))
+            x = self._reals(q, rows)
             for function in functions:
                 x = _applied(function, x)
             result: NDArray[np.float32] = (x * 2.0 ** fraction).numpy().T
             return result
 
+        layer = self._line(module, levels, rows) if isinstance(module, FixedPoint) else None
+        if layer is None:
+            layer = self._stairs(levels, rows, high, step, fraction)
+        self._append(layer)
+        self._scale = np.array([2.0 ** -fraction])
+        self._falls, self._monotone, self._functions = np.zeros(1, np.bool_), True, []
+        for pool in self._pools:
+            pool()
+        self._pools = []
+
+    def _reals(self, q: Integers, rows: int) -> Tensor:
+        """What integers (rows, n), or (1, n), stand for: (n, rows)."""
+        scale = np.broadcast_to(self._scale, rows)[:, None]
+        reals = (np.broadcast_to(q, (rows, q.shape[1])) * scale).astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(reals.T))
+
+    def _line(self, module: FixedPoint, levels: Callable[[Integers], NDArray[np.float32]],
+              rows: int) -> ir.Layer | None:
+        """``module`` and all that waits for it as one line or two, if that is possible and wanted.
+        """
+        points = self._points()
+        if (module.bits <= _FEW_BITS and self._monotone) or len(points) > MOST_POINTS:
+            return None
+        values = levels(points[None])
+        if not np.isfinite(values).all():
+            return None
+        x = self._reals(points[None], rows)
+        upper = torch.ones(x.shape, dtype=torch.bool)
+        for function in self._functions:
+            if isinstance(function, RPReLU):
+                upper = function.is_above(x)
+            x = _applied(function, x)
+        return Levels(points, values.astype(np.int64), upper.numpy().T, module.low, module.high
+                      ).layer(self._name(), self._tail, TensorType(
+                          (1, 1, 1), module.bits, module.low < 0, module.fraction))
+
+    def _points(self) -> Integers:
+        """All values that the integers may have; sums of K signs are as odd as K is."""
+        if self._signs:
+            return np.arange(-self._signs, self._signs + 1, 2)
+        return np.arange(self._type.low, self._type.high + 1)
+
+    def _stairs(self, levels: Callable[[Integers], NDArray[np.float32]], rows: int, high: int,
+                step: int, fraction: int) -> ir.Layer:
+        """The thresholds that a quantizer and all that waits for it are."""
+        if not self._monotone:
+            self._refuse("what it quantizes rises and falls, and is no two lines of "
+                         f"{ir.SLOPE_BITS} bits", "quantize it to fewer bits, or keep the slopes "
+                         "before it from being negative")
         stairs = Stairs(levels, (self._type.low, self._type.high),
                         np.broadcast_to(self._falls, rows), high, step)
         reach = stairs.reach()
         if reach is None:
             self._refuse("what it quantizes may be no number", "train the model again")
-        self._append(stairs.layer(self._name(), self._tail, *reach, fraction=fraction))
-        self._scale, self._falls = np.array([2.0 ** -fraction]), np.zeros(1, np.bool_)
-        self._functions = []
-        for pool in self._pools:
-            pool()
-        self._pools = []
+        return stairs.layer(self._name(), self._tail, *reach, fraction=fraction)
 
 
 def _applied(module: nn.Module, x: Tensor) -> Tensor:

@@ -147,19 +147,29 @@ class RPReLU(nn.Module):
     """ReActNet: a PReLU moved in both directions, all three numbers learned for each channel.
 
     ``x - g + z`` where ``x > g``, else ``b * (x - g) + z``, with g ``shift``, z ``offset`` and b
-    ``slope``.
+    ``slope``. Slopes are used in steps of ``2**-fraction``, so that hardware multiplies by few
+    bits; None leaves them as they are.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, fraction: int | None = 6) -> None:
         super().__init__()
+        self.fraction = fraction
         self.shift = nn.Parameter(torch.zeros(channels))
         self.offset = nn.Parameter(torch.zeros(channels))
         self.slope = nn.Parameter(torch.full((channels,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
         """The function of ``x`` (N, C, ...)."""
+        slope = self.slope
+        if self.fraction is not None:
+            unit = 2.0 ** -self.fraction
+            slope = _Replaced.apply(slope, (slope.detach() / unit).round() * unit)
         moved = x - _per_channel(self.shift, x)
-        return nn.functional.prelu(moved, self.slope) + _per_channel(self.offset, x)
+        return nn.functional.prelu(moved, slope) + _per_channel(self.offset, x)
+
+    def is_above(self, x: Tensor) -> Tensor:
+        """Where the slope is 1 for ``x`` (N, C, ...)."""
+        return x > _per_channel(self.shift, x)
 
 
 class FixedPoint(nn.Module):

@@ -11,6 +11,7 @@ from .layers import (
     MAX_THRESHOLDS,
     MULTIPLIER_BITS,
     REFERENCE_BITS,
+    SLOPE_BITS,
     Add,
     ArgMax,
     AveragePool,
@@ -31,6 +32,7 @@ from .layers import (
     ScaleRounding,
     ShiftRequantize,
     SlidingLayer,
+    SlopeRequantize,
     SumPool,
     Threshold,
     rewired,
@@ -51,9 +53,9 @@ from .tensor import (
 
 __all__ = [
     "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
-    "REFERENCE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp", "Convolution", "Dense",
-    "Depthwise", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Network", "Pad",
-    "PenjingError", "PoolLayer", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
-    "ScaleRounding", "ShiftRequantize", "SlidingLayer", "SumPool", "TensorType", "Threshold",
-    "Weights", "layer_macs", "output_size", "output_type", "rewired", "signed_bits",
-    "unsigned_bits"]
+    "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp",
+    "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer", "MaxPool",
+    "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Reshape", "Rewiring",
+    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
+    "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "layer_macs", "output_size",
+    "output_type", "rewired", "signed_bits", "unsigned_bits"]

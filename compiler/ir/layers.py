@@ -26,6 +26,8 @@ MULTIPLIER_BITS = 31
 """Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
 REFERENCE_BITS = 32
 """What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
+SLOPE_BITS = 18
+"""Bits of the multiplier of a slope requantization, its sign included: what a DSP block takes."""
 MAX_SPARE = 16
 """The most bits that a mean may have below those of its input."""
 MAX_THRESHOLDS = 255
@@ -350,6 +352,59 @@ class ScaleRequantize(Layer):
 
 
 @dataclass(frozen=True, eq=False)
+class SlopeRequantize(Layer):
+    """``clamp((m * x + c + 2**(shift-1)) >> shift, low, high)``, a line on each side of a point.
+
+    ``multipliers`` m (18 bits, signed) and ``offsets`` c are (C, 2) or (1, 2): of a channel, those
+    where ``x < t`` and those where ``x >= t``, with t of ``breakpoints`` (C,) or (1,). A ``shift``
+    of 0 to 31 rounds halves up, one of 0 not at all. A batch norm is the case of equal sides, a
+    PReLU that of two slopes. ``bits``, ``signed``, ``fraction`` give the output type; ``low`` and
+    ``high`` default to its limits.
+    """
+
+    multipliers: Integers
+    offsets: Integers
+    breakpoints: Integers
+    shift: int
+    bits: int
+    signed: bool
+    low: int | None = None
+    high: int | None = None
+    fraction: int = 0
+
+    __eq__ = _equal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        who = f"layer {self.name}"
+        limit, most = 1 << MAX_BITS - 2, 1 << SLOPE_BITS - 1
+        for what, low, high, axes in (("multipliers", -most, most - 1, 2),
+                                      ("offsets", -limit, limit, 2),
+                                      ("breakpoints", -limit, limit, 1)):
+            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
+            require(values.ndim == axes, f"{who}: {what} must have {axes} axes, not {values.ndim}")
+            object.__setattr__(self, what, values)
+        rows = len(self.breakpoints)
+        for what in ("multipliers", "offsets"):
+            shape = getattr(self, what).shape
+            require(shape == (rows, 2), f"{who}: {what} must have shape ({rows}, 2), not {shape}")
+        require(is_int(self.shift) and 0 <= self.shift <= MULTIPLIER_BITS,
+                f"{who}: shift must be an integer from 0 to {MULTIPLIER_BITS}, not {self.shift!r}")
+        _bound(self, TensorType((1, 1, 1), self.bits, self.signed, self.fraction))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The clamp's (low, high)."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    @property
+    def is_bent(self) -> bool:
+        """Whether the two sides differ in any channel."""
+        return bool((np.diff(self.multipliers) != 0).any() or (np.diff(self.offsets) != 0).any())
+
+
+@dataclass(frozen=True, eq=False)
 class Threshold(Layer):
     """``base + step * count``, where a channel counts its thresholds t with ``x >= t``.
 
@@ -401,7 +456,7 @@ class Threshold(Layer):
                 and abs(self.zero_point) <= 1)
 
 
-def _bound(layer: ShiftRequantize | ScaleRequantize, limits: TensorType) -> None:
+def _bound(layer: ShiftRequantize | ScaleRequantize | SlopeRequantize, limits: TensorType) -> None:
     """Default the clamp to the limits of the output type, and check it."""
     low = limits.low if layer.low is None else layer.low
     high = limits.high if layer.high is None else layer.high

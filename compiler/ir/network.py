@@ -25,6 +25,7 @@ from .layers import (
     ScaleRequantize,
     ShiftRequantize,
     SlidingLayer,
+    SlopeRequantize,
     SumPool,
     Threshold,
 )
@@ -189,6 +190,20 @@ def _(layer: ScaleRequantize, source: TensorType) -> TensorType:
             f"layer {layer.name}: what it multiplies may need {bits} bits, more than the "
             f"{REFERENCE_BITS} of the reference arithmetic; narrow the weights or the activations")
     return TensorType(source.shape, layer.bits, layer.signed, 0, layer.zero_point, layer.scale)
+
+
+@output_type.register
+def _(layer: SlopeRequantize, source: TensorType) -> TensorType:
+    rows, channels = len(layer.breakpoints), source.shape[2]
+    require(rows in (1, channels),
+            f"layer {layer.name}: it must have slopes for 1 or {channels} channels, not {rows}")
+    multipliers = layer.multipliers.astype(object)  # a product may need more than 64 bits
+    ends = [multipliers * end + layer.offsets for end in (source.low, source.high)]
+    bits = signed_bits(min(end.min() for end in ends),
+                       max(end.max() for end in ends) + (1 << layer.shift >> 1))
+    require(bits <= MAX_BITS, f"layer {layer.name}: its sums may need {bits} bits, more than "
+                              f"{MAX_BITS}; narrow its input or its offsets")
+    return TensorType(source.shape, layer.bits, layer.signed, layer.fraction)
 
 
 @output_type.register

@@ -249,6 +249,15 @@ def _(layer: ir.ShiftRequantize, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.SlopeRequantize, x: torch.Tensor) -> torch.Tensor:
+    below, above = (x * _tensor(layer.multipliers[:, side, None, None])
+                    + _tensor(layer.offsets[:, side, None, None]) for side in (0, 1))
+    exact = torch.where(x < _tensor(layer.breakpoints[:, None, None]), below, above)
+    scaled = exact * 2.0 ** -layer.shift
+    return torch.clamp(torch.floor(scaled + 0.5) if layer.shift else scaled, *layer.bounds)
+
+
+@_execute.register
 def _(layer: ir.Threshold, x: torch.Tensor) -> torch.Tensor:
     reached = x[..., None] >= _tensor(layer.thresholds)[:, None, None]
     falling = _tensor(layer.falling)[:, None, None, None] == 1

@@ -1,6 +1,6 @@
 """Train one small network for Fashion-MNIST with weights and activations of few bits.
 
-The same convolutions are trained in floating point and through quantizers of six kinds, and made
+The same convolutions are trained in floating point and through quantizers of seven kinds, and made
 integer networks that compute the same::
 
     python examples/binary/train.py --data DATA                # all kinds, a few minutes each
@@ -29,11 +29,14 @@ import numpy as np
 import torch
 from penjing.compiler import file, ir
 from penjing.compiler.compress import fixed_point, training
+from penjing.compiler.compress.blocks import Repeat, Residual
 from penjing.compiler.compress.lowering import lower
 from penjing.compiler.compress.quantizers import (
     Binary,
     FixedPoint,
     FixedPointWeights,
+    RPReLU,
+    RSign,
     Sign,
     Ternary,
     WeightQuantizer,
@@ -54,6 +57,8 @@ from few_bits import FILE, show  # noqa: E402
 
 INPUT = TensorType((28, 28, 1), 8, False, 8)
 """Pixels stand for pixel / 256: then every sum in PyTorch's float32 is exact."""
+FRACTION = 5
+"""Fraction length of what runs past convolutions: 8 bits reach from -4 to 4."""
 CALIBRATION = 256
 BATCH = 250
 
@@ -62,7 +67,8 @@ BATCH = 250
 class Kind:
     """How one of the networks is quantized: activations, and the weights of the middle and ends.
 
-    ``temperature`` divides the outputs before the softmax of the loss.
+    ``temperature`` divides the outputs before the softmax of the loss. With ``shortcuts`` the
+    activations run past the middle convolutions, which take their signs, as in ReActNet.
     """
 
     title: str
@@ -71,6 +77,7 @@ class Kind:
     ends: Callable[[Tensor], WeightQuantizer] | None
     signs: bool = False
     temperature: float = 1.0
+    shortcuts: bool = False
 
 
 def uniform(bits: int) -> Callable[[Tensor], WeightQuantizer]:
@@ -89,6 +96,9 @@ KINDS: dict[str, Kind] = {
                 lambda _: Binary(), signs=True, temperature=16.0),
     "xnor": Kind("XNOR-Net, 8-bit weights at the ends", Sign, lambda _: Xnor(), uniform(8),
                  signs=True),
+    "reactnet": Kind("ReActNet: signs into XNOR-Net's convolutions, 8 bits past them",
+                     lambda: FixedPoint(8, FRACTION, signed=True), lambda _: Xnor(), uniform(8),
+                     signs=True, shortcuts=True),
     "ttq": Kind("trained ternary, 4-bit activations", lambda: FixedPoint(4, 3), Ternary,
                 uniform(8)),
     "w2a2": _mixed(2), "w3a3": _mixed(3), "w4a4": _mixed(4)}
@@ -99,16 +109,28 @@ def build(kind: Kind) -> nn.Sequential:
     model = nn.Sequential(OrderedDict[str, nn.Module](
         conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
         norm1=nn.BatchNorm2d(16), pool1=nn.MaxPool2d(2), act1=kind.activation(),
-        **_convolution(kind, 2, 16, 32), norm2=nn.BatchNorm2d(32), pool2=nn.MaxPool2d(2),
-        act2=kind.activation(),
-        **_convolution(kind, 3, 32, 64), norm3=nn.BatchNorm2d(64), act3=kind.activation(),
+        **_block(kind, 2, 16, 32, nn.MaxPool2d(2)), **_block(kind, 3, 32, 64),
         flatten=nn.Flatten(), dense=nn.Linear(64 * 7 * 7, 10, bias=False)))
-    for name, layer in model.named_children():
+    for name, layer in list(model.named_modules()):
         quantizer = kind.ends if name in ("conv1", "dense") else kind.middle
         if isinstance(layer, nn.Conv2d | nn.Linear) and quantizer is not None:
             quantize_weights(layer, quantizer(layer.weight.detach()))
     # The pools of this order of elements are faster on a processor; nothing computes otherwise.
     return model.to(memory_format=torch.channels_last)
+
+
+def _block(kind: Kind, number: int, inputs: int, outputs: int, *pools: nn.Module
+           ) -> dict[str, nn.Module]:
+    """A convolution with all that follows up to the next, ``pools`` among it."""
+    layers = {**_convolution(kind, number, inputs, outputs),
+              f"norm{number}": nn.BatchNorm2d(outputs)}
+    pooled = {f"pool{number}": pool for pool in pools}
+    if not kind.shortcuts:
+        return {**layers, **pooled, f"act{number}": kind.activation()}
+    body = OrderedDict(sign=RSign(inputs), **layers, act=kind.activation())
+    shortcut = OrderedDict(repeat=Repeat(outputs // inputs))
+    return {f"block{number}": Residual(nn.Sequential(body), nn.Sequential(shortcut)),
+            f"prelu{number}": RPReLU(outputs), f"act{number}": kind.activation(), **pooled}
 
 
 def _convolution(kind: Kind, number: int, inputs: int, outputs: int) -> dict[str, nn.Module]:
