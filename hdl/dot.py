@@ -161,7 +161,8 @@ class Dot(wiring.Component):
                      for n, row in enumerate(beat) for lane, weight in enumerate(row))
                  for beat in self._weights]
         weights = self._rom(m, words, self._pe * self._simd * bits)
-        near = [delay(m, f"input{lane}", self.i.p.data[lane], ROM_LATENCY + 1)
+        given = self.i.p.data
+        near = [delay(m, f"input{lane}", given[lane], ROM_LATENCY + 1)
                 for lane in range(layout.lanes)]
         late = [delay(m, f"late_input{lane}", value, 1) for lane, value in enumerate(near)]
         products = []

@@ -48,13 +48,14 @@ class ShiftRequantizer(wiring.Component):
         with m.If(flow):
             m.d.sync += [valid.eq(self.i.valid), last.eq(self.i.p.last),
                          self.o.valid.eq(valid), self.o.p.last.eq(last)]
+        given, results = self.i.p.data, self.o.p.data
         for lane in range(self.i.payload.shape().lanes):
-            exact = self._scale(self.i.p.data[lane])
+            exact = self._scale(given[lane])
             scaled = Signal(exact.shape(), name=f"scaled{lane}", reset_less=True)
             clamped = Mux(scaled < self._low, self._low,
                           Mux(scaled > self._high, self._high, scaled))
             with m.If(flow):
-                m.d.sync += [scaled.eq(exact), self.o.p.data[lane].eq(clamped)]
+                m.d.sync += [scaled.eq(exact), results[lane].eq(clamped)]
         return m
 
     def _scale(self, value: Value) -> Value:

@@ -104,7 +104,8 @@ class Thresholder(wiring.Component):
         m.d.comb += [queue.i.valid.eq(_late(m, "valid", take, stages, reset_less=False)),
                      queue.i.p.last.eq(_late(m, "last", self.i.p.last, stages))]
         word = self._word(m, take)
-        values = [self.i.p.data[lane] for lane in range(lanes)]
+        given, results = self.i.p.data, queue.i.p.data
+        values = [given[lane] for lane in range(lanes)]
         counts: list[Value] = [Const(0, 0)] * lanes
         for stage in range(self._depth):
             thresholds = self._thresholds(m, stage, word, counts)
@@ -124,7 +125,7 @@ class Thresholder(wiring.Component):
             m.d.sync += result.eq(
                 Mux(is_falling, self._base + self._step * ~found, rising)
                 if self._any_falling else rising)
-            m.d.comb += queue.i.p.data[lane].eq(result)
+            m.d.comb += results[lane].eq(result)
         return m
 
     def _admit(self, m: Module, capacity: int) -> Value:

@@ -32,6 +32,7 @@ class Widener(wiring.Component):
         m = Module()
         m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready),
                      self.o.p.last.eq(self.i.p.last)]
-        m.d.comb += [self.o.p.data[lane].eq(Cat(1, ~self.i.p.data[lane]))
+        signs, integers = self.i.p.data, self.o.p.data
+        m.d.comb += [integers[lane].eq(Cat(1, ~signs[lane]))
                      for lane in range(self.i.payload.shape().lanes)]
         return m

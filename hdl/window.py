@@ -337,7 +337,7 @@ class Window(wiring.Component):
         last = _late(m, "last_2", _late(m, "last_1", flags.last, flow), flow)
         with m.If(flow):
             m.d.sync += [self.o.valid.eq(valid), self.o.p.last.eq(last)]
-        arrived = Value.cast(self.i.p.data)
+        arrived, read_out = Value.cast(self.i.p.data), self.o.p.data
         fill = Const(self._fill, layout.shape)[:width]
         for row, (read, row_ok) in enumerate(zip(reads, flags.rows, strict=True)):
             held = []
@@ -368,7 +368,7 @@ class Window(wiring.Component):
             for lane in range(sliding.lanes):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
-                    m.d.sync += self.o.p.data[row * sliding.lanes + lane].eq(value)
+                    m.d.sync += read_out[row * sliding.lanes + lane].eq(value)
 
 
 def _ahead(a: Value, b: Value) -> Value:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import penjing
 import pytest
 from networks import PLENTY, Builder, random_network, random_plan
 from penjing.compiler import ir, lower
@@ -42,6 +43,10 @@ def test_the_text_is_the_same_in_every_process(verilog: str) -> None:
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                              check=True, env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"})
         assert run.stdout == verilog
+
+
+def test_the_text_does_not_tell_where_it_was_made(verilog: str) -> None:
+    assert str(Path(penjing.__file__).parent) not in verilog
 
 
 def test_instances_bear_the_layers_names(verilog: str) -> None:
