@@ -22,6 +22,7 @@ from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
 from ..hdl.sliding import Sliding
+from ..hdl.slope import SlopeRequantizer
 from ..hdl.stream import Beat, Collector, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.threshold import Thresholder
@@ -219,6 +220,19 @@ def _(layer: ir.ScaleRequantize, network: Network, plan: LayerPlan,
         single=layer.rounding is ir.ScaleRounding.SINGLE,
         halves_to=_HALVES_TO.get(layer.rounding), style=_STYLES[plan.weight_storage],
         technology=technology))]
+
+
+@blocks.register
+def _(layer: ir.SlopeRequantize, network: Network, plan: LayerPlan,
+      technology: Technology) -> Stages:
+    assert plan.weight_storage is not None
+    low, high = layer.bounds
+    return [("requantize", SlopeRequantizer(
+        shape_of(taken_type(network, layer)), shape_of(network.type_of(layer.name)),
+        lanes=plan.i.lanes, group=plan.i.group, multipliers=layer.multipliers.tolist(),
+        offsets=layer.offsets.tolist(), breakpoints=layer.breakpoints.tolist(),
+        shift=layer.shift, low=low, high=high, dsp_multipliers=plan.dsp_multipliers,
+        style=_STYLES[plan.weight_storage], technology=technology))]
 
 
 @blocks.register

@@ -75,7 +75,8 @@ class LayerPlan:
     buffer (0 without one), ``memory_bits`` weights, bias and buffers together. The fold's products
     are XORs if the layer is ``binary``, else multipliers, ``dsp_multipliers`` of which are DSP
     blocks. ``other`` is the port of a second input, ``steps`` the cycles of a beat in a scale
-    requantization, ``queues`` what stands in front of each input where branches meet or part.
+    requantization, ``scalers`` the multipliers of a slope requantization, ``queues`` what stands in
+    front of each input where branches meet or part.
     """
 
     name: str
@@ -95,6 +96,7 @@ class LayerPlan:
     other: Port | None = None
     queues: tuple[Queue, ...] = ()
     steps: int = 1
+    scalers: int = 0
 
     @property
     def products(self) -> int:
@@ -103,13 +105,13 @@ class LayerPlan:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of the layer's engine."""
-        return 0 if self.binary else self.products
+        """Multipliers of the layer, of its engine or of a requantization."""
+        return self.scalers + (0 if self.binary else self.products)
 
     @property
     def xors(self) -> int:
         """Products of signs of the layer's engine in a cycle."""
-        return self.products - self.multipliers
+        return self.products if self.binary else 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Plan:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of all engines."""
+        """Multipliers of all layers."""
         return sum(layer.multipliers for layer in self.layers)
 
     @property
@@ -141,7 +143,8 @@ class Plan:
     @property
     def utilization(self) -> float:
         """Useful multiply-accumulates / (products a cycle × cycles per frame); 0 without any."""
-        return self.macs / (max(1, self.multipliers + self.xors) * self.cycles_per_frame)
+        products = sum(layer.products for layer in self.layers)
+        return self.macs / (max(1, products) * self.cycles_per_frame)
 
     @property
     def frames_per_second(self) -> float:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import reduce, singledispatch
 from operator import or_
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,10 @@ SCALE_DELAY = 4
 SCALE_PIECE = 4
 SCALE_STAGES = 4
 SCALE_QUEUE = 2
+SLOPE_LATENCY = 10
+"""Cycles of a line: constants, the way to the multiplier and from it, a sum, the clamp, a queue."""
+SLOPE_CHOICE = 3
+"""Cycles more to choose between two lines."""
 THRESHOLD_LATENCY = 3
 """Cycles of a multi-threshold activation beside its comparisons."""
 ADD_LATENCY = 1
@@ -160,7 +165,7 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
             context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, words=groups * beats,
             terms=beats * fold.simd, total_bits=result.bits, o_lanes=o.lanes, groups=groups,
             offsets=offsets), binary=True)
-    dsps = _dsps(context, source.bits, layer.weights.bits, fold)
+    dsps = _dsps(context, source.bits, layer.weights.bits, fold.products)
     return _engine(layer, context, o, stage, groups * beats, layer.weights.bits, resources.dot(
         context.model, pe=fold.pe, simd=fold.simd, soft=fold.products - dsps, dsps=dsps,
         a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits, o_lanes=o.lanes,
@@ -195,10 +200,10 @@ def counting_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -
             + OUTPUT_LANE_LUTS * output_lanes(fold.pe, beats))
 
 
-def _dsps(context: Context, a_bits: int, b_bits: int, fold: Fold) -> int:
-    """How many of the fold's multipliers are DSP blocks."""
+def _dsps(context: Context, a_bits: int, b_bits: int, multipliers: int) -> int:
+    """How many of so many ``multipliers`` are DSP blocks."""
     fits = resources.fits_dsp(context.model, a_bits, b_bits)
-    return min(context.dsps, fold.products) if fits else 0
+    return min(context.dsps, multipliers) if fits else 0
 
 
 def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft:
@@ -213,7 +218,7 @@ def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft
     o = Port(output_lanes(outputs, taps), result.shape[2])
     stage = _per_channel(shape, source, context.i, fold.lanes,
                          _drained(o, outputs, taps, DOT_LATENCY + (terms - 1).bit_length()))
-    dsps = _dsps(context, source.bits, layer.weights.bits, fold)
+    dsps = _dsps(context, source.bits, layer.weights.bits, fold.products)
     return _engine(layer, context, o, stage, slices * taps, layer.weights.bits, resources.depthwise(
         context.model, lanes=fold.lanes, outputs=outputs, terms=terms, soft=fold.products - dsps,
         dsps=dsps, a_bits=source.bits, b_bits=layer.weights.bits, total_bits=result.bits,
@@ -337,6 +342,48 @@ def scaled_bits(layer: ir.ScaleRequantize) -> int:
     used = reduce(or_, (int(m) << int(s) - least
                         for m, s in zip(layer.multipliers, layer.shifts, strict=True)))
     return max(1, (used // max(1, used & -used)).bit_length())
+
+
+@draft.register
+def _(layer: ir.SlopeRequantize, context: Context) -> Draft:
+    source = taken_type(context.network, layer)
+    i = context.i
+    beats = beats_of(source.elements, i)
+    rows = len(layer.breakpoints)
+    words = 1 if rows == 1 else beats_of(math.lcm(rows, i.group), i)
+    bent = layer.is_bent
+    bits = slope_bits(layer, source)
+    tables, width = words * (1 + bent), bits.multiplier + bits.offset
+    storage = resources.rom_storage(context.model, tables, width)
+    dsps = _dsps(context, source.bits, bits.multiplier, i.lanes)
+    cells = resources.slope_requantizer(
+        context.model, storage, lanes=i.lanes, dsps=dsps, i_bits=source.bits,
+        o_bits=context.network.type_of(layer.name).bits, m_bits=bits.multiplier,
+        c_bits=bits.offset, t_bits=bits.breakpoint if bent else 0, sum_bits=bits.sum,
+        shift=layer.shift, words=words)
+    plan = LayerPlan(
+        layer.name, layer.kind, i, i, beats, dsp_multipliers=dsps, weight_storage=storage,
+        memory_bits=i.lanes * (tables * width + bent * words * bits.breakpoint), resources=cells,
+        scalers=i.lanes)
+    return Draft(plan, Passing(np.arange(beats), SLOPE_LATENCY + bent * SLOPE_CHOICE, beats))
+
+
+class SlopeBits(NamedTuple):
+    """Bits of what a slope requantization computes with."""
+
+    multiplier: int
+    offset: int
+    breakpoint: int
+    sum: int
+
+
+def slope_bits(layer: ir.SlopeRequantize, source: TensorType) -> SlopeBits:
+    """The bits in hardware: the rounding half is within the offsets, breakpoints are drawn in."""
+    offsets = layer.offsets + (1 << layer.shift >> 1)
+    sums = [layer.multipliers * end + offsets for end in (source.low, source.high)]
+    points = np.clip(layer.breakpoints, source.low, source.high + 1)
+    return SlopeBits(*(ir.signed_bits(int(values.min()), int(values.max()))
+                       for values in (layer.multipliers, offsets, points, np.stack(sums))))
 
 
 @draft.register

@@ -415,6 +415,45 @@ def queue(model: Model, queue_: Queue, width: int) -> Resources:
             + Resources(luts=round(small + counters), ffs=4 * address + width + 40))
 
 
+def slope_requantizer(model: Model, storage: Storage, *, lanes: int, dsps: int, i_bits: int,
+                      o_bits: int, m_bits: int, c_bits: int, t_bits: int, sum_bits: int, shift: int,
+                      words: int) -> Resources:
+    """Cells of a multiplication and an addition by constants of the channel, and of the clamp.
+
+    ``words`` beats have constants of their own, for either side of breakpoints of ``t_bits`` bits;
+    0 if there is one line only. ``dsps`` of the ``lanes`` multiply in DSP blocks.
+    """
+    depth = 12 + (3 if t_bits else 0)
+    room = 16 * -(-depth // 16) if model.ram_bit is not None else depth
+    word_bits = (words - 1).bit_length()
+    cells = Resources(
+        luts=round(ram_luts(model, room, lanes * o_bits + 1)) + 45 + word_bits,
+        ffs=lanes * o_bits + 2 * depth + 4 * depth.bit_length() + 8 + 4 * word_bits, dsps=dsps)
+    if t_bits:
+        cells += _constants(model, storage, words, lanes * t_bits)
+        cells += Resources(
+            luts=round(lanes * (max(i_bits, t_bits) + 1) * model.adder_bit),
+            ffs=lanes * (3 * i_bits + 1) + 3 * word_bits)
+    tables = words * 2 if t_bits else words
+    kept = max(1, sum_bits - shift)
+    for lane in range(lanes):
+        soft = lane >= dsps
+        cells += _constants(model, storage, tables, m_bits + c_bits)
+        if soft:
+            cells += multiplier(model, i_bits, m_bits)
+        cells += Resources(
+            luts=round((sum_bits + 1.5 * kept) * model.adder_bit + o_bits),
+            ffs=((3 + soft) * i_bits + (1 + soft) * m_bits + (not soft) * (i_bits + m_bits)
+                 + 4 * c_bits + sum_bits + o_bits))
+    return cells
+
+
+def _constants(model: Model, storage: Storage, words: int, width: int) -> Resources:
+    """Cells of a memory of constants, which is in block RAM only if it is large."""
+    small = storage is Storage.BLOCK and words * width <= BLOCK_BITS
+    return rom(model, Storage.LOGIC if small else storage, words, width, registered=True)
+
+
 def thresholder(model: Model, storage: Storage, *, lanes: int, i_bits: int, t_bits: int,
                 o_bits: int, stages: int, words: int) -> Resources:
     """Cells of a binary search of so many ``stages`` among thresholds of ``t_bits`` bits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ from .bipolar import may_be_binary
 from .geometry import Sliding, slices_per_position, sliding
 from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
-from .planning import Draft, folds_per_position, is_sliced
+from .planning import QUEUE_LATENCY, Draft, folds_per_position, is_sliced
 
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
@@ -288,7 +289,11 @@ def _nodes(network: Network, drafts: list[Draft]) -> list[timing.Node]:
         else:
             index[layer.name] = len(nodes)
             nodes.append(timing.Node(draft.stage, sources))
-    return nodes
+    readers = Counter(source for node in nodes for source in node.inputs)
+    # What passes beats on has a queue in front where others read them, too.
+    return [replace(node, stage=replace(node.stage, latency=node.stage.latency + QUEUE_LATENCY))
+            if isinstance(node.stage, timing.Passing) and readers[node.inputs[0]] > 1 else node
+            for node in nodes]
 
 
 def _attempt(network: Network, budget: Budget, goal: Goal, target: int, board: str,

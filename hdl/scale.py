@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
-from math import lcm
 from operator import or_
 from typing import Any
 
@@ -17,6 +16,7 @@ from amaranth.utils import ceil_log2
 from .checks import at_least
 from .dot import MULTIPLIER_LATENCY, ROM_LATENCY
 from .requantize import range_of
+from .steady import channel_words, join
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
@@ -93,9 +93,10 @@ class ScaleRequantizer(wiring.Component):
         # Bits behind the point, with the one that the finest first rounding looks at.
         self._fraction = max(right) + 1
         self._dropped = 31 - pre_shift - min(shifts) - zeros - self._fraction
-        self._words = _words([m >> zeros for m in scaled], group, lanes)
+        rows = channel_words(len(scaled), group, lanes)
+        self._words = [[scaled[row] >> zeros for row in word] for word in rows]
         self._spread = max(right) - min(right)
-        self._masks = _words([(1 << max(right) - r) - 1 for r in right], group, lanes)
+        self._masks = [[(1 << max(right) - right[row]) - 1 for row in word] for word in rows]
         super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
@@ -137,7 +138,7 @@ class ScaleRequantizer(wiring.Component):
                            self._style, registered=True)
         more = _late(m, "more", issue & ~final, self._delay)
         done = _late(m, "done", final, self._delay)
-        masks = self._rom(m, "masks", [_join(word, self._spread) for word in self._masks],
+        masks = self._rom(m, "masks", [join(word, self._spread) for word in self._masks],
                           self._spread * lanes, done, MemoryStyle.LOGIC, registered=False)
         flow = self._flow(m, sink, _late(m, "arrived", done, 1),
                           _late(m, "last", last, self._delay + 1))
@@ -168,7 +169,7 @@ class ScaleRequantizer(wiring.Component):
     def _digits(self) -> list[int]:
         """Multipliers digit by digit, the lowest first, those of all lanes side by side."""
         mask = (1 << self._digit) - 1
-        return [_join([value >> step * self._digit & mask for value in word], self._digit)
+        return [join([value >> step * self._digit & mask for value in word], self._digit)
                 for word in self._words for step in range(self._steps)]
 
     def _rom(self, m: Module, name: str, words: Sequence[int], width: int, step: Value,
@@ -312,21 +313,3 @@ def _late(m: Module, name: str, value: Value, cycles: int) -> Value:
     line = Signal(cycles, name=f"{name}_late")
     m.d.sync += line.eq(Cat(value, line))
     return line[-1]
-
-
-def _words(values: Sequence[int], group: int, lanes: int) -> list[list[int]]:
-    """``values``, one an element and over again, in beats; only one if all elements share it."""
-    if len(values) == 1:
-        return [list(values) * lanes]
-    words = []
-    for start in range(0, lcm(len(values), group), group):
-        for first in range(start, start + group, lanes):
-            end = min(first + lanes, start + group)
-            word = [values[n % len(values)] for n in range(first, end)]
-            words.append(word + [0] * (lanes - len(word)))
-    return words
-
-
-def _join(values: Sequence[int], bits: int) -> int:
-    """``values`` side by side, ``bits`` each."""
-    return sum(value << n * bits for n, value in enumerate(values))

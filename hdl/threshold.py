@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import lcm
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
@@ -11,14 +10,13 @@ from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
 from .requantize import range_of
+from .steady import admit, channel_words, join, late, next_word, style_of
 from .stream import Beat, Queue
 from .tech import MemoryStyle, Technology
 
 __all__ = ["Thresholder"]
 
 QUEUE_LATENCY = 2
-BLOCK_BITS = 2400
-"""Thresholds of fewer bits are not worth a block RAM."""
 
 
 class Thresholder(wiring.Component):
@@ -74,7 +72,7 @@ class Thresholder(wiring.Component):
         self._shape = signed(bits + 1) if ends[0] < 0 else unsigned(max(1, bits))
         self._base, self._step, self._spare = base, step, spare
         self._any_falling, self._all_falling = any(falling), all(falling)
-        self._words = _words(len(rows), group, lanes)
+        self._words = channel_words(len(rows), group, lanes)
         self._rows = rows
         self._falling = falling
         self._style = style
@@ -99,24 +97,24 @@ class Thresholder(wiring.Component):
         depth = self.latency + 2
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        take = self._admit(m, depth - 1)
+        take = admit(m, self.i, self.o, depth - 1)
         stages = self._pace * self._depth + 1
-        m.d.comb += [queue.i.valid.eq(_late(m, "valid", take, stages, reset_less=False)),
-                     queue.i.p.last.eq(_late(m, "last", self.i.p.last, stages))]
-        word = self._word(m, take)
+        m.d.comb += [queue.i.valid.eq(late(m, "valid", take, stages, reset_less=False)),
+                     queue.i.p.last.eq(late(m, "last", self.i.p.last, stages))]
+        word = next_word(m, take, len(self._words))
         given, results = self.i.p.data, queue.i.p.data
         values = [given[lane] for lane in range(lanes)]
         counts: list[Value] = [Const(0, 0)] * lanes
         for stage in range(self._depth):
             thresholds = self._thresholds(m, stage, word, counts)
             for lane, threshold in enumerate(thresholds):
-                value = _late(m, f"value{lane}_{stage}", values[lane], self._pace - 1)
-                before = _late(m, f"before{lane}_{stage}", counts[lane], self._pace - 1)
+                value = late(m, f"value{lane}_{stage}", values[lane], self._pace - 1)
+                before = late(m, f"before{lane}_{stage}", counts[lane], self._pace - 1)
                 count = Signal(stage + 1, name=f"count{lane}_{stage}", reset_less=True)
                 m.d.sync += count.eq(Cat(value >= threshold, before))
                 counts[lane] = count
-                values[lane] = _late(m, f"compared{lane}_{stage}", value, 1)
-            word = _late(m, f"word_{stage}", word, self._pace)
+                values[lane] = late(m, f"compared{lane}_{stage}", value, 1)
+            word = late(m, f"word_{stage}", word, self._pace)
         for lane, is_falling in enumerate(self._is_falling(m, word)):
             found = counts[lane]
             # What was put in front is always reached, and so never counted by what falls.
@@ -127,25 +125,6 @@ class Thresholder(wiring.Component):
                 if self._any_falling else rising)
             m.d.comb += results[lane].eq(result)
         return m
-
-    def _admit(self, m: Module, capacity: int) -> Value:
-        """Whether a beat comes in: only while fewer than ``capacity`` are on the way."""
-        room = Signal(range(capacity + 1), init=capacity)
-        next_room = Signal.like(room)
-        has_room, take = Signal(init=1), Signal()
-        m.d.comb += [self.i.ready.eq(has_room), take.eq(self.i.valid & has_room),
-                     next_room.eq(room - take + (self.o.valid & self.o.ready))]
-        m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
-        return take
-
-    def _word(self, m: Module, take: Value) -> Value:
-        """Which of the words of thresholds the beat that comes in needs."""
-        if len(self._words) == 1:
-            return Const(0, 0)
-        word = Signal(range(len(self._words)))
-        with m.If(take):
-            m.d.sync += word.eq(Mux(word == len(self._words) - 1, 0, word + 1))
-        return word
 
     def _thresholds(self, m: Module, stage: int, word: Value, counts: Sequence[Value]
                     ) -> list[Value]:
@@ -169,9 +148,8 @@ class Thresholder(wiring.Component):
 
     def _rom(self, m: Module, name: str, words: Sequence[Sequence[int]], address: Value) -> Value:
         width = self._shape.width
-        joined = [_join(word, width) for word in words]
-        large = len(words) * len(words[0]) * width > BLOCK_BITS
-        style = self._style if large or self._style is not MemoryStyle.BLOCK else MemoryStyle.LOGIC
+        joined = [join(word, width) for word in words]
+        style = style_of(self._style, len(words) * len(words[0]) * width)
         rom = self._technology.rom(joined, width * len(words[0]), style,
                                    registered=self._pace == 3)
         m.submodules[name] = rom
@@ -183,35 +161,8 @@ class Thresholder(wiring.Component):
         lanes = len(self._words[0])
         if self._any_falling == self._all_falling:
             return [Const(int(self._any_falling))] * lanes
-        flags = [Const(_join([self._falling[row] for row in channels], 1), lanes)
+        flags = [Const(join([self._falling[row] for row in channels], 1), lanes)
                  for channels in self._words]
         flag = Signal(lanes)
         m.d.comb += flag.eq(Array(flags)[word] if len(flags) > 1 else flags[0])
         return list(flag)
-
-
-def _late(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
-    """``value``, ``cycles`` later."""
-    for cycle in range(cycles if len(value) else 0):
-        held = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=reset_less)
-        m.d.sync += held.eq(value)
-        value = held
-    return value
-
-
-def _words(rows: int, group: int, lanes: int) -> list[list[int]]:
-    """The row of thresholds of each lane, beat by beat, until it begins again."""
-    if rows == 1:
-        return [[0] * lanes]
-    words = []
-    for start in range(0, lcm(rows, group), group):
-        for first in range(start, start + group, lanes):
-            end = min(first + lanes, start + group)
-            word = [n % rows for n in range(first, end)]
-            words.append(word + [0] * (lanes - len(word)))
-    return words
-
-
-def _join(values: Sequence[int], bits: int) -> int:
-    """``values`` side by side, ``bits`` of each."""
-    return sum((value & (1 << bits) - 1) << n * bits for n, value in enumerate(values))

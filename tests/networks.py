@@ -109,11 +109,12 @@ def mixed_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weight
 
 def mixed_activation(rng: np.random.Generator, name: str, source: str, kind: TensorType
                      ) -> ir.Layer:
-    """Signs, or 1 to 8 bits by thresholds or by a multiplication."""
-    choice = rng.integers(6)
+    """Signs, or 1 to 8 bits by thresholds, by a multiplication or by lines."""
+    choice = rng.integers(7)
     if choice < 4:
         return random_sign(rng, name, source, kind)
-    return (random_threshold if choice == 4 else random_requantization)(rng, name, source, kind)
+    make = {4: random_threshold, 5: random_requantization, 6: random_slopes}[int(choice)]
+    return make(rng, name, source, kind)
 
 
 def random_sign(rng: np.random.Generator, name: str, source: str, kind: TensorType
@@ -181,6 +182,24 @@ def random_requantization(rng: np.random.Generator, name: str, source: str, kind
         bits, is_signed, offset=int(rng.integers(-9, 9)),
         zero_point=int(rng.integers(target.low, target.high + 1)),
         rounding=ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
+
+
+def random_slopes(rng: np.random.Generator, name: str, source: str, kind: TensorType, *,
+                  bits: int = 6) -> ir.SlopeRequantize:
+    """A line for each channel or for all, or two that meet, to ``bits`` bits and a sign.
+
+    Most values of ``kind`` are not clamped if they are as usual sums are.
+    """
+    rows = int(rng.choice([1, kind.shape[2]]))
+    shift = int(rng.integers(0, 14))
+    spread = min(kind.high, 40) + 1
+    factor = max(1, (1 << shift + bits - 1) // spread)
+    multipliers = rng.integers(-factor, 2 * factor, (rows, 2)).clip(-1 << 17, (1 << 17) - 1)
+    offsets = rng.integers(-4 << shift, 4 << shift, (rows, 2))
+    if rng.integers(3) == 0:
+        multipliers, offsets = multipliers[:, [0, 0]], offsets[:, [0, 0]]
+    return ir.SlopeRequantize(name, source, multipliers, offsets,
+                              rng.integers(-spread // 2, spread // 2 + 2, rows), shift, bits, True)
 
 
 def random_threshold(rng: np.random.Generator, name: str, source: str, kind: TensorType

@@ -40,6 +40,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "Depthwise": golden.depthwise,
     "ScaleRequantizer": golden.scale_requantize,
     "ShiftRequantizer": golden.shift_requantize,
+    "SlopeRequantizer": golden.slope_requantize,
     "Thresholder": golden.threshold,
     "Binary": golden.dense,
     "MaxPooler": golden.max_pool,

@@ -1,13 +1,38 @@
+# amaranth: UnusedElaboratable=no
 """Slope requantization: the layer, the search for its constants, and the hardware's golden twin."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from penjing.compiler import file, ir
+from amaranth.hdl import Const, signed, unsigned
+from networks import (
+    PLENTY,
+    Builder,
+    random_images,
+    random_plan,
+    random_sign,
+    random_slopes,
+    random_weights,
+    run_block,
+)
+from penjing.compiler import file, ir, lower, plan_file
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.compiler.load import torch as pytorch
+from penjing.compiler.plan import Port
+from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
+from penjing.compiler.resources import Family
+from penjing.compiler.schedule import Budget, Goal, schedule
+from penjing.hdl import slope
+from penjing.hdl.slope import SlopeRequantizer
+from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
+from penjing.sim.streams import Stalls
 
 torch = pytest.importorskip("torch")
 
@@ -98,6 +123,166 @@ def test_rows_must_be_those_of_the_channels_and_sums_fit() -> None:
                              np.array([0]), 0, 8, True), TensorType((1, 1, 1), 48, True))
 
 
+# --- the hardware
+def made(layer: Layer, kind: TensorType, lanes: int, style: MemoryStyle, dsps: int = 0
+          ) -> SlopeRequantizer:
+    low, high = layer.bounds
+    return SlopeRequantizer(
+        signed(kind.bits) if kind.signed else unsigned(kind.bits), signed(layer.bits), lanes=lanes,
+        group=kind.shape[2], multipliers=layer.multipliers.tolist(),
+        offsets=layer.offsets.tolist(), breakpoints=layer.breakpoints.tolist(), shift=layer.shift,
+        low=low, high=high, dsp_multipliers=dsps, style=style, technology=Generic())
+
+
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
+                                                for n in range(12, 36))])
+def test_requantizer_equals_golden(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layer, kind = random_layer(rng)
+    lanes = int(rng.integers(1, 4))
+    x = images(layer, kind, rng)
+    port = Port(lanes, kind.shape[2])
+    result = TensorType(kind.shape, layer.bits, True)
+    for stalls in Stalls:
+        dut = made(layer, kind, lanes, list(MemoryStyle)[seed % 3], int(rng.integers(lanes + 1)))
+        bits = slope_bits(layer, kind)
+        assert (dut._multiplier_bits, dut._offset_bits, dut._sum_bits) == (
+            bits.multiplier, bits.offset, bits.sum)
+        assert dut.latency == SLOPE_LATENCY + SLOPE_CHOICE * layer.is_bent
+        ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
+        if stalls is Stalls.NONE:
+            beats = 3 * -(-kind.shape[2] // lanes)
+            assert set(np.diff(ends)) == {beats}
+            assert ends[0] - 1 == dut.latency + beats - 1
+
+
+def test_block_refuses_what_does_not_fit() -> None:
+    layer, kind = random_layer(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"^lanes must be at least 1, not 0$"):
+        made(layer, kind, 0, MemoryStyle.LOGIC)
+    fields: dict[str, Any] = {"lanes": 1, "group": 1, "shift": 0, "low": 0, "high": 1,
+                              "style": MemoryStyle.LOGIC, "technology": Generic()}
+    with pytest.raises(ValueError, match="at least one breakpoint, and for each a pair"):
+        SlopeRequantizer(8, 1, multipliers=[[2, 1]], offsets=[[0]], breakpoints=[3], **fields)
+    with pytest.raises(ValueError, match=r"bounds must be ordered and fit 1, not \(0, 2\)"):
+        SlopeRequantizer(8, 1, multipliers=[[2, 1]], offsets=[[0, 0]], breakpoints=[3],
+                         **{**fields, "high": 2})
+
+
+def reactnet(seed: int) -> Network:
+    """Two blocks of ReActNet: the second halves the map and doubles the channels."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((4, 4, 1), (7, 7, 4)))
+    grow = Builder(TensorType((height, width, 2), 4, False))
+    grow.add(ir.Convolution("conv", "x", random_weights(rng, (channels, 3, 3, 2)),
+                            np.zeros(channels, np.int64), (1, 1), (1, 1, 1, 1)))
+    grow.add(random_slopes(rng, "stream", "conv", grow.kind))
+    block(grow, rng, "one", channels, (1, 1))
+    block(grow, rng, "two", 2 * channels, (2, 2))
+    grow.add(ir.Flatten("flatten", grow.tail))
+    grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (3, grow.kind.elements)),
+                      np.zeros(3, np.int64)))
+    return grow.network()
+
+
+def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
+          stride: tuple[int, int]) -> None:
+    """A convolution of signs, a shortcut beside it, and two slopes behind their sum."""
+    source, kind = grow.tail, grow.kind
+    grow.add(random_sign(rng, f"{name}_sign", source, kind))
+    weights = rng.choice([-1, 1], (outputs, 3, 3, kind.shape[2]))
+    grow.add(ir.Convolution(f"{name}_conv", grow.tail, ir.Weights(weights, 2),
+                            np.zeros(outputs, np.int64), stride, (1, 1, 1, 1), -1))
+    grow.add(random_slopes(rng, f"{name}_act", grow.tail, grow.kind))
+    body, shortcut = grow.tail, source
+    if stride != (1, 1):
+        grow.kind = kind
+        grow.add(ir.SumPool(f"{name}_pool", source, (2, 2), stride, (0, kind.shape[0] % 2,
+                                                                   0, kind.shape[1] % 2)))
+        grow.add(ir.ShiftRequantize(f"{name}_mean", grow.tail, 2, 6, True))
+        repeat = np.ones((outputs, 1, 1), np.int64)
+        grow.add(ir.Depthwise(f"{name}_repeat", grow.tail, ir.Weights(repeat, 2),
+                              np.zeros(outputs, np.int64)))
+        shortcut = grow.tail
+    add = ir.Add(f"{name}_add", body, shortcut)
+    grow.kind = ir.output_type(add, replace(grow.kind, bits=6), grow.kind)
+    grow.layers.append(add)
+    grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.kind))
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow)
+                                           for n in range(2, 5))])
+def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
+    network = reactnet(seed)
+    plan = random_plan(network, seed)
+    assert all(plan.layer(f"{name}_act").multipliers for name in ("one", "two"))
+    images = random_images(network.input_type, 3, seed)
+    for stalls in Stalls:
+        ends = run_block(lower.accelerator(network, plan, Generic()), images,
+                         golden.run(network, images), (network.input_type, plan.layers[0].i),
+                         (network.output_type, plan.layers[-1].o), stalls, seed)
+        if stalls is Stalls.NONE:
+            assert np.diff(ends)[-1] == plan.cycles_per_frame
+            assert ends[0] - 1 == plan.latency_cycles
+
+
+def test_multipliers_of_slopes_count(tmp_path: Path) -> None:
+    network = reactnet(1)
+    few, many = (schedule(network, Budget(Family.ECP5, replace(PLENTY, dsps=dsps), 10**6),
+                          Goal(1000)) for dsps in (0, 10**4))
+    for plan, wanted in ((few, 0), (many, many.multipliers)):
+        assert plan.resources.dsps == wanted
+        assert plan.multipliers == sum(layer.multipliers for layer in plan.layers)
+        acts = [layer for layer in plan.layers if layer.kind == "sloperequantize"]
+        assert [layer.multipliers for layer in acts] == [layer.i.lanes for layer in acts]
+    with pytest.raises(PenjingError, match=r"it needs \d+ multipliers"):
+        schedule(network, Budget(Family.ECP5, PLENTY, 5))
+    path = tmp_path / "plan.json"
+    plan_file.save(many, network, path)
+    assert plan_file.load(path, network) == many
+
+
+# --- its tests can fail; backpressure is test_threshold's, which lets beats in by the same code
+def other_side(patch: pytest.MonkeyPatch) -> None:
+    original = SlopeRequantizer._compare
+    patch.setattr(SlopeRequantizer, "_compare",
+                  lambda self, m, values, word: [~side for side in original(self, m, values, word)])
+
+
+def other_channel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(slope, "next_word", lambda m, take, count: Const(0, 1))
+
+
+def rounding(patch: pytest.MonkeyPatch) -> None:
+    original = SlopeRequantizer.__init__
+
+    def init(self: SlopeRequantizer, *args: Any, offsets: Any, **more: Any) -> None:
+        original(self, *args, offsets=[[c - 1 for c in pair] for pair in offsets], **more)
+    patch.setattr(SlopeRequantizer, "__init__", init)
+
+
+@pytest.mark.parametrize("fault", [None, other_side, other_channel, rounding])
+def test_a_fault_is_seen(fault: Callable[[pytest.MonkeyPatch], None] | None,
+                         monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Layer("slopes", "x", np.array([[1, 4], [-2, 3], [5, 5]]),
+                  np.array([[0, 0], [8, 0], [-4, 0]]), np.array([0, -1, 2]), 2, 5, True)
+    kind, port = TensorType((8, 3, 3), 4, True), Port(2, 3)
+    x = images(layer, kind, np.random.default_rng(1))
+    if fault is not None:
+        fault(monkeypatch)
+
+    def run() -> None:
+        for stalls in Stalls:
+            run_block(made(layer, kind, 2, MemoryStyle.LOGIC), x, golden.execute(layer, x),
+                      (kind, port), (TensorType(kind.shape, 5, True), port), stalls)
+
+    if fault is None:
+        run()
+        return
+    with pytest.raises((AssertionError, TimeoutError)):
+        run()
+
+
 # --- the search
 def levels(x: Integers, low: int, high: int, *lines: tuple[float, float], bend: float = -1e9
            ) -> Levels:
@@ -137,8 +322,8 @@ def test_few_bits_are_found_where_they_are_enough() -> None:
 def test_any_line_behind_sums_of_signs_is_found(signs: int) -> None:
     rng = np.random.default_rng(signs)
     x = np.arange(-signs, signs + 1, 2)
-    for slope in (0.01, 0.3, 1.7, -0.6, 40.0):
-        layer = found(levels(x, -128, 127, (slope * rng.uniform(0.7, 1.3), rng.normal(0, 30))))
+    for factor in (0.01, 0.3, 1.7, -0.6, 40.0):
+        layer = found(levels(x, -128, 127, (factor * rng.uniform(0.7, 1.3), rng.normal(0, 30))))
         assert layer is not None
         assert layer.shift <= 18
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.compiler.load import torch as pytorch
 from penjing.compiler.plan import Port
 from penjing.compiler.planning import threshold_bits
+from penjing.hdl import threshold
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.threshold import Thresholder
 from penjing.sim import golden
@@ -156,14 +158,14 @@ def always_rising(patch: pytest.MonkeyPatch) -> None:
 
 
 def other_channel(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Thresholder, "_word", lambda self, m, take: Const(0, 1))
+    patch.setattr(threshold, "next_word", lambda m, take, count: Const(0, 1))
 
 
 def no_backpressure(patch: pytest.MonkeyPatch) -> None:
-    def admit(self: Thresholder, m: Module, capacity: int) -> Value:
-        m.d.comb += self.i.ready.eq(1)
-        return self.i.valid
-    patch.setattr(Thresholder, "_admit", admit)
+    def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
+        m.d.comb += i.ready.eq(1)
+        return i.valid
+    patch.setattr(threshold, "admit", admit)
 
 
 @pytest.mark.parametrize("fault", [None, above, always_rising, other_channel, no_backpressure])

@@ -1,0 +1,77 @@
+"""What pipelines that never stall share: whom they let in, delays, and constants of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import lcm
+from typing import Any
+
+from amaranth.hdl import *
+
+from .tech import MemoryStyle
+
+__all__ = ["admit", "channel_words", "join", "late", "next_word", "style_of"]
+
+BLOCK_BITS = 2400
+"""Constants of fewer bits are not worth a block RAM."""
+
+
+def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
+    """Whether a beat of the stream ``i`` comes in, whose ``ready`` is driven.
+
+    It does only while fewer than ``capacity`` are on the way, that is have not left by ``o``.
+    """
+    room = Signal(range(capacity + 1), init=capacity)
+    next_room = Signal.like(room)
+    has_room, take = Signal(init=1), Signal()
+    m.d.comb += [i.ready.eq(has_room), take.eq(i.valid & has_room),
+                 next_room.eq(room - take + (o.valid & o.ready))]
+    m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
+    return take
+
+
+def late(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
+    """``value``, ``cycles`` later."""
+    for cycle in range(cycles if len(value) else 0):
+        held = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=reset_less)
+        m.d.sync += held.eq(value)
+        value = held
+    return value
+
+
+def channel_words(rows: int, group: int, lanes: int) -> list[list[int]]:
+    """The row of constants of each lane, beat by beat, until it begins again.
+
+    Elements take the ``rows`` in turn, endlessly, ``lanes`` of them a beat, and every ``group``
+    elements a fresh beat starts.
+    """
+    if rows == 1:
+        return [[0] * lanes]
+    words = []
+    for start in range(0, lcm(rows, group), group):
+        for first in range(start, start + group, lanes):
+            end = min(first + lanes, start + group)
+            word = [n % rows for n in range(first, end)]
+            words.append(word + [0] * (lanes - len(word)))
+    return words
+
+
+def next_word(m: Module, take: Value, count: int) -> Value:
+    """Which of ``count`` words the beat that comes in needs, if each has the next one."""
+    if count == 1:
+        return Const(0, 0)
+    word = Signal(range(count))
+    with m.If(take):
+        m.d.sync += word.eq(Mux(word == count - 1, 0, word + 1))
+    return word
+
+
+def join(values: Sequence[int], bits: int) -> int:
+    """``values`` side by side, ``bits`` of each."""
+    return sum((value & (1 << bits) - 1) << n * bits for n, value in enumerate(values))
+
+
+def style_of(style: MemoryStyle, bits: int) -> MemoryStyle:
+    """Where so many ``bits`` of constants go if large ones go to ``style``."""
+    small = style is MemoryStyle.BLOCK and bits <= BLOCK_BITS
+    return MemoryStyle.LOGIC if small else style
