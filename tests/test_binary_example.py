@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,16 +11,18 @@ from types import ModuleType
 import numpy as np
 import penjing
 import pytest
+from penjing.compiler import file
 from penjing.compiler.compress.lowering import lower
 from penjing.sim import golden
 
 torch = pytest.importorskip("torch")
-KINDS = ("bnn", "xnor", "reactnet", "ttq", "w2a2", "w3a3", "w4a4")
+ROOT = Path(penjing.__file__).resolve().parent
+KINDS = ("bnn", "small", "xnor", "reactnet", "ttq", "w2a2", "w3a3", "w4a4")
 
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(penjing.__file__).resolve().parent / "examples" / "binary" / "train.py"
+    path = ROOT / "examples" / "binary" / "train.py"
     spec = importlib.util.spec_from_file_location("binary_train", path)
     assert spec is not None
     assert spec.loader is not None
@@ -45,3 +48,15 @@ def test_integers_are_what_pytorch_computes(train: ModuleType, name: str) -> Non
     mine = golden.run(network, images[..., None].astype(np.int64)).reshape(4, 10)
     assert np.array_equal(mine * network.output_type.step, wanted)
     assert train.weight_bits(network) <= 54544 * 8
+
+
+def test_the_committed_networks_are_those_of_the_table() -> None:
+    results = json.loads((ROOT / "bench" / "results" / "binary.json").read_text(encoding="utf-8"))
+    rows = {row["kind"]: row for row in results["rows"]}
+    with np.load(ROOT / "examples" / "fashion_mnist" / "test_images.npz") as data:
+        images, labels = data["x"][:128].astype(np.int64), data["y"][:128]
+    for kind, row in rows.items():
+        network = file.load(ROOT / "examples" / "binary" / f"{kind}.penjing")
+        assert network.macs == row["macs"], kind
+        guesses = golden.run(network, images).reshape(128, -1).argmax(1)
+        assert (guesses == labels).mean() > 0.75, kind

@@ -1,7 +1,7 @@
 """Train one small network for Fashion-MNIST with weights and activations of few bits.
 
 The same convolutions are trained in floating point and through quantizers of seven kinds, and made
-integer networks that compute the same::
+integer networks that compute the same; so is a smaller one, of -1 and +1, for an iCEBreaker::
 
     python examples/binary/train.py --data DATA                # all kinds, a few minutes each
     python examples/binary/train.py --data DATA --kind bnn ttq
@@ -68,7 +68,8 @@ class Kind:
     """How one of the networks is quantized: activations, and the weights of the middle and ends.
 
     ``temperature`` divides the outputs before the softmax of the loss. With ``shortcuts`` the
-    activations run past the middle convolutions, which take their signs, as in ReActNet.
+    activations run past the middle convolutions, which take their signs, as in ReActNet. A
+    ``strided`` network has strides in place of pools, and two convolutions in place of three.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Kind:
     signs: bool = False
     temperature: float = 1.0
     shortcuts: bool = False
+    strided: bool = False
 
 
 def uniform(bits: int) -> Callable[[Tensor], WeightQuantizer]:
@@ -94,6 +96,9 @@ KINDS: dict[str, Kind] = {
     "float": Kind("floating point, then 8 bits", nn.ReLU, None, None),
     "bnn": Kind("BNN: all weights and activations ±1", Sign, lambda _: Binary(),
                 lambda _: Binary(), signs=True, temperature=16.0),
+    "small": Kind("BNN with strides in place of pools, for an iCEBreaker", Sign,
+                  lambda _: Binary(), lambda _: Binary(), signs=True, temperature=16.0,
+                  strided=True),
     "xnor": Kind("XNOR-Net, 8-bit weights at the ends", Sign, lambda _: Xnor(), uniform(8),
                  signs=True),
     "reactnet": Kind("ReActNet: signs into XNOR-Net's convolutions, 8 bits past them",
@@ -106,11 +111,7 @@ KINDS: dict[str, Kind] = {
 
 def build(kind: Kind) -> nn.Sequential:
     """The untrained network; the names of its modules become those of the hardware's."""
-    model = nn.Sequential(OrderedDict[str, nn.Module](
-        conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
-        norm1=nn.BatchNorm2d(16), pool1=nn.MaxPool2d(2), act1=kind.activation(),
-        **_block(kind, 2, 16, 32, nn.MaxPool2d(2)), **_block(kind, 3, 32, 64),
-        flatten=nn.Flatten(), dense=nn.Linear(64 * 7 * 7, 10, bias=False)))
+    model = nn.Sequential(_strided(kind) if kind.strided else _pooled(kind))
     for name, layer in list(model.named_modules()):
         quantizer = kind.ends if name in ("conv1", "dense") else kind.middle
         if isinstance(layer, nn.Conv2d | nn.Linear) and quantizer is not None:
@@ -119,10 +120,25 @@ def build(kind: Kind) -> nn.Sequential:
     return model.to(memory_format=torch.channels_last)
 
 
-def _block(kind: Kind, number: int, inputs: int, outputs: int, *pools: nn.Module
+def _pooled(kind: Kind) -> OrderedDict[str, nn.Module]:
+    return OrderedDict(
+        conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False), norm1=nn.BatchNorm2d(16),
+        pool1=nn.MaxPool2d(2), act1=kind.activation(),
+        **_block(kind, 2, 16, 32, nn.MaxPool2d(2)), **_block(kind, 3, 32, 64),
+        flatten=nn.Flatten(), dense=nn.Linear(64 * 7 * 7, 10, bias=False))
+
+
+def _strided(kind: Kind) -> OrderedDict[str, nn.Module]:
+    return OrderedDict(
+        conv1=nn.Conv2d(1, 16, 3, 2, padding=1, bias=False), norm1=nn.BatchNorm2d(16),
+        act1=kind.activation(), **_block(kind, 2, 16, 64, stride=2),
+        flatten=nn.Flatten(), dense=nn.Linear(64 * 7 * 7, 10, bias=False))
+
+
+def _block(kind: Kind, number: int, inputs: int, outputs: int, *pools: nn.Module, stride: int = 1
            ) -> dict[str, nn.Module]:
     """A convolution with all that follows up to the next, ``pools`` among it."""
-    layers = {**_convolution(kind, number, inputs, outputs),
+    layers = {**_convolution(kind, number, inputs, outputs, stride),
               f"norm{number}": nn.BatchNorm2d(outputs)}
     pooled = {f"pool{number}": pool for pool in pools}
     if not kind.shortcuts:
@@ -133,9 +149,10 @@ def _block(kind: Kind, number: int, inputs: int, outputs: int, *pools: nn.Module
             f"prelu{number}": RPReLU(outputs), f"act{number}": kind.activation(), **pooled}
 
 
-def _convolution(kind: Kind, number: int, inputs: int, outputs: int) -> dict[str, nn.Module]:
+def _convolution(kind: Kind, number: int, inputs: int, outputs: int, stride: int
+                 ) -> dict[str, nn.Module]:
     """A convolution with a border of 0, or of -1 where there is no 0."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=0 if kind.signs else 1, bias=False)
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, 0 if kind.signs else 1, bias=False)
     border = {f"pad{number}": nn.ConstantPad2d(1, -1.0)} if kind.signs else {}
     return {**border, f"conv{number}": convolution}
 
