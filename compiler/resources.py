@@ -34,11 +34,12 @@ class Model:
     the wider at most, of both together at least (narrower ones are left to look-up tables);
     ``block_shapes`` are the (depth, width) that a block RAM can take; ``rom_bit`` LUTs of 16 ROM
     bits, ``ram_bit`` of 16 bits of distributed RAM (None where the family has none),
-    ``block_worth`` how many LUTs one is willing to spend to save a block RAM; ``count_bit`` LUTs of
-    half a carry cell where signs are counted. These follow from the silicon and the tools; what
-    comes next is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a bit of an adder,
-    of a two-way choice, and of the adders of a soft multiplier; ``control`` LUTs of an engine's or
-    a window's counters and flags; ``gear_bit`` of a gearbox's choices.
+    ``block_worth`` how many LUTs one is willing to spend to save a block RAM; ``chain_selects``
+    whether the tables of a carry chain can choose the bits that they add; ``count_bit`` LUTs of
+    half a carry cell of an ECP5's where signs are counted. These follow from the silicon and the
+    tools; what comes next is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are
+    LUTs a bit of an adder, of a two-way choice, and of the adders of a soft multiplier; ``control``
+    LUTs of an engine's or a window's counters and flags; ``gear_bit`` of a gearbox's choices.
     """
 
     dsp_widths: tuple[int, int, int]
@@ -46,6 +47,7 @@ class Model:
     rom_bit: float
     ram_bit: float | None
     block_worth: int
+    chain_selects: bool
     count_bit: float
     adder_bit: float
     mux_bit: float
@@ -57,12 +59,12 @@ class Model:
 _ECP5 = Model(
     dsp_widths=(1, 18, 2),
     block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    rom_bit=1.0, ram_bit=1.5, block_worth=150, count_bit=1.0,
+    rom_bit=1.0, ram_bit=1.5, block_worth=150, chain_selects=True, count_bit=1.0,
     adder_bit=0.967, mux_bit=1.118, product_bit=1.176, control=81, gear_bit=0.224)
 _ICE40 = Model(
     dsp_widths=(2, 16, 11),
     block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
-    rom_bit=1.0, ram_bit=None, block_worth=60, count_bit=1.2,
+    rom_bit=1.0, ram_bit=None, block_worth=60, chain_selects=False, count_bit=1.7,
     adder_bit=1.0, mux_bit=0.9, product_bit=1.6, control=139, gear_bit=0.048)
 MODELS = {Family.ECP5: _ECP5, Family.ICE40: _ICE40, Family.GENERIC: _ECP5}
 """The model of each family; a generic target is counted as an ECP5."""
@@ -213,7 +215,10 @@ def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int, groups: 
 @dataclass(frozen=True)
 class _Counter:
     """A counter of differing signs, as an ECP5 has it: halves of the cells of its carry chains,
-    flip-flops, and as many more for each operand, whose signs are ``held`` back."""
+    flip-flops, and as many more for each operand, whose signs are ``held`` back.
+
+    What starts the carry of one sum takes the carry out of another.
+    """
 
     slots: int
     ffs: int
@@ -223,7 +228,7 @@ class _Counter:
     def of(cls, terms: int, total_bits: int) -> _Counter:
         """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
         tree, levels = cls._tree(terms - 1)
-        return cls(tree.slots + _even(1 + total_bits), tree.ffs + total_bits,
+        return cls(_chained(tree.slots + 1 + total_bits), tree.ffs + total_bits,
                    tree.held + (levels + 1 if terms > 1 else 0))
 
     @classmethod
@@ -231,20 +236,21 @@ class _Counter:
         """The adders that count ``terms`` differences, and their levels behind the first."""
         bits = terms.bit_length()
         if terms <= 3:
-            return cls(4 if terms == 3 else terms, bits, 0), 0
+            return cls(min(terms, 2), bits, 0), 0
         # Two counts, the larger first, and a sign that is carried into their sum.
         sizes = terms // 2, (terms - 1) // 2
         (large, levels), (small, fewer) = (cls._tree(size) for size in sizes)
         larger_bits, smaller_bits = (size.bit_length() for size in sizes)
-        adder = _even(1 + larger_bits + (larger_bits < bits))
         waits = (levels - fewer) * smaller_bits
-        return cls(large.slots + small.slots + adder, large.ffs + small.ffs + bits + waits,
-                   large.held + small.held + levels + 1), levels + 1
+        return cls(large.slots + small.slots + 1 + larger_bits,
+                   large.ffs + small.ffs + bits + waits, large.held + small.held + levels + 1
+                   ), levels + 1
 
 
-def _even(slots: int) -> int:
-    """``slots`` in pairs, in which an ECP5 has them."""
-    return slots + slots % 2
+def _chained(slots: int) -> int:
+    """``slots`` of sums on chains of 40, with what ends each, in pairs as an ECP5 has them."""
+    whole = slots + -(-slots // 40)
+    return whole + whole % 2
 
 
 def counter_luts(model: Model, simd: int, terms: int) -> float:
@@ -271,6 +277,57 @@ def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: i
     held = counter.held + min(pe * counter.held, depth << min(words, 30))
     ffs = pe * (counter.ffs + count_bits) + held + 2 * simd
     return table + frame + Resources(luts=round(luts), ffs=ffs)
+
+
+def ternary(model: Model, *, pe: int, simd: int, bits: int, terms: int, apart: bool, zeros: bool,
+            digits: int, total_bits: int, o_lanes: int, groups: int, constants: int) -> Resources:
+    """Cells of an engine that adds and subtracts terms of ``bits`` bits, without its weights.
+
+    A result is of so many ``terms``, of which positive and negative ones are summed ``apart`` or
+    not, and of so many ``digits``; ``constants`` words are added to results. ``zeros`` says that a
+    term may also be left out.
+    """
+    sides = 2 if apart else 1
+    sum_bits = min(total_bits, _sum_bits(terms, bits))
+    luts, ffs = _selected_sum(model, simd, bits, sum_bits, both=zeros and not apart)
+    table = rom(model, Storage.LOGIC, constants, o_lanes * total_bits, registered=False)
+    frame = _around(model, depth=6 + (simd - 1).bit_length() + digits.bit_length(),
+                    total_bits=total_bits, o_lanes=o_lanes, groups=groups)
+    # Each output: its sums and the drain's shift register. Each of a beat: what multiplies them.
+    shift = sum_bits * model.mux_bit if o_lanes < pe else 0.0
+    return table + frame + Resources(
+        luts=round(pe * sides * (luts + shift) + o_lanes * digits * total_bits * model.adder_bit),
+        ffs=(pe * sides * (ffs + sum_bits) + 2 * simd * bits
+             + o_lanes * total_bits * (digits + digits.bit_length())))
+
+
+def selected_luts(model: Model, simd: int, bits: int, terms: int, *, apart: bool, zeros: bool
+                  ) -> float:
+    """LUTs of an output's sums of so many ``terms``, ``simd`` a cycle; see `ternary`."""
+    luts, _ = _selected_sum(model, simd, bits, _sum_bits(terms, bits), both=zeros and not apart)
+    return luts * (2 if apart else 1)
+
+
+def _sum_bits(terms: int, bits: int) -> int:
+    """Bits of a sum of so many ``terms`` without a sign."""
+    return (terms * ((1 << bits) - 1)).bit_length()
+
+
+def _selected_sum(model: Model, terms: int, bits: int, total_bits: int, *, both: bool
+                  ) -> tuple[float, int]:
+    """(LUTs, flip-flops) of the accumulated sum of terms that codes choose, see `hdl.tech`."""
+    selecting = terms * bits
+    if model.chain_selects:
+        # Of two terms, a carry chain cannot both gate and complement but one.
+        selecting = (terms + 1) // 2 * bits if both else terms % 2 * bits
+    slots, ffs = _chained(total_bits), total_bits
+    while terms > 1:
+        pairs, odd = divmod(terms, 2)
+        slots += _chained(pairs * (bits + 1))
+        terms = pairs + odd
+        bits += 1
+        ffs += terms * bits
+    return selecting + slots * model.adder_bit, ffs
 
 
 def depthwise(model: Model, *, lanes: int, outputs: int, terms: int, soft: int, dsps: int,

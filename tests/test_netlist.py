@@ -11,7 +11,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from penjing.hdl.emit import emit
-from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Selection, Technology
 from penjing.sim import netlist, streams
 
 pytest.importorskip("pyosys", reason="Yosys is not installed: pip install 'penjing[fpga]'")
@@ -44,6 +44,7 @@ class Probe(wiring.Component):
         self._roms(technology, memories)
         self._rams(technology, memories)
         self._counters(technology)
+        self._selected_sums(technology)
         super().__init__({
             "i": In(stream.Signature(INPUT_BITS)),
             "o": Out(stream.Signature(sum(len(output) for output in self._outputs)))})
@@ -106,6 +107,16 @@ class Probe(wiring.Component):
                 counter.a.eq(self._stimulus), counter.b.eq(self._stimulus[32:]),
                 counter.keep.eq(self._stimulus[5:7].any()), counter.enable.eq(self._stimulus[7])]
             self._outputs.append(counter.total)
+
+    def _selected_sums(self, technology: Technology) -> None:
+        for selection in Selection:
+            for terms, bits in ((1, 5), (2, 4), (3, 1), (7, 3), (12, 2), (5, 8)):
+                adder = technology.selected_sum(terms, bits, selection, 9)
+                self._submodules.append(adder)
+                self._statements += [
+                    adder.x.eq(self._stimulus), adder.codes.eq(self._stimulus[40:]),
+                    adder.keep.eq(self._stimulus[5:7].any()), adder.enable.eq(self._stimulus[7])]
+                self._outputs.append(adder.total)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

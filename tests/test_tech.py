@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from amaranth.hdl import ClockDomain, Module, Shape, ShapeLike, signed, unsigned
 from amaranth.sim import Simulator
 from penjing.hdl.emit import emit
-from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Selection, Technology
 
 # The ECP5's cells are instances, which this simulator does not know: see test_netlist.
 SIMULATED = [Generic(), Ice40()]
@@ -130,6 +130,43 @@ def test_difference_counter(terms: int) -> None:
             total = ((total if keep else 0) + (a ^ b).bit_count()) % 512
         wanted.append(total)
     assert run(dut, steps, "total")[dut.latency:] == wanted
+
+
+@pytest.mark.parametrize("selection", Selection)
+@pytest.mark.parametrize(("terms", "bits"), [(1, 8), (2, 1), (3, 4), (7, 3), (8, 8), (13, 2)])
+def test_selected_sum(terms: int, bits: int, selection: Selection) -> None:
+    """Terms and codes in, and ``latency`` cycles later what the total has become."""
+    generator = random.Random(terms)
+    dut = Generic().selected_sum(terms, bits, selection, 9)
+    highest = (1 << bits) - 1
+    signs = {Selection.GATE: (0, 1), Selection.SIGN: (-1, 1), Selection.BOTH: (-1, 0, 1)}[selection]
+    beats = [([highest] * terms, [sign] * terms) for sign in signs] + [([0] * terms, [-1] * terms)]
+    beats += [([generator.randint(0, highest) for _ in range(terms)],
+               [generator.choice(signs) for _ in range(terms)]) for _ in range(30)]
+    keeps = [generator.random() < 0.8 for _ in beats]
+    enables = [generator.random() < 0.8 for _ in beats]
+    idle = [False] * (dut.latency - 1)
+    last = ([0] * terms, [0] * terms)
+    steps = [{"x": joined(x, bits), "keep": keep, "enable": enable,
+              "codes": joined((selection.code(sign) for sign in weights), selection.bits)}
+             for (x, weights), keep, enable in zip(
+                 [*beats, *[last] * dut.latency], [*idle, *keeps, False], [*idle, *enables, False],
+                 strict=True)]
+    total, wanted = 0, []
+    for (x, weights), keep, enable in zip(beats, keeps, enables, strict=True):
+        # The complement of a term stands for its negative.
+        added = sum(value if sign > 0 else (highest - value) * (
+            -sign if selection is not Selection.GATE else 0)
+            for value, sign in zip(x, weights, strict=True))
+        if enable:
+            total = ((total if keep else 0) + added) % 512
+        wanted.append(total)
+    assert run(dut, steps, "total")[dut.latency:] == wanted
+
+
+def joined(values: Iterable[int], bits: int) -> int:
+    """Values of so many bits as one, the first lowest."""
+    return sum(value << n * bits for n, value in enumerate(values))
 
 
 @pytest.mark.parametrize("registered", [False, True])

@@ -3,6 +3,7 @@
 from .ecp5 import Ecp5
 from .generic import Generic
 from .ice40 import Ice40
+from .select import Selection
 from .technology import MemoryStyle, Technology
 
-__all__ = ["Ecp5", "Generic", "Ice40", "MemoryStyle", "Technology"]
+__all__ = ["Ecp5", "Generic", "Ice40", "MemoryStyle", "Selection", "Technology"]

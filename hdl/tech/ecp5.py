@@ -12,6 +12,7 @@ from .count import DifferenceCounter
 from .ecp5_memory import BlockRam, BlockRom, fits_block
 from .generic import Generic
 from .multiply import RowMultiplier, Term, TwoCycle
+from .select import Selected, SelectedSum, Selection
 from .technology import MemoryStyle
 
 __all__ = ["Ecp5"]
@@ -20,6 +21,11 @@ _DSP_BITS = 18
 
 Slot = tuple[int, Value, Value, Value, Value]
 """Half a CCU2C: its table, A, B, C and D."""
+Run = tuple[Signal, Slot, list[Slot]]
+"""A sum, what starts its carry, and its bits, the lowest first."""
+_NO_CARRY: Slot = (0, Const(0), Const(0), Const(0), Const(0))
+_LONGEST = 40
+"""Slots of a chain that several sums share."""
 
 
 class Ecp5(Generic):
@@ -33,6 +39,10 @@ class Ecp5(Generic):
 
     def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
         return ChainCounter(terms, total_bits)
+
+    def selected_sum(self, terms: int, bits: int, selection: Selection, total_bits: int
+                     ) -> SelectedSum:
+        return ChainSum(terms, bits, selection, total_bits)
 
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
@@ -137,38 +147,118 @@ class ChainCounter(DifferenceCounter):
     """
 
     _ENTER = sum((n & 1 ^ n >> 1 & 1) << n for n in range(4))
-    """Starts a carry where A and B differ, for C = 1; its sum is of no use."""
+    """Starts a carry where A and B differ, for C = 1."""
     _SUM = sum((n.bit_count() & 1) << n for n in range(16))
-    _LEAVE = 0
-    """Its sum is the carry."""
+
+    def __init__(self, terms: int, total_bits: int) -> None:
+        super().__init__(terms, total_bits)
+        self._runs: list[Run] = []
+
+    def elaborate(self, platform: object) -> Module:
+        self._runs.clear()
+        m = super().elaborate(platform)
+        add_runs(m, "counts", self._runs)
+        return m
 
     def _leaf(self, m: Module, sum_: Signal, pairs: list[tuple[Value, Value]]) -> None:
         if len(pairs) < 3:
             super()._leaf(m, sum_, pairs)
             return
-        zero = Const(0)
-        self._chain(m, sum_, pairs[2], [(self._SUM, *pairs[0], *pairs[1]),
-                                        (self._LEAVE, zero, zero, zero, zero)])
+        self._add(sum_, pairs[2], [(self._SUM, *pairs[0], *pairs[1])])
 
     def _sum(self, m: Module, sum_: Signal, a: Value, b: Value, pair: tuple[Value, Value]) -> None:
         zero = Const(0)
         # The first count has at least as many bits as the second.
-        slots: list[Slot] = [(self._SUM, a[n], zero, b[n] if n < len(b) else zero, zero)
-                             for n in range(len(a))]
-        if len(slots) < len(sum_):
-            slots.append((self._LEAVE, zero, zero, zero, zero))
-        self._chain(m, sum_, pair, slots)
+        self._add(sum_, pair, [(self._SUM, a[n], zero, b[n] if n < len(b) else zero, zero)
+                               for n in range(len(a))])
 
     def _accumulate(self, m: Module, sum_: Signal, total: Value, count: Value,
                     pair: tuple[Value, Value]) -> None:
-        self._chain(m, sum_, pair, [
+        self._add(sum_, pair, [
             (_table(False), total[n], self.keep, count[n] if n < len(count) else Const(0), Const(1))
             for n in range(len(sum_))])
 
-    def _chain(self, m: Module, sum_: Signal, pair: tuple[Value, Value], slots: list[Slot]) -> None:
+    def _add(self, sum_: Signal, pair: tuple[Value, Value], slots: list[Slot]) -> None:
         """``sum_`` of the slots, the lowest first; the difference of a pair is carried in."""
-        enter: Slot = (self._ENTER, *pair, Const(1), Const(0))
-        m.d.comb += sum_.eq(carry_chain(m, sum_.name, [enter, *slots], None)[1:])
+        self._runs.append((sum_, (self._ENTER, *pair, Const(1), Const(0)), slots))
+
+
+class ChainSum(SelectedSum):
+    """`SelectedSum` whose adders are carry chains that select their operands themselves.
+
+    One bit of a CCU2C adds two bits, each selected by one bit of code, or one that is selected by
+    two and one that is ready. Same parameters, members and latency.
+    """
+
+    _SIGNS = sum((n.bit_count() & 1) << n for n in range(16))
+    """Two bits, each complemented or not: ``(A ^ B) ^ (C ^ D)``."""
+    _SIGN = sum((((n & 3) == 3) ^ (n >> 2 & 1) ^ n >> 3) << n for n in range(16))
+    """A gated bit and one that is complemented or not: ``(A & B) ^ (C ^ D)``."""
+    _BOTH = sum((n & 1 ^ (n >> 2 & 1) & (n >> 1 & 1 ^ n >> 3)) << n for n in range(16))
+    """A bit, and one that is both gated and complemented: ``A ^ ((B ^ D) & C)``."""
+
+    def _sums(self, m: Module, name: str, sums: Sequence[tuple[Signal, Selected, Selected]]
+              ) -> None:
+        add_runs(m, name, [(sum_, _NO_CARRY, self._slots(m, f"{name}_{n}", a, b))
+                           for n, (sum_, a, b) in enumerate(sums)])
+
+    def _slots(self, m: Module, name: str, a: Selected, b: Selected) -> list[Slot]:
+        """Each bit of the sum of two operands, but for the carry out."""
+        bits = max(len(a.value), len(b.value))
+        first, second = (
+            [value[n] if n < len(value) else Const(0) for n in range(bits)]
+            for value in (a.value, self._ready(m, name, b)))
+        if a.code is None or a.selection is Selection.GATE:
+            gates = [Const(1) if code is None else code for code in (a.code, b.code)]
+            return [(_table(False), x, gates[0], y, gates[1])
+                    for x, y in zip(first, second, strict=True)]
+        assert b.code is not None
+        if a.selection is Selection.SIGN:
+            return [(self._SIGNS, x, a.code, y, b.code)
+                    for x, y in zip(first, second, strict=True)]
+        return [(self._BOTH, y, x, a.code[0], a.code[1])
+                for x, y in zip(first, second, strict=True)]
+
+    @staticmethod
+    def _ready(m: Module, name: str, operand: Selected) -> Value:
+        """The operand's bits, selected where a carry chain cannot do it."""
+        if operand.code is None or operand.selection is not Selection.BOTH:
+            return operand.value
+        chosen = Signal.like(operand.value, name=f"{name}_chosen")
+        m.d.comb += chosen.eq(operand.chosen)
+        return chosen
+
+    def _accumulate(self, m: Module, sum_: Signal, total: Value, operand: Selected) -> None:
+        value, table = self._ready(m, "last", operand), _table(False)
+        gate: Value = Const(1)
+        if operand.code is not None and operand.selection is not Selection.BOTH:
+            gate = operand.code
+            table = self._SIGN if operand.selection is Selection.SIGN else table
+        zero = Const(0)
+        # Beyond the operand's bits nothing is to be added, nor complemented.
+        slots: list[Slot] = [
+            (table, total[n], self.keep, value[n], gate) if n < len(value)
+            else (_table(False), total[n], self.keep, zero, zero) for n in range(len(sum_))]
+        add_runs(m, "total", [(sum_, _NO_CARRY, slots)])
+
+
+def add_runs(m: Module, name: str, runs: Sequence[Run]) -> None:
+    """Make the sum of each run; several share a chain of CCU2C.
+
+    What starts the carry of one run puts out the carry that the run before it has left: its table
+    gives 0, so that its carry depends on A and B alone, and its sum is what is carried in.
+    """
+    chain: list[Slot] = []
+    starts: list[tuple[Signal, int]] = []
+    for n, (sum_, enter, slots) in enumerate(runs):
+        chain += [enter, *slots]
+        starts.append((sum_, len(chain) - len(slots)))
+        if n + 1 == len(runs) or len(chain) + len(runs[n + 1][2]) > _LONGEST:
+            if len(sum_) > len(slots):
+                chain.append(_NO_CARRY)
+            outputs = carry_chain(m, f"{name}_{n}", chain, None)
+            m.d.comb += [part.eq(outputs[start:]) for part, start in starts]
+            chain, starts = [], []
 
 
 def carry_chain(m: Module, name: str, slots: Sequence[Slot], carry: Value | None) -> Signal:

@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from .count import DifferenceCounter
 from .memory import Ram, Rom
 from .multiply import Multiplier
+from .select import SelectedSum, Selection
 from .technology import MemoryStyle, Technology
 
 __all__ = ["Generic"]
@@ -27,6 +28,10 @@ class Generic(Technology):
 
     def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
         return DifferenceCounter(terms, total_bits)
+
+    def selected_sum(self, terms: int, bits: int, selection: Selection, total_bits: int
+                     ) -> SelectedSum:
+        return SelectedSum(terms, bits, selection, total_bits)
 
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:

@@ -10,6 +10,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 
 from .count import DifferenceCounter
+from .select import SelectedSum, Selection
 
 __all__ = ["MemoryStyle", "Technology"]
 
@@ -52,6 +53,11 @@ class Technology(ABC):
     @abstractmethod
     def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
         """Accumulated count of differing bits, the dot product of signs; see the class."""
+
+    @abstractmethod
+    def selected_sum(self, terms: int, bits: int, selection: Selection, total_bits: int
+                     ) -> SelectedSum:
+        """Accumulated sum of terms that codes choose, see the class."""
 
     @abstractmethod
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
