@@ -83,6 +83,15 @@ def _binary(outputs: int, kernel: tuple[int, int], inputs: int, *, biased: bool 
     return ir.Convolution(NAME, "x", ir.Weights(weights, 2), bias)
 
 
+def _ternary(values: list[int], outputs: int, kernel: tuple[int, int], inputs: int, *,
+             padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Convolution:
+    """Random weights of few ``values``, and biases that differ."""
+    rng = np.random.default_rng([outputs, inputs])
+    weights = rng.choice(values, (outputs, *kernel, inputs))
+    return ir.Convolution(NAME, "x", ir.Weights(weights, 8), rng.integers(-50, 50, outputs),
+                          padding=padding)
+
+
 def _depthwise(channels: int, multiple: int, bits: int, *, stride: tuple[int, int] = (1, 1),
                padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Depthwise:
     weights, bias = _weights((channels * multiple, 3, 3), bits)
@@ -180,6 +189,13 @@ CASES = (
          Bipolar((8, 8, 32)), _binary(32, (3, 3), 32, biased=True), 256, Fold(16, 3, 32)),
     Case("binary1x1", _JUDGED, "1×1, 64→10, signs, biased, 5×32 at once", Bipolar((8, 8, 64)),
          _binary(10, (1, 1), 64, biased=True), 256, Fold(5, 1, 32)),
+    Case("ternary3x3", _FIT, "3×3, 16→16, {−1, 0, 1} × 4 bits, 8×16 at once", _map(12, 12, 16, 4),
+         _ternary([-1, 0, 1], 16, (3, 3), 16), 1800, Fold(8, 1, 16)),
+    Case("trained3x3", _JUDGED, "3×3, 16→16, {−45, 0, 77} × 4 bits, padded, 4×24 at once",
+         _map(12, 12, 16, 4), _ternary([-45, 0, 77], 16, (3, 3), 16, padding=_SAME), 3456,
+         Fold(4, 1, 24)),
+    Case("signs5x5", _JUDGED, "5×5, 3→32, {−1, 1} × 8 bits, 16×15 at once", _map(14, 14, 3, 8),
+         _ternary([-1, 1], 32, (5, 5), 3), 1000, Fold(16, 1, 15)),
     Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
          _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
     Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),
@@ -188,6 +204,8 @@ CASES = (
          ir.MaxPool(NAME, "x", (2, 2), (2, 2)), 256, board="icebreaker"),
     Case("ice40_binary", _FIT, "3×3, 16→8, signs, 4×16 at once", Bipolar((6, 6, 16)),
          _binary(8, (3, 3), 16), 288, Fold(4, 1, 16), board="icebreaker"),
+    Case("ice40_ternary", _JUDGED, "3×3, 8→8, {−1, 0, 1} × 4 bits, 2×8 at once", _map(8, 8, 8, 4),
+         _ternary([-1, 0, 1], 8, (3, 3), 8), 432, Fold(2, 1, 8), board="icebreaker"),
     Case("ice40_dense", _JUDGED, "dense 64→10, 8 bits, 4 DSPs", _map(1, 1, 64, 8),
          _dense(10, 64, 8), 160, Fold(2, 1, 2), 4, "icebreaker"),
 )

@@ -25,6 +25,7 @@ from ..hdl.sliding import Sliding
 from ..hdl.slope import SlopeRequantizer
 from ..hdl.stream import Beat, Collector, Gearbox
 from ..hdl.tech import MemoryStyle, Technology
+from ..hdl.ternary import Ternary
 from ..hdl.threshold import Thresholder
 from ..hdl.widen import Widener
 from ..hdl.window import Window
@@ -34,7 +35,7 @@ from .gears import collects, gear_latency, is_regrouped
 from .geometry import elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Plan, Port, Queue, Storage
-from .planning import channel_groups, is_sliced
+from .planning import channel_groups, is_sliced, ternary_bits, ternary_scales
 
 Stages = list[tuple[str, wiring.Component]]
 
@@ -90,7 +91,7 @@ def component(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Te
         return _add(layer, network, plan, technology)
     source = network.source_type(layer)
     stages = blocks(layer, network, plan, technology)
-    if taken_type(network, layer, binary=plan.binary) != source:
+    if taken_type(network, layer, bits=plan.takes_bits) != source:
         stages = [*_widener(source, plan.i), *stages]
     if not stages:
         return None
@@ -147,7 +148,8 @@ def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
       technology: Technology) -> Stages:
     assert plan.fold is not None and plan.weight_storage is not None
     fold, geometry = plan.fold, sliding(network, layer)
-    source, result = taken_type(network, layer), network.type_of(layer.name)
+    source = taken_type(network, layer, bits=plan.takes_bits)
+    result = network.type_of(layer.name)
     common: dict[str, Any] = {
         "bias": layer.bias.tolist(), "accumulator_bits": result.bits, "o_lanes": plan.o.lanes,
         "style": _STYLES[plan.weight_storage], "technology": technology}
@@ -166,6 +168,13 @@ def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
         rows=fold.rows, repeat=-(-result.shape[2] // fold.pe)))
     if plan.binary:
         return [*window, ("binary", Binary(weights=_fold_weights(layer, fold, spare=1), **common))]
+    if plan.ternary:
+        positive, negative = ternary_scales(layer)
+        # Spare outputs are never looked at; a 0 among them would cost a bit a weight.
+        weights = _fold_weights(layer, fold, spare=2 - ternary_bits(layer, geometry, fold))
+        return [*window, ("ternary", Ternary(
+            shape_of(source), weights=np.sign(weights).tolist(), positive=positive,
+            negative=negative, bipolar=isinstance(source, ir.Bipolar), **common))]
     dot = Dot(shape_of(source), weights=_fold_weights(layer, fold), **multiplied, **common)
     return [*window, ("dot", dot)]
 
@@ -307,7 +316,7 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
             geometry: Sliding) -> Stages:
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
-    source = taken_type(network, layer, binary=plan.binary)
+    source = taken_type(network, layer, bits=plan.takes_bits)
     window = Window(shape_of(source), geometry, depth=plan.buffer_words, fill=_fill(layer, source),
                     style=_STYLES[plan.buffer_storage], technology=technology)
     return [*_gearbox(source, plan, geometry.lanes), ("window", window)]

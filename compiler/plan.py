@@ -73,10 +73,11 @@ class LayerPlan:
 
     ``cycles`` is the layer's initiation interval alone, ``buffer_words`` the words of its window
     buffer (0 without one), ``memory_bits`` weights, bias and buffers together. The fold's products
-    are XORs if the layer is ``binary``, else multipliers, ``dsp_multipliers`` of which are DSP
-    blocks. ``other`` is the port of a second input, ``steps`` the cycles of a beat in a scale
-    requantization, ``scalers`` the multipliers of a slope requantization, ``queues`` what stands in
-    front of each input where branches meet or part.
+    are XORs if the layer is ``binary``, terms that are added or subtracted if it is ``ternary``,
+    else multipliers, ``dsp_multipliers`` of which are DSP blocks. ``other`` is the port of a second
+    input, ``steps`` the cycles of a beat in a scale requantization, ``scalers`` the multipliers of
+    a slope requantization, ``queues`` what stands in front of each input where branches meet or
+    part.
     """
 
     name: str
@@ -87,6 +88,7 @@ class LayerPlan:
     macs: int = 0
     fold: Fold | None = None
     binary: bool = False
+    ternary: bool = False
     dsp_multipliers: int = 0
     weight_storage: Storage | None = None
     buffer_words: int = 0
@@ -106,12 +108,22 @@ class LayerPlan:
     @property
     def multipliers(self) -> int:
         """Multipliers of the layer, of its engine or of a requantization."""
-        return self.scalers + (0 if self.binary else self.products)
+        return self.scalers + (0 if self.takes_bits else self.products)
+
+    @property
+    def takes_bits(self) -> bool:
+        """Whether the layer's engine takes signs as bits."""
+        return self.binary or self.ternary
 
     @property
     def xors(self) -> int:
         """Products of signs of the layer's engine in a cycle."""
         return self.products if self.binary else 0
+
+    @property
+    def additions(self) -> int:
+        """Terms that the layer's engine adds, subtracts or leaves out in a cycle."""
+        return self.products if self.ternary else 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,11 @@ class Plan:
     def xors(self) -> int:
         """Products of signs of all engines in a cycle."""
         return sum(layer.xors for layer in self.layers)
+
+    @property
+    def additions(self) -> int:
+        """Terms that all engines add, subtract or leave out in a cycle."""
+        return sum(layer.additions for layer in self.layers)
 
     @property
     def macs(self) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import ir, resources
-from .bipolar import is_binary, taken_type
+from .bipolar import fills_lanes, is_binary, taken_type
 from .gears import collects, gear_latency, is_regrouped
 from .geometry import (
     Sliding,
@@ -30,6 +30,8 @@ DOT_LATENCY = 10
 """Cycles from the last input beat of a group to its first output beat, without the adder tree."""
 BINARY_LATENCY = 5
 """The same of an engine that counts signs, without its counters."""
+TERNARY_LATENCY = 6
+"""The same of an engine that adds and subtracts, without its levels of adders."""
 POOL_LATENCY = 1
 AVERAGE_POOL_LATENCY = 8
 REQUANTIZE_LATENCY = 2
@@ -46,7 +48,7 @@ THRESHOLD_LATENCY = 3
 """Cycles of a multi-threshold activation beside its comparisons."""
 ADD_LATENCY = 1
 OUTPUT_LANE_LUTS = 40
-"""What a lane of accumulators costs in an engine that counts signs, and in thresholds behind it."""
+"""What a lane of accumulators costs in an engine without multipliers, and in thresholds behind."""
 QUEUE_LATENCY = 6
 
 
@@ -148,11 +150,17 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
     if is_sliced(layer, shape, fold):
         return _sliced(layer, context, fold)
     binary = is_binary(network, layer, fold)
-    source, result = taken_type(network, layer, binary=binary), network.type_of(layer.name)
+    code_bits = 0 if binary else ternary_bits(layer, shape, fold)
+    source = taken_type(network, layer, bits=binary or code_bits > 0)
+    result = network.type_of(layer.name)
     groups, beats = folds_per_position(result.shape[2], shape.kernel[0], shape.run, fold)
     o = Port(output_lanes(fold.pe, beats), result.shape[2])
     counter = counter_latency(fold.simd)
-    latency = BINARY_LATENCY + counter if binary else DOT_LATENCY + (fold.simd - 1).bit_length()
+    latency = DOT_LATENCY + (fold.simd - 1).bit_length()
+    if binary:
+        latency = BINARY_LATENCY + counter
+    elif code_bits:
+        latency = TERNARY_LATENCY + ternary_levels(fold.simd, *ternary_scales(layer))
     outputs = _drained(o, fold.pe, beats, latency)
     stage = Windowed(source.elements, context.i, fold.lanes,
                      gear_latency(context.i, fold.lanes, source.elements),
@@ -165,6 +173,13 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
             context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, words=groups * beats,
             terms=beats * fold.simd, total_bits=result.bits, o_lanes=o.lanes, groups=groups,
             offsets=offsets), binary=True)
+    if code_bits:
+        positive, negative = ternary_scales(layer)
+        return _engine(layer, context, o, stage, groups * beats, code_bits, resources.ternary(
+            context.model, pe=fold.pe, simd=fold.simd, bits=source.bits, terms=beats * fold.simd,
+            apart=positive != negative, zeros=code_bits == 2,
+            digits=ternary_digits(positive, negative), total_bits=result.bits, o_lanes=o.lanes,
+            groups=groups, constants=beats_of(o.group, o)), ternary=True)
     dsps = _dsps(context, source.bits, layer.weights.bits, fold.products)
     return _engine(layer, context, o, stage, groups * beats, layer.weights.bits, resources.dot(
         context.model, pe=fold.pe, simd=fold.simd, soft=fold.products - dsps, dsps=dsps,
@@ -181,22 +196,64 @@ def counter_latency(terms: int) -> int:
     return 2 + max(0, (terms - 1).bit_length() - 2) if terms > 1 else 1
 
 
-def counting_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> float:
-    """What an engine that counts signs costs under ``fold``, as far as folds differ, in LUTs.
+def ternary_scales(layer: ir.MultiplyAccumulate) -> tuple[int, int]:
+    """(Wp, Wn) of a layer that has them."""
+    scales = layer.weights.ternary
+    assert scales is not None
+    return scales
 
-    Its counters, the memory of its weights, what makes words of beats and turns these, and what
-    takes its results.
+
+def ternary_bits(layer: ir.MultiplyAccumulate, shape: Sliding, fold: Fold) -> int:
+    """Bits of a weight where products are terms that are added or subtracted; 0 elsewhere.
+
+    These are the layers of weights of three values, but for those taken slice by slice. One bit is
+    enough where no weight is 0, nor any lane spare, and both scales are equal.
+    """
+    if layer.weights.ternary is None or is_sliced(layer, shape, fold):
+        return 0
+    positive, negative = layer.weights.ternary
+    grouped = isinstance(layer, ir.Convolution) and layer.groups > 1
+    signs = positive == negative and not grouped and bool(layer.weights.values.all())
+    return 1 if signs and fills_lanes(shape, fold) else 2
+
+
+def ternary_digits(positive: int, negative: int) -> int:
+    """Shifted totals that a result is made of: those of both scales if they differ."""
+    scales = {positive, negative}
+    # The fewest powers of two, negative ones too, whose sum a number is.
+    return sum((3 * scale ^ scale).bit_count() for scale in scales)
+
+
+def ternary_levels(simd: int, positive: int, negative: int) -> int:
+    """Levels of adders in front of the accumulators of a ternary engine and behind its drain."""
+    return (simd - 1).bit_length() + ternary_digits(positive, negative).bit_length()
+
+
+def logic_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> float:
+    """What an engine without multipliers costs under ``fold``, as far as folds differ, in LUTs.
+
+    Its counters or adders, the memory of its weights, what makes words of beats and turns these,
+    and what takes its results.
     """
     model, shape, i = context.model, sliding(context.network, layer), context.i
     elements = math.prod(shape.size)
     groups, beats = folds_per_position(len(layer.bias), shape.kernel[0], shape.run, fold)
-    cells = resources.rom(model, resources.rom_storage(model, groups * beats, fold.products),
-                          groups * beats, fold.products, registered=True)
+    bits = taken_type(context.network, layer, bits=True).bits
+    if is_binary(context.network, layer, fold):
+        code_bits = 1
+        luts = resources.counter_luts(model, fold.simd, beats * fold.simd)
+    else:
+        code_bits = ternary_bits(layer, shape, fold)
+        positive, negative = ternary_scales(layer)
+        luts = resources.selected_luts(model, fold.simd, bits, beats * fold.simd,
+                                       apart=positive != negative, zeros=code_bits == 2)
+    width = fold.products * code_bits
+    cells = resources.rom(model, resources.rom_storage(model, groups * beats, width),
+                          groups * beats, width, registered=True)
     if gear_latency(i, fold.lanes, elements) and not collects(i, fold.lanes, elements):
-        cells += resources.gearbox(model, bits=1, i_lanes=i.lanes, o_lanes=fold.lanes)
-    turned = fold.simd * (banks(shape, fold) - 1)
-    return (fold.pe * resources.counter_luts(model, fold.simd, beats * fold.simd) + turned
-            + cells.luts + model.block_worth * cells.brams
+        cells += resources.gearbox(model, bits=bits, i_lanes=i.lanes, o_lanes=fold.lanes)
+    turned = fold.simd * bits * (banks(shape, fold) - 1)
+    return (fold.pe * luts + turned + cells.luts + model.block_worth * cells.brams
             + OUTPUT_LANE_LUTS * output_lanes(fold.pe, beats))
 
 
@@ -226,7 +283,7 @@ def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft
 
 
 def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Windowed, words: int,
-            bits: int, cells: Resources, *, binary: bool = False) -> Draft:
+            bits: int, cells: Resources, *, binary: bool = False, ternary: bool = False) -> Draft:
     """Draft of an engine of ``cells`` beside its ``words`` words of weights of ``bits`` bits."""
     network, fold = context.network, context.fold
     assert fold is not None
@@ -234,7 +291,7 @@ def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Wind
     storage = resources.rom_storage(context.model, words, width)
     plan = LayerPlan(
         layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
-        binary, cells.dsps, storage,
+        binary, ternary, cells.dsps, storage,
         memory_bits=words * width + len(layer.bias) * network.type_of(layer.name).bits,
         resources=cells + resources.rom(context.model, storage, words, width, registered=True))
     return Draft(plan, stage)
@@ -469,7 +526,7 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
     plan, stage = draft_.plan, draft_.stage
     assert isinstance(stage, Windowed)
     shape = sliding(network, layer)
-    source = taken_type(network, layer, binary=plan.binary)
+    source = taken_type(network, layer, bits=plan.takes_bits)
     per_channel = plan.fold is None or is_sliced(layer, shape, plan.fold)
     rows = plan.fold.rows if plan.fold else 1
     count = _banks(shape, stage.lanes, per_channel=per_channel)

@@ -50,6 +50,7 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
         "macs": plan.macs,
         "multipliers": plan.multipliers,
         "xors": plan.xors,
+        "additions": plan.additions,
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
@@ -60,7 +61,8 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
 def _layer_json(layer: LayerPlan) -> dict[str, Any]:
     whole = to_json(layer)
     assert isinstance(whole, dict)
-    return {**whole, "multipliers": layer.multipliers, "xors": layer.xors}
+    return {**whole, "multipliers": layer.multipliers, "xors": layer.xors,
+            "additions": layer.additions}
 
 
 def layer_table(plan: Plan) -> Table:
@@ -89,6 +91,7 @@ def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
         ("products of signs a cycle", plan.xors or None),
+        ("terms added or subtracted a cycle", plan.additions or None),
         ("of their time at work", f"{plan.utilization:.1%}"),
         ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
         ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),

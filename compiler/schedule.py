@@ -127,7 +127,8 @@ def smallest_fold(layer: ir.MultiplyAccumulate, context: planning.Context) -> Fo
             fold = Fold(pe, rows, lanes)
             # Of equally many products: aligned reads first, then one copy of the buffer, then
             # fewer outputs to drain.
-            cost = planning.counting_worth(layer, context, fold) if binary else fold.products
+            logic = binary or planning.ternary_bits(layer, shape, fold) > 0
+            cost = planning.logic_worth(layer, context, fold) if logic else fold.products
             key = (cost, planning.banks(shape, fold), rows, pe)
             if best is None or key < best[0]:
                 best = key, fold

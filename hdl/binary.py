@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from amaranth.hdl import *
 
 from .dot import ROM_LATENCY, Dot, delay
-from .stream import beats
 from .tech import MemoryStyle, Technology
 
 __all__ = ["Binary"]
@@ -67,31 +66,8 @@ class Binary(Dot):
         return [counter.total for counter in self._counters]
 
     def _results(self, m: Module, totals: list[Value], leave: Value) -> list[Value]:
-        layout = self.o.payload.shape()
-        offsets = [bias + self._folds * self._simd for bias in self._bias]
-        if len(set(offsets)) == 1:
-            wanted: list[Value] = [Const(offsets[0], layout.shape)] * layout.lanes
-        else:
-            wanted = self._offsets(m, offsets, leave)
-        return [(offset - (total << 1))[: layout.shape.width]
-                for offset, total in zip(wanted, totals, strict=True)]
-
-    def _offsets(self, m: Module, offsets: Sequence[int], leave: Value) -> list[Value]:
-        """Bias and number of terms of each output of the beat that leaves next."""
-        layout = self.o.payload.shape()
-        lanes, width = layout.lanes, layout.shape.width
-        mask = (1 << width) - 1
-        beats_each = [range(start, min(start + self._pe, len(offsets)))
-                      for start in range(0, len(offsets), self._pe)]
-        words = [sum((offsets[n] & mask) << lane * width
-                     for lane, n in enumerate(outputs[beat * lanes : (beat + 1) * lanes]))
-                 for outputs in beats_each for beat in range(beats(len(outputs), lanes))]
-        m.submodules.offsets = rom = self._technology.rom(
-            words, lanes * width, MemoryStyle.LOGIC, registered=False)
-        beat = Signal(range(len(words)), name="offset_beat")
-        # One cycle ahead of the drain: the address that follows, once a beat has left.
-        following = Mux(beat == len(words) - 1, 0, beat + 1)
-        with m.If(leave):
-            m.d.sync += beat.eq(following)
-        m.d.comb += [rom.address.eq(Mux(leave, following, beat)), rom.enable.eq(1)]
-        return [rom.data.word_select(lane, width).as_signed() for lane in range(lanes)]
+        width = self.o.payload.shape().shape.width
+        offsets = self._of_beat(m, "offsets", [bias + self._folds * self._simd
+                                               for bias in self._bias], leave)
+        return [(offset - (total << 1))[:width]
+                for offset, total in zip(offsets, totals, strict=True)]

@@ -80,12 +80,17 @@ class Dot(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last input beat of a group to its first output beat."""
-        return self._depth + 4
+        return self._depth + 4 + self._results_latency
 
     @property
     def _depth(self) -> int:
         """Cycles from an input beat to its sum in front of the accumulators."""
         return ROM_LATENCY + MULTIPLIER_LATENCY + WAY_LATENCY + (self._simd - 1).bit_length()
+
+    @property
+    def _results_latency(self) -> int:
+        """Cycles from the totals that leave to the results that they stand for."""
+        return 0
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -244,15 +249,41 @@ class Dot(wiring.Component):
             ]
         results = self._results(m, [held.word_select(lane, width) for lane in range(layout.lanes)],
                                 left > 0)
+        late = self._results_latency
         m.d.comb += [
-            queue.i.valid.eq(left > 0),
+            queue.i.valid.eq(delay(m, "leaves", left > 0, late)),
             Value.cast(queue.i.p.data).eq(Cat(results)),
-            queue.i.p.last.eq(held_last & (left == 1)),
+            queue.i.p.last.eq(delay(m, "leaves_last", held_last & (left == 1), late)),
         ]
 
     def _results(self, m: Module, totals: list[Value], leave: Value) -> list[Value]:
-        """The outputs of a beat that is to ``leave``, from the totals that stand for them."""
+        """The outputs of a beat that is to ``leave``, from the totals that stand for them.
+
+        They are there ``_results_latency`` cycles later.
+        """
         return totals
+
+    def _of_beat(self, m: Module, name: str, constants: Sequence[int], leave: Value) -> list[Value]:
+        """The constants of the outputs of the beat that is to ``leave``, one an output."""
+        layout = self.o.payload.shape()
+        lanes, shape = layout.lanes, layout.shape
+        if len(set(constants)) == 1:
+            return [Const(constants[0], shape)] * lanes
+        mask = (1 << shape.width) - 1
+        beats_each = [range(start, min(start + self._pe, len(constants)))
+                      for start in range(0, len(constants), self._pe)]
+        words = [sum((constants[n] & mask) << lane * shape.width
+                     for lane, n in enumerate(outputs[beat * lanes : (beat + 1) * lanes]))
+                 for outputs in beats_each for beat in range(beats(len(outputs), lanes))]
+        m.submodules[name] = rom = self._technology.rom(
+            words, lanes * shape.width, MemoryStyle.LOGIC, registered=False)
+        beat = Signal(range(len(words)), name=f"{name}_beat")
+        # One cycle ahead of the drain: the address that follows, once a beat has left.
+        following = Mux(beat == len(words) - 1, 0, beat + 1)
+        with m.If(leave):
+            m.d.sync += beat.eq(following)
+        m.d.comb += [rom.address.eq(Mux(leave, following, beat)), rom.enable.eq(1)]
+        return [rom.data.word_select(lane, shape.width).as_signed() for lane in range(lanes)]
 
 
 def delay(m: Module, name: str, value: ValueLike, cycles: int) -> Value:

@@ -6,6 +6,7 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import penjing.hdl
@@ -16,7 +17,12 @@ from networks import random_images, run_block
 from penjing.compiler import geometry, ir
 from penjing.compiler.ir import Bipolar, TensorType
 from penjing.compiler.plan import Port
-from penjing.compiler.planning import BINARY_LATENCY, counter_latency
+from penjing.compiler.planning import (
+    BINARY_LATENCY,
+    TERNARY_LATENCY,
+    counter_latency,
+    ternary_levels,
+)
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.binary import Binary
 from penjing.hdl.depthwise import Depthwise
@@ -26,6 +32,7 @@ from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.sliding import Sliding
 from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.hdl.ternary import Ternary, digits
 from penjing.hdl.window import Window
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -43,6 +50,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "SlopeRequantizer": golden.slope_requantize,
     "Thresholder": golden.threshold,
     "Binary": golden.dense,
+    "Ternary": golden.dense,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,
@@ -219,6 +227,50 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, wanted, (Bipolar((1, groups, inputs)), Port(simd, inputs)),
               (TensorType((1, 1, outputs), 12, True), Port(o_lanes, outputs)), stalls)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("positive", "negative", "zeros"), [
+    (1, 1, True), (1, 1, False), (6, 6, True), (5, 11, True), (64, 1, False)])
+@pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "bits", "is_signed"), [
+    (24, 10, 4, 8, 8, False), (9, 6, 2, 1, 1, False), (14, 7, 7, 7, 3, True),
+    (5, 3, 3, 5, 2, True), (12, 4, 3, 6, 0, True)])
+def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits: int,
+                 positive: int, negative: int, *, is_signed: bool, zeros: bool) -> None:
+    rng = np.random.default_rng(inputs)
+    # Without bits: signs, which come as bits.
+    kind = vector(inputs, bits, is_signed) if bits else Bipolar((1, 1, inputs))
+    signs = rng.choice([-1, 0, 1] if zeros else [-1, 1], (outputs, inputs))
+    signs[0], signs[-1] = 1, -1
+    values = np.where(signs > 0, positive, negative) * signs
+    bias = rng.integers(-1000, 1000, outputs) if outputs != 6 else np.full(outputs, -7)
+    layer = ir.Dense("dense", "x", ir.Weights(values, 8), bias)
+    result = ir.output_type(layer, kind)
+    x = random_images(kind, 5, outputs)
+    # Every output at its highest and its lowest.
+    x[2] = np.where(values[0] > 0, kind.high, kind.low)
+    x[3] = np.where(values[-1] > 0, kind.high, kind.low)
+    groups, folds = -(-outputs // pe), -(-inputs // simd)
+    padded = np.pad(signs, ((0, groups * pe - outputs), (0, folds * simd - inputs)),
+                    constant_values=int(not zeros))
+    beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
+    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
+    shape = (signed if is_signed and bits else unsigned)(max(1, bits))
+    block = Ternary(shape, bipolar=not bits, weights=beats.reshape(-1, pe, simd).tolist(),
+                    positive=positive, negative=negative, bias=bias.tolist(),
+                    accumulator_bits=result.bits, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
+                    technology=Generic())
+    assert block.latency == TERNARY_LATENCY + ternary_levels(simd, positive, negative)
+    repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
+    run_block(block, repeated, golden.dense(x, values, bias),
+              (replace(kind, shape=(1, groups, inputs)), Port(simd, inputs)),
+              (result, Port(o_lanes, outputs)), stalls)
+
+
+def test_digits_make_every_factor() -> None:
+    for factor in range(-300, 300):
+        assert sum(digits(factor)) == factor
+        assert len(digits(factor)) <= factor.bit_length() // 2 + 1
 
 
 @pytest.mark.parametrize("stalls", Stalls)

@@ -162,9 +162,9 @@ def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_multipliers_of_dsp_blocks_alone() -> None:
     """A frame rate takes LUTs for what the DSP blocks do not give, unless they are to be alone."""
+    weights = np.arange(16 * 3 * 3 * 8).reshape(16, 3, 3, 8) % 16 - 8
     wide = ir.Network("wide", "x", ir.TensorType((8, 8, 8), 8, True), (
-        ir.Convolution("conv", "x", ir.Weights(np.ones((16, 3, 3, 8), np.int64), 4),
-                       np.zeros(16, np.int64)),))
+        ir.Convolution("conv", "x", ir.Weights(weights, 4), np.zeros(16, np.int64)),))
     fast = flow.plan(wide, flow.Target("ulx3s-12f", 100.0, fps=200_000))
     assert fast.multipliers > 28
     assert fast.resources.dsps == 28

@@ -18,7 +18,8 @@ from penjing.hdl.dot import Dot
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.scale import ScaleRequantizer
-from penjing.hdl.tech import Generic
+from penjing.hdl.tech import Generic, Selection
+from penjing.hdl.ternary import Ternary
 from penjing.hdl.window import Window
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -190,6 +191,31 @@ def test_a_wrong_tie_is_seen(network: Network, monkeypatch: Patch) -> None:
 
 def without_argmax(network: Network) -> Network:
     return Network("net", "x", network.input_type, network.layers[:2])
+
+
+def no_constants(patch: Patch) -> None:
+    patch.setattr(Ternary, "_constants", lambda self: self._bias)
+
+
+def nothing_left_out(patch: Patch) -> None:
+    patch.setattr(Selection, "code", lambda self, sign: int(sign >= 0))
+
+
+def all_added(patch: Patch) -> None:
+    multiple = Ternary._multiple
+    patch.setattr(Ternary, "_multiple", staticmethod(
+        lambda value, bits, digit: multiple(value, bits, abs(digit))))
+
+
+@pytest.mark.parametrize("fault", [no_constants, nothing_left_out, all_added])
+def test_a_wrong_term_is_seen(monkeypatch: Patch, fault: Callable[[Patch], None]) -> None:
+    grow = Builder(TensorType((1, 1, 12), 4, True))
+    weights = np.random.default_rng(6).choice([-3, 0, 5], (4, 12))
+    grow.add(ir.Dense("dense", "x", ir.Weights(weights, 4), np.arange(4)))
+    check(grow.network(), Stalls.NONE)
+    fault(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^frame 0"):
+        check(grow.network(), Stalls.NONE)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -37,7 +37,7 @@ def network() -> Network:
                             rng.integers(-4, 4, 6)))
     grow.add(ir.Flatten("flatten", "binary"))
     grow.add(ir.Dense("dense", "flatten", ir.Weights(
-        rng.integers(-4, 4, (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
+        rng.choice([-3, 0, 2], (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
     return grow.network()
 
 
@@ -47,7 +47,8 @@ def mixed_plan(network: Network) -> Plan:
     plan = schedule(network, Budget(Family.ECP5, limits, 8))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
-    assert plan.layer("binary").binary
+    assert plan.layer("binary").binary and plan.layer("dense").ternary
+    assert plan.layer("conv").multipliers > plan.layer("conv").dsp_multipliers == 5
     layers = []
     for layer in plan.layers:
         if layer.name in storages:

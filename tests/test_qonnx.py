@@ -299,9 +299,11 @@ def test_an_input_that_nothing_quantizes_is_refused() -> None:
 def test_tfc_in_hardware(name: str, tmp_path: Path) -> None:
     images, _ = mnist(5)
     np.savez(tmp_path / "images.npz", x=images)
-    project = compile_model(trained(name), tmp_path / "build", Target("ulx3s-85f"))
-    dense = [layer.binary for layer in project.plan.layers if layer.kind == "dense"]
-    assert dense == [name == "TFC_1W1A"] * 4
+    # A board's worth of LUTs takes a frame in 5 cycles, but building the simulator many minutes.
+    project = compile_model(trained(name), tmp_path / "build", Target("ulx3s-85f", fps=127_000))
+    dense = [(layer.binary, layer.ternary) for layer in project.plan.layers
+             if layer.kind == "dense"]
+    assert dense == [(name == "TFC_1W1A", name != "TFC_1W1A")] * 4
     result = simulate(tmp_path / "build", images=tmp_path / "images.npz", frames=5)
     assert result.passed
-    assert result.report.cycles_per_frame == result.predicted_cycles_per_frame <= 784
+    assert result.report.cycles_per_frame == result.predicted_cycles_per_frame <= 787

@@ -31,8 +31,8 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
 @pytest.mark.parametrize(("bits", "weight_bits", "dsps"), [(8, 8, 4), (4, 4, 0), (8, 2, 0),
                                                           (9, 2, 4), (17, 8, 0)])
 def test_narrow_products_take_no_dsp_of_an_ice40(bits: int, weight_bits: int, dsps: int) -> None:
-    layer = ir.Dense("dense", "x", ir.Weights(np.ones((4, 8), np.int64), weight_bits),
-                     np.zeros(4, np.int64))
+    weights = np.tile(np.arange(-2, 2), (4, 2))  # of more than three values, which multiply
+    layer = ir.Dense("dense", "x", ir.Weights(weights, weight_bits), np.zeros(4, np.int64))
     network = Network("net", "x", TensorType((1, 1, 8), bits, False), (layer,))
     has = boards.find("icebreaker").budget
     plan = schedule(network, Budget(Family.ICE40, Resources(has.luts, has.ffs, has.dsps, has.brams),

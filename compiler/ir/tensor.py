@@ -175,6 +175,18 @@ class Weights:
         """Whether every weight is -1 or +1."""
         return bool((np.abs(self.values) == 1).all())
 
+    @cached_property
+    def ternary(self) -> tuple[int, int] | None:
+        """(Wp, Wn) if every weight is Wp, 0 or -Wn, else None.
+
+        Where there are none of one side, it is as the other; both are 1 if all weights are 0.
+        """
+        positive, negative = (np.unique(side[side > 0]) for side in (self.values, -self.values))
+        if max(len(positive), len(negative)) > 1:
+            return None
+        found = [int(side[0]) if len(side) else None for side in (positive, negative)]
+        return found[0] or found[1] or 1, found[1] or found[0] or 1
+
     def __eq__(self, other: object) -> bool:
         return (isinstance(other, Weights) and self.bits == other.bits
                 and self.fraction == other.fraction
