@@ -60,3 +60,6 @@ def test_the_committed_networks_are_those_of_the_table() -> None:
         assert network.macs == row["macs"], kind
         guesses = golden.run(network, images).reshape(128, -1).argmax(1)
         assert (guesses == labels).mean() > 0.75, kind
+    # What was wanted of them.
+    assert rows["ttq"]["accuracy"] > rows["float"]["pytorch_accuracy"] - 0.01
+    assert rows["small"]["accuracy"] > 0.8
