@@ -112,6 +112,17 @@ def _scale(channels: int, *, least: int = -9, most: int = -9,
         rng.integers(least, most + 1, channels), 8, True, zero_point=-128, rounding=rounding)
 
 
+def _slopes(channels: int, shift: int, *, bent: bool) -> ir.SlopeRequantize:
+    """Lines as a batch norm leaves them, or two for each channel as an RPReLU does."""
+    rng = np.random.default_rng([channels, shift])
+    above = np.full(channels, 1 << shift) if bent else rng.integers(1, 2 << shift, channels)
+    below = rng.integers(0, 1 << shift - 1, channels) if bent else above
+    offsets = rng.integers(-20 << shift, 20 << shift, (channels, 2))
+    return ir.SlopeRequantize(NAME, "x", np.stack((below, above), 1),
+                              offsets if bent else offsets[:, [0, 0]],
+                              rng.integers(-30, 30, channels), shift, 8, True)
+
+
 def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
     return TensorType((height, width, channels), bits, signed)
 
@@ -183,6 +194,10 @@ CASES = (
          _map(10, 10, 16, 20, signed=True), _scale(1), 800),
     Case("scale_single", _JUDGED, "scale 24→8 bits, rounded once, 1 lane in 8 cycles",
          _map(8, 8, 16, 24, signed=True), _scale(16, single=True), 8192),
+    Case("slope_line", _JUDGED, "line 10→8 bits, 64 channels, 15-bit slopes, 2 lanes, 2 DSPs",
+         _map(8, 8, 64, 10, signed=True), _slopes(64, 13, bent=False), 2048, dsps=2),
+    Case("slope_bent", _JUDGED, "two lines 9→8 bits, 32 channels, 8-bit slopes, 4 lanes, soft",
+         _map(8, 8, 32, 9, signed=True), _slopes(32, 6, bent=True), 512),
     Case("binary3x3", _FIT, "3×3, 16→16, signs, 8×16 at once", Bipolar((12, 12, 16)),
          _binary(16, (3, 3), 16), 1800, Fold(8, 1, 16)),
     Case("binary3x3_wide", _JUDGED, "3×3, 32→32, signs, biased, 3 rows, 16×96 at once",

@@ -45,6 +45,6 @@ def taken_type(network: Network, layer: ir.Layer, *, bits: bool = False) -> Tens
     of the network or for a padding of 0.
     """
     source = network.source_type(layer)
-    moves = (isinstance(layer, ir.MaxPool | ir.Pad | ir.Rewiring)
+    moves = (isinstance(layer, ir.MaxPool | ir.Pad | ir.Repeat | ir.Rewiring)
              and isinstance(network.type_of(layer.name), ir.Bipolar))
     return source if moves or (bits and not pads_zeros(layer)) else source.widened

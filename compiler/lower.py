@@ -18,6 +18,7 @@ from ..hdl.dot import Dot
 from ..hdl.graph import Graph, Pipeline, Stage
 from ..hdl.pad import Padder
 from ..hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
+from ..hdl.repeat import Repeater
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
@@ -259,6 +260,12 @@ def _(layer: ir.Threshold, network: Network, plan: LayerPlan, technology: Techno
 @blocks.register
 def _(layer: ir.Clamp, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
     return [("clamp", _requantizer(network, layer, plan, 0, layer.bounds))]
+
+
+@blocks.register
+def _(layer: ir.Repeat, network: Network, plan: LayerPlan, technology: Technology) -> Stages:
+    shape = shape_of(taken_type(network, layer))
+    return [("repeat", Repeater(shape, lanes=plan.i.lanes, times=layer.times))]
 
 
 @blocks.register

@@ -493,6 +493,15 @@ def _(layer: ir.Add, context: Context) -> Draft:
 
 
 @draft.register
+def _(layer: ir.Repeat, context: Context) -> Draft:
+    i = context.i
+    beats = beats_of(taken_type(context.network, layer).elements, i)
+    o = Port(i.lanes * layer.times, i.group * layer.times)
+    plan = LayerPlan(layer.name, layer.kind, i, o, beats)
+    return Draft(plan, Passing(np.arange(beats), 0, beats))
+
+
+@draft.register
 def _(layer: ir.Rewiring, context: Context) -> Draft:
     source = context.network.source_type(layer)
     plan = LayerPlan(layer.name, layer.kind, context.i, context.i, 0)

@@ -207,6 +207,11 @@ def clamp(x: Integers, low: int, high: int) -> Integers:
     return np.clip(x, low, high)
 
 
+def repeat(x: Integers, times: int) -> Integers:
+    """(N, H, W, C) to (N, H, W, times * C): each channel ``times`` times, next to each other."""
+    return np.repeat(x, times, -1)
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -301,6 +306,11 @@ def _(layer: ir.Threshold, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Clamp, x: Integers) -> Integers:
     return clamp(x, *layer.bounds)
+
+
+@execute.register
+def _(layer: ir.Repeat, x: Integers) -> Integers:
+    return repeat(x, layer.times)
 
 
 @execute.register

@@ -84,6 +84,8 @@ def mixed_network(seed: int) -> Network:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 3, 4)),
                             random_value(rng, grow.kind)))
         add_windowed(grow, rng, n, mixed_activation, mixed_weights)
+        if rng.integers(5) == 0 and grow.kind.shape[2] < 5:
+            grow.add(ir.Repeat(f"repeat{n}", grow.tail, int(rng.integers(1, 4))))
     if rng.integers(2):
         grow.add(ir.Flatten("flatten", grow.tail))
         outputs = int(rng.integers(1, 9))

@@ -41,9 +41,10 @@ def network() -> ir.Network:
                      np.array([0, 1, 1, 0, 0]), 3, True, -3, 2, zero_point=1, scale=0.5),
         ir.SlopeRequantize("slopes", "steps", np.array([[-3, 70000]]), np.array([[1 << 30, 0]]),
                            np.array([2]), 7, 8, True, -100, fraction=4),
-        ir.Reshape("reshape", "slopes", (2, 5, 4)),
+        ir.Repeat("twice", "slopes", 2),
+        ir.Reshape("reshape", "twice", (2, 5, 8)),
         ir.Flatten("flat", "reshape"),
-        ir.Dense("dense", "flat", ir.Weights(wide.values[:, :40], 16, -2),
+        ir.Dense("dense", "flat", ir.Weights(np.tile(wide.values[:, :40], 2), 16, -2),
                  np.array([1 << 40, -3, 0, 5])),
         ir.ArgMax("best", "dense"),
     ))

@@ -18,7 +18,8 @@ from penjing.compiler.resources import Family
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit, module_name
-from penjing.hdl.graph import Graph, Stage
+from penjing.hdl.graph import Graph, Pipeline, Stage
+from penjing.hdl.repeat import Repeater
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -147,6 +148,27 @@ def test_skip_buffer(depth: int, stalls: Stalls) -> None:
     ends = run_block(block, x, x, (kind, port), (kind, port), stalls, depth)
     if stalls is Stalls.NONE and depth > 8:
         assert set(np.diff(ends)) == {18}
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("times", [1, 3])
+def test_repeater(times: int, stalls: Stalls) -> None:
+    kind, port = TensorType((3, 2, 5), 4, True), Port(2, 5)
+    layer = ir.Repeat("repeat", "x", times)
+    x = random_images(kind, 4, times)
+    assert golden.execute(layer, x)[0, 0, 0, :4].tolist() == x[0, 0, 0].repeat(times)[:4].tolist()
+    # It has no clock of its own, but the simulation needs one.
+    block = Pipeline([("repeat", Repeater(signed(4), lanes=2, times=times)),
+                      ("buffer", Buffer(Beat(signed(4), 2 * times)))])
+    run_block(block, x, golden.execute(layer, x), (kind, port),
+              (ir.output_type(layer, kind), Port(2 * times, 5 * times)), stalls)
+
+
+def test_times_must_be_a_number_of_copies() -> None:
+    with pytest.raises(PenjingError, match="times must be an integer of at least 1, not 0"):
+        ir.Repeat("repeat", "x", 0)
+    with pytest.raises(ValueError, match="times must be at least 1, not 0"):
+        Repeater(8, lanes=1, times=0)
 
 
 @pytest.mark.parametrize("stalls", Stalls)

@@ -200,9 +200,7 @@ def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
         grow.add(ir.SumPool(f"{name}_pool", source, (2, 2), stride, (0, kind.shape[0] % 2,
                                                                    0, kind.shape[1] % 2)))
         grow.add(ir.ShiftRequantize(f"{name}_mean", grow.tail, 2, 6, True))
-        repeat = np.ones((outputs, 1, 1), np.int64)
-        grow.add(ir.Depthwise(f"{name}_repeat", grow.tail, ir.Weights(repeat, 2),
-                              np.zeros(outputs, np.int64)))
+        grow.add(ir.Repeat(f"{name}_repeat", grow.tail, outputs // kind.shape[2]))
         shortcut = grow.tail
     add = ir.Add(f"{name}_add", body, shortcut)
     grow.kind = ir.output_type(add, replace(grow.kind, bits=6), grow.kind)

@@ -172,10 +172,7 @@ class _Chain:
         self._require_quantized()
         if self._flattened is not None:
             self._refuse("it comes behind a Flatten", "put it before")
-        outputs = self._type.shape[2] * module.times
-        self._append(ir.Depthwise(self._name(), self._tail,
-                                  Weights(np.ones((outputs, 1, 1), np.int64), 2),
-                                  np.zeros(outputs, np.int64)))
+        self._append(ir.Repeat(self._name(), self._tail, module.times))
 
     @take.register
     def _(self, module: nn.ConstantPad2d) -> None:

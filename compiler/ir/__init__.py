@@ -25,6 +25,7 @@ from .layers import (
     MultiplyAccumulate,
     Pad,
     PoolLayer,
+    Repeat,
     Reshape,
     Rewiring,
     Rounding,
@@ -55,7 +56,7 @@ __all__ = [
     "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
     "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp",
     "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer", "MaxPool",
-    "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Reshape", "Rewiring",
-    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
+    "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Repeat", "Reshape",
+    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
     "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "layer_macs", "output_size",
     "output_type", "rewired", "signed_bits", "unsigned_bits"]

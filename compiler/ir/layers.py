@@ -484,6 +484,18 @@ class Clamp(Layer):
 
 
 @dataclass(frozen=True)
+class Repeat(Layer):
+    """Each channel ``times`` times, next to each other: (H, W, C) to (H, W, times * C)."""
+
+    times: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_int(self.times) and 1 <= self.times <= MAX_ELEMENTS,
+                f"layer {self.name}: times must be an integer of at least 1, not {self.times!r}")
+
+
+@dataclass(frozen=True)
 class Rewiring(Layer):
     """What gives the elements another shape in the same raster order: only wiring in hardware."""
 

@@ -21,6 +21,7 @@ from .layers import (
     MultiplyAccumulate,
     Pad,
     PoolLayer,
+    Repeat,
     Rewiring,
     ScaleRequantize,
     ShiftRequantize,
@@ -226,6 +227,12 @@ def _(layer: Clamp, source: TensorType) -> TensorType:
     kind = replace(source.widened, bits=bits, signed=signed, zero_point=0)
     fits = kind.low <= source.zero_point <= kind.high
     return replace(kind, zero_point=source.zero_point) if fits else kind
+
+
+@output_type.register
+def _(layer: Repeat, source: TensorType) -> TensorType:
+    height, width, channels = source.shape
+    return replace(source, shape=(height, width, channels * layer.times))
 
 
 @output_type.register

@@ -271,6 +271,11 @@ def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Repeat, x: torch.Tensor) -> torch.Tensor:
+    return x.repeat_interleave(layer.times, 1)
+
+
+@_execute.register
 def _(layer: ir.Rewiring, x: torch.Tensor) -> torch.Tensor:
     channels, height, width = x.shape[1:]
     raster = x.permute(0, 2, 3, 1).reshape(len(x), *layer.new_shape((height, width, channels)))
