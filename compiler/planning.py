@@ -171,15 +171,15 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
         offsets = 1 if len(np.unique(layer.bias)) == 1 else beats_of(o.group, o)
         return _engine(layer, context, o, stage, groups * beats, 1, resources.binary(
             context.model, pe=fold.pe, simd=fold.simd, depth=1 + counter, words=groups * beats,
-            terms=beats * fold.simd, total_bits=result.bits, o_lanes=o.lanes, groups=groups,
-            offsets=offsets), binary=True)
+            terms=beats * fold.simd, total_bits=result.bits, o_lanes=o.lanes, offsets=offsets),
+            binary=True)
     if code_bits:
         positive, negative = ternary_scales(layer)
         return _engine(layer, context, o, stage, groups * beats, code_bits, resources.ternary(
             context.model, pe=fold.pe, simd=fold.simd, bits=source.bits, terms=beats * fold.simd,
             apart=positive != negative, zeros=code_bits == 2,
             digits=ternary_digits(positive, negative), total_bits=result.bits, o_lanes=o.lanes,
-            groups=groups, constants=beats_of(o.group, o)), ternary=True)
+            constants=beats_of(o.group, o)), ternary=True)
     dsps = _dsps(context, source.bits, layer.weights.bits, fold.products)
     return _engine(layer, context, o, stage, groups * beats, layer.weights.bits, resources.dot(
         context.model, pe=fold.pe, simd=fold.simd, soft=fold.products - dsps, dsps=dsps,
@@ -248,8 +248,8 @@ def logic_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> f
         luts = resources.selected_luts(model, fold.simd, bits, beats * fold.simd,
                                        apart=positive != negative, zeros=code_bits == 2)
     width = fold.products * code_bits
-    cells = resources.rom(model, resources.rom_storage(model, groups * beats, width),
-                          groups * beats, width, registered=True)
+    words = groups * beats
+    cells = resources.sequencer(model, resources.rom_storage(model, words, width), words, width)
     if gear_latency(i, fold.lanes, elements) and not collects(i, fold.lanes, elements):
         cells += resources.gearbox(model, bits=bits, i_lanes=i.lanes, o_lanes=fold.lanes)
     turned = fold.simd * bits * (banks(shape, fold) - 1)
@@ -293,7 +293,7 @@ def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Wind
         layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
         binary, ternary, cells.dsps, storage,
         memory_bits=words * width + len(layer.bias) * network.type_of(layer.name).bits,
-        resources=cells + resources.rom(context.model, storage, words, width, registered=True))
+        resources=cells + resources.sequencer(context.model, storage, words, width))
     return Draft(plan, stage)
 
 
@@ -385,7 +385,7 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
         context.model, lanes=i.lanes, value_bits=value_bits, digit=digit, steps=steps,
         fraction=1 + max(right), spread=max(right) - min(right), o_bits=result.bits, queued=queued,
         exact=layer.rounding in (ir.ScaleRounding.EVEN, ir.ScaleRounding.ODD))
-    cells += resources.rom(context.model, storage, words, digit * i.lanes, registered=True)
+    cells += resources.sequencer(context.model, storage, words, digit * i.lanes)
     plan = LayerPlan(
         layer.name, layer.kind, i, i, beats * steps, weight_storage=storage, steps=steps,
         memory_bits=words * digit * i.lanes, resources=cells)

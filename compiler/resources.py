@@ -16,6 +16,12 @@ from .plan import Queue, Resources, Storage
 
 BLOCK_BITS = 2400
 """Thresholds of fewer bits are not put into block RAM, as ``hdl.threshold`` has it."""
+PART_BITS = 64
+SHARED_WORDS = 4
+"""Constants in look-up tables have a counter for each part of so many bits, if there are more words
+than these, as ``hdl.sequencer`` has it."""
+COUNTER_LUTS = 4
+"""What a counter takes beside a LUT a bit."""
 
 
 class Family(enum.Enum):
@@ -124,15 +130,28 @@ def ram_storage(model: Model, depth: int, width: int, memories: int) -> Storage:
     return Storage.LOGIC if model.ram_bit is None else Storage.DISTRIBUTED
 
 
-def rom(model: Model, storage: Storage, depth: int, width: int, *, registered: bool) -> Resources:
-    """Cells of constants; a block RAM has the second register in silicon, tables their address's.
-    """
+def rom(model: Model, storage: Storage, depth: int, width: int, *, registers: int = 1) -> Resources:
+    """Cells of constants; block RAMs have the registers of their word in silicon."""
     if storage is Storage.BLOCK:
         return Resources(brams=blocks(model, depth, width))
     # Registers of columns that are constant, or equal to others, are merged.
     columns = min(width, 1 << min(depth, 30)) if depth > 1 else 0
-    address = (depth - 1).bit_length() if registered else 0
-    return Resources(luts=round(rom_luts(model, depth, width)), ffs=columns + address)
+    return Resources(luts=round(rom_luts(model, depth, width)), ffs=registers * columns)
+
+
+def sequencer(model: Model, storage: Storage, depth: int, width: int) -> Resources:
+    """Cells of constants that are read in order, see `hdl.sequencer`; a counter for each part."""
+    if storage is Storage.BLOCK:
+        return Resources(brams=blocks(model, depth, width))
+    if depth == 1:
+        return Resources()
+    count = (depth - 1).bit_length()
+    part = width if depth <= SHARED_WORDS else PART_BITS
+    cells = Resources()
+    for low in range(0, width, part):
+        cells += rom(model, storage, depth, min(part, width - low)) + Resources(
+            luts=count + COUNTER_LUTS, ffs=count)
+    return cells
 
 
 def ram(model: Model, storage: Storage, depth: int, width: int) -> Resources:
@@ -192,23 +211,23 @@ def dot(model: Model, *, pe: int, simd: int, soft: int, dsps: int, a_bits: int, 
         cells += multiplier(model, a_bits, b_bits)
     for _ in range(pe):
         cells += adder_tree(model, simd, a_bits + b_bits)
-    bias = rom(model, Storage.LOGIC, groups, pe * total_bits, registered=False)
+    bias = sequencer(model, Storage.LOGIC, groups, pe * total_bits)
     # Each output: accumulator with the choice of the bias, and the drain's shift register.
     accumulators = pe * total_bits * (model.adder_bit + 2 * model.mux_bit)
     # Each output: accumulator and shift register; each weight and product; each input.
     ffs = (2 * pe * total_bits + dsps * (a_bits + 2 * b_bits) + soft * 2 * b_bits
            + (4 if soft else 3) * simd * a_bits)
     frame = _around(model, depth=5 + (simd - 1).bit_length(), total_bits=total_bits,
-                    o_lanes=o_lanes, groups=groups)
+                    o_lanes=o_lanes)
     return cells + bias + frame + Resources(luts=round(accumulators), ffs=ffs)
 
 
-def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int, groups: int) -> Resources:
+def _around(model: Model, *, depth: int, total_bits: int, o_lanes: int) -> Resources:
     """Cells of what lets groups into an engine of so many cycles, and of its output queue."""
     # The queue holds a few beats; distributed RAM comes in 16 words.
     queue = ram_luts(model, 4 if model.ram_bit is None else 16, o_lanes * total_bits) + 35
     # The flags that go with a group, through all levels, and the counters.
-    flags = (5 + (groups - 1).bit_length()) * depth + 35
+    flags = 6 * depth + 35
     return Resources(luts=round(queue + model.control), ffs=o_lanes * total_bits + flags)
 
 
@@ -259,7 +278,7 @@ def counter_luts(model: Model, simd: int, terms: int) -> float:
 
 
 def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: int,
-           total_bits: int, o_lanes: int, groups: int, offsets: int) -> Resources:
+           total_bits: int, o_lanes: int, offsets: int) -> Resources:
     """Cells of an engine that counts signs, without its weights, of which there are ``words``.
 
     From an input beat to the accumulators it is ``depth`` cycles. A result is of so many ``terms``;
@@ -267,8 +286,8 @@ def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: i
     """
     count_bits = terms.bit_length()
     counter = _Counter.of(simd, count_bits)
-    table = rom(model, Storage.LOGIC, offsets, o_lanes * total_bits, registered=False)
-    frame = _around(model, depth=depth, total_bits=total_bits, o_lanes=o_lanes, groups=groups)
+    table = rom(model, Storage.LOGIC, offsets, o_lanes * total_bits)
+    frame = _around(model, depth=depth, total_bits=total_bits, o_lanes=o_lanes)
     # Each output: counter and shift register. Each of a beat: what makes a result of the count.
     shift = count_bits * model.mux_bit if o_lanes < pe else 0.0
     luts = (pe * (counter_luts(model, simd, terms) + shift)
@@ -280,7 +299,7 @@ def binary(model: Model, *, pe: int, simd: int, depth: int, words: int, terms: i
 
 
 def ternary(model: Model, *, pe: int, simd: int, bits: int, terms: int, apart: bool, zeros: bool,
-            digits: int, total_bits: int, o_lanes: int, groups: int, constants: int) -> Resources:
+            digits: int, total_bits: int, o_lanes: int, constants: int) -> Resources:
     """Cells of an engine that adds and subtracts terms of ``bits`` bits, without its weights.
 
     A result is of so many ``terms``, of which positive and negative ones are summed ``apart`` or
@@ -290,9 +309,9 @@ def ternary(model: Model, *, pe: int, simd: int, bits: int, terms: int, apart: b
     sides = 2 if apart else 1
     sum_bits = min(total_bits, _sum_bits(terms, bits))
     luts, ffs = _selected_sum(model, simd, bits, sum_bits, both=zeros and not apart)
-    table = rom(model, Storage.LOGIC, constants, o_lanes * total_bits, registered=False)
+    table = rom(model, Storage.LOGIC, constants, o_lanes * total_bits)
     frame = _around(model, depth=6 + (simd - 1).bit_length() + digits.bit_length(),
-                    total_bits=total_bits, o_lanes=o_lanes, groups=groups)
+                    total_bits=total_bits, o_lanes=o_lanes)
     # Each output: its sums and the drain's shift register. Each of a beat: what multiplies them.
     shift = sum_bits * model.mux_bit if o_lanes < pe else 0.0
     return table + frame + Resources(
@@ -505,10 +524,11 @@ def slope_requantizer(model: Model, storage: Storage, *, lanes: int, dsps: int, 
     return cells
 
 
-def _constants(model: Model, storage: Storage, words: int, width: int) -> Resources:
+def _constants(model: Model, storage: Storage, words: int, width: int, *, registers: int = 2
+               ) -> Resources:
     """Cells of a memory of constants, which is in block RAM only if it is large."""
     small = storage is Storage.BLOCK and words * width <= BLOCK_BITS
-    return rom(model, Storage.LOGIC if small else storage, words, width, registered=True)
+    return rom(model, Storage.LOGIC if small else storage, words, width, registers=registers)
 
 
 def thresholder(model: Model, storage: Storage, *, lanes: int, i_bits: int, t_bits: int,
@@ -530,10 +550,8 @@ def thresholder(model: Model, storage: Storage, *, lanes: int, i_bits: int, t_bi
         copies = lanes if stage else 1
         bits = t_bits * (1 if stage else lanes)
         tables = words << stage
-        place = storage if tables * bits > BLOCK_BITS else Storage.LOGIC
         for _ in range(copies):
-            cells += rom(model, place if storage is Storage.BLOCK else storage, tables, bits,
-                         registered=pace == 3)
+            cells += _constants(model, storage, tables, bits, registers=pace - 1)
         cells += Resources(luts=round(lanes * (max(i_bits, t_bits) + 1) * model.adder_bit),
                            ffs=lanes * (pace * (i_bits + stage) + 1))
     return cells + Resources(luts=lanes * o_bits, ffs=lanes * o_bits)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from amaranth.hdl import *
 
-from .dot import ROM_LATENCY, Dot, delay
+from .dot import Dot, delay
+from .sequencer import SEQUENCER_LATENCY
 from .tech import MemoryStyle, Technology
 
 __all__ = ["Binary"]
@@ -50,13 +51,13 @@ class Binary(Dot):
 
     @property
     def _depth(self) -> int:
-        return ROM_LATENCY + self._counters[0].latency - 1
+        return SEQUENCER_LATENCY + self._counters[0].latency - 1
 
-    def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
+    def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         words = [sum((weight > 0) << n * self._simd + lane for n, row in enumerate(beat)
                      for lane, weight in enumerate(row)) for beat in self._weights]
         signs = self._rom(m, words, self._pe * self._simd)
-        inputs = delay(m, "inputs", Value.cast(self.i.p.data), ROM_LATENCY)
+        inputs = delay(m, "inputs", Value.cast(self.i.p.data), SEQUENCER_LATENCY)
         keep = delay(m, "keep", ~first, self._depth)
         late_take = delay(m, "take", take, self._depth)
         for n, counter in enumerate(self._counters):

@@ -8,13 +8,13 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
-__all__ = ["ROM_LATENCY", "Dot", "delay"]
+__all__ = ["MULTIPLIER_LATENCY", "Dot", "delay"]
 
 MULTIPLIER_LATENCY = 2
-ROM_LATENCY = 2
 WAY_LATENCY = 2
 """A DSP block can lie far from its memory and from its adders: a register half-way on either side.
 """
@@ -85,7 +85,7 @@ class Dot(wiring.Component):
     @property
     def _depth(self) -> int:
         """Cycles from an input beat to its sum in front of the accumulators."""
-        return ROM_LATENCY + MULTIPLIER_LATENCY + WAY_LATENCY + (self._simd - 1).bit_length()
+        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + WAY_LATENCY + (self._simd - 1).bit_length()
 
     @property
     def _results_latency(self) -> int:
@@ -97,24 +97,24 @@ class Dot(wiring.Component):
         o_layout = self.o.payload.shape()
         drain_beats = self._pe // o_layout.lanes
         # In flight at most: what the pipeline and the drain hold, what has left but is not known to
-        # have, and a group more on either side.
-        in_flight = beats(self.latency + drain_beats + 1, self._folds) + 2
+        # have, and a group more on either side; of one beat each, one that is not known to be in.
+        in_flight = beats(self.latency + drain_beats + 2, self._folds) + 2 + (self._folds == 1)
         m.submodules.queue = queue = Queue(o_layout, max(3, in_flight * drain_beats))
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
-        take, fold_end, group, first = self._sequence(m, queue, drain_beats)
-        totals = self._totals(m, take, first, group)
-        self._drain(m, queue, totals, done=delay(m, "done", take & fold_end, self._depth + 1),
+        take, first, end, tail = self._sequence(m, queue, drain_beats)
+        totals = self._totals(m, take, first, end)
+        self._drain(m, queue, totals, done=delay(m, "done", end, self._depth + 1),
                     last=delay(m, "last", self.i.p.last, self._depth + 1),
-                    group=delay(m, "done_group", group, self._depth + 1))
+                    tail=delay(m, "tail", tail, self._depth + 1))
         return m
 
-    def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
+    def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         """The accumulators of a group's outputs; complete in the cycle after its last sum."""
         sums = [self._add(m, f"sum{n}", row) for n, row in enumerate(self._multiply(m))]
         late_first = delay(m, "first", first, self._depth)
         late_take = delay(m, "take", take, self._depth)
-        biases = self._biases(m, delay(m, "group", group, self._depth - 1))
+        biases = self._biases(m, delay(m, "end", end, self._depth - SEQUENCER_LATENCY))
         totals: list[Value] = []
         for n, sum_ in enumerate(sums):
             total = Signal(self.o.payload.shape().shape, name=f"total{n}", reset_less=True)
@@ -125,29 +125,36 @@ class Dot(wiring.Component):
 
     def _sequence(self, m: Module, queue: Queue, drain_beats: int
                   ) -> tuple[Value, Value, Value, Value]:
-        """Which fold of which group comes in, and whether it may."""
+        """A beat comes in; it is its group's first; a group's last comes in; the group is the last.
+        """
         fold = Signal(range(self._folds))
         group = Signal(range(self._groups))
-        first, fold_end, take = Signal(init=1), Signal(), Signal()
-        room = Signal(range(queue.depth + 1), init=queue.depth)
-        has_room = Signal(init=1)
+        first, ready = Signal(init=1), Signal(init=1)
+        fold_end, take, end, tail = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
+            self.i.ready.eq(ready),
+            take.eq(self.i.valid & ready),
             fold_end.eq(fold == self._folds - 1),
-            self.i.ready.eq(~first | has_room),
-            take.eq(self.i.valid & self.i.ready),
+            end.eq(take & fold_end),
+            tail.eq(group == self._groups - 1),
         ]
+        next_first = Mux(take, fold_end, first)
+        m.d.sync += first.eq(next_first)
         with m.If(take):
-            m.d.sync += [fold.eq(Mux(fold_end, 0, fold + 1)), first.eq(fold_end)]
-            with m.If(fold_end):
-                m.d.sync += group.eq(Mux(group == self._groups - 1, 0, group + 1))
-        tail_beats = self._tail_beats(self.o.payload.shape().lanes)
-        wanted = Mux(group == self._groups - 1, tail_beats, drain_beats)
-        # A cycle late, so that no path leads from what takes the results to what lets groups in.
-        left, next_room = Signal(), Signal.like(room)
-        m.d.sync += left.eq(self.o.valid & self.o.ready)
-        m.d.comb += next_room.eq(room - Mux(take & first, wanted, 0) + left)
-        m.d.sync += [room.eq(next_room), has_room.eq(next_room >= drain_beats)]
-        return take, fold_end, group, first
+            m.d.sync += fold.eq(Mux(fold_end, 0, fold + 1))
+        with m.If(end):
+            m.d.sync += group.eq(Mux(tail, 0, group + 1))
+        # What leaves and what comes in counts a cycle late, so that ready is a register that waits
+        # for neither. A group of one beat may have come in since.
+        room = Signal(range(queue.depth + 1), init=queue.depth)
+        left = Signal()
+        wanted = Mux(tail, self._tail_beats(self.o.payload.shape().lanes), drain_beats)
+        m.d.sync += [
+            left.eq(self.o.valid & self.o.ready),
+            room.eq(room - Mux(take & first, wanted, 0) + left),
+            ready.eq(~next_first | (room >= drain_beats * (2 if self._folds == 1 else 1))),
+        ]
+        return take, first, end, tail
 
     def _lane(self, output: int, term: int) -> int:
         """The input lane that the term ``term`` of the output ``output`` multiplies."""
@@ -158,7 +165,7 @@ class Dot(wiring.Component):
         return beats((len(self._bias) - 1) % self._pe + 1, lanes)
 
     def _multiply(self, m: Module) -> list[list[Value]]:
-        """Products ``[pe][lane]``, ROM_, MULTIPLIER_ and WAY_LATENCY behind the input."""
+        """Products ``[pe][lane]``, SEQUENCER_, MULTIPLIER_ and WAY_LATENCY behind the input."""
         layout = self.i.payload.shape()
         bits = self._weight_bits
         mask = (1 << bits) - 1
@@ -167,7 +174,7 @@ class Dot(wiring.Component):
                  for beat in self._weights]
         weights = self._rom(m, words, self._pe * self._simd * bits)
         given = self.i.p.data
-        near = [delay(m, f"input{lane}", given[lane], ROM_LATENCY + 1)
+        near = [delay(m, f"input{lane}", given[lane], SEQUENCER_LATENCY + 1)
                 for lane in range(layout.lanes)]
         late = [delay(m, f"late_input{lane}", value, 1) for lane, value in enumerate(near)]
         products = []
@@ -190,13 +197,10 @@ class Dot(wiring.Component):
         return products
 
     def _rom(self, m: Module, words: Sequence[int], width: int) -> Value:
-        """The word of each input beat, ROM_LATENCY behind it."""
-        m.submodules.weights = rom = self._technology.rom(
-            words, width, self._style, registered=True)
-        beat = Signal(range(len(words)))
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += beat.eq(Mux(beat == len(words) - 1, 0, beat + 1))
-        m.d.comb += [rom.address.eq(beat), rom.enable.eq(1)]
+        """The word of each input beat, SEQUENCER_LATENCY behind it."""
+        m.submodules.weights = rom = Sequencer(
+            words, width, style=self._style, technology=self._technology)
+        m.d.comb += rom.step.eq(self.i.valid & self.i.ready)
         return rom.data
 
     def _add(self, m: Module, name: str, terms: Sequence[Value]) -> Value:
@@ -213,21 +217,21 @@ class Dot(wiring.Component):
             terms = pairs
         return terms[0]
 
-    def _biases(self, m: Module, group: Value) -> list[Value]:
-        """Biases of the group that ``group`` named one cycle ago."""
+    def _biases(self, m: Module, step: Value) -> list[Value]:
+        """Biases of the group that ``step`` had come to SEQUENCER_LATENCY ago."""
         shape = self.o.payload.shape().shape
         mask = (1 << shape.width) - 1
         padded = [*self._bias, *[0] * (self._groups * self._pe - len(self._bias))]
         words = [sum((bias & mask) << n * shape.width
                      for n, bias in enumerate(padded[start : start + self._pe]))
                  for start in range(0, len(padded), self._pe)]
-        m.submodules.bias = rom = self._technology.rom(
-            words, self._pe * shape.width, MemoryStyle.LOGIC, registered=False)
-        m.d.comb += [rom.address.eq(group), rom.enable.eq(1)]
+        m.submodules.bias = rom = Sequencer(
+            words, self._pe * shape.width, style=MemoryStyle.LOGIC, technology=self._technology)
+        m.d.comb += rom.step.eq(step)
         return [rom.data.word_select(n, shape.width).as_signed() for n in range(self._pe)]
 
     def _drain(self, m: Module, queue: Queue, totals: Sequence[Value], *, done: Value, last: Value,
-               group: Value) -> None:
+               tail: Value) -> None:
         """Shift finished totals into the queue, ``o_lanes`` a cycle."""
         layout = self.o.payload.shape()
         width = len(totals[0])
@@ -236,7 +240,6 @@ class Dot(wiring.Component):
         left = Signal(range(drain_beats + 1))
         held_last = Signal()
         with m.If(done):
-            tail = group == self._groups - 1
             m.d.sync += [
                 held.eq(Cat(totals)),
                 held_last.eq(last),

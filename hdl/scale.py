@@ -14,8 +14,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .checks import at_least
-from .dot import MULTIPLIER_LATENCY, ROM_LATENCY
+from .dot import MULTIPLIER_LATENCY
 from .requantize import range_of
+from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .steady import channel_words, join
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
@@ -108,7 +109,7 @@ class ScaleRequantizer(wiring.Component):
     @property
     def _delay(self) -> int:
         """Cycles from the issue of a digit to its product."""
-        return ROM_LATENCY + MULTIPLIER_LATENCY + ceil_log2(beats(self._digit, PIECE))
+        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + ceil_log2(beats(self._digit, PIECE))
 
     @property
     def _queue_depth(self) -> int:
@@ -134,12 +135,13 @@ class ScaleRequantizer(wiring.Component):
             wiring.connect(m, wiring.flipped(self.o), queue.o)
             sink = queue.i
         take, issue, final, last = self._sequence(m)
-        digits = self._rom(m, "multipliers", self._digits(), self._digit * lanes, issue,
-                           self._style, registered=True)
+        digits = self._words_in_order(m, "multipliers", self._digits(), self._digit * lanes, issue,
+                                      self._style)
         more = _late(m, "more", issue & ~final, self._delay)
         done = _late(m, "done", final, self._delay)
-        masks = self._rom(m, "masks", [join(word, self._spread) for word in self._masks],
-                          self._spread * lanes, done, MemoryStyle.LOGIC, registered=False)
+        masks = self._words_in_order(
+            m, "masks", [join(word, self._spread) for word in self._masks], self._spread * lanes,
+            _late(m, "finished", final, self._delay + 1 - SEQUENCER_LATENCY), MemoryStyle.LOGIC)
         flow = self._flow(m, sink, _late(m, "arrived", done, 1),
                           _late(m, "last", last, self._delay + 1))
         for lane in range(lanes):
@@ -172,17 +174,14 @@ class ScaleRequantizer(wiring.Component):
         return [join([value >> step * self._digit & mask for value in word], self._digit)
                 for word in self._words for step in range(self._steps)]
 
-    def _rom(self, m: Module, name: str, words: Sequence[int], width: int, step: Value,
-             style: MemoryStyle, *, registered: bool) -> Value:
-        """The word that ``step`` asks for, one after the other, endlessly."""
+    def _words_in_order(self, m: Module, name: str, words: Sequence[int], width: int, step: Value,
+                        style: MemoryStyle) -> Value:
+        """What a `Sequencer` gives for ``step``; no bits where a word has none."""
         if not width:
             return Const(0, 0)
-        rom = self._technology.rom(words, width, style, registered=registered)
+        rom = Sequencer(words, width, style=style, technology=self._technology)
         m.submodules[name] = rom
-        address = Signal(range(len(words)), name=f"{name}_address")
-        with m.If(step):
-            m.d.sync += address.eq(Mux(address == len(words) - 1, 0, address + 1))
-        m.d.comb += [rom.address.eq(address), rom.enable.eq(1)]
+        m.d.comb += rom.step.eq(step)
         return rom.data
 
     def _multiply(self, m: Module, lane: int, take: Value, digit: Value, more: Value

@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
-from .dot import MULTIPLIER_LATENCY, ROM_LATENCY, WAY_LATENCY
+from .dot import MULTIPLIER_LATENCY, WAY_LATENCY
 from .requantize import range_of
 from .steady import admit, channel_words, join, late, next_word, style_of
 from .stream import Beat, Queue
@@ -18,6 +18,7 @@ from .tech import MemoryStyle, Technology
 __all__ = ["SlopeRequantizer"]
 
 QUEUE_LATENCY = 2
+ROM_LATENCY = 2
 CHOICE_LATENCY = ROM_LATENCY + 1
 """Cycles that it takes to tell the side of a breakpoint."""
 

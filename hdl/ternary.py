@@ -8,7 +8,8 @@ from amaranth.hdl import *
 from amaranth.utils import bits_for, ceil_log2
 
 from .checks import at_least
-from .dot import ROM_LATENCY, Dot, delay
+from .dot import Dot, delay
+from .sequencer import SEQUENCER_LATENCY
 from .tech import MemoryStyle, Selection, Technology
 
 __all__ = ["Ternary", "digits"]
@@ -72,15 +73,15 @@ class Ternary(Dot):
 
     @property
     def _depth(self) -> int:
-        return ROM_LATENCY + self._sums[0][0].latency - 1
+        return SEQUENCER_LATENCY + self._sums[0][0].latency - 1
 
     @property
     def _results_latency(self) -> int:
         return ceil_log2(1 + sum(len(digits(factor)) for factor in self._factors))
 
-    def _totals(self, m: Module, take: Value, first: Value, group: Value) -> list[Value]:
+    def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         codes = self._rom(m, self._words(), self._pe * self._code_bits)
-        inputs = delay(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data), ROM_LATENCY)
+        inputs = delay(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data), SEQUENCER_LATENCY)
         keep = delay(m, "keep", ~first, self._depth)
         late_take = delay(m, "take", take, self._depth)
         for n, sums in enumerate(self._sums):

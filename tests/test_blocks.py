@@ -40,7 +40,7 @@ from penjing.sim.streams import Stalls
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
 MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "Relay",
-          "Repeater", "SkipBuffer", "Widener"}
+          "Repeater", "Sequencer", "SkipBuffer", "Widener"}
 TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
     "Dot": golden.dense,

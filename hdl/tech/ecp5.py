@@ -9,7 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 
 from .count import DifferenceCounter
-from .ecp5_memory import BlockRam, BlockRom, fits_block
+from .ecp5_memory import BlockRam, BlockRom
 from .generic import Generic
 from .multiply import RowMultiplier, Term, TwoCycle
 from .select import Selected, SelectedSum, Selection
@@ -46,13 +46,13 @@ class Ecp5(Generic):
 
     def rom(self, words: Sequence[int], width: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
-        if registered and style is MemoryStyle.BLOCK and fits_block(len(words)):
+        if registered and style is MemoryStyle.BLOCK:
             return BlockRom(words, width)
         return super().rom(words, width, style, registered=registered)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:
-        if registered and style is MemoryStyle.BLOCK and fits_block(depth):
+        if registered and style is MemoryStyle.BLOCK:
             return BlockRam(width, depth)
         return super().ram(width, depth, style, registered=registered)
 

@@ -9,15 +9,10 @@ from amaranth.utils import ceil_log2
 
 from .memory import RamPorts, RomPorts
 
-__all__ = ["BlockRam", "BlockRom", "fits_block", "rom_depth"]
+__all__ = ["BlockRam", "BlockRom", "rom_depth"]
 
 _ADDRESS_BITS = 14
 _WIDTHS = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
-
-
-def fits_block(depth: int) -> bool:
-    """Whether one DP16KD is deep enough."""
-    return depth <= max(_WIDTHS)
 
 
 class BlockRom(RomPorts):
@@ -28,7 +23,7 @@ class BlockRom(RomPorts):
 
     Parameters
     ----------
-    words, width : see `RomPorts`; up to 16384 words.
+    words, width : see `RomPorts`.
 
     Members
     -------
@@ -48,16 +43,8 @@ class BlockRom(RomPorts):
             self._bank(m, f"bank_{len(banks)}", self._words[start : start + depth], depth, low,
                        data)
             banks.append(data)
-        bank = self.address[ceil_log2(depth) :]
-        for cycle in range(2 if len(banks) > 1 else 0):
-            late = Signal.like(bank, name=f"bank_late_{cycle}", reset_less=True)
-            with m.If(self.enable):
-                m.d.sync += late.eq(bank)
-            bank = late
-        with m.Switch(bank):
-            for n, data in enumerate(banks):
-                with m.Default() if n == len(banks) - 1 else m.Case(n):
-                    m.d.comb += self.data.eq(data)
+        m.d.comb += self.data.eq(
+            _choice(m, banks, self.address[ceil_log2(depth) :], self.enable))
         return m
 
     def _bank(self, m: Module, name: str, words: Sequence[int], depth: int, address: Value,
@@ -75,9 +62,11 @@ class BlockRom(RomPorts):
 class BlockRam(RamPorts):
     """``read_data = words[read_address]``, latency 2, one word a cycle: DP16KD, output register.
 
+    Beyond 16,384 words there are banks of as many, all of which are read.
+
     Parameters
     ----------
-    width, depth : see `RamPorts`; up to 16384 words.
+    width, depth : see `RamPorts`.
 
     Members
     -------
@@ -90,13 +79,37 @@ class BlockRam(RamPorts):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = _block_width(self._depth)
-        for n, low in enumerate(range(0, self._width, width)):
-            m.submodules[f"block_{n}"] = _block(
-                m, width, [],
-                read=(self.read_address, self.read_enable, self.read_data[low : low + width]),
-                write=(self.write_address, self.write_enable, self.write_data[low : low + width]))
+        depth = min(max(_WIDTHS), self._depth)
+        width = _block_width(depth)
+        bits = ceil_log2(depth)
+        banks: list[Signal] = []
+        for number in range(-(-self._depth // depth)):
+            data = Signal(self._width, name=f"bank_{number}")
+            write = self.write_enable & (self.write_address[bits:] == number)
+            for n, low in enumerate(range(0, self._width, width)):
+                m.submodules[f"bank_{number}_{n}"] = _block(
+                    m, width, [],
+                    read=(self.read_address[:bits], self.read_enable, data[low : low + width]),
+                    write=(self.write_address[:bits], write, self.write_data[low : low + width]))
+            banks.append(data)
+        m.d.comb += self.read_data.eq(
+            _choice(m, banks, self.read_address[bits:], self.read_enable))
         return m
+
+
+def _choice(m: Module, banks: Sequence[Signal], bank: Value, enable: Value) -> Signal:
+    """What of the ``banks`` was read where ``bank`` was the address two enabled cycles ago."""
+    for cycle in range(2 if len(banks) > 1 else 0):
+        late = Signal.like(bank, name=f"bank_late_{cycle}", reset_less=True)
+        with m.If(enable):
+            m.d.sync += late.eq(bank)
+        bank = late
+    chosen = Signal.like(banks[0], name="chosen")
+    with m.Switch(bank):
+        for n, data in enumerate(banks):
+            with m.Default() if n == len(banks) - 1 else m.Case(n):
+                m.d.comb += chosen.eq(data)
+    return chosen
 
 
 def rom_depth(depth: int, width: int) -> int:

@@ -40,8 +40,7 @@ class Generic(Technology):
         else:
             # Yosys looks at ram_style first and has no distributed ROM; Vivado has no other.
             attributes = {"ram_style": "registers", "rom_style": "distributed"}
-        return Rom(words, width, registered=registered, attributes=attributes,
-                   address_first=style is not MemoryStyle.BLOCK)
+        return Rom(words, width, registered=registered, attributes=attributes)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *,
             registered: bool = False) -> wiring.Component:

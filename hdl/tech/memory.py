@@ -63,8 +63,6 @@ class Rom(RomPorts):
     Parameters
     ----------
     words, width, registered : see `RomPorts`.
-    address_first : whether the second register is the address's, not the word's: in front of
-        look-up tables it is the narrower, and parts them from the address's own logic.
     attributes : of the array, for the synthesis tool.
 
     Members
@@ -73,10 +71,8 @@ class Rom(RomPorts):
     """
 
     def __init__(self, words: Sequence[int], width: int, *, registered: bool = False,
-                 address_first: bool = False,
                  attributes: Mapping[str, str] | None = None) -> None:
         super().__init__(words, width, registered=registered)
-        self._address_first = address_first
         self._attributes = dict(attributes or {})
 
     def elaborate(self, platform: object) -> Module:
@@ -88,14 +84,11 @@ class Rom(RomPorts):
         m.submodules.memory = memory = Memory(
             shape=unsigned(width), depth=depth, init=self._words, attrs=self._attributes)
         port = memory.read_port()
-        address: Value = self.address
-        if self._registered and self._address_first:
-            address = _held(m, address, self.enable, "address_held")
-        m.d.comb += [port.addr.eq(address), port.en.eq(self.enable)]
-        data: Value = port.data
-        if self._registered and not self._address_first:
-            data = _held(m, data, self.enable)
-        m.d.comb += self.data.eq(data)
+        m.d.comb += [
+            port.addr.eq(self.address),
+            port.en.eq(self.enable),
+            self.data.eq(_held(m, port.data, self.enable) if self._registered else port.data),
+        ]
         return m
 
 

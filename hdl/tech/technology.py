@@ -69,8 +69,7 @@ class Technology(ABC):
         words : contents, each within ``range(2**width)``; at least one.
         width : bits a word.
         style : where it lives; DISTRIBUTED and LOGIC are look-up tables both.
-        registered : adds a second register, of the word in block RAM, which has it in silicon, and
-            of the address in front of look-up tables.
+        registered : adds an output register, which block RAMs have in silicon.
 
         Members of the component
         ------------------------
