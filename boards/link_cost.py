@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..compiler.ir import Network, TensorType
 from ..compiler.plan import Plan, Port, Resources
-from ..compiler.resources import MODELS, Family, blocks
+from ..compiler.resources import MODELS, Family, ram_blocks
 from .board import Board
 from .protocol import element_bytes
 
@@ -49,7 +49,7 @@ def link_resources(family: Family, i: TensorType, o: TensorType, i_port: Port, o
     coefficients = _COEFFICIENTS[family]
     frame = i.elements * element_bytes(i)
     # Bits that no element has are dropped from the frame's memory.
-    brams = blocks(MODELS[family], frame, min(8, i.bits))
+    brams = ram_blocks(MODELS[family], frame, min(8, i.bits))
     held = gearbox_bits(i, o, i_port, o_port)
     octets = 8 * (element_bytes(i) + element_bytes(o))
     return Resources(

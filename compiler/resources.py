@@ -84,8 +84,19 @@ def fits_dsp(model: Model, a_bits: int, b_bits: int) -> bool:
 
 
 def blocks(model: Model, depth: int, width: int) -> int:
-    """Block RAMs of a memory of ``depth`` words of ``width`` bits."""
+    """Block RAMs of constants, ``depth`` words of ``width`` bits: the shape with the fewest."""
     return min(-(-depth // d) * -(-width // w) for d, w in model.block_shapes)
+
+
+def ram_blocks(model: Model, depth: int, width: int) -> int:
+    """Block RAMs of a buffer.
+
+    An ECP5's are instantiated in the widest shape that is deep enough, in banks of the deepest.
+    """
+    if model.ram_bit is None:
+        return blocks(model, depth, width)
+    bank = min(depth, max(d for d, _ in model.block_shapes))
+    return -(-depth // bank) * -(-width // max(w for d, w in model.block_shapes if d >= bank))
 
 
 def _tables(depth: int) -> int:
@@ -125,7 +136,7 @@ def rom_storage(model: Model, depth: int, width: int) -> Storage:
 def ram_storage(model: Model, depth: int, width: int, memories: int) -> Storage:
     """Where a buffer of ``memories`` equal memories goes."""
     tables = 1.2 * depth if model.ram_bit is None else model.ram_bit * _tables(depth)
-    if width * tables > model.block_worth * blocks(model, depth, width):
+    if width * tables > model.block_worth * ram_blocks(model, depth, width):
         return Storage.BLOCK
     return Storage.LOGIC if model.ram_bit is None else Storage.DISTRIBUTED
 
@@ -161,11 +172,11 @@ def ram(model: Model, storage: Storage, depth: int, width: int) -> Resources:
     addresses, so that a read of the word that is just written returns the old one.
     """
     if storage is Storage.BLOCK:
+        brams = ram_blocks(model, depth, width)
         if model.ram_bit is not None:
-            return Resources(brams=blocks(model, depth, width))
+            return Resources(brams=brams)
         address = (depth - 1).bit_length()
-        return Resources(luts=width + address, ffs=2 * width + address + 2,
-                         brams=blocks(model, depth, width))
+        return Resources(luts=width + address, ffs=2 * width + address + 2, brams=brams)
     ffs = width + (depth * width if storage is Storage.LOGIC else 0)
     return Resources(luts=round(ram_luts(model, depth, width)), ffs=ffs)
 
