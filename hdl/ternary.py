@@ -81,7 +81,8 @@ class Ternary(Dot):
 
     def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         codes = self._rom(m, self._words(), self._pe * self._code_bits)
-        inputs = delay(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data), SEQUENCER_LATENCY)
+        inputs = delay(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data),
+                       SEQUENCER_LATENCY)
         keep = delay(m, "keep", ~first, self._depth)
         late_take = delay(m, "take", take, self._depth)
         for n, sums in enumerate(self._sums):
