@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from amaranth.hdl import *
 
-from .dot import Dot, delay
+from .dot import Dot
 from .sequencer import SEQUENCER_LATENCY
+from .steady import late
 from .tech import MemoryStyle, Technology
 
 __all__ = ["Binary"]
@@ -57,9 +58,9 @@ class Binary(Dot):
         words = [sum((weight > 0) << n * self._simd + lane for n, row in enumerate(beat)
                      for lane, weight in enumerate(row)) for beat in self._weights]
         signs = self._rom(m, words, self._pe * self._simd)
-        inputs = delay(m, "inputs", Value.cast(self.i.p.data), SEQUENCER_LATENCY)
-        keep = delay(m, "keep", ~first, self._depth)
-        late_take = delay(m, "take", take, self._depth)
+        inputs = late(m, "inputs", Value.cast(self.i.p.data), SEQUENCER_LATENCY)
+        keep = late(m, "keep", ~first, self._depth)
+        late_take = late(m, "take", take, self._depth, reset_less=False)
         for n, counter in enumerate(self._counters):
             m.submodules[f"counter_{n}"] = counter
             m.d.comb += [counter.a.eq(inputs), counter.b.eq(signs.word_select(n, self._simd)),

@@ -9,10 +9,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .steady import late
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
-__all__ = ["MULTIPLIER_LATENCY", "Dot", "delay"]
+__all__ = ["MULTIPLIER_LATENCY", "WAY_LATENCY", "Dot"]
 
 MULTIPLIER_LATENCY = 2
 WAY_LATENCY = 2
@@ -104,17 +105,19 @@ class Dot(wiring.Component):
 
         take, first, end, tail = self._sequence(m, queue, drain_beats)
         totals = self._totals(m, take, first, end)
-        self._drain(m, queue, totals, done=delay(m, "done", end, self._depth + 1),
-                    last=delay(m, "last", self.i.p.last, self._depth + 1),
-                    tail=delay(m, "tail", tail, self._depth + 1))
+        self._drain(m, queue, totals,
+                    done=late(m, "done", end, self._depth + 1, reset_less=False),
+                    last=late(m, "last", self.i.p.last, self._depth + 1),
+                    tail=late(m, "tail", tail, self._depth + 1))
         return m
 
     def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         """The accumulators of a group's outputs; complete in the cycle after its last sum."""
         sums = [self._add(m, f"sum{n}", row) for n, row in enumerate(self._multiply(m))]
-        late_first = delay(m, "first", first, self._depth)
-        late_take = delay(m, "take", take, self._depth)
-        biases = self._biases(m, delay(m, "end", end, self._depth - SEQUENCER_LATENCY))
+        late_first = late(m, "first", first, self._depth)
+        late_take = late(m, "take", take, self._depth, reset_less=False)
+        biases = self._biases(m, late(m, "end", end, self._depth - SEQUENCER_LATENCY,
+                                      reset_less=False))
         totals: list[Value] = []
         for n, sum_ in enumerate(sums):
             total = Signal(self.o.payload.shape().shape, name=f"total{n}", reset_less=True)
@@ -174,9 +177,9 @@ class Dot(wiring.Component):
                  for beat in self._weights]
         weights = self._rom(m, words, self._pe * self._simd * bits)
         given = self.i.p.data
-        near = [delay(m, f"input{lane}", given[lane], SEQUENCER_LATENCY + 1)
+        near = [late(m, f"input{lane}", given[lane], SEQUENCER_LATENCY + 1)
                 for lane in range(layout.lanes)]
-        late = [delay(m, f"late_input{lane}", value, 1) for lane, value in enumerate(near)]
+        far = [late(m, f"far_input{lane}", value, 1) for lane, value in enumerate(near)]
         products = []
         for n in range(self._pe):
             row = []
@@ -190,9 +193,9 @@ class Dot(wiring.Component):
                 # front, where they are narrower.
                 weight = weights.word_select(index, bits).as_signed()
                 source = self._lane(n, lane)
-                m.d.comb += [multiplier.a.eq((near if dsp else late)[source]),
-                             multiplier.b.eq(delay(m, f"weight_{name}", weight, 1 if dsp else 2))]
-                row.append(delay(m, f"product_{name}", multiplier.p, 1 if dsp else 0))
+                m.d.comb += [multiplier.a.eq((near if dsp else far)[source]),
+                             multiplier.b.eq(late(m, f"weight_{name}", weight, 1 if dsp else 2))]
+                row.append(late(m, f"product_{name}", multiplier.p, 1 if dsp else 0))
             products.append(row)
         return products
 
@@ -252,11 +255,11 @@ class Dot(wiring.Component):
             ]
         results = self._results(m, [held.word_select(lane, width) for lane in range(layout.lanes)],
                                 left > 0)
-        late = self._results_latency
+        behind = self._results_latency
         m.d.comb += [
-            queue.i.valid.eq(delay(m, "leaves", left > 0, late)),
+            queue.i.valid.eq(late(m, "leaves", left > 0, behind, reset_less=False)),
             Value.cast(queue.i.p.data).eq(Cat(results)),
-            queue.i.p.last.eq(delay(m, "leaves_last", held_last & (left == 1), late)),
+            queue.i.p.last.eq(late(m, "leaves_last", held_last & (left == 1), behind)),
         ]
 
     def _results(self, m: Module, totals: list[Value], leave: Value) -> list[Value]:
@@ -287,13 +290,3 @@ class Dot(wiring.Component):
             m.d.sync += beat.eq(following)
         m.d.comb += [rom.address.eq(Mux(leave, following, beat)), rom.enable.eq(1)]
         return [rom.data.word_select(lane, shape.width).as_signed() for lane in range(lanes)]
-
-
-def delay(m: Module, name: str, value: ValueLike, cycles: int) -> Value:
-    """``value``, ``cycles`` later."""
-    delayed = Value.cast(value)
-    for n in range(cycles):
-        late = Signal(delayed.shape(), name=f"{name}_{n + 1}")
-        m.d.sync += late.eq(delayed)
-        delayed = late
-    return delayed

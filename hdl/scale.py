@@ -17,7 +17,7 @@ from .checks import at_least
 from .dot import MULTIPLIER_LATENCY
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import channel_words, join
+from .steady import channel_words, join, late
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
@@ -137,13 +137,14 @@ class ScaleRequantizer(wiring.Component):
         take, issue, final, last = self._sequence(m)
         digits = self._words_in_order(m, "multipliers", self._digits(), self._digit * lanes, issue,
                                       self._style)
-        more = _late(m, "more", issue & ~final, self._delay)
-        done = _late(m, "done", final, self._delay)
+        more = late(m, "more", issue & ~final, self._delay)
+        done = late(m, "done", final, self._delay, reset_less=False)
         masks = self._words_in_order(
             m, "masks", [join(word, self._spread) for word in self._masks], self._spread * lanes,
-            _late(m, "finished", final, self._delay + 1 - SEQUENCER_LATENCY), MemoryStyle.LOGIC)
-        flow = self._flow(m, sink, _late(m, "arrived", done, 1),
-                          _late(m, "last", last, self._delay + 1))
+            late(m, "finished", final, self._delay + 1 - SEQUENCER_LATENCY, reset_less=False),
+            MemoryStyle.LOGIC)
+        flow = self._flow(m, sink, late(m, "arrived", done, 1, reset_less=False),
+                          late(m, "last", last, self._delay + 1))
         for lane in range(lanes):
             exact, rest = self._multiply(m, lane, take, digits.word_select(lane, self._digit), more)
             mask = masks.word_select(lane, self._spread) if self._spread else Const(0, 0)
@@ -305,10 +306,3 @@ class ScaleRequantizer(wiring.Component):
         clamped = Signal(self.o.payload.shape().shape, name=f"clamped{lane}")
         m.d.comb += clamped.eq(Mux(centered < low, low, Mux(centered > high, high, centered)))
         return held(3, "result", clamped)
-
-
-def _late(m: Module, name: str, value: Value, cycles: int) -> Value:
-    """``value``, ``cycles`` later."""
-    line = Signal(cycles, name=f"{name}_late")
-    m.d.sync += line.eq(Cat(value, line))
-    return line[-1]

@@ -8,8 +8,9 @@ from amaranth.hdl import *
 from amaranth.utils import bits_for, ceil_log2
 
 from .checks import at_least
-from .dot import Dot, delay
+from .dot import Dot
 from .sequencer import SEQUENCER_LATENCY
+from .steady import late
 from .tech import MemoryStyle, Selection, Technology
 
 __all__ = ["Ternary", "digits"]
@@ -81,10 +82,10 @@ class Ternary(Dot):
 
     def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         codes = self._rom(m, self._words(), self._pe * self._code_bits)
-        inputs = delay(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data),
-                       SEQUENCER_LATENCY)
-        keep = delay(m, "keep", ~first, self._depth)
-        late_take = delay(m, "take", take, self._depth)
+        inputs = late(m, "inputs", Cat(self._unsigned(x) for x in self.i.p.data),
+                      SEQUENCER_LATENCY)
+        keep = late(m, "keep", ~first, self._depth)
+        late_take = late(m, "take", take, self._depth, reset_less=False)
         for n, sums in enumerate(self._sums):
             words = codes.word_select(n, self._code_bits)
             for side, adder in enumerate(sums):
