@@ -531,7 +531,7 @@ def slope_requantizer(model: Model, storage: Storage, *, lanes: int, dsps: int, 
         cells += Resources(
             luts=round((sum_bits + 1.5 * kept) * model.adder_bit + o_bits),
             ffs=((3 + soft) * i_bits + (1 + soft) * m_bits + (not soft) * (i_bits + m_bits)
-                 + 4 * c_bits + sum_bits + o_bits))
+                 + 4 * c_bits + kept + o_bits))
     return cells
 
 
