@@ -14,6 +14,9 @@ from .ir import Network, PenjingError
 from .plan import Fold, Plan, Resources
 from .planning import QUEUE_LATENCY, Draft, folds_per_position, is_sliced
 
+ROUTABLE = 0.75
+"""The share of a board's logic that is spent on speed: beyond it, place-and-route may come to no end.
+A network whose slowest plan needs more, or a goal that does, may have all of it."""
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
 
@@ -197,10 +200,13 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
         assert drafts is not None
         plan = _finish(network, budget, drafts, board, clock_mhz)
         _require_fit(network, budget, plan)
+    available = budget.resources
+    routable = replace(budget, resources=replace(
+        available, luts=int(ROUTABLE * available.luts), ffs=int(ROUTABLE * available.ffs)))
     while low < high:
         middle = (low + high) // 2
         plan_ = _attempt(network, budget, goal, middle, board, clock_mhz)
-        if plan_ is not None and _fits(budget, plan_):
+        if plan_ is not None and _fits(routable, plan_):
             best, high = plan_, min(middle, plan_.cycles_per_frame)
         else:
             low = middle + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import signed
@@ -21,7 +23,7 @@ from penjing.compiler.bipolar import is_binary, may_be_binary
 from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
 from penjing.compiler.plan import Fold, Plan, Port, Resources
 from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, fold_of_simd, schedule
+from penjing.compiler.schedule import ROUTABLE, Budget, Goal, fold_of_simd, schedule
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic
@@ -239,3 +241,14 @@ def test_signs_need_no_multipliers_and_luts_bound_them() -> None:
     assert few.resources.luts <= 2_000 < many.resources.luts <= 20_000
     assert many.cycles_per_frame < few.cycles_per_frame
     assert few.utilization <= 1
+
+
+def test_speed_leaves_room_for_the_router_unless_it_is_asked_for() -> None:
+    layer = ir.Dense("dense", "flat", ir.Weights(np.ones((256, 96), np.int64), 2),
+                     np.zeros(256, np.int64))
+    network = grown(ir.Flatten("flat", "signs"), layer)
+    large = schedule(network, Budget(Family.ECP5, Resources(20_000, 10**6, 0, 10**3), 1))
+    tight = Budget(Family.ECP5, replace(large.resources, brams=10**3), 1)
+    assert schedule(network, tight).resources.luts <= ROUTABLE * large.resources.luts
+    asked = schedule(network, tight, Goal(large.cycles_per_frame))
+    assert asked.resources == large.resources
