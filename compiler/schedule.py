@@ -15,8 +15,8 @@ from .plan import Fold, Plan, Resources
 from .planning import QUEUE_LATENCY, Draft, folds_per_position, is_sliced
 
 ROUTABLE = 0.75
-"""The share of a board's logic that is spent on speed: beyond it, place-and-route may come to no end.
-A network whose slowest plan needs more, or a goal that does, may have all of it."""
+"""The share of a board's logic that is spent on speed; beyond it, place-and-route may not end. A
+network whose slowest plan needs more, or a goal that does, may have all of it."""
 OUTPUT_LANE_COST = 4
 """Multipliers that an engine may waste to give its outputs in a lane less."""
 
