@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 from penjing import boards
 from penjing.boards.link_cost import planned_link
-from penjing.compiler.ir import Convolution, Dense
+from penjing.compiler import file
+from penjing.compiler.ir import Convolution, Dense, Network
+from penjing.compiler.plan import Plan
 from penjing.flow import Target, plan
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -28,12 +30,24 @@ def test_the_small_network_fits(bench: ModuleType) -> None:
     assert network == bench.small_network()
     assert {layer.weights.bits for layer in network.layers
             if isinstance(layer, Convolution | Dense)} == {4}
+    plan_ = _fitting(bench, network, None)
+    assert plan_.resources.dsps > 0
+
+
+def test_the_binary_network_fits(bench: ModuleType) -> None:
+    plan_ = _fitting(bench, file.load(bench.BINARY), bench.BINARY_FPS)
+    assert plan_.xors > 100
+    assert plan_.resources.dsps == 0
+
+
+def _fitting(bench: ModuleType, network: Network, fps: float | None) -> Plan:
+    """The plan of ``network``, which must fit the board with its link."""
     board = boards.find(bench.BOARD)
-    plan_ = plan(network, Target(bench.BOARD))
+    plan_ = plan(network, Target(bench.BOARD, fps=fps))
     whole = plan_.resources + planned_link(board, network, plan_)
     for cell in bench.CELLS:
         assert getattr(whole, cell) <= getattr(board.budget, cell)
-    assert plan_.resources.dsps > 0
+    return plan_
 
 
 def test_the_full_example_is_refused_before_synthesis(bench: ModuleType, tmp_path: Path) -> None:
