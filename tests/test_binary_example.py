@@ -53,6 +53,7 @@ def test_integers_are_what_pytorch_computes(train: ModuleType, name: str) -> Non
 def test_the_committed_networks_are_those_of_the_table() -> None:
     results = json.loads((ROOT / "bench" / "results" / "binary.json").read_text(encoding="utf-8"))
     rows = {row["kind"]: row for row in results["rows"]}
+    assert rows.keys() == {"float", *KINDS}
     with np.load(ROOT / "examples" / "fashion_mnist" / "test_images.npz") as data:
         images, labels = data["x"][:128].astype(np.int64), data["y"][:128]
     for kind, row in rows.items():
@@ -62,4 +63,5 @@ def test_the_committed_networks_are_those_of_the_table() -> None:
         assert (guesses == labels).mean() > 0.75, kind
     # What was wanted of them.
     assert rows["ttq"]["accuracy"] > rows["float"]["pytorch_accuracy"] - 0.01
+    assert rows["reactnet"]["accuracy"] > rows["bnn"]["accuracy"] + 0.02
     assert rows["small"]["accuracy"] > 0.8
