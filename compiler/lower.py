@@ -32,7 +32,7 @@ from ..hdl.widen import Widener
 from ..hdl.window import Window
 from . import ir
 from .bipolar import taken_type
-from .gears import collects, gear_latency, is_regrouped
+from .gears import gears, is_regrouped
 from .geometry import elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Plan, Port, Queue, Storage
@@ -331,15 +331,12 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
 
 def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
     """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
-    if not gear_latency(plan.i, lanes, source.elements):
-        return []
-    if collects(plan.i, lanes, source.elements):
-        return [("collector", Collector(
-            shape_of(source), i_lanes=plan.i.lanes, o_lanes=lanes, o_group=source.elements,
-            frame=source.elements))]
-    return [("gearbox", Gearbox(
-        shape_of(source), i_lanes=plan.i.lanes, o_lanes=lanes, i_group=plan.i.group,
-        o_group=source.elements, frame=source.elements))]
+    shape, frame = shape_of(source), source.elements
+    return [("collector", Collector(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
+                                    frame=frame)) if gear.collects else
+            ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
+                                i_group=gear.i.group, o_group=frame, frame=frame))
+            for gear in gears(plan.i, lanes, frame)]
 
 
 def _fold_weights(layer: ir.MultiplyAccumulate, fold: Fold, *, spare: int = 0

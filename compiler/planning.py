@@ -12,7 +12,7 @@ import numpy as np
 
 from . import ir, resources
 from .bipolar import fills_lanes, is_binary, taken_type
-from .gears import collects, gear_latency, is_regrouped
+from .gears import gear_latency, gears, is_regrouped
 from .geometry import (
     Sliding,
     elements_inside,
@@ -47,7 +47,7 @@ SLOPE_CHOICE = 3
 THRESHOLD_LATENCY = 3
 """Cycles of a multi-threshold activation beside its comparisons."""
 ADD_LATENCY = 1
-OUTPUT_LANE_LUTS = 40
+OUTPUT_LANE_LUTS = 80
 """What a lane of accumulators costs in an engine without multipliers, and in thresholds behind."""
 QUEUE_LATENCY = 6
 
@@ -250,11 +250,19 @@ def logic_worth(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> f
     width = fold.products * code_bits
     words = groups * beats
     cells = resources.sequencer(model, resources.rom_storage(model, words, width), words, width)
-    if gear_latency(i, fold.lanes, elements) and not collects(i, fold.lanes, elements):
-        cells += resources.gearbox(model, bits=bits, i_lanes=i.lanes, o_lanes=fold.lanes)
+    cells += _gears(model, i, fold.lanes, elements, bits)
     turned = fold.simd * bits * (banks(shape, fold) - 1)
     return (fold.pe * luts + turned + cells.luts + model.block_worth * cells.brams
             + OUTPUT_LANE_LUTS * output_lanes(fold.pe, beats))
+
+
+def _gears(model: resources.Model, i: Port, lanes: int, elements: int, bits: int) -> Resources:
+    """Cells of what makes words of ``lanes`` elements of ``bits`` bits."""
+    cells = Resources()
+    for gear in gears(i, lanes, elements):
+        kind = resources.collector if gear.collects else resources.gearbox
+        cells += kind(model, bits=bits, i_lanes=gear.i.lanes, o_lanes=gear.lanes)
+    return cells
 
 
 def _dsps(context: Context, a_bits: int, b_bits: int, multipliers: int) -> int:
@@ -541,15 +549,12 @@ def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resourc
     count = _banks(shape, stage.lanes, per_channel=per_channel)
     words = 1 << max(1, (depth - 1).bit_length())
     width = stage.lanes * source.bits
-    storage = resources.ram_storage(model, words, width // count, rows * count)
+    storage = resources.ram_storage(model, words, width // count)
     cells = plan.resources + resources.window(
         model, bits=source.bits, lanes=stage.lanes, rows=rows, banks=count, depth=words,
         storage=storage, address_bits=(4 * (stage.words + words)).bit_length(),
         padded=any(shape.padding))
-    if stage.gear:
-        kind = (resources.collector if collects(plan.i, stage.lanes, source.elements)
-                else resources.gearbox)
-        cells += kind(model, bits=source.bits, i_lanes=plan.i.lanes, o_lanes=stage.lanes)
+    cells += _gears(model, plan.i, stage.lanes, source.elements, source.bits)
     return replace(plan, buffer_words=words, buffer_storage=storage, resources=cells,
                    memory_bits=plan.memory_bits + rows * words * width)
 
@@ -566,7 +571,7 @@ def with_queues(plan: LayerPlan, network: Network, layer: ir.Layer, model: resou
         width = port.lanes * network.type_of(name).bits + 1
         # What memory rounds up to costs nothing: a block or the tables of 16 words.
         depth = max(wanted, 16)
-        storage = resources.ram_storage(model, depth, width, 1)
+        storage = resources.ram_storage(model, depth, width)
         queue = Queue(depth, storage)
         plan = replace(plan, resources=plan.resources + resources.queue(model, queue, width),
                        memory_bits=plan.memory_bits + depth * width)

@@ -133,10 +133,9 @@ def rom_storage(model: Model, depth: int, width: int) -> Storage:
     return Storage.LOGIC if depth <= 32 else Storage.DISTRIBUTED
 
 
-def ram_storage(model: Model, depth: int, width: int, memories: int) -> Storage:
-    """Where a buffer of ``memories`` equal memories goes."""
-    tables = 1.2 * depth if model.ram_bit is None else model.ram_bit * _tables(depth)
-    if width * tables > model.block_worth * ram_blocks(model, depth, width):
+def ram_storage(model: Model, depth: int, width: int) -> Storage:
+    """Where a buffer goes: block RAM unless tables are cheaper than what a block is worth."""
+    if ram_luts(model, depth, width) > model.block_worth * ram_blocks(model, depth, width):
         return Storage.BLOCK
     return Storage.LOGIC if model.ram_bit is None else Storage.DISTRIBUTED
 

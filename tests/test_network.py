@@ -14,6 +14,7 @@ from networks import (
     run_block,
 )
 from penjing.compiler import ir, lower
+from penjing.compiler.gears import gears
 from penjing.compiler.ir import PenjingError, TensorType
 from penjing.compiler.plan import Fold, Port
 from penjing.compiler.resources import Family
@@ -79,6 +80,29 @@ def test_several_positions_come_in_at_once(cycles: int, stalls: Stalls) -> None:
     if stalls is Stalls.NONE:
         assert np.diff(ends)[-1] == plan.cycles_per_frame <= cycles
         assert abs(ends[0] - 1 - plan.latency_cycles) <= 3
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("inputs", "fold", "wanted"), [
+    (20, Fold(2, 1, 10), [(5, False), (10, True)]),  # 3 elements a beat
+    (24, Fold(2, 1, 12), [(12, True)]),  # 4
+    (22, Fold(2, 1, 11), [(11, False)])])  # 4, and no divisor of 11
+def test_wide_words_are_made_in_two_steps(inputs: int, fold: Fold, wanted: list[tuple[int, bool]],
+                                          stalls: Stalls) -> None:
+    rng = np.random.default_rng(inputs)
+    grow = Builder(TensorType((1, 1, inputs), 4, True))
+    grow.add(ir.Dense("dense", "x", random_weights(rng, (6, inputs)), rng.integers(-9, 9, 6)))
+    network = grow.network()
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 1000), Goal(7, {"dense": fold}))
+    port = plan.layers[0].i
+    assert [(gear.lanes, gear.collects) for gear in gears(port, fold.lanes, inputs)] == wanted
+    images = random_images(network.input_type, 6, 1)
+    ends = run_block(lower.accelerator(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, port),
+                     (network.output_type, plan.layers[-1].o), stalls)
+    if stalls is Stalls.NONE:
+        assert np.diff(ends)[-1] == plan.cycles_per_frame
+        assert ends[0] - 1 == plan.latency_cycles
 
 
 def test_what_is_read_at_once_is_there_in_time() -> None:
