@@ -331,6 +331,11 @@ def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     channels, area = shape.size[2], shape.taps
     steps = max(1, context.target // (shape.positions * area))
     lanes = -(-channels // min(steps, channels))
+    arriving = context.i.lanes
+    if (lanes < arriving < 2 * lanes and arriving <= channels
+            and not gears(context.i, arriving, source.elements)):
+        # A few lanes more cost less than a gearbox, which is slow besides.
+        lanes = arriving
     slices, _ = slices_per_position(shape, lanes)
     latency, cells = _pool(layer, context.model, lanes, source, shape)
     reads = (np.arange(slices) + 1) * area - 1

@@ -381,11 +381,14 @@ class Gearbox(wiring.Component):
 
 
 def _count(m: Module, name: str, step: ValueLike, length: int) -> ValueLike:
-    """A counter of ``length`` that moves with ``step``; returns whether it is at its end."""
+    """A counter of ``length`` that moves with ``step``; returns whether it is at its end.
+
+    That is a register, since what beats are made of depends on it.
+    """
     if length == 1:
         return Const(1)
     counter = Signal(range(length), name=f"{name}_count")
-    end = counter == length - 1
+    end = Signal(name=f"{name}_end")
     with m.If(step):
-        m.d.sync += counter.eq(Mux(end, 0, counter + 1))
+        m.d.sync += [counter.eq(Mux(end, 0, counter + 1)), end.eq(counter == length - 2)]
     return end

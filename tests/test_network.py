@@ -105,6 +105,22 @@ def test_wide_words_are_made_in_two_steps(inputs: int, fold: Fold, wanted: list[
         assert ends[0] - 1 == plan.latency_cycles
 
 
+def test_a_pool_takes_the_lanes_that_come_in_rather_than_a_few_less() -> None:
+    grow = Builder(TensorType((4, 4, 8), 4, True))
+    grow.add(ir.MaxPool("pool", "x", (3, 3), (2, 2), (0, 0, 0, 0)))
+    network = grow.network()
+    plan = schedule(network, Budget(Family.ECP5, PLENTY, 1), Goal(32))
+    # Three would do for nine taps of one position.
+    assert plan.layers[0].i.lanes == plan.layers[0].o.lanes == 4
+    images = random_images(network.input_type, FRAMES, 1)
+    for stalls in (Stalls.NONE, Stalls.BOTH):
+        ends = run_block(lower.accelerator(network, plan, Generic()), images,
+                         golden.run(network, images), (network.input_type, plan.layers[0].i),
+                         (network.output_type, plan.layers[-1].o), stalls)
+        if stalls is Stalls.NONE:
+            assert np.diff(ends)[-1] == plan.cycles_per_frame == 32
+
+
 def test_what_is_read_at_once_is_there_in_time() -> None:
     # The pool takes four cycles an element, the first pass of the dense layer one.
     rng = np.random.default_rng(0)
