@@ -114,6 +114,13 @@ class Windowed:
         return max(len(self.need) * self.cycles_per_position, beats_of(self.elements, self.i),
                    self.words)
 
+    def _beat_ends(self) -> Integers:
+        """The last element of each input beat."""
+        ends = np.minimum((np.arange(-(-self.i.group // self.i.lanes)) + 1) * self.i.lanes,
+                          self.i.group) - 1
+        groups = np.arange(self.elements // self.i.group) * self.i.group
+        return np.asarray(groups[:, None] + ends[None, :]).reshape(-1)
+
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
         ends = np.minimum((np.arange(self.words) + 1) * self.lanes, self.elements) - 1
@@ -175,9 +182,33 @@ class Windowed:
         np.minimum.at(beats, self._last_beat(), words - self.gear)
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
-    def depth(self, words: Integers, starts: Integers, interval: int) -> int:
-        """Words alive at once when frames follow every ``interval`` cycles."""
-        ends = starts + self.cycles_per_position
+    def taken_times(self, beats: Integers) -> Integers:
+        """When each input beat is taken at the latest, for beats offered at ``beats``.
+
+        A beat of several words waits for those of the one before it.
+        """
+        if self.i.lanes <= self.lanes:
+            return beats
+        first = np.append(0, self._beat_ends()[:-1] + 1) // self.lanes
+        return np.maximum(beats, self.word_times(beats)[first])
+
+    def ends(self, starts: Integers, taken: Integers, interval: int) -> Integers:
+        """When each position ends, for output beats that are taken at ``taken`` only.
+
+        Beats that are complete at once can wait while the next are summed up, not longer.
+        """
+        reads, beats = self.outputs.reads, len(self.outputs.reads)
+        final = int(np.searchsorted(reads, reads[-1]))
+        before = np.arange(len(starts)) * beats + final - 1
+        waits = taken[np.maximum(before, 0)] - self.outputs.cycles[final]
+        ends = np.maximum(starts, waits) + self.cycles_per_position
+        return np.minimum(ends, np.append(starts[1:], starts[0] + interval))
+
+    def depth(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once when frames follow every ``interval`` cycles.
+
+        ``ends`` are the positions' ends.
+        """
         position = np.searchsorted(self.freed, np.arange(self.words), side="right")
         steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
@@ -211,6 +242,15 @@ class Passing:
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
         return paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
+
+    def taken_times(self, beats: Integers, outputs: Integers) -> Integers:
+        """When each input beat is taken, for beats offered at ``beats``.
+
+        ``outputs`` is when the layer's own beats are taken.
+        """
+        taken = paced(beats, self.spacing)
+        np.maximum.at(taken, self.source, outputs - self.latency)
+        return taken
 
     def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
         """When each of ``count`` input beats must move for outputs due at ``outputs``."""
@@ -300,15 +340,18 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
         for source, deadline in zip(inputs, deadlines, strict=True):
             due[source] = np.minimum(due[source], deadline) if source in due else deadline
         wanted.insert(0, deadlines)
-    result = []
     given = {INPUT: due[INPUT]}
     for n, node in enumerate(nodes):
         # What is wanted at once may have to come long before, position by position.
         given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
                     else node.stage.output_times(*(given[source] for source in node.inputs)))
+    taken = _taken(nodes, given)
+    result = []
+    for n, node in enumerate(nodes):
         if isinstance(node.stage, Windowed):
             words = node.stage.word_times(given[node.inputs[0]])
-            result.append(Depths(node.stage.depth(words, starts[n], interval), (0,)))
+            ends = node.stage.ends(starts[n], taken[n], interval)
+            result.append(Depths(node.stage.depth(words, ends, interval), (0,)))
             continue
         queues = tuple(
             most_alive(given[source], deadline, interval) + BUFFER_MARGIN
@@ -316,6 +359,22 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
             for source, deadline in zip(node.inputs, wanted[n], strict=True))
         result.append(Depths(0, queues))
     return result
+
+
+def _taken(nodes: Sequence[Node], given: dict[int, Integers]) -> dict[int, Integers]:
+    """When each node's output beats are taken, those offered at ``given``.
+
+    That is later where the reader takes several cycles a beat and has no queue.
+    """
+    readers = Counter(source for node in nodes for source in node.inputs)
+    taken = dict(given)
+    for n in reversed(range(len(nodes))):
+        stage, source = nodes[n].stage, nodes[n].inputs[0]
+        if readers[source] == 1 and isinstance(stage, Passing):
+            taken[source] = stage.taken_times(given[source], taken[n])
+        elif readers[source] == 1 and isinstance(stage, Windowed):
+            taken[source] = stage.taken_times(given[source])
+    return taken
 
 
 def _earliest(nodes: Sequence[Node], i_beats: int, interval: int

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.hdl import signed
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from networks import (
     PLENTY,
@@ -117,7 +117,9 @@ def check_mixed_network(seed: int) -> None:
     check(network, plan, list(Stalls)[1 + seed % 3], seed)
 
 
+# 180: a requantizer as slow as the slowest layer keeps what a pool before it wants to be rid of.
 @given(st.integers(0, 1 << 32))
+@example(180)
 @settings(deadline=None, max_examples=6, database=None)
 def test_network_of_mixed_widths_equals_golden(seed: int) -> None:
     check_mixed_network(seed)
