@@ -20,6 +20,8 @@ PART_BITS = 64
 SHARED_WORDS = 4
 """Constants in look-up tables have a counter for each part of so many bits, if there are more words
 than these, as ``hdl.sequencer`` has it."""
+BANK_BIT_WORTH = 3
+"""LUTs that one would spend to have a bit not chosen from a further bank of block RAMs."""
 COUNTER_LUTS = 4
 """What a counter takes beside a LUT a bit."""
 
@@ -84,8 +86,22 @@ def fits_dsp(model: Model, a_bits: int, b_bits: int) -> bool:
 
 
 def blocks(model: Model, depth: int, width: int) -> int:
-    """Block RAMs of constants, ``depth`` words of ``width`` bits: the shape with the fewest."""
-    return min(-(-depth // d) * -(-width // w) for d, w in model.block_shapes)
+    """Block RAMs of constants, ``depth`` words of ``width`` bits, in the shape with the fewest.
+
+    Of an ECP5, which are instantiated, also the banks count between which to choose.
+    """
+    return _rom_blocks(model, depth, width)[0]
+
+
+def _rom_blocks(model: Model, depth: int, width: int) -> tuple[int, int]:
+    """(block RAMs of constants, LUTs that choose between their banks), as ``hdl.tech`` decides."""
+    choice_worth = BANK_BIT_WORTH if model.ram_bit is not None else 0
+    shapes = []
+    for block_depth, block_width in model.block_shapes:
+        banks = -(-depth // block_depth)
+        shapes.append((banks * -(-width // block_width), (banks - 1) * width))
+    return min(shapes, key=lambda shape: (
+        shape[0] * model.block_worth + shape[1] * choice_worth, shape[1]))
 
 
 def ram_blocks(model: Model, depth: int, width: int) -> int:
@@ -143,7 +159,8 @@ def ram_storage(model: Model, depth: int, width: int) -> Storage:
 def rom(model: Model, storage: Storage, depth: int, width: int, *, registers: int = 1) -> Resources:
     """Cells of constants; block RAMs have the registers of their word in silicon."""
     if storage is Storage.BLOCK:
-        return Resources(brams=blocks(model, depth, width))
+        brams, luts = _rom_blocks(model, depth, width)
+        return Resources(luts=luts, brams=brams)
     # Registers of columns that are constant, or equal to others, are merged.
     columns = min(width, 1 << min(depth, 30)) if depth > 1 else 0
     return Resources(luts=round(rom_luts(model, depth, width)), ffs=registers * columns)
@@ -152,7 +169,7 @@ def rom(model: Model, storage: Storage, depth: int, width: int, *, registers: in
 def sequencer(model: Model, storage: Storage, depth: int, width: int) -> Resources:
     """Cells of constants that are read in order, see `hdl.sequencer`; a counter for each part."""
     if storage is Storage.BLOCK:
-        return Resources(brams=blocks(model, depth, width))
+        return rom(model, storage, depth, width)
     if depth == 1:
         return Resources()
     count = (depth - 1).bit_length()

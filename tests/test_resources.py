@@ -9,9 +9,11 @@ from penjing import boards
 from penjing.compiler import ir
 from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Fold, Resources
-from penjing.compiler.resources import MODELS, Family, fits_dsp
+from penjing.compiler.resources import MODELS, Family, blocks, fits_dsp
 from penjing.compiler.schedule import Budget, Goal, schedule
-from penjing.hdl.tech import Ecp5, Generic, Ice40, Technology
+from penjing.hdl.emit import emit
+from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+from penjing.hdl.tech.ecp5_memory import rom_depth
 
 TECHNOLOGIES: dict[Family, Technology] = {
     Family.ECP5: Ecp5(), Family.ICE40: Ice40(), Family.GENERIC: Generic()}
@@ -26,6 +28,21 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
             for shape in (signed(a), unsigned(a)):
                 assert fits_dsp(model, a, b) == technology.fits_dsp(shape, signed(b)), (
                     f"{shape!r} times {b} bits")
+
+
+@pytest.mark.parametrize(("depth", "width"), [
+    (1, 1), (512, 36), (513, 36), (1317, 224), (1490, 88), (2304, 8), (5958, 9), (8192, 36),
+    (8192, 72), (16384, 1), (16385, 2), (40000, 1)])
+def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
+    rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
+    assert emit(rom, "rom").count("DP16KD") == blocks(MODELS[Family.ECP5], depth, width)
+
+
+def test_few_banks_are_worth_a_few_blocks() -> None:
+    # 16 banks of 512 words would do with 16 blocks, and a choice of one in 16 behind each bit.
+    assert rom_depth(8192, 36) == 8192
+    # Twice the blocks would be too many.
+    assert rom_depth(5958, 88) == 2048
 
 
 @pytest.mark.parametrize(("bits", "weight_bits", "dsps"), [(8, 8, 4), (4, 4, 0), (8, 2, 0),

@@ -13,13 +13,14 @@ __all__ = ["BlockRam", "BlockRom", "rom_depth"]
 
 _ADDRESS_BITS = 14
 _WIDTHS = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
+_BLOCK_WORTH = 50
 
 
 class BlockRom(RomPorts):
     """``data = words[address]``, latency 2, one word a cycle: DP16KD with its output register.
 
-    The blocks take the shape in which they are fewest. Where that is less deep than the contents,
-    several banks of them are read at once, and a choice follows their registers.
+    Where the blocks' shape (see `rom_depth`) is less deep than the contents, several banks of them
+    are read at once, and a choice follows their registers.
 
     Parameters
     ----------
@@ -113,11 +114,17 @@ def _choice(m: Module, banks: Sequence[Signal], bank: Value, enable: Value) -> S
 
 
 def rom_depth(depth: int, width: int) -> int:
-    """Depth of the blocks that hold ``depth`` words of ``width`` bits with the fewest of them.
+    """Depth of the blocks that hold ``depth`` words of ``width`` bits.
 
-    Of equally many the deepest, which leave the least to choose from.
+    Few blocks are good, and so are few banks: choosing between them takes look-up tables and, at
+    the end of a long wire, time. A block weighs as much as ``_BLOCK_WORTH`` bits of a further bank.
+    Of equally good ones it is the deepest.
     """
-    return min(_WIDTHS, key=lambda d: (-(-depth // d) * -(-width // _WIDTHS[d]), -d))
+    def cost(block: int) -> int:
+        banks = -(-depth // block)
+        return banks * -(-width // _WIDTHS[block]) * _BLOCK_WORTH + (banks - 1) * width
+
+    return min(_WIDTHS, key=lambda block: (cost(block), -block))
 
 
 def _block_width(depth: int) -> int:
