@@ -12,7 +12,6 @@ that are meant for ULX3S-85F, down to the bitstream. Projects are kept in ``--wo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from penjing import flow
 from penjing.compiler import file
-from penjing.compiler.ir import PenjingError
-from penjing.compiler.plan import Resources
 from penjing.flow.progress import Progress
 
 # The example knows how BNN-PYNQ's arrays become networks, and their images integers.
@@ -176,11 +173,9 @@ def show(networks: dict[str, Any]) -> None:
     for case, entry in known:
         routed = entry.get("routed")
         if routed:
-            predicted = Resources(**routed["predicted"])
             fps = routed["fmax_mhz"] * 1e6 / entry["plan"]["predicted_cycles_per_frame"]
-            rows.append((case.title, *(f"{getattr(predicted, cell):,} / {routed[cell]:,}"
-                                       for cell in ("luts", "ffs", "dsps", "brams")),
-                         f"{routed['fmax_mhz']:.1f}", f"{fps:,.0f}", f"{case.least_fps:,}"))
+            rows.append((case.title, *common.cells(routed), f"{fps:,.0f}",
+                         f"{case.least_fps:,}"))
     common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
         "network", "LUTs", "FFs", "DSPs", "BRAMs", "Fmax (MHz)", "frames/s", "must"), rows)
 
@@ -188,38 +183,17 @@ def show(networks: dict[str, Any]) -> None:
 def parse_args() -> argparse.Namespace:
     """Define the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="compile and simulate")
-    parser.add_argument("--route", action="store_true", help="compile, place and route")
-    parser.add_argument("--models", type=Path, help="folder of bnn/*.npz and qonnx/*.onnx")
-    parser.add_argument("--data", type=Path,
-                        help="folder of mnist.npz, cifar10_test.npz and kws_w3a3.npz")
-    parser.add_argument("--work", type=Path, default=Path("build", "binary_networks"),
-                        help="folder of the projects")
-    parser.add_argument("--only", nargs="*", default=[], choices=NAMES)
-    parser.add_argument("--seed", type=int, default=1, help="of the placer")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    common.network_options(parser, NAMES, "binary_networks", models="bnn/*.npz and qonnx/*.onnx",
+                           data="mnist.npz, cifar10_test.npz and kws_w3a3.npz")
     return parser.parse_args()
 
 
 def main() -> int:
     """Measure and print. Status 1 where the hardware differs from the golden model."""
     args = parse_args()
-    try:
-        if args.run or args.route:
-            if args.models is None or args.data is None:
-                raise PenjingError("--models and --data: the networks and images are not part of "
-                                   "the project; name their folders")
-            run(args)
-        networks = common.read(FILE).get("networks", {})
-        if not networks:
-            raise PenjingError(f"{FILE}: it holds no network; use --run")
-    except PenjingError as error:
-        print(error, file=sys.stderr)
+    networks = common.present_networks(FILE, args, lambda: run(args), show)
+    if networks is None:
         return 2
-    if args.json:
-        print(json.dumps(networks))
-    else:
-        show(networks)
     simulated = [entry["rtl"] for entry in networks.values() if "rtl" in entry]
     return 0 if all(rtl["mismatches"] == rtl["faults"] == 0 for rtl in simulated) else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import json
@@ -77,6 +78,48 @@ def routed(build: flow.Build, seed: int) -> dict[str, Any]:
     made = build.json()
     return {"seed": seed, **{key: made[key] for key in (
         "luts", "ffs", "dsps", "brams", "fmax_mhz", "predicted", "seconds", "clock_mhz")}}
+
+
+def cells(routed: dict[str, Any]) -> list[str]:
+    """What `routed` has stored, predicted / placed and routed, then Fmax: five cells of a table."""
+    return [*(f"{routed['predicted'][cell]:,} / {routed[cell]:,}"
+              for cell in ("luts", "ffs", "dsps", "brams")), f"{routed['fmax_mhz']:.1f}"]
+
+
+def network_options(parser: argparse.ArgumentParser, names: Sequence[str], work: str, *,
+                    models: str, data: str) -> None:
+    """Options of a bench of other people's networks; ``models`` and ``data`` say what is where."""
+    parser.add_argument("--run", action="store_true", help="compile, compare and simulate")
+    parser.add_argument("--route", action="store_true", help="compile, place and route")
+    parser.add_argument("--models", type=Path, help=f"folder of {models}")
+    parser.add_argument("--data", type=Path, help=f"folder of {data}")
+    parser.add_argument("--work", type=Path, default=Path("build", work),
+                        help="folder of the projects")
+    parser.add_argument("--only", nargs="*", default=[], choices=names)
+    parser.add_argument("--seed", type=int, default=1, help="of the placer")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+
+
+def present_networks(file: str, args: argparse.Namespace, run: Callable[[], None],
+                     table: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+    """Measure what `network_options` ask for and print; the networks' results, None if refused."""
+    try:
+        if args.run or args.route:
+            if args.models is None or args.data is None:
+                raise PenjingError("--models and --data: the networks and images are not part of "
+                                   "the project; name their folders")
+            run()
+        networks: dict[str, Any] = read(file).get("networks", {})
+        if not networks:
+            raise PenjingError(f"{file}: it holds no network; use --run")
+    except PenjingError as error:
+        print(error, file=sys.stderr)
+        return None
+    if args.json:
+        print(json.dumps(networks))
+    else:
+        table(networks)
+    return networks
 
 
 def progress_bar() -> Progress:

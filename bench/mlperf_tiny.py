@@ -13,7 +13,6 @@ finds simulators and bitstreams there.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 from penjing import flow
 from penjing.compiler.ir import PenjingError
-from penjing.compiler.plan import Resources
 from penjing.flow.progress import Progress
 from penjing.flow.simulate import sample_frames
 from penjing.sim.streams import Stalls
@@ -193,11 +191,8 @@ def show(networks: dict[str, Any]) -> None:
     for b, entry in known:
         routed, rtl = entry.get("routed"), entry.get("rtl", {})
         if routed:
-            predicted = Resources(**routed["predicted"])
             clock = routed["fmax_mhz"] * 1e6
-            rows.append((b.title, *(f"{getattr(predicted, cell):,} / {routed[cell]:,}"
-                                    for cell in ("luts", "ffs", "dsps", "brams")),
-                         f"{routed['fmax_mhz']:.1f}",
+            rows.append((b.title, *common.cells(routed),
                          f"{clock / rtl['cycles_per_frame']:,.0f}" if rtl else "",
                          f"{rtl['latency_cycles'] / clock * 1e3:.2f}" if rtl else ""))
     common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
@@ -207,41 +202,22 @@ def show(networks: dict[str, Any]) -> None:
 def parse_args() -> argparse.Namespace:
     """Define the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="compile, compare and simulate")
-    parser.add_argument("--route", action="store_true", help="compile, place and route")
-    parser.add_argument("--models", type=Path, help="folder of the four .tflite files")
-    parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and kws01.npz")
-    parser.add_argument("--work", type=Path, default=Path("build", "mlperf_tiny"),
-                        help="folder of the projects")
-    parser.add_argument("--only", nargs="*", default=[], choices=[b.name for b in BENCHMARKS])
+    common.network_options(parser, [b.name for b in BENCHMARKS], "mlperf_tiny",
+                           models="the four .tflite files",
+                           data="cifar10_test.npz and kws01.npz")
     parser.add_argument("--frames", type=int, default=20, help="simulated without stalls")
     parser.add_argument("--stalled", type=int, default=3, help="simulated under each pattern")
     parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
                         help="what the router aims at")
-    parser.add_argument("--seed", type=int, default=1, help="of the placer")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     return parser.parse_args()
 
 
 def main() -> int:
     """Measure and print."""
     args = parse_args()
-    try:
-        if args.run or args.route:
-            if args.models is None or args.data is None:
-                raise PenjingError("--models and --data: the networks and images are not part of "
-                                   "the project; name their folders")
-            run(args)
-        networks = common.read(FILE).get("networks", {})
-        if not networks:
-            raise PenjingError(f"{FILE}: it holds no network; use --run")
-    except PenjingError as error:
-        print(error, file=sys.stderr)
+    networks = common.present_networks(FILE, args, lambda: run(args), show)
+    if networks is None:
         return 2
-    if args.json:
-        print(json.dumps(networks))
-    else:
-        show(networks)
     exact = all(entry.get("golden", {}).get("logit_mismatches", 0) == 0
                 and entry.get("rtl", {}).get("mismatches", 0) == 0 for entry in networks.values())
     return 0 if exact else 1
