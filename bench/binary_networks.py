@@ -174,7 +174,7 @@ def show(networks: dict[str, Any]) -> None:
         routed = entry.get("routed")
         if routed:
             fps = routed["fmax_mhz"] * 1e6 / entry["plan"]["predicted_cycles_per_frame"]
-            rows.append((case.title, *common.cells(routed), f"{fps:,.0f}",
+            rows.append((case.title, *common.cells(entry), f"{fps:,.0f}",
                          f"{case.least_fps:,}"))
     common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
         "network", "LUTs", "FFs", "DSPs", "BRAMs", "Fmax (MHz)", "frames/s", "must"), rows)

@@ -16,6 +16,7 @@ from typing import Any
 
 from penjing import flow
 from penjing.compiler.ir import PenjingError
+from penjing.compiler.plan import Resources
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -64,26 +65,30 @@ def processor_seconds() -> float:
 
 
 def planned(project: flow.Project, seconds: float) -> dict[str, Any]:
-    """What the plan of a ``project`` says that took so many ``seconds`` to compile."""
+    """What the plan of a ``project`` says that took so many ``seconds`` to compile.
+
+    ``predicted`` is the accelerator's and the serial link's together.
+    """
     plan = project.plan
     return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.xors,
             "predicted_cycles_per_frame": plan.cycles_per_frame,
             "predicted_latency_cycles": plan.latency_cycles,
-            "predicted": asdict(plan.resources), "clock_mhz": plan.clock_mhz,
-            "compile_seconds": round(seconds, 1)}
+            "predicted": asdict(plan.resources + (project.link or Resources())),
+            "clock_mhz": plan.clock_mhz, "compile_seconds": round(seconds, 1)}
 
 
 def routed(build: flow.Build, seed: int) -> dict[str, Any]:
     """What place-and-route with this ``seed`` gave."""
     made = build.json()
     return {"seed": seed, **{key: made[key] for key in (
-        "luts", "ffs", "dsps", "brams", "fmax_mhz", "predicted", "seconds", "clock_mhz")}}
+        "luts", "ffs", "dsps", "brams", "fmax_mhz", "seconds", "clock_mhz")}}
 
 
-def cells(routed: dict[str, Any]) -> list[str]:
-    """What `routed` has stored, predicted / placed and routed, then Fmax: five cells of a table."""
-    return [*(f"{routed['predicted'][cell]:,} / {routed[cell]:,}"
-              for cell in ("luts", "ffs", "dsps", "brams")), f"{routed['fmax_mhz']:.1f}"]
+def cells(network: dict[str, Any]) -> list[str]:
+    """Of a stored ``network``, cells predicted / placed and routed, then Fmax: five of a row."""
+    predicted, found = network["plan"]["predicted"], network["routed"]
+    return [*(f"{predicted[cell]:,} / {found[cell]:,}"
+              for cell in ("luts", "ffs", "dsps", "brams")), f"{found['fmax_mhz']:.1f}"]
 
 
 def network_options(parser: argparse.ArgumentParser, names: Sequence[str], work: str, *,

@@ -192,7 +192,7 @@ def show(networks: dict[str, Any]) -> None:
         routed, rtl = entry.get("routed"), entry.get("rtl", {})
         if routed:
             clock = routed["fmax_mhz"] * 1e6
-            rows.append((b.title, *common.cells(routed),
+            rows.append((b.title, *common.cells(entry),
                          f"{clock / rtl['cycles_per_frame']:,.0f}" if rtl else "",
                          f"{rtl['latency_cycles'] / clock * 1e3:.2f}" if rtl else ""))
     common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
