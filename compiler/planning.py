@@ -396,7 +396,8 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
     value_bits = ir.signed_bits(source.low - layer.offset, source.high - layer.offset)
     cells = resources.scale_requantizer(
         context.model, lanes=i.lanes, value_bits=value_bits, digit=digit, steps=steps,
-        fraction=1 + max(right), spread=max(right) - min(right), o_bits=result.bits, queued=queued,
+        constant=words == 1, fraction=1 + max(right), spread=max(right) - min(right),
+        o_bits=result.bits, queued=queued,
         exact=layer.rounding in (ir.ScaleRounding.EVEN, ir.ScaleRounding.ODD))
     cells += resources.sequencer(context.model, storage, words, digit * i.lanes)
     plan = LayerPlan(

@@ -471,22 +471,23 @@ def argmax(model: Model, *, bits: int, count: int) -> Resources:
 
 
 def scale_requantizer(model: Model, *, lanes: int, value_bits: int, digit: int, steps: int,
-                      fraction: int, spread: int, o_bits: int, queued: bool, exact: bool = False
-                      ) -> Resources:
+                      constant: bool, fraction: int, spread: int, o_bits: int, queued: bool,
+                      exact: bool = False) -> Resources:
     """Cells of a digit-serial multiplication, its rounding, zero point and clamp.
 
-    A product is made of pieces of four bits, which are added pairwise. Where halves must be
-    ``exact``, all bits below the point are looked at. The four factors were fitted on the 67
-    requantizers of the MLPerf Tiny networks.
+    A product is made of pieces of four bits, which are added pairwise; half the bits of a
+    ``constant`` factor are 0 and take none. Where halves must be ``exact``, all bits below the
+    point are looked at. The factors were fitted on the 67 requantizers of the MLPerf Tiny networks.
     """
     cells = Resources(ffs=20)
     pieces = -(-digit // 4)
     piece = multiplier(model, value_bits, -(-digit // pieces))
     width = value_bits + digit
     whole = max(o_bits, value_bits + 2)
+    share = 0.4 if constant else 0.8
     for _ in range(lanes):
         cells += Resources(
-            luts=round(0.8 * (pieces * piece.luts + (pieces - 1) * width * model.adder_bit)),
+            luts=round(share * (pieces * piece.luts + (pieces - 1) * width * model.adder_bit)),
             ffs=pieces * piece.ffs + (pieces - 1) * width + 2 * value_bits)
         if steps > 1:
             cells += Resources(luts=round(3.6 * width * model.adder_bit),
