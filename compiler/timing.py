@@ -114,13 +114,6 @@ class Windowed:
         return max(len(self.need) * self.cycles_per_position, beats_of(self.elements, self.i),
                    self.words)
 
-    def _beat_ends(self) -> Integers:
-        """The last element of each input beat."""
-        ends = np.minimum((np.arange(-(-self.i.group // self.i.lanes)) + 1) * self.i.lanes,
-                          self.i.group) - 1
-        groups = np.arange(self.elements // self.i.group) * self.i.group
-        return np.asarray(groups[:, None] + ends[None, :]).reshape(-1)
-
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
         ends = np.minimum((np.arange(self.words) + 1) * self.lanes, self.elements) - 1
@@ -189,7 +182,8 @@ class Windowed:
         """
         if self.i.lanes <= self.lanes:
             return beats
-        first = np.append(0, self._beat_ends()[:-1] + 1) // self.lanes
+        # A beat begins in the first word that does not end before it.
+        first = np.searchsorted(self._last_beat(), np.arange(len(beats)))
         return np.maximum(beats, self.word_times(beats)[first])
 
     def ends(self, starts: Integers, taken: Integers, interval: int) -> Integers:
@@ -345,7 +339,7 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
         # What is wanted at once may have to come long before, position by position.
         given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
                     else node.stage.output_times(*(given[source] for source in node.inputs)))
-    taken = _taken(nodes, given)
+    taken = _taken(nodes, given, readers)
     result = []
     for n, node in enumerate(nodes):
         if isinstance(node.stage, Windowed):
@@ -361,12 +355,12 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
     return result
 
 
-def _taken(nodes: Sequence[Node], given: dict[int, Integers]) -> dict[int, Integers]:
+def _taken(nodes: Sequence[Node], given: dict[int, Integers], readers: Counter[int]
+           ) -> dict[int, Integers]:
     """When each node's output beats are taken, those offered at ``given``.
 
     That is later where the reader takes several cycles a beat and has no queue.
     """
-    readers = Counter(source for node in nodes for source in node.inputs)
     taken = dict(given)
     for n in reversed(range(len(nodes))):
         stage, source = nodes[n].stage, nodes[n].inputs[0]
