@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from penjing.compiler import ir
@@ -235,6 +236,51 @@ def random_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weigh
     return ir.Weights(values, bits)
 
 
+def convolution(rng: np.random.Generator, name: str, source: str, outputs: int, inputs: int,
+                kernel: int = 3, stride: int = 1) -> tuple[ir.Layer, ir.Layer]:
+    """A convolution that keeps the map but for the stride, and its requantization."""
+    low = (kernel - 1) // 2
+    padding = (low, kernel - 1 - low) * 2
+    return (ir.Convolution(name, source, random_weights(rng, (outputs, kernel, kernel, inputs)),
+                           rng.integers(-50, 50, outputs), (stride, stride), padding),
+            ir.ShiftRequantize(f"{name}_q", name, 6, 6, True))
+
+
+def residual(seed: int) -> Network:
+    """Two blocks of which the second changes size, so its shortcut has a convolution too."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(n) for n in rng.integers(4, 9, 2))
+    channels, more = (int(n) for n in rng.integers(1, 6, 2))
+    layers = [
+        *convolution(rng, "a", "x", channels, channels),
+        *convolution(rng, "b", "a_q", channels, channels, int(rng.integers(1, 4))),
+        ir.Add("add1", "b_q", "x"),
+        ir.ShiftRequantize("relu1", "add1", 1, 6, False),
+        *convolution(rng, "c", "relu1", more, channels, 3, 2),
+        *convolution(rng, "d", "c_q", more, more),
+        *convolution(rng, "e", "relu1", more, channels, 1, 2),
+        ir.Add("add2", "e_q", "d_q"),
+        ir.ShiftRequantize("relu2", "add2", 1, 6, False),
+        ir.AveragePool("mean", "relu2", (-(-height // 2), -(-width // 2)), (1, 1)),
+        ir.Flatten("flat", "mean"),
+        ir.Dense("dense", "flat", random_weights(rng, (5, more)), rng.integers(-9, 9, 5)),
+    ]
+    return Network("residual", "x", TensorType((height, width, channels), 6, True), tuple(layers))
+
+
+def wide_and_deep(seed: int) -> Network:
+    """The input is read three times, and a branch of wiring only meets one of two windows."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        *convolution(rng, "a", "x", 3, 3, 5),
+        ir.MaxPool("pool", "x", (3, 3), (1, 1), (1, 1, 1, 1)),
+        ir.Add("add1", "x", "a_q"),
+        ir.Add("add2", "pool", "add1"),
+        ir.Clamp("clamp", "add2", -9, 30),
+    ]
+    return Network("wide", "x", TensorType((7, 6, 3), 5, True), tuple(layers))
+
+
 def random_plan(network: Network, seed: int) -> Plan:
     """Some layers folded at random, the others by the schedule."""
     rng = np.random.default_rng(seed)
@@ -256,6 +302,16 @@ def random_plan(network: Network, seed: int) -> Plan:
                                      int(rng.integers(1, min(shape.run, 12) + 1)))
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
     return schedule(network, Budget(Family.ECP5, PLENTY, multipliers), Goal(folds=folds))
+
+
+def graph_plan(network: Network, seed: int) -> Plan:
+    """Some multipliers, and of an odd seed the first convolution folded at random."""
+    rng = np.random.default_rng(seed)
+    folds = {"a": Fold(int(rng.integers(1, 3)), 1, int(rng.integers(1, 4)))} if seed % 2 else {}
+    folds = {name: replace(fold, pe=min(fold.pe, network.type_of(name).shape[2]))
+             for name, fold in folds.items()}
+    return schedule(network, Budget(Family.ECP5, PLENTY, int(rng.integers(16, 60))),
+                    Goal(folds=folds))
 
 
 def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Sliding) -> Fold:
