@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from penjing.boards import Board
 from penjing.compiler import ir
+from penjing.compiler.cost import Fabric, Resources
+from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Bipolar, Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Resources
-from penjing.compiler.schedule import Budget, Goal, schedule
 
 NAME = "layer"
 """What the one layer of each network is called."""
@@ -51,11 +52,14 @@ class Case:
         return Network(self.name, "x", TensorType(self.source.shape, 1, False),
                        (sign, replace(self.layer, input=sign.name)))
 
-    def plan(self, board: Board) -> Plan:
-        """The schedule under the case's fold; only the DSPs are limited."""
+    def plan(self, board: Board, fabric: Fabric | None = None) -> Plan:
+        """The schedule under the case's fold; only the DSPs are limited.
+
+        ``fabric`` stands in for the board's.
+        """
         plenty = Resources(luts=10**9, ffs=10**9, dsps=self.dsps, brams=10**9)
         folds = {NAME: self.fold} if self.fold else {}
-        return schedule(self.network, Budget(board.family, plenty, 10**9),
+        return schedule(self.network, Budget(fabric or board.family.fabric, plenty, 10**9),
                         Goal(self.cycles, folds), board=board.name, clock_mhz=board.clock_mhz)
 
 

@@ -6,8 +6,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..compiler.dataflow.plan import Port
 from ..compiler.ir import TensorType
-from ..compiler.plan import Port
 from ..hdl.stream import Beat, Gearbox, Relay, connect
 from ..hdl.tech import Technology
 from .link import Deframer, Framer, Octet

@@ -23,10 +23,12 @@ from typing import Any
 from .. import __version__, boards
 from ..boards.link_cost import planned_link
 from ..boards.protocol import Identity
-from ..compiler import file, plan_file
+from ..compiler import file
 from ..compiler.compress.inputs import InputCode
+from ..compiler.cost import Resources
+from ..compiler.dataflow import plan_file
+from ..compiler.dataflow.plan import Plan
 from ..compiler.ir import Integers, Network, PenjingError
-from ..compiler.plan import Plan, Resources
 from ..sim.softmax import Softmax
 from .data import Data, naming
 

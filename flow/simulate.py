@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler import lower
+from ..compiler.dataflow import accelerator
+from ..compiler.dataflow.plan import Port
+from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
-from ..compiler.plan import Port
-from ..compiler.report import Table, table_of
 from ..hdl.emit import emit, module_name
 from ..hdl.tech import Generic
 from ..sim import golden
@@ -131,11 +131,11 @@ def _subject(opened: Project, layer: str | None) -> _Subject:
                         {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
                         plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
     top = module_name(layer)
-    verilog = emit(lower.layer(network, plan, layer, Generic()), top)
+    verilog = emit(accelerator.layer(network, plan, layer, Generic()), top)
     tensors = next(one.inputs for one in network.layers if one.name == layer)
     planned = plan.layer(layer)
-    ports = (port for port in (planned.i, planned.other) if port is not None)
-    sources = dict(zip(lower.PORTS, zip(tensors, ports, strict=True), strict=False))
+    names = accelerator.input_names(len(tensors))
+    sources = dict(zip(names, zip(tensors, planned.kind.inputs, strict=True), strict=True))
     return _Subject(verilog, top, sources, layer, planned.o, planned.cycles, None)
 
 

@@ -86,6 +86,11 @@ class Sliding:
                 Loop(height_out, self.stride[0] * width * channels))
 
     @property
+    def reads(self) -> int:
+        """Reads of a position."""
+        return self.loops[0].count * self.loops[1].count * self.loops[2].count
+
+    @property
     def start(self) -> int:
         """First element of the first window, relative to the frame; negative with padding."""
         return -(self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]

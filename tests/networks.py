@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 from penjing.compiler import ir
-from penjing.compiler.bipolar import may_be_binary
-from penjing.compiler.geometry import Sliding, sliding
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.geometry import Geometry
+from penjing.compiler.dataflow.kinds.binary import Binary
+from penjing.compiler.dataflow.plan import Fold, Plan, Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Port, Resources
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
@@ -285,7 +287,8 @@ def random_plan(network: Network, seed: int) -> Plan:
     """Some layers folded at random, the others by the schedule."""
     rng = np.random.default_rng(seed)
     folds = {}
-    for layer in network.layers:
+    for site in sites(network).values():
+        layer = site.layer
         grouped = isinstance(layer, ir.Convolution) and layer.groups > 1 and rng.integers(2)
         if grouped or (isinstance(layer, ir.Depthwise) and rng.integers(2)):
             channels = network.source_type(layer).shape[2]
@@ -293,15 +296,15 @@ def random_plan(network: Network, seed: int) -> Plan:
             folds[layer.name] = Fold(len(layer.bias) // groups, 1, int(
                 rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
-            shape = sliding(network, layer)
-            if may_be_binary(network, layer) and rng.integers(3):
+            shape = site.geometry
+            if Binary.counts(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
             folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
                                      int(rng.integers(1, shape.kernel[0] + 1)),
                                      int(rng.integers(1, min(shape.run, 12) + 1)))
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
-    return schedule(network, Budget(Family.ECP5, PLENTY, multipliers), Goal(folds=folds))
+    return schedule(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
 
 
 def graph_plan(network: Network, seed: int) -> Plan:
@@ -310,11 +313,11 @@ def graph_plan(network: Network, seed: int) -> Plan:
     folds = {"a": Fold(int(rng.integers(1, 3)), 1, int(rng.integers(1, 4)))} if seed % 2 else {}
     folds = {name: replace(fold, pe=min(fold.pe, network.type_of(name).shape[2]))
              for name, fold in folds.items()}
-    return schedule(network, Budget(Family.ECP5, PLENTY, int(rng.integers(16, 60))),
+    return schedule(network, Budget(ECP5, PLENTY, int(rng.integers(16, 60))),
                     Goal(folds=folds))
 
 
-def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Sliding) -> Fold:
+def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Geometry) -> Fold:
     """A fold that leaves no lane to spare."""
     rows = [n for n in range(1, shape.kernel[0] + 1) if shape.kernel[0] % n == 0]
     lanes = [n for n in range(1, min(shape.run, 24) + 1) if shape.run % n == 0]

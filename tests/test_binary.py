@@ -18,12 +18,14 @@ from networks import (
     random_sign,
     run_block,
 )
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
 from penjing.compiler.bipolar import is_binary, may_be_binary
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold, Plan, Port
+from penjing.compiler.dataflow.search import ROUTABLE, Budget, Goal, fold_of_simd, schedule
 from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
-from penjing.compiler.plan import Fold, Plan, Port, Resources
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import ROUTABLE, Budget, Goal, fold_of_simd, schedule
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic
@@ -70,7 +72,7 @@ def binary_layer(seed: int) -> Network:
 def check(network: Network, plan: Plan, stalls: Stalls, seed: int) -> list[int]:
     """Require the accelerator to equal the golden model; returns the frames' ends."""
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(lower.accelerator(network, plan, Generic()), images,
+    return run_block(accelerator.whole(network, plan, Generic()), images,
                      golden.run(network, images), (network.input_type, plan.layers[0].i),
                      (network.output_type, plan.layers[-1].o), stalls, seed)
 
@@ -91,7 +93,7 @@ def check_binary_layer(seed: int) -> None:
             if "pad" not in {one.kind for one in network.layers}:
                 assert abs(ends[0] - 1 - plan.latency_cycles) <= max(3, 0.02 * ends[0])
     tensors = golden.run_all(network, random_images(network.input_type, FRAMES, seed))
-    ends = run_block(lower.layer(network, plan, "layer", Generic()), tensors[layer.input],
+    ends = run_block(accelerator.layer(network, plan, "layer", Generic()), tensors[layer.input],
                      tensors["layer"], (network.source_type(layer), planned.i),
                      (network.type_of("layer"), planned.o), Stalls.NONE)
     assert np.diff(ends)[-1] == planned.cycles
@@ -214,7 +216,7 @@ ONES = ir.Weights(np.ones((4, 3, 2, 6), np.int64), 2)
 def test_products_of_signs_alone_are_counted(layer: ir.Layer, wanted: bool) -> None:
     network = grown(layer)
     assert may_be_binary(network, layer) is wanted
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 10)).layer("conv")
+    plan = schedule(network, Budget(ECP5, PLENTY, 10)).layer("conv")
     assert plan.binary is wanted
     assert plan.xors == (plan.products if wanted else 0)
     assert plan.multipliers == 0 or layer.kind == "depthwise" or layer.groups > 1
@@ -224,7 +226,7 @@ def test_a_fold_with_spare_lanes_adds() -> None:
     network = grown(convolution(ONES))
     for fold, wanted in ((Fold(3, 3, 4), True), (Fold(4, 1, 12), True), (Fold(1, 2, 4), False),
                          (Fold(1, 1, 5), False)):
-        plan = schedule(network, Budget(Family.ECP5, PLENTY, 100), Goal(folds={"conv": fold}))
+        plan = schedule(network, Budget(ECP5, PLENTY, 100), Goal(folds={"conv": fold}))
         assert plan.layer("conv").binary is wanted
         assert plan.layer("conv").additions == (0 if wanted else fold.products)
         assert plan.layer("conv").dsp_multipliers == 0
@@ -237,7 +239,7 @@ def test_signs_need_no_multipliers_and_luts_bound_them() -> None:
     layer = ir.Dense("dense", "flat", ir.Weights(np.ones((256, 96), np.int64), 2),
                      np.zeros(256, np.int64))
     network = grown(ir.Flatten("flat", "signs"), layer)
-    few, many = (schedule(network, Budget(Family.ECP5, Resources(luts, 10**6, 0, 10**3), 1))
+    few, many = (schedule(network, Budget(ECP5, Resources(luts, 10**6, 0, 10**3), 1))
                  for luts in (2_000, 20_000))
     assert few.multipliers == many.multipliers == 0
     assert few.resources.luts <= 2_000 < many.resources.luts <= 20_000
@@ -249,8 +251,8 @@ def test_speed_leaves_room_for_the_router_unless_it_is_asked_for() -> None:
     layer = ir.Dense("dense", "flat", ir.Weights(np.ones((256, 96), np.int64), 2),
                      np.zeros(256, np.int64))
     network = grown(ir.Flatten("flat", "signs"), layer)
-    large = schedule(network, Budget(Family.ECP5, Resources(20_000, 10**6, 0, 10**3), 1))
-    tight = Budget(Family.ECP5, replace(large.resources, brams=10**3), 1)
+    large = schedule(network, Budget(ECP5, Resources(20_000, 10**6, 0, 10**3), 1))
+    tight = Budget(ECP5, replace(large.resources, brams=10**3), 1)
     assert schedule(network, tight).resources.luts <= ROUTABLE * large.resources.luts
     asked = schedule(network, tight, Goal(large.cycles_per_frame))
     assert asked.resources == large.resources

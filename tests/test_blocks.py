@@ -14,9 +14,10 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 from networks import random_images, run_block
-from penjing.compiler import geometry, ir
+from penjing.compiler import ir
+from penjing.compiler.dataflow import geometry
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Bipolar, TensorType
-from penjing.compiler.plan import Port
 from penjing.compiler.planning import (
     BINARY_LATENCY,
     TERNARY_LATENCY,

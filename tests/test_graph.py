@@ -18,11 +18,12 @@ from networks import (
     run_block,
     wide_and_deep,
 )
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Plan, Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
-from penjing.compiler.plan import Plan, Port
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit, module_name
 from penjing.hdl.graph import Graph, Pipeline, Stage
@@ -38,7 +39,7 @@ FRAMES = 4
 
 def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(lower.accelerator(network, plan, Generic()), images,
+    return run_block(accelerator.whole(network, plan, Generic()), images,
                      golden.run(network, images), (network.input_type, plan.layers[0].i),
                      (network.output_type, plan.layers[-1].o), stalls, seed)
 
@@ -66,7 +67,7 @@ def without_room(plan: Plan, cut: int) -> Plan:
 def test_the_depth_is_what_the_interval_needs() -> None:
     # A 5×5 window must see two lines before the sum of it and the input can begin.
     network = wide_and_deep(2)
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 75), Goal())
+    plan = schedule(network, Budget(ECP5, PLENTY, 75), Goal())
     deepest = max(queue.beats for layer in plan.layers for queue in layer.queues)
     row = 6 * -(-3 // plan.layers[0].i.lanes)
     assert 2 * row <= deepest <= 5 * row
@@ -80,7 +81,7 @@ def test_a_tensor_that_nobody_reads_is_refused() -> None:
     unread = Network("n", "x", network.input_type, (*network.layers[:4],
                                                     ir.Clamp("last", "a_q", 0, 3)))
     with pytest.raises(PenjingError, match=r"^layer b_q: no layer reads it"):
-        schedule(unread, Budget(Family.ECP5, PLENTY, 30))
+        schedule(unread, Budget(ECP5, PLENTY, 30))
 
 
 def test_graph_refuses_what_it_cannot_wire() -> None:
@@ -213,19 +214,19 @@ def test_any_name_of_a_layer_is_free_in_hardware(names: tuple[str, str, str]) ->
     kind = TensorType((3, 3, 2), 4, True)
     network = Network("net", "x", kind, (
         ir.Clamp(first, "x", -3, 4), ir.Clamp(second, first, -2, 3), ir.Add(third, first, second)))
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 8), Goal())
+    plan = schedule(network, Budget(ECP5, PLENTY, 8), Goal())
     images = random_images(kind, FRAMES, 0)
-    run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+    run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
               (kind, plan.layers[0].i), (network.output_type, plan.layers[-1].o), Stalls.BOTH)
-    text = emit(lower.accelerator(network, plan, Generic()), "net")
+    text = emit(accelerator.whole(network, plan, Generic()), "net")
     assert len(set(re.findall(r"^module (\S+)", text, re.MULTILINE))) == text.count("\nendmodule")
 
 
 def test_a_module_is_not_called_as_its_ports() -> None:
     layer = ir.Clamp("clk", "x", -3, 4)
     network = Network("net", "x", TensorType((3, 3, 2), 4, True), (layer,))
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 8), Goal())
-    alone = emit(lower.layer(network, plan, "clk", Generic()), module_name("clk"))
+    plan = schedule(network, Budget(ECP5, PLENTY, 8), Goal())
+    alone = emit(accelerator.layer(network, plan, "clk", Generic()), module_name("clk"))
     assert "module clk_(" in alone
     with pytest.raises(PenjingError, match=r"name must not be clk, .*; give it another"):
         replace(network, name="clk")

@@ -11,8 +11,8 @@ import pytest
 from penjing import boards
 from penjing.boards.link_cost import planned_link
 from penjing.compiler import file
+from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.ir import Convolution, Dense, Network
-from penjing.compiler.plan import Plan
 from penjing.flow import Target, plan
 
 BENCH = Path(__file__).parents[1] / "bench"

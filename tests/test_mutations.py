@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from networks import Builder, random_images, random_plan, run_block
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl import pool
 from penjing.hdl.dot import Dot
 from penjing.hdl.pool import AveragePooler
@@ -41,7 +42,7 @@ def network() -> Network:
 def check(network: Network, stalls: Stalls) -> None:
     plan = random_plan(network, 1)
     images = random_images(network.input_type, 4, 0)
-    run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+    run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
               (network.input_type, plan.layers[0].i), (network.output_type, plan.layers[-1].o),
               stalls)
 
@@ -172,7 +173,7 @@ def test_a_wrong_half_is_seen(fault: Callable[[Patch], None], rounding: ir.Scale
     def run() -> None:
         plan = random_plan(network, 1)
         plan = replace(plan, layers=(replace(plan.layers[0], i=port, o=port, steps=steps),))
-        run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+        run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
                   (network.input_type, port), (network.output_type, port), Stalls.NONE)
     run()
     fault(monkeypatch)

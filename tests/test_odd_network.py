@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import PLENTY, Builder, random_images
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
@@ -42,14 +43,14 @@ def odd_network() -> Network:
 def test_verilog_equals_golden_on_a_hundred_frames(tmp_path: Path) -> None:
     network = odd_network()
     folds = {"conv1": Fold(3, 2, 4), "conv2": Fold(2, 1, 5), "dense": Fold(4, 1, 6)}
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 100), Goal(folds=folds))
+    plan = schedule(network, Budget(ECP5, PLENTY, 100), Goal(folds=folds))
     images = random_images(network.input_type, FRAMES, 1)
     i, o = plan.layers[0].i, plan.layers[-1].o
     source = Source(StreamFormat(network.input_type.bits, False, i.lanes, i.group),
                     images.reshape(FRAMES, -1))
     job = Job((source,), StreamFormat(network.output_type.bits, True, o.lanes, o.group),
               golden.run(network, images).reshape(FRAMES, -1))
-    report = simulate(emit(lower.accelerator(network, plan, Generic()), "odd"), "odd", job,
+    report = simulate(emit(accelerator.whole(network, plan, Generic()), "odd"), "odd", job,
                       cache=tmp_path)
     assert report.passed
     assert report.values_compared == 4 * FRAMES * network.output_type.elements

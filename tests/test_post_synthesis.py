@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from networks import PLENTY, Builder, random_images
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost import Storage
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Plan
+from penjing.compiler.dataflow.search import Budget, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Plan, Storage
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5
 from penjing.sim import golden, netlist
@@ -44,7 +46,7 @@ def network() -> Network:
 def mixed_plan(network: Network) -> Plan:
     """DSP and soft multipliers; weights and buffers in block RAM, distributed RAM and logic."""
     limits = replace(PLENTY, dsps=5)
-    plan = schedule(network, Budget(Family.ECP5, limits, 8))
+    plan = schedule(network, Budget(ECP5, limits, 8))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
     assert plan.layer("binary").binary and plan.layer("dense").ternary
@@ -60,7 +62,7 @@ def mixed_plan(network: Network) -> Plan:
 
 @pytest.fixture(scope="module")
 def cells(network: Network) -> str:
-    verilog = emit(lower.accelerator(network, mixed_plan(network), Ecp5()), "top")
+    verilog = emit(accelerator.whole(network, mixed_plan(network), Ecp5()), "top")
     return netlist.synthesize(verilog, "top", netlist.Family.ECP5)
 
 

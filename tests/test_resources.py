@@ -7,10 +7,11 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from penjing import boards
 from penjing.compiler import ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import MODELS, Family, blocks, fits_dsp
+from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Resources
-from penjing.compiler.resources import MODELS, Family, blocks, fits_dsp
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
 from penjing.hdl.tech.ecp5_memory import rom_depth

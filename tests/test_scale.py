@@ -10,8 +10,8 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from networks import run_block
 from penjing.compiler import ir
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, PenjingError, TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden

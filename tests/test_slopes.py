@@ -21,13 +21,14 @@ from networks import (
     random_weights,
     run_block,
 )
-from penjing.compiler import file, ir, lower, plan_file
+from penjing.compiler import file, ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator, plan_file
+from penjing.compiler.dataflow.plan import Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.compiler.load import torch as pytorch
-from penjing.compiler.plan import Port
 from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl import slope
 from penjing.hdl.slope import SlopeRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -216,7 +217,7 @@ def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
     assert all(plan.layer(f"{name}_act").multipliers for name in ("one", "two"))
     images = random_images(network.input_type, 3, seed)
     for stalls in Stalls:
-        ends = run_block(lower.accelerator(network, plan, Generic()), images,
+        ends = run_block(accelerator.whole(network, plan, Generic()), images,
                          golden.run(network, images), (network.input_type, plan.layers[0].i),
                          (network.output_type, plan.layers[-1].o), stalls, seed)
         if stalls is Stalls.NONE:
@@ -226,7 +227,7 @@ def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
 
 def test_multipliers_of_slopes_count(tmp_path: Path) -> None:
     network = reactnet(1)
-    few, many = (schedule(network, Budget(Family.ECP5, replace(PLENTY, dsps=dsps), 10**6),
+    few, many = (schedule(network, Budget(ECP5, replace(PLENTY, dsps=dsps), 10**6),
                           Goal(1000)) for dsps in (0, 10**4))
     for plan, wanted in ((few, 0), (many, many.multipliers)):
         assert plan.resources.dsps == wanted
@@ -234,7 +235,7 @@ def test_multipliers_of_slopes_count(tmp_path: Path) -> None:
         acts = [layer for layer in plan.layers if layer.kind == "sloperequantize"]
         assert [layer.multipliers for layer in acts] == [layer.i.lanes for layer in acts]
     with pytest.raises(PenjingError, match=r"it needs \d+ multipliers"):
-        schedule(network, Budget(Family.ECP5, PLENTY, 5))
+        schedule(network, Budget(ECP5, PLENTY, 5))
     path = tmp_path / "plan.json"
     plan_file.save(many, network, path)
     assert plan_file.load(path, network) == many

@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PLENTY, Builder, random_images, random_sign, run_block
-from penjing.compiler import ir, lower
-from penjing.compiler.geometry import sliding
+from penjing.compiler import ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.geometry import sliding
+from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.report import plan_json
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Resources
 from penjing.compiler.planning import ternary_bits
-from penjing.compiler.report import plan_json
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -67,7 +69,7 @@ def folded(network: Network, rng: np.random.Generator) -> Plan:
     if rng.integers(4):
         folds["layer"] = Fold(*(int(rng.integers(1, most + 1)) for most in (
             len(layer.bias), shape.kernel[0], min(shape.run, 16))))
-    return schedule(network, Budget(Family.ECP5, PLENTY, int(rng.integers(1, 60))
+    return schedule(network, Budget(ECP5, PLENTY, int(rng.integers(1, 60))
                                     + sum(fold.products for fold in folds.values())),
                     Goal(folds=folds))
 
@@ -83,7 +85,7 @@ def check_ternary_layer(seed: int) -> None:
     images = random_images(network.input_type, FRAMES, seed)
     wanted = golden.run(network, images)
     for stalls in Stalls:
-        ends = run_block(lower.accelerator(network, plan, Generic()), images, wanted,
+        ends = run_block(accelerator.whole(network, plan, Generic()), images, wanted,
                          (network.input_type, plan.layers[0].i),
                          (network.output_type, planned.o), stalls, seed)
         if stalls is Stalls.NONE:
@@ -124,7 +126,7 @@ def test_bits_of_a_weight() -> None:
         fold, layer = Fold(3, 1, lanes), network.layers[-1]
         assert isinstance(layer, ir.MultiplyAccumulate)
         assert ternary_bits(layer, sliding(network, layer), fold) == wanted
-        plan = schedule(network, Budget(Family.ECP5, PLENTY, 50), Goal(folds={"layer": fold}))
+        plan = schedule(network, Budget(ECP5, PLENTY, 50), Goal(folds={"layer": fold}))
         words = plan.layer("layer").cycles * fold.products
         assert plan.layer("layer").ternary is (wanted > 0)
         # Weights, biases, and the vector in its buffer.
@@ -135,7 +137,7 @@ def test_bits_of_a_weight() -> None:
 def test_three_values_need_no_multipliers_and_luts_bound_them() -> None:
     rng = np.random.default_rng(4)
     network = dense(rng.choice([-45, 0, 77], (256, 96)))
-    few, many = (schedule(network, Budget(Family.ECP5, Resources(luts, 10**6, 0, 10**3), 1))
+    few, many = (schedule(network, Budget(ECP5, Resources(luts, 10**6, 0, 10**3), 1))
                  for luts in (2_000, 20_000))
     assert few.multipliers == many.multipliers == 0
     assert few.resources.luts <= 2_000 < many.resources.luts <= 20_000

@@ -11,9 +11,9 @@ import pytest
 from amaranth.hdl import Const, Module, Value, signed, unsigned
 from networks import run_block
 from penjing.compiler import file, ir
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.compiler.load import torch as pytorch
-from penjing.compiler.plan import Port
 from penjing.compiler.planning import threshold_bits
 from penjing.hdl import threshold
 from penjing.hdl.tech import Generic, MemoryStyle

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .plan import Port
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+
+from ...hdl.stream import Collector, Gearbox
+from ..cost import Fabric, Resources, streams
+from .port import Port
 
 COLLECTOR_LATENCY = 2
 GEARBOX_LATENCY = 1
@@ -60,3 +65,23 @@ def _collects(i: Port, lanes: int, elements: int) -> bool:
     whole = i.group % i.lanes == 0 and elements % i.lanes == 0
     return (lanes > i.lanes and lanes % i.lanes == 0 and whole
             and (elements - 1) % lanes + 1 > i.lanes)
+
+
+def gear_cells(fabric: Fabric, i: Port, lanes: int, elements: int, bits: int) -> Resources:
+    """Cells of what makes words of ``lanes`` elements of ``bits`` bits."""
+    cells = Resources()
+    for gear in gears(i, lanes, elements):
+        cells += (streams.upsizer(bits=bits, i_lanes=gear.i.lanes, o_lanes=gear.lanes)
+                  if gear.collects else
+                  streams.gearbox(fabric, bits=bits, i_lanes=gear.i.lanes, o_lanes=gear.lanes))
+    return cells
+
+
+def gear_blocks(shape: Shape, i: Port, lanes: int, elements: int
+                ) -> list[tuple[str, wiring.Component]]:
+    """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
+    return [("collector", Collector(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
+                                    o_group=elements, frame=elements)) if gear.collects else
+            ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
+                                i_group=gear.i.group, o_group=elements, frame=elements))
+            for gear in gears(i, lanes, elements)]

@@ -11,8 +11,10 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from .file import to_bytes, write_atomically
-from .ir import Network, PenjingError
+from ..file import to_bytes, write_atomically
+from ..ir import Network, PenjingError
+from .kinds import KINDS
+from .kinds.kind import Kind
 from .plan import Plan
 
 MAX_BYTES = 16 << 20
@@ -25,14 +27,19 @@ def to_json(value: object) -> Any:
     """``value``, of dataclasses, enums, tuples and scalars, as JSON takes it."""
     if isinstance(value, enum.Enum):
         return value.value
+    if isinstance(value, Kind):
+        return {"hardware": type(value).__name__, **_fields(value)}
     if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name))
-                for field in dataclasses.fields(value)}
+        return _fields(value)
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
 def save(plan: Plan, network: Network, path: str | Path) -> None:
@@ -74,6 +81,9 @@ def _decode(hint: Any, value: Any) -> Any:
     if origin is tuple:
         hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(_decode(one, item) for one, item in zip(hints, value, strict=True))
+    if hint is Kind:
+        named = {kind.__name__: kind for kind in KINDS}
+        return _decode(named[value.pop("hardware")], value)
     if dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         hints_by_name = typing.get_type_hints(hint)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import ir
-from .ir import Integers, Network
+from ..ir import Integers
 
 
 @dataclass(frozen=True)
-class Sliding:
-    """What the window of a multiply-accumulate or pooling layer slides over."""
+class Geometry:
+    """What the window of a layer slides over: maps of ``size`` (height, width, channels)."""
 
     size: tuple[int, int, int]
     kernel: tuple[int, int]
@@ -31,19 +30,7 @@ class Sliding:
         return self.kernel[0] * self.kernel[1]
 
 
-def sliding(network: Network, layer: ir.Layer) -> Sliding:
-    """Geometry of a windowed layer; a dense layer is one window over a 1×1 map."""
-    shape = network.source_type(layer).shape
-    height, width, _ = network.type_of(layer.name).shape
-    if isinstance(layer, ir.Dense):
-        return Sliding(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
-    if isinstance(layer, ir.Pad):
-        return Sliding(shape, (1, 1), (1, 1), layer.padding, height * width)
-    assert isinstance(layer, ir.SlidingLayer | ir.PoolLayer)
-    return Sliding(shape, layer.kernel, layer.stride, layer.padding, height * width)
-
-
-def elements_inside(shape: Sliding) -> tuple[list[int], list[int]]:
+def elements_inside(shape: Geometry) -> tuple[list[int], list[int]]:
     """How many elements of the map the windows of each row, and of each column, of positions have.
     """
     found = []
@@ -55,12 +42,12 @@ def elements_inside(shape: Sliding) -> tuple[list[int], list[int]]:
     return found[0], found[1]
 
 
-def slices_per_position(shape: Sliding, lanes: int) -> tuple[int, int]:
+def slices_per_position(shape: Geometry, lanes: int) -> tuple[int, int]:
     """(slices of channels, beats of each slice) that one position takes, read by channel."""
     return -(-shape.size[2] // lanes), shape.taps
 
 
-def needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:
+def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
     """(positions, beats) last word that each beat of a first pass waits for; -1 for none."""
     height, width, channels = shape.size
     y, x = _positions(shape)
@@ -76,7 +63,7 @@ def needed_words(shape: Sliding, lanes: int, rows: int) -> Integers:
     return np.maximum(word.max(2), -1).reshape(len(y), -1)
 
 
-def needed_words_per_channel(shape: Sliding, lanes: int) -> Integers:
+def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
     """The same for a window read channel slice by channel slice, tap by tap."""
     height, width, channels = shape.size
     y, x = _positions(shape)
@@ -89,7 +76,7 @@ def needed_words_per_channel(shape: Sliding, lanes: int) -> Integers:
     return np.maximum(word, -1).reshape(len(y), -1)
 
 
-def freed_words(shape: Sliding, lanes: int) -> Integers:
+def freed_words(shape: Geometry, lanes: int) -> Integers:
     """(positions,) words of the frame that no later position reads."""
     height, width, channels = shape.size
     y, x = _positions(shape)
@@ -99,7 +86,7 @@ def freed_words(shape: Sliding, lanes: int) -> Integers:
     return np.maximum.accumulate(np.maximum(following, 0))
 
 
-def _positions(shape: Sliding) -> tuple[Integers, Integers]:
+def _positions(shape: Geometry) -> tuple[Integers, Integers]:
     """Top and left edge of every window, in raster order."""
     top, bottom, left, right = shape.padding
     height = (shape.size[0] + top + bottom - shape.kernel[0]) // shape.stride[0] + 1

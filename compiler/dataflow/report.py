@@ -6,10 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .plan import LayerPlan, Plan, Resources
+from ..cost import Resources
+from .plan import LayerPlan, Plan
 from .plan_file import to_json
 
 __all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
+
+
+WORK = ("multipliers", "xors", "additions")
+"""What engines do in a cycle, see `Kind.work`."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,7 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
         "latency_cycles": plan.latency_cycles,
         "frames_per_second": plan.frames_per_second,
         "macs": plan.macs,
-        "multipliers": plan.multipliers,
-        "xors": plan.xors,
-        "additions": plan.additions,
+        **_work_json(plan),
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
@@ -59,10 +62,17 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
 
 
 def _layer_json(layer: LayerPlan) -> dict[str, Any]:
-    whole = to_json(layer)
-    assert isinstance(whole, dict)
-    return {**whole, "multipliers": layer.multipliers, "xors": layer.xors,
-            "additions": layer.additions}
+    kind = to_json(layer.kind)
+    return {
+        "name": layer.name, "kind": layer.layer, "hardware": type(layer.kind).__name__.lower(),
+        **kind, "cycles": layer.cycles, "macs": layer.macs, "fold": to_json(layer.fold),
+        "queues": to_json(layer.queues), "memory_bits": layer.memory_bits,
+        "resources": to_json(layer.resources), **_work_json(layer)}
+
+
+def _work_json(one: LayerPlan | Plan) -> dict[str, int]:
+    """What is done in a cycle, zeros too, so that every reader finds it."""
+    return {what: one.work(what) for what in WORK}
 
 
 def layer_table(plan: Plan) -> Table:
@@ -75,7 +85,7 @@ def layer_table(plan: Plan) -> Table:
 def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
     fold = f"{layer.fold.pe}×{layer.fold.simd}" if layer.fold else None
     cells = layer.resources
-    return (layer.name, layer.kind, layer.macs, fold, layer.multipliers, layer.cycles,
+    return (layer.name, layer.layer, layer.macs, fold, layer.work("multipliers"), layer.cycles,
             layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
 
 
@@ -90,8 +100,8 @@ def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
         ("frames per second", plan.frames_per_second),
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
-        ("products of signs a cycle", plan.xors or None),
-        ("terms added or subtracted a cycle", plan.additions or None),
+        ("products of signs a cycle", plan.work("xors") or None),
+        ("terms added or subtracted a cycle", plan.work("additions") or None),
         ("of their time at work", f"{plan.utilization:.1%}"),
         ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
         ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ir import Integers
-from .plan import Port
+from ..ir import Integers
+from .port import Port
 
 WINDOW_LATENCY = 3
 """Cycles from the issue of a read to the window's output beat."""
@@ -30,19 +30,10 @@ WRITE_LATENCY = 2
 """Cycles from a word's transfer into the buffer to the first read of it."""
 FILL_LATENCY = 2
 """Cycles after reset before a window can read."""
+QUEUE_LATENCY = 6
+"""Cycles of a queue in which beats wait for another branch."""
 BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
-
-
-def beat_of(elements: Integers, port: Port) -> Integers:
-    """Index of the beat that carries each element."""
-    beats_per_group = -(-port.group // port.lanes)
-    return elements // port.group * beats_per_group + elements % port.group // port.lanes
-
-
-def beats_of(elements: int, port: Port) -> int:
-    """Beats of a frame of ``elements``."""
-    return elements // port.group * -(-port.group // port.lanes)
 
 
 def paced(times: Integers, interval: int) -> Integers:
@@ -108,16 +99,10 @@ class Windowed:
         """Cycles that a position takes when nothing waits."""
         return self.need.shape[1] * self.repeat
 
-    @property
-    def cycles(self) -> int:
-        """Initiation interval of the layer alone: reads, input beats or buffer words."""
-        return max(len(self.need) * self.cycles_per_position, beats_of(self.elements, self.i),
-                   self.words)
-
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
         ends = np.minimum((np.arange(self.words) + 1) * self.lanes, self.elements) - 1
-        return beat_of(ends, self.i)
+        return self.i.beat_of(ends)
 
     def word_times(self, beats: Integers) -> Integers:
         """When each word enters the buffer, for input beats at the times ``beats``."""
@@ -171,7 +156,7 @@ class Windowed:
     def beat_deadlines(self, words: Integers, interval: int) -> Integers:
         """When each input beat must move for words due at ``words``."""
         words = paced_before(words, 1, interval)
-        beats = np.full(beats_of(self.elements, self.i), int(words[-1]), np.int64)
+        beats = np.full(self.i.beats(self.elements), int(words[-1]), np.int64)
         np.minimum.at(beats, self._last_beat(), words - self.gear)
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
@@ -230,7 +215,6 @@ class Passing:
 
     source: Integers
     latency: int
-    cycles: int
     spacing: int = 1
 
     def output_times(self, beats: Integers) -> Integers:
@@ -262,7 +246,6 @@ class Joining:
 
     sources: tuple[Integers, ...]
     latency: int
-    cycles: int
 
     def output_times(self, *beats: Integers) -> Integers:
         """When each output beat leaves, for the inputs' beats at ``beats``."""
@@ -273,7 +256,7 @@ class Joining:
                        ) -> list[Integers]:
         """When each input's beats, ``counts`` in number, must move for outputs due at ``outputs``.
         """
-        return [Passing(source, self.latency, self.cycles).beat_deadlines(outputs, count, interval)
+        return [Passing(source, self.latency).beat_deadlines(outputs, count, interval)
                 for source, count in zip(self.sources, counts, strict=True)]
 
 
