@@ -13,8 +13,10 @@ from amaranth.lib import wiring
 from ..hdl.add import Adder
 from ..hdl.argmax import ArgMaxer
 from ..hdl.binary import Binary
+from ..hdl.bipolar import BipolarToInteger
 from ..hdl.depthwise import Depthwise
 from ..hdl.dot import Dot
+from ..hdl.gearbox import Gearbox
 from ..hdl.graph import Graph, Pipeline, Stage
 from ..hdl.pad import Padder
 from ..hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
@@ -22,14 +24,14 @@ from ..hdl.repeat import Repeater
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
 from ..hdl.skip import SkipBuffer
-from ..hdl.sliding import Sliding
 from ..hdl.slope import SlopeRequantizer
-from ..hdl.stream import Beat, Collector, Gearbox
+from ..hdl.stream import Beat
 from ..hdl.tech import MemoryStyle, Technology
 from ..hdl.ternary import Ternary
 from ..hdl.threshold import Thresholder
-from ..hdl.widen import Widener
+from ..hdl.upsizer import Upsizer
 from ..hdl.window import Window
+from ..hdl.window_geometry import WindowGeometry
 from . import ir
 from .bipolar import taken_type
 from .gears import gears, is_regrouped
@@ -104,7 +106,7 @@ def _widener(source: TensorType, port: Port) -> Stages:
     """What makes integers of the bits of a bipolar tensor; nothing for any other."""
     if not isinstance(source, ir.Bipolar):
         return []
-    return [("widener", Widener(port.lanes))]
+    return [("widener", BipolarToInteger(port.lanes))]
 
 
 def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technology) -> Graph:
@@ -164,7 +166,7 @@ def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
             **common)
         return [*_sliced_window(network, layer, plan, technology, fold.lanes),
                 ("depthwise", engine)]
-    window = _window(network, layer, plan, technology, Sliding(
+    window = _window(network, layer, plan, technology, WindowGeometry(
         geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=fold.lanes,
         rows=fold.rows, repeat=-(-result.shape[2] // fold.pe)))
     if plan.binary:
@@ -314,13 +316,13 @@ def _sliced_window(network: Network, layer: ir.Layer, plan: LayerPlan, technolog
                    lanes: int) -> Stages:
     """The window that is read channel slice by channel slice, tap by tap."""
     geometry = sliding(network, layer)
-    return _window(network, layer, plan, technology, Sliding(
+    return _window(network, layer, plan, technology, WindowGeometry(
         geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=lanes,
         per_channel=True))
 
 
 def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Technology,
-            geometry: Sliding) -> Stages:
+            geometry: WindowGeometry) -> Stages:
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
     source = taken_type(network, layer, bits=plan.takes_bits)
@@ -332,7 +334,7 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
 def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
     """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
     shape, frame = shape_of(source), source.elements
-    return [("collector", Collector(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
+    return [("collector", Upsizer(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
                                     frame=frame)) if gear.collects else
             ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
                                 i_group=gear.i.group, o_group=frame, frame=frame))

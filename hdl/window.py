@@ -1,4 +1,4 @@
-"""Sliding window over a raster stream."""
+"""WindowGeometry window over a raster stream."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .sliding import Sliding
 from .stream import Beat, beats
 from .tech import MemoryStyle, Technology
+from .window_geometry import WindowGeometry
 
 __all__ = ["Window"]
 
@@ -117,7 +117,7 @@ class Window(wiring.Component):
         neighbouring elements, and rows past the kernel's end any.
     """
 
-    def __init__(self, shape: ShapeLike, sliding: Sliding, *, depth: int, fill: int = 0,
+    def __init__(self, shape: ShapeLike, sliding: WindowGeometry, *, depth: int, fill: int = 0,
                  style: MemoryStyle, technology: Technology) -> None:
         if depth < 4 or depth & depth - 1:
             raise ValueError(f"depth must be a power of two of at least 4, not {depth!r}")

@@ -30,17 +30,17 @@ from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
-from penjing.hdl.sliding import Sliding
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.ternary import Ternary, digits
 from penjing.hdl.window import Window
+from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "Relay",
-          "Repeater", "Sequencer", "SkipBuffer", "Widener"}
+MOVERS = {"Buffer", "Upsizer", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "HalfRateBuffer",
+          "Repeater", "Sequencer", "SkipBuffer", "BipolarToInteger"}
 TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
     "Dot": golden.dense,
@@ -323,7 +323,7 @@ def test_window_reads_what_convolution_multiplies(
         stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:
     kind = TensorType(size, 5, True)
     x = random_images(kind, 3, lanes)
-    sliding = Sliding(size, kernel, stride, padding, lanes=lanes, rows=rows)
+    sliding = WindowGeometry(size, kernel, stride, padding, lanes=lanes, rows=rows)
     steps, groups = -(-sliding.run // lanes), -(-kernel[0] // rows)
     # One-hot kernels make the golden convolution put out each element of each window in turn; the
     # lanes past a row's end and the rows past the kernel's are undefined, and left out of both.

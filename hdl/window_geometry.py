@@ -8,7 +8,7 @@ from math import gcd
 
 from .stream import beats
 
-__all__ = ["Loop", "Sliding"]
+__all__ = ["Loop", "WindowGeometry"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Sliding:
+class WindowGeometry:
     """Geometry of a window that slides over frames of ``size`` (height, width, channels).
 
     Parameters
