@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import gcd
 
 from amaranth.hdl import *
@@ -12,7 +13,52 @@ from .checks import at_least
 from .counter import counter_end
 from .stream import Beat, beats
 
-__all__ = ["Gearbox"]
+__all__ = ["Gearbox", "GearboxShape"]
+
+
+@dataclass(frozen=True)
+class GearboxShape:
+    """Structure of a `Gearbox`; see there for its parameters."""
+
+    i_lanes: int
+    o_lanes: int
+    i_group: int
+    o_group: int
+
+    def __post_init__(self) -> None:
+        at_least(1, **vars(self))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the beat that completes an output beat to that beat."""
+        return 1
+
+    @property
+    def tails(self) -> tuple[int, int]:
+        """Elements in the last beat of a group, on either side."""
+        return (self.i_group - 1) % self.i_lanes + 1, (self.o_group - 1) % self.o_lanes + 1
+
+    @property
+    def unit(self) -> int:
+        """Elements that always stay together: all counts are multiples of it."""
+        return gcd(self.i_lanes, self.o_lanes, *self.tails)
+
+    @property
+    def capacity(self) -> int:
+        """Elements it can hold.
+
+        Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready``
+        to keep the rate; where some beats bring a tail only, what others bring must last longer.
+        """
+        uneven = self.tails != (self.i_lanes, self.o_lanes)
+        spare = (self.i_lanes + self.o_lanes - self.unit if uneven
+                 else min(self.i_lanes, self.o_lanes))
+        return self.i_lanes + self.o_lanes + spare - self.unit
+
+    @property
+    def slots(self) -> int:
+        """Units it can hold, each in registers of its own."""
+        return self.capacity // self.unit
 
 
 class Gearbox(wiring.Component):
@@ -36,54 +82,30 @@ class Gearbox(wiring.Component):
 
     def __init__(self, shape: ShapeLike, *, i_lanes: int, o_lanes: int, i_group: int, o_group: int,
                  frame: int) -> None:
-        at_least(1, i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group, frame=frame)
+        self._shape = GearboxShape(i_lanes, o_lanes, i_group, o_group)
+        at_least(1, frame=frame)
         if frame % i_group or frame % o_group:
             raise ValueError(f"frame must be a multiple of both groups, not {frame!r} for "
                              f"{i_group!r} and {o_group!r}")
-        self._group = i_group, o_group
         self._frame = frame
         super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
                           "o": Out(stream.Signature(Beat(shape, o_lanes)))})
 
-    @property
-    def _tails(self) -> tuple[int, int]:
-        """Elements in the last beat of a group, on either side."""
-        i_group, o_group = self._group
-        return ((i_group - 1) % len(self.i.p.data) + 1, (o_group - 1) % len(self.o.p.data) + 1)
-
-    @property
-    def _unit(self) -> int:
-        return gcd(len(self.i.p.data), len(self.o.p.data), *self._tails)
-
-    @property
-    def capacity(self) -> int:
-        """Elements it can hold.
-
-        Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready``
-        to keep the rate; where some beats bring a tail only, what others bring must last longer.
-        """
-        i_lanes, o_lanes, unit = len(self.i.p.data), len(self.o.p.data), self._unit
-        uneven = self._tails != (i_lanes, o_lanes)
-        spare = i_lanes + o_lanes - unit if uneven else min(i_lanes, o_lanes)
-        return i_lanes + o_lanes + spare - unit
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
-        i_group, o_group = self._group
-        i_tail, o_tail = self._tails
+        shape = self._shape
+        i_tail, o_tail = shape.tails
         # All counts are multiples of the unit, so slots and shifts are whole units.
-        unit = self._unit
-        i_units, o_units = i_layout.lanes // unit, o_layout.lanes // unit
-        slots = self.capacity // unit
-        width = i_layout.shape.width * unit
+        unit, slots = shape.unit, shape.slots
+        i_units, o_units = shape.i_lanes // unit, shape.o_lanes // unit
+        width = self.i.payload.shape().shape.width * unit
 
         held = [Signal(width, name=f"held_{n}", reset_less=True) for n in range(slots)]
         level = Signal(range(slots + 1))
         take, give = Signal(), Signal()
 
-        o_end = counter_end(m, "o", give, beats(o_group, o_layout.lanes))
-        frame_end = counter_end(m, "group", give & o_end, self._frame // o_group)
+        o_end = counter_end(m, "o", give, beats(shape.o_group, shape.o_lanes))
+        frame_end = counter_end(m, "group", give & o_end, self._frame // shape.o_group)
         need = Mux(o_end, o_tail // unit, o_units)
         m.d.comb += [
             self.o.valid.eq(level >= need),
@@ -94,7 +116,7 @@ class Gearbox(wiring.Component):
             self.o.p.last.eq(o_end & frame_end),
         ]
 
-        i_end = counter_end(m, "i", take, beats(i_group, i_layout.lanes))
+        i_end = counter_end(m, "i", take, beats(shape.i_group, shape.i_lanes))
         count = Mux(i_end, i_tail // unit, i_units)
         kept = Signal.like(level)
         m.d.comb += [

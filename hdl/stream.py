@@ -19,8 +19,13 @@ from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
 
-__all__ = ["Beat", "Buffer", "Fork", "HalfRateBuffer", "Queue", "beats", "connect",
-           "connect_streams"]
+__all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer", "Queue",
+           "beats", "connect", "connect_streams"]
+
+QUEUE_LATENCY = 2
+"""Cycles from a beat that enters an empty `Queue` to the beat that it gives."""
+BUFFER_LATENCY = 1
+"""Cycles from a beat that enters a `Buffer` or a `HalfRateBuffer` to the beat that it gives."""
 
 
 def beats(group: int, lanes: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,7 +12,25 @@ from .checks import at_least
 from .counter import counter_end
 from .stream import Beat, beats
 
-__all__ = ["Upsizer"]
+__all__ = ["Upsizer", "UpsizerShape"]
+
+
+@dataclass(frozen=True)
+class UpsizerShape:
+    """Structure of an `Upsizer`; see there for its parameters."""
+
+    i_lanes: int
+    o_lanes: int
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the beat that completes an output beat to that beat."""
+        return 2
+
+    @property
+    def parts(self) -> int:
+        """Input beats of an output beat."""
+        return self.o_lanes // self.i_lanes
 
 
 class Upsizer(wiring.Component):
@@ -40,6 +60,7 @@ class Upsizer(wiring.Component):
         if o_lanes == i_lanes or o_lanes % i_lanes or o_group % i_lanes or frame % o_group:
             raise ValueError(f"an output beat must be several whole input beats and a frame whole "
                              f"groups, not {i_lanes!r} to {o_lanes!r} of {o_group!r} of {frame!r}")
+        self._shape = UpsizerShape(i_lanes, o_lanes)
         self._group = o_group
         self._frame = frame
         super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
@@ -48,7 +69,7 @@ class Upsizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
-        parts = o_layout.lanes // i_layout.lanes
+        parts = self._shape.parts
         width = i_layout.shape.width * i_layout.lanes
         tail = beats((self._group - 1) % o_layout.lanes + 1, i_layout.lanes)
         full, take, complete, move = Signal(), Signal(), Signal(), Signal()

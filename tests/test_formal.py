@@ -15,7 +15,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from formal_harness import ForkHarness, Harness, Traffic
-from penjing.hdl.gearbox import Gearbox
+from penjing.hdl.gearbox import Gearbox, GearboxShape
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer, Fork, HalfRateBuffer, Queue
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -56,7 +56,8 @@ def gearbox(i_lanes: int, o_lanes: int, i_group: int, o_group: int, frame: int, 
     dut = Gearbox(1, i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group,
                   frame=frame)
     i, o = Traffic(i_lanes, i_group), Traffic(o_lanes, o_group)
-    return Harness(dut, i=i, o=o, capacity=dut.capacity, latency=1, frame=told_frame or frame)
+    capacity = GearboxShape(i_lanes, o_lanes, i_group, o_group).capacity
+    return Harness(dut, i=i, o=o, capacity=capacity, latency=1, frame=told_frame or frame)
 
 
 def plain(dut: wiring.Component, *, capacity: int, latency: int) -> Harness:
