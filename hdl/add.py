@@ -8,7 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from .stream import Beat
 
-__all__ = ["Adder"]
+__all__ = ["ADDER_LATENCY", "Adder"]
+
+ADDER_LATENCY = 1
+"""Cycles from the later of two beats to their sum."""
 
 
 class Adder(wiring.Component):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from amaranth.hdl import *
 
+from .count_array import CountShape
 from .dot import Dot
 from .sequencer import SEQUENCER_LATENCY
 from .steady import late
@@ -46,13 +47,12 @@ class Binary(Dot):
         super().__init__(1, weights=weights, weight_bits=2, bias=bias,
                          accumulator_bits=accumulator_bits, o_lanes=o_lanes, dsp_multipliers=0,
                          style=style, technology=technology)
-        terms = self._folds * self._simd
-        self._counters = [technology.difference_counter(self._simd, terms.bit_length())
+        total_bits = self._array().total_bits
+        self._counters = [technology.difference_counter(self._simd, total_bits)
                           for _ in range(self._pe)]
 
-    @property
-    def _depth(self) -> int:
-        return SEQUENCER_LATENCY + self._counters[0].latency - 1
+    def _array(self) -> CountShape:
+        return CountShape(self._simd, self._folds)
 
     def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         words = [sum((weight > 0) << n * self._simd + lane for n, row in enumerate(beat)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .dot_array import DotShape
+from .engine import EngineShape
 from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .steady import late
 from .stream import Beat, Queue, beats
 from .tech import MemoryStyle, Technology
 
-__all__ = ["MULTIPLIER_LATENCY", "WAY_LATENCY", "Dot"]
-
-MULTIPLIER_LATENCY = 2
-WAY_LATENCY = 2
-"""A DSP block can lie far from its memory and from its adders: a register half-way on either side.
-"""
+__all__ = ["Dot"]
 
 
 class Dot(wiring.Component):
@@ -58,15 +56,15 @@ class Dot(wiring.Component):
             raise ValueError(f"weights must have a whole number of folds for each of {groups} "
                              f"groups, not {len(weights)} beats")
         self._folds = len(weights) // groups
-        if self._pe % o_lanes or self._pe > o_lanes * self._folds:
-            raise ValueError(f"o_lanes must divide {self._pe} and be at least "
-                             f"{self._pe}/{self._folds}, not {o_lanes!r}")
         low, high = -(1 << weight_bits - 1), (1 << weight_bits - 1) - 1
         if not all(low <= w <= high for beat in weights for row in beat for w in row):
             raise ValueError(f"weights must lie within {low} and {high}")
         limit = 1 << accumulator_bits - 1
         if not all(-limit <= b < limit for b in bias):
             raise ValueError(f"bias must fit {accumulator_bits} bits")
+        array = self._array()
+        self._shape = EngineShape(self._pe, self._simd, self._folds, len(bias), o_lanes,
+                                  SEQUENCER_LATENCY + array.depth, array.results_latency)
         self._weights = weights
         self._weight_bits = weight_bits
         self._bias = bias
@@ -81,26 +79,21 @@ class Dot(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last input beat of a group to its first output beat."""
-        return self._depth + 4 + self._results_latency
+        return self._shape.latency
+
+    def _array(self) -> Any:
+        """Structure of what stands between the weights and the drain."""
+        return DotShape(self._simd)
 
     @property
     def _depth(self) -> int:
-        """Cycles from an input beat to its sum in front of the accumulators."""
-        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + WAY_LATENCY + (self._simd - 1).bit_length()
-
-    @property
-    def _results_latency(self) -> int:
-        """Cycles from the totals that leave to the results that they stand for."""
-        return 0
+        return self._shape.depth
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         o_layout = self.o.payload.shape()
-        drain_beats = self._pe // o_layout.lanes
-        # In flight at most: what the pipeline and the drain hold, what has left but is not known to
-        # have, and a group more on either side; of one beat each, one that is not known to be in.
-        in_flight = beats(self.latency + drain_beats + 2, self._folds) + 2 + (self._folds == 1)
-        m.submodules.queue = queue = Queue(o_layout, max(3, in_flight * drain_beats))
+        drain_beats = self._shape.drain_beats
+        m.submodules.queue = queue = Queue(o_layout, self._shape.queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
         take, first, end, tail = self._sequence(m, queue, drain_beats)
@@ -151,7 +144,7 @@ class Dot(wiring.Component):
         # for neither. A group of one beat may have come in since.
         room = Signal(range(queue.depth + 1), init=queue.depth)
         left = Signal()
-        wanted = Mux(tail, self._tail_beats(self.o.payload.shape().lanes), drain_beats)
+        wanted = Mux(tail, self._shape.tail_beats, drain_beats)
         m.d.sync += [
             left.eq(self.o.valid & self.o.ready),
             room.eq(room - Mux(take & first, wanted, 0) + left),
@@ -162,10 +155,6 @@ class Dot(wiring.Component):
     def _lane(self, output: int, term: int) -> int:
         """The input lane that the term ``term`` of the output ``output`` multiplies."""
         return term
-
-    def _tail_beats(self, lanes: int) -> int:
-        """Output beats of the last group, whose spare outputs are left out."""
-        return beats((len(self._bias) - 1) % self._pe + 1, lanes)
 
     def _multiply(self, m: Module) -> list[list[Value]]:
         """Products ``[pe][lane]``, SEQUENCER_, MULTIPLIER_ and WAY_LATENCY behind the input."""
@@ -238,7 +227,7 @@ class Dot(wiring.Component):
         """Shift finished totals into the queue, ``o_lanes`` a cycle."""
         layout = self.o.payload.shape()
         width = len(totals[0])
-        drain_beats = self._pe // layout.lanes
+        drain_beats = self._shape.drain_beats
         held = Signal(self._pe * width, reset_less=True)
         left = Signal(range(drain_beats + 1))
         held_last = Signal()
@@ -246,7 +235,7 @@ class Dot(wiring.Component):
             m.d.sync += [
                 held.eq(Cat(totals)),
                 held_last.eq(last),
-                left.eq(Mux(tail, self._tail_beats(layout.lanes), drain_beats)),
+                left.eq(Mux(tail, self._shape.tail_beats, drain_beats)),
             ]
         with m.Elif(left > 0):
             m.d.sync += [
@@ -255,7 +244,7 @@ class Dot(wiring.Component):
             ]
         results = self._results(m, [held.word_select(lane, width) for lane in range(layout.lanes)],
                                 left > 0)
-        behind = self._results_latency
+        behind = self._shape.results_latency
         m.d.comb += [
             queue.i.valid.eq(late(m, "leaves", left > 0, behind, reset_less=False)),
             Value.cast(queue.i.p.data).eq(Cat(results)),

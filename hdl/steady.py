@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import lcm
 from typing import Any
 
 from amaranth.hdl import *
 
+from .stream import beats
 from .tech import MemoryStyle
 
-__all__ = ["admit", "channel_words", "join", "late", "next_word", "style_of"]
+__all__ = ["BLOCK_BITS", "admit", "channel_beats", "channel_words", "join", "late", "next_word",
+           "signed_bits", "style_of"]
 
 BLOCK_BITS = 2400
 """Constants of fewer bits are not worth a block RAM."""
@@ -56,6 +58,11 @@ def channel_words(rows: int, group: int, lanes: int) -> list[list[int]]:
     return words
 
 
+def channel_beats(rows: int, group: int, lanes: int) -> int:
+    """How many `channel_words` there are."""
+    return 1 if rows == 1 else lcm(rows, group) // group * beats(group, lanes)
+
+
 def next_word(m: Module, take: Value, count: int) -> Value:
     """Which of ``count`` words the beat that comes in needs, if each has the next one."""
     if count == 1:
@@ -69,6 +76,11 @@ def next_word(m: Module, take: Value, count: int) -> Value:
 def join(values: Sequence[int], bits: int) -> int:
     """``values`` side by side, ``bits`` of each."""
     return sum((value & (1 << bits) - 1) << n * bits for n, value in enumerate(values))
+
+
+def signed_bits(values: Iterable[int]) -> int:
+    """Width of the narrowest two's complement integers that hold all of ``values``."""
+    return max((value if value >= 0 else ~value).bit_length() for value in values) + 1
 
 
 def style_of(style: MemoryStyle, bits: int) -> MemoryStyle:

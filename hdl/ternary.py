@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import *
-from amaranth.utils import bits_for, ceil_log2
 
-from .checks import at_least
 from .dot import Dot
+from .select_array import SelectShape, digits
 from .sequencer import SEQUENCER_LATENCY
 from .steady import late
+from .stream import beats
 from .tech import MemoryStyle, Selection, Technology
 
-__all__ = ["Ternary", "digits"]
+__all__ = ["Ternary"]
 
 
 class Ternary(Dot):
@@ -49,36 +49,26 @@ class Ternary(Dot):
                  positive: int, negative: int, bias: Sequence[int], accumulator_bits: int,
                  o_lanes: int, style: MemoryStyle, technology: Technology,
                  bipolar: bool = False) -> None:
-        at_least(1, positive=positive, negative=negative)
         if not all(w in (-1, 0, 1) for beat in weights for row in beat for w in row):
             raise ValueError("weights must be -1, 0 or 1")
+        cast = Shape.cast(shape)
+        zeros = any(not w for beat in weights for row in beat for w in row)
+        simd = len(weights[0][0])
+        folds = len(weights) // beats(len(bias), len(weights[0]))
+        self._select = select = SelectShape(simd, folds, cast.width, cast.signed, positive,
+                                            negative, zeros, accumulator_bits, bipolar)
         super().__init__(shape, weights=weights, weight_bits=2, bias=bias,
                          accumulator_bits=accumulator_bits, o_lanes=o_lanes, dsp_multipliers=0,
                          style=style, technology=technology)
-        bits, signed = Shape.cast(shape).width, Shape.cast(shape).signed
-        # An element stands for its lowest value, and for so many steps more as it says.
-        self._step = 2 if bipolar else 1
-        self._lowest: int = -1 if bipolar else -(1 << bits - 1) * signed
-        if positive != negative:
-            self._factors = [positive * self._step, -negative * self._step]
-            selection = Selection.GATE
-        else:
-            self._factors = [positive * self._step]
-            zeros = any(not w for beat in weights for row in beat for w in row)
-            selection = Selection.BOTH if zeros else Selection.SIGN
-        self._positive, self._negative, self._selection = positive, negative, selection
-        # No wider than the results, for which lower bits do.
-        total_bits = min(accumulator_bits, bits_for(self._folds * self._simd * ((1 << bits) - 1)))
-        self._sums = [[technology.selected_sum(self._simd, bits, selection, total_bits)
+        self._step, self._lowest = select.step, select.lowest
+        self._factors, self._selection = select.factors, select.selection
+        self._positive, self._negative = positive, negative
+        self._sums = [[technology.selected_sum(simd, cast.width, select.selection,
+                                               select.total_bits)
                        for _ in self._factors] for _ in range(self._pe)]
 
-    @property
-    def _depth(self) -> int:
-        return SEQUENCER_LATENCY + self._sums[0][0].latency - 1
-
-    @property
-    def _results_latency(self) -> int:
-        return ceil_log2(1 + sum(len(digits(factor)) for factor in self._factors))
+    def _array(self) -> SelectShape:
+        return self._select
 
     def _totals(self, m: Module, take: Value, first: Value, end: Value) -> list[Value]:
         codes = self._rom(m, self._words(), self._pe * self._code_bits)
@@ -153,16 +143,3 @@ class Ternary(Dot):
                 constant -= self._negative * negative * highest
             constants.append(constant)
         return constants
-
-
-def digits(factor: int) -> list[int]:
-    """Powers of two, negative ones too, of which the fewest make ``factor``."""
-    found, place = [], 1
-    while factor:
-        if factor & 1:
-            digit = 2 - factor % 4
-            found.append(digit * place)
-            factor -= digit
-        factor //= 2
-        place *= 2
-    return found

@@ -19,17 +19,18 @@ from networks import (
     run_block,
 )
 from penjing.compiler import ir
-from penjing.compiler.bipolar import is_binary, may_be_binary
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import ROUTABLE, Budget, Goal, fold_of_simd, schedule
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
+from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic
-from penjing.hdl.widen import Widener
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
@@ -82,10 +83,12 @@ def check_binary_layer(seed: int) -> None:
     plan = random_plan(network, seed)
     layer = next(one for one in network.layers if one.name == "layer")
     planned = plan.layer("layer")
-    assert may_be_binary(network, layer)
+    site = sites(network)["layer"]
+    assert Binary.counts(site)
     assert planned.fold is not None
-    assert planned.binary == is_binary(network, layer, planned.fold)
-    assert (planned.additions, planned.xors)[planned.binary] == planned.fold.products
+    assert isinstance(planned.kind, Binary) == Binary.accepts(site, planned.fold)
+    what = "xors" if isinstance(planned.kind, Binary) else "additions"
+    assert planned.work(what) == planned.fold.products
     for stalls in Stalls:
         ends = check(network, plan, stalls, seed)
         if stalls is Stalls.NONE:
@@ -139,7 +142,7 @@ def test_widener_makes_integers_of_signs(stalls: Stalls) -> None:
     x = random_images(kind, 4, 1)
     port = Port(3, 5)
     # It has no clock of its own, but the simulation needs one.
-    block = Pipeline([("widener", Widener(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
+    block = Pipeline([("widener", BipolarToInteger(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
     run_block(block, x, x, (kind, port), (kind.widened, port), stalls)
 
 
@@ -215,11 +218,11 @@ ONES = ir.Weights(np.ones((4, 3, 2, 6), np.int64), 2)
                   np.zeros(6, np.int64)), False)])
 def test_products_of_signs_alone_are_counted(layer: ir.Layer, wanted: bool) -> None:
     network = grown(layer)
-    assert may_be_binary(network, layer) is wanted
+    assert Binary.counts(sites(network)["conv"]) is wanted
     plan = schedule(network, Budget(ECP5, PLENTY, 10)).layer("conv")
-    assert plan.binary is wanted
-    assert plan.xors == (plan.products if wanted else 0)
-    assert plan.multipliers == 0 or layer.kind == "depthwise" or layer.groups > 1
+    assert isinstance(plan.kind, Binary) is wanted
+    assert plan.work("xors") == (plan.products if wanted else 0)
+    assert plan.work("multipliers") == 0 or layer.kind == "depthwise" or layer.groups > 1
 
 
 def test_a_fold_with_spare_lanes_adds() -> None:
@@ -227,9 +230,9 @@ def test_a_fold_with_spare_lanes_adds() -> None:
     for fold, wanted in ((Fold(3, 3, 4), True), (Fold(4, 1, 12), True), (Fold(1, 2, 4), False),
                          (Fold(1, 1, 5), False)):
         plan = schedule(network, Budget(ECP5, PLENTY, 100), Goal(folds={"conv": fold}))
-        assert plan.layer("conv").binary is wanted
-        assert plan.layer("conv").additions == (0 if wanted else fold.products)
-        assert plan.layer("conv").dsp_multipliers == 0
+        assert isinstance(plan.layer("conv").kind, Binary) is wanted
+        assert plan.layer("conv").work("additions") == (0 if wanted else fold.products)
+        assert plan.layer("conv").kind.dsps == 0
     assert fold_of_simd(network, network.layers[1], 2, 5) == Fold(2, 1, 4)
     assert fold_of_simd(network, network.layers[1], 2, 13) == Fold(2, 1, 12)
     assert fold_of_simd(network, network.layers[1], 2, 35) == Fold(2, 3, 6)

@@ -18,12 +18,6 @@ from penjing.compiler import ir
 from penjing.compiler.dataflow import geometry
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Bipolar, TensorType
-from penjing.compiler.planning import (
-    BINARY_LATENCY,
-    TERNARY_LATENCY,
-    counter_latency,
-    ternary_levels,
-)
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.binary import Binary
 from penjing.hdl.depthwise import Depthwise
@@ -31,17 +25,17 @@ from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
-from penjing.hdl.sliding import Sliding
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.ternary import Ternary, digits
 from penjing.hdl.window import Window
+from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "Relay",
-          "Repeater", "Sequencer", "SkipBuffer", "Widener"}
+MOVERS = {"Buffer", "Upsizer", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "HalfRateBuffer",
+          "Repeater", "Sequencer", "SkipBuffer", "BipolarToInteger"}
 TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
     "Dot": golden.dense,
@@ -154,7 +148,7 @@ def test_average_of_what_lies_inside(
     taps = np.pad(taps, ((0, 0), (0, 0), (0, 0), (0, -channels % lanes), (0, 0)))
     beats = taps.reshape(4, *result.shape[:2], -1, lanes, taps.shape[-1]).swapaxes(-1, -2)
     rows, columns = geometry.elements_inside(
-        geometry.Sliding(kind.shape, kernel, stride, padding, 1))
+        geometry.Geometry(kind.shape, kernel, stride, padding, 1))
     block = AveragePooler(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
                           area=math.prod(kernel), half_away=rounding is ir.Rounding.HALF_AWAY,
                           spare=spare, inside=Inside(rows, columns, 2))
@@ -224,7 +218,6 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     block = Binary(weights=beats.reshape(-1, pe, simd).tolist(), bias=bias.tolist(),
                    accumulator_bits=12, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
                    technology=Generic())
-    assert block.latency == BINARY_LATENCY + counter_latency(simd)
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, wanted, (Bipolar((1, groups, inputs)), Port(simd, inputs)),
               (TensorType((1, 1, outputs), 12, True), Port(o_lanes, outputs)), stalls)
@@ -261,7 +254,6 @@ def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, 
                     positive=positive, negative=negative, bias=bias.tolist(),
                     accumulator_bits=result.bits, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
                     technology=Generic())
-    assert block.latency == TERNARY_LATENCY + ternary_levels(simd, positive, negative)
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, golden.dense(x, values, bias),
               (replace(kind, shape=(1, groups, inputs)), Port(simd, inputs)),
@@ -324,7 +316,7 @@ def test_window_reads_what_convolution_multiplies(
         stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:
     kind = TensorType(size, 5, True)
     x = random_images(kind, 3, lanes)
-    sliding = Sliding(size, kernel, stride, padding, lanes=lanes, rows=rows)
+    sliding = WindowGeometry(size, kernel, stride, padding, lanes=lanes, rows=rows)
     steps, groups = -(-sliding.run // lanes), -(-kernel[0] // rows)
     # One-hot kernels make the golden convolution put out each element of each window in turn; the
     # lanes past a row's end and the rows past the kernel's are undefined, and left out of both.

@@ -59,7 +59,7 @@ def test_branches_equal_golden(seed: int, stalls: Stalls) -> None:
 def without_room(plan: Plan, cut: int) -> Plan:
     """The plan with every deep queue cut to ``1/cut`` of its beats."""
     layers = tuple(replace(layer, queues=tuple(
-        replace(queue, beats=max(4, queue.beats // cut)) if queue.beats > 16 else queue
+        replace(queue, words=max(4, queue.words // cut)) if queue and queue.words > 16 else queue
         for queue in layer.queues)) for layer in plan.layers)
     return replace(plan, layers=layers)
 
@@ -68,7 +68,7 @@ def test_the_depth_is_what_the_interval_needs() -> None:
     # A 5×5 window must see two lines before the sum of it and the input can begin.
     network = wide_and_deep(2)
     plan = schedule(network, Budget(ECP5, PLENTY, 75), Goal())
-    deepest = max(queue.beats for layer in plan.layers for queue in layer.queues)
+    deepest = max(queue.words for layer in plan.layers for queue in layer.queues if queue)
     row = 6 * -(-3 // plan.layers[0].i.lanes)
     assert 2 * row <= deepest <= 5 * row
     with pytest.raises((TimeoutError, AssertionError)):

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from penjing import boards
+from penjing.boards.families import ECP5, ICE40, Family
 from penjing.boards.link_cost import link_resources, planned_link
 from penjing.compiler import file, ir
 from penjing.compiler.cost import Resources
-from penjing.compiler.cost.families import Family
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.flow.compile import Target, compile_model, plan
-
-ECP5, ICE40 = Family.ECP5, Family.ICE40
 
 
 def dense(inputs: int, outputs: int) -> Network:

@@ -54,8 +54,9 @@ def test_each_layer_takes_its_predicted_cycles(seed: int, thresholds: bool) -> N
         if isinstance(layer, ir.Rewiring):
             continue
         planned = plan.layer(layer.name)
-        ends = run_block(accelerator.layer(network, plan, layer.name, Generic()), tensors[layer.input],
-                         tensors[layer.name], (network.source_type(layer), planned.i),
+        ends = run_block(accelerator.layer(network, plan, layer.name, Generic()),
+                         tensors[layer.input], tensors[layer.name],
+                         (network.source_type(layer), planned.i),
                          (network.type_of(layer.name), planned.o), Stalls.NONE)
         assert np.diff(ends)[-1] == planned.cycles, layer.name
         compared += 1

@@ -11,6 +11,7 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Storage
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.kinds import Binary, Engine, Ternary
 from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.dataflow.search import Budget, schedule
 from penjing.compiler.ir import Network, TensorType
@@ -49,13 +50,17 @@ def mixed_plan(network: Network) -> Plan:
     plan = schedule(network, Budget(ECP5, limits, 8))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
-    assert plan.layer("binary").binary and plan.layer("dense").ternary
-    assert plan.layer("conv").multipliers > plan.layer("conv").dsp_multipliers == 5
+    assert isinstance(plan.layer("binary").kind, Binary)
+    assert isinstance(plan.layer("dense").kind, Ternary)
+    assert plan.layer("conv").work("multipliers") > plan.layer("conv").kind.dsps == 5
     layers = []
     for layer in plan.layers:
         if layer.name in storages:
             weights, buffer = storages[layer.name]
-            layer = replace(layer, weight_storage=weights, buffer_storage=buffer)
+            kind = layer.kind
+            assert isinstance(kind, Engine) and kind.buffer is not None
+            layer = replace(layer, kind=replace(
+                kind, storage=weights, buffer=replace(kind.buffer, storage=buffer)))
         layers.append(layer)
     return replace(plan, layers=tuple(layers))
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_files import FLOAT, Model
 from penjing.compiler import ir
+from penjing.compiler.dataflow.kinds import Binary, Ternary
 from penjing.compiler.ir import Network, PenjingError
 from penjing.compiler.load import onnx as importer
 from penjing.compiler.load import onnxruntime as oracle
@@ -301,9 +302,8 @@ def test_tfc_in_hardware(name: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", x=images)
     # A board's worth of LUTs takes a frame in 5 cycles, but building the simulator many minutes.
     project = compile_model(trained(name), tmp_path / "build", Target("ulx3s-85f", fps=127_000))
-    dense = [(layer.binary, layer.ternary) for layer in project.plan.layers
-             if layer.kind == "dense"]
-    assert dense == [(name == "TFC_1W1A", name != "TFC_1W1A")] * 4
+    dense = [type(layer.kind) for layer in project.plan.layers if layer.layer == "dense"]
+    assert dense == [Binary if name == "TFC_1W1A" else Ternary] * 4
     result = simulate(tmp_path / "build", images=tmp_path / "images.npz", frames=5)
     assert result.passed
     assert result.report.cycles_per_frame == result.predicted_cycles_per_frame <= 787

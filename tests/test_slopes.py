@@ -28,9 +28,8 @@ from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.compiler.load import torch as pytorch
-from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
 from penjing.hdl import slope
-from penjing.hdl.slope import SlopeRequantizer
+from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -146,10 +145,12 @@ def test_requantizer_equals_golden(seed: int) -> None:
     result = TensorType(kind.shape, layer.bits, True)
     for stalls in Stalls:
         dut = made(layer, kind, lanes, list(MemoryStyle)[seed % 3], int(rng.integers(lanes + 1)))
-        bits = slope_bits(layer, kind)
-        assert (dut._multiplier_bits, dut._offset_bits, dut._sum_bits) == (
-            bits.multiplier, bits.offset, bits.sum)
-        assert dut.latency == SLOPE_LATENCY + SLOPE_CHOICE * layer.is_bent
+        shape = SlopeShape.of(
+            range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
+            multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
+            breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
+        assert shape.bent == layer.is_bent
+        assert dut.latency == shape.latency
         ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
         if stalls is Stalls.NONE:
             beats = 3 * -(-kind.shape[2] // lanes)
@@ -214,7 +215,7 @@ def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
 def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
     network = reactnet(seed)
     plan = random_plan(network, seed)
-    assert all(plan.layer(f"{name}_act").multipliers for name in ("one", "two"))
+    assert all(plan.layer(f"{name}_act").work("multipliers") for name in ("one", "two"))
     images = random_images(network.input_type, 3, seed)
     for stalls in Stalls:
         ends = run_block(accelerator.whole(network, plan, Generic()), images,
@@ -231,9 +232,9 @@ def test_multipliers_of_slopes_count(tmp_path: Path) -> None:
                           Goal(1000)) for dsps in (0, 10**4))
     for plan, wanted in ((few, 0), (many, many.multipliers)):
         assert plan.resources.dsps == wanted
-        assert plan.multipliers == sum(layer.multipliers for layer in plan.layers)
+        assert plan.multipliers == sum(layer.work("multipliers") for layer in plan.layers)
         acts = [layer for layer in plan.layers if layer.kind == "sloperequantize"]
-        assert [layer.multipliers for layer in acts] == [layer.i.lanes for layer in acts]
+        assert [layer.work("multipliers") for layer in acts] == [layer.i.lanes for layer in acts]
     with pytest.raises(PenjingError, match=r"it needs \d+ multipliers"):
         schedule(network, Budget(ECP5, PLENTY, 5))
     path = tmp_path / "plan.json"

@@ -11,12 +11,13 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
-from penjing.compiler.dataflow.geometry import sliding
+from penjing.compiler.dataflow.kinds import Binary, Ternary
+from penjing.compiler.dataflow.kinds.window import Windowed
 from penjing.compiler.dataflow.plan import Fold, Plan
 from penjing.compiler.dataflow.report import plan_json
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.planning import ternary_bits
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -64,7 +65,7 @@ def ternary_layer(seed: int) -> Network:
 def folded(network: Network, rng: np.random.Generator) -> Plan:
     """The layer under any fold, or under the schedule's."""
     layer = network.layers[-1]
-    shape = sliding(network, layer)
+    shape = sites(network)[layer.name].geometry
     folds = {}
     if rng.integers(4):
         folds["layer"] = Fold(*(int(rng.integers(1, most + 1)) for most in (
@@ -79,9 +80,10 @@ def check_ternary_layer(seed: int) -> None:
     plan = folded(network, np.random.default_rng(seed + 1))
     planned, layer = plan.layer("layer"), network.layers[-1]
     assert planned.fold is not None
-    assert planned.ternary != planned.binary or layer.groups > 1
-    assert (planned.multipliers, planned.additions + planned.xors)[
-        planned.takes_bits] == planned.products
+    adds = isinstance(planned.kind, Binary | Ternary)
+    assert adds or layer.groups > 1
+    assert (planned.work("additions") + planned.work("xors") if adds
+            else planned.work("multipliers")) == planned.products
     images = random_images(network.input_type, FRAMES, seed)
     wanted = golden.run(network, images)
     for stalls in Stalls:
@@ -123,15 +125,15 @@ def test_bits_of_a_weight() -> None:
     for choices, lanes, wanted in (([-3, 0, 5], 4, 2), ([-1, 1], 4, 1), ([-1, 1], 5, 2),
                                    ([-7, 0, 7], 4, 2), ([-3, 5], 4, 2), ([-1, 2, 3], 4, 0)):
         network = dense(rng.choice(choices, (6, 12)))
-        fold, layer = Fold(3, 1, lanes), network.layers[-1]
-        assert isinstance(layer, ir.MultiplyAccumulate)
-        assert ternary_bits(layer, sliding(network, layer), fold) == wanted
+        fold = Fold(3, 1, lanes)
         plan = schedule(network, Budget(ECP5, PLENTY, 50), Goal(folds={"layer": fold}))
         words = plan.layer("layer").cycles * fold.products
-        assert plan.layer("layer").ternary is (wanted > 0)
+        kind = plan.layer("layer").kind
+        assert isinstance(kind, Windowed) and kind.buffer is not None
+        assert isinstance(kind, Ternary) is (wanted > 0)
         # Weights, biases, and the vector in its buffer.
         stored = plan.layer("layer").memory_bits - 6 * network.output_type.bits
-        assert stored - plan.layer("layer").buffer_words * lanes * 4 == words * (wanted or 8)
+        assert stored - kind.buffer.words * lanes * 4 == words * (wanted or 8)
 
 
 def test_three_values_need_no_multipliers_and_luts_bound_them() -> None:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
-
 from . import memories
 from .fabric import Fabric
 from .resources import Resources, Storage
 
 
-def gearbox(fabric: Fabric, *, bits: int, i_lanes: int, o_lanes: int) -> Resources:
-    """Cells of a lane gearbox: every slot takes what arrives at any place, or shifts, or stays."""
-    unit = math.gcd(i_lanes, o_lanes)
-    slots = (i_lanes + o_lanes + min(i_lanes, o_lanes)) // unit - 1
-    choices = min(i_lanes, o_lanes) // unit + 1
-    return Resources(luts=round(slots * unit * bits * slots * choices * fabric.gear_bit) + 20,
-                     ffs=slots * unit * bits + 12)
+def gearbox(fabric: Fabric, *, bits: int, slots: int, choices: int) -> Resources:
+    """Cells of a lane gearbox, whose ``slots`` have so many ``bits``.
+
+    Every slot takes what arrives at any place, or one of ``choices``, or stays.
+    """
+    return Resources(luts=round(slots * bits * slots * choices * fabric.gear_bit) + 20,
+                     ffs=slots * bits + 12)
 
 
-def upsizer(*, bits: int, i_lanes: int, o_lanes: int) -> Resources:
+def upsizer(*, bits: int, o_lanes: int, parts: int) -> Resources:
     """Cells of an upsizer: every element has its register, and another in the output."""
-    parts = o_lanes // i_lanes
     return Resources(luts=parts + 24, ffs=2 * o_lanes * bits + parts + 16)
 
 
-def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int) -> Resources:
-    """Cells of a queue of ``depth`` beats of ``width`` bits, its small output queue included."""
+def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int, *, queue_depth: int
+                ) -> Resources:
+    """Cells of a queue of ``depth`` beats of ``width`` bits, with one of ``queue_depth`` behind."""
     address = depth.bit_length()
-    small = memories.ram_luts(fabric, 4 if fabric.ram_bit is None else 16, width)
+    small = memories.ram_luts(fabric, memories.ram_depth(fabric, queue_depth), width)
     counters = 6 * address * fabric.adder_bit + 40
     return (memories.ram(fabric, storage, depth, width)
             + Resources(luts=round(small + counters), ffs=4 * address + width + 40))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
 from .. import ir
 from ..cost import Fabric, Memory, memories, streams
 from ..ir import Network
@@ -64,7 +65,8 @@ def _planned(site: Site, kind: Kind, cycles: int, macs: int, beats: tuple[int, .
             continue
         depth, width = max(wanted, LEAST_BEATS), port.lanes * source.bits + 1
         queue = Memory("queue", depth, width, memories.ram_storage(fabric, depth, width))
-        cells += streams.skip_buffer(fabric, queue.storage, depth, width)
+        cells += streams.skip_buffer(fabric, queue.storage, depth, width,
+                                     queue_depth=SKIP_QUEUE_DEPTH)
         bits += queue.bits
         queues.append(queue)
     return LayerPlan(site.name, site.layer.kind, kind, cycles, macs, tuple(queues), bits, cells)
@@ -84,6 +86,6 @@ def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[
     readers = Counter(source for node in nodes for source in node.inputs)
     # What passes beats on has a queue in front where others read them, too.
     return [replace(node, stage=replace(node.stage,
-                                        latency=node.stage.latency + timing.QUEUE_LATENCY))
+                                        latency=node.stage.latency + SKIP_LATENCY))
             if isinstance(node.stage, timing.Passing) and readers[node.inputs[0]] > 1 else node
             for node in nodes]

@@ -1,4 +1,4 @@
-"""What stands between beats of different lanes: nothing, a collector, a gearbox, or both."""
+"""What stands between beats of different lanes: nothing, an upsizer, a gearbox, or both."""
 
 from __future__ import annotations
 
@@ -7,54 +7,73 @@ from dataclasses import dataclass
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from ...hdl.stream import Collector, Gearbox
+from ...hdl.gearbox import Gearbox, GearboxShape
+from ...hdl.upsizer import Upsizer, UpsizerShape
 from ..cost import Fabric, Resources, streams
 from .port import Port
-
-COLLECTOR_LATENCY = 2
-GEARBOX_LATENCY = 1
 
 
 @dataclass(frozen=True)
 class Gear:
-    """A step from the beats of ``i`` to words of ``lanes``: a collector or a gearbox."""
+    """A step from the beats of ``i`` to those of ``o``, of frames of so many ``elements``.
+
+    It is an upsizer if it ``collects`` whole beats, else a gearbox.
+    """
 
     i: Port
-    lanes: int
-    collects: bool
+    o: Port
+    elements: int
+    collects: bool = False
 
     @property
-    def latency(self) -> int:
-        """Cycles from the beat that completes a word to the word."""
-        return COLLECTOR_LATENCY if self.collects else GEARBOX_LATENCY
+    def shape(self) -> UpsizerShape | GearboxShape:
+        """The block's structure."""
+        if self.collects:
+            return UpsizerShape(self.i.lanes, self.o.lanes)
+        return GearboxShape(self.i.lanes, self.o.lanes, self.i.group, self.o.group)
+
+    def cells(self, fabric: Fabric, bits: int) -> Resources:
+        """Cells for elements of so many ``bits``."""
+        shape = self.shape
+        if isinstance(shape, UpsizerShape):
+            return streams.upsizer(bits=bits, o_lanes=shape.o_lanes, parts=shape.parts)
+        return streams.gearbox(fabric, bits=bits * shape.unit, slots=shape.capacity // shape.unit,
+                               choices=min(shape.i_lanes, shape.o_lanes) // shape.unit + 1)
+
+    def block(self, shape: Shape) -> tuple[str, wiring.Component]:
+        """The block for elements of ``shape``, and what it is called."""
+        i, o = self.i, self.o
+        if self.collects:
+            return "upsizer", Upsizer(shape, i_lanes=i.lanes, o_lanes=o.lanes, o_group=o.group,
+                                      frame=self.elements)
+        return "gearbox", Gearbox(shape, i_lanes=i.lanes, o_lanes=o.lanes, i_group=i.group,
+                                  o_group=o.group, frame=self.elements)
 
 
-def is_regrouped(i: Port, o: Port) -> bool:
-    """Whether beats of ``i`` must be repacked to those of ``o``."""
+def regrouping(i: Port, o: Port, elements: int) -> tuple[Gear, ...]:
+    """What makes the beats of ``o`` of those of ``i``; none where they are the same."""
     uneven = i.group % i.lanes > 0 or o.group % o.lanes > 0
-    return i.lanes != o.lanes or (i.group != o.group and uneven)
+    if i.lanes == o.lanes and (i.group == o.group or not uneven):
+        return ()
+    return (Gear(i, o, elements),)
 
 
 def gears(i: Port, lanes: int, elements: int) -> tuple[Gear, ...]:
     """What makes words of ``lanes`` elements of the frame, in order; none where beats are words.
 
-    Every place of a gearbox takes elements from several others, so a wide one is large and slow. A
-    collector has one place for each: behind it, the gearbox need not be wider than its beats.
+    Every place of a gearbox takes elements from several others, so a wide one is large and slow. An
+    upsizer has one place for each: behind it, the gearbox need not be wider than its beats.
     """
+    o = Port(lanes, elements)
     if i.lanes == lanes and (i.group % lanes == 0 or i.group == elements):
         return ()
     if _collects(i, lanes, elements):
-        return (Gear(i, lanes, True),)
+        return (Gear(i, o, elements, True),)
     for parts in range(lanes // i.lanes, 1, -1):
         between = Port(lanes // parts, elements)
         if lanes % parts == 0 and _collects(between, lanes, elements):
-            return Gear(i, between.lanes, False), Gear(between, lanes, True)
-    return (Gear(i, lanes, False),)
-
-
-def gear_latency(i: Port, lanes: int, elements: int) -> int:
-    """Cycles to repack beats of ``i`` to words of ``lanes`` elements of the frame; 0 for none."""
-    return sum(gear.latency for gear in gears(i, lanes, elements))
+            return Gear(i, between, elements), Gear(between, o, elements, True)
+    return (Gear(i, o, elements),)
 
 
 def _collects(i: Port, lanes: int, elements: int) -> bool:
@@ -65,23 +84,3 @@ def _collects(i: Port, lanes: int, elements: int) -> bool:
     whole = i.group % i.lanes == 0 and elements % i.lanes == 0
     return (lanes > i.lanes and lanes % i.lanes == 0 and whole
             and (elements - 1) % lanes + 1 > i.lanes)
-
-
-def gear_cells(fabric: Fabric, i: Port, lanes: int, elements: int, bits: int) -> Resources:
-    """Cells of what makes words of ``lanes`` elements of ``bits`` bits."""
-    cells = Resources()
-    for gear in gears(i, lanes, elements):
-        cells += (streams.upsizer(bits=bits, i_lanes=gear.i.lanes, o_lanes=gear.lanes)
-                  if gear.collects else
-                  streams.gearbox(fabric, bits=bits, i_lanes=gear.i.lanes, o_lanes=gear.lanes))
-    return cells
-
-
-def gear_blocks(shape: Shape, i: Port, lanes: int, elements: int
-                ) -> list[tuple[str, wiring.Component]]:
-    """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
-    return [("collector", Collector(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
-                                    o_group=elements, frame=elements)) if gear.collects else
-            ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
-                                i_group=gear.i.group, o_group=elements, frame=elements))
-            for gear in gears(i, lanes, elements)]

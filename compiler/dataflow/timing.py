@@ -21,17 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...hdl.window import FILL_LATENCY, WRITE_LATENCY
 from ..ir import Integers
 from .port import Port
 
-WINDOW_LATENCY = 3
-"""Cycles from the issue of a read to the window's output beat."""
-WRITE_LATENCY = 2
-"""Cycles from a word's transfer into the buffer to the first read of it."""
-FILL_LATENCY = 2
-"""Cycles after reset before a window can read."""
-QUEUE_LATENCY = 6
-"""Cycles of a queue in which beats wait for another branch."""
 BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 

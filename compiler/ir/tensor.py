@@ -176,6 +176,11 @@ class Weights:
         return bool((np.abs(self.values) == 1).all())
 
     @cached_property
+    def full(self) -> bool:
+        """Whether no weight is 0."""
+        return bool(self.values.all())
+
+    @cached_property
     def ternary(self) -> tuple[int, int] | None:
         """(Wp, Wn) if every weight is Wp, 0 or -Wn, else None.
 

@@ -10,7 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Multiplier", "RowMultiplier"]
+__all__ = ["MULTIPLIER_LATENCY", "Multiplier", "RowMultiplier"]
+
+MULTIPLIER_LATENCY = 2
+"""Cycles from operands to their product, of every family and every kind."""
 
 _WIDEST = 32
 

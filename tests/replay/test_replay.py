@@ -92,7 +92,8 @@ def layer_summary(layer: LayerPlan) -> list[Any]:
             buffer and buffer.storage.value, layer.memory_bits,
             [[queue.words, queue.storage.value] if queue else [0, None] for queue in layer.queues]
             if layer.cycles else [],
-            kind.steps if isinstance(kind, Scale) else 1, [cells.luts, cells.ffs, cells.dsps, cells.brams]]
+            kind.shape.steps if isinstance(kind, Scale) else 1,
+            [cells.luts, cells.ffs, cells.dsps, cells.brams]]
 
 
 def compare(name: str, found: dict[str, str], rewrite: bool) -> None:

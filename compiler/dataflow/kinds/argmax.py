@@ -8,16 +8,14 @@ from typing import Self
 
 import numpy as np
 
-from ....hdl.argmax import ArgMaxer
-from ....hdl.stream import Gearbox
+from ....hdl.argmax import ARGMAXER_LATENCY, ArgMaxer
 from ....hdl.tech import Technology
-from ...cost import Fabric, Resources, streams
+from ...cost import Fabric, Resources
 from .. import timing
+from ..gears import Gear, regrouping
 from ..port import Port
 from ..site import Site
 from .kind import Ask, Kind, Stages, shape_of
-
-ARGMAX_LATENCY = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +27,15 @@ class Largest(Kind):
         """The only one."""
         yield cls(inputs=ask.inputs, o=Port(1, 1))
 
-    @property
-    def _geared(self) -> bool:
-        return self.i.lanes > 1
+    def _gears(self, site: Site) -> tuple[Gear, ...]:
+        """What takes beats of several elements apart."""
+        source = site.source
+        return regrouping(self.i, Port(1, source.shape[2]), source.elements)
 
     def cycles(self, site: Site) -> int:
         """The beats that come in, or their elements."""
         elements = site.source.elements
-        return max(self.i.beats(elements), elements if self._geared else 0)
+        return max(self.i.beats(elements), elements if self.i.lanes > 1 else 0)
 
     def stage(self, site: Site) -> timing.Stage | None:
         """An index when the last channel of a position was compared."""
@@ -44,8 +43,8 @@ class Largest(Kind):
         channels = source.shape[2]
         lasts = np.arange(channels - 1, source.elements, channels)
         # One element a cycle behind a gearbox: the last of a position waits for those before it.
-        wait = (channels - 1) % self.i.lanes + 1 if self._geared else 0
-        return timing.Passing(self.i.beat_of(lasts), ARGMAX_LATENCY + wait)
+        wait = (channels - 1) % self.i.lanes + 1 if self.i.lanes > 1 else 0
+        return timing.Passing(self.i.beat_of(lasts), ARGMAXER_LATENCY + wait)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison, a choice and an index."""
@@ -53,17 +52,11 @@ class Largest(Kind):
         bits, index = source.bits, max(1, (source.shape[2] - 1).bit_length())
         cells = Resources(luts=round(bits * (fabric.adder_bit + fabric.mux_bit)) + 10 * index,
                           ffs=bits + 3 * index + 2)
-        if self._geared:
-            cells += streams.gearbox(fabric, bits=bits, i_lanes=self.i.lanes, o_lanes=1)
-        return cells
+        return sum((gear.cells(fabric, bits) for gear in self._gears(site)), cells)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The gearbox and the comparison."""
         (source,) = self.carried(site)
         shape, channels = shape_of(source), source.shape[2]
-        stages: Stages = []
-        if self._geared:
-            stages.append(("gearbox", Gearbox(
-                shape, i_lanes=self.i.lanes, o_lanes=1, i_group=self.i.group, o_group=channels,
-                frame=source.elements)))
-        return [*stages, ("argmax", ArgMaxer(shape, count=channels))]
+        return [*(gear.block(shape) for gear in self._gears(site)),
+                ("argmax", ArgMaxer(shape, count=channels))]

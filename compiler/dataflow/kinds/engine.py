@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
+from ....hdl.engine import EngineShape
 from ....hdl.tech import Technology
+from ....hdl.window import READ_LATENCY
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
+from ...ir import Integers
+from .. import timing
 from ..fold import Fold
 from ..site import Site
 from .kind import Ask, code, style
@@ -18,15 +24,11 @@ from .window import Windowed
 
 @dataclass(frozen=True, kw_only=True)
 class Engine(Windowed):
-    """Hardware of a layer with weights: ``layers`` of the fold at once, weights in ``storage``."""
+    """Hardware of a layer with weights, which live in ``storage``; ``frame`` is its structure."""
 
-    folds: Fold
+    fold: Fold
+    frame: EngineShape
     storage: Storage
-
-    @property
-    def fold(self) -> Fold:
-        """The products of the engine."""
-        return self.folds
 
     @classmethod
     @abstractmethod
@@ -52,28 +54,33 @@ class Engine(Windowed):
                 yield cls.made(site, ask, fold)
 
     @abstractmethod
-    def weight_words(self, site: Site) -> int:
-        """Words of weights, one for each input beat."""
-
-    @abstractmethod
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight as they are stored."""
+
+    def outputs(self, site: Site) -> timing.Outputs:
+        """Group after group, each ``o_lanes`` a beat."""
+        frame, groups = self.frame, self.frame.groups
+        tails = [frame.drain_beats] * (groups - 1) + [frame.tail_beats]
+        reads: Integers = np.repeat((np.arange(groups) + 1) * frame.folds - 1, tails)
+        drain = np.concatenate([np.arange(tail) for tail in tails])
+        return timing.Outputs(reads, reads + READ_LATENCY + frame.latency + drain)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Weights, biases, and the window's buffer."""
         result = site.result
-        return (Memory("weights", self.weight_words(site),
-                       self.folds.products * self.weight_bits(site), self.storage),
+        return (Memory("weights", self.frame.words,
+                       self.fold.products * self.weight_bits(site), self.storage),
                 Memory("bias", result.shape[2], result.bits, Storage.LOGIC),
                 *super().memories(site))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
-        width = self.folds.products * self.weight_bits(site)
+        width = self.fold.products * self.weight_bits(site)
         return super().cells(site, fabric) + memories.sequencer(
-            fabric, self.storage, self.weight_words(site), width)
+            fabric, self.storage, self.frame.words, width) + _frame_cells(
+                fabric, self.frame, site.result.bits)
 
-    def frame(self, site: Site, technology: Technology) -> dict[str, Any]:
+    def block(self, site: Site, technology: Technology) -> dict[str, Any]:
         """What all engines' blocks are told."""
         layer = multiplies(site)
         return {"bias": layer.bias.tolist(), "accumulator_bits": site.result.bits,
@@ -114,10 +121,9 @@ def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:
     return min(ask.dsps, multipliers) if ask.fabric.fits_dsp(a_bits, b_bits) else 0
 
 
-def output_frame(fabric: Fabric, *, depth: int, total_bits: int, o_lanes: int) -> Resources:
-    """Cells of what lets runs into an engine of so many cycles, and of its output queue."""
-    # The queue holds a few beats; distributed RAM comes in 16 words.
-    queue = memories.ram_luts(fabric, 4 if fabric.ram_bit is None else 16, o_lanes * total_bits)
-    # The flags that go with a run, through all levels, and the counters.
-    flags = 6 * depth + 35
-    return Resources(luts=round(queue + 35 + fabric.control), ffs=o_lanes * total_bits + flags)
+def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:
+    """Cells of what lets groups in, and of the output queue; results have so many ``bits``."""
+    width = frame.o_lanes * bits
+    queue = memories.ram_luts(fabric, memories.ram_depth(fabric, frame.queue_depth), width)
+    # The flags that go with a group, through all levels, and the counters.
+    return Resources(luts=round(queue + 35 + fabric.control), ffs=width + 6 * frame.depth + 35)

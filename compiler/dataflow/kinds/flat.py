@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from ....hdl.sliding import Sliding
+from ....hdl.engine import EngineShape
+from ....hdl.sequencer import SEQUENCER_LATENCY
+from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...ir import Integers
-from .. import timing
 from ..fold import Fold, quotients
-from ..port import Port
 from ..site import Site
 from .engine import Engine, multiplies, output_lanes
 from .sliced import Sliced
-from .window import drained
+
+
+class Array(Protocol):
+    """What an engine multiplies with: cycles to its accumulators, and behind them."""
+
+    @property
+    def depth(self) -> int:
+        """Cycles from a beat and its weights to the edge that adds to the accumulators."""
+
+    @property
+    def results_latency(self) -> int:
+        """Cycles from totals to the results that they stand for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,37 +62,19 @@ class Flat(Engine):
         """
         return -(-run // min(steps, run)) if steps else 0
 
-    @property
-    @abstractmethod
-    def latency(self) -> int:
-        """Cycles from the last input beat of a run to its first output beat."""
-
-    def passes(self, site: Site) -> tuple[int, int]:
-        """(runs of outputs, beats of each) that a position takes."""
-        shape = site.geometry
-        return self.folds.steps(site.result.shape[2], shape.kernel[0], shape.run)
-
     @classmethod
-    def port(cls, site: Site, fold: Fold) -> Port:
-        """How outputs leave."""
+    def framed(cls, site: Site, fold: Fold, array: Array) -> EngineShape:
+        """The structure of an engine under ``fold`` around an ``array``."""
         shape, outputs = site.geometry, site.result.shape[2]
         _, beats = fold.steps(outputs, shape.kernel[0], shape.run)
-        return Port(output_lanes(fold.pe, beats), outputs)
+        return EngineShape(fold.pe, fold.simd, beats, outputs, output_lanes(fold.pe, beats),
+                           SEQUENCER_LATENCY + array.depth, array.results_latency)
 
-    def window(self, site: Site) -> Sliding:
+    def window(self, site: Site) -> WindowGeometry:
         """The window that is read once for every run of outputs."""
-        shape, fold = site.geometry, self.folds
-        return Sliding(shape.size, shape.kernel, shape.stride, shape.padding, lanes=fold.lanes,
-                       rows=fold.rows, repeat=self.passes(site)[0])
-
-    def outputs(self, site: Site) -> timing.Outputs:
-        """Run by run."""
-        return drained(self.o, self.folds.pe, self.passes(site)[1], self.latency)
-
-    def weight_words(self, site: Site) -> int:
-        """One for each beat of each run."""
-        runs, beats = self.passes(site)
-        return runs * beats
+        shape, fold = site.geometry, self.fold
+        return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding,
+                              lanes=fold.lanes, rows=fold.rows, repeat=self.frame.groups)
 
     def weights(self, site: Site, *, spare: int = 0) -> list[list[list[int]]]:
         """Weights in the order of the reads: ``[beat][pe][row copy * lanes + lane]``.
@@ -90,7 +83,7 @@ class Flat(Engine):
         channels, those of other groups times zero: that costs ``groups`` times its multiplications
         and its memory.
         """
-        layer, fold = multiplies(site), self.folds
+        layer, fold = multiplies(site), self.fold
         values = layer.weights.values
         if isinstance(layer, ir.Convolution) and layer.groups > 1:
             values = _ungrouped(values, layer.groups)

@@ -8,18 +8,15 @@ from typing import Self
 
 import numpy as np
 
-from ....hdl.add import Adder
-from ....hdl.stream import Gearbox
+from ....hdl.add import ADDER_LATENCY, Adder
+from ....hdl.skip import SKIP_LATENCY
 from ....hdl.tech import Technology
-from ...cost import Fabric, Resources, streams
+from ...cost import Fabric, Resources
 from .. import timing
-from ..gears import is_regrouped
+from ..gears import regrouping
 from ..port import Port
 from ..site import Site
-from ..timing import QUEUE_LATENCY
 from .kind import Ask, Kind, Stages, shape_of, widening
-
-ADD_LATENCY = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +42,23 @@ class Sum(Kind):
         ends = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
         elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
         return timing.Joining(tuple(port.beat_of(elements) for port in self.inputs),
-                              QUEUE_LATENCY + ADD_LATENCY)
+                              SKIP_LATENCY + ADDER_LATENCY)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """An adder and a register in each lane, and what repacks the inputs."""
         lanes, bits = self.o.lanes, site.result.bits
         cells = Resources(luts=round(lanes * bits * fabric.adder_bit) + 4, ffs=lanes * bits + 2)
         for port, source in zip(self.inputs, site.sources, strict=True):
-            if is_regrouped(port, self.o):
-                cells += streams.gearbox(fabric, bits=source.bits, i_lanes=port.lanes,
-                                         o_lanes=lanes)
+            for gear in regrouping(port, self.o, site.result.elements):
+                cells += gear.cells(fabric, source.bits)
         return cells
 
     def branches(self, site: Site) -> tuple[Stages, ...]:
         """What repacks each input, and makes integers of signs."""
         branches = []
         for port, source in zip(self.inputs, site.sources, strict=True):
-            branch: Stages = []
-            if is_regrouped(port, self.o):
-                branch.append(("gearbox", Gearbox(
-                    shape_of(source), i_lanes=port.lanes, o_lanes=self.o.lanes,
-                    i_group=port.group, o_group=self.o.group, frame=site.result.elements)))
+            branch = [gear.block(shape_of(source))
+                      for gear in regrouping(port, self.o, site.result.elements)]
             branches.append([*branch, *widening(source, source.widened, self.o.lanes)])
         return tuple(branches)
 

@@ -10,8 +10,8 @@ from typing import TypeAlias
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
 
+from ....hdl.bipolar import BipolarToInteger
 from ....hdl.tech import MemoryStyle, Technology
-from ....hdl.widen import Widener
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage
 from ...ir import TensorType
@@ -42,7 +42,7 @@ class Ask:
 @dataclass(frozen=True, kw_only=True)
 class Kind(ABC):
     """Hardware of one layer. ``inputs`` and ``o`` are the ports of its tensors, ``dsps`` its DSP
-    blocks.
+    blocks, ``fold`` the products of its engine, if it has one.
 
     Its methods take the layer's `Site`, the same at every call. Numbers that the hardware has
     itself (latency, queue depth, widths) come from the parameters of the block beside the RTL.
@@ -51,16 +51,12 @@ class Kind(ABC):
     inputs: tuple[Port, ...]
     o: Port
     dsps: int = 0
+    fold: Fold | None = None
 
     @property
     def i(self) -> Port:
         """The port of the first input."""
         return self.inputs[0]
-
-    @property
-    def fold(self) -> Fold | None:
-        """The products of its engine, if it has one."""
-        return None
 
     def carried(self, site: Site) -> tuple[TensorType, ...]:
         """The type in which its blocks take each input: integers, unless it says otherwise."""
@@ -111,6 +107,11 @@ def shape_of(kind: TensorType) -> Shape:
     return signed(kind.bits) if is_signed else unsigned(kind.bits)
 
 
+def values_of(kind: TensorType) -> range:
+    """The values of ``kind``."""
+    return range(kind.low, kind.high + 1)
+
+
 def code(kind: TensorType, value: int) -> int:
     """What stands for ``value`` in the `shape_of` ``kind``."""
     return int(value > 0) if isinstance(kind, ir.Bipolar) else value
@@ -123,4 +124,4 @@ def carried_as_is(site: Site) -> tuple[TensorType, ...]:
 
 def widening(source: TensorType, taken: TensorType, lanes: int) -> Stages:
     """What makes integers of signs where ``source`` is taken as ``taken``; nothing elsewhere."""
-    return [] if source == taken else [("widener", Widener(lanes))]
+    return [] if source == taken else [("widener", BipolarToInteger(lanes))]

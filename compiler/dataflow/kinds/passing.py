@@ -8,7 +8,6 @@ import numpy as np
 
 from ...cost import Fabric, Resources
 from .. import timing
-from ..port import Port
 from ..site import Site
 from .kind import Kind
 
@@ -33,8 +32,3 @@ class Passing(Kind):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """None, unless it says otherwise."""
         return Resources()
-
-
-def constant_words(rows: int, port: Port) -> int:
-    """Words of constants, of ``rows`` in all, until the beats of ``port`` need the first again."""
-    return 1 if rows == 1 else port.beats(int(np.lcm(rows, port.group)))

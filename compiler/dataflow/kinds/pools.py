@@ -9,22 +9,28 @@ from typing import Self
 import numpy as np
 
 from ....hdl.pad import Padder
-from ....hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
-from ....hdl.sliding import Sliding
+from ....hdl.pool import (
+    POOLER_LATENCY,
+    AveragePooler,
+    AverageShape,
+    Inside,
+    MaxPooler,
+    SumPooler,
+    sum_bits,
+)
 from ....hdl.tech import Technology
+from ....hdl.window import READ_LATENCY
+from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...cost import Fabric, Resources
 from ...ir import TensorType
 from .. import timing
-from ..gears import gear_blocks, gears
+from ..gears import gears
 from ..geometry import elements_inside
 from ..port import Port
 from ..site import Site
 from .kind import Ask, Stages, carried_as_is, code, shape_of, style
 from .window import Windowed, sliced_window
-
-POOL_LATENCY = 1
-AVERAGE_POOL_LATENCY = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,7 @@ class _Sliced(Windowed):
         """Cycles from the last tap of a slice to its output beat."""
         return 0
 
-    def window(self, site: Site) -> Sliding:
+    def window(self, site: Site) -> WindowGeometry:
         """The window that is read tap by tap."""
         return sliced_window(site, self.o.lanes)
 
@@ -57,7 +63,7 @@ class _Sliced(Windowed):
         """A beat for each slice."""
         slices, taps = -(-self.o.group // self.o.lanes), site.geometry.taps
         reads = (np.arange(slices) + 1) * taps - 1
-        return timing.Outputs(reads, reads + timing.WINDOW_LATENCY + self.latency(site))
+        return timing.Outputs(reads, reads + READ_LATENCY + self.latency(site))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,7 @@ class Maximum(_Sliced):
 
     def latency(self, site: Site) -> int:
         """A register."""
-        return POOL_LATENCY
+        return POOLER_LATENCY
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison and a choice in each lane."""
@@ -92,12 +98,12 @@ class SumOfWindow(_Sliced):
 
     def latency(self, site: Site) -> int:
         """A register."""
-        return POOL_LATENCY
+        return POOLER_LATENCY
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """An adder in each lane, with the choice of a fresh start."""
         lanes, bits = self.o.lanes, self.carried(site)[0].bits
-        total = bits + (site.geometry.taps - 1).bit_length() + 1
+        total = sum_bits(bits, self.carried(site)[0].signed, site.geometry.taps)
         return super().cells(site, fabric) + Resources(
             luts=round(lanes * total * (fabric.adder_bit + fabric.mux_bit)) + 20,
             ffs=2 * lanes * total + 6)
@@ -115,31 +121,33 @@ class Average(_Sliced):
 
     def latency(self, site: Site) -> int:
         """That of the sum, and of its product with a constant."""
-        return AVERAGE_POOL_LATENCY + (_average(site).spare > 0)
+        return self._shape(site).latency
+
+    def _shape(self, site: Site) -> AverageShape:
+        """The structure of the pooler."""
+        layer, element = _average(site), shape_of(self.carried(site)[0])
+        rows, columns = elements_inside(site.geometry)
+        counts = ({site.geometry.taps} if layer.count_padding
+                  else {y * x for y in rows for x in columns})
+        return AverageShape(element.width, element.signed, site.geometry.taps,
+                            tuple(sorted(counts)), layer.spare)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The sum, and its product with a constant in levels of adders.
 
-        About half of the constant's bits are set, unless it divides by a power of two. Several
-        counts have a constant each, of which few bits are 0 in all, and counters that tell them
-        apart.
+        Several counts have a constant each, and counters that tell them apart.
         """
-        layer, area, bits = _average(site), site.geometry.taps, self.carried(site)[0].bits
-        rows, columns = elements_inside(site.geometry)
-        counts = {area} if layer.count_padding else {y * x for y in rows for x in columns}
-        sum_bits = bits + (area - 1).bit_length() + 2 + layer.spare
-        terms = 1 if all(n & n - 1 == 0 for n in counts) else sum_bits // 2
+        shape, lanes = self._shape(site), self.o.lanes
+        bits, terms, width = shape.sum_bits, shape.terms, shape.dividend_bits
         common = Resources(luts=20, ffs=12)
-        if len(counts) > 1:
-            terms = sum_bits
-            common += Resources(luts=60 + 2 * sum_bits, ffs=20 + 3 * sum_bits)
-        width = sum_bits + (6 if terms > 1 else 0)
-        adders, ffs = 2 * sum_bits, 3 * sum_bits + bits
-        for _ in range(4):
+        if len(shape.counts) > 1:
+            common += Resources(luts=60 + 2 * width, ffs=20 + 3 * width)
+        adders, ffs = bits + width, 2 * bits + width + self.carried(site)[0].bits
+        width += 6 if terms > 1 else 0
+        for _ in range(shape.levels):
             adders += terms // 2 * width
             terms = (terms + 1) // 2
             ffs += terms * width
-        lanes = self.o.lanes
         return super().cells(site, fabric) + common + Resources(
             luts=round(lanes * adders * fabric.adder_bit), ffs=lanes * ffs)
 
@@ -170,7 +178,7 @@ class Border(_Sliced):
         padder = Padder(shape, source.shape, layer.padding, fill=code(source, layer.value),
                         lanes=lanes, depth=self.buffer.words, style=style(self.buffer.storage),
                         technology=technology)
-        return [*gear_blocks(shape, self.i, lanes, source.elements), ("pad", padder)]
+        return [*(gear.block(shape) for gear in self.gears(site)), ("pad", padder)]
 
 
 def _average(site: Site) -> ir.AveragePool:

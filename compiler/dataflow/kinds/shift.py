@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from ....hdl.requantize import ShiftRequantizer
+from ....hdl.requantize import REQUANTIZER_LATENCY, ShiftRequantizer
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Resources
 from ..site import Site
 from .kind import Ask, Stages, shape_of
 from .passing import Passing
-
-REQUANTIZE_LATENCY = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class Shift(Passing):
 
     def latency(self, site: Site) -> int:
         """Two registers."""
-        return REQUANTIZE_LATENCY
+        return REQUANTIZER_LATENCY
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Each lane's."""

@@ -9,28 +9,28 @@ from typing import Self
 import numpy as np
 
 from ....hdl.depthwise import Depthwise
-from ....hdl.sliding import Sliding
+from ....hdl.dot_array import DotShape
+from ....hdl.engine import EngineShape
+from ....hdl.sequencer import SEQUENCER_LATENCY
 from ....hdl.tech import Technology
+from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...cost import Fabric, Resources, memories
-from .. import timing
 from ..fold import Fold, quotients
 from ..port import Port
 from ..site import Site
 from .engine import Engine, channel_groups, dsp_blocks, multiplies, output_lanes, pad_code
 from .kind import Ask, Stages, shape_of
-from .products import DOT_LATENCY, product_cells
-from .window import drained, sliced_window
+from .products import product_cells
+from .window import sliced_window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sliced(Engine):
     """Takes whole groups of channels with all their outputs, and no product is idle.
 
-    ``terms`` channels make a group; ``dsps`` of the multipliers are DSP blocks.
+    Its frame's ``simd`` are the channels of a group; ``dsps`` of the multipliers are DSP blocks.
     """
-
-    terms: int
 
     @classmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
@@ -58,37 +58,21 @@ class Sliced(Engine):
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
         """The engine under ``fold``."""
-        layer, shape = multiplies(site), site.geometry
+        shape, bits = site.geometry, multiplies(site).weights.bits
         terms, _ = channel_groups(site)
-        words = -(-shape.size[2] // fold.lanes) * shape.taps
-        bits = layer.weights.bits
+        # The outputs of a slice are ready together: to the frame, they are one group.
+        outputs = fold.products // terms
+        frame = EngineShape(outputs, terms, shape.taps, site.result.shape[2],
+                            output_lanes(outputs, shape.taps),
+                            SEQUENCER_LATENCY + DotShape(terms).depth)
         return cls(
-            inputs=ask.inputs, folds=fold, terms=terms,
-            o=Port(output_lanes(fold.products // terms, shape.taps), site.result.shape[2]),
-            storage=memories.rom_storage(ask.fabric, words, fold.products * bits),
+            inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
+            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * bits),
             dsps=dsp_blocks(ask, site.source.widened.bits, bits, fold.products))
 
-    @property
-    def slice_outputs(self) -> int:
-        """Outputs of a slice, which are ready together: to the drain, they are one run."""
-        return self.folds.products // self.terms
-
-    def window(self, site: Site) -> Sliding:
+    def window(self, site: Site) -> WindowGeometry:
         """The window that is read tap by tap."""
-        return sliced_window(site, self.folds.lanes)
-
-    def outputs(self, site: Site) -> timing.Outputs:
-        """Slice by slice."""
-        return drained(self.o, self.slice_outputs, site.geometry.taps,
-                       DOT_LATENCY + (self.terms - 1).bit_length())
-
-    def slices(self, site: Site) -> int:
-        """Slices of a position."""
-        return -(-site.geometry.size[2] // self.folds.lanes)
-
-    def weight_words(self, site: Site) -> int:
-        """One for each tap of each slice."""
-        return self.slices(site) * site.geometry.taps
+        return sliced_window(site, self.fold.lanes)
 
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight."""
@@ -97,31 +81,30 @@ class Sliced(Engine):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Outputs of a few terms each, and what all engines have."""
         (source,) = self.carried(site)
-        spread = Resources(ffs=2 * (self.folds.lanes - self.terms) * source.bits)
+        spread = Resources(ffs=2 * (self.fold.lanes - self.frame.simd) * source.bits)
         return super().cells(site, fabric) + spread + product_cells(
-            fabric, pe=self.slice_outputs, simd=self.terms, multipliers=self.folds.products,
-            dsps=self.dsps, a_bits=source.bits, b_bits=multiplies(site).weights.bits,
-            total_bits=site.result.bits, o_lanes=self.o.lanes, runs=self.slices(site))
+            fabric, self.frame, multipliers=self.fold.products, dsps=self.dsps, a_bits=source.bits,
+            b_bits=multiplies(site).weights.bits, total_bits=site.result.bits)
 
     def work(self) -> Mapping[str, int]:
         """Its multipliers."""
-        return {"multipliers": self.folds.products}
+        return {"multipliers": self.fold.products}
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
         (source,) = self.carried(site)
         engine = Depthwise(
-            shape_of(source), lanes=self.folds.lanes, weights=self._weights(site),
+            shape_of(source), lanes=self.fold.lanes, weights=self._weights(site),
             weight_bits=multiplies(site).weights.bits, dsp_multipliers=self.dsps,
-            **self.frame(site, technology))
+            **self.block(site, technology))
         return [*self.window_blocks(site, technology, pad_code(site, source)),
                 ("depthwise", engine)]
 
     def _weights(self, site: Site) -> list[list[list[int]]]:
         """Weights in the order of the reads: ``[slice * taps + tap][output][term]``."""
-        layer, outputs = multiplies(site), self.slice_outputs
-        values = layer.weights.values.reshape(len(layer.bias), -1, self.terms)
+        layer, outputs, terms = multiplies(site), self.frame.pe, self.frame.simd
+        values = layer.weights.values.reshape(len(layer.bias), -1, terms)
         padded = np.pad(values, ((0, -len(values) % outputs), (0, 0), (0, 0)))
-        slices = padded.reshape(-1, outputs, values.shape[1], self.terms).transpose(0, 2, 1, 3)
-        beats: list[list[list[int]]] = slices.reshape(-1, outputs, self.terms).tolist()
+        slices = padded.reshape(-1, outputs, values.shape[1], terms).transpose(0, 2, 1, 3)
+        beats: list[list[list[int]]] = slices.reshape(-1, outputs, terms).tolist()
         return beats

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
-import numpy as np
-
-from ....hdl.slope import SlopeRequantizer
+from ....hdl.slope import SlopeRequantizer, SlopeShape
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
-from ...ir import TensorType
 from ..site import Site
 from .engine import dsp_blocks
-from .kind import Ask, Stages, shape_of, style
-from .passing import Passing, constant_words
-
-SLOPE_LATENCY = 10
-"""Cycles of a line: constants, the way to the multiplier and from it, a sum, the clamp, a queue."""
-SLOPE_CHOICE = 3
-"""Cycles more to choose between two lines."""
-
-
-class SlopeBits(NamedTuple):
-    """Bits of what a slope requantization computes with."""
-
-    multiplier: int
-    offset: int
-    breakpoint: int
-    sum: int
-
-    @classmethod
-    def of(cls, layer: ir.SlopeRequantize, source: TensorType) -> SlopeBits:
-        """Those in hardware: the rounding half is within the offsets, breakpoints are drawn in."""
-        offsets = layer.offsets + (1 << layer.shift >> 1)
-        sums = [layer.multipliers * end + offsets for end in (source.low, source.high)]
-        points = np.clip(layer.breakpoints, source.low, source.high + 1)
-        return cls(*(ir.signed_bits(int(values.min()), int(values.max()))
-                     for values in (layer.multipliers, offsets, points, np.stack(sums))))
+from .kind import Ask, Stages, shape_of, style, values_of
+from .passing import Passing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,40 +23,40 @@ class Slope(Passing):
     ``dsps`` of the multipliers, one a lane, are DSP blocks; constants live in ``storage``.
     """
 
+    shape: SlopeShape
     storage: Storage
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """One that takes beats as they come."""
         layer, i, source = _slope(site), ask.inputs[0], site.source.widened
-        bits = SlopeBits.of(layer, source)
-        tables = constant_words(len(layer.breakpoints), i) * (1 + layer.is_bent)
-        yield cls(inputs=ask.inputs, o=i,
-                  dsps=dsp_blocks(ask, source.bits, bits.multiplier, i.lanes),
-                  storage=memories.rom_storage(ask.fabric, tables, bits.multiplier + bits.offset))
+        shape = SlopeShape.of(
+            values_of(source), lanes=i.lanes, group=i.group,
+            multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
+            breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
+        yield cls(inputs=ask.inputs, o=i, shape=shape,
+                  dsps=dsp_blocks(ask, source.bits, shape.multiplier_bits, i.lanes),
+                  storage=memories.rom_storage(ask.fabric, shape.constants, shape.constant_bits))
 
     def latency(self, site: Site) -> int:
         """A line, and the choice of one of two."""
-        return SLOPE_LATENCY + _slope(site).is_bent * SLOPE_CHOICE
+        return self.shape.latency
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Lines, and the breakpoints between two of them, for each lane."""
-        layer, lanes = _slope(site), self.i.lanes
-        bits = SlopeBits.of(layer, self.carried(site)[0])
-        words = constant_words(len(layer.breakpoints), self.i)
-        lines = Memory("lines", words * (1 + layer.is_bent), bits.multiplier + bits.offset,
-                       self.storage, lanes)
-        if not layer.is_bent:
+        shape = self.shape
+        lines = Memory("lines", shape.constants, shape.constant_bits, self.storage, shape.lanes)
+        if not shape.bent:
             return (lines,)
-        return lines, Memory("breakpoints", words, lanes * bits.breakpoint, self.storage)
+        return lines, Memory("breakpoints", shape.words, shape.lanes * shape.breakpoint_bits,
+                             self.storage)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Comparisons, multiplications, additions, clamps and the output queue."""
-        layer, lanes, source = _slope(site), self.i.lanes, self.carried(site)[0]
-        i_bits, o_bits, bits = source.bits, site.result.bits, SlopeBits.of(layer, source)
+        shape, lanes, o_bits = self.shape, self.i.lanes, site.result.bits
+        i_bits, m_bits = self.carried(site)[0].bits, shape.multiplier_bits
         lines, *breakpoints = self.memories(site)
-        depth = 12 + (3 if breakpoints else 0)
-        word_bits = (constant_words(len(layer.breakpoints), self.i) - 1).bit_length()
+        depth, word_bits = shape.queue_depth, (shape.words - 1).bit_length()
         cells = Resources(
             luts=round(memories.ram_luts(fabric, memories.ram_depth(fabric, depth),
                                          lanes * o_bits + 1)) + 45 + word_bits,
@@ -91,18 +65,17 @@ class Slope(Passing):
         for memory in breakpoints:
             cells += memories.constants(fabric, memory.storage, memory.words, memory.width)
             cells += Resources(
-                luts=round(lanes * (max(i_bits, bits.breakpoint) + 1) * fabric.adder_bit),
+                luts=round(lanes * (max(i_bits, shape.breakpoint_bits) + 1) * fabric.adder_bit),
                 ffs=lanes * (3 * i_bits + 1) + 3 * word_bits)
         cells += memories.constants(fabric, lines.storage, lines.words, lines.width) * lanes
-        kept = max(1, bits.sum - layer.shift)
+        kept = max(1, shape.sum_bits - _slope(site).shift)
         for soft, count in ((False, self.dsps), (True, lanes - self.dsps)):
             lane = Resources(
-                luts=round((bits.sum + 1.5 * kept) * fabric.adder_bit + o_bits),
-                ffs=((3 + soft) * i_bits + (1 + soft) * bits.multiplier
-                     + (not soft) * (i_bits + bits.multiplier)
-                     + 4 * bits.offset + kept + o_bits))
+                luts=round((shape.sum_bits + 1.5 * kept) * fabric.adder_bit + o_bits),
+                ffs=((3 + soft) * i_bits + (1 + soft) * m_bits + (not soft) * (i_bits + m_bits)
+                     + 4 * shape.offset_bits + kept + o_bits))
             if soft:
-                lane += arithmetic.multiplier(fabric, i_bits, bits.multiplier)
+                lane += arithmetic.multiplier(fabric, i_bits, m_bits)
             cells += lane * count
         return cells
 

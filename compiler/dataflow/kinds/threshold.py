@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ....hdl.tech import Technology
-from ....hdl.threshold import Thresholder
+from ....hdl.threshold import Thresholder, ThresholdShape
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
-from ...ir import TensorType
 from ..site import Site
-from .kind import Ask, Stages, shape_of, style
-from .passing import Passing, constant_words
-
-THRESHOLD_LATENCY = 3
-"""Cycles of a multi-threshold activation beside its comparisons."""
+from .kind import Ask, Stages, shape_of, style, values_of
+from .passing import Passing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Passing):
     """A comparison a stage, with thresholds that live in ``storage`` if they are many."""
 
+    shape: ThresholdShape
     storage: Storage
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """One that takes beats as they come."""
         layer, i = _threshold(site), ask.inputs[0]
-        words = constant_words(len(layer.thresholds), i) << _stages(layer) - 1
-        yield cls(inputs=ask.inputs, o=i, storage=memories.rom_storage(
-            ask.fabric, words, threshold_bits(layer, site.source.widened)))
-
-    @property
-    def _pace(self) -> int:
-        """Cycles of a comparison."""
-        return 3 if self.storage is Storage.BLOCK else 2
+        shape = ThresholdShape.of(values_of(site.source.widened), lanes=i.lanes, group=i.group,
+                                  thresholds=layer.thresholds.tolist())
+        storage = memories.rom_storage(ask.fabric, shape.words << shape.stages - 1, shape.bits)
+        yield cls(inputs=ask.inputs, o=i, storage=storage,
+                  shape=replace(shape, block=storage is Storage.BLOCK))
 
     def latency(self, site: Site) -> int:
         """All comparisons, and the queue."""
-        return self._pace * _stages(_threshold(site)) + THRESHOLD_LATENCY
+        return self.shape.latency
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Thresholds of each lane."""
-        layer, lanes = _threshold(site), self.i.lanes
-        bits = threshold_bits(layer, self.carried(site)[0])
-        words = constant_words(len(layer.thresholds), self.i)
-        return (Memory("thresholds", words * ((1 << _stages(layer)) - 1), bits, self.storage,
-                       lanes),)
+        shape = self.shape
+        return (Memory("thresholds", shape.words * (shape.count + shape.spare), shape.bits,
+                       self.storage, shape.lanes),)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Comparisons, memories, and the output queue.
@@ -56,23 +48,20 @@ class Search(Passing):
         The first stage's memory is common to all lanes, each later one has twice the words, for
         every lane apart.
         """
-        layer, lanes, source = _threshold(site), self.i.lanes, self.carried(site)[0]
-        i_bits, o_bits, stages = source.bits, site.result.bits, _stages(layer)
-        t_bits, pace = threshold_bits(layer, source), self._pace
-        words = constant_words(len(layer.thresholds), self.i)
-        depth = stages * pace + 5
-        word_bits = (words - 1).bit_length()
+        shape, lanes = self.shape, self.i.lanes
+        i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
+        depth, word_bits = shape.queue_depth, (shape.words - 1).bit_length()
         cells = Resources(
             luts=round(memories.ram_luts(fabric, memories.ram_depth(fabric, depth),
                                          lanes * o_bits + 1)) + 45 + lanes * o_bits,
-            ffs=2 * lanes * o_bits + 2 * (pace * stages + 1) + 4 * depth.bit_length() + 8
-            + word_bits * (pace * stages + 1))
-        for stage in range(stages):
-            copies, width = (lanes, t_bits) if stage else (1, t_bits * lanes)
-            cells += memories.constants(fabric, self.storage, words << stage, width,
-                                        registers=pace - 1) * copies
-            cells += Resources(luts=round(lanes * (max(i_bits, t_bits) + 1) * fabric.adder_bit),
-                               ffs=lanes * (pace * (i_bits + stage) + 1))
+            ffs=2 * lanes * o_bits + (2 + word_bits) * shape.depth + 4 * depth.bit_length() + 8)
+        for stage in range(shape.stages):
+            copies, width = (lanes, shape.bits) if stage else (1, shape.bits * lanes)
+            cells += memories.constants(fabric, self.storage, shape.words << stage, width,
+                                        registers=shape.pace - 1) * copies
+            cells += Resources(
+                luts=round(lanes * (max(i_bits, shape.bits) + 1) * fabric.adder_bit),
+                ffs=lanes * (shape.pace * (i_bits + stage) + 1))
         return cells
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
@@ -90,17 +79,3 @@ class Search(Passing):
 def _threshold(site: Site) -> ir.Threshold:
     assert isinstance(site.layer, ir.Threshold)
     return site.layer
-
-
-def _stages(layer: ir.Threshold) -> int:
-    """Comparisons of a search."""
-    return layer.thresholds.shape[1].bit_length()
-
-
-def threshold_bits(layer: ir.Threshold, source: TensorType) -> int:
-    """Bits of a threshold in hardware, where those beyond the input's values are drawn in."""
-    spare = layer.thresholds.shape[1] + 1 & layer.thresholds.shape[1]
-    low = source.low if spare else max(source.low, int(layer.thresholds.min()))
-    high = max(source.low, min(source.high + 1, int(layer.thresholds.max())))
-    low = min(low, high)
-    return ir.signed_bits(low, high) if low < 0 else ir.unsigned_bits(high)

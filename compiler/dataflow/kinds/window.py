@@ -6,16 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
-
-from ....hdl.sliding import Sliding
 from ....hdl.tech import Technology
 from ....hdl.window import Window
+from ....hdl.window_geometry import WindowGeometry
 from ...cost import Fabric, Memory, Resources, Storage, memories, streams
-from ...ir import Integers
 from .. import geometry, timing
-from ..gears import gear_blocks, gear_cells, gear_latency
-from ..port import Port
+from ..gears import Gear, gears
 from ..site import Site
 from .kind import Kind, Stages, shape_of, style
 
@@ -35,12 +31,17 @@ class Windowed(Kind):
     buffer: Buffer | None = None
 
     @abstractmethod
-    def window(self, site: Site) -> Sliding:
+    def window(self, site: Site) -> WindowGeometry:
         """The window's geometry and the order of its reads."""
 
     @abstractmethod
     def outputs(self, site: Site) -> timing.Outputs:
         """The output beats that each position makes."""
+
+    def gears(self, site: Site) -> tuple[Gear, ...]:
+        """What makes buffer words of the beats that come in."""
+        window = self.window(site)
+        return gears(self.i, window.lanes, window.elements)
 
     def cycles(self, site: Site) -> int:
         """Reads, input beats or buffer words, whatever are most."""
@@ -57,7 +58,7 @@ class Windowed(Kind):
             need = geometry.needed_words(shape, window.lanes, window.rows)
         return timing.Windowed(
             window.elements, self.i, window.lanes,
-            gear_latency(self.i, window.lanes, window.elements), need,
+            sum(gear.shape.latency for gear in self.gears(site)), need,
             geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site))
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
@@ -88,36 +89,24 @@ class Windowed(Kind):
         window, (source,) = self.window(site), self.carried(site)
         reach = (window.kernel[0] - 1) * window.row_step + window.kernel[1] * window.size[2]
         buffer = self.buffer or self._of_depth(site, fabric, -(-reach // window.lanes))
-        return streams.window(
+        gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
+        return sum(gears, streams.window(
             fabric, bits=source.bits, lanes=window.lanes, rows=window.rows, banks=window.banks,
             depth=buffer.words, storage=buffer.storage,
             address_bits=(4 * (window.words + buffer.words)).bit_length(),
-            padded=any(window.padding),
-        ) + gear_cells(fabric, self.i, window.lanes, window.elements, source.bits)
+            padded=any(window.padding)))
 
     def window_blocks(self, site: Site, technology: Technology, fill: int = 0) -> Stages:
         """The window, behind what makes its words; ``fill`` is what lies beyond the edges."""
         window, shape = self.window(site), shape_of(self.carried(site)[0])
         assert self.buffer is not None
-        return [*gear_blocks(shape, self.i, window.lanes, window.elements),
+        return [*(gear.block(shape) for gear in self.gears(site)),
                 ("window", Window(shape, window, depth=self.buffer.words, fill=fill,
                                   style=style(self.buffer.storage), technology=technology))]
 
 
-def sliced_window(site: Site, lanes: int) -> Sliding:
+def sliced_window(site: Site, lanes: int) -> WindowGeometry:
     """The window that is read channel slice by channel slice, tap by tap."""
     shape = site.geometry
-    return Sliding(shape.size, shape.kernel, shape.stride, shape.padding, lanes=lanes,
+    return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes=lanes,
                    per_channel=True)
-
-
-def drained(o: Port, outputs: int, beats: int, latency: int) -> timing.Outputs:
-    """When each output beat of a position leaves an engine.
-
-    ``outputs`` are ready every ``beats`` cycles, ``latency`` after the last of them came in.
-    """
-    runs = -(-o.group // outputs)
-    tails = [-(-min(outputs, o.group - n * outputs) // o.lanes) for n in range(runs)]
-    reads: Integers = np.repeat((np.arange(runs) + 1) * beats - 1, tails)
-    drain = np.concatenate([np.arange(tail) for tail in tails])
-    return timing.Outputs(reads, reads + timing.WINDOW_LATENCY + latency + drain)

@@ -8,10 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from .stream import Beat
 
-__all__ = ["Widener"]
+__all__ = ["BipolarToInteger"]
 
 
-class Widener(wiring.Component):
+class BipolarToInteger(wiring.Component):
     """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
 
     Parameters
