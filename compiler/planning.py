@@ -293,14 +293,14 @@ def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft
 def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Windowed, words: int,
             bits: int, cells: Resources, *, binary: bool = False, ternary: bool = False) -> Draft:
     """Draft of an engine of ``cells`` beside its ``words`` words of weights of ``bits`` bits."""
-    network, fold = context.network, context.fold
+    result, fold = context.network.type_of(layer.name), context.fold
     assert fold is not None
     width = fold.products * bits
     storage = resources.rom_storage(context.model, words, width)
     plan = LayerPlan(
-        layer.name, layer.kind, context.i, o, stage.cycles, ir.layer_macs(network, layer), fold,
+        layer.name, layer.kind, context.i, o, stage.cycles, layer.macs(result), fold,
         binary, ternary, cells.dsps, storage,
-        memory_bits=words * width + len(layer.bias) * network.type_of(layer.name).bits,
+        memory_bits=words * width + len(layer.bias) * result.bits,
         resources=cells + resources.sequencer(context.model, storage, words, width))
     return Draft(plan, stage)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
-from ..compiler.ir import Network, PenjingError, ScaleRounding
-from ..compiler.ir.network import PORTS
+from ..compiler.ir import PORTS, Network, PenjingError, ScaleRounding
 from ..compiler.load import aten
 from . import data
 from .progress import Progress, silent

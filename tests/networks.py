@@ -32,7 +32,7 @@ class Builder:
         return self.layers[-1].name if self.layers else "x"
 
     def add(self, layer: ir.Layer) -> None:
-        self.kind = ir.output_type(layer, self.kind)
+        self.kind = layer.output_type(self.kind)
         self.layers.append(layer)
 
     def network(self) -> Network:

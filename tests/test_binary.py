@@ -162,7 +162,7 @@ def test_a_threshold_to_two_signs_is_one_bit_within_a_network() -> None:
     assert network.output_type == TensorType((1, 1, 12), 2, True, 3)
     for changes in ({"base": 0, "step": 1}, {"step": 1}, {"bits": 3, "zero_point": 2},
                     {"bits": 3, "thresholds": np.zeros((1, 2), np.int64)}):
-        assert not isinstance(ir.output_type(sign("a", "x", **changes), network.input_type),
+        assert not isinstance(sign("a", "x", **changes).output_type(network.input_type),
                               Bipolar)
 
 
@@ -175,14 +175,14 @@ def test_bits_are_kept_by_what_only_selects_and_moves() -> None:
     assert network.type_of("zero") == TensorType((7, 4, 6), 2, True)
     for layer in (ir.AveragePool("a", "x", (2, 2), (1, 1)), ir.SumPool("a", "x", (2, 2), (1, 1)),
                   ir.Clamp("a", "x", -1, 1)):
-        assert not isinstance(ir.output_type(layer, Bipolar((4, 4, 2))), Bipolar)
+        assert not isinstance(layer.output_type(Bipolar((4, 4, 2))), Bipolar)
 
 
 def test_accumulators_of_signs_are_as_narrow_as_their_sums() -> None:
     layer = ir.Dense("dense", "x", ir.Weights(np.ones((2, 15), np.int64), 2),
                      np.zeros(2, np.int64))
-    assert ir.output_type(layer, Bipolar((1, 1, 15))).bits == 5  # -15 to 15
-    assert ir.output_type(layer, Bipolar((1, 1, 15)).widened).bits == 6  # -30 to 15
+    assert layer.output_type(Bipolar((1, 1, 15))).bits == 5  # -15 to 15
+    assert layer.output_type(Bipolar((1, 1, 15)).widened).bits == 6  # -30 to 15
 
 
 def test_an_input_of_signs_is_one_bit_without_a_sign() -> None:

@@ -116,11 +116,11 @@ def test_what_is_wrong_is_refused(changes: dict[str, object], message: str) -> N
 def test_rows_must_be_those_of_the_channels_and_sums_fit() -> None:
     two = np.array([[1, 2], [3, 4]])
     with pytest.raises(PenjingError, match="slopes for 1 or 3 channels, not 2"):
-        ir.output_type(Layer("s", "x", two, two, np.array([0, 1]), 0, 8, True),
-                       TensorType((1, 1, 3), 8, True))
+        Layer("s", "x", two, two, np.array([0, 1]), 0, 8, True).output_type(
+            TensorType((1, 1, 3), 8, True))
     with pytest.raises(PenjingError, match="its sums may need 66 bits, more than 48; narrow its"):
-        ir.output_type(Layer("s", "x", np.array([[-1 << 17, 1]]), np.array([[0, 0]]),
-                             np.array([0]), 0, 8, True), TensorType((1, 1, 1), 48, True))
+        Layer("s", "x", np.array([[-1 << 17, 1]]), np.array([[0, 0]]), np.array([0]), 0, 8, True
+              ).output_type(TensorType((1, 1, 1), 48, True))
 
 
 # --- the hardware
@@ -203,7 +203,7 @@ def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
         grow.add(ir.Repeat(f"{name}_repeat", grow.tail, outputs // kind.shape[2]))
         shortcut = grow.tail
     add = ir.Add(f"{name}_add", body, shortcut)
-    grow.kind = ir.output_type(add, replace(grow.kind, bits=6), grow.kind)
+    grow.kind = add.output_type(replace(grow.kind, bits=6), grow.kind)
     grow.layers.append(add)
     grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.kind))
 

@@ -131,7 +131,7 @@ def test_what_is_wrong_is_refused(changes: dict[str, object], message: str) -> N
 def test_rows_must_be_those_of_the_channels() -> None:
     layer = ir.Threshold("t", "x", np.array([[1], [2]]), np.array([0, 1]), 1, False)
     with pytest.raises(PenjingError, match="thresholds for 1 or 3 channels, not 2"):
-        ir.output_type(layer, TensorType((1, 1, 3), 8, True))
+        layer.output_type(TensorType((1, 1, 3), 8, True))
 
 
 def test_block_refuses_what_does_not_fit() -> None:

@@ -113,7 +113,7 @@ class _Chain:
     def _append(self, layer: ir.Layer, *others: TensorType) -> None:
         if self._border is not None:
             self._refuse("a padding comes before it", "pad in front of a convolution")
-        self._type = ir.output_type(layer, self._type, *others)
+        self._type = layer.output_type(self._type, *others)
         self._tail, self._signs = layer.name, 0
         self._layers.append(layer)
 

@@ -7,38 +7,23 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
-from .layers import (
+from .joins import Add
+from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
+from .network import PORTS, Network
+from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
+from .requantize import (
     MAX_THRESHOLDS,
     MULTIPLIER_BITS,
     REFERENCE_BITS,
     SLOPE_BITS,
-    Add,
-    ArgMax,
-    AveragePool,
     Clamp,
-    Convolution,
-    Dense,
-    Depthwise,
-    Flatten,
-    Layer,
-    MaxPool,
-    MultiplyAccumulate,
-    Pad,
-    PoolLayer,
-    Repeat,
-    Reshape,
-    Rewiring,
-    Rounding,
     ScaleRequantize,
     ScaleRounding,
     ShiftRequantize,
-    SlidingLayer,
     SlopeRequantize,
-    SumPool,
     Threshold,
-    rewired,
 )
-from .network import Network, layer_macs, output_size, output_type
+from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, rewired
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -53,10 +38,10 @@ from .tensor import (
 )
 
 __all__ = [
-    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
+    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "PORTS",
     "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp",
     "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer", "MaxPool",
     "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Repeat", "Reshape",
     "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
-    "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "layer_macs", "output_size",
-    "output_type", "rewired", "signed_bits", "unsigned_bits"]
+    "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "rewired", "signed_bits",
+    "unsigned_bits"]

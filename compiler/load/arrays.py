@@ -185,7 +185,7 @@ class ArrayNetwork:
         taken = {INPUT, *(one.name for one in self._layers)}
         if layer.name in taken:
             raise PenjingError(f"layer {layer.name}: its name is used twice; give it another")
-        self._type = ir.output_type(layer, self._type)
+        self._type = layer.output_type(self._type)
         self._tail = layer.name
         self._layers.append(layer)
 

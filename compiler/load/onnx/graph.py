@@ -115,7 +115,7 @@ class Builder:
         text = re.sub(r"\W+", "_", node.name or f"{node.operator}_{node.index}", flags=re.ASCII)
         text = re.sub(r"^[^A-Za-z]+", "", text)[-_LONGEST:].strip("_")
         text = re.sub(r"^[^A-Za-z]+", "", text) or node.operator.lower()[:_LONGEST]
-        if not re.fullmatch(ir.layers.NAME, text):
+        if not ir.layers.NAME.fullmatch(text):
             text = f"node_{node.index}"
         text += suffix
         unique, count = text, 1
@@ -127,7 +127,7 @@ class Builder:
 
     def emit(self, layer: ir.Layer) -> str:
         """Append ``layer``, whose inputs and sizes are checked at once; its name."""
-        self.types[layer.name] = ir.output_type(layer, *(self.types[n] for n in layer.inputs))
+        self.types[layer.name] = layer.output_type(*(self.types[n] for n in layer.inputs))
         self.layers[layer.name] = layer
         return layer.name
 

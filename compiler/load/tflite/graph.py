@@ -209,7 +209,7 @@ class Graph:
 
     def add(self, layer: ir.Layer) -> ir.TensorType:
         """Append ``layer``; the type of what it puts out."""
-        kind = ir.output_type(layer, *(self._types[name] for name in layer.inputs))
+        kind = layer.output_type(*(self._types[name] for name in layer.inputs))
         self.layers.append(layer)
         self._types[layer.name] = kind
         return kind
