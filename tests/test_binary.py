@@ -43,13 +43,13 @@ def binary_layer(seed: int) -> Network:
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
     grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
-    grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+    grow.add(random_sign(rng, "signs", grow.tail, grow.type))
     between = rng.integers(3)
     if between == 0 and min(height, width) > 1:
         grow.add(ir.MaxPool("pool", grow.tail, (2, 2), (1, 2), (1, 0, 0, 1)))
     elif between == 1:
         grow.add(ir.Pad("pad", grow.tail, (1, 0, 0, 2), int(rng.choice([-1, 1]))))
-    height, width, channels = grow.kind.shape
+    height, width, channels = grow.type.shape
     outputs = int(rng.integers(1, 9))
     bias = rng.integers(-9, 9, outputs) if rng.integers(2) else np.full(outputs, 2)
     if rng.integers(2):
@@ -61,9 +61,9 @@ def binary_layer(seed: int) -> Network:
                                 int(rng.choice([-1, 1]))))
     else:
         grow.add(ir.Flatten("flatten", grow.tail))
-        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.kind.elements), bias))
+        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.type.elements), bias))
     if rng.integers(2):
-        grow.add(random_sign(rng, "last", grow.tail, grow.kind))
+        grow.add(random_sign(rng, "last", grow.tail, grow.type))
     return grow.network()
 
 

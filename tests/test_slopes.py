@@ -176,11 +176,11 @@ def reactnet(seed: int) -> Network:
     grow = Builder(TensorType((height, width, 2), 4, False))
     grow.add(ir.Convolution("conv", "x", random_weights(rng, (channels, 3, 3, 2)),
                             np.zeros(channels, np.int64), (1, 1), (1, 1, 1, 1)))
-    grow.add(random_slopes(rng, "stream", "conv", grow.kind))
+    grow.add(random_slopes(rng, "stream", "conv", grow.type))
     block(grow, rng, "one", channels, (1, 1))
     block(grow, rng, "two", 2 * channels, (2, 2))
     grow.add(ir.Flatten("flatten", grow.tail))
-    grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (3, grow.kind.elements)),
+    grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (3, grow.type.elements)),
                       np.zeros(3, np.int64)))
     return grow.network()
 
@@ -188,24 +188,21 @@ def reactnet(seed: int) -> Network:
 def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
           stride: tuple[int, int]) -> None:
     """A convolution of signs, a shortcut beside it, and two slopes behind their sum."""
-    source, kind = grow.tail, grow.kind
+    source, kind = grow.tail, grow.type
     grow.add(random_sign(rng, f"{name}_sign", source, kind))
     weights = rng.choice([-1, 1], (outputs, 3, 3, kind.shape[2]))
     grow.add(ir.Convolution(f"{name}_conv", grow.tail, ir.Weights(weights, 2),
                             np.zeros(outputs, np.int64), stride, (1, 1, 1, 1), -1))
-    grow.add(random_slopes(rng, f"{name}_act", grow.tail, grow.kind))
+    grow.add(random_slopes(rng, f"{name}_act", grow.tail, grow.type))
     body, shortcut = grow.tail, source
     if stride != (1, 1):
-        grow.kind = kind
         grow.add(ir.SumPool(f"{name}_pool", source, (2, 2), stride, (0, kind.shape[0] % 2,
                                                                    0, kind.shape[1] % 2)))
         grow.add(ir.ShiftRequantize(f"{name}_mean", grow.tail, 2, 6, True))
         grow.add(ir.Repeat(f"{name}_repeat", grow.tail, outputs // kind.shape[2]))
         shortcut = grow.tail
-    add = ir.Add(f"{name}_add", body, shortcut)
-    grow.kind = add.output_type(replace(grow.kind, bits=6), grow.kind)
-    grow.layers.append(add)
-    grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.kind))
+    grow.add(ir.Add(f"{name}_add", body, shortcut))
+    grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.type))
 
 
 @pytest.mark.parametrize("seed", [0, 6, *(pytest.param(n, marks=pytest.mark.slow)

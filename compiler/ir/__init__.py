@@ -7,9 +7,11 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
+from .builder import Builder
 from .joins import Add
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
-from .network import PORTS, Network
+from .names import NAME, PORTS, Names, cleaned
+from .network import Network
 from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
 from .requantize import (
     MAX_THRESHOLDS,
@@ -38,10 +40,10 @@ from .tensor import (
 )
 
 __all__ = [
-    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "PORTS",
-    "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp",
-    "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer", "MaxPool",
-    "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Repeat", "Reshape",
-    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
-    "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "rewired", "signed_bits",
-    "unsigned_bits"]
+    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME",
+    "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar",
+    "Builder", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer",
+    "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad", "PenjingError", "PoolLayer",
+    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
+    "ShiftRequantize", "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType", "Threshold",
+    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from .names import NAME
 from .tensor import (
     MAX_BITS,
     Integers,
@@ -19,9 +19,6 @@ from .tensor import (
     require_ints,
     signed_bits,
 )
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-"""What layers and tensors may be called, and so instances in the Verilog."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .layers import NAME, Layer
+from .layers import Layer
+from .names import NAME, PORTS
 from .tensor import Bipolar, TensorType, require
 
-PORTS = ("clk", "rst")
-"""Ports of the module that is called as the network."""
+
+def checked_type(layer: Layer, types: Mapping[str, TensorType]) -> TensorType:
+    """Type of what ``layer`` puts out, where ``types`` are those of all tensors before it.
+
+    `PenjingError` if it does not fit behind them.
+    """
+    require(isinstance(layer, Layer), f"network: {layer!r} is not a layer")
+    require(layer.name not in types,
+            f"layer {layer.name}: its name is used twice; give it another")
+    for name in layer.inputs:
+        require(name in types, f"layer {layer.name}: its input {name!r} is no earlier layer")
+    return layer.output_type(*(types[name] for name in layer.inputs))
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,7 @@ class Network:
                 "and put a Threshold at 1 to -1 and +1 behind it")
         types = {self.input: self.input_type}
         for layer in self.layers:
-            require(isinstance(layer, Layer), f"network: {layer!r} is not a layer")
-            require(layer.name not in types, f"layer {layer.name}: its name is used twice")
-            for name in layer.inputs:
-                require(name in types,
-                        f"layer {layer.name}: its input {name!r} is no earlier layer")
-            types[layer.name] = layer.output_type(*(types[name] for name in layer.inputs))
+            types[layer.name] = checked_type(layer, types)
         last = self.layers[-1].name
         types[last] = types[last].widened
         object.__setattr__(self, "_types", types)
