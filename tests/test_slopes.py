@@ -23,7 +23,6 @@ from networks import (
 )
 from penjing.compiler import file, ir, lower, plan_file
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
-from penjing.compiler.load import torch as pytorch
 from penjing.compiler.plan import Port
 from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
 from penjing.compiler.resources import Family
@@ -32,6 +31,7 @@ from penjing.hdl import slope
 from penjing.hdl.slope import SlopeRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
+from penjing.sim.oracles import torch as pytorch
 from penjing.sim.streams import Stalls
 
 torch = pytest.importorskip("torch")
@@ -91,7 +91,7 @@ def test_pytorch_and_files_know_it(tmp_path: object) -> None:
         layer, kind = random_layer(rng)
         network = Network("net", "x", kind, (layer,))
         x = images(layer, kind, rng)
-        assert np.array_equal(pytorch.execute_integers(network, x), golden.run(network, x))
+        assert np.array_equal(pytorch.run(network, x), golden.run(network, x))
         path = f"{tmp_path}/net.penjing"
         file.save(network, path)
         assert file.load(path) == network

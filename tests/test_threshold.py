@@ -12,13 +12,13 @@ from amaranth.hdl import Const, Module, Value, signed, unsigned
 from networks import run_block
 from penjing.compiler import file, ir
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
-from penjing.compiler.load import torch as pytorch
 from penjing.compiler.plan import Port
 from penjing.compiler.planning import threshold_bits
 from penjing.hdl import threshold
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.threshold import Thresholder
 from penjing.sim import golden
+from penjing.sim.oracles import torch as pytorch
 from penjing.sim.streams import Stalls
 
 COUNTS = (1, 2, 3, 4, 7, 9, 15, 15, 3, 1, 63, 255)
@@ -105,7 +105,7 @@ def test_pytorch_computes_the_same(tmp_path: object) -> None:
         layer, kind = random_layer(rng, count)
         network = Network("net", "x", kind, (layer,))
         x = images(layer, kind, rng)
-        assert np.array_equal(pytorch.execute_integers(network, x), golden.run(network, x))
+        assert np.array_equal(pytorch.run(network, x), golden.run(network, x))
         path = f"{tmp_path}/net.penjing"
         file.save(network, path)
         assert file.load(path) == network
