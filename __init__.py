@@ -16,7 +16,9 @@ __version__ = "0.1.0"
 _NAMES = {
     "compiler.ir": (
         # tensors and networks
-        "Bipolar", "Builder", "Network", "PenjingError", "TensorType", "Weights",
+        "Bipolar", "Builder", "Network", "PenjingError", "TensorType",
+        # weights and how they are stored
+        "Codebook", "Plain", "Weights",
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten",
         "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize", "ShiftRequantize",

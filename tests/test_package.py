@@ -70,8 +70,11 @@ def test_every_layer_is_public() -> None:
 
     layers = leaves(ir.Layer)
     assert layers == set(file.LAYERS)
+    encodings = leaves(ir.Encoding)
+    assert encodings == set(file.ENCODINGS)
     enums = {kind for name in ir.__all__ if isinstance(kind := getattr(ir, name), enum.EnumType)}
-    for kind in layers | enums | {ir.Builder, ir.Network, ir.TensorType, ir.Bipolar, ir.Weights}:
+    others = {ir.Builder, ir.Network, ir.TensorType, ir.Bipolar, ir.Weights}
+    for kind in layers | encodings | enums | others:
         assert getattr(penjing, kind.__name__) is kind
 
 

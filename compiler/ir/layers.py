@@ -12,13 +12,13 @@ from .tensor import (
     Integers,
     PenjingError,
     TensorType,
-    Weights,
     frozen_array,
     is_int,
     require,
     require_ints,
     signed_bits,
 )
+from .weights import Weights
 
 
 @dataclass(frozen=True)
