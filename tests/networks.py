@@ -14,31 +14,10 @@ from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.dataflow.site import sites
-from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
-
-
-class Builder:
-    """Grows a chain of layers, each reading the one before."""
-
-    def __init__(self, source: TensorType, name: str = "net") -> None:
-        self.name = name
-        self.source = source
-        self.kind = source
-        self.layers: list[ir.Layer] = []
-
-    @property
-    def tail(self) -> str:
-        return self.layers[-1].name if self.layers else "x"
-
-    def add(self, layer: ir.Layer) -> None:
-        self.kind = ir.output_type(layer, self.kind)
-        self.layers.append(layer)
-
-    def network(self) -> Network:
-        return Network(self.name, "x", self.source, tuple(self.layers))
 
 
 def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> Network:
@@ -54,9 +33,9 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     for n in range(int(rng.integers(1, layers + 1))):
         if not thresholds and rng.integers(5) == 0:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 4, 4)),
-                            random_value(rng, grow.kind)))
+                            random_value(rng, grow.type)))
         add_windowed(grow, rng, n, random_threshold if thresholds else random_requantization)
-        shapes = other_shapes(grow.kind)
+        shapes = other_shapes(grow.type)
         if shapes and rng.integers(4) == 0:
             grow.add(ir.Reshape(f"reshape{n}", grow.tail, shapes[rng.integers(len(shapes))]))
     if rng.integers(2):
@@ -64,7 +43,7 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     if rng.integers(2):
         grow.add(ir.Flatten("flatten", grow.tail))
         outputs = int(rng.integers(1, 9))
-        grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (outputs, grow.kind.elements)),
+        grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (outputs, grow.type.elements)),
                           rng.integers(-50, 50, outputs)))
         if rng.integers(2):
             grow.add(ir.ArgMax("argmax", grow.tail))
@@ -81,21 +60,21 @@ def mixed_network(seed: int) -> Network:
     height, width, channels = (int(n) for n in rng.integers((3, 3, 1), (8, 8, 5)))
     grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
     if rng.integers(2):
-        grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+        grow.add(random_sign(rng, "signs", grow.tail, grow.type))
     for n in range(int(rng.integers(1, 4))):
-        if isinstance(grow.kind, ir.Bipolar) and rng.integers(4) == 0:
+        if isinstance(grow.type, ir.Bipolar) and rng.integers(4) == 0:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 3, 4)),
-                            random_value(rng, grow.kind)))
+                            random_value(rng, grow.type)))
         add_windowed(grow, rng, n, mixed_activation, mixed_weights)
-        if rng.integers(5) == 0 and grow.kind.shape[2] < 5:
+        if rng.integers(5) == 0 and grow.type.shape[2] < 5:
             grow.add(ir.Repeat(f"repeat{n}", grow.tail, int(rng.integers(1, 4))))
     if rng.integers(2):
         grow.add(ir.Flatten("flatten", grow.tail))
         outputs = int(rng.integers(1, 9))
-        grow.add(ir.Dense("dense", grow.tail, mixed_weights(rng, (outputs, grow.kind.elements)),
+        grow.add(ir.Dense("dense", grow.tail, mixed_weights(rng, (outputs, grow.type.elements)),
                           rng.integers(-9, 9, outputs)))
         if rng.integers(2):
-            grow.add(mixed_activation(rng, "last", grow.tail, grow.kind))
+            grow.add(mixed_activation(rng, "last", grow.tail, grow.type))
     if rng.integers(4) == 0:
         grow.add(ir.ArgMax("argmax", grow.tail))
     return grow.network()
@@ -146,11 +125,11 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
                  weights: Callable[..., ir.Weights] | None = None) -> None:
     """A convolution of any kind or a pooling, the type brought back to few bits."""
     weights = weights or random_weights
-    height, width, channels = grow.kind.shape
+    height, width, channels = grow.type.shape
     kernel = (int(rng.integers(1, min(7, height) + 1)), int(rng.integers(1, min(5, width) + 1)))
     stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
     padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1], kernel[1]))
-    value = random_value(rng, grow.kind)
+    value = random_value(rng, grow.type)
     choice = rng.integers(8)
     if choice < 4:
         groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
@@ -171,7 +150,7 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
                                 ir.Rounding(rng.choice([r.value for r in ir.Rounding])),
                                 bool(rng.integers(2)), int(rng.choice([0, 0, 3]))))
     if choice < 7:
-        grow.add(activation(rng, f"relu{n}", grow.tail, grow.kind))
+        grow.add(activation(rng, f"relu{n}", grow.tail, grow.type))
 
 
 def random_requantization(rng: np.random.Generator, name: str, source: str, kind: TensorType

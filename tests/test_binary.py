@@ -46,13 +46,13 @@ def binary_layer(seed: int) -> Network:
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
     grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
-    grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+    grow.add(random_sign(rng, "signs", grow.tail, grow.type))
     between = rng.integers(3)
     if between == 0 and min(height, width) > 1:
         grow.add(ir.MaxPool("pool", grow.tail, (2, 2), (1, 2), (1, 0, 0, 1)))
     elif between == 1:
         grow.add(ir.Pad("pad", grow.tail, (1, 0, 0, 2), int(rng.choice([-1, 1]))))
-    height, width, channels = grow.kind.shape
+    height, width, channels = grow.type.shape
     outputs = int(rng.integers(1, 9))
     bias = rng.integers(-9, 9, outputs) if rng.integers(2) else np.full(outputs, 2)
     if rng.integers(2):
@@ -64,9 +64,9 @@ def binary_layer(seed: int) -> Network:
                                 int(rng.choice([-1, 1]))))
     else:
         grow.add(ir.Flatten("flatten", grow.tail))
-        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.kind.elements), bias))
+        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.type.elements), bias))
     if rng.integers(2):
-        grow.add(random_sign(rng, "last", grow.tail, grow.kind))
+        grow.add(random_sign(rng, "last", grow.tail, grow.type))
     return grow.network()
 
 
@@ -167,7 +167,7 @@ def test_a_threshold_to_two_signs_is_one_bit_within_a_network() -> None:
     assert network.output_type == TensorType((1, 1, 12), 2, True, 3)
     for changes in ({"base": 0, "step": 1}, {"step": 1}, {"bits": 3, "zero_point": 2},
                     {"bits": 3, "thresholds": np.zeros((1, 2), np.int64)}):
-        assert not isinstance(ir.output_type(sign("a", "x", **changes), network.input_type),
+        assert not isinstance(sign("a", "x", **changes).output_type(network.input_type),
                               Bipolar)
 
 
@@ -180,14 +180,14 @@ def test_bits_are_kept_by_what_only_selects_and_moves() -> None:
     assert network.type_of("zero") == TensorType((7, 4, 6), 2, True)
     for layer in (ir.AveragePool("a", "x", (2, 2), (1, 1)), ir.SumPool("a", "x", (2, 2), (1, 1)),
                   ir.Clamp("a", "x", -1, 1)):
-        assert not isinstance(ir.output_type(layer, Bipolar((4, 4, 2))), Bipolar)
+        assert not isinstance(layer.output_type(Bipolar((4, 4, 2))), Bipolar)
 
 
 def test_accumulators_of_signs_are_as_narrow_as_their_sums() -> None:
     layer = ir.Dense("dense", "x", ir.Weights(np.ones((2, 15), np.int64), 2),
                      np.zeros(2, np.int64))
-    assert ir.output_type(layer, Bipolar((1, 1, 15))).bits == 5  # -15 to 15
-    assert ir.output_type(layer, Bipolar((1, 1, 15)).widened).bits == 6  # -30 to 15
+    assert layer.output_type(Bipolar((1, 1, 15))).bits == 5  # -15 to 15
+    assert layer.output_type(Bipolar((1, 1, 15)).widened).bits == 6  # -30 to 15
 
 
 def test_an_input_of_signs_is_one_bit_without_a_sign() -> None:

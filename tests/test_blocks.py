@@ -104,7 +104,7 @@ def test_poolers(stalls: Stalls, layer: type[ir.PoolLayer], area: int, bits: int
     make = {ir.MaxPool: MaxPooler, ir.AveragePool: AveragePooler, ir.SumPool: SumPooler}[layer]
     block = make(signed(bits) if is_signed else unsigned(bits), lanes=lanes, area=area)
     port = Port(lanes, lanes)
-    run_block(block, x, golden.execute(pool, x), (kind, port), (ir.output_type(pool, kind), port),
+    run_block(block, x, golden.execute(pool, x), (kind, port), (pool.output_type(kind), port),
               stalls)
 
 
@@ -141,7 +141,7 @@ def test_average_of_what_lies_inside(
     lanes, channels = 2, 3
     kind = TensorType((*size, channels), bits, is_signed)
     layer = ir.AveragePool("pool", "x", kernel, stride, padding, rounding, False, spare)
-    result = ir.output_type(layer, kind)
+    result = layer.output_type(kind)
     x = random_images(kind, 4, spare)
     taps = golden._windows(x, kernel, stride, padding, 0).reshape(
         4, *result.shape, math.prod(kernel))
@@ -182,7 +182,7 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
     weights[0], weights[-1] = low, -low - 1
     bias = rng.integers(-1000, 1000, outputs)
     layer = ir.Dense("dense", "x", ir.Weights(weights, weight_bits), bias)
-    result = ir.output_type(layer, kind)
+    result = layer.output_type(kind)
     x = random_images(kind, 5, outputs)
     groups, folds = -(-outputs // pe), -(-inputs // simd)
     padded = np.pad(weights, ((0, groups * pe - outputs), (0, folds * simd - inputs)))
@@ -239,7 +239,7 @@ def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, 
     values = np.where(signs > 0, positive, negative) * signs
     bias = rng.integers(-1000, 1000, outputs) if outputs != 6 else np.full(outputs, -7)
     layer = ir.Dense("dense", "x", ir.Weights(values, 8), bias)
-    result = ir.output_type(layer, kind)
+    result = layer.output_type(kind)
     x = random_images(kind, 5, outputs)
     # Every output at its highest and its lowest.
     x[2] = np.where(values[0] > 0, kind.high, kind.low)
@@ -283,7 +283,7 @@ def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple:
     weights[0], weights[-1] = low, -low - 1
     bias = rng.integers(-1000, 1000, outputs)
     layer = ir.Convolution("layer", "x", ir.Weights(weights, weight_bits), bias, groups=groups)
-    result = ir.output_type(layer, kind)
+    result = layer.output_type(kind)
     slices, size = -(-groups // slice_groups), slice_groups * multiple
     padded = np.pad(weights[:, :, 0], ((0, slices * size - outputs), (0, 0), (0, 0)))
     o_lanes = next(n for n in range(1, size + 1) if size % n == 0 and n * taps >= size)

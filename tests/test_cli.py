@@ -312,10 +312,10 @@ def test_pytorch_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert evaluated["oracle"] == "pytorch"
     assert evaluated["oracle_mismatches"] == 0
 
-    from penjing.compiler.load import torch as pytorch
+    from penjing.sim.oracles import torch as pytorch
 
-    real = pytorch.execute_integers
-    monkeypatch.setattr(pytorch, "execute_integers", lambda *given: real(*given) + 1)
+    real = pytorch.run
+    monkeypatch.setattr(pytorch, "run", lambda *given: real(*given) + 1)
     wrong = run_json(capsys, "evaluate", out, "--data", data, status=1)
     assert wrong["oracle_mismatches"] == 40 * 4
 

@@ -115,7 +115,7 @@ def test_repeater(times: int, stalls: Stalls) -> None:
     block = Pipeline([("repeat", Repeater(signed(4), lanes=2, times=times)),
                       ("buffer", Buffer(Beat(signed(4), 2 * times)))])
     run_block(block, x, golden.execute(layer, x), (kind, port),
-              (ir.output_type(layer, kind), Port(2 * times, 5 * times)), stalls)
+              (layer.output_type(kind), Port(2 * times, 5 * times)), stalls)
 
 
 def test_times_must_be_a_number_of_copies() -> None:
@@ -130,7 +130,7 @@ def test_times_must_be_a_number_of_copies() -> None:
 def test_adder(stalls: Stalls, bits: tuple[int, int, bool, bool]) -> None:
     a, b = (TensorType((5, 1, 3), n, is_signed) for n, is_signed in zip(bits[:2], bits[2:],
                                                                        strict=True))
-    total = ir.output_type(ir.Add("add", "a", "b"), a, b)
+    total = ir.Add("add", "a", "b").output_type(a, b)
     x, y = random_images(a, 6, 1), random_images(b, 6, 2)
     shapes = [signed(k.bits) if k.signed else unsigned(k.bits) for k in (a, b, total)]
     # Both operands side by side in one stream, which a fork takes apart: the two come by turns.

@@ -18,7 +18,7 @@ from onnx_oracle import steps
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
-from penjing.compiler.load import onnxruntime as oracle
+from penjing.sim.oracles import onnxruntime as oracle
 
 ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
 

@@ -141,8 +141,8 @@ def test_what_is_read_at_once_is_there_in_time() -> None:
 
 def test_reshape_keeps_the_number_of_elements() -> None:
     kind = TensorType((2, 3, 4), 8, True)
-    assert ir.output_type(ir.Reshape("r", "x", (4, 1, 6)), kind).shape == (4, 1, 6)
+    assert ir.Reshape("r", "x", (4, 1, 6)).output_type(kind).shape == (4, 1, 6)
     with pytest.raises(PenjingError, match="has 25 elements"):
-        ir.output_type(ir.Reshape("r", "x", (5, 5, 1)), kind)
+        ir.Reshape("r", "x", (5, 5, 1)).output_type(kind)
     with pytest.raises(PenjingError, match="shape must be 3 integers"):
         ir.Reshape("r", "x", (24, 1, 0))

@@ -26,7 +26,7 @@ FRAMES = 100
 
 def odd_network() -> Network:
     rng = np.random.default_rng(75)
-    grow = Builder(TensorType((19, 13, 3), 8, False), "odd")
+    grow = Builder(TensorType((19, 13, 3), 8, False))
     grow.add(ir.Convolution("conv1", "x", ir.Weights(rng.integers(-4, 4, (7, 7, 5, 3)), 3),
                             rng.integers(-99, 99, 7), (2, 2), (3, 1, 0, 4)))
     grow.add(ir.ShiftRequantize("relu1", "conv1", 5, 5, False))
@@ -36,8 +36,8 @@ def odd_network() -> Network:
     grow.add(ir.ShiftRequantize("requantize2", "conv2", 3, 6, True))
     grow.add(ir.Flatten("flatten", "requantize2"))
     grow.add(ir.Dense("dense", "flatten", ir.Weights(
-        rng.integers(-4, 4, (11, grow.kind.elements)), 3), rng.integers(-9, 9, 11)))
-    return grow.network()
+        rng.integers(-4, 4, (11, grow.type.elements)), 3), rng.integers(-9, 9, 11)))
+    return grow.network("odd")
 
 
 def test_verilog_equals_golden_on_a_hundred_frames(tmp_path: Path) -> None:

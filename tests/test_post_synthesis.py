@@ -40,7 +40,7 @@ def network() -> Network:
                             rng.integers(-4, 4, 6)))
     grow.add(ir.Flatten("flatten", "binary"))
     grow.add(ir.Dense("dense", "flatten", ir.Weights(
-        rng.choice([-3, 0, 2], (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
+        rng.choice([-3, 0, 2], (3, grow.type.elements)), 3), rng.integers(-50, 50, 3)))
     return grow.network()
 
 

@@ -16,10 +16,10 @@ from penjing.compiler import ir
 from penjing.compiler.dataflow.kinds import Binary, Ternary
 from penjing.compiler.ir import Network, PenjingError
 from penjing.compiler.load import onnx as importer
-from penjing.compiler.load import onnxruntime as oracle
 from penjing.flow.compile import Target, compile_model
 from penjing.flow.simulate import simulate
 from penjing.sim import golden
+from penjing.sim.oracles import onnxruntime as oracle
 from qonnx_files import flat, random_model
 
 TFC = {"TFC_1W1A": 9296, "TFC_1W2A": 9474, "TFC_2W2A": 9660}

@@ -43,7 +43,7 @@ def ternary_layer(seed: int) -> Network:
     grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)),
                               bool(rng.integers(2))))
     if rng.integers(3) == 0:
-        grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+        grow.add(random_sign(rng, "signs", grow.tail, grow.type))
     outputs = int(rng.integers(1, 9))
     bias = rng.integers(-9, 9, outputs) if rng.integers(2) else np.full(outputs, 2)
     if rng.integers(3):
@@ -54,10 +54,10 @@ def ternary_layer(seed: int) -> Network:
         grow.add(ir.Convolution(
             "layer", grow.tail, ternary_weights(rng, (outputs, *kernel, channels // groups)), bias,
             (int(rng.integers(1, 3)), int(rng.integers(1, 3))), padding,
-            int(rng.choice([grow.kind.low, 0, grow.kind.high])), groups))
+            int(rng.choice([grow.type.low, 0, grow.type.high])), groups))
     else:
         grow.add(ir.Flatten("flatten", grow.tail))
-        grow.add(ir.Dense("layer", grow.tail, ternary_weights(rng, (outputs, grow.kind.elements)),
+        grow.add(ir.Dense("layer", grow.tail, ternary_weights(rng, (outputs, grow.type.elements)),
                           bias))
     return grow.network()
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
-from .. import ir
 from ..cost import Fabric, Memory, memories, streams
 from ..ir import Network
 from . import timing
@@ -48,13 +47,12 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
             alone, = timing.depths([timing.Node(stage, (timing.INPUT,))],
                                    kind.i.beats(stage.elements), cycles[name])
             kind = kind.buffered(site, fabric, max(depths.words, alone.words))
-        layers.append(_planned(site, kind, cycles[name], ir.layer_macs(network, site.layer),
-                               depths.queues, fabric))
+        layers.append(_planned(site, kind, cycles[name], depths.queues, fabric))
     return Finished(tuple(layers), interval, timing.latency(nodes, i_beats))
 
 
-def _planned(site: Site, kind: Kind, cycles: int, macs: int, beats: tuple[int, ...],
-             fabric: Fabric) -> LayerPlan:
+def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric: Fabric
+             ) -> LayerPlan:
     """The plan of a layer with a queue of so many ``beats`` in front of each input, 0 for none."""
     cells = kind.cells(site, fabric)
     bits = sum(memory.bits for memory in kind.memories(site))
@@ -69,7 +67,8 @@ def _planned(site: Site, kind: Kind, cycles: int, macs: int, beats: tuple[int, .
                                      queue_depth=SKIP_QUEUE_DEPTH)
         bits += queue.bits
         queues.append(queue)
-    return LayerPlan(site.name, site.layer.kind, kind, cycles, macs, tuple(queues), bits, cells)
+    return LayerPlan(site.name, site.layer.kind, kind, cycles, site.layer.macs(site.result),
+                     tuple(queues), bits, cells)
 
 
 def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[timing.Node]:

@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..ir import Integers, PenjingError
-from . import onnx
-from .pt2 import one_line
+from ...compiler.ir import Integers, PenjingError
+from ...compiler.load import onnx
+from ...compiler.load.pt2 import one_line
 
 ALLOWED_STEPS = 1
 """The largest difference of an output that the two roundings explain."""

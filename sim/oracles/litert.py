@@ -12,9 +12,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from ..ir import Integers, PenjingError
-from . import tflite
-from .pt2 import one_line
+from ...compiler.ir import Integers, PenjingError
+from ...compiler.load import tflite
+from ...compiler.load.pt2 import one_line
 
 
 def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
