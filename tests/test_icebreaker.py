@@ -36,7 +36,7 @@ def test_the_small_network_fits(bench: ModuleType) -> None:
 
 def test_the_binary_network_fits(bench: ModuleType) -> None:
     plan_ = _fitting(bench, file.load(bench.BINARY), bench.BINARY_FPS)
-    assert plan_.xors > 100
+    assert plan_.work("xors") > 100
     assert plan_.resources.dsps == 0
 
 
