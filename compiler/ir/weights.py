@@ -48,6 +48,11 @@ class Weights:
         return bool((np.abs(self.values) == 1).all())
 
     @cached_property
+    def codebook(self) -> tuple[int, ...]:
+        """All different values, in ascending order."""
+        return tuple(np.unique(self.values).tolist())
+
+    @cached_property
     def full(self) -> bool:
         """Whether no weight is 0."""
         return bool(self.values.all())

@@ -8,8 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from ....hdl.binary import Binary as BinaryBlock
-from ....hdl.count_array import CountShape
+from ....hdl.count_array import CountArray, CountShape
+from ....hdl.engine import Engine as EngineBlock
+from ....hdl.sequencer import Sequencer
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Resources, Storage, memories
@@ -20,7 +21,8 @@ from ..port import Port
 from ..site import Site
 from .engine import multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
-from .kind import Ask, Stages
+from .kind import Ask, Stages, style
+from .words import count_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,11 @@ class Binary(Flat):
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
-        engine = BinaryBlock(weights=self.weights(site, spare=1), **self.block(site, technology))
+        layer, frame = multiplies(site), self.frame
+        array = CountArray(frame, bias=layer.bias.tolist(), accumulator_bits=site.result.bits,
+                           technology=technology)
+        words = count_words(self.weights(site, spare=1))
+        weights = Sequencer(words, self.fold.products, style=style(self.storage),
+                            technology=technology)
         return [*self.window_blocks(site, technology, pad_code(site, site.source)),
-                ("binary", engine)]
+                ("binary", EngineBlock(frame, array, weights))]

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from ....hdl.dot import Dot as DotBlock
 from ....hdl.dot_array import DotShape
 from ....hdl.tech import Technology
-from ...cost import Fabric, Resources, memories
+from ... import ir
+from ...cost import memories
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
-from .engine import dsp_blocks, multiplies, pad_code
-from .flat import Flat
-from .kind import Ask, Stages, shape_of
-from .products import product_cells
+from .engine import Multiplying, dsp_blocks, multiplies, pad_code
+from .flat import Flat, fills_lanes
+from .kind import Ask, Stages
+from .stores import store_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dot(Flat):
-    """``pe`` dot products of ``simd`` terms; ``dsps`` of the multipliers are DSP blocks.
-
-    A convolution in groups is a dense one with zeros here.
-    """
+class Dot(Multiplying, Flat):
+    """``pe`` dot products of ``simd`` terms. A convolution in groups is a dense one with zeros."""
 
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
         """The engine under ``fold``."""
-        bits, frame = multiplies(site).weights.bits, cls.framed(site, fold, DotShape(fold.simd))
+        layer = multiplies(site)
+        grouped = isinstance(layer, ir.Convolution) and layer.groups > 1
+        spare = not fills_lanes(site, fold) or len(layer.bias) % fold.pe > 0
+        store = store_of(layer.weights, zeros=grouped or spare)
+        frame = cls.framed(site, fold, DotShape(fold.simd), store.latency)
         return cls(
             inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
-            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * bits),
-            dsps=dsp_blocks(ask, site.source.widened.bits, bits, fold.products))
-
-    def weight_bits(self, site: Site) -> int:
-        """Bits of a weight."""
-        return multiplies(site).weights.bits
-
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
-        """Multipliers, adder trees and accumulators, and what all engines have."""
-        (source,) = self.carried(site)
-        return super().cells(site, fabric) + product_cells(
-            fabric, self.frame, multipliers=self.fold.products, dsps=self.dsps, a_bits=source.bits,
-            b_bits=multiplies(site).weights.bits, total_bits=site.result.bits)
-
-    def work(self) -> Mapping[str, int]:
-        """Its multipliers."""
-        return {"multipliers": self.fold.products}
+            store=store,
+            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
+            dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
-        (source,) = self.carried(site)
-        engine = DotBlock(
-            shape_of(source), weights=self.weights(site),
-            weight_bits=multiplies(site).weights.bits, dsp_multipliers=self.dsps,
-            **self.block(site, technology))
-        return [*self.window_blocks(site, technology, pad_code(site, source)), ("dot", engine)]
+        fill = pad_code(site, self.carried(site)[0])
+        return [*self.window_blocks(site, technology, fill),
+                ("dot", self.assembled(site, self.weights(site), technology))]

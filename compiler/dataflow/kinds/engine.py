@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
+from ....hdl.dot_array import DotArray
+from ....hdl.engine import Engine as EngineBlock
 from ....hdl.engine import EngineShape
 from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, memories
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
 from ...ir import Integers
 from .. import timing
 from ..fold import Fold
 from ..site import Site
-from .kind import Ask, code, style
+from .kind import Ask, code, shape_of, style
+from .stores import Store
 from .window import Windowed
 
 
@@ -80,11 +83,49 @@ class Engine(Windowed):
             fabric, self.storage, self.frame.words, width) + _frame_cells(
                 fabric, self.frame, site.result.bits)
 
-    def block(self, site: Site, technology: Technology) -> dict[str, Any]:
-        """What all engines' blocks are told."""
+
+@dataclass(frozen=True, kw_only=True)
+class Multiplying(Engine):
+    """An engine with multipliers: any weights, in any ``store``."""
+
+    store: Store
+
+    def weight_bits(self, site: Site) -> int:
+        """Bits of a weight in its memory."""
+        return self.store.bits
+
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """Multipliers, adder trees and accumulators, and what all engines have.
+
+        The registers of DSP blocks are in silicon, those of the inputs' delay are not.
+        """
+        (source,), frame, soft = self.carried(site), self.frame, self.fold.products - self.dsps
+        a_bits, b_bits, total_bits = source.bits, self.store.value_bits, site.result.bits
+        cells = super().cells(site, fabric) + self.store.cells(fabric) * self.fold.products
+        cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
+        cells += arithmetic.adder_tree(fabric, frame.simd, a_bits + b_bits) * frame.pe
+        cells += memories.sequencer(fabric, Storage.LOGIC, frame.groups, frame.pe * total_bits)
+        # Each output: accumulator with the choice of the bias, and the drain's shift register.
+        accumulators = frame.pe * total_bits * (fabric.adder_bit + 2 * fabric.mux_bit)
+        # Each output: accumulator and shift register; each weight and product; each input.
+        ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits) + soft * 2 * b_bits
+               + (4 if soft else 3) * frame.simd * a_bits
+               + 2 * (self.fold.lanes - frame.simd) * a_bits * (frame.channel_groups > 1))
+        return cells + Resources(luts=round(accumulators), ffs=ffs)
+
+    def work(self) -> Mapping[str, int]:
+        """Its multipliers."""
+        return {"multipliers": self.fold.products}
+
+    def assembled(self, site: Site, weights: Integers, technology: Technology) -> EngineBlock:
+        """The engine of ``weights`` (beats, outputs, terms)."""
         layer = multiplies(site)
-        return {"bias": layer.bias.tolist(), "accumulator_bits": site.result.bits,
-                "o_lanes": self.o.lanes, "style": style(self.storage), "technology": technology}
+        array = DotArray(self.frame, shape_of(self.carried(site)[0]),
+                         weight_bits=self.store.value_bits, bias=layer.bias.tolist(),
+                         accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
+                         technology=technology)
+        source = self.store.source(weights, style(self.storage), technology)
+        return EngineBlock(self.frame, array, source)
 
 
 def multiplies(site: Site) -> ir.MultiplyAccumulate:

@@ -63,12 +63,16 @@ class Flat(Engine):
         return -(-run // min(steps, run)) if steps else 0
 
     @classmethod
-    def framed(cls, site: Site, fold: Fold, array: Array) -> EngineShape:
-        """The structure of an engine under ``fold`` around an ``array``."""
+    def framed(cls, site: Site, fold: Fold, array: Array, latency: int = SEQUENCER_LATENCY
+               ) -> EngineShape:
+        """The structure of an engine under ``fold`` around an ``array``.
+
+        ``latency`` is that of its weights' source.
+        """
         shape, outputs = site.geometry, site.result.shape[2]
         _, beats = fold.steps(outputs, shape.kernel[0], shape.run)
         return EngineShape(fold.pe, fold.simd, beats, outputs, output_lanes(fold.pe, beats),
-                           SEQUENCER_LATENCY + array.depth, array.results_latency)
+                           latency + array.depth, array.results_latency)
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read once for every run of outputs."""
@@ -76,8 +80,8 @@ class Flat(Engine):
         return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding,
                               lanes=fold.lanes, rows=fold.rows, repeat=self.frame.groups)
 
-    def weights(self, site: Site, *, spare: int = 0) -> list[list[list[int]]]:
-        """Weights in the order of the reads: ``[beat][pe][row copy * lanes + lane]``.
+    def weights(self, site: Site, *, spare: int = 0) -> Integers:
+        """Weights in the order of the reads: (beats, outputs, row copies * lanes).
 
         Those beyond the layer's are ``spare``. Of a convolution in groups, each output takes all
         channels, those of other groups times zero: that costs ``groups`` times its multiplications
@@ -96,8 +100,7 @@ class Flat(Engine):
                                    zip(padded.shape, sizes, strict=True))
         split = padded.reshape(runs, fold.pe, row_groups, fold.rows, steps, fold.lanes)
         beats = split.transpose(0, 2, 4, 1, 3, 5)
-        folded: list[list[list[int]]] = beats.reshape(-1, fold.pe, fold.simd).tolist()
-        return folded
+        return beats.reshape(-1, fold.pe, fold.simd)
 
 
 def fills_lanes(site: Site, fold: Fold) -> bool:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from ....hdl.depthwise import Depthwise
 from ....hdl.dot_array import DotShape
 from ....hdl.engine import EngineShape
-from ....hdl.sequencer import SEQUENCER_LATENCY
 from ....hdl.tech import Technology
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
-from ...cost import Fabric, Resources, memories
+from ...cost import memories
+from ...ir import Integers
 from ..fold import Fold, quotients
 from ..port import Port
 from ..site import Site
-from .engine import Engine, channel_groups, dsp_blocks, multiplies, output_lanes, pad_code
-from .kind import Ask, Stages, shape_of
-from .products import product_cells
+from .engine import Multiplying, channel_groups, dsp_blocks, multiplies, output_lanes, pad_code
+from .kind import Ask, Stages
+from .stores import store_of
 from .window import sliced_window
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sliced(Engine):
+class Sliced(Multiplying):
     """Takes whole groups of channels with all their outputs, and no product is idle.
 
-    Its frame's ``simd`` are the channels of a group; ``dsps`` of the multipliers are DSP blocks.
+    Its frame's ``simd`` are the channels of a group.
     """
 
     @classmethod
@@ -58,53 +57,35 @@ class Sliced(Engine):
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
         """The engine under ``fold``."""
-        shape, bits = site.geometry, multiplies(site).weights.bits
+        layer, shape = multiplies(site), site.geometry
         terms, _ = channel_groups(site)
         # The outputs of a slice are ready together: to the frame, they are one group.
         outputs = fold.products // terms
+        store = store_of(layer.weights, zeros=len(layer.bias) % outputs > 0)
+        array = DotShape(terms)
         frame = EngineShape(outputs, terms, shape.taps, site.result.shape[2],
-                            output_lanes(outputs, shape.taps),
-                            SEQUENCER_LATENCY + DotShape(terms).depth)
+                            output_lanes(outputs, shape.taps), store.latency + array.depth,
+                            array.results_latency, fold.lanes // terms)
         return cls(
             inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
-            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * bits),
-            dsps=dsp_blocks(ask, site.source.widened.bits, bits, fold.products))
+            store=store,
+            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
+            dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read tap by tap."""
         return sliced_window(site, self.fold.lanes)
 
-    def weight_bits(self, site: Site) -> int:
-        """Bits of a weight."""
-        return multiplies(site).weights.bits
-
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
-        """Outputs of a few terms each, and what all engines have."""
-        (source,) = self.carried(site)
-        spread = Resources(ffs=2 * (self.fold.lanes - self.frame.simd) * source.bits)
-        return super().cells(site, fabric) + spread + product_cells(
-            fabric, self.frame, multipliers=self.fold.products, dsps=self.dsps, a_bits=source.bits,
-            b_bits=multiplies(site).weights.bits, total_bits=site.result.bits)
-
-    def work(self) -> Mapping[str, int]:
-        """Its multipliers."""
-        return {"multipliers": self.fold.products}
-
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
-        (source,) = self.carried(site)
-        engine = Depthwise(
-            shape_of(source), lanes=self.fold.lanes, weights=self._weights(site),
-            weight_bits=multiplies(site).weights.bits, dsp_multipliers=self.dsps,
-            **self.block(site, technology))
-        return [*self.window_blocks(site, technology, pad_code(site, source)),
-                ("depthwise", engine)]
+        fill = pad_code(site, self.carried(site)[0])
+        return [*self.window_blocks(site, technology, fill),
+                ("depthwise", self.assembled(site, self._weights(site), technology))]
 
-    def _weights(self, site: Site) -> list[list[list[int]]]:
-        """Weights in the order of the reads: ``[slice * taps + tap][output][term]``."""
+    def _weights(self, site: Site) -> Integers:
+        """Weights in the order of the reads: (slices * taps, outputs, terms)."""
         layer, outputs, terms = multiplies(site), self.frame.pe, self.frame.simd
         values = layer.weights.values.reshape(len(layer.bias), -1, terms)
         padded = np.pad(values, ((0, -len(values) % outputs), (0, 0), (0, 0)))
         slices = padded.reshape(-1, outputs, values.shape[1], terms).transpose(0, 2, 1, 3)
-        beats: list[list[list[int]]] = slices.reshape(-1, outputs, terms).tolist()
-        return beats
+        return slices.reshape(-1, outputs, terms)

@@ -8,9 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from ....hdl.select_array import SelectShape
+from ....hdl.engine import Engine as EngineBlock
+from ....hdl.select_array import SelectArray, SelectShape, select_constants
+from ....hdl.sequencer import Sequencer
 from ....hdl.tech import Selection, Technology
-from ....hdl.ternary import Ternary as TernaryBlock
 from ... import ir
 from ...cost import Fabric, Resources, Storage, memories
 from ...cost.arithmetic import SelectedSum
@@ -20,7 +21,8 @@ from ..port import Port
 from ..site import Site
 from .engine import multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
-from .kind import Ask, Stages, shape_of
+from .kind import Ask, Stages, shape_of, style
+from .words import select_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +87,16 @@ class Ternary(Flat):
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
-        source, array = _taken(site), self.array
+        select, frame = self.array, self.frame
         # Spare outputs are never looked at; a 0 among them would cost a bit a weight.
-        weights = self.weights(site, spare=int(array.selection is Selection.SIGN))
-        engine = TernaryBlock(
-            shape_of(source), weights=np.sign(weights).tolist(), positive=array.positive,
-            negative=array.negative, bipolar=array.bipolar, **self.block(site, technology))
-        return [*self.window_blocks(site, technology, pad_code(site, source)),
-                ("ternary", engine)]
+        signs = np.sign(self.weights(site, spare=int(select.selection is Selection.SIGN)))
+        words = select_words(signs, select)
+        constants = select_constants(frame, select, multiplies(site).bias.tolist(), words)
+        array = SelectArray(frame, select, constants=constants, technology=technology)
+        weights = Sequencer(words, self.fold.products * select.weight_bits,
+                            style=style(self.storage), technology=technology)
+        return [*self.window_blocks(site, technology, pad_code(site, _taken(site))),
+                ("ternary", EngineBlock(frame, array, weights))]
 
 
 def _taken(site: Site) -> TensorType:
