@@ -17,13 +17,14 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from .. import ir
-from ..ir import Integers, Network, PenjingError, TensorType, Weights
+from ..ir import Integers, Network, PenjingError, TensorType
 from ..load.stairs import Stairs
 from .blocks import Repeat, Residual
 from .quantizers import ApproximateSign, FixedPoint, RPReLU, RSign, Sign, quantizer_of
+from .reals import applied, reals, stored
 from .slopes import MOST_POINTS, Levels
 
 __all__ = ["lower"]
@@ -191,10 +192,10 @@ class _Chain:
         stride = (module.stride[0], module.stride[1])
         bias = np.zeros(len(kernel), np.int64)
         if 1 < module.groups == self._type.shape[2]:
-            self._multiply(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0], scale),
+            self._multiply(ir.Depthwise(self._name(), self._tail, stored(kernel[..., 0], scale),
                                         bias, stride, border, pad_value), scale)
         else:
-            self._multiply(ir.Convolution(self._name(), self._tail, _stored(kernel, scale), bias,
+            self._multiply(ir.Convolution(self._name(), self._tail, stored(kernel, scale), bias,
                                           stride, border, pad_value, module.groups), scale)
 
     def _padding(self, own: tuple[int, ...]) -> tuple[tuple[int, int, int, int], int]:
@@ -221,7 +222,7 @@ class _Chain:
             height, width, channels = self._flattened
             ordered = values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
             values, self._flattened = ordered.reshape(len(values), -1), None
-        self._multiply(ir.Dense(self._name(), self._tail, _stored(values, scale),
+        self._multiply(ir.Dense(self._name(), self._tail, stored(values, scale),
                                 np.zeros(len(values), np.int64)), scale)
 
     def _weights(self, module: nn.Conv2d | nn.Linear) -> tuple[Integers, NDArray[np.float64]]:
@@ -334,9 +335,9 @@ class _Chain:
         rows = 1 if alike else self._type.shape[2]
 
         def levels(q: Integers) -> NDArray[np.float32]:
-            x = self._reals(q, rows)
+            x = reals(q, self._scale, rows)
             for function in functions:
-                x = _applied(function, x)
+                x = applied(function, x)
             result: NDArray[np.float32] = (x * 2.0 ** fraction).numpy().T
             return result
 
@@ -352,12 +353,6 @@ class _Chain:
             pool()
         self._pools = []
 
-    def _reals(self, q: Integers, rows: int) -> Tensor:
-        """What integers (rows, n), or (1, n), stand for: (n, rows)."""
-        scale = np.broadcast_to(self._scale, rows)[:, None]
-        reals = (np.broadcast_to(q, (rows, q.shape[1])) * scale).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(reals.T))
-
     def _line(self, name: str, module: FixedPoint,
               levels: Callable[[Integers], NDArray[np.float32]], rows: int) -> ir.Layer | None:
         """``module`` and all that waits for it as one line or two, if that is possible and wanted.
@@ -368,12 +363,12 @@ class _Chain:
         values = levels(points[None])
         if not np.isfinite(values).all():
             return None
-        x = self._reals(points[None], rows)
+        x = reals(points[None], self._scale, rows)
         upper = torch.ones(x.shape, dtype=torch.bool)
         for function in self._functions:
             if isinstance(function, RPReLU):
                 upper = function.is_above(x)
-            x = _applied(function, x)
+            x = applied(function, x)
         return Levels(points, values.astype(np.int64), upper.numpy().T, module.low, module.high
                       ).layer(name, self._tail, TensorType(
                           (1, 1, 1), module.bits, module.low < 0, module.fraction))
@@ -397,18 +392,3 @@ class _Chain:
         if reach is None:
             self._refuse("what it quantizes may be no number", "train the model again")
         return stairs.layer(name, self._tail, *reach, fraction=fraction)
-
-
-def _applied(module: nn.Module, x: Tensor) -> Tensor:
-    if isinstance(module, nn.BatchNorm2d):
-        result: Tensor = module(x[:, :, None, None])
-        return result[:, :, 0, 0]
-    return module(x)
-
-
-def _stored(values: Integers, scale: NDArray[np.float64]) -> Weights:
-    """``values`` in as few bits as hold them, worth ``scale`` if that is one power of two."""
-    mantissa, exponent = np.frexp(scale)
-    single = scale.size == 1 and mantissa[0] == 0.5 and abs(exponent[0]) < ir.MAX_FRACTION
-    return Weights(values, max(2, ir.signed_bits(int(values.min()), int(values.max()))),
-                   1 - int(exponent[0]) if single else 0)

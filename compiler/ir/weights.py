@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from .encoding import Encoding, Plain
-from .tensor import MAX_FRACTION, Integers, frozen_array, is_int, require
+from .tensor import MAX_FRACTION, Integers, frozen_array, is_int, require, signed_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,12 @@ class Weights:
         require(isinstance(self.encoding, Encoding),
                 f"weights: encoding must be an Encoding, not {self.encoding!r}")
         self.encoding.check(self.values)
+
+    @classmethod
+    def narrowest(cls, values: Integers, fraction: int = 0) -> Weights:
+        """``values`` in as few bits as hold them."""
+        bits = signed_bits(int(values.min()), int(values.max()))
+        return cls(values, max(2, bits), fraction)
 
     @cached_property
     def stored_bits(self) -> int:

@@ -193,8 +193,7 @@ class ArrayNetwork:
                                f"{values.shape}")
         offsets = (np.zeros(len(values), np.int64) if bias is None
                    else _whole(owner, "bias", bias, _LIMIT))
-        bits = max(2, ir.signed_bits(int(values.min()), int(values.max())))
-        return Weights(values, bits), offsets
+        return Weights.narrowest(values), offsets
 
     def _padding(self, name: str, padding: int | tuple[int, int, int, int], value: int | None
                  ) -> tuple[tuple[int, int, int, int], int]:

@@ -146,7 +146,7 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     source, padding = padded(operands, x.name, padding, kernel, x.zero)
     wide = fold_zero_point(whole, bias_steps(operands, bias, scale, outputs), x.zero)
     name = operands.builder.name(operands.node)
-    stored = ir.Weights(whole, _bits(operands, whole))
+    stored = _stored(operands, whole)
     if groups == channels > 1:
         layer: ir.Layer = ir.Depthwise(name, source, replace(stored, values=whole[..., 0]), wide,
                                        stride, padding, x.zero)
@@ -179,12 +179,12 @@ def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, 
     return spread
 
 
-def _bits(operands: Operands, weights: Array) -> int:
-    """The narrowest width of ``weights``."""
+def _stored(operands: Operands, weights: Array) -> ir.Weights:
+    """``weights`` of the narrowest width."""
     bits = ir.signed_bits(int(weights.min()), int(weights.max()))
     if bits > 16:
         operands.refuse(f"its weights need {bits} bits, more than 16", "quantize them to 8 bits")
-    return max(2, bits)
+    return ir.Weights.narrowest(weights)
 
 
 def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int) -> Array:
@@ -235,7 +235,7 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     wide = fold_zero_point(ordered, bias_steps(operands, bias, scale, outputs), x.zero)
     name = builder.name(operands.node)
     shape = _accumulate(operands, ir.Dense(
-        name, source, ir.Weights(ordered, _bits(operands, ordered)), wide))
+        name, source, _stored(operands, ordered), wide))
     return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale)
 
 
