@@ -97,7 +97,7 @@ def test_wide_words_are_made_in_two_steps(inputs: int, fold: Fold, wanted: list[
     network = grow.network()
     plan = schedule(network, Budget(ECP5, PLENTY, 1000), Goal(7, {"dense": fold}))
     port = plan.layers[0].i
-    assert [(gear.lanes, gear.collects) for gear in gears(port, fold.lanes, inputs)] == wanted
+    assert [(gear.o.lanes, gear.collects) for gear in gears(port, fold.lanes, inputs)] == wanted
     images = random_images(network.input_type, 6, 1)
     ends = run_block(accelerator.whole(network, plan, Generic()), images,
                      golden.run(network, images), (network.input_type, port),

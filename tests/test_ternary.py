@@ -146,4 +146,4 @@ def test_three_values_need_no_multipliers_and_luts_bound_them() -> None:
     assert many.cycles_per_frame < few.cycles_per_frame
     told = plan_json(many, None)
     assert told["additions"] == told["layers"][0]["additions"] == many.layers[0].products
-    assert told["layers"][0]["hardware"] == "ternary"
+    assert told["layers"][0]["hardware"] == "Ternary"
