@@ -67,6 +67,11 @@ class Graph(wiring.Component):
         self._inputs = inputs
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of its input streams."""
+        return tuple(self._inputs)
+
+    @property
     def names(self) -> list[str]:
         """Names of the stages, in their order."""
         return [stage.name for stage in self._stages]
