@@ -22,7 +22,7 @@ _NAMES = {
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten",
         "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize", "ShiftRequantize",
-        "SlopeRequantize", "SumPool", "Threshold",
+        "SlopeRequantize", "SumPool", "Table", "Threshold",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),

@@ -127,6 +127,13 @@ def _slopes(channels: int, shift: int, *, bent: bool) -> ir.SlopeRequantize:
                               rng.integers(-30, 30, channels), shift, 8, True)
 
 
+def _table(rows: int) -> ir.Table:
+    """A sigmoid of steps of 1/16 for each of ``rows`` channels, each a little steeper."""
+    steep = np.linspace(1 / 16, 1 / 8, rows)[:, None]
+    values = np.rint(255 / (1 + np.exp(-np.arange(-128, 128) * steep))).astype(np.int64)
+    return ir.Table(NAME, "x", values, 8, False, -128)
+
+
 def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
     return TensorType((height, width, channels), bits, signed)
 
@@ -202,6 +209,10 @@ CASES = (
          _map(8, 8, 64, 10, signed=True), _slopes(64, 13, bent=False), 2048, dsps=2),
     Case("slope_bent", _JUDGED, "two lines 9→8 bits, 32 channels, 8-bit slopes, 4 lanes, soft",
          _map(8, 8, 32, 9, signed=True), _slopes(32, 6, bent=True), 512),
+    Case("table_shared", _JUDGED, "table 8→8 bits, one for all channels, 4 lanes",
+         _map(8, 8, 16, 8, signed=True), _table(1), 256),
+    Case("table_each", _JUDGED, "table 8→8 bits, 24 channels, 2 lanes, 4 block RAMs",
+         _map(8, 8, 24, 8, signed=True), _table(24), 768),
     Case("binary3x3", _FIT, "3×3, 16→16, signs, 8×16 at once", Bipolar((12, 12, 16)),
          _binary(16, (3, 3), 16), 1800, Fold(8, 1, 16)),
     Case("binary3x3_wide", _JUDGED, "3×3, 32→32, signs, biased, 3 rows, 16×96 at once",

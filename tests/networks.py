@@ -205,6 +205,40 @@ def random_threshold(rng: np.random.Generator, name: str, source: str, kind: Ten
                         is_signed, base, step)
 
 
+def random_table(rng: np.random.Generator, name: str, source: str, kind: TensorType) -> ir.Table:
+    """Any function of ``kind`` to 1 to 8 bits, of all channels or of each, now and then constant.
+
+    Some have entries that no input meets.
+    """
+    bits, is_signed = int(rng.integers(1, 9)), bool(rng.integers(2))
+    target = TensorType((1, 1, 1), bits, is_signed)
+    spare = min(int(rng.choice([0, 0, 3])), 255 - kind.high + kind.low)
+    shape = int(rng.choice([1, kind.shape[2]])), kind.high - kind.low + 1 + spare
+    values = rng.integers(target.low, target.high + 1, shape)
+    if rng.integers(8) == 0:
+        values[:] = target.low
+    return ir.Table(name, source, values, bits, is_signed, kind.low - spare // 2)
+
+
+def table_network(seed: int) -> Network:
+    """A small chain with tables of integers and of signs, at its ends and behind other layers."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((3, 3, 1), (8, 8, 6)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)),
+                              bool(rng.integers(2))))
+    if rng.integers(2):
+        grow.add(random_table(rng, "first", grow.tail, grow.type))
+    for n in range(int(rng.integers(1, 4))):
+        add_windowed(grow, rng, n, random_requantization)
+        if rng.integers(3) == 0:
+            grow.add(random_sign(rng, f"sign{n}", grow.tail, grow.type))
+        if grow.type.bits <= ir.TABLE_BITS:
+            grow.add(random_table(rng, f"table{n}", grow.tail, grow.type))
+        if rng.integers(4) == 0:
+            grow.add(ir.Flatten(f"flatten{n}", grow.tail))
+    return grow.network()
+
+
 def random_value(rng: np.random.Generator, kind: TensorType) -> int:
     """Any value of ``kind``."""
     return int(rng.integers(kind.low, kind.high + 1))

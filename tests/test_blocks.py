@@ -45,6 +45,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "ShiftRequantizer": golden.shift_requantize,
     "SlopeRequantizer": golden.slope_requantize,
     "Thresholder": golden.threshold,
+    "LookupTable": golden.table,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,

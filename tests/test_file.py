@@ -48,6 +48,7 @@ def network() -> ir.Network:
                                              ir.Codebook()),
                  np.array([1 << 40, -3, 0, 5])),
         ir.ArgMax("best", "dense"),
+        ir.Table("names", "best", np.array([[-90, 3, 0, 89]]), 8, True, 0, 2, -1, 0.25),
     ))
 
 
@@ -97,7 +98,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
         "slopes.multipliers": "int32", "slopes.offsets": "int32",
-        "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8"}
+        "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8",
+        "names.values": "int8"}
 
 
 def test_memory_order_does_not_matter(tmp_path: Path) -> None:

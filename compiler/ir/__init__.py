@@ -19,11 +19,13 @@ from .requantize import (
     MULTIPLIER_BITS,
     REFERENCE_BITS,
     SLOPE_BITS,
+    TABLE_BITS,
     Clamp,
     ScaleRequantize,
     ScaleRounding,
     ShiftRequantize,
     SlopeRequantize,
+    Table,
     Threshold,
 )
 from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, rewired
@@ -42,10 +44,10 @@ from .weights import Weights
 
 __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS",
-    "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax",
-    "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Convolution", "Dense",
+    "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "TABLE_BITS", "Add",
+    "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Convolution", "Dense",
     "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate",
     "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
     "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights",
+    "SlidingLayer", "SlopeRequantize", "SumPool", "Table", "TensorType", "Threshold", "Weights",
     "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -29,6 +29,8 @@ SLOPE_BITS = 18
 """Bits of the multiplier of a slope requantization, its sign included: what a DSP block takes."""
 MAX_THRESHOLDS = 255
 """The most thresholds of a channel: those of 8 bits."""
+TABLE_BITS = 8
+"""Bits of the widest input of a table."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,61 @@ class Threshold(Layer):
         if self.is_sign:
             return Bipolar(source.shape, fraction=self.fraction, zero_point=self.zero_point,
                            scale=self.scale)
+        return TensorType(source.shape, self.bits, self.signed, self.fraction, self.zero_point,
+                          self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Layer):
+    """``values[c, x - low]`` in channel c: any function of an input of up to 8 bits.
+
+    ``values`` is (C, N), one row a channel, or (1, N) for all; entry n of a row is what becomes of
+    the input ``low + n``, and N is at most 256. The entries reach over all values of the input, so
+    a signed one of 8 bits takes 256 from ``low = -128`` on. A bipolar input has the values -1 and
+    +1: three entries from ``low = -1`` do, and no input meets the middle one. ``bits``, ``signed``
+    are the output's, which is never bipolar; ``fraction``, ``zero_point`` and ``scale`` say what it
+    stands for, as in `TensorType`.
+    """
+
+    values: Integers
+    bits: int
+    signed: bool
+    low: int = 0
+    fraction: int = 0
+    zero_point: int = 0
+    scale: float | None = None
+
+    __eq__ = equal_fields
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        who = f"layer {self.name}"
+        kind = TensorType((1, 1, 1), self.bits, self.signed, self.fraction, self.zero_point,
+                          self.scale)
+        values = frozen_array(who, self.values, kind.low, kind.high)
+        require(values.ndim == 2, f"{who}: values must have 2 axes, not {values.ndim}")
+        require(values.shape[1] <= 1 << TABLE_BITS,
+                f"{who}: a channel must have 1 to {1 << TABLE_BITS} values, not {values.shape[1]}")
+        object.__setattr__(self, "values", values)
+        require(is_int(self.low), f"{who}: low must be an integer, not {self.low!r}")
+
+    @property
+    def high(self) -> int:
+        """The input of the last entry."""
+        return self.low + self.values.shape[1] - 1
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type that it names."""
+        (source,) = sources
+        who, rows, channels = f"layer {self.name}", len(self.values), source.shape[2]
+        require(source.bits <= TABLE_BITS,
+                f"{who}: its input has {source.bits} bits, a table takes up to {TABLE_BITS}; "
+                f"requantize it before")
+        require(self.low <= source.low and source.high <= self.high,
+                f"{who}: its entries are those of {self.low} to {self.high}, but its input has "
+                f"values from {source.low} to {source.high}; give it an entry for each")
+        require(rows in (1, channels),
+                f"{who}: it must have values for 1 or {channels} channels, not {rows}")
         return TensorType(source.shape, self.bits, self.signed, self.fraction, self.zero_point,
                           self.scale)
 

@@ -19,20 +19,21 @@ from .scale import Scale
 from .shift import Shift
 from .sliced import Sliced
 from .slope import Slope
+from .table import Lookup
 from .ternary import Ternary
 from .threshold import Search
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
-           "Kind", "Largest", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope", "Sum",
-           "SumOfWindow", "Ternary", "Wires", "candidates"]
+           "Kind", "Largest", "Lookup", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope",
+           "Sum", "SumOfWindow", "Ternary", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
-    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Sum, Copies,
-    Wires, Largest)
+    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
+    Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -89,6 +90,11 @@ def _(layer: ir.SlopeRequantize, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Threshold, site: Site, ask: Ask) -> Iterator[Kind]:
     return Search.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Table, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Lookup.candidates(site, ask)
 
 
 @candidates.register
