@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..hdl.stream import gearbox_capacity
+from . import control
 from .plan import Port
+from .timing import beat_ends
 
 COLLECTOR_LATENCY = 2
 GEARBOX_LATENCY = 1
@@ -50,6 +53,23 @@ def gears(i: Port, lanes: int, elements: int) -> tuple[Gear, ...]:
 def gear_latency(i: Port, lanes: int, elements: int) -> int:
     """Cycles to repack beats of ``i`` to words of ``lanes`` elements of the frame; 0 for none."""
     return sum(gear.latency for gear in gears(i, lanes, elements))
+
+
+def gear_blocks(i: Port, lanes: int, elements: int) -> tuple[control.Block, ...]:
+    """The control of what makes words of ``lanes`` elements of the frame."""
+    blocks = []
+    for gear in gears(i, lanes, elements):
+        o = Port(gear.lanes, elements)
+        blocks.append(control.collector(beat_ends(elements, gear.i), beat_ends(elements, o))
+                      if gear.collects else repacked(gear.i, o, elements))
+    return tuple(blocks)
+
+
+def repacked(i: Port, o: Port, elements: int) -> control.Block:
+    """The control of a gearbox from beats of ``i`` to those of ``o``."""
+    capacity = gearbox_capacity((i.lanes, i.group), (o.lanes, o.group))
+    return control.gearbox(beat_ends(elements, i), beat_ends(elements, o), lanes=i.lanes,
+                           capacity=capacity)
 
 
 def _collects(i: Port, lanes: int, elements: int) -> bool:

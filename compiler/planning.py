@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import ir, resources
+from . import control, ir, resources, window_control
 from .bipolar import fills_lanes, is_binary, taken_type
-from .gears import gear_latency, gears, is_regrouped
+from .gears import gear_blocks, gear_latency, gears, is_regrouped, repacked
 from .geometry import (
     Sliding,
     elements_inside,
@@ -161,11 +161,12 @@ def _(layer: ir.MultiplyAccumulate, context: Context) -> Draft:
         latency = BINARY_LATENCY + counter
     elif code_bits:
         latency = TERNARY_LATENCY + ternary_levels(fold.simd, *ternary_scales(layer))
-    outputs = _drained(o, fold.pe, beats, latency)
+    outputs, reader = _drained(o, fold.pe, beats, latency, shape.positions)
     stage = Windowed(source.elements, context.i, fold.lanes,
                      gear_latency(context.i, fold.lanes, source.elements),
                      needed_words(shape, fold.lanes, fold.rows), freed_words(shape, fold.lanes),
-                     groups, outputs)
+                     groups, outputs, reader,
+                     gear_blocks(context.i, fold.lanes, source.elements))
     if binary:
         # Where all biases are equal, so is what makes sums of all counts.
         offsets = 1 if len(np.unique(layer.bias)) == 1 else beats_of(o.group, o)
@@ -282,7 +283,8 @@ def _sliced(layer: ir.MultiplyAccumulate, context: Context, fold: Fold) -> Draft
     outputs = fold.products // terms
     o = Port(output_lanes(outputs, taps), result.shape[2])
     stage = _per_channel(shape, source, context.i, fold.lanes,
-                         _drained(o, outputs, taps, DOT_LATENCY + (terms - 1).bit_length()))
+                         *_drained(o, outputs, taps, DOT_LATENCY + (terms - 1).bit_length(),
+                                   shape.positions))
     dsps = _dsps(context, source.bits, layer.weights.bits, fold.products)
     return _engine(layer, context, o, stage, slices * taps, layer.weights.bits, resources.depthwise(
         context.model, lanes=fold.lanes, outputs=outputs, terms=terms, soft=fold.products - dsps,
@@ -305,8 +307,9 @@ def _engine(layer: ir.MultiplyAccumulate, context: Context, o: Port, stage: Wind
     return Draft(plan, stage)
 
 
-def _drained(o: Port, outputs: int, beats: int, latency: int) -> Outputs:
-    """When each output beat of a position leaves an engine.
+def _drained(o: Port, outputs: int, beats: int, latency: int, positions: int
+             ) -> tuple[Outputs, window_control.Engine]:
+    """When each output beat of a position leaves an engine, and the control of that.
 
     ``outputs`` are ready every ``beats`` cycles, ``latency`` after the last of them came in.
     """
@@ -314,14 +317,17 @@ def _drained(o: Port, outputs: int, beats: int, latency: int) -> Outputs:
     tails = [-(-min(outputs, o.group - n * outputs) // o.lanes) for n in range(groups)]
     reads = np.repeat((np.arange(groups) + 1) * beats - 1, tails)
     drain = np.concatenate([np.arange(tail) for tail in tails])
-    return Outputs(reads, reads + WINDOW_LATENCY + latency + drain)
+    before = np.append(0, np.cumsum(np.tile(tails, positions)))
+    return (Outputs(reads, reads + WINDOW_LATENCY + latency + drain),
+            window_control.Engine(beats, latency, outputs // o.lanes, before.tolist()))
 
 
-def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Outputs
-                 ) -> Windowed:
+def _per_channel(shape: Sliding, source: TensorType, i: Port, lanes: int, outputs: Outputs,
+                 reader: window_control.Reader, behind: tuple[control.Block, ...] = ()) -> Windowed:
     """Timing of what reads its window channel slice by channel slice, tap by tap."""
     return Windowed(source.elements, i, lanes, gear_latency(i, lanes, source.elements),
-                    needed_words_per_channel(shape, lanes), freed_words(shape, lanes), 1, outputs)
+                    needed_words_per_channel(shape, lanes), freed_words(shape, lanes), 1, outputs,
+                    reader, gear_blocks(i, lanes, source.elements), behind)
 
 
 @draft.register
@@ -339,8 +345,10 @@ def _(layer: ir.PoolLayer | ir.Pad, context: Context) -> Draft:
     slices, _ = slices_per_position(shape, lanes)
     latency, cells = _pool(layer, context.model, lanes, source, shape)
     reads = (np.arange(slices) + 1) * area - 1
-    stage = _per_channel(shape, source, context.i, lanes,
-                         Outputs(reads, reads + WINDOW_LATENCY + latency))
+    stage = _per_channel(
+        shape, source, context.i, lanes, Outputs(reads, reads + WINDOW_LATENCY + latency),
+        window_control.Border() if isinstance(layer, ir.Pad) else window_control.Reduction(area),
+        (control.Steps(latency - POOL_LATENCY),) if latency > POOL_LATENCY else ())
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(lanes, channels), stage.cycles,
                      resources=cells)
     return Draft(plan, stage)
@@ -373,7 +381,8 @@ def _(layer: ir.ShiftRequantize | ir.Clamp, context: Context) -> Draft:
     cells = resources.requantizer(context.model, lanes=context.i.lanes, i_bits=source.bits,
                                   o_bits=result.bits, shift=shift)
     plan = LayerPlan(layer.name, layer.kind, context.i, context.i, beats, resources=cells)
-    return Draft(plan, Passing(np.arange(beats), REQUANTIZE_LATENCY, beats))
+    return Draft(plan, Passing(np.arange(beats), REQUANTIZE_LATENCY, beats,
+                               stages=(control.Steps(REQUANTIZE_LATENCY),)))
 
 
 @draft.register
@@ -403,8 +412,13 @@ def _(layer: ir.ScaleRequantize, context: Context) -> Draft:
     plan = LayerPlan(
         layer.name, layer.kind, i, i, beats * steps, weight_storage=storage, steps=steps,
         memory_bits=words * digit * i.lanes, resources=cells)
-    latency = delay + steps + SCALE_STAGES + SCALE_QUEUE * queued
-    return Draft(plan, Passing(np.arange(beats), latency, beats * steps, steps))
+    latency = delay + steps + SCALE_STAGES
+    capacity = SCALE_STAGES
+    if queued:
+        latency += SCALE_QUEUE
+        capacity += max(3, -(-(latency + 1) // steps) - SCALE_STAGES + 1) - 1
+    return Draft(plan, Passing(np.arange(beats), latency, beats * steps, steps,
+                               (control.Delay(latency, capacity, steps),)))
 
 
 def scaled_bits(layer: ir.ScaleRequantize) -> int:
@@ -436,7 +450,9 @@ def _(layer: ir.SlopeRequantize, context: Context) -> Draft:
         layer.name, layer.kind, i, i, beats, dsp_multipliers=dsps, weight_storage=storage,
         memory_bits=i.lanes * (tables * width + bent * words * bits.breakpoint), resources=cells,
         scalers=i.lanes)
-    return Draft(plan, Passing(np.arange(beats), SLOPE_LATENCY + bent * SLOPE_CHOICE, beats))
+    latency = SLOPE_LATENCY + bent * SLOPE_CHOICE
+    return Draft(plan, Passing(np.arange(beats), latency, beats,
+                               stages=(control.Delay(latency, latency + 1),)))
 
 
 class SlopeBits(NamedTuple):
@@ -473,7 +489,9 @@ def _(layer: ir.Threshold, context: Context) -> Draft:
     plan = LayerPlan(layer.name, layer.kind, i, i, beats, weight_storage=storage, resources=cells,
                      memory_bits=words * i.lanes * t_bits * ((1 << stages) - 1))
     pace = 3 if storage is Storage.BLOCK else 2
-    return Draft(plan, Passing(np.arange(beats), pace * stages + THRESHOLD_LATENCY, beats))
+    latency = pace * stages + THRESHOLD_LATENCY
+    return Draft(plan, Passing(np.arange(beats), latency, beats,
+                               stages=(control.Delay(latency, latency + 1),)))
 
 
 def threshold_bits(layer: ir.Threshold, source: TensorType) -> int:
@@ -502,8 +520,10 @@ def _(layer: ir.Add, context: Context) -> Draft:
                                        i_lanes=port.lanes, o_lanes=o.lanes)
     plan = LayerPlan(layer.name, layer.kind, context.i, o, cycles, other=context.ports[1],
                      resources=cells)
+    stages = tuple((repacked(port, o, result.elements),) if is_regrouped(port, o) else ()
+                   for port in context.ports)
     return Draft(plan, Joining(tuple(beat_of(elements, port) for port in context.ports),
-                               QUEUE_LATENCY + ADD_LATENCY, cycles))
+                               QUEUE_LATENCY + ADD_LATENCY, cycles, stages))
 
 
 @draft.register
@@ -532,7 +552,8 @@ def _(layer: ir.ArgMax, context: Context) -> Draft:
     channels = source.shape[2]
     geared = context.i.lanes > 1
     lasts = np.arange(channels - 1, source.elements, channels)
-    cycles = max(beats_of(source.elements, context.i), source.elements if geared else 0)
+    beats = beats_of(source.elements, context.i)
+    cycles = max(beats, source.elements if geared else 0)
     # One element a cycle behind a gearbox: the last of a group waits for those before it.
     wait = (channels - 1) % context.i.lanes + 1 if geared else 0
     cells = resources.argmax(context.model, bits=source.bits, count=channels)
@@ -540,7 +561,10 @@ def _(layer: ir.ArgMax, context: Context) -> Draft:
         cells += resources.gearbox(context.model, bits=source.bits, i_lanes=context.i.lanes,
                                    o_lanes=1)
     plan = LayerPlan(layer.name, layer.kind, context.i, Port(1, 1), cycles, resources=cells)
-    return Draft(plan, Passing(beat_of(lasts, context.i), 1 + wait, cycles))
+    one = control.reducer(source.elements, channels)
+    stages = (repacked(context.i, Port(1, channels), source.elements), one) if geared else (one,)
+    return Draft(plan, Passing(beat_of(lasts, context.i), 1 + wait, cycles, cycles // beats,
+                               stages))
 
 
 def with_buffer(draft_: Draft, network: Network, layer: ir.Layer, model: resources.Model,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import ir, planning, resources, timing
+from . import frames, ir, planning, resources, timing
 from .bipolar import may_be_binary
 from .geometry import Sliding, slices_per_position, sliding
 from .ir import Network, PenjingError
@@ -46,6 +46,24 @@ class Goal:
 
     cycles: int | None = None
     folds: Mapping[str, Fold] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan without its latency, and what it takes to tell when frames end."""
+
+    plan: Plan
+    nodes: list[timing.Node]
+    rooms: list[timing.Depths]
+    i_beats: int
+
+    def frame_ends(self, count: int) -> list[int]:
+        """Cycles from the first input beat taken to the last output beat of each frame."""
+        return frames.frame_ends(self.nodes, self.rooms, self.i_beats, count)
+
+    def timed(self) -> Plan:
+        """The plan with its latency."""
+        return replace(self.plan, latency_cycles=self.frame_ends(1)[0])
 
 
 def check_fold(network: Network, layer: ir.Layer, fold: Fold) -> None:
@@ -171,9 +189,18 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
              clock_mhz: float = 100.0) -> Plan:
     """Choose folds and memories for ``network``.
 
+    Raises `PenjingError` that names the resource, what is needed and what there is, where nothing
+    fits.
+    """
+    return search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+
+
+def search(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",
+           clock_mhz: float = 100.0) -> Candidate:
+    """What `schedule` finds.
+
     The slowest layer sets the pace, so the search is for the fewest cycles a frame at which the
-    cheapest folds of all layers fit the budget together. Raises `PenjingError` that names the
-    resource, what is needed and what there is, where nothing fits.
+    cheapest folds of all layers fit the budget together.
     """
     goal = goal or Goal()
     for layer in network.layers:
@@ -187,27 +214,26 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
             raise PenjingError(
                 f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
                 "fewer frames a second or a faster clock")
-        plan = _finish(network, budget, drafts, board, clock_mhz)
-        _require_fit(network, budget, plan)
-        return plan
+        found = _finish(network, budget, drafts, board, clock_mhz)
+        _require_fit(network, budget, found.plan)
+        return found
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
     low = max((mac_cycles(network, layer, goal.folds[layer.name]) for layer in network.layers
                if layer.name in goal.folds), default=1)
     high = slowest
     best = _attempt(network, budget, goal, high, board, clock_mhz)
-    if best is None or not _fits(budget, best):
+    if best is None or not _fits(budget, best.plan):
         drafts = _drafts(network, budget, goal, high)
         assert drafts is not None
-        plan = _finish(network, budget, drafts, board, clock_mhz)
-        _require_fit(network, budget, plan)
+        _require_fit(network, budget, _finish(network, budget, drafts, board, clock_mhz).plan)
     available = budget.resources
     routable = replace(budget, resources=replace(
         available, luts=int(ROUTABLE * available.luts), ffs=int(ROUTABLE * available.ffs)))
     while low < high:
         middle = (low + high) // 2
-        plan_ = _attempt(network, budget, goal, middle, board, clock_mhz)
-        if plan_ is not None and _fits(routable, plan_):
-            best, high = plan_, min(middle, plan_.cycles_per_frame)
+        tried = _attempt(network, budget, goal, middle, board, clock_mhz)
+        if tried is not None and _fits(routable, tried.plan):
+            best, high = tried, min(middle, tried.plan.cycles_per_frame)
         else:
             low = middle + 1
     assert best is not None
@@ -261,7 +287,7 @@ def _drafts(network: Network, budget: Budget, goal: Goal, target: int) -> list[D
 
 
 def _finish(network: Network, budget: Budget, drafts: list[Draft], board: str,
-            clock_mhz: float) -> Plan:
+            clock_mhz: float) -> Candidate:
     """Give every buffer its depth and add up the prediction."""
     model = resources.MODELS[budget.family]
     interval = max(draft.plan.cycles for draft in drafts)
@@ -282,7 +308,9 @@ def _finish(network: Network, budget: Budget, drafts: list[Draft], board: str,
                                             max(depths.words, alone.words))
             plan = planning.with_queues(plan, network, layer, model, depths.queues)
         layers.append(plan)
-    return Plan(board, clock_mhz, tuple(layers), interval, timing.latency(nodes, i_beats))
+    rooms = [timing.Depths(layer.buffer_words, tuple(queue.beats for queue in layer.queues))
+             for layer, draft in zip(layers, drafts, strict=True) if draft.stage is not None]
+    return Candidate(Plan(board, clock_mhz, tuple(layers), interval, 0), nodes, rooms, i_beats)
 
 
 def _nodes(network: Network, drafts: list[Draft]) -> list[timing.Node]:
@@ -304,7 +332,7 @@ def _nodes(network: Network, drafts: list[Draft]) -> list[timing.Node]:
 
 
 def _attempt(network: Network, budget: Budget, goal: Goal, target: int, board: str,
-             clock_mhz: float) -> Plan | None:
+             clock_mhz: float) -> Candidate | None:
     drafts = _drafts(network, budget, goal, target)
     if drafts is None or sum(d.plan.multipliers for d in drafts) > budget.multipliers:
         return None

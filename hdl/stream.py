@@ -21,7 +21,7 @@ from amaranth.lib.wiring import In, Out
 from .checks import at_least
 
 __all__ = ["Beat", "Buffer", "Collector", "Fork", "Gearbox", "Queue", "Relay", "beats", "connect",
-           "connect_streams"]
+           "connect_streams", "gearbox_capacity"]
 
 
 def beats(group: int, lanes: int) -> int:
@@ -278,6 +278,19 @@ class Collector(wiring.Component):
         return m
 
 
+def gearbox_capacity(i: tuple[int, int], o: tuple[int, int]) -> int:
+    """Elements that a `Gearbox` can hold; either side is (lanes, group).
+
+    Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready`` to
+    keep the rate; where some beats bring a tail only, what others bring must last longer.
+    """
+    lanes = i[0], o[0]
+    tails = tuple((group - 1) % width + 1 for width, group in (i, o))
+    unit = gcd(*lanes, *tails)
+    spare = sum(lanes) - unit if tails != lanes else min(lanes)
+    return sum(lanes) + spare - unit
+
+
 class Gearbox(wiring.Component):
     """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
 
@@ -320,15 +333,9 @@ class Gearbox(wiring.Component):
 
     @property
     def capacity(self) -> int:
-        """Elements it can hold.
-
-        Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready``
-        to keep the rate; where some beats bring a tail only, what others bring must last longer.
-        """
-        i_lanes, o_lanes, unit = len(self.i.p.data), len(self.o.p.data), self._unit
-        uneven = self._tails != (i_lanes, o_lanes)
-        spare = i_lanes + o_lanes - unit if uneven else min(i_lanes, o_lanes)
-        return i_lanes + o_lanes + spare - unit
+        """Elements it can hold, see `gearbox_capacity`."""
+        return gearbox_capacity((len(self.i.p.data), self._group[0]),
+                                (len(self.o.p.data), self._group[1]))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -24,6 +24,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
     "compiler": ("compiler",),
     "compiler.lower": ("compiler", "hdl"),
+    "compiler.window_control": ("compiler", "hdl"),
+    "compiler.gears": ("compiler", "hdl"),
     "sim.golden": ("compiler.ir",),
     "sim": ("sim", "hdl", "compiler"),
     "boards": ("boards", "hdl", "compiler"),

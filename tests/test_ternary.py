@@ -88,7 +88,7 @@ def check_ternary_layer(seed: int) -> None:
                          (network.output_type, planned.o), stalls, seed)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
-            assert abs(ends[0] - 1 - plan.latency_cycles) <= max(3, 0.02 * ends[0])
+            assert ends[0] - 1 == plan.latency_cycles
 
 
 @given(st.integers(0, 1 << 32))
