@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from choices import Choices
 from hypothesis import strategies as st
 from networks import (
     Builder,
@@ -28,46 +29,11 @@ from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
-FEW = 6
-"""Numbers that hypothesis draws one by one; more are contents, of which only the seed matters."""
 FRAMES = 4
 MANY_FRAMES = 60
 """More than it takes the deepest buffers of small networks to fill up."""
 MOST_ELEMENTS = 500
 WIDEST = 24
-
-
-class Choices(np.random.Generator):
-    """Draws what a generator of numpy would, each choice by hypothesis, so that failures shrink.
-
-    All generators of networks take it for a seed. Arrays of more than `FEW` elements, which are
-    weights and the like, come from numpy, whose seed is one more choice.
-
-    Parameters
-    ----------
-    draw : what hypothesis gives a composite strategy.
-    """
-
-    def __init__(self, draw: Callable[[Any], Any]) -> None:
-        super().__init__(np.random.PCG64(draw(st.integers(0, 99))))
-        self._draw = draw
-
-    def integers(self, low: Any, high: Any = None, size: Any = None, **kwargs: Any) -> Any:
-        if high is None:
-            low, high = 0, low
-        shape = np.broadcast_shapes(np.shape(low), np.shape(high)) if size is None else (
-            (size,) if np.ndim(size) == 0 else tuple(size))
-        if np.prod(shape, dtype=int) > FEW:
-            return super().integers(low, high, size, **kwargs)
-        lows, highs = (np.broadcast_to(end, shape).reshape(-1) for end in (low, high))
-        drawn = [self._draw(st.integers(int(a), int(b) - 1))
-                 for a, b in zip(lows, highs, strict=True)]
-        return np.array(drawn, np.int64).reshape(shape) if shape else drawn[0]
-
-    def choice(self, a: Any, size: Any = None, **kwargs: Any) -> Any:
-        if size is not None:
-            return super().choice(a, size, **kwargs)
-        return self._draw(st.sampled_from(range(a) if np.ndim(a) == 0 else list(a)))
 
 
 @st.composite

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from choices import choices
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from networks import PLENTY, Builder, random_images, random_sign, run_block
 from penjing.compiler import ir, lower
 from penjing.compiler.geometry import sliding
@@ -33,7 +35,7 @@ def ternary_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weig
     return ir.Weights(values, 8)
 
 
-def ternary_layer(seed: int) -> Network:
+def ternary_layer(seed: Any) -> Network:
     """One layer of three values, of an input of any width and sign, or of signs."""
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
@@ -72,35 +74,35 @@ def folded(network: Network, rng: np.random.Generator) -> Plan:
                     Goal(folds=folds))
 
 
-def check_ternary_layer(seed: int) -> None:
+def check_ternary_layer(seed: Any, folds: Any, pauses: int = 0) -> None:
     network = ternary_layer(seed)
-    plan = folded(network, np.random.default_rng(seed + 1))
+    plan = folded(network, np.random.default_rng(folds))
     planned, layer = plan.layer("layer"), network.layers[-1]
     assert planned.fold is not None
     assert planned.ternary != planned.binary or layer.groups > 1
     assert (planned.multipliers, planned.additions + planned.xors)[
         planned.takes_bits] == planned.products
-    images = random_images(network.input_type, FRAMES, seed)
+    images = random_images(network.input_type, FRAMES, pauses)
     wanted = golden.run(network, images)
     for stalls in Stalls:
         ends = run_block(lower.accelerator(network, plan, Generic()), images, wanted,
                          (network.input_type, plan.layers[0].i),
-                         (network.output_type, planned.o), stalls, seed)
+                         (network.output_type, planned.o), stalls, pauses)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
             assert ends[0] - 1 == plan.latency_cycles
 
 
-@given(st.integers(0, 1 << 32))
+@given(choices())
 @settings(deadline=None, max_examples=8, database=None)
-def test_ternary_layer_equals_golden(seed: int) -> None:
-    check_ternary_layer(seed)
+def test_ternary_layer_equals_golden(drawn: Any) -> None:
+    check_ternary_layer(drawn, drawn)
 
 
 @pytest.mark.slow
 def test_many_ternary_layers_equal_golden() -> None:
     for seed in range(80):
-        check_ternary_layer(seed)
+        check_ternary_layer(seed, seed + 1, seed)
 
 
 @pytest.mark.parametrize(("values", "wanted"), [
@@ -118,9 +120,9 @@ def dense(values: np.ndarray, bits: int = 4) -> Network:
 
 def test_bits_of_a_weight() -> None:
     rng = np.random.default_rng(3)
-    for choices, lanes, wanted in (([-3, 0, 5], 4, 2), ([-1, 1], 4, 1), ([-1, 1], 5, 2),
-                                   ([-7, 0, 7], 4, 2), ([-3, 5], 4, 2), ([-1, 2, 3], 4, 0)):
-        network = dense(rng.choice(choices, (6, 12)))
+    for values, lanes, wanted in (([-3, 0, 5], 4, 2), ([-1, 1], 4, 1), ([-1, 1], 5, 2),
+                                  ([-7, 0, 7], 4, 2), ([-3, 5], 4, 2), ([-1, 2, 3], 4, 0)):
+        network = dense(rng.choice(values, (6, 12)))
         fold, layer = Fold(3, 1, lanes), network.layers[-1]
         assert isinstance(layer, ir.MultiplyAccumulate)
         assert ternary_bits(layer, sliding(network, layer), fold) == wanted
