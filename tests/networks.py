@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from penjing.compiler import ir
@@ -12,7 +13,7 @@ from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow.geometry import Geometry
 from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Budget, Candidate, Goal, schedule, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.sim.streams import Stalls, pack, transfer, unpack
@@ -20,11 +21,10 @@ from penjing.sim.streams import Stalls, pack, transfer, unpack
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
 
 
-def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> Network:
+def random_network(seed: Any, *, layers: int = 3, thresholds: bool = False) -> Network:
     """A small network with odd shapes, any stride and padding, and 2 to 8 bits.
 
-    With ``thresholds``, they make all activations, of 1 to 8 bits. There is no padding of its own
-    then: the predicted latency does not know that its rows wait for room in the next buffer.
+    With ``thresholds``, they make all activations, of 1 to 8 bits, and there is no layer that pads.
     """
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((4, 4, 1), (11, 11, 6)))
@@ -50,7 +50,7 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     return grow.network()
 
 
-def mixed_network(seed: int) -> Network:
+def mixed_network(seed: Any) -> Network:
     """A small network of which every layer draws its own weights and activations of 1 to 8 bits.
 
     Binary and ternary weights and signs as activations are frequent; what follows signs may pad
@@ -296,8 +296,13 @@ def wide_and_deep(seed: int) -> Network:
     return Network("wide", "x", TensorType((7, 6, 3), 5, True), tuple(layers))
 
 
-def random_plan(network: Network, seed: int) -> Plan:
+def random_plan(network: Network, seed: Any) -> Plan:
     """Some layers folded at random, the others by the schedule."""
+    return random_candidate(network, seed).timed()
+
+
+def random_candidate(network: Network, seed: Any) -> Candidate:
+    """The same, with what tells when its frames end."""
     rng = np.random.default_rng(seed)
     folds = {}
     for site in sites(network).values():
@@ -317,7 +322,7 @@ def random_plan(network: Network, seed: int) -> Plan:
                                      int(rng.integers(1, shape.kernel[0] + 1)),
                                      int(rng.integers(1, min(shape.run, 12) + 1)))
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
-    return schedule(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
+    return search(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
 
 
 def graph_plan(network: Network, seed: int) -> Plan:

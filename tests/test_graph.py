@@ -53,7 +53,7 @@ def test_branches_equal_golden(seed: int, stalls: Stalls) -> None:
     ends = run(network, plan, stalls, seed)
     if stalls is Stalls.NONE:
         assert np.diff(ends)[-1] == plan.cycles_per_frame
-        assert abs(ends[0] - 1 - plan.latency_cycles) <= max(8, 0.02 * ends[0])
+        assert ends[0] - 1 == plan.latency_cycles
 
 
 def without_room(plan: Plan, cut: int) -> Plan:

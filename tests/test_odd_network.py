@@ -56,4 +56,4 @@ def test_verilog_equals_golden_on_a_hundred_frames(tmp_path: Path) -> None:
     assert report.values_compared == 4 * FRAMES * network.output_type.elements
     assert report.mismatches == 0
     assert report.cycles_per_frame == plan.cycles_per_frame
-    assert abs(report.latency_cycles - plan.latency_cycles) <= 0.02 * plan.latency_cycles
+    assert report.latency_cycles == plan.latency_cycles

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_files
 import penjing
 import pytest
+from choices import choices
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx_files import FLOAT, Model
 from penjing.compiler import ir
 from penjing.compiler.dataflow.kinds import Binary, Ternary
@@ -37,13 +37,13 @@ def differences(path: Path, data: bytes, seed: int) -> int:
     return int(np.count_nonzero(mine != other))
 
 
-@given(st.integers(0, 1 << 32))
+@given(rng=choices())
 @settings(deadline=None, max_examples=60, database=None)
-def test_random_network_equals_onnx_runtime(tmp_path_factory: pytest.TempPathFactory, seed: int
-                                            ) -> None:
+def test_random_network_equals_onnx_runtime(tmp_path_factory: pytest.TempPathFactory,
+                                            rng: np.random.Generator) -> None:
     folder = tmp_path_factory.mktemp("qonnx")
-    data = random_model(np.random.default_rng(seed))
-    assert differences(folder / "net.onnx", data, seed) == 0
+    data = random_model(rng)
+    assert differences(folder / "net.onnx", data, 0) == 0
 
 
 @pytest.mark.slow

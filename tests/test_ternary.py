@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from choices import choices
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from networks import PLENTY, Builder, random_images, random_sign, run_block
+from networks import PLENTY, random_images, random_sign, run_block
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
@@ -17,7 +19,7 @@ from penjing.compiler.dataflow.plan import Fold, Plan
 from penjing.compiler.dataflow.report import plan_json
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.dataflow.site import sites
-from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -36,7 +38,7 @@ def ternary_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weig
     return ir.Weights(values, 8)
 
 
-def ternary_layer(seed: int) -> Network:
+def ternary_layer(seed: Any) -> Network:
     """One layer of three values, of an input of any width and sign, or of signs."""
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
@@ -75,36 +77,36 @@ def folded(network: Network, rng: np.random.Generator) -> Plan:
                     Goal(folds=folds))
 
 
-def check_ternary_layer(seed: int) -> None:
+def check_ternary_layer(seed: Any, folds: Any, pauses: int = 0) -> None:
     network = ternary_layer(seed)
-    plan = folded(network, np.random.default_rng(seed + 1))
+    plan = folded(network, np.random.default_rng(folds))
     planned, layer = plan.layer("layer"), network.layers[-1]
     assert planned.fold is not None
     adds = isinstance(planned.kind, Binary | Ternary)
     assert adds or layer.groups > 1
     assert (planned.work("additions") + planned.work("xors") if adds
             else planned.work("multipliers")) == planned.products
-    images = random_images(network.input_type, FRAMES, seed)
+    images = random_images(network.input_type, FRAMES, pauses)
     wanted = golden.run(network, images)
     for stalls in Stalls:
         ends = run_block(accelerator.whole(network, plan, Generic()), images, wanted,
                          (network.input_type, plan.layers[0].i),
-                         (network.output_type, planned.o), stalls, seed)
+                         (network.output_type, planned.o), stalls, pauses)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
-            assert abs(ends[0] - 1 - plan.latency_cycles) <= max(3, 0.02 * ends[0])
+            assert ends[0] - 1 == plan.latency_cycles
 
 
-@given(st.integers(0, 1 << 32))
+@given(choices())
 @settings(deadline=None, max_examples=8, database=None)
-def test_ternary_layer_equals_golden(seed: int) -> None:
-    check_ternary_layer(seed)
+def test_ternary_layer_equals_golden(drawn: Any) -> None:
+    check_ternary_layer(drawn, drawn)
 
 
 @pytest.mark.slow
 def test_many_ternary_layers_equal_golden() -> None:
     for seed in range(80):
-        check_ternary_layer(seed)
+        check_ternary_layer(seed, seed + 1, seed)
 
 
 @pytest.mark.parametrize(("values", "wanted"), [
@@ -122,9 +124,9 @@ def dense(values: np.ndarray, bits: int = 4) -> Network:
 
 def test_bits_of_a_weight() -> None:
     rng = np.random.default_rng(3)
-    for choices, lanes, wanted in (([-3, 0, 5], 4, 2), ([-1, 1], 4, 1), ([-1, 1], 5, 2),
+    for values, lanes, wanted in (([-3, 0, 5], 4, 2), ([-1, 1], 4, 1), ([-1, 1], 5, 2),
                                    ([-7, 0, 7], 4, 2), ([-3, 5], 4, 2), ([-1, 2, 3], 4, 0)):
-        network = dense(rng.choice(choices, (6, 12)))
+        network = dense(rng.choice(values, (6, 12)))
         fold = Fold(3, 1, lanes)
         plan = schedule(network, Budget(ECP5, PLENTY, 50), Goal(folds={"layer": fold}))
         words = plan.layer("layer").cycles * fold.products

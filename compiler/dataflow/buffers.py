@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
 from ..cost import Fabric, Memory, memories, streams
 from ..ir import Network
-from . import timing
+from . import frames, timing
 from .kinds.kind import Kind
 from .kinds.window import Windowed
 from .plan import LayerPlan
@@ -21,11 +21,17 @@ LEAST_BEATS = 16
 
 @dataclass(frozen=True)
 class Finished:
-    """The layers with all their buffers, and the ``interval`` and ``latency`` of the whole."""
+    """The layers with all their buffers, the ``interval`` of the whole, and what tells its ends."""
 
     layers: tuple[LayerPlan, ...]
     interval: int
-    latency: int
+    nodes: tuple[timing.Node, ...]
+    rooms: tuple[timing.Depths, ...]
+    i_beats: int
+
+    def frame_ends(self, count: int) -> list[int]:
+        """Cycles from the first input beat taken to the last output beat of each frame."""
+        return frames.frame_ends(self.nodes, self.rooms, self.i_beats, count)
 
 
 def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind], fabric: Fabric
@@ -37,7 +43,7 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
     nodes = _nodes(network, stages)
     i_beats = kinds[network.layers[0].name].i.beats(network.input_type.elements)
     together = iter(timing.depths(nodes, i_beats, interval))
-    layers = []
+    layers, rooms = [], []
     for name, kind in kinds.items():
         site, stage = sites[name], stages[name]
         depths = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
@@ -48,7 +54,11 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
                                    kind.i.beats(stage.elements), cycles[name])
             kind = kind.buffered(site, fabric, max(depths.words, alone.words))
         layers.append(_planned(site, kind, cycles[name], depths.queues, fabric))
-    return Finished(tuple(layers), interval, timing.latency(nodes, i_beats))
+        if stage is not None:
+            buffer = kind.buffer if isinstance(kind, Windowed) else None
+            rooms.append(timing.Depths(buffer.words if buffer else 0, tuple(
+                queue.words if queue else 0 for queue in layers[-1].queues)))
+    return Finished(tuple(layers), interval, tuple(nodes), tuple(rooms), i_beats)
 
 
 def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric: Fabric

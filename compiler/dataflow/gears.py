@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from ...hdl.gearbox import Gearbox, GearboxShape
 from ...hdl.upsizer import Upsizer, UpsizerShape
 from ..cost import Fabric, Resources, streams
+from . import control
 from .port import Port
 
 
@@ -31,6 +32,15 @@ class Gear:
         if self.collects:
             return UpsizerShape(self.i.lanes, self.o.lanes)
         return GearboxShape(self.i.lanes, self.o.lanes, self.i.group, self.o.group)
+
+    @property
+    def flow(self) -> control.Block:
+        """When its beats move."""
+        i_ends, o_ends = self.i.ends(self.elements), self.o.ends(self.elements)
+        shape = self.shape
+        if isinstance(shape, UpsizerShape):
+            return control.upsizer(i_ends, o_ends, latency=shape.latency)
+        return control.gearbox(i_ends, o_ends, shape)
 
     def cells(self, fabric: Fabric, bits: int) -> Resources:
         """Cells for elements of so many ``bits``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from .. import ir
 from ..cost import Fabric, Resources
 from ..ir import Network, PenjingError
-from .buffers import finish
+from .buffers import Finished, finish
 from .fold import Fold
 from .kinds import Ask, Kind, candidates
 from .kinds.binary import Binary
@@ -93,6 +93,18 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
     return best
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan without its latency, and what it takes to tell when frames end."""
+
+    plan: Plan
+    finished: Finished
+
+    def timed(self) -> Plan:
+        """The plan with its latency."""
+        return replace(self.plan, latency_cycles=self.finished.frame_ends(1)[0])
+
+
 @dataclass(frozen=True)
 class Search:
     """A search for the plan of ``network`` that meets the ``goal`` within the ``budget``.
@@ -128,7 +140,7 @@ class Search:
             found[site.name] = kind
         return found
 
-    def attempt(self, cycles: int) -> Plan | None:
+    def attempt(self, cycles: int) -> Candidate | None:
         """The plan at no more than ``cycles``, or None where multipliers do not do."""
         for scarce in (False, True):
             kinds = self.kinds(cycles, scarce=scarce)
@@ -136,13 +148,13 @@ class Search:
                 break
             if sum(kind.work().get("multipliers", 0) for kind in kinds.values()
                    ) <= self.budget.multipliers:
-                return self.plan(kinds)
+                return self.planned(kinds)
         return None
 
-    def plan(self, kinds: Mapping[str, Kind]) -> Plan:
+    def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
         done = finish(self.network, self.sites, kinds, self.budget.fabric)
-        return Plan(self.board, self.clock_mhz, done.layers, done.interval, done.latency)
+        return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
 
     def slowest(self) -> int:
         """Cycles a frame at which one multiplier a layer is enough."""
@@ -191,42 +203,51 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
              clock_mhz: float = 100.0) -> Plan:
     """Choose folds and memories for ``network``.
 
+    Raises `PenjingError` that names the resource, what is needed and what there is, where nothing
+    fits.
+    """
+    return search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+
+
+def search(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",
+           clock_mhz: float = 100.0) -> Candidate:
+    """What `schedule` finds.
+
     The slowest layer sets the pace, so the search is for the fewest cycles a frame at which the
-    cheapest kinds of all layers fit the budget together. Raises `PenjingError` that names the
-    resource, what is needed and what there is, where nothing fits.
+    cheapest kinds of all layers fit the budget together.
     """
     goal = goal or Goal()
     found = sites(network)
-    search = Search(network, found, budget, goal, board, clock_mhz, {name: {} for name in found})
+    searching = Search(network, found, budget, goal, board, clock_mhz, {name: {} for name in found})
     for name, fold in goal.folds.items():
-        if name not in search.sites:
+        if name not in searching.sites:
             raise PenjingError(f"layer {name}: it has a fold, but the network has no such layer")
-        check_fold(search.sites[name], fold)
+        check_fold(searching.sites[name], fold)
     _check_graph(network)
-    high = max(search.slowest(), 1)
-    kinds = search.kinds(goal.cycles or high)
+    high = max(searching.slowest(), 1)
+    kinds = searching.kinds(goal.cycles or high)
     if goal.cycles is not None:
         if kinds is None:
             raise PenjingError(
                 f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
                 "fewer frames a second or a faster clock")
-        plan = search.plan(kinds)
-        _require_fit(network, budget, plan)
-        return plan
+        planned = searching.planned(kinds)
+        _require_fit(network, budget, planned.plan)
+        return planned
     assert kinds is not None
-    best = search.plan(kinds)
-    _require_fit(network, budget, best)
+    best = searching.planned(kinds)
+    _require_fit(network, budget, best.plan)
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
-    low = max((search.cycles_of(search.sites[name], fold) for name, fold in goal.folds.items()),
-              default=1)
+    low = max((searching.cycles_of(searching.sites[name], fold)
+               for name, fold in goal.folds.items()), default=1)
     available = budget.resources
     routable = replace(budget, resources=replace(
         available, luts=int(ROUTABLE * available.luts), ffs=int(ROUTABLE * available.ffs)))
     while low < high:
         middle = (low + high) // 2
-        attempt = search.attempt(middle)
-        if attempt is not None and _fits(routable, attempt):
-            best, high = attempt, min(middle, attempt.cycles_per_frame)
+        attempt = searching.attempt(middle)
+        if attempt is not None and _fits(routable, attempt.plan):
+            best, high = attempt, min(middle, attempt.plan.cycles_per_frame)
         else:
             low = middle + 1
     return best

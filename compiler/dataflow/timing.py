@@ -1,10 +1,10 @@
-"""When every beat moves: a max-plus model of the pipeline, for latency and buffer depths.
+"""When every beat moves: a max-plus model of the pipeline, for the depths of buffers.
 
-The initiation interval needs no model: it is that of the slowest layer, in closed form. Latency and
-the depth of the window buffers depend on when words arrive and when they are needed, which this
-module works out in whole cycles for one frame, layer by layer:
+The initiation interval needs no model: it is that of the slowest layer, in closed form; latency is
+what `frames` finds. The depth of buffers depends on when words arrive and when they are needed,
+which this module works out in whole cycles for one frame, layer by layer:
 
-- *forward*, as soon as possible, from an input that never pauses: its last beat gives the latency;
+- *forward*, as soon as possible, from an input that never pauses, with buffers without end;
 - *backward*, as late as possible, from the deadlines that the readers set: with frames one interval
   apart, the words alive at once give each buffer the depth that keeps the interval.
 
@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...hdl.window import FILL_LATENCY, WRITE_LATENCY
+from ...hdl.window import WRITE_LATENCY
 from ..ir import Integers
+from . import control, window_control
 from .port import Port
 
 BUFFER_MARGIN = 8
@@ -71,6 +72,9 @@ class Windowed:
     freed : (positions,) words of the frame that are free once a position is done.
     repeat : passes over each position's beats.
     outputs : what each position makes.
+    reader : what takes the window's beats.
+    front : what makes words of beats.
+    behind : what moves on what the reader makes.
     """
 
     elements: int
@@ -81,6 +85,14 @@ class Windowed:
     freed: Integers
     repeat: int
     outputs: Outputs
+    reader: window_control.Reader
+    front: tuple[control.Block, ...] = ()
+    behind: tuple[control.Block, ...] = ()
+
+    def blocks(self, room: Depths) -> list[control.Block]:
+        """All that beats go through, the buffer of that ``room``."""
+        window = window_control.Window(room.words, self.need, self.freed, self.repeat, self.reader)
+        return [*self.front, window, *self.behind]
 
     @property
     def words(self) -> int:
@@ -101,30 +113,22 @@ class Windowed:
         """When each word enters the buffer, for input beats at the times ``beats``."""
         return paced(beats[self._last_beat()] + self.gear, 1)
 
-    def reads(self, words: Integers) -> Integers:
-        """(positions, cycles of a position) when each read takes place, the first after reset."""
-        passes = np.full((len(self.need), self.repeat, self.need.shape[1]), FILL_LATENCY)
-        # Rows of padding wait for no word, but nothing is read before the window's stages are full.
-        waits = np.where(self.need >= 0, words[self.need] + WRITE_LATENCY, FILL_LATENCY)
-        passes[:, 0] = np.maximum(waits, FILL_LATENCY)
-        return paced(passes.reshape(-1), 1).reshape(len(self.need), -1)
+    @property
+    def _awaited(self) -> Integers:
+        """The same as `need`, but that no border goes out before its frame has begun."""
+        return np.maximum(self.need, -1 + isinstance(self.reader, window_control.Border))
 
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
         """When each position starts, as soon as none of its reads will wait.
 
         ``floor`` is the earliest start.
         """
-        beats = self.need.shape[1]
-        ready = np.where(self.need >= 0, words[self.need] + WRITE_LATENCY - np.arange(beats),
+        need = self._awaited
+        ready = np.where(need >= 0, words[need] + WRITE_LATENCY - np.arange(need.shape[1]),
                          np.iinfo(np.int64).min // 4).max(1)
         if floor is not None:
             ready = np.maximum(ready, floor)
         return paced(ready, self.cycles_per_position)
-
-    def output_times(self, beats: Integers) -> Integers:
-        """When each output beat leaves, for input beats at ``beats``, the first after reset."""
-        reads = self.reads(self.word_times(beats))[:, self.outputs.reads]
-        return np.asarray(reads + self.outputs.cycles - self.outputs.reads).reshape(-1)
 
     def results(self, starts: Integers) -> Integers:
         """When each output beat leaves, for positions that start at ``starts`` and never wait."""
@@ -137,11 +141,12 @@ class Windowed:
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
-        reads = starts[:, None] + np.arange(self.need.shape[1])[None, :] - WRITE_LATENCY
+        need = self._awaited
+        reads = starts[:, None] + np.arange(need.shape[1])[None, :] - WRITE_LATENCY
         never = np.iinfo(np.int64).max
         due = np.full(self.words, never, np.int64)
-        used = self.need >= 0
-        np.minimum.at(due, self.need[used], reads[used])
+        used = need >= 0
+        np.minimum.at(due, need[used], reads[used])
         due = np.minimum.accumulate(due[::-1])[::-1]
         # What no window reads must still be out of the next frame's way.
         return np.where(due == never, due[0] + interval - 1, due)
@@ -203,12 +208,17 @@ class Passing:
     """Timing of a layer that holds at most a beat.
 
     Output beat n leaves ``latency`` cycles after input beat ``source[n]``; input beats are taken
-    ``spacing`` cycles apart.
+    ``spacing`` cycles apart. ``stages`` are what they go through, none where that is only wiring.
     """
 
     source: Integers
     latency: int
     spacing: int = 1
+    stages: tuple[control.Block, ...] = ()
+
+    def blocks(self, room: Depths) -> list[control.Block]:
+        """All that beats go through, behind a queue of that ``room``."""
+        return [*control.queue(room.queues[0]), *self.stages]
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
@@ -235,10 +245,17 @@ class Joining:
     """Timing of a layer that takes a beat from each of its inputs at once.
 
     Output beat n leaves ``latency`` cycles after the last of the input beats ``sources[k][n]``.
+    ``stages[k]`` are what those go through behind their queue.
     """
 
     sources: tuple[Integers, ...]
     latency: int
+    stages: tuple[tuple[control.Block, ...], ...]
+
+    def blocks(self, room: Depths) -> list[list[control.Block]]:
+        """All that the beats of each input go through, behind queues of that ``room``."""
+        return [[*control.queue(beats), *stages]
+                for beats, stages in zip(room.queues, self.stages, strict=True)]
 
     def output_times(self, *beats: Integers) -> Integers:
         """When each output beat leaves, for the inputs' beats at ``beats``."""
@@ -247,8 +264,7 @@ class Joining:
 
     def beat_deadlines(self, outputs: Integers, counts: Sequence[int], interval: int
                        ) -> list[Integers]:
-        """When each input's beats, ``counts`` in number, must move for outputs due at ``outputs``.
-        """
+        """When each input's ``counts`` beats must move for outputs due at ``outputs``."""
         return [Passing(source, self.latency).beat_deadlines(outputs, count, interval)
                 for source, count in zip(self.sources, counts, strict=True)]
 
@@ -265,14 +281,6 @@ class Node:
 
     stage: Stage
     inputs: tuple[int, ...]
-
-
-def latency(nodes: Sequence[Node], i_beats: int) -> int:
-    """Cycles from the first input beat taken to the last output beat given, for one frame alone."""
-    times = {INPUT: np.arange(i_beats)}
-    for n, node in enumerate(nodes):
-        times[n] = node.stage.output_times(*(times[source] for source in node.inputs))
-    return int(times[len(nodes) - 1][-1])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from ....hdl.argmax import ARGMAXER_LATENCY, ArgMaxer
 from ....hdl.tech import Technology
 from ...cost import Fabric, Resources
-from .. import timing
+from .. import control, timing
 from ..gears import Gear, regrouping
 from ..port import Port
 from ..site import Site
@@ -44,7 +44,10 @@ class Largest(Kind):
         lasts = np.arange(channels - 1, source.elements, channels)
         # One element a cycle behind a gearbox: the last of a position waits for those before it.
         wait = (channels - 1) % self.i.lanes + 1 if self.i.lanes > 1 else 0
-        return timing.Passing(self.i.beat_of(lasts), ARGMAXER_LATENCY + wait)
+        blocks = (*(gear.flow for gear in self._gears(site)),
+                  control.reducer(source.elements, channels))
+        return timing.Passing(self.i.beat_of(lasts), ARGMAXER_LATENCY + wait,
+                              self.cycles(site) // self.i.beats(source.elements), blocks)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison, a choice and an index."""

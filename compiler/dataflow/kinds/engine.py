@@ -17,7 +17,7 @@ from ....hdl.window import READ_LATENCY
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
 from ...ir import Integers
-from .. import timing
+from .. import timing, window_control
 from ..fold import Fold
 from ..site import Site
 from .kind import Ask, code, shape_of, style
@@ -62,11 +62,21 @@ class Engine(Windowed):
 
     def outputs(self, site: Site) -> timing.Outputs:
         """Group after group, each ``o_lanes`` a beat."""
-        frame, groups = self.frame, self.frame.groups
-        tails = [frame.drain_beats] * (groups - 1) + [frame.tail_beats]
-        reads: Integers = np.repeat((np.arange(groups) + 1) * frame.folds - 1, tails)
+        frame, tails = self.frame, self._tails
+        reads: Integers = np.repeat((np.arange(frame.groups) + 1) * frame.folds - 1, tails)
         drain = np.concatenate([np.arange(tail) for tail in tails])
         return timing.Outputs(reads, reads + READ_LATENCY + frame.latency + drain)
+
+    def reader(self, site: Site) -> window_control.Reader:
+        """The engine, which lets a group in when its queue has room."""
+        before = np.append(0, np.cumsum(np.tile(self._tails, site.geometry.positions)))
+        return window_control.Engine(self.frame, before.tolist())
+
+    @property
+    def _tails(self) -> list[int]:
+        """Output beats of each group of a position."""
+        frame = self.frame
+        return [frame.drain_beats] * (frame.groups - 1) + [frame.tail_beats]
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Weights, biases, and the window's buffer."""

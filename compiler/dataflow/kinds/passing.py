@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...cost import Fabric, Resources
-from .. import timing
+from .. import control, timing
 from ..site import Site
 from .kind import Kind
 
@@ -27,7 +27,11 @@ class Passing(Kind):
     def stage(self, site: Site) -> timing.Stage | None:
         """Beat by beat."""
         beats = self.i.beats(site.source.elements)
-        return timing.Passing(np.arange(beats), self.latency(site))
+        return timing.Passing(np.arange(beats), self.latency(site), stages=self.flow(site))
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """What beats go through; none where that is only wiring."""
+        return ()
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """None, unless it says otherwise."""

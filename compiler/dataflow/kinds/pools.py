@@ -24,7 +24,7 @@ from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...cost import Fabric, Resources
 from ...ir import TensorType
-from .. import timing
+from .. import control, timing, window_control
 from ..gears import gears
 from ..geometry import elements_inside
 from ..port import Port
@@ -64,6 +64,10 @@ class _Sliced(Windowed):
         slices, taps = -(-self.o.group // self.o.lanes), site.geometry.taps
         reads = (np.arange(slices) + 1) * taps - 1
         return timing.Outputs(reads, reads + READ_LATENCY + self.latency(site))
+
+    def reader(self, site: Site) -> window_control.Reader:
+        """One output of all taps."""
+        return window_control.Reduction(site.geometry.taps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,10 @@ class Average(_Sliced):
         """That of the sum, and of its product with a constant."""
         return self._shape(site).latency
 
+    def behind(self, site: Site) -> tuple[control.Block, ...]:
+        """The steps behind the sum."""
+        return (control.Steps(self.latency(site) - POOLER_LATENCY),)
+
     def _shape(self, site: Site) -> AverageShape:
         """The structure of the pooler."""
         layer, element = _average(site), shape_of(self.carried(site)[0])
@@ -169,6 +177,10 @@ class Border(_Sliced):
     def carried(self, site: Site) -> tuple[TensorType, ...]:
         """Bits of signs as they come, unless the border is of zeros."""
         return carried_as_is(site)
+
+    def reader(self, site: Site) -> window_control.Reader:
+        """The way out, once the frame has begun."""
+        return window_control.Border()
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """What makes words, and the window with what starts it."""

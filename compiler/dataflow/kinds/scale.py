@@ -12,7 +12,7 @@ from ....hdl.scale import ScaleRequantizer, ScaleShape
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
-from .. import timing
+from .. import control, timing
 from ..site import Site
 from .kind import Ask, Stages, shape_of, style, values_of
 from .passing import Passing
@@ -51,7 +51,9 @@ class Scale(Passing):
     def stage(self, site: Site) -> timing.Stage | None:
         """Beats that are some cycles apart."""
         beats = self.i.beats(site.source.elements)
-        return timing.Passing(np.arange(beats), self.latency(site), self.shape.steps)
+        shape = self.shape
+        return timing.Passing(np.arange(beats), shape.latency, shape.steps,
+                              (control.Delay(shape.latency, shape.capacity, shape.steps),))
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """The multipliers, digit by digit."""

@@ -10,6 +10,7 @@ from ....hdl.requantize import REQUANTIZER_LATENCY, ShiftRequantizer
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Resources
+from .. import control
 from ..site import Site
 from .kind import Ask, Stages, shape_of
 from .passing import Passing
@@ -27,6 +28,10 @@ class Shift(Passing):
     def latency(self, site: Site) -> int:
         """Two registers."""
         return REQUANTIZER_LATENCY
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """Steps that all move or all wait."""
+        return (control.Steps(self.latency(site)),)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Each lane's."""

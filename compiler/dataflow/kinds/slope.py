@@ -10,6 +10,7 @@ from ....hdl.slope import SlopeRequantizer, SlopeShape
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
+from .. import control
 from ..site import Site
 from .engine import dsp_blocks
 from .kind import Ask, Stages, shape_of, style, values_of
@@ -41,6 +42,10 @@ class Slope(Passing):
     def latency(self, site: Site) -> int:
         """A line, and the choice of one of two."""
         return self.shape.latency
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """A delay, with a queue behind it that has room for all beats on their way."""
+        return (control.Delay(self.shape.latency, self.shape.queue_depth - 1),)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Lines, and the breakpoints between two of them, for each lane."""

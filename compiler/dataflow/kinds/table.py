@@ -11,6 +11,7 @@ from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
 from ...ir import TensorType
+from .. import control
 from ..site import Site
 from .kind import Ask, Stages, shape_of, style
 from .passing import Passing
@@ -40,6 +41,10 @@ class Lookup(Passing):
     def latency(self, site: Site) -> int:
         """The memory's."""
         return self.shape.latency
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """Steps that all move or all wait."""
+        return (control.Steps(self.shape.latency),)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """The tables of each lane."""

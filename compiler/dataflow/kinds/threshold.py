@@ -10,6 +10,7 @@ from ....hdl.tech import Technology
 from ....hdl.threshold import Thresholder, ThresholdShape
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
+from .. import control
 from ..site import Site
 from .kind import Ask, Stages, shape_of, style, values_of
 from .passing import Passing
@@ -35,6 +36,10 @@ class Search(Passing):
     def latency(self, site: Site) -> int:
         """All comparisons, and the queue."""
         return self.shape.latency
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """A delay, with a queue behind it that has room for all beats on their way."""
+        return (control.Delay(self.shape.latency, self.shape.queue_depth - 1),)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Thresholds of each lane."""

@@ -10,7 +10,7 @@ from ....hdl.tech import Technology
 from ....hdl.window import Window
 from ....hdl.window_geometry import WindowGeometry
 from ...cost import Fabric, Memory, Resources, Storage, memories, streams
-from .. import geometry, timing
+from .. import control, geometry, timing, window_control
 from ..gears import Gear, gears
 from ..site import Site
 from .kind import Kind, Stages, shape_of, style
@@ -38,6 +38,14 @@ class Windowed(Kind):
     def outputs(self, site: Site) -> timing.Outputs:
         """The output beats that each position makes."""
 
+    @abstractmethod
+    def reader(self, site: Site) -> window_control.Reader:
+        """What takes the window's beats."""
+
+    def behind(self, site: Site) -> tuple[control.Block, ...]:
+        """What moves on what the reader makes."""
+        return ()
+
     def gears(self, site: Site) -> tuple[Gear, ...]:
         """What makes buffer words of the beats that come in."""
         window = self.window(site)
@@ -59,7 +67,9 @@ class Windowed(Kind):
         return timing.Windowed(
             window.elements, self.i, window.lanes,
             sum(gear.shape.latency for gear in self.gears(site)), need,
-            geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site))
+            geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site),
+            self.reader(site), tuple(gear.flow for gear in self.gears(site)),
+            self.behind(site))
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
         """The same with a buffer that holds ``depth`` words."""
