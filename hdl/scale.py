@@ -17,7 +17,7 @@ from amaranth.utils import ceil_log2
 from .checks import at_least
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import channel_beats, channel_words, join, late, signed_bits
+from .steady import channel_beats, channel_words, delay, join, signed_bits
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
@@ -206,7 +206,7 @@ class ScaleRequantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self._shape
-        lanes, delay = shape.lanes, shape.delay
+        lanes, behind = shape.lanes, shape.delay
         sink = self.o
         if shape.queue_depth:
             m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
@@ -215,14 +215,14 @@ class ScaleRequantizer(wiring.Component):
         take, issue, final, last = self._sequence(m)
         digits = self._words_in_order(m, "multipliers", self._digits(), shape.width, issue,
                                       self._style)
-        more = late(m, "more", issue & ~final, delay)
-        done = late(m, "done", final, delay, reset_less=False)
+        more = delay(m, "more", issue & ~final, behind)
+        done = delay(m, "done", final, behind, reset_less=False)
         masks = self._words_in_order(
             m, "masks", [join(word, shape.spread) for word in self._masks], shape.spread * lanes,
-            late(m, "finished", final, delay + 1 - SEQUENCER_LATENCY, reset_less=False),
+            delay(m, "finished", final, behind + 1 - SEQUENCER_LATENCY, reset_less=False),
             MemoryStyle.LOGIC)
-        flow = self._flow(m, sink, late(m, "arrived", done, 1, reset_less=False),
-                          late(m, "last", last, delay + 1))
+        flow = self._flow(m, sink, delay(m, "arrived", done, 1, reset_less=False),
+                          delay(m, "last", last, behind + 1))
         for lane in range(lanes):
             exact, rest = self._multiply(m, lane, take, digits.word_select(lane, shape.digit), more)
             mask = masks.word_select(lane, shape.spread) if shape.spread else Const(0, 0)

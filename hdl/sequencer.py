@@ -72,6 +72,16 @@ class Sequencer(wiring.Component):
         self._technology = technology
         super().__init__({"step": In(1), "data": Out(width)})
 
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+        return SEQUENCER_LATENCY
+
+    @property
+    def length(self) -> int:
+        """Words until they begin again."""
+        return len(self._words)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = len(self.data)

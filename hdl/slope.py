@@ -16,8 +16,8 @@ from .steady import (
     admit,
     channel_beats,
     channel_words,
+    delay,
     join,
-    late,
     next_word,
     signed_bits,
     style_of,
@@ -174,16 +174,16 @@ class SlopeRequantizer(wiring.Component):
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         take = admit(m, self.i, self.o, depth - 1)
-        m.d.comb += [queue.i.valid.eq(late(m, "valid", take, self._shape.depth, reset_less=False)),
-                     queue.i.p.last.eq(late(m, "last", self.i.p.last, self._shape.depth))]
+        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, self._shape.depth, reset_less=False)),
+                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, self._shape.depth))]
         word = next_word(m, take, len(self._words))
         given, results = self.i.p.data, queue.i.p.data
         values = [given[lane] for lane in range(self.i.payload.shape().lanes)]
         sides: list[Value] = [Const(0, 0)] * len(values)
         if self._shape.bent:
             sides = self._compare(m, values, word)
-            word = late(m, "word", word, CHOICE_LATENCY)
-            values = [late(m, f"value{lane}", value, CHOICE_LATENCY)
+            word = delay(m, "word", word, CHOICE_LATENCY)
+            values = [delay(m, f"value{lane}", value, CHOICE_LATENCY)
                       for lane, value in enumerate(values)]
         for lane, value in enumerate(values):
             m.d.comb += results[lane].eq(self._line(m, lane, value, sides[lane], word))
@@ -197,7 +197,7 @@ class SlopeRequantizer(wiring.Component):
         sides: list[Value] = []
         for lane, value in enumerate(values):
             above = Signal(name=f"above{lane}", reset_less=True)
-            m.d.sync += above.eq(late(m, f"compared{lane}", value, REGISTERED_LATENCY)
+            m.d.sync += above.eq(delay(m, f"compared{lane}", value, REGISTERED_LATENCY)
                                  >= rom.word_select(lane, bits).as_signed())
             sides.append(above)
         return sides
@@ -218,10 +218,10 @@ class SlopeRequantizer(wiring.Component):
         # from neither.
         way = 1 if dsp else WAY_LATENCY
         m.d.comb += [
-            multiplier.a.eq(late(m, f"factor{lane}", value, REGISTERED_LATENCY + way)),
-            multiplier.b.eq(late(m, f"slope{lane}", constants[:bits].as_signed(), way))]
-        product = late(m, f"product{lane}", multiplier.p, WAY_LATENCY - way)
-        offset = late(m, f"offset{lane}", constants[bits:].as_signed(),
+            multiplier.a.eq(delay(m, f"factor{lane}", value, REGISTERED_LATENCY + way)),
+            multiplier.b.eq(delay(m, f"slope{lane}", constants[:bits].as_signed(), way))]
+        product = delay(m, f"product{lane}", multiplier.p, WAY_LATENCY - way)
+        offset = delay(m, f"offset{lane}", constants[bits:].as_signed(),
                       WAY_LATENCY + MULTIPLIER_LATENCY)
         total = Signal(signed(shape.sum_bits), name=f"total{lane}", reset_less=True)
         m.d.sync += total.eq(product + offset)

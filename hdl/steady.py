@@ -11,8 +11,18 @@ from amaranth.hdl import *
 from .stream import beats
 from .tech import MemoryStyle
 
-__all__ = ["BLOCK_BITS", "admit", "channel_beats", "channel_words", "join", "late", "next_word",
-           "signed_bits", "style_of"]
+__all__ = [
+    "BLOCK_BITS",
+    "add_pairwise",
+    "admit",
+    "channel_beats",
+    "channel_words",
+    "delay",
+    "join",
+    "next_word",
+    "signed_bits",
+    "style_of",
+]
 
 BLOCK_BITS = 2400
 """Constants of fewer bits are not worth a block RAM."""
@@ -32,13 +42,28 @@ def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
     return take
 
 
-def late(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
+def delay(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
     """``value``, ``cycles`` later."""
     for cycle in range(cycles if len(value) else 0):
         held = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=reset_less)
         m.d.sync += held.eq(value)
         value = held
     return value
+
+
+def add_pairwise(m: Module, name: str, terms: Sequence[Value]) -> Value:
+    """Sum of ``terms``, registered after each pairwise level."""
+    level = 0
+    while len(terms) > 1:
+        level += 1
+        pairs = []
+        for n in range(0, len(terms), 2):
+            value = sum(terms[n + 1 : n + 2], terms[n])
+            pair = Signal(value.shape(), name=f"{name}_{level}_{n // 2}", reset_less=True)
+            m.d.sync += pair.eq(value)
+            pairs.append(pair)
+        terms = pairs
+    return terms[0]
 
 
 def channel_words(rows: int, group: int, lanes: int) -> list[list[int]]:

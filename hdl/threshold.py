@@ -15,8 +15,8 @@ from .steady import (
     admit,
     channel_beats,
     channel_words,
+    delay,
     join,
-    late,
     next_word,
     signed_bits,
     style_of,
@@ -170,8 +170,8 @@ class Thresholder(wiring.Component):
         m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         take = admit(m, self.i, self.o, shape.queue_depth - 1)
-        m.d.comb += [queue.i.valid.eq(late(m, "valid", take, shape.depth, reset_less=False)),
-                     queue.i.p.last.eq(late(m, "last", self.i.p.last, shape.depth))]
+        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, shape.depth, reset_less=False)),
+                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, shape.depth))]
         word = next_word(m, take, len(self._words))
         given, results = self.i.p.data, queue.i.p.data
         values = [given[lane] for lane in range(lanes)]
@@ -179,13 +179,13 @@ class Thresholder(wiring.Component):
         for stage in range(shape.stages):
             thresholds = self._thresholds(m, stage, word, counts)
             for lane, threshold in enumerate(thresholds):
-                value = late(m, f"value{lane}_{stage}", values[lane], pace - 1)
-                before = late(m, f"before{lane}_{stage}", counts[lane], pace - 1)
+                value = delay(m, f"value{lane}_{stage}", values[lane], pace - 1)
+                before = delay(m, f"before{lane}_{stage}", counts[lane], pace - 1)
                 count = Signal(stage + 1, name=f"count{lane}_{stage}", reset_less=True)
                 m.d.sync += count.eq(Cat(value >= threshold, before))
                 counts[lane] = count
-                values[lane] = late(m, f"compared{lane}_{stage}", value, 1)
-            word = late(m, f"word_{stage}", word, pace)
+                values[lane] = delay(m, f"compared{lane}_{stage}", value, 1)
+            word = delay(m, f"word_{stage}", word, pace)
         for lane, is_falling in enumerate(self._is_falling(m, word)):
             found = counts[lane]
             # What was put in front is always reached, and so never counted by what falls.

@@ -24,6 +24,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
     "compiler": ("compiler",),
     "compiler.lower": ("compiler", "hdl"),
+    "compiler.words": ("compiler.ir", "hdl"),
     "sim.golden": ("compiler.ir",),
     "sim": ("sim", "hdl", "compiler"),
     "boards": ("boards", "hdl", "compiler"),

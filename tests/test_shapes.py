@@ -6,15 +6,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
+from engines import count_engine, dot_engine, o_lanes, select_engine
 from penjing.hdl.add import ADDER_LATENCY, Adder
 from penjing.hdl.argmax import ARGMAXER_LATENCY, ArgMaxer
-from penjing.hdl.binary import Binary
 from penjing.hdl.count_array import CountShape
-from penjing.hdl.depthwise import Depthwise
-from penjing.hdl.dot import Dot
 from penjing.hdl.dot_array import DotShape
 from penjing.hdl.engine import EngineShape
 from penjing.hdl.gearbox import Gearbox, GearboxShape
@@ -38,9 +37,9 @@ from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.steady import channel_beats, channel_words
 from penjing.hdl.stream import BUFFER_LATENCY, QUEUE_LATENCY, Beat, Buffer, HalfRateBuffer, Queue
 from penjing.hdl.tech import Generic, MemoryStyle
-from penjing.hdl.ternary import Ternary
 from penjing.hdl.threshold import Thresholder, ThresholdShape
 from penjing.hdl.upsizer import Upsizer, UpsizerShape
+from penjing.hdl.weights import CODEBOOK_LATENCY
 from penjing.hdl.window import FILL_LATENCY, READ_LATENCY, WRITE_LATENCY, Window
 from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim.streams import transfer
@@ -109,10 +108,6 @@ ENGINES = [(1, 1, 1, 1), (2, 4, 3, 5), (3, 7, 1, 3), (4, 1, 12, 8), (6, 2, 3, 6)
 """(pe, simd, folds, outputs)"""
 
 
-def o_lanes(pe: int, folds: int) -> int:
-    return next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
-
-
 def check_engine(block: Any, shape: EngineShape) -> None:
     """The latency, and the words, beats and rate of a position."""
     drained = (shape.groups - 1) * shape.drain_beats + shape.tail_beats
@@ -129,10 +124,18 @@ def test_engine_of_products(pe: int, simd: int, folds: int, outputs: int) -> Non
     array = DotShape(simd)
     shape = EngineShape(pe, simd, folds, outputs, o_lanes(pe, folds),
                         SEQUENCER_LATENCY + array.depth, array.results_latency)
-    weights = [[[1] * simd] * pe] * shape.words
-    check_engine(Dot(signed(4), weights=weights, weight_bits=3, bias=[0] * outputs,
-                     accumulator_bits=20, o_lanes=shape.o_lanes, dsp_multipliers=simd, **SMALL),
-                 shape)
+    weights = np.ones((shape.words, pe, simd), np.int64)
+    check_engine(dot_engine(signed(4), weights, 3, np.zeros(outputs, np.int64), 20,
+                            dsp_multipliers=simd), shape)
+
+
+@pytest.mark.parametrize(("pe", "simd", "folds", "outputs"), ENGINES)
+def test_engine_of_products_by_a_codebook(pe: int, simd: int, folds: int, outputs: int) -> None:
+    shape = EngineShape(pe, simd, folds, outputs, o_lanes(pe, folds),
+                        CODEBOOK_LATENCY + DotShape(simd).depth)
+    weights = np.ones((shape.words, pe, simd), np.int64)
+    check_engine(dot_engine(signed(4), weights, 3, np.zeros(outputs, np.int64), 20,
+                            codebook=[-4, 1, 3]), shape)
 
 
 @pytest.mark.parametrize(("groups", "terms", "taps", "multiple", "slice_groups"), [
@@ -141,11 +144,10 @@ def test_engine_of_sliced_products(groups: int, terms: int, taps: int, multiple:
                                    slice_groups: int) -> None:
     pe = slice_groups * multiple
     shape = EngineShape(pe, terms, taps, groups * multiple, o_lanes(pe, taps),
-                        SEQUENCER_LATENCY + DotShape(terms).depth)
-    weights = [[[1] * terms] * pe] * shape.words
-    check_engine(Depthwise(signed(4), lanes=slice_groups * terms, weights=weights, weight_bits=3,
-                           bias=[0] * shape.outputs, accumulator_bits=20, o_lanes=shape.o_lanes,
-                           dsp_multipliers=0, **SMALL), shape)
+                        SEQUENCER_LATENCY + DotShape(terms).depth, channel_groups=slice_groups)
+    weights = np.ones((shape.words, pe, terms), np.int64)
+    check_engine(dot_engine(signed(4), weights, 3, np.zeros(shape.outputs, np.int64), 20,
+                            channel_groups=slice_groups), shape)
 
 
 @pytest.mark.parametrize(("pe", "simd", "folds", "outputs"), ENGINES)
@@ -153,9 +155,8 @@ def test_engine_of_counts(pe: int, simd: int, folds: int, outputs: int) -> None:
     array = CountShape(simd, folds)
     shape = EngineShape(pe, simd, folds, outputs, o_lanes(pe, folds),
                         SEQUENCER_LATENCY + array.depth, array.results_latency)
-    weights = [[[1] * simd] * pe] * shape.words
-    check_engine(Binary(weights=weights, bias=[0] * outputs, accumulator_bits=20,
-                        o_lanes=shape.o_lanes, **SMALL), shape)
+    signs = np.ones((shape.words, pe, simd), np.int64)
+    check_engine(count_engine(signs, np.zeros(outputs, np.int64), 20), shape)
 
 
 @pytest.mark.parametrize("zeros", [False, True])
@@ -166,15 +167,17 @@ def test_engine_of_selected_terms(pe: int, simd: int, folds: int, outputs: int, 
     array = SelectShape(simd, folds, 4, True, positive, negative, zeros, 20)
     shape = EngineShape(pe, simd, folds, outputs, o_lanes(pe, folds),
                         SEQUENCER_LATENCY + array.depth, array.results_latency)
-    weights = [[[1] * (simd - zeros) + [0] * zeros] * pe] * shape.words
-    check_engine(Ternary(signed(4), weights=weights, positive=positive, negative=negative,
-                         bias=[0] * outputs, accumulator_bits=20, o_lanes=shape.o_lanes, **SMALL),
-                 shape)
+    signs = np.ones((shape.words, pe, simd), np.int64)
+    signs[0, 0, 0] -= zeros
+    check_engine(select_engine(signed(4), signs, np.zeros(outputs, np.int64), 20,
+                               positive=positive, negative=negative), shape)
 
 
 def test_an_engine_refuses_lanes_that_do_not_keep_up() -> None:
     with pytest.raises(ValueError, match=r"^o_lanes must divide 6 and be at least 6/2, not 2$"):
         EngineShape(6, 1, 2, 6, 2, 5)
+    with pytest.raises(ValueError, match=r"^channel_groups must divide 6 outputs, not 4$"):
+        EngineShape(6, 1, 2, 6, 3, 5, channel_groups=4)
     with pytest.raises(ValueError, match=r"^simd must be at least 1, not 0$"):
         EngineShape(6, 0, 2, 6, 3, 5)
 
