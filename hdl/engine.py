@@ -264,7 +264,7 @@ class Engine(wiring.Component):
         step = len(Value.cast(array.drained))
         held = Signal(len(totals), reset_less=True)
         left = Signal(range(shape.drain_beats + 1))
-        held_last = Signal()
+        held_last = Signal(reset_less=True)
         with m.If(done):
             m.d.sync += [
                 held.eq(totals),

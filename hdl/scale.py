@@ -234,7 +234,8 @@ class ScaleRequantizer(wiring.Component):
         capacity, steps = self._shape.capacity, self._shape.steps
         room = Signal(range(capacity + 1), init=capacity)
         next_room = Signal.like(room)
-        has_room, idle, take, last = Signal(init=1), Signal(init=1), Signal(), Signal()
+        has_room, idle, take = Signal(init=1), Signal(init=1), Signal()
+        last = Signal(reset_less=True)
         m.d.comb += [self.i.ready.eq(idle & has_room), take.eq(self.i.valid & self.i.ready),
                      next_room.eq(room - take + (self.o.valid & self.o.ready))]
         m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
@@ -282,7 +283,7 @@ class ScaleRequantizer(wiring.Component):
         left: Value = Const(0, 0)
         if shape.steps > 1:
             # What leaves the accumulator at its low end is kept so far as it matters.
-            so_far = Signal(total.shape(), name=f"so_far{lane}")
+            so_far = Signal(total.shape(), name=f"so_far{lane}", reset_less=True)
             kept_before = Signal(min(spent, max(0, spent - shape.dropped)), name=f"kept{lane}",
                                  reset_less=True)
             line = Cat(kept_before, so_far[: shape.digit])
@@ -334,7 +335,7 @@ class ScaleRequantizer(wiring.Component):
 
     def _flow(self, m: Module, sink: Any, arrived: Value, last: Value) -> list[Signal]:
         """Which of the stages moves, each into the next as soon as that one has room."""
-        valid, lasts = Signal(STAGES), Signal(STAGES)
+        valid, lasts = Signal(STAGES), Signal(STAGES, reset_less=True)
         flow = [Signal(name=f"flow{n}") for n in range(STAGES)]
         for n in range(STAGES):
             ahead = flow[n + 1] if n + 1 < STAGES else sink.ready

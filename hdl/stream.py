@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 from .checks import at_least
 
 __all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer", "Queue",
-           "beats", "connect", "connect_streams"]
+           "beats", "connect", "connect_streams", "payload_register"]
 
 QUEUE_LATENCY = 2
 """Cycles from a beat that enters an empty `Queue` to the beat that it gives."""
@@ -79,6 +79,16 @@ def connect_streams(m: Module, source: Any, sink: Any, what: str) -> None:
     wiring.connect(m, source, sink)
 
 
+def payload_register(m: Module, o: Any) -> Any:
+    """The register that drives the payload of the stream ``o``.
+
+    It has no reset, which a port's own signal has: it is looked at only while ``o.valid`` is 1.
+    """
+    register = Signal(o.payload.shape(), name="payload", reset_less=True)
+    m.d.comb += o.payload.eq(register)
+    return register
+
+
 class Buffer(wiring.Component):
     """A register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
 
@@ -96,10 +106,10 @@ class Buffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.comb += self.i.ready.eq(1)
-            m.d.sync += self.o.valid.eq(self.i.valid)
-            m.d.sync += self.o.payload.eq(self.i.payload)
+            m.d.sync += [self.o.valid.eq(self.i.valid), payload.eq(self.i.payload)]
         return m
 
 
@@ -120,11 +130,12 @@ class HalfRateBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         m.d.comb += self.i.ready.eq(~self.o.valid)
         with m.If(self.o.valid):
             m.d.sync += self.o.valid.eq(~self.o.ready)
         with m.Else():
-            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+            m.d.sync += [self.o.valid.eq(self.i.valid), payload.eq(self.i.payload)]
         return m
 
 

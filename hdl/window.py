@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .stream import Beat, beats
+from .stream import Beat, beats, payload_register
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 from .window_geometry import WindowGeometry
 
@@ -337,10 +337,12 @@ class Window(wiring.Component):
         width, banks = layout.shape.width, sliding.banks
         address_bits = ceil_log2(self._depth)
         valid = _late(m, "valid_2", _late(m, "valid_1", issue, flow), flow)
-        last = _late(m, "last_2", _late(m, "last_1", flags.last, flow), flow)
+        last = _late(m, "last_1", flags.last, flow, reset_less=True)
+        last = _late(m, "last_2", last, flow, reset_less=True)
+        payload = payload_register(m, self.o)
         with m.If(flow):
-            m.d.sync += [self.o.valid.eq(valid), self.o.p.last.eq(last)]
-        arrived, read_out = Value.cast(self.i.p.data), self.o.p.data
+            m.d.sync += [self.o.valid.eq(valid), payload.last.eq(last)]
+        arrived, read_out = Value.cast(self.i.p.data), payload.data
         fill = Const(self._fill, layout.shape)[:width]
         for row, (read, row_ok) in enumerate(zip(reads, flags.rows, strict=True)):
             held = []
@@ -361,8 +363,8 @@ class Window(wiring.Component):
             if not any(sliding.padding):
                 keep = Const(-1, sliding.lanes)
             for stage in (1, 2):
-                turn = _late(m, f"turn_{row}_{stage}", turn, flow)
-                keep = _late(m, f"keep_{row}_{stage}", keep, flow)
+                turn = _late(m, f"turn_{row}_{stage}", turn, flow, reset_less=True)
+                keep = _late(m, f"keep_{row}_{stage}", keep, flow, reset_less=True)
             turned = Signal(width * sliding.lanes, name=f"turned_{row}")
             with m.Switch(turn):
                 for start in range(banks):
@@ -379,11 +381,11 @@ def _ahead(a: Value, b: Value) -> Value:
     return (a - b)[: len(a)].as_signed()
 
 
-def _late(m: Module, name: str, value: Value, enable: Value) -> Value:
+def _late(m: Module, name: str, value: Value, enable: Value, *, reset_less: bool = False) -> Value:
     """``value`` in a register that moves on with ``enable``; constants need none."""
     if isinstance(value, Const):
         return value
-    late = Signal(value.shape(), name=name)
+    late = Signal(value.shape(), name=name, reset_less=reset_less)
     with m.If(enable):
         m.d.sync += late.eq(value)
     return late
