@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .stream import Beat, payload_register
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ADDER_LATENCY", "Adder"]
 
@@ -14,7 +14,7 @@ ADDER_LATENCY = 1
 """Cycles from the later of two beats to their sum."""
 
 
-class Adder(wiring.Component):
+class Adder(PassesReady):
     """``o = i + other`` in every lane; latency 1, a beat of each a cycle.
 
     Parameters

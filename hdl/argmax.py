@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
-from .stream import Beat, payload_register
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ARGMAXER_LATENCY", "ArgMaxer"]
 
@@ -15,7 +15,7 @@ ARGMAXER_LATENCY = 1
 """Cycles from the last of the elements to the index."""
 
 
-class ArgMaxer(wiring.Component):
+class ArgMaxer(PassesReady):
     """``o = argmax`` of every ``count`` elements; latency 1 after the last, one element a cycle.
 
     The lowest index wins a tie.

@@ -12,7 +12,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
-from .stream import Beat, payload_register
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = [
     "POOLER_LATENCY",
@@ -100,7 +100,7 @@ class AverageShape:
         return POOLER_LATENCY + 1 + self.levels + 1
 
 
-class _Reducer(wiring.Component):
+class _Reducer(PassesReady):
     """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
 
     def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int) -> None:
@@ -205,7 +205,7 @@ class Inside:
         return sorted({y * x for y in self.rows for x in self.columns})
 
 
-class AveragePooler(wiring.Component):
+class AveragePooler(PassesReady):
     """``o = round(sum * 2**spare / count)`` of every ``area`` beats, lane by lane.
 
     One beat is taken in a cycle. Halves are rounded up, or away from zero. The division is a
@@ -226,6 +226,8 @@ class AveragePooler(wiring.Component):
     i : stream of ``Beat(shape, lanes)``.
     o : stream of the same with ``spare`` more bits.
     """
+
+    ready_gates = 2
 
     def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False,
                  spare: int = 0, inside: Inside | None = None) -> None:

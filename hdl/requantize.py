@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .stream import Beat, payload_register
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["REQUANTIZER_LATENCY", "ShiftRequantizer", "range_of"]
 
@@ -14,7 +14,7 @@ REQUANTIZER_LATENCY = 2
 """Cycles from a beat to its result: one to round, one to clamp."""
 
 
-class ShiftRequantizer(wiring.Component):
+class ShiftRequantizer(PassesReady):
     """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane.
 
     Latency 2, one beat a cycle. A shift of zero or less is an exact left shift; with shift 0 it is
