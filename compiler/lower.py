@@ -96,18 +96,18 @@ def component(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Te
     source = network.source_type(layer)
     stages = blocks(layer, network, plan, technology)
     if taken_type(network, layer, bits=plan.takes_bits) != source:
-        stages = [*_widener(source, plan.i), *stages]
+        stages = [*_integers(source, plan.i), *stages]
     if not stages:
         return None
     queue = _queue(network, layer.input, plan.i, plan.queues[0], technology)
     return Pipeline([*queue, *stages])
 
 
-def _widener(source: TensorType, port: Port) -> Stages:
+def _integers(source: TensorType, port: Port) -> Stages:
     """What makes integers of the bits of a bipolar tensor; nothing for any other."""
     if not isinstance(source, ir.Bipolar):
         return []
-    return [("widener", BipolarToInteger(port.lanes))]
+    return [("integers", BipolarToInteger(port.lanes))]
 
 
 def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technology) -> Graph:
@@ -124,7 +124,7 @@ def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technolog
             branch.append(("gearbox", Gearbox(
                 shape_of(kind), i_lanes=port.lanes, o_lanes=plan.o.lanes, i_group=port.group,
                 o_group=plan.o.group, frame=result.elements)))
-        branch += _widener(kind, plan.o)
+        branch += _integers(kind, plan.o)
         stages.append(Stage(f"{name}_branch", Pipeline(branch), {"i": name}))
         ends[name] = f"{name}_branch"
     return Graph([*stages, Stage("add", adder, ends)], PORTS)
@@ -373,7 +373,7 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
 def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
     """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
     shape, frame = shape_of(source), source.elements
-    return [("collector", Upsizer(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
+    return [("upsizer", Upsizer(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
                                     frame=frame)) if gear.collects else
             ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
                                 i_group=gear.i.group, o_group=frame, frame=frame))

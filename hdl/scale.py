@@ -17,7 +17,7 @@ from amaranth.utils import ceil_log2
 from .checks import at_least
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import channel_beats, channel_words, delay, join, signed_bits
+from .steady import channel_beats, channel_words, delay, has_credit, join, signed_bits
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
@@ -231,14 +231,12 @@ class ScaleRequantizer(wiring.Component):
 
     def _sequence(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """(a beat comes in, a digit is issued, it is its beat's last, the beat is its frame's)."""
-        capacity, steps = self._shape.capacity, self._shape.steps
-        room = Signal(range(capacity + 1), init=capacity)
-        next_room = Signal.like(room)
-        has_room, idle, take = Signal(init=1), Signal(init=1), Signal()
-        last = Signal(reset_less=True)
-        m.d.comb += [self.i.ready.eq(idle & has_room), take.eq(self.i.valid & self.i.ready),
-                     next_room.eq(room - take + (self.o.valid & self.o.ready))]
-        m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
+        steps = self._shape.steps
+        idle, take, last = Signal(init=1), Signal(), Signal(reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(idle & has_credit(m, self.o, take, self._shape.capacity)),
+            take.eq(self.i.valid & self.i.ready),
+        ]
         if steps == 1:
             return take, take, take, self.i.p.last
         left = Signal(range(steps))
