@@ -16,6 +16,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from formal_harness import ForkHarness, Harness, Traffic
 from penjing.hdl.gearbox import Gearbox, GearboxShape
+from penjing.hdl.graph import Pipeline
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer, Fork, HalfRateBuffer, Queue, SkidBuffer
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -71,7 +72,9 @@ def harness(name: str) -> wiring.Component:
     if name == "buffer":
         return plain(Buffer(LAYOUT), capacity=1, latency=1)
     if name == "skid_buffer":
-        return plain(SkidBuffer(LAYOUT), capacity=1, latency=0)
+        # Behind a buffer, as the harness knows no beat that comes out in the cycle it comes in.
+        row = Pipeline([("buffer", Buffer(LAYOUT)), ("skid", SkidBuffer(LAYOUT))])
+        return plain(row, capacity=2, latency=1)
     if name == "half_rate_buffer":
         return plain(HalfRateBuffer(LAYOUT), capacity=1, latency=1)
     if name.startswith("skip"):
