@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -64,7 +65,7 @@ class EngineShape:
         first = output * self.channel_groups // self.pe * self.simd
         return range(first, first + self.simd)
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups of outputs."""
         return beats(self.outputs, self.pe)
@@ -84,7 +85,7 @@ class EngineShape:
         """Output beats of the last group, whose spare outputs are left out."""
         return beats((self.outputs - 1) % self.pe + 1, self.o_lanes)
 
-    @property
+    @cached_property
     def latency(self) -> int:
         """Cycles from the last input beat of a group to its first output beat.
 
@@ -92,7 +93,7 @@ class EngineShape:
         """
         return self.depth + 2 + self.results_latency + QUEUE_LATENCY
 
-    @property
+    @cached_property
     def queue_depth(self) -> int:
         """Beats that the output queue holds.
 

@@ -11,7 +11,7 @@ from networks import random_images, run_block
 from penjing.compiler import ir
 from penjing.compiler.ir import TensorType
 from penjing.compiler.plan import Port
-from penjing.compiler.words import packed
+from penjing.compiler.dataflow.kinds.words import packed
 from penjing.hdl.dot_array import DotArray, DotShape
 from penjing.hdl.engine import Engine, EngineShape
 from penjing.hdl.tech import Ecp5, Generic, MemoryStyle, Technology

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from ...hdl.engine import EngineShape
 from ...hdl.window import FILL_LATENCY, LATE_WORDS, READ_LATENCY, WRITE_LATENCY
 from ..ir import Integers
 from .control import Link, Process
@@ -50,27 +50,27 @@ class Engine:
 
     Parameters
     ----------
-    frame : its structure.
+    length : reads of a group.
+    latency : cycles from a group's last read to its first output beat.
+    drain : output beats of a full group.
+    depth : beats that the queue holds.
     outputs : (groups of a frame + 1,) output beats of all groups before each.
     """
 
-    frame: EngineShape
+    length: int
+    latency: int
+    drain: int
+    depth: int
     outputs: Sequence[int]
 
     gate = 0
-
-    @property
-    def length(self) -> int:
-        """Reads of a group."""
-        return self.frame.folds
 
     def accept(self, segment: int, offered: int, before: int, o: Link, begun: int | None
                ) -> int | None:
         """When the group is let in."""
         single = self.length == 1
         before_it = self.before(segment)
-        must_be_out = (before_it + (2 if single else 1) * self.frame.drain_beats
-                       - self.frame.queue_depth)
+        must_be_out = before_it + (2 if single else 1) * self.drain - self.depth
         if must_be_out <= 0:
             return offered
         left = o.taken
@@ -88,7 +88,7 @@ class Engine:
 
     def finish(self, segment: int, taken: int, o: Link) -> None:
         """Offer the outputs, one a cycle."""
-        first = taken + self.frame.latency
+        first = taken + self.latency
         o.offered.extend(range(first, first + self.before(segment + 1) - self.before(segment)))
 
     def before(self, segment: int) -> int:
@@ -167,7 +167,7 @@ class Window:
         """Those that the reader makes."""
         return self.reader.outputs[-1] if isinstance(self.reader, Engine) else self.segments
 
-    @property
+    @cached_property
     def segments(self) -> int:
         """Segments of a frame."""
         return self.need.size // self.reader.length * self.repeat

@@ -70,7 +70,9 @@ class Engine(Windowed):
     def reader(self, site: Site) -> window_control.Reader:
         """The engine, which lets a group in when its queue has room."""
         before = np.append(0, np.cumsum(np.tile(self._tails, site.geometry.positions)))
-        return window_control.Engine(self.frame, before.tolist())
+        frame = self.frame
+        return window_control.Engine(frame.folds, frame.latency, frame.drain_beats,
+                                     frame.queue_depth, before.tolist())
 
     @property
     def _tails(self) -> list[int]:
