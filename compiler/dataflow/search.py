@@ -142,7 +142,9 @@ class Search:
 
     def attempt(self, cycles: int) -> Candidate | None:
         """The plan at no more than ``cycles``, or None where multipliers do not do."""
-        for scarce in (False, True):
+        # Where DSP blocks are all that there may be, any other multiplier is one too many.
+        none_soft = self.budget.multipliers <= self.budget.resources.dsps
+        for scarce in (True,) if none_soft else (False, True):
             kinds = self.kinds(cycles, scarce=scarce)
             if kinds is None:
                 break
