@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from ..compiler.cost import Resources
 from ..compiler.cost.memories import ram_blocks
-from ..compiler.dataflow.plan import Plan, Port
-from ..compiler.ir import Network, TensorType
+from ..compiler.dataflow.design import Design
+from ..compiler.dataflow.port import Port
+from ..compiler.ir import TensorType
 from .board import Board
 from .families import Family
 from .protocol import element_bytes
@@ -46,8 +47,8 @@ def gearbox_bits(i: TensorType, o: TensorType, i_port: Port, o_port: Port) -> in
     return (i_port.lanes + 1) * i.bits + (o_port.lanes + 1) * o.bits
 
 
-def planned_link(board: Board, network: Network, plan: Plan) -> Resources:
-    """Predicted cells of the link of ``network`` under ``plan`` on ``board``; see `link_resources`.
-    """
+def planned_link(board: Board, design: Design) -> Resources:
+    """Predicted cells of the link of ``design`` on ``board``; see `link_resources`."""
+    network = design.network
     return link_resources(board.family, network.input_type, network.output_type,
-                          plan.layers[0].i, plan.layers[-1].o)
+                          design.i, design.o)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from ..boards.top import made_clock_mhz
 from ..boards.uart import divider
 from ..compiler import ir
 from ..compiler.cost import Resources
-from ..compiler.dataflow import accelerator, report
+from ..compiler.dataflow import report
+from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
 from ..compiler.dataflow.search import Budget, Goal, fold_of_simd, schedule
 from ..compiler.ir import Network, PenjingError
@@ -140,7 +140,8 @@ def _budget(board: Board, network: Network, target: Target, settled: bool) -> Bu
         raise PenjingError(f"multipliers: {board.name} has no end of them; say how many with "
                            "--budget")
     multipliers = limits.pop("multipliers")
-    link = partial(planned_link, board, network) if board.platform else None
+    link = ((lambda made: planned_link(board, Design(network, made)))
+            if board.platform else None)
     return Budget(board.family.fabric, Resources(**limits), multipliers, link)
 
 
@@ -184,8 +185,9 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     loaded = load(model, quantization, name, progress, rounding)
     progress("schedule", 0, 0)
     schedule_ = plan(loaded.network, target)
-    link = planned_link(board, loaded.network, schedule_) if board.platform else None
+    design = Design(loaded.network, schedule_)
+    link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(accelerator.whole(loaded.network, schedule_, Generic()), loaded.network.name)
+    verilog = emit(design.whole(Generic()).component, loaded.network.name)
     return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
                           report.plan_json(schedule_, link), loaded.source)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.dataflow import accelerator
+from ..compiler.dataflow.design import Part
 from ..compiler.dataflow.plan import Port
 from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
@@ -108,35 +108,12 @@ def _pattern_json(pattern: PatternReport) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is simulated: module ``top`` of ``verilog``, that makes the tensor ``result``.
-
-    ``sources`` are the tensors that it reads, each with its port, by name of the input stream.
-    """
-
-    verilog: str
-    top: str
-    sources: dict[str, tuple[str, Port]]
-    result: str
-    o: Port
-    cycles: int
-    latency: int | None
-
-
-def _subject(opened: Project, layer: str | None) -> _Subject:
-    network, plan = opened.network, opened.plan
+def _subject(opened: Project, layer: str | None) -> tuple[Part, str, str]:
+    """What is simulated, its Verilog, and the name of its module."""
     if layer is None:
-        return _Subject(_read_text(opened.verilog), network.name,
-                        {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
-                        plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
-    top = module_name(layer)
-    verilog = emit(accelerator.layer(network, plan, layer, Generic()), top)
-    tensors = next(one.inputs for one in network.layers if one.name == layer)
-    planned = plan.layer(layer)
-    names = accelerator.input_names(len(tensors))
-    sources = dict(zip(names, zip(tensors, planned.kind.inputs, strict=True), strict=True))
-    return _Subject(verilog, top, sources, layer, planned.o, planned.cycles, None)
+        return opened.design.whole(Generic()), _read_text(opened.verilog), opened.network.name
+    part, top = opened.design.part(layer, Generic()), module_name(layer)
+    return part, emit(part.component, top), top
 
 
 def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,
@@ -150,7 +127,7 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     """
     opened = Project.open(folder)
     network = opened.network
-    subject = _subject(opened, layer)
+    part, verilog, top = _subject(opened, layer)
     count = frames if frames is not None else FRAMES if wave is None else WAVE_FRAMES
     if count < 1:
         raise PenjingError(f"frames: at least 1 is needed, not {count}")
@@ -160,15 +137,15 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     tensors = golden.run_all(network, inputs)
     sources = tuple(Source(_format(network.type_of(tensor), port),
                            tensors[tensor].reshape(len(inputs), -1), name)
-                    for name, (tensor, port) in subject.sources.items())
-    job = Job(sources, _format(network.type_of(subject.result), subject.o),
-              tensors[subject.result].reshape(len(inputs), -1),
+                    for name, (tensor, port) in part.inputs.items())
+    job = Job(sources, _format(network.type_of(part.result), part.o),
+              tensors[part.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed)
     progress("build simulator", 0, 0)
-    found = run_simulator(subject.verilog, subject.top, job, cache=opened.path / SIMULATOR,
+    found = run_simulator(verilog, top, job, cache=opened.path / SIMULATOR,
                           simulator=simulator, wave=wave,
                           progress=lambda done, total: progress("simulate", done, total))
-    result = Simulation(layer, simulator, len(inputs), found, subject.cycles, subject.latency)
+    result = Simulation(layer, simulator, len(inputs), found, part.cycles, part.latency)
     opened.record("simulate", result.json())
     return result
 

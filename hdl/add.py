@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .stream import Beat
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ADDER_LATENCY", "Adder"]
 
@@ -14,7 +14,7 @@ ADDER_LATENCY = 1
 """Cycles from the later of two beats to their sum."""
 
 
-class Adder(wiring.Component):
+class Adder(PassesReady):
     """``o = i + other`` in every lane; latency 1, a beat of each a cycle.
 
     Parameters
@@ -37,7 +37,7 @@ class Adder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        flow = Signal()
+        flow, payload = Signal(), payload_register(m, self.o)
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             self.i.ready.eq(flow & self.other.valid),
@@ -45,7 +45,7 @@ class Adder(wiring.Component):
         ]
         with m.If(flow):
             m.d.sync += [self.o.valid.eq(self.i.valid & self.other.valid),
-                         self.o.p.last.eq(self.i.p.last)]
+                         payload.last.eq(self.i.p.last)]
             for lane in range(self.o.payload.shape().lanes):
-                m.d.sync += self.o.p.data[lane].eq(self.i.p.data[lane] + self.other.p.data[lane])
+                m.d.sync += payload.data[lane].eq(self.i.p.data[lane] + self.other.p.data[lane])
         return m

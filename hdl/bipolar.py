@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .stream import Beat
+from .stream import Beat, PassesReady
 
 __all__ = ["BipolarToInteger"]
 
 
-class BipolarToInteger(wiring.Component):
+class BipolarToInteger(PassesReady):
     """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
 
     Parameters
@@ -23,6 +23,8 @@ class BipolarToInteger(wiring.Component):
     i : stream of ``Beat(1, lanes)``.
     o : stream of ``Beat(signed(2), lanes)``.
     """
+
+    ready_gates = 0
 
     def __init__(self, lanes: int) -> None:
         super().__init__({"i": In(stream.Signature(Beat(1, lanes))),

@@ -246,7 +246,7 @@ class Engine(wiring.Component):
             m.d.sync += group.eq(Mux(tail, 0, group + 1))
         # What leaves and what comes in counts a cycle late, so that ready is a register that waits
         # for neither. A group of one beat may have come in since.
-        credit = Signal(range(capacity + 1), init=capacity)
+        credit = Signal(range(capacity + 1), init=capacity, name="credits")
         left = Signal()
         wanted = Mux(tail, shape.tail_beats, shape.drain_beats)
         kept = shape.drain_beats * (2 if shape.folds == 1 else 1)
@@ -264,7 +264,7 @@ class Engine(wiring.Component):
         step = len(Value.cast(array.drained))
         held = Signal(len(totals), reset_less=True)
         left = Signal(range(shape.drain_beats + 1))
-        held_last = Signal()
+        held_last = Signal(reset_less=True)
         with m.If(done):
             m.d.sync += [
                 held.eq(totals),

@@ -139,12 +139,12 @@ def test_many_networks_of_mixed_widths_equal_golden() -> None:
 
 
 @pytest.mark.parametrize("stalls", Stalls)
-def test_widener_makes_integers_of_signs(stalls: Stalls) -> None:
+def test_bipolar_to_integer_makes_integers_of_signs(stalls: Stalls) -> None:
     kind = Bipolar((3, 2, 5))
     x = random_images(kind, 4, 1)
     port = Port(3, 5)
     # It has no clock of its own, but the simulation needs one.
-    block = Pipeline([("widener", BipolarToInteger(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
+    block = Pipeline([("integers", BipolarToInteger(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
     run_block(block, x, x, (kind, port), (kind.widened, port), stalls)
 
 

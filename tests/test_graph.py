@@ -26,7 +26,7 @@ from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit, module_name
-from penjing.hdl.graph import Graph, Pipeline, Stage
+from penjing.hdl.graph import READY_GATES, Graph, Pipeline, Stage
 from penjing.hdl.repeat import Repeater
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer
@@ -82,6 +82,38 @@ def test_a_tensor_that_nobody_reads_is_refused() -> None:
                                                     ir.Clamp("last", "a_q", 0, 3)))
     with pytest.raises(PenjingError, match=r"^layer b_q: no layer reads it"):
         schedule(unread, Budget(ECP5, PLENTY, 30))
+
+
+def passing(count: int) -> Graph:
+    """So many buffers in a row."""
+    return Pipeline([(f"b{n}", Buffer(Beat(4, 1))) for n in range(count)])
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+def test_skid_buffers_part_a_long_row_and_cost_no_cycle(stalls: Stalls) -> None:
+    kind, port = TensorType((9, 1, 1), 4, False), Port(1, 1)
+    x = random_images(kind, 5, 3)
+    block = passing(11)
+    assert block.parted == ["b2", "b6"]
+    ends = run_block(block, x, x, (kind, port), (kind, port), stalls)
+    if stalls is Stalls.NONE:
+        assert ends[0] - 1 == 8 + 11
+        assert set(np.diff(ends)) == {9}
+
+
+def test_ready_is_followed_through_branches_and_layers() -> None:
+    assert passing(READY_GATES).parted == []
+    assert (passing(3).ready_gates, passing(9).ready_gates) == (3, None)
+    queue = SkipBuffer(Beat(4, 1), 4, style=MemoryStyle.LOGIC, technology=Generic())
+    assert Pipeline([("b", Buffer(Beat(4, 1))), ("queue", queue)]).ready_gates is None
+    # A layer has the gates of its blocks, and a fork is another; a queue ends what comes to it.
+    add = Adder(unsigned(4), unsigned(4), unsigned(5), lanes=1)
+    layers = [Stage("a", passing(1), {"i": "i"}), Stage("b", passing(1), {"i": "a"}),
+              Stage("queue", queue, {"i": "a"}),
+              Stage("add", add, {"i": "b", "other": "queue"})]
+    assert Graph(layers).parted == []
+    longer = [*layers, Stage("c", Buffer(Beat(5, 1)), {"i": "add"})]
+    assert Graph(longer).parted == ["a"]
 
 
 def test_graph_refuses_what_it_cannot_wire() -> None:

@@ -11,6 +11,7 @@ import pytest
 from penjing import boards
 from penjing.boards.link_cost import planned_link
 from penjing.compiler import file
+from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.ir import Convolution, Dense, Network
 from penjing.flow import Target, plan
@@ -44,7 +45,7 @@ def _fitting(bench: ModuleType, network: Network, fps: float | None) -> Plan:
     """The plan of ``network``, which must fit the board with its link."""
     board = boards.find(bench.BOARD)
     plan_ = plan(network, Target(bench.BOARD, fps=fps))
-    whole = plan_.resources + planned_link(board, network, plan_)
+    whole = plan_.resources + planned_link(board, Design(network, plan_))
     for cell in bench.CELLS:
         assert getattr(whole, cell) <= getattr(board.budget, cell)
     return plan_

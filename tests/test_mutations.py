@@ -15,7 +15,7 @@ from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import ternary
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Network, TensorType
-from penjing.hdl import pool, select_array
+from penjing.hdl import pool, select_array, window
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
@@ -57,9 +57,7 @@ def truncate(patch: Patch) -> None:
 
 
 def no_padding(patch: Patch) -> None:
-    def ones(self: Window, m: Module, counters: object) -> Value:
-        return Const(-1, self._sliding.lanes)
-    patch.setattr(Window, "_columns_inside", ones)
+    patch.setattr(window, "columns_inside", lambda m, geometry, counters: Const(-1, geometry.lanes))
 
 
 def wrong_saturation(patch: Patch) -> None:

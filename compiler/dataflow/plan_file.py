@@ -15,6 +15,7 @@ from ..file import to_bytes, write_atomically
 from ..ir import Network, PenjingError
 from .kinds import KINDS
 from .kinds.kind import Kind
+from .kinds.stores import STORES, Store
 from .plan import Plan
 
 MAX_BYTES = 16 << 20
@@ -27,7 +28,7 @@ def to_json(value: object) -> Any:
     """``value``, of dataclasses, enums, tuples and scalars, as JSON takes it."""
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, Kind):
+    if isinstance(value, Kind | Store):
         return {"hardware": type(value).__name__, **_fields(value)}
     if dataclasses.is_dataclass(value):
         return _fields(value)
@@ -81,9 +82,10 @@ def _decode(hint: Any, value: Any) -> Any:
     if origin is tuple:
         hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(_decode(one, item) for one, item in zip(hints, value, strict=True))
-    if hint is Kind:
-        named = {kind.__name__: kind for kind in KINDS}
-        return _decode(named[value.pop("hardware")], value)
+    if hint in (Kind, Store):
+        named = {one.__name__: one for one in (*KINDS, *STORES)}
+        fields = {name: item for name, item in value.items() if name != "hardware"}
+        return _decode(named[value["hardware"]], fields)
     if dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         hints_by_name = typing.get_type_hints(hint)

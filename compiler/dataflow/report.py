@@ -64,7 +64,8 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
 def _layer_json(layer: LayerPlan) -> dict[str, Any]:
     kind = to_json(layer.kind)
     return {
-        "name": layer.name, "kind": layer.layer, **kind, "cycles": layer.cycles, "macs": layer.macs, "fold": to_json(layer.fold),
+        "name": layer.name, "kind": layer.layer, **kind, "cycles": layer.cycles,
+        "macs": layer.macs, "fold": to_json(layer.fold),
         "queues": to_json(layer.queues), "memory_bits": layer.memory_bits,
         "resources": to_json(layer.resources), **_work_json(layer)}
 

@@ -124,4 +124,4 @@ def carried_as_is(site: Site) -> tuple[TensorType, ...]:
 
 def widening(source: TensorType, taken: TensorType, lanes: int) -> Stages:
     """What makes integers of signs where ``source`` is taken as ``taken``; nothing elsewhere."""
-    return [] if source == taken else [("widener", BipolarToInteger(lanes))]
+    return [] if source == taken else [("integers", BipolarToInteger(lanes))]

@@ -93,6 +93,10 @@ class CodebookStore(Store):
                                weight_bits=self.value_bits, style=style, technology=technology)
 
 
+STORES: tuple[type[Store], ...] = (PlainStore, CodebookStore)
+"""All stores of weights."""
+
+
 def store_of(weights: ir.Weights, *, zeros: bool) -> Store:
     """The store of ``weights``, among which an engine puts ``zeros`` where it has none."""
     return _store(weights.encoding, weights, zeros)
