@@ -57,3 +57,11 @@ def test_narrow_products_take_no_dsp_of_an_ice40(bits: int, weight_bits: int, ds
                                     has.dsps), Goal(folds={"dense": Fold(2, 1, 2)}))
     assert plan.multipliers == 4
     assert plan.resources.dsps == plan.layers[0].kind.dsps == dsps
+
+
+@pytest.mark.parametrize("shift", [1, 5, 6, 14])
+def test_a_shift_that_leaves_no_bit_has_no_less_than_no_cells(shift: int) -> None:
+    layer = ir.ShiftRequantize("shift", "x", shift, 1, False)
+    network = Network("net", "x", TensorType((1, 1, 6), 5, False), (layer,))
+    cells = schedule(network, Budget(ECP5, Resources(10**6, 10**6, 0, 0), 0)).resources
+    assert min(cells.luts, cells.ffs) > 0

@@ -37,7 +37,7 @@ class Shift(Passing):
         """Each lane's."""
         shift, lanes = _shift(site.layer), self.i.lanes
         i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
-        kept = i_bits + 1 - max(0, shift)
+        kept = max(1, i_bits + 1 - max(0, shift))
         work = (i_bits if shift > 0 else 0) + 1.5 * kept
         return Resources(luts=round(lanes * (work * fabric.adder_bit + o_bits)) + 6,
                          ffs=lanes * (kept * (shift != 0) + o_bits) + 4)
