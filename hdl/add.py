@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import Beat
 
 __all__ = ["Adder"]
 
 
-class Adder(wiring.Component):
+class Adder(Block):
     """``o = i + other`` in every lane; latency 1, a beat of each a cycle.
 
     Parameters

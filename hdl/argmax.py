@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .stream import Beat
 
 __all__ = ["ArgMaxer"]
 
 
-class ArgMaxer(wiring.Component):
+class ArgMaxer(Block):
     """``o = argmax`` of every ``count`` elements; latency 1 after the last, one element a cycle.
 
     The lowest index wins a tie.

@@ -8,6 +8,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .steady import late
 from .stream import Beat, Queue, beats
@@ -21,7 +22,7 @@ WAY_LATENCY = 2
 """
 
 
-class Dot(wiring.Component):
+class Dot(Block):
     """Matrix times vector: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` terms a cycle.
 
     A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe``

@@ -11,6 +11,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .stream import Beat
 
@@ -20,7 +21,7 @@ ADDER_LEVELS = 5
 """Levels of the constant multiplier: enough for 32 set bits, the same for every area."""
 
 
-class _Reducer(wiring.Component):
+class _Reducer(Block):
     """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
 
     def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int) -> None:
@@ -126,7 +127,7 @@ class Inside:
         return sorted({y * x for y in self.rows for x in self.columns})
 
 
-class AveragePooler(wiring.Component):
+class AveragePooler(Block):
     """``o = round(sum * 2**spare / count)`` of every ``area`` beats, lane by lane.
 
     One beat is taken in a cycle. Halves are rounded up, or away from zero. The division is a

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .stream import Beat
 
 __all__ = ["Repeater"]
 
 
-class Repeater(wiring.Component):
+class Repeater(Block):
     """Each element of a beat ``times`` times, next to each other; latency 0, only wiring.
 
     Parameters

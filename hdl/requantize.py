@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import Beat
 
 __all__ = ["ShiftRequantizer"]
 
 
-class ShiftRequantizer(wiring.Component):
+class ShiftRequantizer(Block):
     """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane.
 
     Latency 2, one beat a cycle. A shift of zero or less is an exact left shift; with shift 0 it is

@@ -13,6 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .block import Block
 from .checks import at_least
 from .dot import MULTIPLIER_LATENCY
 from .requantize import range_of
@@ -30,7 +31,7 @@ PIECE = 4
 """Multiplier bits of one partial product: more would be too many additions between registers."""
 
 
-class ScaleRequantizer(wiring.Component):
+class ScaleRequantizer(Block):
     """``o = clamp(zero_point + round((i - offset) * m * 2**(pre_shift + s - 31)), low, high)``.
 
     m and s are the channel's. Unless it is ``single`` or has ``halves_to``, it rounds twice: at

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .tech import MemoryStyle, Technology
 
 __all__ = ["SEQUENCER_LATENCY", "Sequencer"]
@@ -18,7 +18,7 @@ PART_BITS = 64
 SHARED_WORDS = 4
 
 
-class Sequencer(wiring.Component):
+class Sequencer(Block):
     """The words of a read-only memory one after the other, endlessly; the first comes first.
 
     Two cycles after a cycle ``data`` is the word that ``step`` had come to in that cycle, and

@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import Queue
 from .tech import MemoryStyle, Technology
 
@@ -14,7 +15,7 @@ __all__ = ["SkipBuffer"]
 RAM_LATENCY = 2
 
 
-class SkipBuffer(wiring.Component):
+class SkipBuffer(Block):
     """First in, first out through a memory of any size: ``o = i``, latency 6, one beat a cycle.
 
     No combinational path joins the two sides. A small queue behind the memory takes the beats that

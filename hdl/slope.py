@@ -8,6 +8,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .dot import MULTIPLIER_LATENCY, WAY_LATENCY
 from .requantize import range_of
@@ -23,7 +24,7 @@ CHOICE_LATENCY = ROM_LATENCY + 1
 """Cycles that it takes to tell the side of a breakpoint."""
 
 
-class SlopeRequantizer(wiring.Component):
+class SlopeRequantizer(Block):
     """``o = clamp((m * i + c + 2**(shift-1)) >> shift, low, high)``, with the channel's m and c.
 
     Those are of one side where ``i < t``, of the other where ``i >= t``, t being its breakpoint.

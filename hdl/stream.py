@@ -18,6 +18,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 
 __all__ = ["Beat", "Buffer", "Collector", "Fork", "Gearbox", "Queue", "Relay", "beats", "connect",
@@ -75,7 +76,7 @@ def connect_streams(m: Module, source: Any, sink: Any, what: str) -> None:
     wiring.connect(m, source, sink)
 
 
-class Buffer(wiring.Component):
+class Buffer(Block):
     """A register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
 
     Parameters
@@ -99,7 +100,7 @@ class Buffer(wiring.Component):
         return m
 
 
-class Relay(wiring.Component):
+class Relay(Block):
     """A register between two sides that no combinational path joins: latency 1, a beat in 2 cycles.
 
     Parameters
@@ -124,7 +125,7 @@ class Relay(wiring.Component):
         return m
 
 
-class Queue(wiring.Component):
+class Queue(Block):
     """First in, first out: ``o = i``, latency 2, one beat a cycle.
 
     No combinational path joins the two sides, so a queue also cuts a chain of ``ready``.
@@ -166,7 +167,7 @@ class Queue(wiring.Component):
         return m
 
 
-class Fork(wiring.Component):
+class Fork(Block):
     """Give every beat to each of several readers: ``o_n = i``, latency 0, one beat a cycle.
 
     A reader takes a beat when it likes, and the next one comes when all have taken this one.
@@ -204,7 +205,7 @@ class Fork(wiring.Component):
         return m
 
 
-class Collector(wiring.Component):
+class Collector(Block):
     """Widen lanes: the same elements in the same order, several whole beats in one.
 
     What a `Gearbox` does, where an output beat is made of whole input beats: then every element has
@@ -278,7 +279,7 @@ class Collector(wiring.Component):
         return m
 
 
-class Gearbox(wiring.Component):
+class Gearbox(Block):
     """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
 
     Latency 1 from the beat that completes an output beat; the wider side never limits the rate of

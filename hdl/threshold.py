@@ -8,6 +8,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .requantize import range_of
 from .steady import admit, channel_words, join, late, next_word, style_of
@@ -19,7 +20,7 @@ __all__ = ["Thresholder"]
 QUEUE_LATENCY = 2
 
 
-class Thresholder(wiring.Component):
+class Thresholder(Block):
     """``o = base + step * count``, where a channel counts its thresholds t with ``i >= t``.
 
     A channel that is ``falling`` counts those with ``i < t`` instead. One beat a cycle, latency

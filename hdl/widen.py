@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import Beat
 
 __all__ = ["Widener"]
 
 
-class Widener(wiring.Component):
+class Widener(Block):
     """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
 
     Parameters

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..block import Block
 from ..checks import at_least
 
 __all__ = ["DifferenceCounter", "Node"]
@@ -51,7 +51,7 @@ class Node:
         return 0 if self.halves is None else 1 + max(half.level for half in self.halves)
 
 
-class DifferenceCounter(wiring.Component):
+class DifferenceCounter(Block):
     """``total = (total if keep else 0) + popcount(a ^ b)`` where enabled.
 
     The bits are counted by a tree of adders with a register behind each (see `Node`); the last bit
