@@ -13,7 +13,7 @@ from ..compiler import lower
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
 from ..compiler.plan import Port
 from ..compiler.report import Table, table_of
-from ..hdl.emit import emit, module_name
+from ..hdl.emit import Verilog, emit, module_name
 from ..hdl.tech import Generic
 from ..sim import golden
 from ..sim.cosim import Job, PatternReport, Report, Source, StreamFormat
@@ -115,7 +115,7 @@ class _Subject:
     ``sources`` are the tensors that it reads, each with its port, by name of the input stream.
     """
 
-    verilog: str
+    verilog: Verilog
     top: str
     sources: dict[str, tuple[str, Port]]
     result: str
@@ -127,7 +127,7 @@ class _Subject:
 def _subject(opened: Project, layer: str | None) -> _Subject:
     network, plan = opened.network, opened.plan
     if layer is None:
-        return _Subject(_read_text(opened.verilog), network.name,
+        return _Subject(opened.read_verilog(), network.name,
                         {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
                         plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
     top = module_name(layer)
@@ -175,13 +175,6 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
 
 def _format(kind: TensorType, port: Port) -> StreamFormat:
     return StreamFormat(kind.bits, kind.signed, port.lanes, port.group, isinstance(kind, Bipolar))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise PenjingError(f"{path}: cannot be read; compile the network again") from None
 
 
 def _first_images(opened: Project, path: str | Path, count: int, exact: bool) -> Integers:

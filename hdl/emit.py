@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil as back
@@ -17,8 +18,9 @@ from amaranth.lib.memory import Memory
 from . import rtlil, verilog
 from .block import Block, Sharing
 from .tech import Technology
+from .verilog import MEMORIES
 
-__all__ = ["Verilog", "emit", "module_name"]
+__all__ = ["MEMORIES", "Verilog", "emit", "module_name"]
 
 INLINE_WORDS = 256
 """The most words of a memory whose contents stand in the text: tools read many of them slowly."""
@@ -36,17 +38,28 @@ def module_name(name: str) -> str:
 class Verilog:
     """SystemVerilog ``text``, and the contents of its large memories: hex files, by their names.
 
-    The text reads the files with ``$readmemh`` from the folder that the macro
-    ``PENJING_MEMORIES`` names, which ends in a slash; from the current folder without the macro.
+    The text reads the files with ``$readmemh`` from the folder `MEMORIES` of the current one, or
+    from that which the macro ``PENJING_MEMORIES`` names, which then ends in a slash.
     """
 
     text: str
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def lines(self) -> int:
-        """Lines of the text."""
-        return self.text.count("\n")
+    def write(self, folder: Path, name: str) -> None:
+        """Write the text to the file ``name`` in ``folder``, and the memories beside it."""
+        (folder / name).write_text(self.text, encoding="utf-8")
+        if self.files:
+            (folder / MEMORIES).mkdir()
+        for file, contents in self.files.items():
+            (folder / MEMORIES / file).write_text(contents, encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Verilog:
+        """The text in the file ``path``, and the memories beside it."""
+        text = path.read_text(encoding="utf-8")
+        files = re.findall(r'`PENJING_MEMORIES, "(\w+\.hex)"', text)
+        return cls(text, {file: (path.parent / MEMORIES / file).read_text(encoding="utf-8")
+                          for file in files})
 
 
 def emit(component: wiring.Component, name: str, *, inline_memories: bool = False) -> Verilog:

@@ -14,22 +14,26 @@ from dataclasses import dataclass
 
 from .rtlil import ITEM, Assign, Cell, Module, Statement, Switch, Wire
 
-__all__ = ["MACRO", "MEMORY", "Memory", "hex_words", "write"]
+__all__ = ["MACRO", "MEMORIES", "MEMORY", "Memory", "hex_words", "write"]
 
 MEMORY = "$memory"
 """What an instance is called that stands for an array; its parameter ID is that of the `Memory`."""
-MACRO = """`ifndef PENJING_MEMORIES
-`define PENJING_MEMORIES ""
+MEMORIES = "memories"
+"""The folder of the files of memories, beside that of the text."""
+MACRO = f"""`ifndef PENJING_MEMORIES
+`define PENJING_MEMORIES "{MEMORIES}/"
 `endif
 """
-"""Where the files of memories are looked for, unless the user says so."""
+"""Where the text looks for these files, unless the user says it."""
 
 _COLUMNS = 100
 _OPERATORS = {
     "$add": "+", "$sub": "-", "$mul": "*", "$and": "&", "$or": "|", "$xor": "^", "$shl": "<<",
     "$shr": ">>", "$sshr": ">>>", "$eq": "==", "$ne": "!=", "$lt": "<", "$le": "<=", "$gt": ">",
     "$ge": ">=", "$not": "~", "$neg": "-", "$reduce_and": "&", "$reduce_or": "|",
-    "$reduce_xor": "^", "$reduce_bool": "|"}
+    "$reduce_xor": "^", "$reduce_bool": "|", "$shift": ">>", "$divfloor": "/", "$modfloor": "%"}
+_UNSIGNED = ("$shift", "$divfloor", "$modfloor")
+"""Cells that are no operator of Verilog where they are signed."""
 _RESERVED = """
 accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before
 begin bind bins binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class
@@ -195,11 +199,10 @@ class _Writer:
         ports = {name: self._value(value) or "1'h0" for name, value in cell.ports.items()}
         if cell.kind == "$mux":
             value = f"{ports['S']} ? {ports['B']} : {ports['A']}"
-        elif cell.kind == "$shift" and cell.parameters["A_SIGNED"] == "0":
-            value = f"{ports['A']} >> {ports['B']}"
-        elif cell.kind not in _OPERATORS:
-            raise ValueError(f"there must be no {cell.kind} in {self._module.name}")
         else:
+            if cell.kind not in _OPERATORS or (
+                    cell.kind in _UNSIGNED and cell.parameters["A_SIGNED"] != "0"):
+                raise ValueError(f"there must be no {cell.kind} in {self._module.name}")
             operands = [f"$signed({ports[name]})" if cell.parameters[f"{name}_SIGNED"] != "0"
                         else ports[name] for name in "AB" if name in ports]
             operator = _OPERATORS[cell.kind]

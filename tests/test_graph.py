@@ -217,7 +217,7 @@ def test_any_name_of_a_layer_is_free_in_hardware(names: tuple[str, str, str]) ->
     images = random_images(kind, FRAMES, 0)
     run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
               (kind, plan.layers[0].i), (network.output_type, plan.layers[-1].o), Stalls.BOTH)
-    text = emit(lower.accelerator(network, plan, Generic()), "net")
+    text = emit(lower.accelerator(network, plan, Generic()), "net").text
     assert len(set(re.findall(r"^module (\S+)", text, re.MULTILINE))) == text.count("\nendmodule")
 
 
@@ -225,7 +225,7 @@ def test_a_module_is_not_called_as_its_ports() -> None:
     layer = ir.Clamp("clk", "x", -3, 4)
     network = Network("net", "x", TensorType((3, 3, 2), 4, True), (layer,))
     plan = schedule(network, Budget(Family.ECP5, PLENTY, 8), Goal())
-    alone = emit(lower.layer(network, plan, "clk", Generic()), module_name("clk"))
+    alone = emit(lower.layer(network, plan, "clk", Generic()), module_name("clk")).text
     assert "module clk_(" in alone
     with pytest.raises(PenjingError, match=r"name must not be clk, .*; give it another"):
         replace(network, name="clk")

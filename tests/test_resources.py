@@ -35,7 +35,7 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
     (8192, 72), (16384, 1), (16385, 2), (40000, 1)])
 def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
     rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
-    assert emit(rom, "rom").count("DP16KD") == blocks(MODELS[Family.ECP5], depth, width)
+    assert emit(rom, "rom").text.count("DP16KD") == blocks(MODELS[Family.ECP5], depth, width)
 
 
 def test_few_banks_are_worth_a_few_blocks() -> None:
