@@ -25,8 +25,8 @@ __all__ = ["MEMORIES", "Verilog", "emit", "module_name"]
 INLINE_WORDS = 256
 """The most words of a memory whose contents stand in the text: tools read many of them slowly."""
 
-_GENERAL = frozenset(vars(wiring.Component({})))
-"""Attributes of every component, which say nothing of what it does."""
+_GENERAL = ("_MustUse__", "_Component__")
+"""How Amaranth's own attributes of a component begin, which say nothing of what it does."""
 
 
 def module_name(name: str) -> str:
@@ -151,7 +151,7 @@ def identity(value: object) -> object:
         members = [(path, member.flow, identity(member.shape), member.init)
                    for path, member, _ in value.signature.flatten(value)]
         own = {name: attribute for name, attribute in vars(value).items()
-               if name not in _GENERAL and name not in value.signature.members}
+               if not name.startswith(_GENERAL) and name not in value.signature.members}
         return type(value), tuple(members), identity(own)
     if value is None or isinstance(value, (bool, int, float, str, bytes, enum.Enum, type)):
         return type(value), value
