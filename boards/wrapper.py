@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..compiler.ir import TensorType
 from ..compiler.plan import Port
-from ..hdl.stream import Beat, Gearbox, Relay, connect
+from ..hdl.gearbox import Gearbox
+from ..hdl.stream import Beat, HalfRateBuffer, connect
 from ..hdl.tech import Technology
 from .link import Deframer, Framer, Octet
 from .protocol import Identity, element_bytes
@@ -146,7 +147,7 @@ class Wrapper(wiring.Component):
             self.buffer_bytes, self._timeout, self._technology)
         m.submodules.elements = elements = OctetsToElements(i_shape)
         # Relays end the paths: the line leaves 10 bits' time for each byte.
-        m.submodules.relay_in = relay_in = Relay(Beat(i_shape, 1))
+        m.submodules.relay_in = relay_in = HalfRateBuffer(Beat(i_shape, 1))
         m.submodules.fan_out = fan_out = Gearbox(
             i_shape, i_lanes=1, o_lanes=i_port.lanes, i_group=1, o_group=i_port.group,
             frame=i_type.elements)
@@ -154,9 +155,9 @@ class Wrapper(wiring.Component):
         m.submodules.fan_in = fan_in = Gearbox(
             o_shape, i_lanes=o_port.lanes, o_lanes=1, i_group=o_port.group, o_group=1,
             frame=o_type.elements)
-        m.submodules.relay_out = relay_out = Relay(Beat(o_shape, 1))
+        m.submodules.relay_out = relay_out = HalfRateBuffer(Beat(o_shape, 1))
         m.submodules.octets = octets = ElementsToOctets(o_shape)
-        m.submodules.relay_octets = relay_octets = Relay(Octet)
+        m.submodules.relay_octets = relay_octets = HalfRateBuffer(Octet)
         m.submodules.framer = framer = Framer(self._bytes(o_type), self._identity.encode())
         m.submodules.transmitter = transmitter = UartTransmitter(self._divider)
 

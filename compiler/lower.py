@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
@@ -12,24 +11,27 @@ from amaranth.lib import wiring
 
 from ..hdl.add import Adder
 from ..hdl.argmax import ArgMaxer
-from ..hdl.binary import Binary
-from ..hdl.depthwise import Depthwise
-from ..hdl.dot import Dot
+from ..hdl.bipolar import BipolarToInteger
+from ..hdl.count_array import CountArray, CountShape
+from ..hdl.dot_array import DotArray, DotShape
+from ..hdl.engine import Engine, EngineArray, EngineShape
+from ..hdl.gearbox import Gearbox
 from ..hdl.graph import Graph, Pipeline, Stage
 from ..hdl.pad import Padder
 from ..hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from ..hdl.repeat import Repeater
 from ..hdl.requantize import ShiftRequantizer
 from ..hdl.scale import ScaleRequantizer
+from ..hdl.select_array import SelectArray, SelectShape, select_constants
+from ..hdl.sequencer import SEQUENCER_LATENCY, Sequencer
 from ..hdl.skip import SkipBuffer
-from ..hdl.sliding import Sliding
 from ..hdl.slope import SlopeRequantizer
-from ..hdl.stream import Beat, Collector, Gearbox
+from ..hdl.stream import Beat
 from ..hdl.tech import MemoryStyle, Technology
-from ..hdl.ternary import Ternary
 from ..hdl.threshold import Thresholder
-from ..hdl.widen import Widener
+from ..hdl.upsizer import Upsizer
 from ..hdl.window import Window
+from ..hdl.window_geometry import WindowGeometry
 from . import ir
 from .bipolar import taken_type
 from .gears import gears, is_regrouped
@@ -37,6 +39,7 @@ from .geometry import elements_inside, slices_per_position, sliding
 from .ir import Integers, Network, PenjingError, TensorType
 from .plan import Fold, LayerPlan, Plan, Port, Queue, Storage
 from .planning import channel_groups, is_sliced, ternary_bits, ternary_scales
+from .words import count_words, packed, select_words
 
 Stages = list[tuple[str, wiring.Component]]
 
@@ -104,7 +107,7 @@ def _widener(source: TensorType, port: Port) -> Stages:
     """What makes integers of the bits of a bipolar tensor; nothing for any other."""
     if not isinstance(source, ir.Bipolar):
         return []
-    return [("widener", Widener(port.lanes))]
+    return [("widener", BipolarToInteger(port.lanes))]
 
 
 def _add(layer: ir.Add, network: Network, plan: LayerPlan, technology: Technology) -> Graph:
@@ -147,37 +150,75 @@ def blocks(layer: ir.Layer, network: Network, plan: LayerPlan, technology: Techn
 @blocks.register
 def _(layer: ir.MultiplyAccumulate, network: Network, plan: LayerPlan,
       technology: Technology) -> Stages:
-    assert plan.fold is not None and plan.weight_storage is not None
+    assert plan.fold is not None
+    fold, geometry = plan.fold, sliding(network, layer)
+    if is_sliced(layer, geometry, fold):
+        window = _sliced_window(network, layer, plan, technology, fold.lanes)
+    else:
+        window = _window(network, layer, plan, technology, WindowGeometry(
+            geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=fold.lanes,
+            rows=fold.rows, repeat=-(-network.type_of(layer.name).shape[2] // fold.pe)))
+    return [*window, _engine(network, layer, plan, technology)]
+
+
+def _engine(network: Network, layer: ir.MultiplyAccumulate, plan: LayerPlan,
+            technology: Technology) -> tuple[str, Engine]:
+    """The engine of ``layer``, and what it is called."""
+    assert plan.fold is not None
     fold, geometry = plan.fold, sliding(network, layer)
     source = taken_type(network, layer, bits=plan.takes_bits)
-    result = network.type_of(layer.name)
-    common: dict[str, Any] = {
-        "bias": layer.bias.tolist(), "accumulator_bits": result.bits, "o_lanes": plan.o.lanes,
-        "style": _STYLES[plan.weight_storage], "technology": technology}
-    multiplied: dict[str, Any] = {
-        "weight_bits": layer.weights.bits, "dsp_multipliers": plan.dsp_multipliers}
-    if is_sliced(layer, geometry, fold):
-        terms, _ = channel_groups(layer, geometry)
-        engine = Depthwise(
-            shape_of(source), lanes=fold.lanes,
-            weights=_sliced_weights(layer, fold.products // terms, terms), **multiplied,
-            **common)
-        return [*_sliced_window(network, layer, plan, technology, fold.lanes),
-                ("depthwise", engine)]
-    window = _window(network, layer, plan, technology, Sliding(
-        geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=fold.lanes,
-        rows=fold.rows, repeat=-(-result.shape[2] // fold.pe)))
+    bits, bias = network.type_of(layer.name).bits, layer.bias.tolist()
+    groups = -(-len(bias) // fold.pe)
+    array: EngineArray
     if plan.binary:
-        return [*window, ("binary", Binary(weights=_fold_weights(layer, fold, spare=1), **common))]
+        signs = _fold_weights(layer, fold, spare=1)
+        shape = _shape(plan, signs, len(bias), CountShape(fold.simd, len(signs) // groups))
+        array = CountArray(shape, bias=bias, accumulator_bits=bits, technology=technology)
+        return "binary", _assembled(plan, shape, array, count_words(signs), technology)
     if plan.ternary:
         positive, negative = ternary_scales(layer)
+        code_bits = ternary_bits(layer, geometry, fold)
         # Spare outputs are never looked at; a 0 among them would cost a bit a weight.
-        weights = _fold_weights(layer, fold, spare=2 - ternary_bits(layer, geometry, fold))
-        return [*window, ("ternary", Ternary(
-            shape_of(source), weights=np.sign(weights).tolist(), positive=positive,
-            negative=negative, bipolar=isinstance(source, ir.Bipolar), **common))]
-    dot = Dot(shape_of(source), weights=_fold_weights(layer, fold), **multiplied, **common)
-    return [*window, ("dot", dot)]
+        signs = np.sign(_fold_weights(layer, fold, spare=2 - code_bits))
+        element = shape_of(source)
+        select = SelectShape(fold.simd, len(signs) // groups, element.width,
+                             element.signed, positive, negative, code_bits == 2, bits,
+                             isinstance(source, ir.Bipolar))
+        shape = _shape(plan, signs, len(bias), select)
+        words = select_words(signs, select)
+        array = SelectArray(shape, select, technology=technology,
+                            constants=select_constants(shape, select, bias, words))
+        return "ternary", _assembled(plan, shape, array, words, technology)
+    sliced = is_sliced(layer, geometry, fold)
+    if sliced:
+        terms, _ = channel_groups(layer, geometry)
+        weights = _sliced_weights(layer, fold.products // terms, terms)
+    else:
+        weights = _fold_weights(layer, fold)
+    shape = _shape(plan, weights, len(bias), DotShape(weights.shape[2]),
+                   channel_groups=fold.lanes // terms if sliced else 1)
+    array = DotArray(shape, shape_of(source), weight_bits=layer.weights.bits, bias=bias,
+                     accumulator_bits=bits, dsp_multipliers=plan.dsp_multipliers,
+                     technology=technology)
+    words = packed(weights, layer.weights.bits)
+    return ("depthwise" if sliced else "dot",
+            _assembled(plan, shape, array, words, technology))
+
+
+def _shape(plan: LayerPlan, weights: Integers, outputs: int,
+           array: DotShape | CountShape | SelectShape, *, channel_groups: int = 1) -> EngineShape:
+    """Structure of the engine of ``weights`` [beat][output][term]."""
+    beats, pe, simd = weights.shape
+    return EngineShape(pe, simd, beats // -(-outputs // pe), outputs, plan.o.lanes,
+                       SEQUENCER_LATENCY + array.depth, array.results_latency, channel_groups)
+
+
+def _assembled(plan: LayerPlan, shape: EngineShape, array: EngineArray, words: list[int],
+               technology: Technology) -> Engine:
+    """The engine of an ``array`` whose weights are stored as they are."""
+    assert plan.weight_storage is not None
+    return Engine(shape, array, Sequencer(words, len(array.weights), technology=technology,
+                                          style=_STYLES[plan.weight_storage]))
 
 
 @blocks.register
@@ -314,13 +355,13 @@ def _sliced_window(network: Network, layer: ir.Layer, plan: LayerPlan, technolog
                    lanes: int) -> Stages:
     """The window that is read channel slice by channel slice, tap by tap."""
     geometry = sliding(network, layer)
-    return _window(network, layer, plan, technology, Sliding(
+    return _window(network, layer, plan, technology, WindowGeometry(
         geometry.size, geometry.kernel, geometry.stride, geometry.padding, lanes=lanes,
         per_channel=True))
 
 
 def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Technology,
-            geometry: Sliding) -> Stages:
+            geometry: WindowGeometry) -> Stages:
     """The window, behind a gearbox where its words are not the beats that come in."""
     assert plan.buffer_storage is not None
     source = taken_type(network, layer, bits=plan.takes_bits)
@@ -332,7 +373,7 @@ def _window(network: Network, layer: ir.Layer, plan: LayerPlan, technology: Tech
 def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
     """What makes words of ``lanes`` elements of the beats that come in, if these are others."""
     shape, frame = shape_of(source), source.elements
-    return [("collector", Collector(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
+    return [("collector", Upsizer(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes, o_group=frame,
                                     frame=frame)) if gear.collects else
             ("gearbox", Gearbox(shape, i_lanes=gear.i.lanes, o_lanes=gear.lanes,
                                 i_group=gear.i.group, o_group=frame, frame=frame))
@@ -340,7 +381,7 @@ def _gearbox(source: TensorType, plan: LayerPlan, lanes: int) -> Stages:
 
 
 def _fold_weights(layer: ir.MultiplyAccumulate, fold: Fold, *, spare: int = 0
-                  ) -> list[list[list[int]]]:
+                  ) -> Integers:
     """Weights in the order in which the window reads: ``[beat][pe][row copy * lanes + lane]``.
 
     Those beyond the layer's are ``spare``.
@@ -359,8 +400,7 @@ def _fold_weights(layer: ir.MultiplyAccumulate, fold: Fold, *, spare: int = 0
                                  zip(padded.shape, sizes, strict=True))
     split = padded.reshape(groups, fold.pe, row_groups, fold.rows, steps, fold.lanes)
     beats = split.transpose(0, 2, 4, 1, 3, 5)
-    folded: list[list[list[int]]] = beats.reshape(-1, fold.pe, fold.simd).tolist()
-    return folded
+    return beats.reshape(-1, fold.pe, fold.simd)
 
 
 def _ungrouped(values: Integers, groups: int) -> Integers:
@@ -374,7 +414,7 @@ def _ungrouped(values: Integers, groups: int) -> Integers:
 
 
 def _sliced_weights(layer: ir.MultiplyAccumulate, outputs: int, terms: int
-                    ) -> list[list[list[int]]]:
+                    ) -> Integers:
     """Weights in the order in which a window is read by channel.
 
     ``[slice * taps + tap][output][term]`` for slices of so many ``outputs``, each of ``terms``
@@ -383,5 +423,4 @@ def _sliced_weights(layer: ir.MultiplyAccumulate, outputs: int, terms: int
     values = layer.weights.values.reshape(len(layer.bias), -1, terms)
     padded = np.pad(values, ((0, -len(values) % outputs), (0, 0), (0, 0)))
     slices = padded.reshape(-1, outputs, values.shape[1], terms).transpose(0, 2, 1, 3)
-    beats: list[list[list[int]]] = slices.reshape(-1, outputs, terms).tolist()
-    return beats
+    return slices.reshape(-1, outputs, terms)

@@ -9,7 +9,10 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .stream import Beat
 
-__all__ = ["Adder"]
+__all__ = ["ADDER_LATENCY", "Adder"]
+
+ADDER_LATENCY = 1
+"""Cycles from the later of two beats to their sum."""
 
 
 class Adder(Block):

@@ -10,7 +10,10 @@ from .block import Block
 from .checks import at_least
 from .stream import Beat
 
-__all__ = ["ArgMaxer"]
+__all__ = ["ARGMAXER_LATENCY", "ArgMaxer"]
+
+ARGMAXER_LATENCY = 1
+"""Cycles from the last of the elements to the index."""
 
 
 class ArgMaxer(Block):

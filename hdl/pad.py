@@ -7,10 +7,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
-from .sliding import Sliding
 from .stream import Beat
 from .tech import MemoryStyle, Technology
 from .window import Window
+from .window_geometry import WindowGeometry
 
 __all__ = ["Padder"]
 
@@ -41,7 +41,7 @@ class Padder(Block):
     def __init__(self, shape: ShapeLike, size: tuple[int, int, int],
                  padding: tuple[int, int, int, int], *, fill: int, lanes: int, depth: int,
                  style: MemoryStyle, technology: Technology) -> None:
-        self._window = Window(shape, Sliding(size, (1, 1), (1, 1), padding, lanes,
+        self._window = Window(shape, WindowGeometry(size, (1, 1), (1, 1), padding, lanes,
                                              per_channel=True),
                               depth=depth, fill=fill, style=style, technology=technology)
         layout = Beat(shape, lanes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import and_, or_
 
 from amaranth.hdl import *
@@ -15,10 +15,90 @@ from .block import Block
 from .checks import at_least
 from .stream import Beat
 
-__all__ = ["AveragePooler", "Inside", "MaxPooler", "SumPooler"]
+__all__ = [
+    "POOLER_LATENCY",
+    "AveragePooler",
+    "AverageShape",
+    "Inside",
+    "MaxPooler",
+    "SumPooler",
+    "sum_bits",
+]
 
+POOLER_LATENCY = 1
+"""Cycles from a window's last beat to its maximum or its sum."""
 ADDER_LEVELS = 5
 """Levels of the constant multiplier: enough for 32 set bits, the same for every area."""
+
+
+def sum_bits(bits: int, signed: bool, area: int) -> int:
+    """Width of the sums, signed ones, of ``area`` elements of so many ``bits``."""
+    at_least(1, bits=bits, area=area)
+    # The sum that is farthest from zero, or from -1 if it is negative.
+    most = (area << bits - 1) - 1 if signed else area * ((1 << bits) - 1)
+    return most.bit_length() + 1
+
+
+@dataclass(frozen=True)
+class AverageShape:
+    """Structure of an `AveragePooler`.
+
+    Parameters
+    ----------
+    bits, signed : shape of an element.
+    area : beats of a window.
+    counts : all the numbers of elements that windows are averaged over, ascending.
+    spare : bits of the result below the last of an element.
+    """
+
+    bits: int
+    signed: bool
+    area: int
+    counts: tuple[int, ...]
+    spare: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(0, spare=self.spare)
+        if not 1 <= self.counts[0] <= self.counts[-1] <= self.area:
+            raise ValueError(f"windows must have 1 to {self.area} elements, not "
+                             f"{list(self.counts)}")
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of a sum."""
+        return sum_bits(self.bits, self.signed, self.area)
+
+    @property
+    def offset(self) -> int:
+        """The mean of what is added to a sum, which then is never negative."""
+        return 1 << self.bits + self.spare
+
+    @property
+    def dividend_bits(self) -> int:
+        """Width of what is multiplied."""
+        return max(4 * n * self.offset + n for n in self.counts).bit_length()
+
+    @cached_property
+    def reciprocals(self) -> tuple[int, tuple[int, ...]]:
+        """(shift, the factor of each count): what a multiplication divides by."""
+        shift, factors = _reciprocals([(2 * n, 4 * n * self.offset + n) for n in self.counts])
+        return shift, tuple(factors)
+
+    @property
+    def terms(self) -> int:
+        """Shifted dividends of which a product is made: a factor's bits that are ever set."""
+        return reduce(or_, self.reciprocals[1]).bit_count()
+
+    @property
+    def levels(self) -> int:
+        """Levels of adders that make a product, however few its terms are."""
+        return ADDER_LEVELS + (self.spare > 0)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a window's last beat to its mean: the sum, the dividend, the product and the
+        offset's subtraction."""
+        return POOLER_LATENCY + 1 + self.levels + 1
 
 
 class _Reducer(Block):
@@ -99,10 +179,8 @@ class SumPooler(_Reducer):
 
     def __init__(self, shape: ShapeLike, *, lanes: int, area: int) -> None:
         shape = Shape.cast(shape)
-        at_least(1, area=area)
-        # The sum that is farthest from zero, or from -1 if it is negative.
-        most = (area << shape.width - 1) - 1 if shape.signed else area * ((1 << shape.width) - 1)
-        super().__init__(shape, signed(most.bit_length() + 1), lanes, area)
+        bits = sum_bits(shape.width, shape.signed, area)
+        super().__init__(shape, signed(bits), lanes, area)
 
     def _join(self, so_far: Value, value: Value) -> Value:
         return (so_far + value)[: len(so_far)].as_signed()
@@ -152,23 +230,18 @@ class AveragePooler(Block):
     def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False,
                  spare: int = 0, inside: Inside | None = None) -> None:
         shape = Shape.cast(shape)
-        at_least(0, spare=spare)
         self._sum = SumPooler(shape, lanes=lanes, area=area)
         self._half_away = half_away
-        self._spare = spare
         self._inside = inside
-        self._counts = [area] if inside is None else inside.counts
-        if not 1 <= self._counts[0] <= self._counts[-1] <= area:
-            raise ValueError(f"windows must have 1 to {area} elements, not {self._counts}")
-        # The mean of what is added to the sum, which then is never negative.
-        self._offset = 1 << shape.width + spare
-        self._shift, self._factors = _reciprocals(
-            [(2 * n, 4 * n * self._offset + n) for n in self._counts])
-        self._levels = ADDER_LEVELS + (spare > 0)
-        terms = reduce(or_, self._factors).bit_count()
-        if terms > 1 << self._levels:
-            raise ValueError(f"area and shape must leave constants of at most {1 << self._levels} "
-                             f"set bits, not {terms} for {area!r}, {shape!r}")
+        self._shape = average = AverageShape(
+            shape.width, shape.signed, area, (area,) if inside is None else tuple(inside.counts),
+            spare)
+        self._counts = average.counts
+        self._shift, self._factors = average.reciprocals
+        if average.terms > 1 << average.levels:
+            raise ValueError(f"area and shape must leave constants of at most "
+                             f"{1 << average.levels} set bits, not {average.terms} for {area!r}, "
+                             f"{shape!r}")
         o_shape = Shape(shape.width + spare, shape.signed)
         super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
@@ -179,7 +252,7 @@ class AveragePooler(Block):
         wiring.connect(m, wiring.flipped(self.i), self._sum.i)
         flow = Signal()
         m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self._sum.o.ready.eq(flow)]
-        steps = self._levels + 2
+        steps = self._shape.latency - POOLER_LATENCY
         valid, last = Signal(steps), Signal(steps)
         m.d.comb += [self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1])]
         with m.If(flow):
@@ -187,20 +260,21 @@ class AveragePooler(Block):
                          last.eq(Cat(self._sum.o.p.last, last))]
         # floor((2 sum + n) / (2 n)), shifted up to stay non-negative. Where halves go away from
         # zero, a negative dividend is one less, so that its halves fall short.
-        addends = [2 * n * self._offset + n - 1 for n in self._counts]
+        offset = self._shape.offset
+        addends = [2 * n * offset + n - 1 for n in self._counts]
         addend, factor = self._constants(m, flow, addends)
         for lane in range(self.o.payload.shape().lanes):
             total = self._sum.o.p.data[lane]
             lowest = total >= 0 if self._half_away else Const(1)
-            most = max(4 * n * self._offset + n for n in self._counts)
-            dividend = Signal(unsigned(most.bit_length()), name=f"dividend{lane}", reset_less=True)
+            dividend = Signal(unsigned(self._shape.dividend_bits), name=f"dividend{lane}",
+                              reset_less=True)
             # A sum's spare bits are 0 and take no part in the addition.
-            shifted = Cat(lowest, Const(0, self._spare), total).as_signed()
+            shifted = Cat(lowest, Const(0, self._shape.spare), total).as_signed()
             with m.If(flow):
                 m.d.sync += dividend.eq(shifted + addend)
             quotient = self._times_factor(m, flow, lane, dividend, factor) >> self._shift
             with m.If(flow):
-                m.d.sync += self.o.p.data[lane].eq(quotient - self._offset)
+                m.d.sync += self.o.p.data[lane].eq(quotient - offset)
         return m
 
     def _constants(self, m: Module, flow: Value, addends: Sequence[int]) -> tuple[Value, Value]:
@@ -245,7 +319,7 @@ class AveragePooler(Block):
         terms: list[Value] = [
             (value if always >> n & 1 else value & factor[n].replicate(len(value))) << n
             for n in range(ever.bit_length()) if ever >> n & 1]
-        for level in range(self._levels):
+        for level in range(self._shape.levels):
             sums: list[Value] = []
             for n in range(0, len(terms), 2):
                 sum_ = sum(terms[n + 1 : n + 2], terms[n])

@@ -9,7 +9,10 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .stream import Beat
 
-__all__ = ["ShiftRequantizer"]
+__all__ = ["REQUANTIZER_LATENCY", "ShiftRequantizer", "range_of"]
+
+REQUANTIZER_LATENCY = 2
+"""Cycles from a beat to its result: one to round, one to clamp."""
 
 
 class ShiftRequantizer(Block):

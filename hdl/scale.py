@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -15,20 +16,123 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
-from .dot import MULTIPLIER_LATENCY
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import channel_words, join, late
-from .stream import Beat, Queue, beats
-from .tech import MemoryStyle, Technology
+from .steady import channel_beats, channel_words, delay, join, signed_bits
+from .stream import QUEUE_LATENCY, Beat, Queue, beats
+from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
-__all__ = ["ScaleRequantizer"]
+__all__ = ["ScaleRequantizer", "ScaleShape"]
 
 STAGES = 4
 """Registers behind the multiplication: two of rounding, the zero point, the clamp."""
-QUEUE_LATENCY = 2
 PIECE = 4
 """Multiplier bits of one partial product: more would be too many additions between registers."""
+
+
+@dataclass(frozen=True)
+class ScaleShape:
+    """Structure of a `ScaleRequantizer`.
+
+    Parameters
+    ----------
+    lanes : elements a beat.
+    beats : beats until the multipliers begin again.
+    steps : cycles a beat.
+    value_bits : bits of an input less the offset.
+    bits : of the multipliers at the scale of the smallest shift, without the zeros that all end in.
+    zeros : those that all end in.
+    fraction : bits behind the point, with the one that the finest first rounding looks at.
+    dropped : bits of the product below those; where negative, zeros that are missing.
+    spread : bits by which the places of the first rounding differ.
+    """
+
+    lanes: int
+    beats: int
+    steps: int
+    value_bits: int
+    bits: int
+    zeros: int
+    fraction: int
+    dropped: int
+    spread: int
+
+    @classmethod
+    def of(cls, values: range, *, lanes: int, group: int, steps: int, multipliers: Sequence[int],
+           shifts: Sequence[int], offset: int = 0, pre_shift: int = 0, twice: bool = True
+           ) -> ScaleShape:
+        """The structure for inputs within ``values``.
+
+        ``twice`` says whether it rounds twice; for the others, see `ScaleRequantizer`.
+        """
+        at_least(1, lanes=lanes, group=group, steps=steps)
+        at_least(0, pre_shift=pre_shift)
+        used = reduce(or_, _scaled(multipliers, shifts))
+        zeros = max(0, (used & -used).bit_length() - 1)
+        right = [max(0, -s) if twice else 0 for s in shifts]
+        fraction = max(right) + 1
+        return cls(lanes, channel_beats(len(shifts), group, lanes), steps,
+                   signed_bits((values[0] - offset, values[-1] - offset)),
+                   max(1, (used >> zeros).bit_length()), zeros, fraction,
+                   31 - pre_shift - min(shifts) - zeros - fraction, max(right) - min(right))
+
+    @property
+    def digit(self) -> int:
+        """Multiplier bits a cycle."""
+        return beats(self.bits, self.steps)
+
+    @property
+    def words(self) -> int:
+        """Words of the multipliers' memory, each a digit for every lane."""
+        return self.beats * self.steps
+
+    @property
+    def width(self) -> int:
+        """Bits of such a word."""
+        return self.digit * self.lanes
+
+    @property
+    def pieces(self) -> int:
+        """Partial products of a digit."""
+        return beats(self.digit, PIECE)
+
+    @property
+    def delay(self) -> int:
+        """Cycles from the issue of a digit to its product."""
+        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + ceil_log2(self.pieces)
+
+    @property
+    def stages_latency(self) -> int:
+        """Cycles from a beat's transfer to its result in front of the queue, if there is one."""
+        return self.delay + self.steps + STAGES
+
+    @property
+    def queue_depth(self) -> int:
+        """Of the output queue; 0 for none, where the stages hold all beats on their way."""
+        if STAGES * self.steps > self.stages_latency:
+            return 0
+        # What a queue holds for sure is one less than its depth.
+        return max(3, beats(self.stages_latency + QUEUE_LATENCY + 1, self.steps) - STAGES + 1)
+
+    @property
+    def capacity(self) -> int:
+        """Beats on their way at most."""
+        return STAGES + max(0, self.queue_depth - 1)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's transfer to its result."""
+        return self.stages_latency + (QUEUE_LATENCY if self.queue_depth else 0)
+
+    @property
+    def exact_bits(self) -> int:
+        """Bits of the product from the last on that matters."""
+        return max(self.fraction + 1, self.value_bits + self.bits - self.dropped)
+
+
+def _scaled(multipliers: Sequence[int], shifts: Sequence[int]) -> list[int]:
+    """All multipliers at the scale of the smallest shift."""
+    return [m << s - min(shifts) for m, s in zip(multipliers, shifts, strict=True)]
 
 
 class ScaleRequantizer(Block):
@@ -68,8 +172,6 @@ class ScaleRequantizer(Block):
                  steps: int, multipliers: Sequence[int], shifts: Sequence[int], offset: int = 0,
                  pre_shift: int = 0, zero_point: int = 0, low: int, high: int, single: bool = False,
                  halves_to: int | None = None, style: MemoryStyle, technology: Technology) -> None:
-        at_least(1, lanes=lanes, group=group, steps=steps)
-        at_least(0, pre_shift=pre_shift)
         if not multipliers or not all(0 <= m < 1 << 31 for m in multipliers):
             raise ValueError("multipliers must be at least one, each within 31 bits")
         if len(shifts) != len(multipliers):
@@ -78,103 +180,80 @@ class ScaleRequantizer(Block):
         limits = range_of(Shape.cast(o_shape))
         if low > high or low not in limits or high not in limits:
             raise ValueError(f"bounds must be ordered and fit {o_shape!r}, not ({low}, {high})")
+        twice = not single and halves_to is None
+        self._shape = shape = ScaleShape.of(
+            range_of(Shape.cast(i_shape)), lanes=lanes, group=group, steps=steps,
+            multipliers=multipliers, shifts=shifts, offset=offset, pre_shift=pre_shift, twice=twice)
         self._offset = offset
         self._zero_point = zero_point
         self._bounds = low, high
-        self._steps = steps
         self._halves_to = halves_to
         self._style = style
         self._technology = technology
 
-        # All multipliers at the scale of the smallest shift, without the zeros that all end in.
-        scaled = [m << s - min(shifts) for m, s in zip(multipliers, shifts, strict=True)]
-        used = reduce(or_, scaled)
-        zeros = max(0, (used & -used).bit_length() - 1)
-        self._bits = max(1, (used >> zeros).bit_length())
-        right = [0 if single or halves_to is not None else max(0, -s) for s in shifts]
-        # Bits behind the point, with the one that the finest first rounding looks at.
-        self._fraction = max(right) + 1
-        self._dropped = 31 - pre_shift - min(shifts) - zeros - self._fraction
+        scaled = [value >> shape.zeros for value in _scaled(multipliers, shifts)]
+        places = [max(0, -s) if twice else 0 for s in shifts]
         rows = channel_words(len(scaled), group, lanes)
-        self._words = [[scaled[row] >> zeros for row in word] for word in rows]
-        self._spread = max(right) - min(right)
-        self._masks = [[(1 << max(right) - right[row]) - 1 for row in word] for word in rows]
+        self._words = [[scaled[row] for row in word] for word in rows]
+        self._masks = [[(1 << max(places) - places[row]) - 1 for row in word] for word in rows]
         super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     @property
-    def _digit(self) -> int:
-        """Multiplier bits a cycle."""
-        return beats(self._bits, self._steps)
-
-    @property
-    def _delay(self) -> int:
-        """Cycles from the issue of a digit to its product."""
-        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + ceil_log2(beats(self._digit, PIECE))
-
-    @property
-    def _queue_depth(self) -> int:
-        """Of the output queue; 0 for none, where the stages hold all beats on their way."""
-        latency = self._delay + self._steps + STAGES
-        if STAGES * self._steps > latency:
-            return 0
-        # What a queue holds for sure is one less than its depth.
-        return max(3, beats(latency + QUEUE_LATENCY + 1, self._steps) - STAGES + 1)
-
-    @property
     def latency(self) -> int:
         """Cycles from a beat's transfer to its result."""
-        queue = QUEUE_LATENCY if self._queue_depth else 0
-        return self._delay + self._steps + STAGES + queue
+        return self._shape.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = self.i.payload.shape().lanes
+        shape = self._shape
+        lanes, behind = shape.lanes, shape.delay
         sink = self.o
-        if self._queue_depth:
-            m.submodules.queue = queue = Queue(self.o.payload.shape(), self._queue_depth)
+        if shape.queue_depth:
+            m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
             wiring.connect(m, wiring.flipped(self.o), queue.o)
             sink = queue.i
         take, issue, final, last = self._sequence(m)
-        digits = self._words_in_order(m, "multipliers", self._digits(), self._digit * lanes, issue,
+        digits = self._words_in_order(m, "multipliers", self._digits(), shape.width, issue,
                                       self._style)
-        more = late(m, "more", issue & ~final, self._delay)
-        done = late(m, "done", final, self._delay, reset_less=False)
+        more = delay(m, "more", issue & ~final, behind)
+        done = delay(m, "done", final, behind, reset_less=False)
         masks = self._words_in_order(
-            m, "masks", [join(word, self._spread) for word in self._masks], self._spread * lanes,
-            late(m, "finished", final, self._delay + 1 - SEQUENCER_LATENCY, reset_less=False),
+            m, "masks", [join(word, shape.spread) for word in self._masks], shape.spread * lanes,
+            delay(m, "finished", final, behind + 1 - SEQUENCER_LATENCY, reset_less=False),
             MemoryStyle.LOGIC)
-        flow = self._flow(m, sink, late(m, "arrived", done, 1, reset_less=False),
-                          late(m, "last", last, self._delay + 1))
+        flow = self._flow(m, sink, delay(m, "arrived", done, 1, reset_less=False),
+                          delay(m, "last", last, behind + 1))
         for lane in range(lanes):
-            exact, rest = self._multiply(m, lane, take, digits.word_select(lane, self._digit), more)
-            mask = masks.word_select(lane, self._spread) if self._spread else Const(0, 0)
+            exact, rest = self._multiply(m, lane, take, digits.word_select(lane, shape.digit), more)
+            mask = masks.word_select(lane, shape.spread) if shape.spread else Const(0, 0)
             m.d.comb += sink.p.data[lane].eq(self._finish(m, lane, exact, rest, mask, flow))
         return m
 
     def _sequence(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """(a beat comes in, a digit is issued, it is its beat's last, the beat is its frame's)."""
-        capacity = STAGES + max(0, self._queue_depth - 1)
+        capacity, steps = self._shape.capacity, self._shape.steps
         room = Signal(range(capacity + 1), init=capacity)
         next_room = Signal.like(room)
         has_room, idle, take, last = Signal(init=1), Signal(init=1), Signal(), Signal()
         m.d.comb += [self.i.ready.eq(idle & has_room), take.eq(self.i.valid & self.i.ready),
                      next_room.eq(room - take + (self.o.valid & self.o.ready))]
         m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
-        if self._steps == 1:
+        if steps == 1:
             return take, take, take, self.i.p.last
-        left = Signal(range(self._steps))
+        left = Signal(range(steps))
         with m.If(take):
-            m.d.sync += [left.eq(self._steps - 1), idle.eq(0), last.eq(self.i.p.last)]
+            m.d.sync += [left.eq(steps - 1), idle.eq(0), last.eq(self.i.p.last)]
         with m.Elif(~idle):
             m.d.sync += [left.eq(left - 1), idle.eq(left == 1)]
         return take, take | ~idle, left == 1, last
 
     def _digits(self) -> list[int]:
         """Multipliers digit by digit, the lowest first, those of all lanes side by side."""
-        mask = (1 << self._digit) - 1
-        return [join([value >> step * self._digit & mask for value in word], self._digit)
-                for word in self._words for step in range(self._steps)]
+        digit = self._shape.digit
+        mask = (1 << digit) - 1
+        return [join([value >> step * digit & mask for value in word], digit)
+                for word in self._words for step in range(self._shape.steps)]
 
     def _words_in_order(self, m: Module, name: str, words: Sequence[int], width: int, step: Value,
                         style: MemoryStyle) -> Value:
@@ -192,51 +271,48 @@ class ScaleRequantizer(Block):
 
         Then what tells whether any bit below is set; no bits unless that matters.
         """
+        shape = self._shape
         taken = Signal(self.i.payload.shape().shape, name=f"taken{lane}", reset_less=True)
-        values = range_of(taken.shape())
-        ends = values[0] - self._offset, values[-1] - self._offset
-        bits = max((v if v >= 0 else ~v).bit_length() for v in ends) + 1
-        value = Signal(signed(bits), name=f"value{lane}", reset_less=True)
+        value = Signal(signed(shape.value_bits), name=f"value{lane}", reset_less=True)
         with m.If(take):
             m.d.sync += taken.eq(self.i.p.data[lane])
         m.d.sync += value.eq(taken - self._offset)
         total = self._product(m, lane, value, digit)
-        spent = (self._steps - 1) * self._digit
+        spent = (shape.steps - 1) * shape.digit
         kept: Value = Const(0, 0)
         left: Value = Const(0, 0)
-        if self._steps > 1:
+        if shape.steps > 1:
             # What leaves the accumulator at its low end is kept so far as it matters.
             so_far = Signal(total.shape(), name=f"so_far{lane}")
-            kept_before = Signal(min(spent, max(0, spent - self._dropped)), name=f"kept{lane}",
+            kept_before = Signal(min(spent, max(0, spent - shape.dropped)), name=f"kept{lane}",
                                  reset_less=True)
-            line = Cat(kept_before, so_far[: self._digit])
-            kept = line[self._digit :]
+            line = Cat(kept_before, so_far[: shape.digit])
+            kept = line[shape.digit :]
             sum_ = Signal.like(so_far, name=f"sum{lane}")
-            m.d.comb += sum_.eq(so_far.shift_right(self._digit) + total)
+            m.d.comb += sum_.eq(so_far.shift_right(shape.digit) + total)
             m.d.sync += so_far.eq(Mux(more, sum_, 0))
             if self._halves_to is not None:
                 # What is left of the beat before must not be seen to leave.
                 any_left = Signal(name=f"any_left{lane}", reset_less=True)
-                left = any_left | line[: self._digit].any()
+                left = any_left | line[: shape.digit].any()
                 m.d.sync += [kept_before.eq(Mux(more, kept, 0)), any_left.eq(more & left)]
             else:
                 m.d.sync += kept_before.eq(kept)
             total = sum_
-        width = max(self._fraction + 1, bits + self._bits - self._dropped)
-        exact = Signal(signed(width), name=f"exact{lane}", reset_less=True)
-        m.d.sync += exact.eq(Cat(Const(0, max(0, -self._dropped)), kept,
-                                 total.shift_right(max(0, self._dropped - spent))).as_signed())
+        exact = Signal(signed(shape.exact_bits), name=f"exact{lane}", reset_less=True)
+        m.d.sync += exact.eq(Cat(Const(0, max(0, -shape.dropped)), kept,
+                                 total.shift_right(max(0, shape.dropped - spent))).as_signed())
         if self._halves_to is None:
             return exact, Const(0, 0)
-        below = Cat(left, total[: max(0, self._dropped - spent)])
+        below = Cat(left, total[: max(0, shape.dropped - spent)])
         rest = Signal(len(below), name=f"rest{lane}", reset_less=True)
         m.d.sync += rest.eq(below)
         return exact, rest
 
     def _product(self, m: Module, lane: int, value: Value, digit: Value) -> Value:
         """``value * digit``, in pieces that are added pairwise, a register after each level."""
-        count = beats(self._digit, PIECE)
-        ends = [self._digit * n // count for n in range(count + 1)]
+        count, bits = self._shape.pieces, self._shape.digit
+        ends = [bits * n // count for n in range(count + 1)]
         terms: list[tuple[int, Value]] = []
         for start, end in pairwise(ends):
             multiplier = self._technology.multiplier(value.shape(), end - start, dsp=False)
@@ -279,7 +355,7 @@ class ScaleRequantizer(Block):
         rounding may add to the integer part is a carry, too. Of halves that go to even or odd,
         that is the last bit, or a half is exceeded since any bit of ``rest`` is set.
         """
-        fraction = self._fraction
+        fraction = self._shape.fraction
 
         def held(stage: int, name: str, value: Value) -> Signal:
             register = Signal(value.shape(), name=f"{name}{lane}_{stage}", reset_less=True)

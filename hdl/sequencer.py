@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 from amaranth.hdl import *
 from amaranth.lib.wiring import In, Out
@@ -10,12 +12,33 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .tech import MemoryStyle, Technology
 
-__all__ = ["SEQUENCER_LATENCY", "Sequencer"]
+__all__ = ["SEQUENCER_LATENCY", "Sequencer", "SequencerShape"]
 
 SEQUENCER_LATENCY = 2
 """Cycles from a step to its word."""
 PART_BITS = 64
 SHARED_WORDS = 4
+
+
+@dataclass(frozen=True)
+class SequencerShape:
+    """Structure of a `Sequencer`: so many ``words`` of ``width`` bits, in block RAM or not."""
+
+    words: int
+    width: int
+    block: bool
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Bits of the memories, each of which has a counter of its own."""
+        if self.block or self.words <= SHARED_WORDS:
+            return (self.width,)
+        return tuple(min(PART_BITS, self.width - low) for low in range(0, self.width, PART_BITS))
+
+    @property
+    def counter_bits(self) -> int:
+        """Bits of a counter."""
+        return (self.words - 1).bit_length()
 
 
 class Sequencer(Block):
@@ -44,9 +67,20 @@ class Sequencer(Block):
     def __init__(self, words: Sequence[int], width: int, *, style: MemoryStyle,
                  technology: Technology) -> None:
         self._words = words
+        self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK)
         self._style = style
         self._technology = technology
         super().__init__({"step": In(1), "data": Out(width)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+        return SEQUENCER_LATENCY
+
+    @property
+    def length(self) -> int:
+        """Words until they begin again."""
+        return len(self._words)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -59,8 +93,8 @@ class Sequencer(Block):
             return m
         stepped = Signal()
         m.d.sync += stepped.eq(self.step)
-        part = width if len(self._words) <= SHARED_WORDS else PART_BITS
-        for low in range(0, width, part):
+        for low, part in zip(accumulate(self._shape.parts, initial=0), self._shape.parts,
+                             strict=False):
             data = self.data[low : low + part]
             mask = (1 << len(data)) - 1
             rom = self._technology.rom([word >> low & mask for word in self._words], len(data),

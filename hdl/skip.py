@@ -7,12 +7,17 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
-from .stream import Queue
-from .tech import MemoryStyle, Technology
+from .stream import QUEUE_LATENCY, Queue
+from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 
-__all__ = ["SkipBuffer"]
+__all__ = ["SKIP_LATENCY", "SKIP_QUEUE_DEPTH", "SkipBuffer"]
 
-RAM_LATENCY = 2
+SKIP_LATENCY = 2 + REGISTERED_LATENCY + QUEUE_LATENCY
+"""Cycles from a beat's transfer into an empty buffer to the beat that it gives: a word is counted
+two cycles late, and passes the memory and the queue behind it."""
+SKIP_QUEUE_DEPTH = REGISTERED_LATENCY + 3
+"""Beats between the issue of a read and their way out of the queue behind the memory, at one a
+cycle."""
 
 
 class SkipBuffer(Block):
@@ -46,13 +51,12 @@ class SkipBuffer(Block):
         m = Module()
         layout = self.i.payload.shape()
         width = Shape.cast(layout).width
-        # Beats between the issue of a read and their way out of the queue, at one a cycle.
-        m.submodules.queue = queue = Queue(layout, RAM_LATENCY + 3)
+        m.submodules.queue = queue = Queue(layout, SKIP_QUEUE_DEPTH)
         m.submodules.ram = ram = self._technology.ram(width, self._depth, self._style,
                                                       registered=True)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         write, read, written = Signal(), Signal(), Signal()
-        arriving = Signal(RAM_LATENCY)
+        arriving = Signal(REGISTERED_LATENCY)
         m.d.sync += [written.eq(write), arriving.eq(Cat(read, arriving))]
         m.d.comb += [
             write.eq(self.i.valid & self.i.ready),

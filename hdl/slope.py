@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
@@ -10,18 +11,101 @@ from amaranth.lib.wiring import In, Out
 
 from .block import Block
 from .checks import at_least
-from .dot import MULTIPLIER_LATENCY, WAY_LATENCY
+from .dot_array import WAY_LATENCY
 from .requantize import range_of
-from .steady import admit, channel_words, join, late, next_word, style_of
-from .stream import Beat, Queue
-from .tech import MemoryStyle, Technology
+from .steady import (
+    admit,
+    channel_beats,
+    channel_words,
+    delay,
+    join,
+    next_word,
+    signed_bits,
+    style_of,
+)
+from .stream import QUEUE_LATENCY, Beat, Queue
+from .tech import MULTIPLIER_LATENCY, REGISTERED_LATENCY, MemoryStyle, Technology
 
-__all__ = ["SlopeRequantizer"]
+__all__ = ["SlopeRequantizer", "SlopeShape"]
 
-QUEUE_LATENCY = 2
-ROM_LATENCY = 2
-CHOICE_LATENCY = ROM_LATENCY + 1
+CHOICE_LATENCY = REGISTERED_LATENCY + 1
 """Cycles that it takes to tell the side of a breakpoint."""
+
+
+@dataclass(frozen=True)
+class SlopeShape:
+    """Structure of a `SlopeRequantizer`.
+
+    Parameters
+    ----------
+    lanes : elements a beat.
+    words : beats until the constants begin again.
+    bent : whether any channel's two lines differ.
+    multiplier_bits, offset_bits, breakpoint_bits, sum_bits : of what it computes with; the offsets
+        have the half that rounds, and breakpoints lie within the inputs or next to them.
+    """
+
+    lanes: int
+    words: int
+    bent: bool
+    multiplier_bits: int
+    offset_bits: int
+    breakpoint_bits: int
+    sum_bits: int
+
+    @classmethod
+    def of(cls, values: range, *, lanes: int, group: int, multipliers: Sequence[Sequence[int]],
+           offsets: Sequence[Sequence[int]], breakpoints: Sequence[int], shift: int) -> SlopeShape:
+        """The structure for inputs within ``values``; for the others, see `SlopeRequantizer`."""
+        at_least(1, lanes=lanes, group=group)
+        at_least(0, shift=shift)
+        sides = _sides(multipliers, offsets, shift)
+        lines = [line for pair in sides for line in pair]
+        return cls(lanes, channel_beats(len(sides), group, lanes),
+                   any(below != above for below, above in sides),
+                   signed_bits(m for m, _ in lines), signed_bits(c for _, c in lines),
+                   signed_bits(_within(values, breakpoints)),
+                   signed_bits(m * end + c for m, c in lines for end in (values[0], values[-1])))
+
+    @property
+    def constants(self) -> int:
+        """Words of each lane's memory of multipliers and offsets."""
+        return self.words * (2 if self.bent else 1)
+
+    @property
+    def constant_bits(self) -> int:
+        """Bits of such a word."""
+        return self.multiplier_bits + self.offset_bits
+
+    @property
+    def depth(self) -> int:
+        """Cycles from a beat's transfer to its result in front of the queue."""
+        choice = CHOICE_LATENCY if self.bent else 0
+        return choice + REGISTERED_LATENCY + WAY_LATENCY + MULTIPLIER_LATENCY + 2
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's transfer to its result."""
+        return self.depth + QUEUE_LATENCY
+
+    @property
+    def queue_depth(self) -> int:
+        """Of the output queue: all beats on the way, and those whose places are free but not yet
+        known to be."""
+        return self.latency + 2
+
+
+def _sides(multipliers: Sequence[Sequence[int]], offsets: Sequence[Sequence[int]], shift: int
+           ) -> list[list[tuple[int, int]]]:
+    """The line on either side of each breakpoint: what is multiplied by, and what is added."""
+    # Halves are rounded up by what is added to the offset.
+    return [[(m, c + (1 << shift >> 1)) for m, c in zip(*pairs, strict=True)]
+            for pairs in zip(multipliers, offsets, strict=True)]
+
+
+def _within(values: range, breakpoints: Sequence[int]) -> list[int]:
+    """The breakpoints that divide ``values`` alike, none farther than next to them."""
+    return [min(max(t, values[0]), values[-1] + 1) for t in breakpoints]
 
 
 class SlopeRequantizer(Block):
@@ -66,18 +150,12 @@ class SlopeRequantizer(Block):
         if low > high or low not in limits or high not in limits:
             raise ValueError(f"bounds must be ordered and fit {o_shape!r}, not ({low}, {high})")
         values = range_of(Shape.cast(i_shape))
-        # Halves are rounded up by what is added to the offset.
-        sides = [[(m, c + (1 << shift >> 1)) for m, c in zip(*pairs, strict=True)]
-                 for pairs in zip(multipliers, offsets, strict=True)]
-        lines = [line for pair in sides for line in pair]
-        self._bent = any(below != above for below, above in sides)
-        self._sides = sides
-        self._breakpoints = [min(max(t, values[0]), values[-1] + 1) for t in breakpoints]
-        self._multiplier_bits = _signed_bits(m for m, _ in lines)
-        self._offset_bits = _signed_bits(c for _, c in lines)
-        self._sum_bits = _signed_bits(m * end + c for m, c in lines
-                                      for end in (values[0], values[-1]))
-        self._words = channel_words(len(sides), group, lanes)
+        self._shape = SlopeShape.of(
+            values, lanes=lanes, group=group, multipliers=multipliers, offsets=offsets,
+            breakpoints=breakpoints, shift=shift)
+        self._sides = _sides(multipliers, offsets, shift)
+        self._breakpoints = _within(values, breakpoints)
+        self._words = channel_words(len(self._sides), group, lanes)
         self._shift = shift
         self._bounds = low, high
         self._dsp_multipliers = dsp_multipliers
@@ -87,33 +165,26 @@ class SlopeRequantizer(Block):
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     @property
-    def _depth(self) -> int:
-        """Cycles from a beat's transfer to its result in front of the queue."""
-        choice = CHOICE_LATENCY if self._bent else 0
-        return choice + ROM_LATENCY + WAY_LATENCY + MULTIPLIER_LATENCY + 2
-
-    @property
     def latency(self) -> int:
         """Cycles from a beat's transfer to its result."""
-        return self._depth + QUEUE_LATENCY
+        return self._shape.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # All beats on the way, and those whose places are free but not yet known to be.
-        depth = self.latency + 2
+        depth = self._shape.queue_depth
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         take = admit(m, self.i, self.o, depth - 1)
-        m.d.comb += [queue.i.valid.eq(late(m, "valid", take, self._depth, reset_less=False)),
-                     queue.i.p.last.eq(late(m, "last", self.i.p.last, self._depth))]
+        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, self._shape.depth, reset_less=False)),
+                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, self._shape.depth))]
         word = next_word(m, take, len(self._words))
         given, results = self.i.p.data, queue.i.p.data
         values = [given[lane] for lane in range(self.i.payload.shape().lanes)]
         sides: list[Value] = [Const(0, 0)] * len(values)
-        if self._bent:
+        if self._shape.bent:
             sides = self._compare(m, values, word)
-            word = late(m, "word", word, CHOICE_LATENCY)
-            values = [late(m, f"value{lane}", value, CHOICE_LATENCY)
+            word = delay(m, "word", word, CHOICE_LATENCY)
+            values = [delay(m, f"value{lane}", value, CHOICE_LATENCY)
                       for lane, value in enumerate(values)]
         for lane, value in enumerate(values):
             m.d.comb += results[lane].eq(self._line(m, lane, value, sides[lane], word))
@@ -121,25 +192,26 @@ class SlopeRequantizer(Block):
 
     def _compare(self, m: Module, values: Sequence[Value], word: Value) -> list[Value]:
         """Whether each lane's value reaches its channel's breakpoint, CHOICE_LATENCY later."""
-        bits = _signed_bits(self._breakpoints)
+        bits = self._shape.breakpoint_bits
         rom = self._rom(m, "breakpoints", [join([self._breakpoints[row] for row in rows], bits)
                                            for rows in self._words], bits * len(values), word)
         sides: list[Value] = []
         for lane, value in enumerate(values):
             above = Signal(name=f"above{lane}", reset_less=True)
-            m.d.sync += above.eq(late(m, f"compared{lane}", value, ROM_LATENCY)
+            m.d.sync += above.eq(delay(m, f"compared{lane}", value, REGISTERED_LATENCY)
                                  >= rom.word_select(lane, bits).as_signed())
             sides.append(above)
         return sides
 
     def _line(self, m: Module, lane: int, value: Value, side: Value, word: Value) -> Value:
         """The line of the lane's channel on that ``side``, at ``value``."""
-        bits = self._multiplier_bits
+        shape = self._shape
+        bits = shape.multiplier_bits
         constants = self._rom(
             m, f"constants{lane}",
-            [join((line[0],), bits) | join((line[1],), self._offset_bits) << bits
+            [join((line[0],), bits) | join((line[1],), shape.offset_bits) << bits
              for rows in self._words for line in self._sides[rows[lane]][: 1 + len(side)]],
-            bits + self._offset_bits, Cat(side, word))
+            shape.constant_bits, Cat(side, word))
         dsp = lane < self._dsp_multipliers
         multiplier = self._technology.multiplier(value.shape(), signed(bits), dsp=dsp)
         m.submodules[f"multiplier{lane}"] = multiplier
@@ -147,12 +219,12 @@ class SlopeRequantizer(Block):
         # from neither.
         way = 1 if dsp else WAY_LATENCY
         m.d.comb += [
-            multiplier.a.eq(late(m, f"factor{lane}", value, ROM_LATENCY + way)),
-            multiplier.b.eq(late(m, f"slope{lane}", constants[:bits].as_signed(), way))]
-        product = late(m, f"product{lane}", multiplier.p, WAY_LATENCY - way)
-        offset = late(m, f"offset{lane}", constants[bits:].as_signed(),
+            multiplier.a.eq(delay(m, f"factor{lane}", value, REGISTERED_LATENCY + way)),
+            multiplier.b.eq(delay(m, f"slope{lane}", constants[:bits].as_signed(), way))]
+        product = delay(m, f"product{lane}", multiplier.p, WAY_LATENCY - way)
+        offset = delay(m, f"offset{lane}", constants[bits:].as_signed(),
                       WAY_LATENCY + MULTIPLIER_LATENCY)
-        total = Signal(signed(self._sum_bits), name=f"total{lane}", reset_less=True)
+        total = Signal(signed(shape.sum_bits), name=f"total{lane}", reset_less=True)
         m.d.sync += total.eq(product + offset)
         exact = total.shift_right(self._shift)
         low, high = self._bounds
@@ -166,8 +238,3 @@ class SlopeRequantizer(Block):
         m.submodules[name] = rom
         m.d.comb += [rom.address.eq(address), rom.enable.eq(1)]
         return rom.data
-
-
-def _signed_bits(values: Iterable[int]) -> int:
-    """Width of the narrowest two's complement integers that hold all of ``values``."""
-    return max((value if value >= 0 else ~value).bit_length() for value in values) + 1

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import lcm
 from typing import Any
 
 from amaranth.hdl import *
 
+from .stream import beats
 from .tech import MemoryStyle
 
-__all__ = ["admit", "channel_words", "join", "late", "next_word", "style_of"]
+__all__ = [
+    "BLOCK_BITS",
+    "add_pairwise",
+    "admit",
+    "channel_beats",
+    "channel_words",
+    "delay",
+    "join",
+    "next_word",
+    "signed_bits",
+    "style_of",
+]
 
 BLOCK_BITS = 2400
 """Constants of fewer bits are not worth a block RAM."""
@@ -30,13 +42,28 @@ def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
     return take
 
 
-def late(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
+def delay(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
     """``value``, ``cycles`` later."""
     for cycle in range(cycles if len(value) else 0):
         held = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=reset_less)
         m.d.sync += held.eq(value)
         value = held
     return value
+
+
+def add_pairwise(m: Module, name: str, terms: Sequence[Value]) -> Value:
+    """Sum of ``terms``, registered after each pairwise level."""
+    level = 0
+    while len(terms) > 1:
+        level += 1
+        pairs = []
+        for n in range(0, len(terms), 2):
+            value = sum(terms[n + 1 : n + 2], terms[n])
+            pair = Signal(value.shape(), name=f"{name}_{level}_{n // 2}", reset_less=True)
+            m.d.sync += pair.eq(value)
+            pairs.append(pair)
+        terms = pairs
+    return terms[0]
 
 
 def channel_words(rows: int, group: int, lanes: int) -> list[list[int]]:
@@ -56,6 +83,11 @@ def channel_words(rows: int, group: int, lanes: int) -> list[list[int]]:
     return words
 
 
+def channel_beats(rows: int, group: int, lanes: int) -> int:
+    """How many `channel_words` there are."""
+    return 1 if rows == 1 else lcm(rows, group) // group * beats(group, lanes)
+
+
 def next_word(m: Module, take: Value, count: int) -> Value:
     """Which of ``count`` words the beat that comes in needs, if each has the next one."""
     if count == 1:
@@ -69,6 +101,11 @@ def next_word(m: Module, take: Value, count: int) -> Value:
 def join(values: Sequence[int], bits: int) -> int:
     """``values`` side by side, ``bits`` of each."""
     return sum((value & (1 << bits) - 1) << n * bits for n, value in enumerate(values))
+
+
+def signed_bits(values: Iterable[int]) -> int:
+    """Width of the narrowest two's complement integers that hold all of ``values``."""
+    return max((value if value >= 0 else ~value).bit_length() for value in values) + 1
 
 
 def style_of(style: MemoryStyle, bits: int) -> MemoryStyle:

@@ -10,7 +10,6 @@ hold is undefined. ``last`` marks the final beat of a frame. A beat moves in a c
 from __future__ import annotations
 
 from itertools import pairwise
-from math import gcd
 from typing import Any
 
 from amaranth.hdl import *
@@ -21,8 +20,13 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .checks import at_least
 
-__all__ = ["Beat", "Buffer", "Collector", "Fork", "Gearbox", "Queue", "Relay", "beats", "connect",
-           "connect_streams"]
+__all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer", "Queue",
+           "beats", "connect", "connect_streams"]
+
+QUEUE_LATENCY = 2
+"""Cycles from a beat that enters an empty `Queue` to the beat that it gives."""
+BUFFER_LATENCY = 1
+"""Cycles from a beat that enters a `Buffer` or a `HalfRateBuffer` to the beat that it gives."""
 
 
 def beats(group: int, lanes: int) -> int:
@@ -100,7 +104,7 @@ class Buffer(Block):
         return m
 
 
-class Relay(Block):
+class HalfRateBuffer(Block):
     """A register between two sides that no combinational path joins: latency 1, a beat in 2 cycles.
 
     Parameters
@@ -203,193 +207,3 @@ class Fork(Block):
         for n, o in enumerate(outputs):
             m.d.comb += [o.payload.eq(self.i.payload), o.valid.eq(self.i.valid & ~taken[n])]
         return m
-
-
-class Collector(Block):
-    """Widen lanes: the same elements in the same order, several whole beats in one.
-
-    What a `Gearbox` does, where an output beat is made of whole input beats: then every element has
-    its place, and none needs a choice. Latency 2 from the beat that completes an output beat; an
-    input beat a cycle, unless the output beat before is still there when one is complete (a tail of
-    one input beat alone always finds it there). No combinational path joins the two sides.
-
-    Parameters
-    ----------
-    shape : element shape.
-    i_lanes, o_lanes : elements a beat, the one a divisor of the other.
-    o_group : elements after which a fresh output beat starts; a multiple of ``i_lanes``.
-    frame : elements a frame; a multiple of ``o_group``.
-
-    Members
-    -------
-    i : stream of ``Beat(shape, i_lanes)``; its ``last`` is not looked at.
-    o : stream of ``Beat(shape, o_lanes)``.
-    """
-
-    def __init__(self, shape: ShapeLike, *, i_lanes: int, o_lanes: int, o_group: int,
-                 frame: int) -> None:
-        at_least(1, i_lanes=i_lanes, o_lanes=o_lanes, o_group=o_group, frame=frame)
-        if o_lanes == i_lanes or o_lanes % i_lanes or o_group % i_lanes or frame % o_group:
-            raise ValueError(f"an output beat must be several whole input beats and a frame whole "
-                             f"groups, not {i_lanes!r} to {o_lanes!r} of {o_group!r} of {frame!r}")
-        self._group = o_group
-        self._frame = frame
-        super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
-                          "o": Out(stream.Signature(Beat(shape, o_lanes)))})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
-        parts = o_layout.lanes // i_layout.lanes
-        width = i_layout.shape.width * i_layout.lanes
-        tail = beats((self._group - 1) % o_layout.lanes + 1, i_layout.lanes)
-        full, take, complete, move = Signal(), Signal(), Signal(), Signal()
-        # Which part of an output beat comes next, one-hot.
-        place = Signal(parts, init=1)
-        o_end = _count(m, "o", complete, beats(self._group, o_layout.lanes))
-        frame_end = _count(m, "group", complete & o_end, self._frame // self._group)
-        m.d.comb += [
-            # Where the output is free, what is complete leaves for sure.
-            self.i.ready.eq(~full | ~self.o.valid),
-            take.eq(self.i.valid & self.i.ready),
-            complete.eq(take & (place[-1] | o_end & place[tail - 1])),
-            move.eq(full & (~self.o.valid | self.o.ready)),
-        ]
-        is_tail, is_last = Signal(), Signal()
-        with m.If(take):
-            m.d.sync += place.eq(Mux(complete, 1, place << 1))
-        with m.If(complete):
-            m.d.sync += [full.eq(1), is_tail.eq(o_end), is_last.eq(o_end & frame_end)]
-        with m.Elif(move):
-            m.d.sync += full.eq(0)
-        with m.If(move):
-            m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(is_last)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-
-        arrived, sent = Value.cast(self.i.p.data), Value.cast(self.o.p.data)
-        for n in range(parts):
-            held = Signal(width, name=f"held_{n}", reset_less=True)
-            with m.If(take & place[n]):
-                m.d.sync += held.eq(arrived)
-            with m.If(move):
-                # Behind a tail there is nothing.
-                m.d.sync += sent.word_select(n, width).eq(
-                    held if n < tail else Mux(is_tail, 0, held))
-        return m
-
-
-class Gearbox(Block):
-    """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
-
-    Latency 1 from the beat that completes an output beat; the wider side never limits the rate of
-    the narrower one. No combinational path joins the two sides.
-
-    Parameters
-    ----------
-    shape : element shape.
-    i_lanes, o_lanes : elements a beat.
-    i_group, o_group : elements after which a fresh beat starts, on either side.
-    frame : elements a frame; a multiple of both groups.
-
-    Members
-    -------
-    i : stream of ``Beat(shape, i_lanes)``; its ``last`` is not looked at.
-    o : stream of ``Beat(shape, o_lanes)``.
-    """
-
-    def __init__(self, shape: ShapeLike, *, i_lanes: int, o_lanes: int, i_group: int, o_group: int,
-                 frame: int) -> None:
-        at_least(1, i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group, frame=frame)
-        if frame % i_group or frame % o_group:
-            raise ValueError(f"frame must be a multiple of both groups, not {frame!r} for "
-                             f"{i_group!r} and {o_group!r}")
-        self._group = i_group, o_group
-        self._frame = frame
-        super().__init__({"i": In(stream.Signature(Beat(shape, i_lanes))),
-                          "o": Out(stream.Signature(Beat(shape, o_lanes)))})
-
-    @property
-    def _tails(self) -> tuple[int, int]:
-        """Elements in the last beat of a group, on either side."""
-        i_group, o_group = self._group
-        return ((i_group - 1) % len(self.i.p.data) + 1, (o_group - 1) % len(self.o.p.data) + 1)
-
-    @property
-    def _unit(self) -> int:
-        return gcd(len(self.i.p.data), len(self.o.p.data), *self._tails)
-
-    @property
-    def capacity(self) -> int:
-        """Elements it can hold.
-
-        Room for a beat on either side, and more so that ``i.ready`` need not wait for ``o.ready``
-        to keep the rate; where some beats bring a tail only, what others bring must last longer.
-        """
-        i_lanes, o_lanes, unit = len(self.i.p.data), len(self.o.p.data), self._unit
-        uneven = self._tails != (i_lanes, o_lanes)
-        spare = i_lanes + o_lanes - unit if uneven else min(i_lanes, o_lanes)
-        return i_lanes + o_lanes + spare - unit
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        i_layout, o_layout = self.i.payload.shape(), self.o.payload.shape()
-        i_group, o_group = self._group
-        i_tail, o_tail = self._tails
-        # All counts are multiples of the unit, so slots and shifts are whole units.
-        unit = self._unit
-        i_units, o_units = i_layout.lanes // unit, o_layout.lanes // unit
-        slots = self.capacity // unit
-        width = i_layout.shape.width * unit
-
-        held = [Signal(width, name=f"held_{n}", reset_less=True) for n in range(slots)]
-        level = Signal(range(slots + 1))
-        take, give = Signal(), Signal()
-
-        o_end = _count(m, "o", give, beats(o_group, o_layout.lanes))
-        frame_end = _count(m, "group", give & o_end, self._frame // o_group)
-        need = Mux(o_end, o_tail // unit, o_units)
-        m.d.comb += [
-            self.o.valid.eq(level >= need),
-            give.eq(self.o.valid & self.o.ready),
-            # Elements behind a tail belong to the next group and may still arrive: hide them.
-            Value.cast(self.o.p.data).eq(Cat(
-                held[n] if n < o_tail // unit else Mux(o_end, 0, held[n]) for n in range(o_units))),
-            self.o.p.last.eq(o_end & frame_end),
-        ]
-
-        i_end = _count(m, "i", take, beats(i_group, i_layout.lanes))
-        count = Mux(i_end, i_tail // unit, i_units)
-        kept = Signal.like(level)
-        m.d.comb += [
-            kept.eq(level - Mux(give, need, 0)),
-            self.i.ready.eq(level <= slots - i_units),
-            take.eq(self.i.valid & self.i.ready),
-        ]
-        m.d.sync += level.eq(kept + Mux(take, count, 0))
-
-        after = held + [Const(0, width)] * o_units
-        with m.If(give):
-            for n in range(slots):
-                m.d.sync += held[n].eq(Mux(o_end, after[n + o_tail // unit], after[n + o_units]))
-        arrived = Value.cast(self.i.p.data)
-        with m.If(take), m.Switch(kept):
-            for base in range(slots):
-                with m.Case(base):
-                    for n in range(min(i_units, slots - base)):
-                        m.d.sync += held[base + n].eq(arrived.word_select(n, width))
-        return m
-
-
-def _count(m: Module, name: str, step: ValueLike, length: int) -> ValueLike:
-    """A counter of ``length`` that moves with ``step``; returns whether it is at its end.
-
-    That is a register, since what beats are made of depends on it.
-    """
-    if length == 1:
-        return Const(1)
-    counter = Signal(range(length), name=f"{name}_count")
-    end = Signal(name=f"{name}_end")
-    with m.If(step):
-        m.d.sync += [counter.eq(Mux(end, 0, counter + 1)), end.eq(counter == length - 2)]
-    return end

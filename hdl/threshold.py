@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
@@ -11,13 +12,95 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .checks import at_least
 from .requantize import range_of
-from .steady import admit, channel_words, join, late, next_word, style_of
-from .stream import Beat, Queue
-from .tech import MemoryStyle, Technology
+from .steady import (
+    admit,
+    channel_beats,
+    channel_words,
+    delay,
+    join,
+    next_word,
+    signed_bits,
+    style_of,
+)
+from .stream import QUEUE_LATENCY, Beat, Queue
+from .tech import MEMORY_LATENCY, REGISTERED_LATENCY, MemoryStyle, Technology
 
-__all__ = ["Thresholder"]
+__all__ = ["ThresholdShape", "Thresholder"]
 
-QUEUE_LATENCY = 2
+
+@dataclass(frozen=True)
+class ThresholdShape:
+    """Structure of a `Thresholder`.
+
+    Parameters
+    ----------
+    lanes : elements a beat.
+    words : beats until the thresholds begin again.
+    count : thresholds of a channel.
+    bits, signed : shape of a threshold.
+    block : whether thresholds may live in block RAM.
+    """
+
+    lanes: int
+    words: int
+    count: int
+    bits: int
+    signed: bool
+    block: bool
+
+    @classmethod
+    def of(cls, values: range, *, lanes: int, group: int, thresholds: Sequence[Sequence[int]],
+           block: bool = False) -> ThresholdShape:
+        """The structure for inputs within ``values``; for the others, see `Thresholder`."""
+        at_least(1, lanes=lanes, group=group)
+        rows = _searched(values, thresholds)
+        ends = min(map(min, rows)), max(map(max, rows))
+        signed = ends[0] < 0
+        bits = signed_bits(ends) if signed else max(1, ends[1].bit_length())
+        return cls(lanes, channel_beats(len(rows), group, lanes), len(thresholds[0]), bits, signed,
+                   block)
+
+    @property
+    def stages(self) -> int:
+        """Comparisons, one after the other."""
+        return self.count.bit_length()
+
+    @property
+    def spare(self) -> int:
+        """Thresholds that are put in front of a channel's, to a power of two less one."""
+        return (1 << self.stages) - 1 - self.count
+
+    @property
+    def pace(self) -> int:
+        """Cycles of a comparison: the memory's, and its own."""
+        return 1 + (REGISTERED_LATENCY if self.block else MEMORY_LATENCY)
+
+    @property
+    def depth(self) -> int:
+        """Cycles from a beat's transfer to its result in front of the queue."""
+        return self.pace * self.stages + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's transfer to its result."""
+        return self.depth + QUEUE_LATENCY
+
+    @property
+    def queue_depth(self) -> int:
+        """Of the output queue: all beats on the way, and those whose places are free but not yet
+        known to be."""
+        return self.latency + 2
+
+
+def _searched(values: range, thresholds: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows of thresholds that a search halves, a power of two less one.
+
+    What is missing is put where it is always reached, and none is farther than next to ``values``.
+    """
+    count = len(thresholds[0])
+    spare = (1 << count.bit_length()) - 1 - count
+    return [[values[0]] * spare + [min(max(t, values[0]), values[-1] + 1) for t in row]
+            for row in thresholds]
 
 
 class Thresholder(Block):
@@ -62,16 +145,11 @@ class Thresholder(Block):
         if base not in limits or base + step * count not in limits:
             raise ValueError(f"base and base + step * {count} must fit {o_shape!r}, "
                              f"not {base} and {base + step * count}")
-        # A search halves: what is missing to a power of two is put where it is always reached.
         values = range_of(Shape.cast(i_shape))
-        self._depth = count.bit_length()
-        spare = (1 << self._depth) - 1 - count
-        rows = [[values[0]] * spare + [min(max(t, values[0]), values[-1] + 1) for t in row]
-                for row in thresholds]
-        ends = min(map(min, rows)), max(map(max, rows))
-        bits = max((end if end >= 0 else ~end).bit_length() for end in ends)
-        self._shape = signed(bits + 1) if ends[0] < 0 else unsigned(max(1, bits))
-        self._base, self._step, self._spare = base, step, spare
+        self._shape = ThresholdShape.of(values, lanes=lanes, group=group, thresholds=thresholds,
+                                        block=style is MemoryStyle.BLOCK)
+        rows = _searched(values, thresholds)
+        self._base, self._step = base, step
         self._any_falling, self._all_falling = any(falling), all(falling)
         self._words = channel_words(len(rows), group, lanes)
         self._rows = rows
@@ -82,44 +160,37 @@ class Thresholder(Block):
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     @property
-    def _pace(self) -> int:
-        """Cycles of a comparison: the memory's, and its own."""
-        return 3 if self._style is MemoryStyle.BLOCK else 2
-
-    @property
     def latency(self) -> int:
         """Cycles from a beat's transfer to its result."""
-        return self._pace * self._depth + 1 + QUEUE_LATENCY
+        return self._shape.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = self.i.payload.shape().lanes
-        # All beats on the way, and those whose places are free but not yet known to be.
-        depth = self.latency + 2
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), depth)
+        shape = self._shape
+        lanes, pace = shape.lanes, shape.pace
+        m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        take = admit(m, self.i, self.o, depth - 1)
-        stages = self._pace * self._depth + 1
-        m.d.comb += [queue.i.valid.eq(late(m, "valid", take, stages, reset_less=False)),
-                     queue.i.p.last.eq(late(m, "last", self.i.p.last, stages))]
+        take = admit(m, self.i, self.o, shape.queue_depth - 1)
+        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, shape.depth, reset_less=False)),
+                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, shape.depth))]
         word = next_word(m, take, len(self._words))
         given, results = self.i.p.data, queue.i.p.data
         values = [given[lane] for lane in range(lanes)]
         counts: list[Value] = [Const(0, 0)] * lanes
-        for stage in range(self._depth):
+        for stage in range(shape.stages):
             thresholds = self._thresholds(m, stage, word, counts)
             for lane, threshold in enumerate(thresholds):
-                value = late(m, f"value{lane}_{stage}", values[lane], self._pace - 1)
-                before = late(m, f"before{lane}_{stage}", counts[lane], self._pace - 1)
+                value = delay(m, f"value{lane}_{stage}", values[lane], pace - 1)
+                before = delay(m, f"before{lane}_{stage}", counts[lane], pace - 1)
                 count = Signal(stage + 1, name=f"count{lane}_{stage}", reset_less=True)
                 m.d.sync += count.eq(Cat(value >= threshold, before))
                 counts[lane] = count
-                values[lane] = late(m, f"compared{lane}_{stage}", value, 1)
-            word = late(m, f"word_{stage}", word, self._pace)
+                values[lane] = delay(m, f"compared{lane}_{stage}", value, 1)
+            word = delay(m, f"word_{stage}", word, pace)
         for lane, is_falling in enumerate(self._is_falling(m, word)):
             found = counts[lane]
             # What was put in front is always reached, and so never counted by what falls.
-            rising = self._base - self._step * self._spare + self._step * found
+            rising = self._base - self._step * shape.spare + self._step * found
             result = Signal(self.o.payload.shape().shape, name=f"result{lane}", reset_less=True)
             m.d.sync += result.eq(
                 Mux(is_falling, self._base + self._step * ~found, rising)
@@ -132,12 +203,12 @@ class Thresholder(Block):
         """What each lane compares with in ``stage``, a memory's latency later."""
         places = range(1 << stage)
         # Of the thresholds that are left, the middle one.
-        columns = [(2 * place + 1 << self._depth - 1 - stage) - 1 for place in places]
+        columns = [(2 * place + 1 << self._shape.stages - 1 - stage) - 1 for place in places]
         if stage == 0:
             # All lanes read the same word.
             words = [[self._rows[row][columns[0]] for row in channels] for channels in self._words]
             data = self._rom(m, "thresholds", words, word)
-            width = self._shape.width
+            width = self._shape.bits
             return [self._value(data.word_select(lane, width)) for lane in range(len(counts))]
         return [self._value(self._rom(
             m, f"thresholds{lane}_{stage}",
@@ -148,11 +219,11 @@ class Thresholder(Block):
         return bits.as_signed() if self._shape.signed else bits.as_unsigned()
 
     def _rom(self, m: Module, name: str, words: Sequence[Sequence[int]], address: Value) -> Value:
-        width = self._shape.width
+        width = self._shape.bits
         joined = [join(word, width) for word in words]
         style = style_of(self._style, len(words) * len(words[0]) * width)
         rom = self._technology.rom(joined, width * len(words[0]), style,
-                                   registered=self._pace == 3)
+                                   registered=self._shape.block)
         m.submodules[name] = rom
         m.d.comb += rom.address.eq(address)
         return rom.data

@@ -1,4 +1,4 @@
-"""Sliding window over a raster stream."""
+"""WindowGeometry window over a raster stream."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .block import Block
-from .sliding import Sliding
 from .stream import Beat, beats
-from .tech import MemoryStyle, Technology
+from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
+from .window_geometry import WindowGeometry
 
-__all__ = ["Window"]
+__all__ = ["FILL_LATENCY", "LATE_WORDS", "READ_LATENCY", "WRITE_LATENCY", "Window"]
 
+READ_LATENCY = REGISTERED_LATENCY + 1
+"""Cycles from the issue of a read to its output beat: the memory, then rotation and padding."""
+WRITE_LATENCY = 2
+"""Cycles from a word's transfer into the buffer to the first read of it."""
+FILL_LATENCY = 2
+"""Cycles after reset before a read, in which the stages of the read order fill."""
 LATE_WORDS = 2
 """Words of a buffer that are kept free because its fill is known two cycles late."""
 
@@ -118,7 +124,7 @@ class Window(Block):
         neighbouring elements, and rows past the kernel's end any.
     """
 
-    def __init__(self, shape: ShapeLike, sliding: Sliding, *, depth: int, fill: int = 0,
+    def __init__(self, shape: ShapeLike, sliding: WindowGeometry, *, depth: int, fill: int = 0,
                  style: MemoryStyle, technology: Technology) -> None:
         if depth < 4 or depth & depth - 1:
             raise ValueError(f"depth must be a power of two of at least 4, not {depth!r}")
@@ -139,10 +145,7 @@ class Window(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sliding = self._sliding
-        # Absolute word counts, modulo a power of two that tells ahead from behind.
-        reach = 2 * sliding.words + self._depth + beats(
-            sliding.reach * sliding.row_step, sliding.lanes)
-        width = ceil_log2(reach + 2) + 2
+        width = sliding.count_bits(self._depth)
         flow, write, filled = Signal(), Signal(), Signal()
         move = _Advance(Signal(), Signal(), Signal(), Signal())
         m.d.comb += [

@@ -24,10 +24,10 @@ from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
 from penjing.compiler.plan import Fold, Plan, Port, Resources
 from penjing.compiler.resources import Family
 from penjing.compiler.schedule import ROUTABLE, Budget, Goal, fold_of_simd, schedule
+from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic
-from penjing.hdl.widen import Widener
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
@@ -137,7 +137,7 @@ def test_widener_makes_integers_of_signs(stalls: Stalls) -> None:
     x = random_images(kind, 4, 1)
     port = Port(3, 5)
     # It has no clock of its own, but the simulation needs one.
-    block = Pipeline([("widener", Widener(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
+    block = Pipeline([("widener", BipolarToInteger(3)), ("buffer", Buffer(Beat(signed(2), 3)))])
     run_block(block, x, x, (kind, port), (kind.widened, port), stalls)
 
 

@@ -13,6 +13,7 @@ import penjing.hdl
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
+from engines import count_engine, dot_engine, o_lanes, select_engine
 from networks import random_images, run_block
 from penjing.compiler import geometry, ir
 from penjing.compiler.ir import Bipolar, TensorType
@@ -24,33 +25,31 @@ from penjing.compiler.planning import (
     ternary_levels,
 )
 from penjing.hdl.argmax import ArgMaxer
-from penjing.hdl.binary import Binary
-from penjing.hdl.depthwise import Depthwise
-from penjing.hdl.dot import Dot
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
-from penjing.hdl.sliding import Sliding
+from penjing.hdl.select_array import digits
 from penjing.hdl.tech import Generic, MemoryStyle
-from penjing.hdl.ternary import Ternary, digits
 from penjing.hdl.window import Window
+from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 # Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
 # order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"Buffer", "Collector", "Fork", "Gearbox", "Graph", "Pipeline", "Queue", "Relay",
-          "Repeater", "Sequencer", "SkipBuffer", "Widener"}
+MOVERS = {"BipolarToInteger", "Buffer", "CodebookWeights", "Fork", "Gearbox", "Graph",
+          "HalfRateBuffer", "Pipeline", "Queue", "Repeater", "ResultConstants", "Sequencer",
+          "SkipBuffer", "Upsizer"}
 TWINS: dict[str, Callable[..., object]] = {
     "Adder": golden.add,
-    "Dot": golden.dense,
-    "Depthwise": golden.depthwise,
+    "Engine": golden.dense,
+    "DotArray": golden.dense,
+    "CountArray": golden.dense,
+    "SelectArray": golden.dense,
     "ScaleRequantizer": golden.scale_requantize,
     "ShiftRequantizer": golden.shift_requantize,
     "SlopeRequantizer": golden.slope_requantize,
     "Thresholder": golden.threshold,
-    "Binary": golden.dense,
-    "Ternary": golden.dense,
     "MaxPooler": golden.max_pool,
     "AveragePooler": golden.average_pool,
     "SumPooler": golden.sum_pool,
@@ -70,6 +69,8 @@ def test_every_public_block_has_a_twin() -> None:
             value = getattr(loaded, name)
             if isinstance(value, type) and issubclass(value, wiring.Component):
                 blocks.add(name)
+    # What the arrays have in common is none.
+    blocks.remove("EngineArray")
     assert blocks == MOVERS | set(TWINS)
 
 
@@ -192,16 +193,13 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
     groups, folds = -(-outputs // pe), -(-inputs // simd)
     padded = np.pad(weights, ((0, groups * pe - outputs), (0, folds * simd - inputs)))
     beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
-    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
-    block = Dot(signed(bits) if is_signed else unsigned(bits),
-                weights=beats.reshape(-1, pe, simd).tolist(), weight_bits=weight_bits,
-                bias=bias.tolist(), accumulator_bits=result.bits, o_lanes=o_lanes,
-                dsp_multipliers=pe * simd // 2, style=MemoryStyle.LOGIC, technology=Generic())
+    block = dot_engine(signed(bits) if is_signed else unsigned(bits), beats.reshape(-1, pe, simd),
+                       weight_bits, bias, result.bits, dsp_multipliers=pe * simd // 2)
     # The vector comes once for every group of outputs.
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     sent = TensorType((1, groups, inputs), bits, is_signed)
     run_block(block, repeated, golden.dense(x, weights, bias), (sent, Port(simd, inputs)),
-              (result, Port(o_lanes, outputs)), stalls)
+              (result, Port(o_lanes(pe, folds), outputs)), stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)
@@ -219,14 +217,11 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     groups, folds = -(-outputs // pe), inputs // simd
     padded = np.pad(weights, ((0, groups * pe - outputs), (0, 0)), constant_values=1)
     beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
-    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
-    block = Binary(weights=beats.reshape(-1, pe, simd).tolist(), bias=bias.tolist(),
-                   accumulator_bits=12, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
-                   technology=Generic())
+    block = count_engine(beats.reshape(-1, pe, simd), bias, 12)
     assert block.latency == BINARY_LATENCY + counter_latency(simd)
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, wanted, (Bipolar((1, groups, inputs)), Port(simd, inputs)),
-              (TensorType((1, 1, outputs), 12, True), Port(o_lanes, outputs)), stalls)
+              (TensorType((1, 1, outputs), 12, True), Port(o_lanes(pe, folds), outputs)), stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)
@@ -254,17 +249,14 @@ def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, 
     padded = np.pad(signs, ((0, groups * pe - outputs), (0, folds * simd - inputs)),
                     constant_values=int(not zeros))
     beats = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3)
-    o_lanes = next(n for n in range(1, pe + 1) if pe % n == 0 and n * folds >= pe)
     shape = (signed if is_signed and bits else unsigned)(max(1, bits))
-    block = Ternary(shape, bipolar=not bits, weights=beats.reshape(-1, pe, simd).tolist(),
-                    positive=positive, negative=negative, bias=bias.tolist(),
-                    accumulator_bits=result.bits, o_lanes=o_lanes, style=MemoryStyle.LOGIC,
-                    technology=Generic())
+    block = select_engine(shape, beats.reshape(-1, pe, simd), bias, result.bits,
+                          positive=positive, negative=negative, bipolar=not bits)
     assert block.latency == TERNARY_LATENCY + ternary_levels(simd, positive, negative)
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, golden.dense(x, values, bias),
               (replace(kind, shape=(1, groups, inputs)), Port(simd, inputs)),
-              (result, Port(o_lanes, outputs)), stalls)
+              (result, Port(o_lanes(pe, folds), outputs)), stalls)
 
 
 def test_digits_make_every_factor() -> None:
@@ -293,13 +285,10 @@ def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple:
     result = ir.output_type(layer, kind)
     slices, size = -(-groups // slice_groups), slice_groups * multiple
     padded = np.pad(weights[:, :, 0], ((0, slices * size - outputs), (0, 0), (0, 0)))
-    o_lanes = next(n for n in range(1, size + 1) if size % n == 0 and n * taps >= size)
-    block = Depthwise(signed(bits) if is_signed else unsigned(bits), lanes=lanes,
-                      weights=padded.reshape(slices, size, taps, terms).transpose(
-                          0, 2, 1, 3).reshape(-1, size, terms).tolist(),
-                      weight_bits=weight_bits, bias=bias.tolist(), accumulator_bits=result.bits,
-                      o_lanes=o_lanes, dsp_multipliers=size // 2, style=MemoryStyle.LOGIC,
-                      technology=Generic())
+    block = dot_engine(signed(bits) if is_signed else unsigned(bits),
+                       padded.reshape(slices, size, taps, terms).transpose(0, 2, 1, 3).reshape(
+                           -1, size, terms), weight_bits, bias, result.bits,
+                       dsp_multipliers=size // 2, channel_groups=slice_groups)
     x = random_images(kind, 5, channels)
     wanted = golden.execute(layer, x)
     if terms == 1:
@@ -309,7 +298,7 @@ def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple:
     sent = sent.reshape(len(x), taps, slices, lanes).transpose(0, 2, 1, 3)
     sent_kind = TensorType((slices, taps, lanes), bits, is_signed)
     run_block(block, sent, wanted, (sent_kind, Port(lanes, lanes)),
-              (result, Port(o_lanes, outputs)), stalls)
+              (result, Port(o_lanes(size, taps), outputs)), stalls)
 
 
 @pytest.mark.parametrize("stalls", Stalls)
@@ -323,7 +312,7 @@ def test_window_reads_what_convolution_multiplies(
         stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:
     kind = TensorType(size, 5, True)
     x = random_images(kind, 3, lanes)
-    sliding = Sliding(size, kernel, stride, padding, lanes=lanes, rows=rows)
+    sliding = WindowGeometry(size, kernel, stride, padding, lanes=lanes, rows=rows)
     steps, groups = -(-sliding.run // lanes), -(-kernel[0] // rows)
     # One-hot kernels make the golden convolution put out each element of each window in turn; the
     # lanes past a row's end and the rows past the kernel's are undefined, and left out of both.

@@ -25,8 +25,9 @@ from penjing.compiler.resources import Family
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import Verilog, emit
+from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline, Stage
-from penjing.hdl.stream import Beat, Gearbox, Queue
+from penjing.hdl.stream import Beat, Queue
 from penjing.hdl.tech import Generic
 from penjing.sim import golden, simulators
 from penjing.sim.beats import StreamFormat

@@ -15,9 +15,11 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from formal_harness import ForkHarness, Harness, Traffic
+from penjing.hdl.gearbox import Gearbox, GearboxShape
 from penjing.hdl.skip import SkipBuffer
-from penjing.hdl.stream import Beat, Buffer, Collector, Fork, Gearbox, Queue, Relay
+from penjing.hdl.stream import Beat, Buffer, Fork, HalfRateBuffer, Queue
 from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.hdl.upsizer import Upsizer
 
 pyosys = pytest.importorskip("pyosys", reason="Yosys is missing: pip install 'penjing[fpga]'")
 
@@ -54,7 +56,8 @@ def gearbox(i_lanes: int, o_lanes: int, i_group: int, o_group: int, frame: int, 
     dut = Gearbox(1, i_lanes=i_lanes, o_lanes=o_lanes, i_group=i_group, o_group=o_group,
                   frame=frame)
     i, o = Traffic(i_lanes, i_group), Traffic(o_lanes, o_group)
-    return Harness(dut, i=i, o=o, capacity=dut.capacity, latency=1, frame=told_frame or frame)
+    capacity = GearboxShape(i_lanes, o_lanes, i_group, o_group).capacity
+    return Harness(dut, i=i, o=o, capacity=capacity, latency=1, frame=told_frame or frame)
 
 
 def plain(dut: wiring.Component, *, capacity: int, latency: int) -> Harness:
@@ -68,14 +71,14 @@ def harness(name: str) -> wiring.Component:
     if name == "buffer":
         return plain(Buffer(LAYOUT), capacity=1, latency=1)
     if name == "relay":
-        return plain(Relay(LAYOUT), capacity=1, latency=1)
+        return plain(HalfRateBuffer(LAYOUT), capacity=1, latency=1)
     if name.startswith("skip"):
         depth = int(name.removeprefix("skip_"))
         dut = SkipBuffer(LAYOUT, depth, style=MemoryStyle.LOGIC, technology=Generic())
         return plain(dut, capacity=depth + 5, latency=6)
     if name.startswith("collector"):
         i_lanes, o_lanes, group, frame = (int(n) for n in name.split("_")[1:])
-        collector = Collector(1, i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
+        collector = Upsizer(1, i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
         return Harness(collector, i=Traffic(i_lanes, group), o=Traffic(o_lanes, group),
                        capacity=2 * o_lanes, latency=2, frame=frame)
     if name.startswith("queue"):

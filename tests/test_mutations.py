@@ -13,13 +13,12 @@ from networks import Builder, random_images, random_plan, run_block
 from penjing.compiler import ir, lower
 from penjing.compiler.ir import Network, TensorType
 from penjing.compiler.plan import Port
-from penjing.hdl import pool
-from penjing.hdl.dot import Dot
+from penjing.hdl import pool, select_array
+from penjing.hdl.dot_array import DotArray
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.tech import Generic, Selection
-from penjing.hdl.ternary import Ternary
 from penjing.hdl.window import Window
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -70,7 +69,7 @@ def wrong_saturation(patch: Patch) -> None:
 
 
 def dropped_bias(patch: Patch) -> None:
-    patch.setattr(Dot, "_biases", lambda self, m, group: [Const(0)] * self._pe)
+    patch.setattr(DotArray, "_biases", lambda self, m, group: [Const(0)] * self._shape.pe)
 
 
 FAULTS: list[Callable[[Patch], None]] = [truncate, no_padding, wrong_saturation, dropped_bias]
@@ -194,7 +193,7 @@ def without_argmax(network: Network) -> Network:
 
 
 def no_constants(patch: Patch) -> None:
-    patch.setattr(Ternary, "_constants", lambda self: self._bias)
+    patch.setattr(lower, "select_constants", lambda shape, select, bias, words: bias)
 
 
 def nothing_left_out(patch: Patch) -> None:
@@ -202,9 +201,9 @@ def nothing_left_out(patch: Patch) -> None:
 
 
 def all_added(patch: Patch) -> None:
-    multiple = Ternary._multiple
-    patch.setattr(Ternary, "_multiple", staticmethod(
-        lambda value, bits, digit: multiple(value, bits, abs(digit))))
+    multiple = select_array._multiple
+    patch.setattr(select_array, "_multiple",
+                  lambda value, bits, digit: multiple(value, bits, abs(digit)))
 
 
 @pytest.mark.parametrize("fault", [no_constants, nothing_left_out, all_added])

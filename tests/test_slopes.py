@@ -29,7 +29,7 @@ from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
 from penjing.compiler.resources import Family
 from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl import slope
-from penjing.hdl.slope import SlopeRequantizer
+from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -145,9 +145,14 @@ def test_requantizer_equals_golden(seed: int) -> None:
     result = TensorType(kind.shape, layer.bits, True)
     for stalls in Stalls:
         dut = made(layer, kind, lanes, list(MemoryStyle)[seed % 3], int(rng.integers(lanes + 1)))
+        shape = SlopeShape.of(
+            range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
+            multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
+            breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
         bits = slope_bits(layer, kind)
-        assert (dut._multiplier_bits, dut._offset_bits, dut._sum_bits) == (
-            bits.multiplier, bits.offset, bits.sum)
+        assert (shape.multiplier_bits, shape.offset_bits, shape.breakpoint_bits,
+                shape.sum_bits, shape.bent) == (*bits, layer.is_bent)
+        assert dut.latency == shape.latency
         assert dut.latency == SLOPE_LATENCY + SLOPE_CHOICE * layer.is_bent
         ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
         if stalls is Stalls.NONE:

@@ -8,7 +8,9 @@ import random
 import pytest
 from amaranth.hdl import *
 from amaranth.lib import wiring
-from penjing.hdl.stream import Beat, Buffer, Collector, Gearbox, Queue, beats, connect
+from penjing.hdl.gearbox import Gearbox
+from penjing.hdl.stream import Beat, Buffer, Queue, beats, connect
+from penjing.hdl.upsizer import Upsizer
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 BITS = 5
@@ -91,7 +93,7 @@ def test_collector(i_lanes: int, o_lanes: int, group: int, groups: int, stalls: 
     frames = [elements(generator, frame) for _ in range(FRAMES)]
     inputs = [payload for values in frames for payload in pack(values, BITS, i_lanes, group)]
     each = groups * beats(group, o_lanes)
-    block = Collector(signed(BITS), i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
+    block = Upsizer(signed(BITS), i_lanes=i_lanes, o_lanes=o_lanes, o_group=group, frame=frame)
     got, times = transfer(block, inputs, FRAMES * each, stalls=stalls, seed=frame, timeout=3000)
     assert [unpack(got[n : n + each], frame, BITS, True, o_lanes, group)
             for n in range(0, len(got), each)] == frames
@@ -172,4 +174,4 @@ def test_parameters_are_checked() -> None:
                                          r"and 2$"):
         Gearbox(4, i_lanes=1, o_lanes=1, i_group=3, o_group=2, frame=9)
     with pytest.raises(ValueError, match=r"^an output beat must be several whole input beats"):
-        Collector(4, i_lanes=2, o_lanes=5, o_group=10, frame=10)
+        Upsizer(4, i_lanes=2, o_lanes=5, o_group=10, frame=10)

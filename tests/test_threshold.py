@@ -17,7 +17,7 @@ from penjing.compiler.plan import Port
 from penjing.compiler.planning import threshold_bits
 from penjing.hdl import threshold
 from penjing.hdl.tech import Generic, MemoryStyle
-from penjing.hdl.threshold import Thresholder
+from penjing.hdl.threshold import Thresholder, ThresholdShape
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
@@ -71,7 +71,11 @@ def test_thresholder_equals_golden(seed: int) -> None:
     result = TensorType(kind.shape, layer.bits, True)
     for stalls in Stalls:
         dut = block(layer, kind, lanes, style)
-        assert dut._shape.width == threshold_bits(layer, kind)
+        shape = ThresholdShape.of(
+            range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
+            thresholds=layer.thresholds.tolist(), block=style is MemoryStyle.BLOCK)
+        assert shape.bits == threshold_bits(layer, kind)
+        assert dut.latency == shape.latency
         ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
         if stalls is Stalls.NONE:
             beats = 3 * -(-kind.shape[2] // lanes)

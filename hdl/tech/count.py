@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..block import Block
 from ..checks import at_least
 
-__all__ = ["DifferenceCounter", "Node"]
+__all__ = ["DifferenceCounter", "Node", "counter_latency"]
 
 _LEAF = 3
 
@@ -51,6 +51,11 @@ class Node:
         return 0 if self.halves is None else 1 + max(half.level for half in self.halves)
 
 
+def counter_latency(terms: int) -> int:
+    """Cycles from so many ``terms`` to the edge that adds their count, see `DifferenceCounter`."""
+    return Node(0, terms - 1).level + 2 if terms > 1 else 1
+
+
 class DifferenceCounter(Block):
     """``total = (total if keep else 0) + popcount(a ^ b)`` where enabled.
 
@@ -79,7 +84,7 @@ class DifferenceCounter(Block):
     @property
     def latency(self) -> int:
         """Cycles from the bits to the edge that adds their count."""
-        return 1 if self._root is None else self._root.level + 2
+        return counter_latency(len(self.a))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

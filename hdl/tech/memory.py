@@ -12,7 +12,12 @@ from amaranth.lib.wiring import In, Out
 from ..block import Block
 from ..checks import at_least
 
-__all__ = ["Ram", "Rom"]
+__all__ = ["MEMORY_LATENCY", "REGISTERED_LATENCY", "Ram", "Rom"]
+
+MEMORY_LATENCY = 1
+"""Cycles from an address to its word."""
+REGISTERED_LATENCY = 2
+"""The same with an output register."""
 
 
 class RomPorts(Block):

@@ -11,7 +11,10 @@ from amaranth.utils import ceil_log2
 
 from ..block import Block
 
-__all__ = ["Multiplier", "RowMultiplier"]
+__all__ = ["MULTIPLIER_LATENCY", "Multiplier", "RowMultiplier"]
+
+MULTIPLIER_LATENCY = 2
+"""Cycles from operands to their product, of every family and every kind."""
 
 _WIDEST = 32
 

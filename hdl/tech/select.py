@@ -13,7 +13,7 @@ from amaranth.utils import bits_for, ceil_log2
 from ..block import Block
 from ..checks import at_least
 
-__all__ = ["Selected", "SelectedSum", "Selection"]
+__all__ = ["Selected", "SelectedSum", "Selection", "selected_sum_latency"]
 
 
 class Selection(enum.Enum):
@@ -61,6 +61,11 @@ class Selected:
         return (self.value ^ self.code[1].replicate(bits)) & self.code[0].replicate(bits)
 
 
+def selected_sum_latency(terms: int) -> int:
+    """Cycles from so many ``terms`` to the edge that adds them, see `SelectedSum`."""
+    return 1 + ceil_log2(terms)
+
+
 class SelectedSum(Block):
     """``total = (total if keep else 0) + sum(selected x)`` where enabled.
 
@@ -92,7 +97,7 @@ class SelectedSum(Block):
     @property
     def latency(self) -> int:
         """Cycles from the terms to the edge that adds them."""
-        return 1 + ceil_log2(self._terms)
+        return selected_sum_latency(self._terms)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

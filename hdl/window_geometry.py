@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import gcd
 
+from amaranth.utils import ceil_log2
+
 from .stream import beats
 
-__all__ = ["Loop", "Sliding"]
+__all__ = ["Loop", "WindowGeometry"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Sliding:
+class WindowGeometry:
     """Geometry of a window that slides over frames of ``size`` (height, width, channels).
 
     Parameters
@@ -104,6 +106,14 @@ class Sliding:
     def reach(self) -> int:
         """The most rows of the frame that lie between a window and the frame's nearest element."""
         return max(self.kernel[0], self.padding[0] + 1, self.padding[1] + 1)
+
+    def count_bits(self, depth: int) -> int:
+        """Bits of absolute word counts, beside a buffer of ``depth`` words.
+
+        They wrap around at a power of two that tells ahead from behind.
+        """
+        reach = 2 * self.words + depth + beats(self.reach * self.row_step, self.lanes)
+        return ceil_log2(reach + 2) + 2
 
     @property
     def row_step(self) -> int:

@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .stream import Beat
 
-__all__ = ["Widener"]
+__all__ = ["BipolarToInteger"]
 
 
-class Widener(Block):
+class BipolarToInteger(Block):
     """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
 
     Parameters

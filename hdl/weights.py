@@ -1,0 +1,101 @@
+"""Where an engine's weights come from: encodings of the words that its array is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from amaranth.hdl import *
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .block import Block
+from .checks import at_least
+from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .steady import join
+from .tech import MEMORY_LATENCY, MemoryStyle, Technology
+
+__all__ = ["CODEBOOK_LATENCY", "CodebookWeights", "WeightSource"]
+
+CODEBOOK_LATENCY = SEQUENCER_LATENCY + MEMORY_LATENCY
+"""Cycles from a step to its word of weights that are looked up."""
+MOST_ENTRIES = 256
+
+
+class WeightSource(Protocol):
+    """Gives the word of weights that each ``step`` has come to, ``latency`` cycles later.
+
+    It is a component with members ``step``, In(1), and ``data``, Out; the words follow each other
+    endlessly. A `Sequencer`, which stores the words as they are, is one.
+    """
+
+    step: Any
+    data: Any
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+
+    @property
+    def length(self) -> int:
+        """Words until they begin again."""
+
+
+class CodebookWeights(Block):
+    """Weights of few different values: a memory of indices, and behind it a table for each weight.
+
+    ``CODEBOOK_LATENCY`` cycles after a step, ``data`` is its word; a word a cycle. A table is made
+    of look-up tables, one with up to 16 entries takes one of four inputs a bit.
+
+    Parameters
+    ----------
+    words : indices of the weights of each word, side by side.
+    weights : how many a word has.
+    codebook : 2 to 256 values.
+    weight_bits : width of a weight, two's complement.
+    style : where the indices live.
+    technology : supplies memories.
+
+    Members
+    -------
+    step : In(1).
+    data : Out(weights * weight_bits).
+    """
+
+    def __init__(self, words: Sequence[int], weights: int, *, codebook: Sequence[int],
+                 weight_bits: int, style: MemoryStyle, technology: Technology) -> None:
+        at_least(1, weights=weights, weight_bits=weight_bits)
+        if not 2 <= len(codebook) <= MOST_ENTRIES:
+            raise ValueError(f"codebook must have 2 to {MOST_ENTRIES} values, not {len(codebook)}")
+        low, high = -(1 << weight_bits - 1), (1 << weight_bits - 1) - 1
+        if not all(low <= value <= high for value in codebook):
+            raise ValueError(f"codebook must lie within {low} and {high}")
+        self._index_bits = ceil_log2(len(codebook))
+        self._indices = Sequencer(words, weights * self._index_bits, style=style,
+                                  technology=technology)
+        self._table = [join([value], weight_bits) for value in codebook]
+        self._weights = weights
+        self._weight_bits = weight_bits
+        self._technology = technology
+        super().__init__({"step": In(1), "data": Out(weights * weight_bits)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+        return CODEBOOK_LATENCY
+
+    @property
+    def length(self) -> int:
+        """Words until they begin again."""
+        return self._indices.length
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.indices = indices = self._indices
+        m.d.comb += indices.step.eq(self.step)
+        for n in range(self._weights):
+            table = self._technology.rom(self._table, self._weight_bits, MemoryStyle.LOGIC)
+            m.submodules[f"table_{n}"] = table
+            m.d.comb += [table.address.eq(indices.data.word_select(n, self._index_bits)),
+                         self.data.word_select(n, self._weight_bits).eq(table.data)]
+        return m
