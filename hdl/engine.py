@@ -214,8 +214,8 @@ class Engine(Block):
             array.first.eq(delay(m, "first", first, behind)),
             array.end.eq(delay(m, "end", end, behind, reset_less=False)),
         ]
-        for lane in range(shape.lanes):
-            m.d.comb += array.x[lane].eq(delay(m, f"x{lane}", self.i.p.data[lane], behind))
+        x = delay(m, "x", Value.cast(self.i.p.data), behind)
+        m.d.comb += Value.cast(array.x).eq(x)
         self._drain(m, queue,
                     done=delay(m, "done", end, shape.depth + 1, reset_less=False),
                     last=delay(m, "last", self.i.p.last, shape.depth + 1),
