@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import enum
 import gc
-import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil as back
 from amaranth.hdl import *
+from amaranth.hdl import _ir as ir
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
-from . import rtlil, verilog
+from . import fragment
 from .block import Block, Sharing
 from .tech import Technology
-from .verilog import MEMORIES
 
 __all__ = ["MEMORIES", "Verilog", "emit", "module_name"]
 
 INLINE_WORDS = 256
 """The most words of a memory whose contents stand in the text: tools read many of them slowly."""
 
+MEMORIES = "memories"
+"""The folder of the files of memories, beside that of the text."""
+_MACRO = f"""`ifndef {fragment.FOLDER_MACRO}
+`define {fragment.FOLDER_MACRO} "{MEMORIES}/"
+`endif
+"""
+"""Where the text looks for these files, unless the user says it."""
 _GENERAL = ("_MustUse__", "_Component__")
 """How Amaranth's own attributes of a component begin, which say nothing of what it does."""
 
@@ -95,14 +100,14 @@ class _Emission(Sharing):
         self._current: list[tuple[wiring.Component, str]] = []
         self._shared: dict[object, tuple[str, frozenset[str]]] = {}
         self._uses: dict[str, int] = {}
-        self._memories: list[verilog.Memory] = []
+        self._memories: list[fragment.Memory] = []
         self._texts: list[str] = []
         self._files: dict[str, str] = {}
 
     def run(self, component: wiring.Component) -> Verilog:
         """Emit ``component`` and all in it."""
         self._convert(component, self._name)
-        head = [verilog.MACRO] if self._files else []
+        head = [_MACRO] if self._files else []
         return Verilog("\n".join([*head, *reversed(self._texts)]), self._files)
 
     def instance(self, block: Block) -> Instance | None:
@@ -120,7 +125,7 @@ class _Emission(Sharing):
         return Instance(name, *(value for value in values if value[1] in ports))
 
     def get_memory(self, memory: Memory) -> Instance:
-        """What Amaranth asks a platform for: here an instance that `verilog` writes as an array."""
+        """What Amaranth asks a platform for: here an instance that is written as an array."""
         ports: list[tuple[str, str, Any]] = [("i", "clk", ClockSignal())]
         for n, write in enumerate(memory.write_ports):
             ports += [("i", f"write_{n}_{part}", getattr(write, part))
@@ -137,19 +142,23 @@ class _Emission(Sharing):
         file = ""
         if len(words) > INLINE_WORDS and not self._inline_memories:
             file = self._new(self._current[-1][1].replace("$", "_")) + ".hex"
-            self._files[file] = verilog.hex_words(words, width)
-        attributes = {name: json.dumps(value) for name, value in memory.attrs.items()}
-        self._memories.append(verilog.Memory(width, memory.depth, words, file, attributes))
-        return Instance(verilog.MEMORY, ("p", "ID", len(self._memories) - 1), *ports)
+            self._files[file] = _hex_words(words, width)
+        self._memories.append(fragment.Memory(width, memory.depth, words, file, memory.attrs))
+        return Instance(fragment.MEMORY, ("p", "ID", len(self._memories) - 1), *ports)
 
     def _convert(self, component: wiring.Component, name: str) -> frozenset[str]:
         """Write module ``name`` of ``component``; its ports, without those that have no bits."""
         self._current.append((component, name))
-        modules = rtlil.read(back.convert(component, name=name, platform=self, emit_src=False))
+        whole = ir.Fragment.get(component, self)
         self._current.pop()
-        self._texts += [verilog.write(module, self._memories) for module in reversed(modules)]
-        return frozenset(wire[1:] for wire, what in modules[0].wires.items()
-                         if what.direction and what.width)
+        ports = {}
+        for path, member, value in component.signature.flatten(component):
+            direction = (ir.PortDirection.Input if member.flow == wiring.In
+                         else ir.PortDirection.Output)
+            ports["__".join(map(str, path))] = Value.cast(value), direction
+        design = whole.prepare(ports, hierarchy=(name,))
+        self._texts += reversed(fragment.write(design, self._memories))
+        return frozenset(port for port, signal, _ in design.ports if len(signal))
 
     def _new(self, name: str) -> str:
         """``name``, with a number behind it if there is one already."""
@@ -185,6 +194,12 @@ def identity(value: object) -> object:
     if isinstance(value, Technology) or is_dataclass(value):
         return type(value), identity(vars(value))
     return value if isinstance(value, Hashable) and not isinstance(value, Value) else object()
+
+
+def _hex_words(words: Iterable[int], width: int) -> str:
+    """The ``words`` as ``$readmemh`` takes them, one a line."""
+    digits = -(-width // 4)
+    return "".join(f"{word:0{digits}x}\n" for word in words)
 
 
 def _snake(name: str) -> str:
