@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import gc
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from amaranth.hdl import _ir as ir
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
-from . import fragment
+from . import verilog
 from .block import Block, Sharing
 from .tech import Technology
 
@@ -27,8 +25,8 @@ INLINE_WORDS = 256
 
 MEMORIES = "memories"
 """The folder of the files of memories, beside that of the text."""
-_MACRO = f"""`ifndef {fragment.FOLDER_MACRO}
-`define {fragment.FOLDER_MACRO} "{MEMORIES}/"
+_MACRO = f"""`ifndef {verilog.FOLDER_MACRO}
+`define {verilog.FOLDER_MACRO} "{MEMORIES}/"
 `endif
 """
 """Where the text looks for these files, unless the user says it."""
@@ -75,20 +73,7 @@ def emit(component: wiring.Component, name: str, *, inline_memories: bool = Fals
     Equal blocks are instances of one module, elaborated and written once. Contents of large
     memories are in files of their own unless ``inline_memories``.
     """
-    with _uncollected():
-        return _Emission(name, inline_memories).run(component)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Spare the garbage collector, which takes a third of the time and finds next to nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    return _Emission(name, inline_memories).run(component)
 
 
 class _Emission(Sharing):
@@ -100,7 +85,7 @@ class _Emission(Sharing):
         self._current: list[tuple[wiring.Component, str]] = []
         self._shared: dict[object, tuple[str, frozenset[str]]] = {}
         self._uses: dict[str, int] = {}
-        self._memories: list[fragment.Memory] = []
+        self._memories: list[verilog.Memory] = []
         self._texts: list[str] = []
         self._files: dict[str, str] = {}
 
@@ -143,8 +128,8 @@ class _Emission(Sharing):
         if len(words) > INLINE_WORDS and not self._inline_memories:
             file = self._new(self._current[-1][1].replace("$", "_")) + ".hex"
             self._files[file] = _hex_words(words, width)
-        self._memories.append(fragment.Memory(width, memory.depth, words, file, memory.attrs))
-        return Instance(fragment.MEMORY, ("p", "ID", len(self._memories) - 1), *ports)
+        self._memories.append(verilog.Memory(width, memory.depth, words, file, memory.attrs))
+        return Instance(verilog.MEMORY, ("p", "ID", len(self._memories) - 1), *ports)
 
     def _convert(self, component: wiring.Component, name: str) -> frozenset[str]:
         """Write module ``name`` of ``component``; its ports, without those that have no bits."""
@@ -157,7 +142,7 @@ class _Emission(Sharing):
                          else ir.PortDirection.Output)
             ports["__".join(map(str, path))] = Value.cast(value), direction
         design = whole.prepare(ports, hierarchy=(name,))
-        self._texts += reversed(fragment.write(design, self._memories))
+        self._texts += reversed(verilog.write(design, self._memories))
         return frozenset(port for port, signal, _ in design.ports if len(signal))
 
     def _new(self, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from amaranth.hdl import Const, Value
 from amaranth.hdl import _ast as ast
 
-from .verilog import Piece, Pieces, cut, hexadecimal, text_of
+from .text import Piece, Pieces, cut, hexadecimal, text_of
 
 __all__ = ["Values", "constant", "is_wiring", "parameter"]
 
@@ -74,7 +74,7 @@ class Values:
     def __init__(self, signal: Callable[[Any], Pieces], result: Callable[[str, int], Piece],
                  choose: Callable[[Any], Piece]) -> None:
         self._signal = signal
-        self._result = result
+        self.result = result
         self._choose = choose
         self._found: dict[int, tuple[Pieces, Any]] = {}
 
@@ -89,6 +89,9 @@ class Values:
         """The same in Verilog, in its own width; empty if it has no bits."""
         return text_of(self.pieces(value))
 
+    def _filled(self, value: Any) -> str:
+        return self.text(value) or "1'h0"
+
     def expression(self, value: Any, width: int) -> str:
         """A value where it is assigned to so many bits."""
         shape = value.shape()
@@ -96,7 +99,7 @@ class Values:
                 isinstance(value, ast.Operator) and value.operator == "~" and width > shape.width):
             is_bit = isinstance(value, ast.Operator) and width == shape.width == 1
             return self.bit(value) if is_bit else self._operation(value)
-        text = self.text(value) or "1'h0"
+        text = self._filled(value)
         return f"$signed({text})" if shape.signed and width > shape.width else text
 
     def bit(self, value: Any) -> str:
@@ -111,7 +114,7 @@ class Values:
             text = f"~{texts[0]}" if operator == "~" else f"{texts[0]} {operator} {texts[1]}"
         else:
             return self.text(value)
-        return text if len(text) <= _SHORT else text_of((self._result(text, 1),))
+        return text if len(text) <= _SHORT else text_of((self.result(text, 1),))
 
     def _enclosed(self, value: Any) -> str:
         text = self.bit(value)
@@ -140,7 +143,7 @@ class Values:
         if not width:
             return ()
         if self._is_computed(value):
-            return (self._result(self._operation(value), width),)
+            return (self.result(self._operation(value), width),)
         if isinstance(value, ast.SwitchValue):
             return (self._choose(value),)
         raise ValueError(f"there must be no {type(value).__name__} in hardware")
@@ -149,7 +152,7 @@ class Values:
         """What one operation is where it is assigned to at least as many bits."""
         if isinstance(value, ast.SwitchValue):
             (_, zero), (_, other) = value.cases
-            test = self.bit(value.test) if len(value.test) == 1 else f"|{self.text(value.test)}"
+            test = self.bit(value.test) if len(value.test) == 1 else f"|{self._filled(value.test)}"
             one, two = self._operands(other, zero)
             return f"{test} ? {one} : {two}"
         if isinstance(value, ast.Part):
@@ -163,11 +166,11 @@ class Values:
             return f"{_PREFIX[operator]}{text}"
         if operator == ">>":
             (text,) = self._operands(operands[0])
-            shift = self.text(operands[1]) or "1'h0"
-            return f"{text} {'>>>' if operands[0].shape().signed else '>>'} {shift}"
+            shift = ">>>" if operands[0].shape().signed else ">>"
+            return f"{text} {shift} {self._filled(operands[1])}"
         if operator == "<<":
             (text,) = self._operands(operands[0])
-            return f"{text} << {self.text(operands[1]) or 0}"
+            return f"{text} << {self._filled(operands[1])}"
         if operator in ("//", "%") and any(one.shape().signed for one in operands):
             raise ValueError("there must be no division of signed values in hardware")
         if operator not in _INFIX:
@@ -179,21 +182,21 @@ class Values:
         """The bits from a variable place on."""
         if value.value.shape().signed:
             raise ValueError("there must be no variable part of a signed value in hardware")
-        place, stride = self.text(value.offset) or "1'h0", value.stride
+        place, stride = self._filled(value.offset), value.stride
         if stride & stride - 1:
             place = f"({place} * 32'd{stride})"
         elif stride > 1:
             place = f"{{{place}, {hexadecimal(0, stride.bit_length() - 1)}}}"
-        return f"{self.text(value.value)} >> {place}"
+        return f"{self._filled(value.value)} >> {place}"
 
     def _operands(self, *values: Any) -> list[str]:
         """The operands of one operation, either all with a sign or all without."""
         shapes = [value.shape() for value in values]
         if not any(shape.signed for shape in shapes):
-            return [self.text(value) or "1'h0" for value in values]
+            return [self._filled(value) for value in values]
         texts = []
         for value, shape in zip(values, shapes, strict=True):
-            text = self.text(value) or "1'h0"
+            text = self._filled(value)
             if isinstance(value, ast.Const):
                 width = shape.width + (not shape.signed)
                 texts.append(hexadecimal(value.value & (1 << width) - 1, width).replace("'", "'s"))

@@ -169,6 +169,13 @@ def merge(lines: Iterable[Line]) -> list[Line]:
     for line in merged:
         for body in _bodies(line):
             body[:] = merge(body)
+    # Yosys 0.70 loses an assignment that follows a choice within a choice, but no second choice.
+    chosen: set[str] = set()
+    for n, line in enumerate(merged):
+        if isinstance(line, Set) and targets[n] & chosen:
+            merged[n] = If(("1'h1",), [[line]])
+        elif not isinstance(line, Set):
+            chosen |= targets[n]
     return merged
 
 

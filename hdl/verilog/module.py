@@ -8,16 +8,16 @@ block needs raises `ValueError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import _ast as ast
 from amaranth.hdl import _ir as ir
 
-from .values import Values, constant, is_wiring, parameter
-from .verilog import (
-    Case,
+from .drivers import Driver, assigned, collect, drivers, targets
+from .statements import Statements
+from .text import (
     If,
     Line,
     Piece,
@@ -35,6 +35,7 @@ from .verilog import (
     render,
     text_of,
 )
+from .values import Values, constant, is_wiring, parameter
 
 __all__ = ["FOLDER_MACRO", "MEMORY", "Memory", "Port", "write"]
 
@@ -42,7 +43,6 @@ MEMORY = "$memory"
 """What an instance is called that stands for an array; its parameter ID is that of the `Memory`."""
 FOLDER_MACRO = "PENJING_MEMORIES"
 """Names the folder of the files of memories."""
-_NOT = {"1'h0": "1'h1", "1'h1": "1'h0"}
 _SHORT = 80
 """Characters of a choice without a clock that is written as an expression."""
 
@@ -70,28 +70,6 @@ class Port:
     is_output: bool
 
 
-@dataclass(frozen=True)
-class _Part:
-    """``width`` bits of a signal, from ``low`` on, are those of a statement from ``place`` on."""
-
-    low: int
-    width: int
-    statement: Any
-    place: int
-
-
-@dataclass
-class _Driver:
-    """What assigns a signal without a clock; ``parts`` if each bit is assigned at most once.
-
-    In that case it is assigned under no condition.
-    """
-
-    signal: Any
-    statements: list[Any] = field(default_factory=list)
-    parts: list[_Part] | None = field(default_factory=list)
-
-
 def write(design: Any, memories: Sequence[Memory]) -> list[str]:
     """Text of each module of a prepared ``design``, the top one first.
 
@@ -100,7 +78,7 @@ def write(design: Any, memories: Sequence[Memory]) -> list[str]:
     ports = [Port(name, signal, direction is ir.PortDirection.Output)
              for name, signal, direction in design.ports]
     drives: dict[Any, dict[int, Any]] = {}
-    _collect(design.fragment, drives)
+    collect(design.fragment, drives)
     texts: list[str] = []
     waiting = [(design.fragment, ports)]
     while waiting:
@@ -109,55 +87,6 @@ def write(design: Any, memories: Sequence[Memory]) -> list[str]:
         texts.append(writer.text())
         waiting += writer.children
     return texts
-
-
-def _collect(fragment: Any, drives: dict[Any, dict[int, Any]]) -> dict[int, Any]:
-    """What each fragment drives, by itself or by what is in it; signals by their identity."""
-    found: dict[int, Any] = {}
-    drives[fragment] = found
-    if isinstance(fragment, ir.Instance):
-        for value, kind in fragment.ports.values():
-            if kind == "o":
-                found |= {id(signal): signal for signal, _, _ in _targets(value)}
-    for statements in fragment.statements.values():
-        for statement in statements:
-            found |= {id(signal): signal for signal in _assigned(statement)}
-    for part, _, _ in fragment.subfragments:
-        found |= _collect(part, drives)
-    return found
-
-
-def _assigned(statement: Any) -> Iterator[Any]:
-    """The signals that a statement assigns, some of them twice."""
-    if isinstance(statement, ast.Assign):
-        for signal, _, _ in _targets(statement.lhs):
-            yield signal
-    elif isinstance(statement, ast.Switch):
-        for _, statements, _ in statement.cases:
-            for inner in statements:
-                yield from _assigned(inner)
-    else:
-        raise ValueError(f"there must be no {type(statement).__name__} in hardware")
-
-
-def _targets(value: Any) -> Iterator[tuple[Any, int, int]]:
-    """The signals that ``value`` is made of, the first bit of each and how many, lowest first."""
-    if isinstance(value, ast.Signal):
-        yield value, 0, len(value)
-    elif isinstance(value, ast.Operator) and value.operator in ("u", "s"):
-        yield from _targets(value.operands[0])
-    elif isinstance(value, ast.Concat):
-        for part in value.parts:
-            yield from _targets(part)
-    elif isinstance(value, ast.Slice):
-        place = 0
-        for signal, low, width in _targets(value.value):
-            first, last = max(value.start - place, 0), min(value.stop - place, width)
-            if first < last:
-                yield signal, low + first, last - first
-            place += width
-    else:
-        raise ValueError(f"{value!r} must not be assigned to")
 
 
 class _Writer:
@@ -180,9 +109,10 @@ class _Writer:
             self._outside |= drives[part]
         self._registers = {id(signal): signal for domain, statements in fragment.statements.items()
                            if domain != "comb" for statement in statements
-                           for signal in _assigned(statement)}
-        self._drivers = self._find_drivers()
+                           for signal in assigned(statement)}
+        self._drivers = drivers(fragment)
         self._values = Values(self._read, self._result, self._choose)
+        self._statements = Statements(self._values, self._name)
         self._results: dict[tuple[str, int], Piece] = {}
         self._count = 0
         self._written: set[int] = set()
@@ -215,29 +145,6 @@ class _Writer:
 
     # What drives a signal
 
-    def _find_drivers(self) -> dict[int, _Driver]:
-        drivers: dict[int, _Driver] = {}
-        for statement in self._fragment.statements.get("comb", ()):
-            if not isinstance(statement, ast.Assign):
-                for key, signal in {id(one): one for one in _assigned(statement)}.items():
-                    driver = drivers.setdefault(key, _Driver(signal))
-                    driver.statements.append(statement)
-                    driver.parts = None
-                continue
-            place = 0
-            for signal, low, width in _targets(statement.lhs):
-                driver = drivers.setdefault(id(signal), _Driver(signal))
-                if not driver.statements or driver.statements[-1] is not statement:
-                    driver.statements.append(statement)
-                if driver.parts is not None and any(
-                        low < part.low + part.width and part.low < low + width
-                        for part in driver.parts):
-                    driver.parts = None
-                elif driver.parts is not None:
-                    driver.parts.append(_Part(low, width, statement, place))
-                place += width
-        return drivers
-
     def _share_names(self) -> None:
         """Call what an output only passes on as the output."""
         for port in self._ports:
@@ -248,7 +155,8 @@ class _Writer:
             while isinstance(source, ast.Operator) and source.operator in ("u", "s"):
                 source = source.operands[0]
             if not isinstance(source, ast.Signal) or id(source) in self._names or (
-                    not len(source) == driver.parts[0].width == len(port.signal)):
+                    driver.parts[0].place
+                    or not len(source) == driver.parts[0].width == len(port.signal)):
                 continue
             inner = self._drivers.get(id(source))
             if id(source) in self._registers or id(source) in self._outside or (
@@ -274,7 +182,7 @@ class _Writer:
         if (text := text_of(pieces)) != (name := self._names[key]):
             self._assigns.append(f"assign {name} = {text};")
 
-    def _define(self, driver: _Driver) -> None:
+    def _define(self, driver: Driver) -> None:
         """Write a net, unless it is written."""
         signal = driver.signal
         if id(signal) in self._written:
@@ -287,7 +195,7 @@ class _Writer:
             self._assigns.append(f"assign {name} = {value};")
             return
         start = text_of(constant(signal.init, width))
-        lines = [Set(name, start), *self._lines(driver.statements, signal)]
+        lines = [Set(name, start), *self._statements.lines(driver.statements, signal)]
         value = expression(lines, name, "")
         if value and len(value) + len(name) < _SHORT:
             self._declare(signal, "wire")
@@ -296,7 +204,7 @@ class _Writer:
             self._declare(signal, "reg")
             self._blocks += ["always_comb begin", *indented(render(merge(lines), "=")), "end"]
 
-    def _wired(self, driver: _Driver) -> Pieces:
+    def _wired(self, driver: Driver) -> Pieces:
         """What a signal is whose bits are each assigned at most once."""
         signal, parts = driver.signal, sorted(driver.parts or (), key=lambda part: part.low)
         width = len(signal)
@@ -309,19 +217,9 @@ class _Writer:
         found: list[Piece] = []
         place = 0
         for part in parts:
-            found += [*cut(start, place, part.low), *self._part(part)]
+            found += [*cut(start, place, part.low), *self._statements.part(part)]
             place = part.low + part.width
         return (*found, *cut(start, place, width))
-
-    def _part(self, part: _Part) -> Pieces:
-        """The bits of an assigned value that a part is."""
-        value, width = part.statement.rhs, len(part.statement.lhs)
-        stop = part.place + part.width
-        pieces = self._values.pieces(value)
-        if stop > len(value):
-            pieces = ((self._result(self._values.expression(value, width), width),)
-                      if value.shape().signed else (*pieces, *constant(0, width - len(value))))
-        return cut(pieces, part.place, stop)
 
     # Nets
 
@@ -384,8 +282,8 @@ class _Writer:
         cases: list[tuple[Sequence[str] | None, list[Line]]] = [
             (patterns, [Set(name, self._values.expression(inner, width))])
             for patterns, inner in value.cases]
-        lines = [Set(name, hexadecimal(0, width)), *self._switch(value.test, cases)]
-        self._blocks += ["always_comb begin", *indented(render(lines, "=")), "end"]
+        lines = [Set(name, hexadecimal(0, width)), *self._statements.switch(value.test, cases)]
+        self._blocks += ["always_comb begin", *indented(render(merge(lines), "=")), "end"]
         return piece
 
     # Statements
@@ -395,12 +293,10 @@ class _Writer:
         clock = self._fragment.domains[domain]
         if clock.clk_edge != "pos" or clock.async_reset:
             raise ValueError(f"domain {domain} must have a rising edge and no asynchronous reset")
-        lines = merge(self._lines(statements, None))
+        lines = merge(self._statements.lines(statements, None))
         resets: list[Line] = []
-        registers = {id(one): one for statement in statements for one in _assigned(statement)}
+        registers = {id(one): one for statement in statements for one in assigned(statement)}
         for signal in registers.values():
-            if not len(signal):
-                continue
             start = text_of(constant(signal.init, len(signal)))
             name = self._declare(signal, "reg", f" = {start}")
             if clock.rst is not None and not signal.reset_less:
@@ -409,88 +305,6 @@ class _Writer:
             lines.append(If((text_of(self._read(clock.rst)),), [resets]))
         return [f"always @(posedge {text_of(self._read(clock.clk))}) begin",
                 *indented(render(lines, "<=")), "end"]
-
-    def _lines(self, statements: Iterable[Any], only: Any) -> list[Line]:
-        """The statements, those for the signal ``only`` unless that is None."""
-        lines: list[Line] = []
-        for statement in statements:
-            if only is not None and all(signal is not only for signal in _assigned(statement)):
-                continue
-            if isinstance(statement, ast.Assign):
-                lines += self._assign(statement, only)
-            else:
-                lines += self._switch(statement.test, [
-                    (patterns, self._lines(inner, only)) for patterns, inner, _ in statement.cases])
-        return lines
-
-    def _assign(self, statement: Any, only: Any) -> Iterator[Line]:
-        width = len(statement.lhs)
-        place, targets = 0, []
-        for signal, low, bits in _targets(statement.lhs):
-            if only is None or signal is only:
-                targets.append(Piece(self._name(signal), low, bits, len(signal)))
-                part = _Part(low, bits, statement, place)
-            place += bits
-        if not width:
-            return
-        if len(targets) == 1 and targets[0].width < width:
-            yield Set(text_of((targets[0],)), text_of(self._part(part)))
-        elif sum(target.width for target in targets) < width:
-            raise ValueError("an assignment must have a signal at most once on its left side")
-        else:
-            yield Set(text_of(tuple(targets)), self._values.expression(statement.rhs, width))
-
-    def _switch(self, test: Any, cases: Sequence[tuple[Sequence[str] | None, list[Line]]]
-                ) -> list[Line]:
-        """A choice of the first of the ``cases`` with a pattern that ``test`` matches."""
-        if not len(test):
-            return cases[0][1]
-        conditions = self._conditions(test, [patterns for patterns, _ in cases])
-        if conditions is None:
-            patterns = tuple(
-                "default" if some is None
-                else ", ".join(f"{len(one)}'b{one.replace('-', '?')}" for one in some)
-                for some, _ in cases)
-            return [Case(self._values.text(test), patterns, [body for _, body in cases])]
-        chosen = [(condition, body) for condition, (_, body)
-                  in zip(conditions, cases, strict=True) if condition != "1'h0"]
-        always = next((n for n, (condition, _) in enumerate(chosen)
-                       if condition in ("", "1'h1")), None)
-        if always is not None:
-            chosen[always:] = [("", chosen[always][1])]
-        while chosen and not chosen[-1][1]:
-            del chosen[-1]
-        if not chosen:
-            return []
-        if not chosen[0][0]:
-            return chosen[0][1]
-        return [If(tuple(condition for condition, _ in chosen), [body for _, body in chosen])]
-
-    def _conditions(self, test: Any, cases: Iterable[Sequence[str] | None]) -> list[str] | None:
-        """What each case asks of one bit, nothing of an ``else``; None if one asks for more."""
-        conditions = []
-        for patterns in cases:
-            if patterns is None:
-                conditions.append("")
-                continue
-            asked = [n for n, bit in enumerate(patterns[0]) if bit != "-"] if patterns else []
-            if len(patterns) != 1 or len(asked) != 1:
-                return None
-            (place,) = asked
-            text = self._condition(test, len(test) - 1 - place)
-            conditions.append(text if patterns[0][place] == "1" else _NOT.get(text, f"!({text})"))
-        return conditions
-
-    def _condition(self, test: Any, bit: int) -> str:
-        """One bit of ``test``."""
-        while isinstance(test, ast.Concat):
-            for part in test.parts:
-                if bit < len(part):
-                    test = part
-                    break
-                bit -= len(part)
-        return (self._values.bit(test) if len(test) == 1
-                else text_of(cut(self._values.pieces(test), bit, bit + 1)))
 
     # What is in the module
 
@@ -509,7 +323,7 @@ class _Writer:
         if kind == "i":
             return self._values.bit(value) if len(value) == 1 else self._values.text(value)
         pieces = tuple(Piece(self._declare(signal, "wire"), low, width, len(signal))
-                       for signal, low, width in _targets(value))
+                       for signal, low, width in targets(value))
         return text_of(pieces)
 
     def _child(self, part: Any, name: str) -> list[str]:
