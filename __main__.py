@@ -114,6 +114,9 @@ def _compile(
         metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
     name: Annotated[str | None, typer.Option(
         help="Name of the network and its Verilog; the file's by default.")] = None,
+    inline_memories: Annotated[bool, typer.Option(
+        "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
+        ] = False,
     as_json: Json = False,
 ) -> None:
     """Quantize a network, schedule it for a board, and write Verilog."""
@@ -123,7 +126,8 @@ def _compile(
                                      input_scale, mode)
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
-                                  requantize and ScaleRounding(requantize.value))
+                                  requantize and ScaleRounding(requantize.value),
+                                  inline_memories)
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
 

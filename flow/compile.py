@@ -177,8 +177,9 @@ def _folds(network: Network, path: Path) -> dict[str, Fold]:
 def compile_model(model: str | Path, folder: str | Path, target: Target,
                   quantization: Quantization | None = None, name: str | None = None,
                   progress: Progress = silent,
-                  rounding: ir.ScaleRounding | None = None) -> Project:
-    """Compile the file ``model`` for ``target`` into ``folder``; see `load` and `plan`."""
+                  rounding: ir.ScaleRounding | None = None,
+                  inline_memories: bool = False) -> Project:
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`."""
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
@@ -188,6 +189,7 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     design = Design(loaded.network, schedule_)
     link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(design.whole(Generic()).component, loaded.network.name)
+    verilog = emit(design.whole(Generic()).component, loaded.network.name,
+                   inline_memories=inline_memories)
     return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
                           report.plan_json(schedule_, link), loaded.source)

@@ -1,9 +1,10 @@
 """The folder that ``penjing compile`` writes: what is in it, written whole or not at all.
 
-DIR holds ``network.penjing``, ``plan.json``, ``<network>.v``, ``penjing.json`` (what else the
-later commands must know), ``model.pt2``, ``.tflite`` or ``.onnx`` where the network came from
-another framework, ``<command>.json`` with each command's last result, ``simulator/`` (simulators,
-kept by content) and ``board/`` (the bitstream and how it came about).
+DIR holds ``network.penjing``, ``plan.json``, ``<network>.v`` with ``memories/`` (the contents of
+its large memories), ``penjing.json`` (what else the later commands must know), ``model.pt2``,
+``.tflite`` or ``.onnx`` where the network came from another framework, ``<command>.json`` with each
+command's last result, ``simulator/`` (simulators, kept by content) and ``board/`` (the bitstream
+and how it came about).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..compiler.dataflow import plan_file
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Plan
 from ..compiler.ir import Integers, Network, PenjingError
+from ..hdl.emit import Verilog
 from ..sim.softmax import Softmax
 from .data import Data, naming
 
@@ -90,6 +92,14 @@ class Project:
         """The accelerator's Verilog."""
         return self.path / f"{self.network.name}.v"
 
+    def read_verilog(self) -> Verilog:
+        """The Verilog with its memories; `PenjingError` where it cannot be read."""
+        try:
+            return Verilog.read(self.verilog)
+        except (OSError, UnicodeDecodeError):
+            raise PenjingError(
+                f"{self.verilog}: cannot be read; compile the network again") from None
+
     @property
     def model(self) -> Path | None:
         """The file of another framework that the network came from, if it is at hand."""
@@ -137,7 +147,7 @@ class Project:
         file.write_atomically(self.path / f"{command}.json", _dump(result))
 
 
-def create(path: str | Path, network: Network, plan: Plan, settings: Settings, verilog: str,
+def create(path: str | Path, network: Network, plan: Plan, settings: Settings, verilog: Verilog,
            result: Mapping[str, Any], model: Path | None = None) -> Project:
     """Write a project to the folder ``path``, in place of the project that is there, if any.
 
@@ -149,7 +159,7 @@ def create(path: str | Path, network: Network, plan: Plan, settings: Settings, v
     with _new_folder(path) as folder:
         file.save(network, folder / NETWORK)
         plan_file.save(plan, network, folder / PLAN)
-        (folder / f"{network.name}.v").write_text(verilog, encoding="utf-8")
+        verilog.write(folder, f"{network.name}.v")
         if model is not None and settings.framework is not None:
             shutil.copyfile(model, folder / MODELS[settings.framework])
         (folder / "compile.json").write_bytes(_dump(result))

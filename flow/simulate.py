@@ -13,7 +13,7 @@ from ..compiler.dataflow.design import Part
 from ..compiler.dataflow.plan import Port
 from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
-from ..hdl.emit import emit, module_name
+from ..hdl.emit import Verilog, emit, module_name
 from ..hdl.tech import Generic
 from ..sim import golden
 from ..sim.cosim import Job, PatternReport, Report, Source, StreamFormat
@@ -108,10 +108,10 @@ def _pattern_json(pattern: PatternReport) -> dict[str, Any]:
     }
 
 
-def _subject(opened: Project, layer: str | None) -> tuple[Part, str, str]:
+def _subject(opened: Project, layer: str | None) -> tuple[Part, Verilog, str]:
     """What is simulated, its Verilog, and the name of its module."""
     if layer is None:
-        return opened.design.whole(Generic()), _read_text(opened.verilog), opened.network.name
+        return opened.design.whole(Generic()), opened.read_verilog(), opened.network.name
     part, top = opened.design.part(layer, Generic()), module_name(layer)
     return part, emit(part.component, top), top
 
@@ -152,13 +152,6 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
 
 def _format(kind: TensorType, port: Port) -> StreamFormat:
     return StreamFormat(kind.bits, kind.signed, port.lanes, port.group, isinstance(kind, Bipolar))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise PenjingError(f"{path}: cannot be read; compile the network again") from None
 
 
 def _first_images(opened: Project, path: str | Path, count: int, exact: bool) -> Integers:

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from amaranth.hdl import *
 from amaranth.utils import ceil_log2
 
+from .dot_product import WAY_LATENCY, DotProduct
 from .engine import EngineArray, EngineShape
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import add_pairwise, delay, join
+from .steady import delay, join
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
 __all__ = ["WAY_LATENCY", "DotArray", "DotShape"]
-
-WAY_LATENCY = 2
-"""A DSP block can lie far from its memory and from its adders: a register half-way on either side.
-"""
-
 
 @dataclass(frozen=True)
 class DotShape:
@@ -86,37 +82,24 @@ class DotArray(EngineArray):
         take = delay(m, "take", self.take, self.depth, reset_less=False)
         end = delay(m, "end", self.end, self.depth - SEQUENCER_LATENCY, reset_less=False)
         biases = self._biases(m, end)
-        for n, products in enumerate(self._multiply(m)):
-            sum_ = add_pairwise(m, f"sum{n}", products)
-            total = Signal(signed(len(self.totals[n])), name=f"total{n}", reset_less=True)
-            with m.If(take):
-                m.d.sync += total.eq(Mux(first, biases[n], total) + sum_)
-            m.d.comb += self.totals[n].eq(total)
+        lanes, terms = self._shape.lanes, self._shape.simd
+        near = delay(m, "near", Value.cast(self.x), 1)
+        far = delay(m, "far", near, 1)
+        bits = len(near) // lanes
+        for n in range(self._shape.pe):
+            dsps = min(max(0, self._dsp_multipliers - n * terms), terms)
+            product = DotProduct(self.x.shape().elem_shape, terms=terms,
+                                 weight_bits=self._weight_bits, dsp_multipliers=dsps,
+                                 total_bits=len(self.totals[n]), technology=self._technology)
+            m.submodules[f"output_{n}"] = product
+            m.d.comb += [
+                product.x.eq(Cat((near if term < dsps else far).word_select(lane, bits)
+                                 for term, lane in enumerate(self._shape.terms(n)))),
+                product.weights.eq(self.weights.word_select(n, len(product.weights))),
+                product.bias.eq(biases[n]), product.first.eq(first), product.take.eq(take),
+                self.totals[n].eq(product.total)]
         m.d.comb += Value.cast(self.results).eq(self.drained)
         return m
-
-    def _multiply(self, m: Module) -> list[list[Value]]:
-        """Products ``[output][term]``, MULTIPLIER_ and WAY_LATENCY behind the beat."""
-        bits, element = self._weight_bits, self.x.shape().elem_shape
-        near = [delay(m, f"near{lane}", self.x[lane], 1) for lane in range(self._shape.lanes)]
-        far = [delay(m, f"far{lane}", value, 1) for lane, value in enumerate(near)]
-        products = []
-        for output in range(self._shape.pe):
-            row = []
-            for term, lane in enumerate(self._shape.terms(output)):
-                index = output * self._shape.simd + term
-                dsp = index < self._dsp_multipliers
-                multiplier = self._technology.multiplier(element, signed(bits), dsp=dsp)
-                name = f"{output}_{term}"
-                m.submodules[f"multiplier_{name}"] = multiplier
-                # One from look-up tables is placed where its wires go; it has both registers in
-                # front, where they are narrower.
-                weight = self.weights.word_select(index, bits).as_signed()
-                m.d.comb += [multiplier.a.eq((near if dsp else far)[lane]),
-                             multiplier.b.eq(delay(m, f"weight_{name}", weight, 1 if dsp else 2))]
-                row.append(delay(m, f"product_{name}", multiplier.p, 1 if dsp else 0))
-            products.append(row)
-        return products
 
     def _biases(self, m: Module, step: Value) -> list[Value]:
         """Biases of the group that ``step`` had come to SEQUENCER_LATENCY ago."""

@@ -9,6 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .steady import delay
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
@@ -104,7 +105,7 @@ class EngineShape:
         return max(3, in_flight * self.drain_beats)
 
 
-class EngineArray(wiring.Component):
+class EngineArray(Block):
     """What an `Engine` computes with: sums of a group's terms, and the results that they stand for.
 
     The first half adds up the terms of ``pe`` outputs in ``totals``: what a beat brings is in
@@ -155,7 +156,7 @@ class EngineArray(wiring.Component):
         raise NotImplementedError
 
 
-class Engine(wiring.Component):
+class Engine(Block):
     """Matrix times vector: ``o[n] = bias[n] + sum(w[n][k] * x[k])``, ``pe * simd`` terms a cycle.
 
     A vector arrives in ``folds`` beats of ``simd`` elements, once for every group of ``pe``
@@ -214,8 +215,8 @@ class Engine(wiring.Component):
             array.first.eq(delay(m, "first", first, behind)),
             array.end.eq(delay(m, "end", end, behind, reset_less=False)),
         ]
-        for lane in range(shape.lanes):
-            m.d.comb += array.x[lane].eq(delay(m, f"x{lane}", self.i.p.data[lane], behind))
+        x = delay(m, "x", Value.cast(self.i.p.data), behind)
+        m.d.comb += Value.cast(array.x).eq(x)
         self._drain(m, queue,
                     done=delay(m, "done", end, shape.depth + 1, reset_less=False),
                     last=delay(m, "last", self.i.p.last, shape.depth + 1),

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from math import gcd
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .counter import counter_end
 from .stream import Beat, beats
@@ -61,7 +62,7 @@ class GearboxShape:
         return self.capacity // self.unit
 
 
-class Gearbox(wiring.Component):
+class Gearbox(Block):
     """Repack lanes: the same elements in the same order, other lanes a beat, other groups.
 
     Latency 1 from the beat that completes an output beat; the wider side never limits the rate of

@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import Beat
 from .tech import MemoryStyle, Technology
 from .window import Window
@@ -14,7 +15,7 @@ from .window_geometry import WindowGeometry
 __all__ = ["Padder"]
 
 
-class Padder(wiring.Component):
+class Padder(Block):
     """``o = i`` with a border of ``fill``: a window of one tap, whose buffer holds what comes in
     while the border goes out.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .engine import EngineShape
 from .steady import join
 from .stream import beats
@@ -16,7 +17,7 @@ from .tech import MemoryStyle, Technology
 __all__ = ["ResultConstants"]
 
 
-class ResultConstants(wiring.Component):
+class ResultConstants(Block):
     """The constants of the outputs of the beat that is to ``leave``, in that very cycle.
 
     Beats leave in the order of outputs, endlessly. Where all constants are equal, there is no

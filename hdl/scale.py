@@ -14,6 +14,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .block import Block
 from .checks import at_least
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
@@ -134,7 +135,7 @@ def _scaled(multipliers: Sequence[int], shifts: Sequence[int]) -> list[int]:
     return [m << s - min(shifts) for m, s in zip(multipliers, shifts, strict=True)]
 
 
-class ScaleRequantizer(wiring.Component):
+class ScaleRequantizer(Block):
     """``o = clamp(zero_point + round((i - offset) * m * 2**(pre_shift + s - 31)), low, high)``.
 
     m and s are the channel's. Unless it is ``single`` or has ``halves_to``, it rounds twice: at

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .tech import MemoryStyle, Technology
 
 __all__ = ["SEQUENCER_LATENCY", "Sequencer", "SequencerShape"]
@@ -41,7 +41,7 @@ class SequencerShape:
         return (self.words - 1).bit_length()
 
 
-class Sequencer(wiring.Component):
+class Sequencer(Block):
     """The words of a read-only memory one after the other, endlessly; the first comes first.
 
     Two cycles after a cycle ``data`` is the word that ``step`` had come to in that cycle, and

@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .stream import QUEUE_LATENCY, Queue
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 
@@ -19,7 +20,7 @@ SKIP_QUEUE_DEPTH = REGISTERED_LATENCY + 3
 cycle."""
 
 
-class SkipBuffer(wiring.Component):
+class SkipBuffer(Block):
     """First in, first out through a memory of any size: ``o = i``, latency 6, one beat a cycle.
 
     No combinational path joins the two sides. A small queue behind the memory takes the beats that

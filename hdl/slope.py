@@ -9,6 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .dot_array import WAY_LATENCY
 from .requantize import range_of
@@ -107,7 +108,7 @@ def _within(values: range, breakpoints: Sequence[int]) -> list[int]:
     return [min(max(t, values[0]), values[-1] + 1) for t in breakpoints]
 
 
-class SlopeRequantizer(wiring.Component):
+class SlopeRequantizer(Block):
     """``o = clamp((m * i + c + 2**(shift-1)) >> shift, low, high)``, with the channel's m and c.
 
     Those are of one side where ``i < t``, of the other where ``i >= t``, t being its breakpoint.

@@ -17,6 +17,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 
 __all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer",
@@ -90,7 +91,7 @@ def payload_register(m: Module, o: Any) -> Any:
     return register
 
 
-class PassesReady(wiring.Component):
+class PassesReady(Block):
     """A component whose ``i.ready`` follows ``o.ready`` at once, through so many ``ready_gates``.
 
     Of any other component, ``i.ready`` follows from registers of its own.
@@ -123,7 +124,7 @@ class Buffer(PassesReady):
         return m
 
 
-class SkidBuffer(wiring.Component):
+class SkidBuffer(Block):
     """``o = i`` with a ready that is a register: latency 0, one beat a cycle.
 
     A beat that comes in when the other side has ceased to take them is held.
@@ -155,7 +156,7 @@ class SkidBuffer(wiring.Component):
         return m
 
 
-class HalfRateBuffer(wiring.Component):
+class HalfRateBuffer(Block):
     """A register between two sides that no combinational path joins: latency 1, a beat in 2 cycles.
 
     Parameters
@@ -181,7 +182,7 @@ class HalfRateBuffer(wiring.Component):
         return m
 
 
-class Queue(wiring.Component):
+class Queue(Block):
     """First in, first out: ``o = i``, latency 2, one beat a cycle.
 
     No combinational path joins the two sides, so a queue also cuts a chain of ``ready``.

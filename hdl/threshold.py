@@ -9,6 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .requantize import range_of
 from .steady import (
@@ -102,7 +103,7 @@ def _searched(values: range, thresholds: Sequence[Sequence[int]]) -> list[list[i
             for row in thresholds]
 
 
-class Thresholder(wiring.Component):
+class Thresholder(Block):
     """``o = base + step * count``, where a channel counts its thresholds t with ``i >= t``.
 
     A channel that is ``falling`` counts those with ``i < t`` instead. One beat a cycle, latency

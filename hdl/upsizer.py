@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from .block import Block
 from .checks import at_least
 from .counter import counter_end
 from .stream import Beat, beats, payload_register
@@ -33,7 +34,7 @@ class UpsizerShape:
         return self.o_lanes // self.i_lanes
 
 
-class Upsizer(wiring.Component):
+class Upsizer(Block):
     """Widen lanes: the same elements in the same order, several whole beats in one.
 
     What a `Gearbox` does, where an output beat is made of whole input beats: then every element has

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .block import Block
 from .checks import at_least
 from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .steady import join
@@ -41,7 +41,7 @@ class WeightSource(Protocol):
         """Words until they begin again."""
 
 
-class CodebookWeights(wiring.Component):
+class CodebookWeights(Block):
     """Weights of few different values: a memory of indices, and behind it a table for each weight.
 
     ``CODEBOOK_LATENCY`` cycles after a step, ``data`` is its word; a word a cycle. A table is made

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .block import Block
 from .stream import Beat, payload_register
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 from .window_edges import begins_inside, columns_inside, rows_inside
@@ -97,7 +98,7 @@ class _Words:
         return words
 
 
-class Window(wiring.Component):
+class Window(Block):
     """Line buffer and window: stores frames in raster order, puts out every window's elements.
 
     Elements live in a circular buffer of words of ``lanes`` elements, in banks, so that any

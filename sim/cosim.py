@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.ir import PenjingError
+from ..hdl.emit import MEMORIES, Verilog
 from .beats import Integers, StreamFormat
 from .simulators import Build, Simulator, build, check_wave, fresh_folder
 from .streams import Stalls
@@ -210,7 +211,7 @@ class Report:
                 / max(sum(pattern.seconds for pattern in self.patterns), 1e-9))
 
 
-def simulate(verilog: str, top: str, job: Job, *, cache: Path,
+def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
              simulator: Simulator = Simulator.VERILATOR, wave: Path | None = None,
              progress: Progress | None = None) -> Report:
     """Run module ``top`` of ``verilog`` on ``job`` and compare all that comes out.
@@ -234,6 +235,7 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
     log = folder / "simulate.log"
     try:
         _write(job, folder)
+        built.provide(folder)
         counts = _run(built, top, job, folder, wave, log, progress)
         patterns = _read(job, folder, log)
         if wave is not None:
@@ -246,6 +248,7 @@ def simulate(verilog: str, top: str, job: Job, *, cache: Path,
     finally:
         for name in ("frames.npz", "progress"):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / MEMORIES, ignore_errors=True)
     passed = all(pattern.passed for pattern in patterns)
     if counts != (1, 0 if passed else 1):
         raise PenjingError(f"{top}: the simulation ran {counts[0]} tests of which {counts[1]} "

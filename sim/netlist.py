@@ -12,6 +12,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+from ..hdl.emit import Verilog
 from .streams import Stalls, pauses
 
 __all__ = ["Family", "cell_models", "synthesize", "transfer"]
@@ -27,14 +28,14 @@ class Family(enum.Enum):
     ICE40 = "synth_ice40 -dsp -device u"
 
 
-def synthesize(verilog: str, top: str, family: Family) -> str:
+def synthesize(verilog: Verilog, top: str, family: Family) -> str:
     """Verilog netlist of the family's cells for ``top`` of ``verilog``; same name, same ports.
 
     Takes Yosys (the ``pyosys`` wheel). Raises `RuntimeError` with Yosys' last words if it fails.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.v").write_text(verilog)
+        verilog.write(folder, "design.v")
         (folder / "script.ys").write_text(
             f"read_verilog -sv design.v\n{family.value} -top {top}\n"
             "write_verilog -noattr netlist.v\n")

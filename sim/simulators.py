@@ -6,6 +6,7 @@ import enum
 import hashlib
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..compiler.ir import PenjingError
+from ..hdl.emit import MEMORIES, Verilog
 
 PORTS = ("clk", "rst", "i__payload", "i__valid", "i__ready", "o__payload", "o__valid", "o__ready")
 
@@ -58,6 +60,11 @@ class Build:
     cached: bool
     seconds: float
 
+    def provide(self, folder: Path) -> None:
+        """Put what the simulator reads into the ``folder`` that it is to run in."""
+        if (self.folder / MEMORIES).is_dir():
+            shutil.copytree(self.folder / MEMORIES, folder / MEMORIES)
+
 
 @dataclass(frozen=True)
 class _Tools:
@@ -68,7 +75,7 @@ class _Tools:
     versions: tuple[str, ...]
 
 
-def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulator.VERILATOR,
+def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Simulator.VERILATOR,
           wave: Path | None = None, ports: Sequence[str] = PORTS) -> Build:
     """Build module ``top`` of ``verilog``, with ``ports`` open to cocotb, or find it in ``cache``.
 
@@ -84,12 +91,13 @@ def build(verilog: str, top: str, *, cache: Path, simulator: Simulator = Simulat
         check_wave(wave, simulator)
     kind = wave.suffix if wave is not None else ""
     tool_key = _key(kind, *_VERILATOR, *_MAKE, *_OPTIMIZE, *tools.versions)
-    final = cache / _key(verilog, top, simulator.value, *ports, _DUMP, tool_key)
+    files = itertools.chain(*verilog.files.items())
+    final = cache / _key(verilog.text, *files, top, simulator.value, *ports, _DUMP, tool_key)
     if final.is_dir():
         return Build(final, simulator, True, time.monotonic() - start)
     folder = fresh_folder(cache, "building-")
     try:
-        (folder / "design.sv").write_text(verilog)
+        verilog.write(folder, "design.sv")
         if simulator is Simulator.VERILATOR:
             _verilate(folder, top, kind, tools, ports, cache / f"runtime-{tool_key}")
         else:
@@ -212,7 +220,7 @@ def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[
         _keep_runtime(folder, runtime)
     # What the compiler left behind is many times the size of the result.
     for path in folder.iterdir():
-        if path.name not in (top, "design.sv", "build.log"):
+        if path.name not in (top, "design.sv", "build.log", MEMORIES):
             path.unlink()
 
 

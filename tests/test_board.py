@@ -75,6 +75,7 @@ def run_board(folder: Path, cache: Path, accelerator: wiring.Component, identity
                       timeout=40 * 10 * DIVIDER, technology=Generic())
     built = simulators.build(emit(wrapper, "board"), "board", cache=cache,
                              ports=("clk", "rst", "rx", "tx"))
+    built.provide(folder)
     (folder / "job.json").write_text(json.dumps(
         {"divider": DIVIDER, "digest": identity.digest.hex()}))
     np.savez(folder / "frames.npz", images=images, golden=expected)

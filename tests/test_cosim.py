@@ -25,7 +25,7 @@ from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.add import Adder
-from penjing.hdl.emit import emit
+from penjing.hdl.emit import Verilog, emit
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline, Stage
 from penjing.hdl.stream import Beat, Queue
@@ -355,23 +355,24 @@ def test_a_bench_that_fails_is_an_error(cache: Path) -> None:
 @needs_verilator
 def test_verilog_that_does_not_build_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PenjingError, match=r"^verilator: failed with status .* read .*build\.log$"):
-        simulators.build("module broken(;", "broken", cache=tmp_path)
+        simulators.build(Verilog("module broken(;"), "broken", cache=tmp_path)
 
 
 @needs_verilator
 def test_missing_tool_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PenjingError, match=r"^g\+\+: not found, .*; apt install build-essential"):
-        simulators.build("", "x", cache=tmp_path)
+        simulators.build(Verilog(""), "x", cache=tmp_path)
     with pytest.raises(PenjingError, match=r"^iverilog: not found, .*; apt install iverilog$"):
-        simulators.build("", "x", cache=tmp_path, simulator=Simulator.ICARUS)
+        simulators.build(Verilog(""), "x", cache=tmp_path, simulator=Simulator.ICARUS)
 
 
 @needs_icarus
 def test_cache_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PenjingError, match=r"file/cache: cannot be written \(Not a directory\)"):
-        simulators.build("", "x", cache=tmp_path / "file" / "cache", simulator=Simulator.ICARUS)
+        simulators.build(Verilog(""), "x", cache=tmp_path / "file" / "cache",
+                         simulator=Simulator.ICARUS)
 
 
 def test_unwritable_waveform_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from penjing.hdl.emit import emit
+from penjing.hdl.emit import Verilog, emit
 from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Selection, Technology
 from penjing.sim import netlist, streams
 
@@ -186,4 +186,4 @@ def describe(probe: Probe, want: list[int], got: list[int]) -> str:
 
 def test_a_failing_synthesis_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"synthesis of top: .*ERROR"):
-        netlist.synthesize("module top; bogus b(); endmodule", "top", netlist.Family.ECP5)
+        netlist.synthesize(Verilog("module top; bogus b(); endmodule"), "top", netlist.Family.ECP5)

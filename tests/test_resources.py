@@ -36,7 +36,7 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
     (8192, 72), (16384, 1), (16385, 2), (40000, 1)])
 def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
     rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
-    assert emit(rom, "rom").count("DP16KD") == rom_blocks(ECP5, depth, width)[0]
+    assert emit(rom, "rom").text.count("DP16KD") == rom_blocks(ECP5, depth, width)[0]
 
 
 def test_few_banks_are_worth_a_few_blocks() -> None:

@@ -99,15 +99,15 @@ def test_product_shape_and_limits(technology: Technology) -> None:
 
 def test_dsp_blocks_are_taken_where_they_fit() -> None:
     for dsp in (False, True):
-        assert ("MULT18X18D" in emit(Ecp5().multiplier(18, 18, dsp=dsp), "top")) is dsp
+        assert ("MULT18X18D" in emit(Ecp5().multiplier(18, 18, dsp=dsp), "top").text) is dsp
         # `*` is for a DSP block, and there is none in what shall be look-up tables.
-        assert (" * " in emit(Ice40().multiplier(16, 16, dsp=dsp), "top")) is dsp
-    assert "MULT18X18D" not in emit(Ecp5().multiplier(19, 8, dsp=True), "top")
+        assert (" * " in emit(Ice40().multiplier(16, 16, dsp=dsp), "top").text) is dsp
+    assert "MULT18X18D" not in emit(Ecp5().multiplier(19, 8, dsp=True), "top").text
     for a, b in ((17, 8), (5, 5), (1, 12)):
         assert not Ice40().fits_dsp(a, b)
-        assert " * " not in emit(Ice40().multiplier(a, b, dsp=True), "top")
+        assert " * " not in emit(Ice40().multiplier(a, b, dsp=True), "top").text
     assert 'REGMODE_B("OUTREG")' in emit(
-        Ecp5().rom(range(100), 8, MemoryStyle.BLOCK, registered=True), "top")
+        Ecp5().rom(range(100), 8, MemoryStyle.BLOCK, registered=True), "top").text
 
 
 @pytest.mark.parametrize("terms", range(1, 36))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..block import Block
 from ..checks import at_least
 
 __all__ = ["DifferenceCounter", "Node", "counter_latency"]
@@ -56,7 +56,7 @@ def counter_latency(terms: int) -> int:
     return Node(0, terms - 1).level + 2 if terms > 1 else 1
 
 
-class DifferenceCounter(wiring.Component):
+class DifferenceCounter(Block):
     """``total = (total if keep else 0) + popcount(a ^ b)`` where enabled.
 
     The bits are counted by a tree of adders with a register behind each (see `Node`); the last bit

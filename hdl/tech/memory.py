@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from operator import index
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..block import Block
 from ..checks import at_least
 
 __all__ = ["MEMORY_LATENCY", "REGISTERED_LATENCY", "Ram", "Rom"]
@@ -20,7 +20,7 @@ REGISTERED_LATENCY = 2
 """The same with an output register."""
 
 
-class RomPorts(wiring.Component):
+class RomPorts(Block):
     """Members and checks that all read-only memories share.
 
     Parameters
@@ -41,7 +41,7 @@ class RomPorts(wiring.Component):
             "address": In(range(len(words))), "enable": In(1, init=1), "data": Out(width)})
 
 
-class RamPorts(wiring.Component):
+class RamPorts(Block):
     """Members and checks that all writable memories share.
 
     Parameters

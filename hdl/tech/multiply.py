@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+
+from ..block import Block
 
 __all__ = ["MULTIPLIER_LATENCY", "Multiplier", "RowMultiplier"]
 
@@ -23,7 +24,7 @@ def product_shape(a: Shape, b: Shape) -> Shape:
     return Shape(a.width + b.width, a.signed or b.signed)
 
 
-class TwoCycle(wiring.Component):
+class TwoCycle(Block):
     """Members that all multipliers share: ``p = a * b``, two cycles later."""
 
     def __init__(self, a: ShapeLike, b: ShapeLike) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
+from ..block import Block
 from ..checks import at_least
 
 __all__ = ["Selected", "SelectedSum", "Selection", "selected_sum_latency"]
@@ -66,7 +66,7 @@ def selected_sum_latency(terms: int) -> int:
     return 1 + ceil_log2(terms)
 
 
-class SelectedSum(wiring.Component):
+class SelectedSum(Block):
     """``total = (total if keep else 0) + sum(selected x)`` where enabled.
 
     The terms are added by a tree of adders with a register behind each level. They and their codes

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from penjing import boards
 from penjing.compiler import file
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
-from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import Scale, Search, Slope
 from penjing.compiler.dataflow.kinds.engine import Engine
 from penjing.compiler.dataflow.kinds.window import Windowed
@@ -35,7 +35,7 @@ from penjing.compiler.dataflow.plan import LayerPlan, Plan
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network
 from penjing.hdl.emit import emit
-from penjing.hdl.tech import Ecp5, Generic
+from penjing.hdl.tech import Ecp5, Generic, Technology
 
 FOLDER = Path(__file__).parent / "hashes"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "binary"
@@ -72,6 +72,12 @@ def trained(name: str) -> tuple[Network, Plan]:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def verilog_digest(network: Network, plan: Plan, technology: Technology) -> str:
+    """A hash of the text and of the files beside it."""
+    verilog = emit(accelerator.whole(network, plan, technology), network.name)
+    return digest("\0".join([verilog.text, *chain(*verilog.files.items())]))
 
 
 def plan_digest(plan: Plan) -> str:
@@ -120,8 +126,7 @@ def test_the_verilog_is_as_it_was(kind: str, rewrite: bool) -> None:
     for seed in range(DESIGNS):
         network, plan = example(kind, seed)
         for name, technology in TECHNOLOGIES.items():
-            found[f"{seed}-{name}"] = digest(
-                emit(accelerator.whole(network, plan, technology()), network.name))
+            found[f"{seed}-{name}"] = verilog_digest(network, plan, technology())
     compare(f"verilog-{kind}", found, rewrite)
 
 
@@ -129,7 +134,7 @@ def test_the_verilog_is_as_it_was(kind: str, rewrite: bool) -> None:
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_verilog_of_an_example_is_as_it_was(name: str, rewrite: bool) -> None:
     network, plan = trained(name)
-    found = {key: digest(emit(accelerator.whole(network, plan, technology()), network.name))
+    found = {key: verilog_digest(network, plan, technology())
              for key, technology in TECHNOLOGIES.items()}
     compare(f"verilog-{name}", found | {"plan": plan_digest(plan)}, rewrite)
 

@@ -2,6 +2,10 @@ from typing import Any, Generic, TypeVar
 
 _Element = TypeVar("_Element")
 
+# What Amaranth's own back end works with: hdl/fragment.py takes its place.
+_ast: Any
+_ir: Any
+
 class Value:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __getattr__(self, name: str) -> Any: ...

@@ -1,0 +1,5 @@
+"""Amaranth's fragments to SystemVerilog that people and tools read quickly."""
+
+from .module import FOLDER_MACRO, MEMORY, Memory, write
+
+__all__ = ["FOLDER_MACRO", "MEMORY", "Memory", "write"]
