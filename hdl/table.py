@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
 from .requantize import range_of
 from .steady import channel_beats, channel_words, next_word
-from .stream import Beat
+from .stream import Beat, PassesReady
 from .tech import MEMORY_LATENCY, REGISTERED_LATENCY, MemoryStyle, Technology
 
 __all__ = ["LookupTable", "TableShape"]
@@ -54,7 +54,7 @@ class TableShape:
         return REGISTERED_LATENCY if self.block else MEMORY_LATENCY
 
 
-class LookupTable(wiring.Component):
+class LookupTable(PassesReady):
     """``o = tables[c][i - low]`` in every lane, c being its channel and low the least ``i``.
 
     One beat a cycle, latency ``latency``. Each lane has a memory, which the value addresses and,
