@@ -58,11 +58,15 @@ def chosen(shape: Sequence[int], among: Sequence[int]) -> st.SearchStrategy[Inte
 
 
 @st.composite
-def images_of(draw: Draw, kind: TensorType) -> Integers:
-    """Four frames, both extremes first."""
-    drawn = draw(values((2, *kind.shape), kind.low, kind.high))
-    return np.concatenate([np.full((1, *kind.shape), end) for end in (kind.high, kind.low)]
-                          + [drawn])
+def images_of(draw: Draw, kind: TensorType, edges: Sequence[int] = ()) -> Integers:
+    """Four frames, both extremes first; then values at the ``edges`` and beside, if there are any.
+    """
+    images = draw(values((4, *kind.shape), kind.low, kind.high))
+    images[0], images[1] = kind.high, kind.low
+    if len(edges):
+        beside = draw(chosen(kind.shape, edges)) + draw(values(kind.shape, -1, 1))
+        images[2] = np.clip(beside, kind.low, kind.high)
+    return images
 
 
 @st.composite
@@ -93,15 +97,18 @@ def inputs(draw: Draw, *, bits: tuple[int, int] = (1, 12), most: tuple[int, int,
 
 @st.composite
 def cases(draw: Draw, grow: Builder, layer: ir.Layer, fold: Fold | None = None, *,
-          ends: bool | None = None) -> Case:
-    """The ``layer`` behind what has grown; it ``ends`` the network (None: it may)."""
+          ends: bool | None = None, edges: Sequence[int] = ()) -> Case:
+    """The ``layer`` behind what has grown; it ``ends`` the network (None: it may).
+
+    Something happens at the ``edges`` among the values that it reads.
+    """
     grow.add(layer)
     if not (draw(st.booleans()) if ends is None else ends):
         low, high = sorted(draw(st.tuples(st.integers(-9, 9), st.integers(-9, 9))))
         grow.add(ir.Clamp("behind", LAYER, low, high))
     network = grow.network()
     kind = network.input_type
-    return Case(network, draw(images_of(kind)), draw(ports(kind)), draw(st.integers(1, 64)),
+    return Case(network, draw(images_of(kind, edges)), draw(ports(kind)), draw(st.integers(1, 64)),
                 draw(st.integers(0, 20)), fold)
 
 
@@ -316,10 +323,15 @@ def shifts(draw: Draw) -> Case:
     kind = TensorType((1, 1, 1), draw(st.integers(1, 12)), draw(st.booleans()))
     low, high = draw(bounds(kind))
     layer: ir.Layer = ir.Clamp(LAYER, grow.tail, low, high)
+    edges = [low, high]
     if draw(st.integers(0, 3)):
-        layer = ir.ShiftRequantize(LAYER, grow.tail, draw(st.integers(-3, 14)), kind.bits,
-                                   kind.signed, low, high)
-    return draw(cases(grow, layer))
+        shift = draw(st.integers(-3, 14))
+        layer = ir.ShiftRequantize(LAYER, grow.tail, shift, kind.bits, kind.signed, low, high)
+        # Where the bounds are reached, and the halves about 0.
+        half = 1 << shift >> 1 if shift > 0 else 0
+        edges = [(edge << max(0, shift) >> max(0, -shift)) + side
+                 for edge in (low, high, 0) for side in (-half, half)]
+    return draw(cases(grow, layer, edges=edges))
 
 
 @st.composite
@@ -338,7 +350,7 @@ def scales(draw: Draw) -> Case:
     return draw(cases(grow, ir.ScaleRequantize(
         LAYER, grow.tail, multipliers, draw(values((rows,), top - 5, top)), kind.bits, kind.signed,
         offset, draw(st.integers(0, room - max(0, top))), draw(st.integers(kind.low, kind.high)),
-        low, high, draw(st.sampled_from(ir.ScaleRounding)))))
+        low, high, draw(st.sampled_from(ir.ScaleRounding))), edges=[offset]))
 
 
 @st.composite
@@ -356,7 +368,7 @@ def slopes(draw: Draw) -> Case:
     kind = TensorType((1, 1, 1), draw(st.integers(2, 12)), draw(st.booleans()))
     return draw(cases(grow, ir.SlopeRequantize(
         LAYER, grow.tail, multipliers, offsets, breakpoints, draw(st.integers(0, 20)), kind.bits,
-        kind.signed, *draw(bounds(kind)))))
+        kind.signed, *draw(bounds(kind))), edges=breakpoints.tolist()))
 
 
 @st.composite
@@ -370,7 +382,8 @@ def thresholds(draw: Draw) -> Case:
     base, step = draw(st.sampled_from([(-1, 2), (0, 1), (-8, 2), (3, 1)]))
     bits = signed_bits(base, base + step * count)
     return draw(cases(grow, ir.Threshold(LAYER, grow.tail, drawn, draw(values((rows,), 0, 1)),
-                                         bits, True, base, step)))
+                                         bits, True, base, step),
+                      edges=drawn.reshape(-1).tolist()))
 
 
 @st.composite

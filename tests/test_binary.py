@@ -13,18 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from networks import (
     PLENTY,
-    Builder,
     mixed_network,
     random_images,
     random_plan,
-    random_sign,
     run_block,
 )
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
-from penjing.compiler.dataflow.kinds import Binary, Ternary
+from penjing.compiler.dataflow.kinds import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import ROUTABLE, Budget, Goal, fold_of_simd, schedule
 from penjing.compiler.dataflow.site import sites
@@ -39,82 +37,12 @@ from penjing.sim.streams import Stalls
 FRAMES = 4
 
 
-def signs(rng: np.random.Generator, *shape: int) -> ir.Weights:
-    return ir.Weights(rng.choice([-1, 1], shape), 2)
-
-
-def binary_layer(seed: Any) -> Network:
-    """Signs of any input, perhaps padded or pooled, and one layer of signs between other ones."""
-    rng = np.random.default_rng(seed)
-    height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (7, 7, 9)))
-    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
-    grow.add(random_sign(rng, "signs", grow.tail, grow.type))
-    between = rng.integers(3)
-    if between == 0 and min(height, width) > 1:
-        grow.add(ir.MaxPool("pool", grow.tail, (2, 2), (1, 2), (1, 0, 0, 1)))
-    elif between == 1:
-        grow.add(ir.Pad("pad", grow.tail, (1, 0, 0, 2), int(rng.choice([-1, 1]))))
-    height, width, channels = grow.type.shape
-    outputs = int(rng.integers(1, 9))
-    bias = rng.integers(-9, 9, outputs) if rng.integers(2) else np.full(outputs, 2)
-    if rng.integers(2):
-        kernel = tuple(int(rng.integers(1, min(4, size) + 1)) for size in (height, width))
-        padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1],
-                                                          kernel[1]))
-        grow.add(ir.Convolution("layer", grow.tail, signs(rng, outputs, *kernel, channels), bias,
-                                (int(rng.integers(1, 3)), int(rng.integers(1, 3))), padding,
-                                int(rng.choice([-1, 1]))))
-    else:
-        grow.add(ir.Flatten("flatten", grow.tail))
-        grow.add(ir.Dense("layer", grow.tail, signs(rng, outputs, grow.type.elements), bias))
-    if rng.integers(2):
-        grow.add(random_sign(rng, "last", grow.tail, grow.type))
-    return grow.network()
-
-
 def check(network: Network, plan: Plan, stalls: Stalls, seed: int) -> list[int]:
     """Require the accelerator to equal the golden model; returns the frames' ends."""
     images = random_images(network.input_type, FRAMES, seed)
     return run_block(accelerator.whole(network, plan, Generic()), images,
                      golden.run(network, images), (network.input_type, plan.layers[0].i),
                      (network.output_type, plan.layers[-1].o), stalls, seed)
-
-
-def check_binary_layer(seed: Any, pauses: int = 0) -> None:
-    network = binary_layer(seed)
-    plan = random_plan(network, seed)
-    layer = next(one for one in network.layers if one.name == "layer")
-    planned = plan.layer("layer")
-    site = sites(network)["layer"]
-    assert Binary.counts(site)
-    assert planned.fold is not None
-    # One that adds may be cheaper where few signs come at once.
-    assert isinstance(planned.kind, Binary | Ternary)
-    assert isinstance(planned.kind, Ternary) or Binary.accepts(site, planned.fold)
-    what = "xors" if isinstance(planned.kind, Binary) else "additions"
-    assert planned.work(what) == planned.fold.products
-    for stalls in Stalls:
-        ends = check(network, plan, stalls, pauses)
-        if stalls is Stalls.NONE:
-            assert np.diff(ends)[-1] == plan.cycles_per_frame
-            assert ends[0] - 1 == plan.latency_cycles
-    tensors = golden.run_all(network, random_images(network.input_type, FRAMES, pauses))
-    ends = run_block(accelerator.layer(network, plan, "layer", Generic()), tensors[layer.input],
-                     tensors["layer"], (network.source_type(layer), planned.i),
-                     (network.type_of("layer"), planned.o), Stalls.NONE)
-    assert np.diff(ends)[-1] == planned.cycles
-
-
-@given(choices())
-@settings(deadline=None, max_examples=8, database=None)
-def test_binary_layer_equals_golden(drawn: Any) -> None:
-    check_binary_layer(drawn)
-
-
-@pytest.mark.slow
-def test_many_binary_layers_equal_golden() -> None:
-    for seed in range(75):
-        check_binary_layer(seed, seed)
 
 
 def check_mixed_network(seed: Any, pauses: int = 0) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import penjing.hdl
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
@@ -29,45 +25,6 @@ from penjing.hdl.window import Window
 from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
-
-# Blocks that only move elements have no arithmetic and so no twin; their contract is tested as
-# order and protocol, in test_stream and formally in test_formal.
-MOVERS = {"BipolarToInteger", "Buffer", "CodebookWeights", "Fork", "Gearbox", "Graph",
-          "HalfRateBuffer", "Pipeline", "Queue", "Repeater", "ResultConstants", "Sequencer",
-          "SkidBuffer", "SkipBuffer", "Upsizer"}
-TWINS: dict[str, Callable[..., object]] = {
-    "Adder": golden.add,
-    "Engine": golden.dense,
-    "DotArray": golden.dense,
-    "CountArray": golden.dense,
-    "SelectArray": golden.dense,
-    "ScaleRequantizer": golden.scale_requantize,
-    "ShiftRequantizer": golden.shift_requantize,
-    "SlopeRequantizer": golden.slope_requantize,
-    "Thresholder": golden.threshold,
-    "LookupTable": golden.table,
-    "MaxPooler": golden.max_pool,
-    "AveragePooler": golden.average_pool,
-    "SumPooler": golden.sum_pool,
-    "Padder": golden.pad,
-    "ArgMaxer": golden.argmax,
-    "Window": golden.convolution,
-}
-
-
-def test_every_public_block_has_a_twin() -> None:
-    blocks = set()
-    for module in pkgutil.iter_modules(penjing.hdl.__path__):
-        if module.ispkg:
-            continue
-        loaded = importlib.import_module(f"penjing.hdl.{module.name}")
-        for name in getattr(loaded, "__all__", ()):
-            value = getattr(loaded, name)
-            if isinstance(value, type) and issubclass(value, wiring.Component):
-                blocks.add(name)
-    # What several have in common is none.
-    blocks -= {"EngineArray", "PassesReady"}
-    assert blocks == MOVERS | set(TWINS)
 
 
 def vector(elements: int, bits: int, is_signed: bool) -> TensorType:

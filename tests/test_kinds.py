@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from penjing.compiler.dataflow import accelerator, kinds, plan_file
 from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
 from penjing.compiler.dataflow.kinds.engine import Multiplying
 from penjing.compiler.dataflow.kinds.window import Windowed
-from penjing.compiler.dataflow.plan import Fold, Plan, Port
+from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
 from penjing.compiler.dataflow.search import Budget, Goal, Search, cheapest
 from penjing.compiler.dataflow.site import Site, sites
+from penjing.compiler.ir import Integers
 from penjing.hdl.emit import emit
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.pool import AverageShape
@@ -229,26 +230,31 @@ def check_store(kind: Multiplying, site: Site) -> None:
 
 # --- simulation
 def simulate(case: Case, plan: Plan) -> None:
-    """Values under all stalls; cycles and latency of the whole, and of the layer by itself."""
-    network = case.network
-    tensors = golden.run_all(network, case.images)
+    """Values under all stalls, cycles and latency; cycles of the layer by itself, too."""
+    network, wanted = case.network, golden.run(case.network, case.images)
     o = network.output_type, plan.layers[-1].o
     for stalls in Stalls:
-        ends = run_block(accelerator.whole(network, plan, Generic()), case.images,
-                         golden.run(network, case.images), (network.input_type, case.port), o,
-                         stalls)
+        ends = run_block(accelerator.whole(network, plan, Generic()), case.images, wanted,
+                         (network.input_type, case.port), o, stalls)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
             late = ends[0] - 1 - plan.latency_cycles
             assert late >= 0 if type(plan.layer(LAYER).kind) in LATE else late == 0
-    site, layer = sites(network)[LAYER], plan.layer(LAYER)
-    alone = accelerator.component(site, layer, Generic())
-    if alone is None:
+    if len(network.layers) > 1:
+        simulate_alone(sites(network)[LAYER], plan.layer(LAYER), golden.run_all(
+            network, case.images))
+
+
+def simulate_alone(site: Site, layer: LayerPlan, tensors: Mapping[str, Integers]) -> None:
+    """Cycles of a layer by itself, if it has one input and any hardware."""
+    if len(site.sources) > 1:
+        return
+    made = accelerator.component(site, layer, Generic())
+    if made is None:
         assert layer.cycles == 0
         return
-    if len(site.sources) == 1 and len(network.layers) > 1:
-        # Wires have no clock of their own, but the simulation needs one.
-        clocked = Pipeline([("alone", alone), ("buffer", Buffer(alone.o.payload.shape()))])
-        ends = run_block(clocked, tensors[site.layer.inputs[0]], tensors[LAYER],
-                         (site.source, layer.i), (site.result, layer.o), Stalls.NONE)
-        assert np.diff(ends)[-1] == layer.cycles
+    # Wires have no clock of their own, but the simulation needs one.
+    clocked = Pipeline([("alone", made), ("buffer", Buffer(made.o.payload.shape()))])
+    ends = run_block(clocked, tensors[site.layer.inputs[0]], tensors[LAYER],
+                     (site.source, layer.i), (site.result, layer.o), Stalls.NONE)
+    assert np.diff(ends)[-1] == layer.cycles

@@ -134,9 +134,8 @@ def made(layer: Layer, kind: TensorType, lanes: int, style: MemoryStyle, dsps: i
         low=low, high=high, dsp_multipliers=dsps, style=style, technology=Generic())
 
 
-@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
-                                                for n in range(12, 36))])
-def test_requantizer_equals_golden(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_requantizer_equals_golden_in_every_style(seed: int) -> None:
     rng = np.random.default_rng(seed)
     layer, kind = random_layer(rng)
     lanes = int(rng.integers(1, 4))

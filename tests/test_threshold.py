@@ -20,7 +20,7 @@ from penjing.sim import golden
 from penjing.sim.oracles import torch as pytorch
 from penjing.sim.streams import Stalls
 
-COUNTS = (1, 2, 3, 4, 7, 9, 15, 15, 3, 1, 63, 255)
+COUNTS = (1, 15, 3, 63, 4, 255)
 
 
 def random_layer(rng: np.random.Generator, count: int) -> tuple[ir.Threshold, TensorType]:
@@ -58,9 +58,8 @@ def block(layer: ir.Threshold, kind: TensorType, lanes: int, style: MemoryStyle)
         technology=Generic())
 
 
-@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow)
-                                                for n in range(12, 48))])
-def test_thresholder_equals_golden(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_thresholder_equals_golden_in_every_style(seed: int) -> None:
     rng = np.random.default_rng(seed)
     layer, kind = random_layer(rng, COUNTS[seed % len(COUNTS)])
     lanes = int(rng.integers(1, 4))

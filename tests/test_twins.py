@@ -1,0 +1,173 @@
+"""Every public block has a golden twin, by which it is judged in a network that has the block."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import penjing.hdl
+import pytest
+from amaranth.lib import wiring
+from networks import PLENTY, random_images, random_weights, run_block
+from penjing.compiler import ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.ir import Integers, Network, TensorType
+from penjing.hdl.add import Adder
+from penjing.hdl.argmax import ArgMaxer
+from penjing.hdl.bipolar import BipolarToInteger
+from penjing.hdl.count_array import CountArray
+from penjing.hdl.dot_array import DotArray
+from penjing.hdl.engine import Engine, EngineArray
+from penjing.hdl.gearbox import Gearbox
+from penjing.hdl.graph import Graph, Pipeline
+from penjing.hdl.pad import Padder
+from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
+from penjing.hdl.repeat import Repeater
+from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.result_constants import ResultConstants
+from penjing.hdl.scale import ScaleRequantizer
+from penjing.hdl.select_array import SelectArray
+from penjing.hdl.sequencer import Sequencer
+from penjing.hdl.skip import SkipBuffer
+from penjing.hdl.slope import SlopeRequantizer
+from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue, SkidBuffer
+from penjing.hdl.tech import Generic
+from penjing.hdl.threshold import Thresholder
+from penjing.hdl.upsizer import Upsizer
+from penjing.hdl.weights import CodebookWeights
+from penjing.hdl.window import Window
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+RNG = np.random.default_rng(4)
+MAP, VECTOR = TensorType((4, 3, 4), 4, True), TensorType((1, 1, 20), 4, True)
+SIGN = ir.Threshold("sign", "x", np.zeros((1, 1), np.int64), np.zeros(1, np.int64), 2, True, -1, 2)
+CLAMP = ir.Clamp("clamp", "x", -5, 3)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A ``network`` that has the block, and the function of the golden model that tells its values.
+
+    ``goal`` makes the plan such that it has it; where no plan has it, it is put in ``front``.
+    """
+
+    function: str
+    network: Network
+    goal: Goal = field(default_factory=lambda: Goal(48))
+    front: Callable[[wiring.Component], wiring.Component] | None = None
+
+
+def net(kind: TensorType, *layers: ir.Layer) -> Network:
+    return Network("net", "x", kind, layers)
+
+
+def dense(weights: ir.Weights, source: str = "x") -> ir.Dense:
+    outputs = len(weights.values)
+    return ir.Dense("dense", source, weights, RNG.integers(-9, 9, outputs))
+
+
+def pool(layer: type[ir.PoolLayer], source: str = "x") -> ir.PoolLayer:
+    return layer("pool", source, (2, 2), (1, 1), (1, 0, 0, 1))
+
+
+PRODUCTS = Twin("dense", net(VECTOR, dense(random_weights(RNG, (6, 20)))), Goal(
+    7, {"dense": Fold(2, 1, 10)}))
+COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6, 20)), 2),
+                                               "sign")), Goal(20, {"dense": Fold(3, 1, 10)}))
+SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
+CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
+                                                   encoding=ir.Codebook()))))
+SUM = Twin("add", net(MAP, CLAMP, ir.Add("add", "clamp", "x")))
+CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else "clamp", n - 5, 3)
+                                         for n in range(8))))
+
+TWINS: dict[type[wiring.Component], Twin] = {
+    Adder: SUM,
+    ArgMaxer: Twin("argmax", net(MAP, ir.ArgMax("argmax", "x"))),
+    AveragePooler: Twin("average_pool", net(MAP, pool(ir.AveragePool)), Goal(200)),
+    BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
+    Buffer: Twin("clamp", net(MAP, CLAMP), front=lambda to: Buffer(to.i.payload.shape())),
+    CodebookWeights: CODED,
+    CountArray: COUNTS,
+    DotArray: PRODUCTS,
+    Engine: PRODUCTS,
+    Fork: SUM,
+    Gearbox: PRODUCTS,
+    Graph: SUM,
+    HalfRateBuffer: Twin("clamp", net(MAP, CLAMP),
+                         front=lambda to: HalfRateBuffer(to.i.payload.shape())),
+    MaxPooler: Twin("max_pool", net(MAP, pool(ir.MaxPool)), Goal(200)),
+    Padder: Twin("pad", net(MAP, ir.Pad("pad", "x", (1, 0, 2, 1), -3)), Goal(200)),
+    Pipeline: CLAMPS,
+    Queue: PRODUCTS,
+    Repeater: Twin("repeat", net(MAP, CLAMP, ir.Repeat("repeat", "clamp", 3))),
+    ResultConstants: COUNTS,
+    ScaleRequantizer: Twin("scale_requantize", net(MAP, ir.ScaleRequantize(
+        "scale", "x", RNG.integers(1 << 30, 1 << 31, 4), np.array([-1, 0, 1, 0]), 5, True))),
+    SelectArray: SELECTED,
+    Sequencer: PRODUCTS,
+    ShiftRequantizer: Twin("shift_requantize",
+                           net(MAP, ir.ShiftRequantize("shift", "x", 1, 3, True))),
+    SkidBuffer: CLAMPS,
+    SkipBuffer: SUM,
+    SlopeRequantizer: Twin("slope_requantize", net(MAP, ir.SlopeRequantize(
+        "slope", "x", np.array([[3, -5]]), np.array([[4, 9]]), np.array([1]), 2, 5, True))),
+    SumPooler: Twin("sum_pool", net(MAP, pool(ir.SumPool)), Goal(200)),
+    Thresholder: Twin("threshold", net(MAP, ir.Threshold(
+        "threshold", "x", np.array([[-3, 0, 2]]), np.array([0]), 3, True))),
+    Upsizer: PRODUCTS,
+    Window: Twin("convolution", net(MAP, ir.Convolution(
+        "conv", "x", random_weights(RNG, (2, 3, 3, 4)), np.array([3, -4]),
+        padding=(1, 1, 1, 1))), Goal(400)),
+}
+COMMON = {EngineArray, PassesReady}
+"""What several blocks have in common is none."""
+
+
+def test_every_public_block_has_a_twin() -> None:
+    blocks = set()
+    for module in pkgutil.iter_modules(penjing.hdl.__path__):
+        if not module.ispkg:
+            loaded = importlib.import_module(f"penjing.hdl.{module.name}")
+            values = (getattr(loaded, name) for name in getattr(loaded, "__all__", ()))
+            blocks |= {value for value in values
+                       if isinstance(value, type) and issubclass(value, wiring.Component)}
+    assert blocks - COMMON == set(TWINS)
+
+
+def run(twin: Twin) -> None:
+    """Require the hardware to equal the golden model, both sides stalling."""
+    network = twin.network
+    plan = schedule(network, Budget(ECP5, PLENTY, 1000), twin.goal)
+    whole = accelerator.whole(network, plan, Generic())
+    dut = Pipeline([("front", twin.front(whole)), ("whole", whole)]) if twin.front else whole
+    images = random_images(network.input_type, 4, 1)
+    run_block(dut, images, golden.run(network, images), (network.input_type, plan.layers[0].i),
+              (network.output_type, plan.layers[-1].o), Stalls.BOTH)
+
+
+@pytest.mark.parametrize("block", TWINS, ids=lambda block: block.__name__)
+def test_a_block_is_judged_by_its_twin(block: type[wiring.Component],
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, built = TWINS[block], []
+    elaborate, function = block.elaborate, getattr(golden, twin.function)
+
+    def noticed(self: wiring.Component, platform: object) -> object:
+        built.append(self)
+        return elaborate(self, platform)
+    monkeypatch.setattr(block, "elaborate", noticed)
+    run(twin)
+    assert built, f"no {block.__name__} is in the network that is to judge it"
+
+    def bent(*args: object, **more: object) -> Integers:
+        return function(*args, **more) + 1
+    monkeypatch.setattr(golden, twin.function, bent)
+    with pytest.raises(AssertionError, match=r"^frame 0"):
+        run(twin)
