@@ -23,6 +23,7 @@ from .streams import pauses
 __all__ = ["Mutant", "Verdict", "judge"]
 
 _PAUSES = 4096
+_CLOCKS = ("C", "RD_CLK", "WR_CLK")
 _GATES = """synth -flatten -top top -run begin:fine
 opt -fast -full
 opt -undriven -fine
@@ -85,7 +86,7 @@ def judge(verilog: str, inputs: Sequence[int], wanted: Sequence[int], mask: Sequ
                   f"mutate -list {2 * count} -seed {seed} -o faults.ys\n", "mutate")
         lines = (folder / "faults.ys").read_text().splitlines()
         # A clock is the simulator's.
-        lines = [line for line in lines if "-port C " not in line][:count]
+        lines = [line for line in lines if _options(line)["port"] not in _CLOCKS][:count]
         faults = [_options(line) for line in lines]
         apply = "\n".join(f"{line} -ctrl mutant {select} {n}" for n, line in enumerate(lines, 1))
         run_yosys(folder, f"read_rtlil gates.il\n{apply}\nopt_clean\n"
