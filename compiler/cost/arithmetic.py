@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .fabric import Fabric
 from .resources import Resources
 
 
-def multiplier(fabric: Fabric, a_bits: int, b_bits: int) -> Resources:
-    """Cells of a multiplier built from logic.
+def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False) -> Resources:
+    """Cells of a multiplier built from logic; ``constant`` says that an operand never changes.
 
     Partial-product rows of the wider operand are added pairwise; the carry chain's own tables form
     the products, so each pair of rows costs one adder. A register lies half-way, another behind.
@@ -23,7 +24,8 @@ def multiplier(fabric: Fabric, a_bits: int, b_bits: int) -> Resources:
         if level == levels // 2:
             ffs += pairs * (wide + (1 << level)) + odd * (wide + 1)
         terms = pairs + odd
-    return Resources(luts=round(fabric.product_bit * luts), ffs=ffs + a_bits + b_bits)
+    each = fabric.logic.constant_product if constant else fabric.logic.product
+    return Resources(luts=round(each * luts), ffs=ffs + a_bits + b_bits)
 
 
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
@@ -35,7 +37,35 @@ def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
         # An odd term is only delayed, at the width that it has.
         ffs += terms // 2 * bits + terms % 2 * (bits - 1)
         terms = (terms + 1) // 2
-    return Resources(luts=round(fabric.adder_bit * luts), ffs=ffs)
+    return Resources(luts=round(fabric.logic.adder * luts), ffs=ffs)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Bits of the ``adders`` and of the ``registers`` of a sum of terms, a register behind each
+    level of its tree."""
+
+    adders: int
+    registers: int
+
+    @classmethod
+    def of(cls, terms: Sequence[range], levels: int, wanted: range) -> Levels:
+        """The sum of ``terms``, which have bits at such places, the lowest place first.
+
+        It takes so many ``levels``, of which the last ones may only delay. Only the places that are
+        ``wanted`` are looked at.
+        """
+        adders = registers = 0
+        for _ in range(levels):
+            sums = []
+            for low, *rest in (terms[n : n + 2] for n in range(0, len(terms), 2)):
+                end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high in rest)]))
+                start = max(low.start, wanted.start) if len(terms) <= 2 else low.start
+                adders += sum(end - high.start for high in rest)
+                registers += max(0, end - start)
+                sums.append(range(start, end))
+            terms = sums
+        return cls(adders, registers)
 
 
 @dataclass(frozen=True)
@@ -51,21 +81,21 @@ class Counter:
     held: int
 
     @classmethod
-    def of(cls, terms: int, total_bits: int) -> Counter:
+    def of(cls, fabric: Fabric, terms: int, total_bits: int) -> Counter:
         """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
         tree, levels = cls._tree(terms - 1)
-        return cls(_chained(tree.slots + 1 + total_bits), tree.ffs + total_bits,
+        return cls(_chained(fabric, tree.slots + 1 + total_bits), tree.ffs + total_bits,
                    tree.held + (levels + 1 if terms > 1 else 0))
 
     def luts(self, fabric: Fabric) -> float:
         """LUTs of the carry chains."""
-        return self.slots * fabric.count_bit
+        return self.slots * fabric.logic.count
 
     @classmethod
     def _tree(cls, terms: int) -> tuple[Counter, int]:
         """The adders that count ``terms`` differences, and their levels behind the first."""
         bits = terms.bit_length()
-        if terms <= 3:
+        if bits <= 2:
             return cls(min(terms, 2), bits, 0), 0
         # Two counts, the larger first, and a sign that is carried into their sum.
         sizes = terms // 2, (terms - 1) // 2
@@ -77,9 +107,9 @@ class Counter:
                    ), levels + 1
 
 
-def _chained(slots: int) -> int:
-    """``slots`` of sums on chains of 40, with what ends each, in pairs as an ECP5 has them."""
-    whole = slots + -(-slots // 40)
+def _chained(fabric: Fabric, slots: int) -> int:
+    """``slots`` of sums on chains, with what ends each, in pairs as an ECP5 has them."""
+    whole = slots + -(-slots // fabric.silicon.chain_slots)
     return whole + whole % 2
 
 
@@ -95,14 +125,14 @@ class SelectedSum:
            ) -> SelectedSum:
         """The sum of ``terms`` of ``bits`` bits; of ``both``, a code gates and complements."""
         selecting = terms * bits
-        if fabric.chain_selects:
+        if fabric.silicon.chain_selects:
             # Of two terms, a carry chain cannot both gate and complement but one.
             selecting = (terms + 1) // 2 * bits if both else terms % 2 * bits
-        slots, ffs = _chained(total_bits), total_bits
+        slots, ffs = _chained(fabric, total_bits), total_bits
         while terms > 1:
             pairs, odd = divmod(terms, 2)
-            slots += _chained(pairs * (bits + 1))
+            slots += _chained(fabric, pairs * (bits + 1))
             terms = pairs + odd
             bits += 1
             ffs += terms * bits
-        return cls(selecting + slots * fabric.adder_bit, ffs)
+        return cls(selecting + slots * fabric.logic.adder, ffs)
