@@ -17,55 +17,76 @@ def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = Fal
     """
     wide, rows = max(a_bits, b_bits), min(a_bits, b_bits)
     levels = (rows - 1).bit_length()
-    luts, ffs, terms = 0, 0 if levels > 1 else a_bits + b_bits, rows
+    ffs = a_bits + b_bits + (0 if levels > 1 else a_bits + b_bits)
+    terms, sums, slots = [1] * rows, 0, 0
     for level in range(1, levels + 1):
-        pairs, odd = divmod(terms, 2)
-        luts += pairs * (wide + (1 << level - 1) + 1)
+        # So many rows are in a term; the lowest bits of a sum are those of its lower one.
+        pairs = list(zip(terms[::2], terms[1::2], strict=False))
+        sums += len(pairs)
+        slots += sum(fabric.whole_chain(wide + high) for _, high in pairs)
+        terms = [low + high for low, high in pairs] + terms[len(pairs) * 2 :]
         if level == levels // 2:
-            ffs += pairs * (wide + (1 << level)) + odd * (wide + 1)
-        terms = pairs + odd
+            # A row that waits takes its bit of the other operand along.
+            ffs += sum(wide + term for term in terms)
     each = fabric.logic.constant_product if constant else fabric.logic.product
-    return Resources(luts=round(each * luts), ffs=ffs + a_bits + b_bits)
+    # The lowest bits of the first sums are products themselves.
+    return Resources(luts=round(each * (slots + rows // 2) + fabric.logic.chain * sums), ffs=ffs)
 
 
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
     """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each level."""
-    luts = ffs = 0
+    luts, ffs = 0.0, 0
     while terms > 1:
         bits += 1
-        luts += terms // 2 * bits
+        luts += fabric.sums(bits, terms // 2)
         # An odd term is only delayed, at the width that it has.
         ffs += terms // 2 * bits + terms % 2 * (bits - 1)
         terms = (terms + 1) // 2
-    return Resources(luts=round(fabric.logic.adder * luts), ffs=ffs)
+    return Resources(luts=round(luts), ffs=ffs)
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Bits of the ``adders`` and of the ``registers`` of a sum of terms, a register behind each
-    level of its tree."""
+    """So many ``sums``, with bits of ``adders`` and of ``registers``, of a sum of terms with a
+    register behind each level of its tree."""
 
+    sums: int
     adders: int
     registers: int
 
+    def luts(self, fabric: Fabric) -> float:
+        """LUTs of the adders."""
+        return self.adders * fabric.logic.adder + self.sums * fabric.logic.chain
+
     @classmethod
-    def of(cls, terms: Sequence[range], levels: int, wanted: range) -> Levels:
+    def of(cls, fabric: Fabric, terms: Sequence[range], levels: int, wanted: range, *,
+           alike: bool = False) -> Levels:
         """The sum of ``terms``, which have bits at such places, the lowest place first.
 
         It takes so many ``levels``, of which the last ones may only delay. Only the places that are
-        ``wanted`` are looked at.
+        ``wanted`` are looked at. If terms are ``alike``, all of them the same but for their places,
+        so are the sums of those that are as far apart, and of these there is one.
         """
-        adders = registers = 0
+        count = adders = registers = 0
+        # Where a term's parts are, counted from its lowest bit.
+        parts = [(term, (0,)) for term in terms]
         for _ in range(levels):
-            sums = []
-            for low, *rest in (terms[n : n + 2] for n in range(0, len(terms), 2)):
-                end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high in rest)]))
-                start = max(low.start, wanted.start) if len(terms) <= 2 else low.start
-                adders += sum(end - high.start for high in rest)
-                registers += max(0, end - start)
-                sums.append(range(start, end))
-            terms = sums
-        return cls(adders, registers)
+            sums, made = [], set()
+            for (low, places), *rest in (parts[n : n + 2] for n in range(0, len(parts), 2)):
+                end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high, _ in rest)]))
+                start = max(low.start, wanted.start) if len(parts) <= 2 else low.start
+                for high, others in rest:
+                    places += tuple(high.start - low.start + place for place in others)
+                sums.append((range(start, max(start, end)), places))
+                key = end - start, places
+                if alike and key in made:
+                    continue
+                made.add(key)
+                count += len(rest)
+                adders += sum(fabric.whole_chain(end - high.start) for high, _ in rest)
+                registers += len(sums[-1][0])
+            parts = sums
+        return cls(count, adders, registers)
 
 
 @dataclass(frozen=True)
@@ -108,9 +129,8 @@ class Counter:
 
 
 def _chained(fabric: Fabric, slots: int) -> int:
-    """``slots`` of sums on chains, with what ends each, in pairs as an ECP5 has them."""
-    whole = slots + -(-slots // fabric.silicon.chain_slots)
-    return whole + whole % 2
+    """``slots`` of sums on chains, with what ends each."""
+    return fabric.whole_chain(slots + -(-slots // fabric.silicon.chain_slots))
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,12 @@ class Silicon:
     block_shapes : the (depth, width) that a block RAM can take.
     blocks_instantiated : whether the design names its block RAMs, which costs no logic around them,
         instead of leaving them to synthesis.
-    table_words : words of constants that a column of one look-up table holds.
-    distributed : whether tables can be written; else memories outside block RAM are flip-flops.
+    table_words : words of a column that one look-up table holds.
+    ram_luts : LUTs of such a column that can be written, with what writes it; None where none can,
+        so that memories outside block RAM are flip-flops.
+    register_luts : LUTs of a bit of a memory of flip-flops, which choose and write it.
     ram_words : granularity of the depth of such a memory.
+    carry_bits : of a cell of a carry chain.
     chain_selects : whether the tables of a carry chain can choose the bits that they add.
     chain_slots : bits of a carry chain that several sums share.
     """
@@ -29,34 +32,38 @@ class Silicon:
     block_shapes: tuple[tuple[int, int], ...]
     blocks_instantiated: bool
     table_words: int
-    distributed: bool
+    ram_luts: float | None
+    register_luts: float
     ram_words: int
+    carry_bits: int
     chain_selects: bool
     chain_slots: int
 
 
 @dataclass(frozen=True)
 class Logic:
-    """LUTs of one bit of what a layer computes with.
+    """LUTs of one bit of what blocks are made of.
 
     Parameters
     ----------
-    adder : of a sum, a comparison or a counter.
+    adder : of a sum or a comparison.
+    chain : of its ends, whatever its bits.
+    counter : of a counter that begins again.
     mux : of a choice between two.
     product : of the adders of a soft multiplier.
     constant_product : the same where one operand never changes, and so many of its bits are 0.
     count : of a sum of differing signs.
-    gear : of a gearbox, for every place that a bit may come from or go to.
+    gear : of a slot of a gearbox, for each number of slots that may be full.
     clamp : of an integer that is brought within bounds.
     pad : of an element that is another beyond the edges.
     accumulate : of a sum that is shifted as it grows.
     round : of what lies behind a point that a channel places.
-    rom : of as many constants as a table has words.
-    ram : of as many words of distributed RAM.
-    register_ram : of one word of a memory of flip-flops.
+    rom : of a table of constants; where words do not fill it, some columns need none.
     """
 
     adder: float
+    chain: float
+    counter: float
     mux: float
     product: float
     constant_product: float
@@ -67,8 +74,6 @@ class Logic:
     accumulate: float
     round: float
     rom: float
-    ram: float
-    register_ram: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,6 @@ class Control:
     admission : letting beats in while there is room for their results.
     serial : multiplying digit by digit.
     inside : telling windows apart by how much of them lies within the map.
-    counter : of constants that are read in order.
     """
 
     engine: Overhead
@@ -114,7 +118,6 @@ class Control:
     admission: Overhead
     serial: Overhead
     inside: Overhead
-    counter: Overhead
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,18 @@ class Fabric:
         narrow, wide, both = self.silicon.dsp_widths
         return (min(a_bits, b_bits) >= narrow and max(a_bits, b_bits) <= wide
                 and a_bits + b_bits >= both)
+
+    def sums(self, bits: int, times: int = 1) -> float:
+        """LUTs of sums, or comparisons, of so many ``bits`` each."""
+        return times * (self.whole_chain(bits) * self.logic.adder + self.logic.chain)
+
+    def whole_chain(self, bits: int) -> int:
+        """``bits`` of a carry chain and those that its last cell has besides."""
+        return bits + -bits % self.silicon.carry_bits
+
+    def counters(self, bits: int) -> float:
+        """LUTs of counters that have so many ``bits`` together."""
+        return bits * self.logic.counter
 
     def price(self, cells: Resources) -> int:
         """The worth of ``cells`` in LUTs: the one currency in which alternatives compare."""

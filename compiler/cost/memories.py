@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import expm1
 
 from .fabric import Fabric
 from .resources import Resources, Storage
@@ -41,8 +42,14 @@ def _tables(fabric: Fabric, depth: int) -> int:
 
 
 def _columns(depth: int, width: int) -> int:
-    """Different columns of a memory with constant contents that are not constant themselves."""
-    return min(width, (1 << min(depth, width.bit_length() + 2)) - 2)
+    """Different columns of a memory with random contents, those left out that do not change.
+
+    So many are found among ``width`` draws of ``2**depth - 2``.
+    """
+    if depth < 2:
+        return 0
+    crowd = width / ((1 << depth) - 2)
+    return round(width * -expm1(-crowd) / crowd) if crowd else width
 
 
 def rom_luts(fabric: Fabric, depth: int, width: int) -> float:
@@ -51,8 +58,6 @@ def rom_luts(fabric: Fabric, depth: int, width: int) -> float:
     A column is a function of the address: of few words there are few different ones, and of many
     words the multiplexers behind the tables come in powers of two.
     """
-    if depth < 2:
-        return 0.0
     tables = max(1, (1 << index_bits(depth)) // fabric.silicon.table_words)
     return fabric.logic.rom * _columns(depth, width) * tables
 
@@ -64,16 +69,17 @@ def ram_depth(fabric: Fabric, depth: int) -> int:
 
 def ram_luts(fabric: Fabric, depth: int, width: int) -> float:
     """LUTs of a memory outside block RAM; flip-flops and their choice where there is no better."""
-    if not fabric.silicon.distributed:
-        return fabric.logic.register_ram * depth * width
-    words = _tables(fabric, depth)
+    column = fabric.silicon.ram_luts
+    if column is None:
+        return fabric.silicon.register_luts * depth * width
+    tables = _tables(fabric, depth)
     # Behind more than one table a column, a choice of two for each further one.
-    return width * (fabric.logic.ram * words + (words - 1)) + words
+    return width * (column * tables + (tables - 1)) + tables
 
 
 def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
     """Where constants go: block RAM unless tables are cheaper than what a block is worth."""
-    tables = fabric.logic.rom * width * _tables(fabric, depth) if depth > 1 else 0.0
+    tables = width * _tables(fabric, depth) if depth > 1 else 0
     if tables > fabric.worth.block * rom_blocks(fabric, depth, width)[0]:
         return Storage.BLOCK
     return Storage.LOGIC if depth <= 2 * fabric.silicon.table_words else Storage.DISTRIBUTED
@@ -83,7 +89,7 @@ def ram_storage(fabric: Fabric, depth: int, width: int) -> Storage:
     """Where a buffer goes: block RAM unless tables are cheaper than what a block is worth."""
     if ram_luts(fabric, depth, width) > fabric.worth.block * ram_blocks(fabric, depth, width):
         return Storage.BLOCK
-    return Storage.DISTRIBUTED if fabric.silicon.distributed else Storage.LOGIC
+    return Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
 
 
 def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: int = 1
@@ -94,8 +100,7 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
         brams, luts = rom_blocks(fabric, depth, width)
         return Resources(luts=luts, brams=brams)
     # Registers of columns that are constant, or equal to others, are merged.
-    columns = _columns(depth, width) if depth > 1 else 0
-    return Resources(luts=round(rom_luts(fabric, depth, width)), ffs=registers * columns)
+    return Resources(luts=round(rom_luts(fabric, depth, width)), ffs=registers * _columns(depth, width))
 
 
 def in_order(fabric: Fabric, storage: Storage, words: int, parts: Sequence[int]) -> Resources:
@@ -104,8 +109,10 @@ def in_order(fabric: Fabric, storage: Storage, words: int, parts: Sequence[int])
     if words == 1:
         return Resources()
     bits = index_bits(words)
-    counter = fabric.control.counter.cells + Resources(luts=bits, ffs=bits)
-    return sum((rom(fabric, storage, words, part) + counter for part in parts), Resources())
+    counter = Resources(luts=round(fabric.counters(bits)), ffs=bits)
+    # The step is kept for a cycle, in silicon where that is a block RAM's.
+    step = Resources(ffs=int(storage is not Storage.BLOCK))
+    return sum((rom(fabric, storage, words, part) + counter for part in parts), step)
 
 
 def ram(fabric: Fabric, storage: Storage, depth: int, width: int) -> Resources:

@@ -13,15 +13,18 @@ def counter_ffs(*counts: int) -> int:
     return sum(index_bits(count) + 1 for count in counts if count > 1)
 
 
-def gearbox(fabric: Fabric, *, bits: int, slots: int, choices: int, counts: tuple[int, ...]
+def gearbox(fabric: Fabric, *, bits: int, slots: int, single: bool, counts: tuple[int, ...]
             ) -> Resources:
     """Cells of a lane gearbox, whose ``slots`` have so many ``bits``.
 
-    Every slot takes what arrives at any place, or one of ``choices``, or stays. ``counts`` are
-    those of its counters.
+    What a slot takes depends on how many are full, and if beats are of several slots on both sides
+    that is told for each place of a beat. ``single`` says that one side has beats of one slot.
+    ``counts`` are those of its counters.
     """
+    places = 1 if single else 2
     return fabric.control.gearbox.cells + Resources(
-        luts=round(slots * bits * slots * choices * fabric.logic.gear),
+        luts=round(slots * bits * slots * places * fabric.logic.gear
+                   + fabric.counters(sum(map(index_bits, counts)))),
         ffs=slots * bits + index_bits(slots + 1) + counter_ffs(*counts))
 
 
@@ -29,7 +32,8 @@ def upsizer(fabric: Fabric, *, bits: int, o_lanes: int, parts: int, counts: tupl
             ) -> Resources:
     """Cells of an upsizer: every element has its register, and another in the output."""
     return fabric.control.upsizer.cells + Resources(
-        luts=parts, ffs=2 * o_lanes * bits + parts + counter_ffs(*counts))
+        luts=round(parts + fabric.counters(sum(map(index_bits, counts)))),
+        ffs=2 * o_lanes * bits + parts + counter_ffs(*counts))
 
 
 def queue(fabric: Fabric, depth: int, width: int) -> Resources:
@@ -38,15 +42,16 @@ def queue(fabric: Fabric, depth: int, width: int) -> Resources:
     It has two pointers, a level, and the beat that it gives in a register.
     """
     words = memories.ram_depth(fabric, depth)
-    held = 0 if fabric.silicon.distributed else depth * width
+    held = depth * width if fabric.silicon.ram_luts is None else 0
     return fabric.control.queue.cells + Resources(
-        luts=round(memories.ram_luts(fabric, words, width)),
+        luts=round(memories.ram_luts(fabric, words, width)
+                   + fabric.counters(3 * index_bits(depth))),
         ffs=3 * index_bits(depth) + width + held)
 
 
 def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int, *, queue_depth: int
                 ) -> Resources:
-    """Cells of a memory of ``depth`` beats of ``width`` bits, and a queue of ``queue_depth`` behind.
+    """Cells of a memory of ``depth`` beats of ``width`` bits and a queue of ``queue_depth`` behind.
 
     It has two pointers, and counts of the words, of what is free and of what may be read.
     """
@@ -54,10 +59,12 @@ def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int, *, que
     counters = 2 * address + 2 * count + index_bits(queue_depth + 1)
     return (memories.ram(fabric, storage, depth, width) + queue(fabric, queue_depth, width)
             + fabric.control.skip.cells
-            + Resources(luts=round(counters * fabric.logic.adder), ffs=counters))
+            + Resources(luts=round(fabric.counters(counters)), ffs=counters))
 
 
 def admission(fabric: Fabric, *, depth: int, room: int) -> Resources:
     """Cells of what lets beats in while fewer than ``room`` are on the way; each is told from none
     through ``depth`` cycles, and the last of a frame from others."""
-    return fabric.control.admission.cells + Resources(ffs=2 * depth + index_bits(room + 1))
+    bits = index_bits(room + 1)
+    return fabric.control.admission.cells + Resources(
+        luts=round(fabric.counters(bits)), ffs=2 * depth + bits)

@@ -39,7 +39,7 @@ class Gear:
             return streams.upsizer(fabric, bits=bits, o_lanes=shape.o_lanes, parts=shape.parts,
                                    counts=self._counts(self.o))
         return streams.gearbox(fabric, bits=bits * shape.unit, slots=shape.slots,
-                               choices=min(shape.i_lanes, shape.o_lanes) // shape.unit + 1,
+                               single=shape.unit in (shape.i_lanes, shape.o_lanes),
                                counts=(self.i.beats(self.i.group), *self._counts(self.o)))
 
     def _counts(self, port: Port) -> tuple[int, int]:

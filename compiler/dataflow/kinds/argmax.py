@@ -53,7 +53,8 @@ class Largest(Kind):
         bits, index, logic = source.bits, max(1, index_bits(source.shape[2])), fabric.logic
         # The index is counted, the best one kept, and one of the two put out.
         cells = fabric.control.stage.cells + Resources(
-            luts=round(bits * (logic.adder + logic.mux) + index * (logic.adder + 2 * logic.mux)),
+            luts=round(fabric.sums(bits) + bits * logic.mux + fabric.counters(index)
+                       + 2 * index * logic.mux),
             ffs=bits + 3 * index)
         return sum((gear.cells(fabric, bits) for gear in self._gears(site)), cells)
 

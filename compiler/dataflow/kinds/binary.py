@@ -19,7 +19,7 @@ from ...ir import TensorType
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
-from .engine import multiplies, pad_code
+from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
 from .kind import Ask, Stages, style
 from .words import count_words
@@ -82,8 +82,8 @@ class Binary(Flat):
         table = memories.rom(fabric, Storage.LOGIC, 1 if equal else self.o.beats(self.o.group),
                              width)
         # Each output: counter and shift register. Each of a beat: what makes a result of the count.
-        shift = count_bits * fabric.logic.mux if frame.drain_beats > 1 else 0.0
-        luts = frame.pe * (counter.luts(fabric) + shift) + width * fabric.logic.adder
+        luts = (frame.pe * counter.luts(fabric) + drain_luts(fabric, frame, count_bits)
+                + fabric.sums(total_bits, frame.o_lanes))
         # Inputs are held back once for all counters, and so are weights that are always equal.
         held = counter.held + min(frame.pe * counter.held, frame.depth << min(frame.words, 30))
         ffs = frame.pe * (counter.ffs + count_bits) + held + 2 * frame.simd

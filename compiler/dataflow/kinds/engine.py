@@ -111,7 +111,9 @@ class Multiplying(Engine):
         bias_bits = min(total_bits, signed_bits(multiplies(site).bias.tolist()))
         cells += constants.in_order(fabric, Storage.LOGIC, frame.groups, frame.pe * bias_bits)
         # Each output: accumulator with the choice of the bias, and the drain's shift register.
-        accumulators = frame.pe * total_bits * (fabric.logic.adder + 2 * fabric.logic.mux)
+        accumulators = (fabric.sums(total_bits, frame.pe)
+                        + frame.pe * total_bits * fabric.logic.mux
+                        + drain_luts(fabric, frame, total_bits))
         # Each output: accumulator and shift register; each weight and product; each input.
         ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits)
                + soft * WAY_LATENCY * b_bits
@@ -176,4 +178,11 @@ def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:
                                     frame.drain_beats + 1)))
     return (streams.queue(fabric, frame.queue_depth, frame.o_lanes * bits + 1)
             + fabric.control.engine.cells
-            + Resources(ffs=flags + counters + 2 * frame.results_latency))
+            + Resources(luts=round(fabric.counters(counters)),
+                        ffs=flags + counters + 2 * frame.results_latency))
+
+
+def drain_luts(fabric: Fabric, frame: EngineShape, bits: int) -> float:
+    """LUTs of the shift register of totals of so many ``bits``; nothing comes in behind the last.
+    """
+    return (frame.pe - frame.o_lanes) * bits * fabric.logic.mux

@@ -48,7 +48,7 @@ class Sum(Kind):
         """An adder and a register in each lane, and what repacks the inputs."""
         lanes, bits = self.o.lanes, site.result.bits
         cells = fabric.control.register.cells + Resources(
-            luts=round(lanes * bits * fabric.logic.adder), ffs=lanes * bits)
+            luts=round(fabric.sums(bits, lanes)), ffs=lanes * bits)
         for port, source in zip(self.inputs, site.sources, strict=True):
             for gear in regrouping(port, self.o, site.result.elements):
                 cells += gear.cells(fabric, source.bits)

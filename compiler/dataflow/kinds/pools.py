@@ -85,7 +85,7 @@ class Maximum(_Sliced):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison and a choice in each lane."""
         return super().cells(site, fabric) + _folding(
-            fabric, self.o.lanes * self.carried(site)[0].bits, site.geometry.taps)
+            fabric, self.o.lanes, self.carried(site)[0].bits, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window, whose padding never wins, and the pool."""
@@ -106,7 +106,7 @@ class SumOfWindow(_Sliced):
         """An adder in each lane, with the choice of a fresh start."""
         lanes, bits = self.o.lanes, self.carried(site)[0].bits
         total = sum_bits(bits, self.carried(site)[0].signed, site.geometry.taps)
-        return super().cells(site, fabric) + _folding(fabric, lanes * total, site.geometry.taps)
+        return super().cells(site, fabric) + _folding(fabric, lanes, total, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the pool."""
@@ -144,10 +144,11 @@ class Average(_Sliced):
         # Above the result nothing is looked at, nor are dividends that only reach there.
         wanted = range(shift, shift + o_bits)
         width = min(shape.dividend_bits, wanted.stop - places[0])
-        product = Levels.of([range(place, place + width) for place in places], shape.levels, wanted)
+        product = Levels.of(fabric, [range(place, place + width) for place in places],
+                            shape.levels, wanted, alike=len(factors) == 1)
         held = width - (shift - places[0] if len(places) == 1 else 0)
-        cells = _folding(fabric, lanes * shape.sum_bits, shape.area) + Resources(
-            luts=round(lanes * (width + product.adders + o_bits) * fabric.logic.adder),
+        cells = _folding(fabric, lanes, shape.sum_bits, shape.area) + Resources(
+            luts=round(lanes * (fabric.sums(width) + product.luts(fabric) + fabric.sums(o_bits))),
             ffs=lanes * (held + product.registers + o_bits) + 2 * shape.latency)
         if len(factors) > 1:
             # What is added and what is multiplied by, chosen by three counters.
@@ -155,7 +156,8 @@ class Average(_Sliced):
             counts = beats, *reversed(site.result.shape[:2])
             chosen = shape.dividend_bits + max(factors).bit_length()
             cells += fabric.control.inside.cells + Resources(
-                luts=round(chosen * fabric.logic.mux),
+                luts=round(chosen * fabric.logic.mux
+                           + fabric.counters(sum(map(index_bits, counts)))),
                 ffs=chosen + max(factors).bit_length() + sum(map(index_bits, counts)))
         return super().cells(site, fabric) + cells
 
@@ -178,6 +180,14 @@ class Border(_Sliced):
         """Bits of signs as they come, unless the border is of zeros."""
         return carried_as_is(site)
 
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """The window, and the count of frames that have begun."""
+        cells = super().cells(site, fabric)
+        # As many frames as words lie in the buffer at most, and some are on their way.
+        bits = index_bits(self.buffer.words) + 1 if self.buffer else 0
+        return cells + fabric.control.register.cells + Resources(
+            luts=round(fabric.counters(bits)), ffs=bits)
+
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """What makes words, and the window with what starts it."""
         layer, (source,), lanes = site.layer, self.carried(site), self.o.lanes
@@ -189,10 +199,12 @@ class Border(_Sliced):
         return [*(gear.block(shape) for gear in self.gears(site)), ("pad", padder)]
 
 
-def _folding(fabric: Fabric, bits: int, area: int) -> Resources:
-    """Cells of what folds ``area`` beats of so many ``bits`` into one."""
+def _folding(fabric: Fabric, lanes: int, bits: int, area: int) -> Resources:
+    """Cells of what folds ``area`` beats into one of ``lanes`` with so many ``bits`` each."""
     return fabric.control.stage.cells + Resources(
-        luts=round(bits * (fabric.logic.adder + fabric.logic.mux)), ffs=2 * bits + index_bits(area))
+        luts=round(fabric.sums(bits, lanes) + lanes * bits * fabric.logic.mux
+                   + fabric.counters(index_bits(area))),
+        ffs=2 * lanes * bits + index_bits(area))
 
 
 def _average(site: Site) -> ir.AveragePool:

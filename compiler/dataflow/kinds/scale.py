@@ -82,13 +82,14 @@ class Scale(Passing):
             lane += Resources(luts=round(shape.fraction * logic.round),
                               ffs=shape.fraction + shape.spread + 2)
         # Input and its difference from the offset, the product, its integer part in three stages.
-        lane += Resources(luts=round(whole * (logic.adder + logic.clamp) + o_bits),
+        lane += Resources(luts=round(fabric.sums(whole) + whole * logic.clamp + o_bits),
                           ffs=(self.carried(site)[0].bits + shape.value_bits + shape.exact_bits
                                + 3 * whole + 1 + o_bits))
         # Of a digit: whether more follow, it is the last, or its beat is; two flags of each stage.
         flags = 3 * shape.delay + 2 * STAGES
+        counters = index_bits(shape.steps) + index_bits(shape.capacity + 1)
         cells = fabric.control.serial.cells + lane * shape.lanes + Resources(
-            ffs=flags + index_bits(shape.steps) + index_bits(shape.capacity + 1))
+            luts=round(fabric.counters(counters)), ffs=flags + counters)
         if shape.queue_depth:
             cells += streams.queue(fabric, shape.queue_depth, shape.lanes * o_bits + 1)
         if shape.spread:
@@ -119,9 +120,9 @@ def _product(fabric: Fabric, shape: ScaleShape) -> Resources:
     width = shape.value_bits + shape.digit
     # In a single step, what is dropped is not kept.
     low = max(0, shape.dropped) if shape.steps == 1 else 0
-    tree = Levels.of([range(start, end + shape.value_bits) for start, end in pairwise(ends)],
+    tree = Levels.of(fabric, [range(start, end + shape.value_bits) for start, end in pairwise(ends)],
                      index_bits(shape.pieces), range(low, width))
-    return cells + Resources(luts=round(tree.adders * fabric.logic.adder), ffs=tree.registers)
+    return cells + Resources(luts=round(tree.luts(fabric)), ffs=tree.registers)
 
 
 def _scale(site: Site) -> ir.ScaleRequantize:

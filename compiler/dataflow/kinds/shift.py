@@ -33,7 +33,7 @@ class Shift(Passing):
         shift, lanes = _shift(site.layer), self.i.lanes
         i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
         kept = i_bits + 1 - max(0, shift)
-        rounding = i_bits * fabric.logic.adder if shift > 0 else 0.0
+        rounding = fabric.sums(kept) if shift > 0 else 0.0
         return fabric.control.register.cells * REQUANTIZER_LATENCY + Resources(
             luts=round(lanes * (rounding + kept * fabric.logic.clamp + o_bits)),
             ffs=lanes * (kept * (shift != 0) + o_bits))

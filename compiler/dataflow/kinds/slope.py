@@ -62,11 +62,11 @@ class Slope(Passing):
         depth, word_bits = shape.queue_depth, index_bits(shape.words)
         cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
                  + streams.admission(fabric, depth=shape.depth, room=depth - 1)
-                 + Resources(luts=word_bits, ffs=word_bits, dsps=self.dsps))
+                 + Resources(luts=round(fabric.counters(word_bits)), ffs=word_bits, dsps=self.dsps))
         for memory in breakpoints:
             cells += constants.of_channels(fabric, memory.storage, memory.words, memory.width)
             cells += Resources(
-                luts=round(lanes * (max(i_bits, shape.breakpoint_bits) + 1) * fabric.logic.adder),
+                luts=round(fabric.sums(max(i_bits, shape.breakpoint_bits), lanes)),
                 ffs=lanes * (CHOICE_LATENCY * i_bits + 1) + CHOICE_LATENCY * word_bits)
         cells += constants.of_channels(fabric, lines.storage, lines.words, lines.width) * lanes
         kept = max(1, shape.sum_bits - _slope(site).shift)
@@ -74,7 +74,7 @@ class Slope(Passing):
             # The value waits for its constants; the offset waits for the product.
             soft = way == WAY_LATENCY
             lane = Resources(
-                luts=round(shape.sum_bits * fabric.logic.adder + kept * fabric.logic.clamp + o_bits),
+                luts=round(fabric.sums(shape.sum_bits) + kept * fabric.logic.clamp + o_bits),
                 ffs=((REGISTERED_LATENCY + way) * i_bits + way * m_bits
                      + (WAY_LATENCY - way) * (i_bits + m_bits)
                      + (WAY_LATENCY + MULTIPLIER_LATENCY) * shape.offset_bits + kept + o_bits))

@@ -19,7 +19,7 @@ from ...ir import TensorType
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
-from .engine import multiplies, pad_code
+from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
 from .kind import Ask, Stages, shape_of, style
 from .words import select_words
@@ -73,10 +73,10 @@ class Ternary(Flat):
         table = memories.rom(fabric, Storage.LOGIC, self.o.beats(self.o.group), width)
         # Each output: its sums and the drain's shift register. Each of a beat: what multiplies
         # them.
-        shift = array.total_bits * fabric.logic.mux if frame.drain_beats > 1 else 0.0
+        shift = drain_luts(fabric, frame, sides * array.total_bits)
         cells = Resources(
-            luts=round(frame.pe * sides * (sums.luts + shift)
-                       + array.digits * width * fabric.logic.adder),
+            luts=round(frame.pe * sides * sums.luts + shift
+                       + fabric.sums(site.result.bits, array.digits * frame.o_lanes)),
             ffs=(frame.pe * sides * (sums.ffs + array.total_bits) + 2 * frame.simd * array.bits
                  + width * _held(1 + array.digits)))
         return super().cells(site, fabric) + table + cells

@@ -55,14 +55,14 @@ class Search(Passing):
         depth, word_bits = shape.queue_depth, index_bits(shape.words)
         cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
                  + streams.admission(fabric, depth=shape.depth, room=depth - 1)
-                 + Resources(luts=lanes * o_bits + word_bits,
+                 + Resources(luts=lanes * o_bits + round(fabric.counters(word_bits)),
                              ffs=lanes * o_bits + word_bits * (1 + shape.depth - shape.pace)))
         for stage in range(shape.stages):
             copies, width = (lanes, shape.bits) if stage else (1, shape.bits * lanes)
             cells += constants.of_channels(fabric, self.storage, shape.words << stage, width,
                                         registers=shape.pace - 1) * copies
             cells += Resources(
-                luts=round(lanes * (max(i_bits, shape.bits) + 1) * fabric.logic.adder),
+                luts=round(fabric.sums(max(i_bits, shape.bits), lanes)),
                 ffs=lanes * (shape.pace * (i_bits + stage) + 1))
         # Behind the last one, values are not looked at.
         return cells + Resources(ffs=-lanes * i_bits)

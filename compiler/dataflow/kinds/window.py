@@ -117,23 +117,29 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     low, turn = index_bits(buffer.words), index_bits(banks)
     moves = [delta for loop, delta in zip(window.loops, window.deltas, strict=False)
              if loop.count > 1] + [window.deltas[-1]]
-    # Words that are written, the oldest, those in use and what they are compared with, the frame's
-    # begin, end and next end; of each row, where it reads, reads next, and whether it must wait.
-    sums = 7 + 3 * rows + turned * (1 + 2 * rows)
-    luts = (sums * width * logic.adder + width * logic.mux
-            + elements * bits * logic.mux * (banks - 1)
-            + elements * bits * logic.pad * any(window.padding))
     # Counts of frames end in the zeros that the words of one end in.
     frame = width - (window.words & -window.words).bit_length() + 1
+    # Words that are written and in use, and whether the oldest is free; of each row, where it reads
+    # next, and whether it must wait for that or for what it has waited for. Of frames, the next end,
+    # and whether the words of this one and of the next are there.
+    sums = 3 + 3 * rows + turned * (1 + 2 * rows)
+    counts = [loop.count for loop in window.loops]
+    luts = (fabric.sums(width, sums) + fabric.sums(frame, 3) + width * logic.mux
+            + fabric.counters(sum(map(index_bits, counts)))
+            + elements * bits * logic.mux * (banks - 1)
+            + elements * bits * logic.pad * any(window.padding))
     ffs = (3 * width + 3 * frame + rows * (2 * width + 1)
            + _changing([delta // window.lanes % (1 << width) for delta in moves])
-           + streams.counter_ffs(*(loop.count for loop in window.loops)) + elements * bits)
+           + streams.counter_ffs(*counts) + elements * bits)
     if turned:
         # The word after that which is read, and which banks need it; what turns goes all the way.
-        luts += rows * low * (logic.adder + (banks - 1) * logic.mux)
+        luts += rows * (fabric.sums(low) + low * (banks - 1) * logic.mux)
         ffs += width + rows * (width + low + banks - 1 + 4 * turn) + _changing(
             [delta % window.lanes // window.unit for delta in moves])
     if any(window.padding):
+        # A comparison tells each row and column of padding from others.
+        luts += sum(fabric.sums(index_bits(count), sum(pads)) for count, pads in
+                    zip(window.positions, (window.padding[:2], window.padding[2:]), strict=True))
         flags = _flags(window)
         ffs += 2 * (any(window.padding[:2]) * rows + flags) + 2 * rows * max(1, flags)
     return (memories.ram(fabric, buffer.storage, buffer.words, bits * window.lanes // banks)
