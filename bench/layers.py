@@ -30,6 +30,8 @@ class Case:
 
     ``cycles`` is the time of a frame, which decides the lanes of the input and of layers without
     multipliers; ``dsps`` how many multipliers may be DSP blocks, the others are built from logic.
+    ``before`` are layers, each with its fold, that give the layer its input or one of its inputs,
+    and are not measured.
     """
 
     name: str
@@ -41,12 +43,14 @@ class Case:
     fold: Fold | None = None
     dsps: int = 0
     board: str = "ulx3s-85f"
+    before: tuple[tuple[ir.Layer, Fold | None], ...] = ()
 
     @property
     def network(self) -> Network:
         """The network of this layer alone; signs are made of an input of bits before it."""
         if not isinstance(self.source, Bipolar):
-            return Network(self.name, "x", self.source, (self.layer,))
+            return Network(self.name, "x", self.source,
+                           (*(layer for layer, _ in self.before), self.layer))
         sign = ir.Threshold("signs", "x", np.ones((1, 1), np.int64), np.zeros(1, np.int64), 2, True,
                             -1, 2)
         return Network(self.name, "x", TensorType(self.source.shape, 1, False),
@@ -58,7 +62,8 @@ class Case:
         ``fabric`` stands in for the board's.
         """
         plenty = Resources(luts=10**9, ffs=10**9, dsps=self.dsps, brams=10**9)
-        folds = {NAME: self.fold} if self.fold else {}
+        every = *self.before, (self.layer, self.fold)
+        folds = {layer.name: fold for layer, fold in every if fold}
         return schedule(self.network, Budget(fabric or board.family.fabric, plenty, 10**9),
                         Goal(self.cycles, folds), board=board.name, clock_mhz=board.clock_mhz)
 
@@ -73,9 +78,20 @@ def _weights(shape: tuple[int, ...], bits: int) -> tuple[ir.Weights, np.ndarray]
 
 def _convolution(outputs: int, kernel: tuple[int, int], inputs: int, bits: int, *,
                  stride: tuple[int, int] = (1, 1),
-                 padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> ir.Convolution:
+                 padding: tuple[int, int, int, int] = (0, 0, 0, 0), groups: int = 1
+                 ) -> ir.Convolution:
+    """``inputs`` are those of a group."""
     weights, bias = _weights((outputs, *kernel, inputs), bits)
-    return ir.Convolution(NAME, "x", weights, bias, stride, padding)
+    return ir.Convolution(NAME, "x", weights, bias, stride, padding, groups=groups)
+
+
+def _codebook(outputs: int, kernel: tuple[int, int], inputs: int, values: list[int]
+              ) -> ir.Convolution:
+    """Random weights of few ``values``, stored as indices."""
+    rng = np.random.default_rng([outputs, inputs, len(values)])
+    weights = ir.Weights(rng.choice(values, (outputs, *kernel, inputs)), 8,
+                         encoding=ir.Codebook())
+    return ir.Convolution(NAME, "x", weights, rng.integers(-4096, 4096, outputs))
 
 
 def _binary(outputs: int, kernel: tuple[int, int], inputs: int, *, biased: bool = False
@@ -107,10 +123,9 @@ def _dense(outputs: int, inputs: int, bits: int) -> ir.Dense:
 
 
 def _scale(channels: int, *, least: int = -9, most: int = -9,
-           single: bool = False) -> ir.ScaleRequantize:
+           rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.ScaleRequantize:
     """A multiplier and a shift for each channel, as quantized training leaves them."""
     rng = np.random.default_rng([channels, -least, -most])
-    rounding = ir.ScaleRounding.SINGLE if single else ir.ScaleRounding.DOUBLE
     return ir.ScaleRequantize(
         NAME, "x", rng.integers(1 << 30, 1 << 31, channels),
         rng.integers(least, most + 1, channels), 8, True, zero_point=-128, rounding=rounding)
@@ -132,6 +147,19 @@ def _table(rows: int) -> ir.Table:
     steep = np.linspace(1 / 16, 1 / 8, rows)[:, None]
     values = np.rint(255 / (1 + np.exp(-np.arange(-128, 128) * steep))).astype(np.int64)
     return ir.Table(NAME, "x", values, 8, False, -128)
+
+
+def _thresholds(channels: int, count: int, bits: int) -> ir.Threshold:
+    """Thresholds that lie anywhere among inputs of so many ``bits``; some channels fall."""
+    rng = np.random.default_rng([channels, count])
+    high = 1 << bits - 1
+    return ir.Threshold(NAME, "x", np.sort(rng.integers(-high, high, (channels, count))),
+                        rng.integers(0, 2, channels), count.bit_length(), False)
+
+
+def _named(layer: ir.Layer) -> ir.Layer:
+    """The same layer in front of the one that is measured."""
+    return replace(layer, name="before")
 
 
 def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
@@ -204,7 +232,7 @@ CASES = (
     Case("scale_one", _JUDGED, "scale 20→8 bits, 2 lanes in 1 cycle, one scale for all",
          _map(10, 10, 16, 20, signed=True), _scale(1), 800),
     Case("scale_single", _JUDGED, "scale 24→8 bits, rounded once, 1 lane in 8 cycles",
-         _map(8, 8, 16, 24, signed=True), _scale(16, single=True), 8192),
+         _map(8, 8, 16, 24, signed=True), _scale(16, rounding=ir.ScaleRounding.SINGLE), 8192),
     Case("slope_line", _JUDGED, "line 10→8 bits, 64 channels, 15-bit slopes, 2 lanes, 2 DSPs",
          _map(8, 8, 64, 10, signed=True), _slopes(64, 13, bent=False), 2048, dsps=2),
     Case("slope_bent", _JUDGED, "two lines 9→8 bits, 32 channels, 8-bit slopes, 4 lanes, soft",
@@ -226,6 +254,44 @@ CASES = (
          Fold(4, 1, 24)),
     Case("signs5x5", _JUDGED, "5×5, 3→32, {−1, 1} × 8 bits, 16×15 at once", _map(14, 14, 3, 8),
          _ternary([-1, 1], 32, (5, 5), 3), 1000, Fold(16, 1, 15)),
+    Case("argmax_gearbox", _FIT, "argmax of 10, 20 bits, behind a gearbox from 5 lanes",
+         _map(1, 1, 64, 8), ir.ArgMax(NAME, "before"), 10,
+         before=((_named(_dense(10, 64, 8)), Fold(10, 1, 32)),)),
+    Case("pad_gearbox", _JUDGED, "pad by 1, 12 channels, 8 bits, a gearbox from 2 to 3 lanes",
+         _map(10, 10, 12, 8), ir.Pad(NAME, "x", _SAME, 0), 600),
+    Case("pad_upsizer", _FIT, "pad by 1, 12 channels, 8 bits, an upsizer from 3 to 6 lanes",
+         _map(10, 10, 12, 8), ir.Pad(NAME, "x", _SAME, 0), 400),
+    Case("add_short", _FIT, "sum of 9 bits, 4 lanes, behind a short queue", _map(8, 8, 16, 8),
+         ir.Add(NAME, "before", "x"), 256, before=((ir.Clamp("before", "x", 0, 63), None),)),
+    Case("add_long", _JUDGED, "sum of 9 bits, 1 lane, behind a long queue and a gearbox",
+         _map(12, 12, 8, 8),
+         ir.Add(NAME, "before", "x"), 1296,
+         before=((ir.MaxPool("before", "x", (3, 3), (1, 1), _SAME), None),)),
+    Case("threshold_few", _JUDGED, "3 thresholds of 12 bits, 32 channels, 4 lanes",
+         _map(8, 8, 32, 12, signed=True), _thresholds(32, 3, 12), 512),
+    Case("threshold_one", _FIT, "1 threshold of 10 bits, 64 channels, 8 lanes",
+         _map(8, 8, 64, 10, signed=True), _thresholds(64, 1, 10), 512),
+    Case("threshold_many", _FIT, "15 thresholds of 16 bits, 64 channels, 2 lanes",
+         _map(8, 8, 64, 16, signed=True), _thresholds(64, 15, 16), 2048),
+    Case("average3x3_inside", _FIT, "average 3×3 within the map, 8 channels, 8 bits, 2 lanes",
+         _map(9, 9, 8, 8), ir.AveragePool(NAME, "x", (3, 3), (2, 2), _SAME, count_padding=False),
+         900),
+    Case("average2x3_inside", _JUDGED, "average 2×3 within the map, 6 channels, 6 bits, 1 lane",
+         _map(8, 9, 6, 6), ir.AveragePool(NAME, "x", (2, 3), (2, 3), (1, 1, 0, 0),
+                                          count_padding=False), 540),
+    Case("grouped3x3", _JUDGED, "3×3 in 4 groups, 16→16, 8 bits, padded, 32 DSPs",
+         _map(10, 10, 16, 8), _convolution(16, (3, 3), 4, 8, padding=_SAME, groups=4), 1800,
+         Fold(4, 1, 8), 32),
+    Case("codebook3x3", _FIT, "3×3, 8→8, a codebook of 8 of 8 bits, 16 DSPs", _map(10, 10, 8, 8),
+         _codebook(8, (3, 3), 8, [-120, -60, -25, -9, 4, 17, 46, 101]), 2304, Fold(4, 1, 4), 16),
+    Case("slope_soft", _FIT, "line 12→6 bits, 32 channels, 10-bit slopes, 2 lanes, soft",
+         _map(8, 8, 32, 12, signed=True), _slopes(32, 8, bent=False), 1024),
+    Case("slope_bent_dsp", _FIT, "two lines 11→8 bits, 16 channels, 12-bit slopes, 2 DSPs",
+         _map(8, 8, 16, 11, signed=True), _slopes(16, 10, bent=True), 512, dsps=2),
+    Case("scale_even", _FIT, "scale 18→8 bits, halves to even, 1 lane in 1 cycle, one scale",
+         _map(8, 8, 8, 18, signed=True), _scale(1, rounding=ir.ScaleRounding.EVEN), 512),
+    Case("scale_wide", _FIT, "scale 22→8 bits, 1 lane in 1 cycle, 3 shifts",
+         _map(8, 8, 16, 22, signed=True), _scale(16, least=-9, most=-7), 1024),
     Case("ice40_conv3x3", _FIT, "3×3, 4→4, 8 bits, 4 DSPs", _map(8, 8, 4, 8),
          _convolution(4, (3, 3), 4, 8), 1296, Fold(2, 1, 2), 4, "icebreaker"),
     Case("ice40_conv3x3_4bit", _JUDGED, "3×3, 4→4, 4 bits, padded, 2 soft", _map(8, 8, 4, 4),

@@ -2,7 +2,8 @@
 
 Without an option it prints the table from the stored measurements. ``--run`` first measures every
 layer whose hardware has changed or was never measured (about half a minute each); ``--fit`` fits
-the coefficients of `penjing.compiler.cost.families` on the fitting half, and prints them.
+logic and control of the board's family on the fitting half, and prints them as they stand in
+`penjing.compiler.cost.families`.
 
     python bench/resources.py --run
 """
@@ -15,27 +16,51 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import common
 import numpy as np
+import numpy.typing as npt
 from amaranth.back import rtlil
 from layers import CASES, NAME, Case, Half
 from penjing import boards
-from penjing.boards.families import Family
+from penjing.boards.families import GENERIC, Family
 from penjing.boards.measure import measure
 from penjing.compiler.cost import Fabric, Resources
-from penjing.compiler.dataflow import accelerator
+from penjing.compiler.cost.fabric import Control, Logic, Overhead
+from penjing.compiler.dataflow import accelerator, buffers
+from penjing.compiler.dataflow.plan import Plan
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import PenjingError
 from penjing.hdl.graph import Pipeline
 
 FILE = "resources.json"
 CELLS = ("luts", "ffs", "dsps", "brams")
-FITTED = ("adder_bit", "mux_bit", "product_bit", "control", "gear_bit")
-"""The coefficients that measurements decide; the others follow from the silicon."""
+EXPECTED = replace(
+    GENERIC.fabric,
+    logic=Logic(adder=1, chain=2, counter=2, mux=1, product=1, constant_product=0.5, count=1,
+                gear=0.4, clamp=1.5, pad=0.5, accumulate=2, round=3, rom=1),
+    control=Control(
+        engine=Overhead(40, 4), window=Overhead(40, 11), queue=Overhead(10, 2),
+        skip=Overhead(15, 6), gearbox=Overhead(10, 2), upsizer=Overhead(10, 5),
+        stage=Overhead(10, 2), register=Overhead(3, 2), admission=Overhead(10, 2),
+        serial=Overhead(20, 6), inside=Overhead(20, 0)))
+"""What one would expect of coefficients who reads the hardware: flip-flops are counted."""
+TRUST = 1.0
+"""How much that counts: being off by all of it is like an error of all of one layer. So it is best
+for a layer of the fitting half that the others predict."""
+SPREAD = 20
+"""Cells by which a block's overhead may be off likewise."""
+SMALL = 30
+"""Cells to which errors of smaller layers are related."""
+SWEEPS = 2000
+"""Times that all coefficients are improved."""
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,8 +68,18 @@ class Comparison:
     """A case, what the plan predicts, and what place-and-route found."""
 
     case: Case
-    predicted: Resources
+    plan: Plan
     measured: dict[str, Any]
+
+    @property
+    def predicted(self) -> Resources:
+        """What the plan says."""
+        return self.plan.layer(NAME).resources
+
+    def priced(self, fabric: Fabric) -> Resources:
+        """What it would say with the coefficients of ``fabric``."""
+        layer = self.plan.layer(NAME)
+        return buffers.cells(sites(self.case.network)[NAME], layer.kind, layer.queues, fabric)
 
     def error(self, cell: str) -> float:
         """Relative error of the prediction; 0 where there is nothing of it."""
@@ -90,43 +125,81 @@ def run(cases: Sequence[Case], *, force: bool) -> None:
 def compare(cases: Sequence[Case]) -> list[Comparison]:
     """Every measured case with today's prediction."""
     known = common.read(FILE).get("layers", {})
-    return [Comparison(case, case.plan(boards.find(case.board)).layer(NAME).resources,
-                       known[case.name])
+    return [Comparison(case, case.plan(boards.find(case.board)), known[case.name])
             for case in cases if case.name in known]
 
 
-def fit(comparisons: Sequence[Comparison], family: Family) -> dict[str, float]:
-    """Coefficients of ``family`` that minimize the relative squared error of the fitting half.
+def fit(comparisons: Sequence[Comparison], family: Family) -> Fabric:
+    """The fabric of ``family`` with the logic and control that the fitting half decides.
 
-    A prediction is linear in them: its slopes are the differences that a large step of each makes.
-    Negative ones are set to what they were and the rest fitted again.
+    They have the least squares of the relative errors, and of the distances from what is
+    `EXPECTED`: a coefficient of which the layers tell little stays near that. None is negative.
+    Predictions are linear in them, so slopes are the differences that a large step of each makes.
     """
     chosen = [c for c in comparisons if c.case.half is Half.FIT
               and boards.find(c.case.board).family is family]
-    names = list(FITTED)
-    model = family.fabric
-    while True:
-        zeros: dict[str, Any] = dict.fromkeys(names, 0)
-        base = _predictions(chosen, replace(model, **zeros))
-        step = 1000
-        slopes = np.stack([
-            (_predictions(chosen, replace(model, **(zeros | {name: step}))) - base) / step
-            for name in names], axis=1)
-        found = np.array([c.measured["luts"] for c in chosen], dtype=float)
-        # Small layers count too, but a dozen LUTs is no error worth a coefficient.
-        scale = 1 / (found + 30)
-        solution = np.linalg.lstsq(slopes * scale[:, None], (found - base) * scale, rcond=None)[0]
-        fitted = dict(zip(names, (float(value) for value in solution), strict=True))
-        bad = [name for name, value in fitted.items() if value < 0]
-        if not bad:
-            return fitted
-        names = [name for name in names if name not in bad]
+    expected = _coefficients(EXPECTED)
+    names, step = list(expected), 1000.0
+    nothing = dict.fromkeys(names, 0.0)
+
+    def predictions(**values: float) -> FloatArray:
+        fabric = _with(family.fabric, nothing | values)
+        cells = [c.priced(fabric) for c in chosen]
+        return np.array([[c.luts, c.ffs] for c in cells], dtype=float).reshape(-1)
+
+    base = predictions()
+    slopes = np.stack([(predictions(**{name: step}) - base) / step for name in names], axis=1)
+    found = np.array([[c.measured["luts"], c.measured["ffs"]] for c in chosen],
+                     dtype=float).reshape(-1)
+    # Small layers count too, but a dozen LUTs is no error worth a coefficient.
+    weight = 1 / (found + SMALL)
+    middle = np.array(list(expected.values()))
+    spread = np.array([SPREAD if name.startswith("control") else expected[name] for name in names])
+    pull = TRUST / spread
+    solution = _least_squares(
+        np.concatenate([slopes * weight[:, None], np.diag(pull)]),
+        np.concatenate([(found - base) * weight, pull * middle]))
+    return _with(family.fabric, dict(zip(names, solution.tolist(), strict=True)))
 
 
-def _predictions(comparisons: Sequence[Comparison], model: Fabric) -> np.ndarray:
-    """LUTs of every case under ``model``, which stands in for the family's."""
-    return np.array([c.case.plan(boards.find(c.case.board), model).layer(NAME).resources.luts
-                     for c in comparisons], dtype=float)
+def _least_squares(slopes: FloatArray, values: FloatArray) -> FloatArray:
+    """What is never negative and makes ``slopes`` times it nearest to ``values``, by one coordinate
+    after the other."""
+    squares, products = slopes.T @ slopes, slopes.T @ values
+    solution = np.zeros(len(products))
+    for _ in range(SWEEPS):
+        for n in range(len(solution)):
+            rest = products[n] - squares[n] @ solution + squares[n, n] * solution[n]
+            solution[n] = max(0.0, rest / squares[n, n])
+    return solution
+
+
+def _coefficients(fabric: Fabric) -> dict[str, float]:
+    """All that is fitted: of logic, then LUTs and flip-flops of control."""
+    logic = {f"logic_{name}": value for name, value in vars(fabric.logic).items()}
+    return logic | {f"control_{cell}_{name}": value
+                    for name, overhead in vars(fabric.control).items()
+                    for cell, value in vars(overhead).items()}
+
+
+def _with(fabric: Fabric, values: Mapping[str, float]) -> Fabric:
+    """``fabric`` with other coefficients."""
+    logic = Logic(**{name: values[f"logic_{name}"] for name in vars(fabric.logic)})
+    control = Control(**{
+        name: Overhead(values[f"control_luts_{name}"], values[f"control_ffs_{name}"])
+        for name in vars(fabric.control)})
+    return replace(fabric, logic=logic, control=control)
+
+
+def _source(fabric: Fabric) -> str:
+    """Logic and control as they stand in the family's file."""
+    logic = ", ".join(f"{name}={value:.3g}" for name, value in vars(fabric.logic).items())
+    control = ", ".join(f"{name}=Overhead({overhead.luts:.0f}, {overhead.ffs:.0f})"
+                        for name, overhead in vars(fabric.control).items())
+    indent = " " * 8
+    return "\n".join(f"    {name}(\n" + textwrap.fill(
+        f"{text}),", 99, initial_indent=indent, subsequent_indent=indent)
+        for name, text in (("Logic", logic), ("Control", control)))
 
 
 def summary(comparisons: Sequence[Comparison]) -> dict[str, dict[str, dict[str, float]]]:
@@ -187,11 +260,11 @@ def main() -> int:
         print(json.dumps({"layers": {c.case.name: {
             "half": c.case.half.value, "predicted": asdict(c.predicted),
             "measured": {cell: c.measured[cell] for cell in CELLS}} for c in comparisons},
-            "errors": summary(comparisons), "fitted": fitted}))
+            "errors": summary(comparisons), "fitted": _coefficients(fitted) if fitted else None}))
         return 0
     show(comparisons)
     if fitted:
-        print("fitted:", ", ".join(f"{name}={value:.3f}" for name, value in fitted.items()))
+        print(_source(fitted))
     return 0
 
 

@@ -20,11 +20,12 @@ _FAN_IN = 4
 
 
 class Harness(wiring.Component):
-    """A component of any number of ports behind two pins.
+    """A component of any number of ports behind three pins.
 
-    Its inputs hang on a shift register; its outputs are kept in flip-flops, and these combined by
-    XOR, four at a time, with a flip-flop behind each LUT. So every path to and from a port is that
-    of a flip-flop, and nothing can be optimized away.
+    Its inputs hang on a shift register, which moves only if it is told to: otherwise what delays an
+    input in the component would be merged with it. Its outputs are kept in flip-flops, and these
+    combined by XOR, four at a time, with a flip-flop behind each LUT. So every path to and from a
+    port is that of a flip-flop, and nothing can be optimized away.
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ class Harness(wiring.Component):
     Members
     -------
     i : feeds the shift register.
+    shift : moves it on.
     o : the combined outputs.
     """
 
@@ -43,7 +45,7 @@ class Harness(wiring.Component):
                    if isinstance(Value.cast(value), Signal)]  # a stream may be always ready
         self._inputs = [value for flow, value in members if flow is In]
         self._outputs = [value for flow, value in members if flow is Out]
-        super().__init__({"i": In(1), "o": Out(1)})
+        super().__init__({"i": In(1), "shift": In(1), "o": Out(1)})
 
     @property
     def luts(self) -> int:
@@ -75,7 +77,8 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.component = self._component
         chain = Signal(self._input_bits, reset_less=True)
-        m.d.sync += chain.eq(Cat(self.i, chain))
+        with m.If(self.shift):
+            m.d.sync += chain.eq(Cat(self.i, chain))
         m.d.comb += Cat(self._inputs).eq(chain)
 
         level = Signal(self._output_bits, reset_less=True)

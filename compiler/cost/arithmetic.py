@@ -2,40 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .fabric import Fabric
 from .resources import Resources
 
 
-def multiplier(fabric: Fabric, a_bits: int, b_bits: int) -> Resources:
-    """Cells of a multiplier built from logic.
+def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False) -> Resources:
+    """Cells of a multiplier built from logic; ``constant`` says that an operand never changes.
 
     Partial-product rows of the wider operand are added pairwise; the carry chain's own tables form
     the products, so each pair of rows costs one adder. A register lies half-way, another behind.
     """
     wide, rows = max(a_bits, b_bits), min(a_bits, b_bits)
     levels = (rows - 1).bit_length()
-    luts, ffs, terms = 0, 0 if levels > 1 else a_bits + b_bits, rows
+    ffs = a_bits + b_bits + (0 if levels > 1 else a_bits + b_bits)
+    terms, sums, slots = [1] * rows, 0, 0
     for level in range(1, levels + 1):
-        pairs, odd = divmod(terms, 2)
-        luts += pairs * (wide + (1 << level - 1) + 1)
+        # So many rows are in a term; the lowest bits of a sum are those of its lower one.
+        pairs = list(zip(terms[::2], terms[1::2], strict=False))
+        sums += len(pairs)
+        slots += sum(fabric.whole_chain(wide + high) for _, high in pairs)
+        terms = [low + high for low, high in pairs] + terms[len(pairs) * 2 :]
         if level == levels // 2:
-            ffs += pairs * (wide + (1 << level)) + odd * (wide + 1)
-        terms = pairs + odd
-    return Resources(luts=round(fabric.product_bit * luts), ffs=ffs + a_bits + b_bits)
+            # A row that waits takes its bit of the other operand along.
+            ffs += sum(wide + term for term in terms)
+    each = fabric.logic.constant_product if constant else fabric.logic.product
+    # The lowest bits of the first sums are products themselves.
+    return Resources(luts=round(each * (slots + rows // 2) + fabric.logic.chain * sums), ffs=ffs)
 
 
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
     """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each level."""
-    luts = ffs = 0
+    luts, ffs = 0.0, 0
     while terms > 1:
         bits += 1
-        luts += terms // 2 * bits
+        luts += fabric.sums(bits, terms // 2)
         # An odd term is only delayed, at the width that it has.
         ffs += terms // 2 * bits + terms % 2 * (bits - 1)
         terms = (terms + 1) // 2
-    return Resources(luts=round(fabric.adder_bit * luts), ffs=ffs)
+    return Resources(luts=round(luts), ffs=ffs)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """So many ``sums``, with bits of ``adders`` and of ``registers``, of a sum of terms with a
+    register behind each level of its tree."""
+
+    sums: int
+    adders: int
+    registers: int
+
+    def luts(self, fabric: Fabric) -> float:
+        """LUTs of the adders."""
+        return self.adders * fabric.logic.adder + self.sums * fabric.logic.chain
+
+    @classmethod
+    def of(cls, fabric: Fabric, terms: Sequence[range], levels: int, wanted: range, *,
+           alike: bool = False) -> Levels:
+        """The sum of ``terms``, which have bits at such places, the lowest place first.
+
+        It takes so many ``levels``, of which the last ones may only delay. Only the places that are
+        ``wanted`` are looked at. If terms are ``alike``, all of them the same but for their places,
+        so are the sums of those that are as far apart, and of these there is one.
+        """
+        count = adders = registers = 0
+        # Where a term's parts are, counted from its lowest bit.
+        parts: list[tuple[range, tuple[int, ...]]] = [(term, (0,)) for term in terms]
+        for _ in range(levels):
+            sums, made = [], set()
+            for (low, places), *rest in (parts[n : n + 2] for n in range(0, len(parts), 2)):
+                end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high, _ in rest)]))
+                start = max(low.start, wanted.start) if len(parts) <= 2 else low.start
+                for high, others in rest:
+                    places += tuple(high.start - low.start + place for place in others)
+                sums.append((range(start, max(start, end)), places))
+                key = end - start, places
+                if alike and key in made:
+                    continue
+                made.add(key)
+                count += len(rest)
+                adders += sum(fabric.whole_chain(end - high.start) for high, _ in rest)
+                registers += len(sums[-1][0])
+            parts = sums
+        return cls(count, adders, registers)
 
 
 @dataclass(frozen=True)
@@ -51,21 +102,21 @@ class Counter:
     held: int
 
     @classmethod
-    def of(cls, terms: int, total_bits: int) -> Counter:
+    def of(cls, fabric: Fabric, terms: int, total_bits: int) -> Counter:
         """The counter that accumulates the differences of so many ``terms``; see `hdl.tech`."""
         tree, levels = cls._tree(terms - 1)
-        return cls(_chained(tree.slots + 1 + total_bits), tree.ffs + total_bits,
+        return cls(_chained(fabric, tree.slots + 1 + total_bits), tree.ffs + total_bits,
                    tree.held + (levels + 1 if terms > 1 else 0))
 
     def luts(self, fabric: Fabric) -> float:
         """LUTs of the carry chains."""
-        return self.slots * fabric.count_bit
+        return self.slots * fabric.logic.count
 
     @classmethod
     def _tree(cls, terms: int) -> tuple[Counter, int]:
         """The adders that count ``terms`` differences, and their levels behind the first."""
         bits = terms.bit_length()
-        if terms <= 3:
+        if bits <= 2:
             return cls(min(terms, 2), bits, 0), 0
         # Two counts, the larger first, and a sign that is carried into their sum.
         sizes = terms // 2, (terms - 1) // 2
@@ -77,10 +128,9 @@ class Counter:
                    ), levels + 1
 
 
-def _chained(slots: int) -> int:
-    """``slots`` of sums on chains of 40, with what ends each, in pairs as an ECP5 has them."""
-    whole = slots + -(-slots // 40)
-    return whole + whole % 2
+def _chained(fabric: Fabric, slots: int) -> int:
+    """``slots`` of sums on chains, with what ends each."""
+    return fabric.whole_chain(slots + -(-slots // fabric.silicon.chain_slots))
 
 
 @dataclass(frozen=True)
@@ -95,14 +145,14 @@ class SelectedSum:
            ) -> SelectedSum:
         """The sum of ``terms`` of ``bits`` bits; of ``both``, a code gates and complements."""
         selecting = terms * bits
-        if fabric.chain_selects:
+        if fabric.silicon.chain_selects:
             # Of two terms, a carry chain cannot both gate and complement but one.
             selecting = (terms + 1) // 2 * bits if both else terms % 2 * bits
-        slots, ffs = _chained(total_bits), total_bits
+        slots, ffs = _chained(fabric, total_bits), total_bits
         while terms > 1:
             pairs, odd = divmod(terms, 2)
-            slots += _chained(pairs * (bits + 1))
+            slots += _chained(fabric, pairs * (bits + 1))
             terms = pairs + odd
             bits += 1
             ffs += terms * bits
-        return cls(selecting + slots * fabric.adder_bit, ffs)
+        return cls(selecting + slots * fabric.logic.adder, ffs)

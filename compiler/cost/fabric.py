@@ -8,50 +8,163 @@ from .resources import Resources
 
 
 @dataclass(frozen=True)
-class Fabric:
-    """A family's multipliers and memories, and the coefficients of its logic.
+class Silicon:
+    """What the chip and its tools can do.
 
-    What the silicon and the tools say:
-
-    ``dsp_widths`` are the bits that a DSP block's operands must have: of the narrower at least, of
-    the wider at most, of both together at least (narrower ones are left to look-up tables);
-    ``block_shapes`` are the (depth, width) that a block RAM can take; ``blocks_instantiated`` says
-    that the design names its block RAMs, which costs no logic around them, instead of leaving them
-    to synthesis; ``rom_bit`` LUTs of 16 ROM bits; ``ram_bit`` LUTs of 16 bits of distributed RAM,
-    None where memories outside block RAM are flip-flops; ``ram_words`` is the granularity of such a
-    memory's depth; ``chain_selects`` whether the tables of a carry chain can choose the bits that
-    they add; ``count_bit`` LUTs of half a carry cell of an ECP5's where signs are counted.
-
-    What one is willing to pay, in LUTs: ``dsp_worth`` for a DSP block, ``block_worth`` for a block
-    RAM.
-
-    What is fitted: ``adder_bit``, ``mux_bit`` and ``product_bit`` are LUTs a bit of an adder, of a
-    two-way choice, and of the adders of a soft multiplier; ``control`` LUTs of an engine's or a
-    window's counters and flags; ``gear_bit`` of a gearbox's choices.
+    Parameters
+    ----------
+    dsp_widths : bits that the operands of a DSP block must have: of the narrower at least, of the
+        wider at most, of both together at least (narrower ones are left to look-up tables).
+    block_shapes : the (depth, width) that a block RAM can take.
+    blocks_instantiated : whether the design names its block RAMs, which costs no logic around them,
+        instead of leaving them to synthesis.
+    table_words : words of a column that one look-up table holds.
+    ram_luts : LUTs of such a column that can be written, with what writes it; None where none can,
+        so that memories outside block RAM are flip-flops.
+    register_luts : LUTs of a bit of a memory of flip-flops, which choose and write it.
+    ram_words : granularity of the depth of such a memory.
+    carry_bits : of a cell of a carry chain.
+    chain_selects : whether the tables of a carry chain can choose the bits that they add.
+    chain_slots : bits of a carry chain that several sums share.
     """
 
     dsp_widths: tuple[int, int, int]
     block_shapes: tuple[tuple[int, int], ...]
     blocks_instantiated: bool
-    rom_bit: float
-    ram_bit: float | None
+    table_words: int
+    ram_luts: float | None
+    register_luts: float
     ram_words: int
+    carry_bits: int
     chain_selects: bool
-    count_bit: float
-    dsp_worth: int
-    block_worth: int
-    adder_bit: float
-    mux_bit: float
-    product_bit: float
-    control: float
-    gear_bit: float
+    chain_slots: int
+
+
+@dataclass(frozen=True)
+class Logic:
+    """LUTs of one bit of what blocks are made of.
+
+    Parameters
+    ----------
+    adder : of a sum or a comparison.
+    chain : of its ends, whatever its bits.
+    counter : of a counter that begins again.
+    mux : of a choice between two.
+    product : of the adders of a soft multiplier.
+    constant_product : the same where one operand never changes, and so many of its bits are 0.
+    count : of a sum of differing signs.
+    gear : of a slot of a gearbox, for each number of slots that may be full.
+    clamp : of an integer that is brought within bounds.
+    pad : of an element that is another beyond the edges.
+    accumulate : of a sum that is shifted as it grows.
+    round : of what lies behind a point that a channel places.
+    rom : of a table of constants; where words do not fill it, some columns need none.
+    """
+
+    adder: float
+    chain: float
+    counter: float
+    mux: float
+    product: float
+    constant_product: float
+    count: float
+    gear: float
+    clamp: float
+    pad: float
+    accumulate: float
+    round: float
+    rom: float
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """LUTs and flip-flops of a block beside those that are counted: flags, handshakes, counters."""
+
+    luts: float
+    ffs: float
+
+    @property
+    def cells(self) -> Resources:
+        """The same as cells."""
+        return Resources(round(self.luts), round(self.ffs))
+
+
+@dataclass(frozen=True)
+class Control:
+    """The overhead of each kind of block.
+
+    Parameters
+    ----------
+    engine : sequencing and drain.
+    window : read order and flow.
+    queue : a first-in first-out memory.
+    skip : one of any size, the queue behind it left out.
+    gearbox, upsizer : what repacks lanes.
+    stage : folding beats into one: pools, the index of the largest.
+    register : a stage of registers that a beat passes.
+    admission : letting beats in while there is room for their results.
+    serial : multiplying digit by digit.
+    inside : telling windows apart by how much of them lies within the map.
+    """
+
+    engine: Overhead
+    window: Overhead
+    queue: Overhead
+    skip: Overhead
+    gearbox: Overhead
+    upsizer: Overhead
+    stage: Overhead
+    register: Overhead
+    admission: Overhead
+    serial: Overhead
+    inside: Overhead
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What one is willing to pay, in LUTs.
+
+    Parameters
+    ----------
+    dsp, block : for a DSP block, for a block RAM.
+    bank_bit : for a bit that needs no choice from a further bank of block RAMs.
+    """
+
+    dsp: int
+    block: int
+    bank_bit: int
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """A family: its ``silicon``, what ``logic`` and ``control`` cost, and what cells are ``worth``.
+
+    Logic and control are fitted, see `families`.
+    """
+
+    silicon: Silicon
+    logic: Logic
+    control: Control
+    worth: Worth
 
     def fits_dsp(self, a_bits: int, b_bits: int) -> bool:
         """Whether one DSP block makes the product, as ``hdl.tech`` decides."""
-        narrow, wide, both = self.dsp_widths
+        narrow, wide, both = self.silicon.dsp_widths
         return (min(a_bits, b_bits) >= narrow and max(a_bits, b_bits) <= wide
                 and a_bits + b_bits >= both)
 
+    def sums(self, bits: int, times: int = 1) -> float:
+        """LUTs of sums, or comparisons, of so many ``bits`` each."""
+        return times * (self.whole_chain(bits) * self.logic.adder + self.logic.chain)
+
+    def whole_chain(self, bits: int) -> int:
+        """``bits`` of a carry chain and those that its last cell has besides."""
+        return bits + -bits % self.silicon.carry_bits
+
+    def counters(self, bits: int) -> float:
+        """LUTs of counters that have so many ``bits`` together."""
+        return bits * self.logic.counter
+
     def price(self, cells: Resources) -> int:
         """The worth of ``cells`` in LUTs: the one currency in which alternatives compare."""
-        return cells.luts + self.dsp_worth * cells.dsps + self.block_worth * cells.brams
+        return cells.luts + self.worth.dsp * cells.dsps + self.worth.block * cells.brams

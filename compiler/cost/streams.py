@@ -1,50 +1,70 @@
-"""What moves beats costs: gearboxes, upsizers, queues and window buffers."""
+"""What moves beats costs: counters, gearboxes, upsizers and queues."""
 
 from __future__ import annotations
 
 from . import memories
 from .fabric import Fabric
+from .memories import index_bits
 from .resources import Resources, Storage
 
 
-def gearbox(fabric: Fabric, *, bits: int, slots: int, choices: int) -> Resources:
+def counter_ffs(*counts: int) -> int:
+    """Flip-flops of counters, each with one that says that it is at its end."""
+    return sum(index_bits(count) + 1 for count in counts if count > 1)
+
+
+def gearbox(fabric: Fabric, *, bits: int, slots: int, single: bool, counts: tuple[int, ...]
+            ) -> Resources:
     """Cells of a lane gearbox, whose ``slots`` have so many ``bits``.
 
-    Every slot takes what arrives at any place, or one of ``choices``, or stays.
+    What a slot takes depends on how many are full, and if beats are of several slots on both sides
+    that is told for each place of a beat. ``single`` says that one side has beats of one slot.
+    ``counts`` are those of its counters.
     """
-    return Resources(luts=round(slots * bits * slots * choices * fabric.gear_bit) + 20,
-                     ffs=slots * bits + 12)
+    places = 1 if single else 2
+    return fabric.control.gearbox.cells + Resources(
+        luts=round(slots * bits * slots * places * fabric.logic.gear
+                   + fabric.counters(sum(map(index_bits, counts)))),
+        ffs=slots * bits + index_bits(slots + 1) + counter_ffs(*counts))
 
 
-def upsizer(*, bits: int, o_lanes: int, parts: int) -> Resources:
+def upsizer(fabric: Fabric, *, bits: int, o_lanes: int, parts: int, counts: tuple[int, ...]
+            ) -> Resources:
     """Cells of an upsizer: every element has its register, and another in the output."""
-    return Resources(luts=parts + 24, ffs=2 * o_lanes * bits + parts + 16)
+    return fabric.control.upsizer.cells + Resources(
+        luts=round(parts + fabric.counters(sum(map(index_bits, counts)))),
+        ffs=2 * o_lanes * bits + parts + counter_ffs(*counts))
+
+
+def queue(fabric: Fabric, depth: int, width: int) -> Resources:
+    """Cells of a queue of ``depth`` beats of ``width`` bits outside block RAM.
+
+    It has two pointers, a level, and the beat that it gives in a register.
+    """
+    words = memories.ram_depth(fabric, depth)
+    held = depth * width if fabric.silicon.ram_luts is None else 0
+    return fabric.control.queue.cells + Resources(
+        luts=round(memories.ram_luts(fabric, words, width)
+                   + fabric.counters(3 * index_bits(depth))),
+        ffs=3 * index_bits(depth) + width + held)
 
 
 def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int, *, queue_depth: int
                 ) -> Resources:
-    """Cells of a queue of ``depth`` beats of ``width`` bits, with one of ``queue_depth`` behind."""
-    address = depth.bit_length()
-    small = memories.ram_luts(fabric, memories.ram_depth(fabric, queue_depth), width)
-    counters = 6 * address * fabric.adder_bit + 40
-    return (memories.ram(fabric, storage, depth, width)
-            + Resources(luts=round(small + counters), ffs=4 * address + width + 40))
+    """Cells of a memory of ``depth`` beats of ``width`` bits and a queue of ``queue_depth`` behind.
+
+    It has two pointers, and counts of the words, of what is free and of what may be read.
+    """
+    address, count = index_bits(depth), index_bits(depth + 1)
+    counters = 2 * address + 2 * count + index_bits(queue_depth + 1)
+    return (memories.ram(fabric, storage, depth, width) + queue(fabric, queue_depth, width)
+            + fabric.control.skip.cells
+            + Resources(luts=round(fabric.counters(counters)), ffs=counters))
 
 
-def window(fabric: Fabric, *, bits: int, lanes: int, rows: int, banks: int, depth: int,
-           storage: Storage, address_bits: int, padded: bool) -> Resources:
-    """Cells of a window buffer, its addresses, rotation and padding."""
-    cells = memories.ram(fabric, storage, depth, bits * lanes // banks) * (rows * banks)
-    turn = rows * lanes * bits * (banks - 1)
-    pad = rows * lanes * bits * 0.5 + 30 if padded else 0.0
-    # Eight sums and distances of word counts; three more for each row, and where reads begin
-    # anywhere in a word, those of the next word and the choice of either in each bank.
-    turned, low = banks > 1, (depth - 1).bit_length()
-    address = (8 + (5 if turned else 3) * rows) * address_bits * fabric.adder_bit
-    choice = rows * (banks * low * 0.5 + low * fabric.adder_bit) if turned else 0.0
-    luts = turn + pad + address + choice + 2 * address_bits + fabric.control
-    turns = 4 * (banks - 1).bit_length() + (banks + low if turned else 0)
-    kept = 2 * lanes if turned else 2
-    ffs = (2 * rows * lanes * bits + (10 + 2 * rows) * address_bits + 18
-           + rows * (low + 1 + turns + kept * padded) + kept * padded)
-    return cells + Resources(luts=round(luts), ffs=round(ffs))
+def admission(fabric: Fabric, *, depth: int, room: int) -> Resources:
+    """Cells of what lets beats in while fewer than ``room`` are on the way; each is told from none
+    through ``depth`` cycles, and the last of a frame from others."""
+    bits = index_bits(room + 1)
+    return fabric.control.admission.cells + Resources(
+        luts=round(fabric.counters(bits)), ffs=2 * depth + bits)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
-from ..cost import Fabric, Memory, memories, streams
+from ..cost import Fabric, Memory, Resources, memories, streams
 from ..ir import Network
 from . import frames, timing
 from .kinds.kind import Kind
@@ -64,7 +64,6 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
 def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric: Fabric
              ) -> LayerPlan:
     """The plan of a layer with a queue of so many ``beats`` in front of each input, 0 for none."""
-    cells = kind.cells(site, fabric)
     bits = sum(memory.bits for memory in kind.memories(site))
     queues: list[Memory | None] = []
     for source, port, wanted in zip(site.sources, kind.inputs, beats, strict=True):
@@ -73,12 +72,17 @@ def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric
             continue
         depth, width = max(wanted, LEAST_BEATS), port.lanes * source.bits + 1
         queue = Memory("queue", depth, width, memories.ram_storage(fabric, depth, width))
-        cells += streams.skip_buffer(fabric, queue.storage, depth, width,
-                                     queue_depth=SKIP_QUEUE_DEPTH)
         bits += queue.bits
         queues.append(queue)
     return LayerPlan(site.name, site.layer.kind, kind, cycles, site.layer.macs(site.result),
-                     tuple(queues), bits, cells)
+                     tuple(queues), bits, cells(site, kind, queues, fabric))
+
+
+def cells(site: Site, kind: Kind, queues: Sequence[Memory | None], fabric: Fabric) -> Resources:
+    """Predicted cells of a layer with these ``queues`` in front of its inputs."""
+    return sum((streams.skip_buffer(fabric, queue.storage, queue.words, queue.width,
+                                    queue_depth=SKIP_QUEUE_DEPTH) for queue in queues if queue),
+               kind.cells(site, fabric))
 
 
 def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[timing.Node]:

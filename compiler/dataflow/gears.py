@@ -46,9 +46,15 @@ class Gear:
         """Cells for elements of so many ``bits``."""
         shape = self.shape
         if isinstance(shape, UpsizerShape):
-            return streams.upsizer(bits=bits, o_lanes=shape.o_lanes, parts=shape.parts)
-        return streams.gearbox(fabric, bits=bits * shape.unit, slots=shape.capacity // shape.unit,
-                               choices=min(shape.i_lanes, shape.o_lanes) // shape.unit + 1)
+            return streams.upsizer(fabric, bits=bits, o_lanes=shape.o_lanes, parts=shape.parts,
+                                   counts=self._counts(self.o))
+        return streams.gearbox(fabric, bits=bits * shape.unit, slots=shape.slots,
+                               single=shape.unit in (shape.i_lanes, shape.o_lanes),
+                               counts=(self.i.beats(self.i.group), *self._counts(self.o)))
+
+    def _counts(self, port: Port) -> tuple[int, int]:
+        """Beats of a group at ``port``, and groups of a frame."""
+        return port.beats(port.group), self.elements // port.group
 
     def block(self, shape: Shape) -> tuple[str, wiring.Component]:
         """The block for elements of ``shape``, and what it is called."""

@@ -11,6 +11,7 @@ import numpy as np
 from ....hdl.argmax import ARGMAXER_LATENCY, ArgMaxer
 from ....hdl.tech import Technology
 from ...cost import Fabric, Resources
+from ...cost.memories import index_bits
 from .. import control, timing
 from ..gears import Gear, regrouping
 from ..port import Port
@@ -52,9 +53,12 @@ class Largest(Kind):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison, a choice and an index."""
         (source,) = self.carried(site)
-        bits, index = source.bits, max(1, (source.shape[2] - 1).bit_length())
-        cells = Resources(luts=round(bits * (fabric.adder_bit + fabric.mux_bit)) + 10 * index,
-                          ffs=bits + 3 * index + 2)
+        bits, index, logic = source.bits, max(1, index_bits(source.shape[2])), fabric.logic
+        # The index is counted, the best one kept, and one of the two put out.
+        cells = fabric.control.stage.cells + Resources(
+            luts=round(fabric.sums(bits) + bits * logic.mux + fabric.counters(index)
+                       + 2 * index * logic.mux),
+            ffs=bits + 3 * index)
         return sum((gear.cells(fabric, bits) for gear in self._gears(site)), cells)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:

@@ -19,7 +19,7 @@ from ...ir import TensorType
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
-from .engine import multiplies, pad_code
+from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
 from .kind import Ask, Stages, style
 from .words import count_words
@@ -76,14 +76,14 @@ class Binary(Flat):
         frame, total_bits = self.frame, site.result.bits
         width = frame.o_lanes * total_bits
         count_bits = CountShape(frame.simd, frame.folds).total_bits
-        counter = Counter.of(frame.simd, count_bits)
+        counter = Counter.of(fabric, frame.simd, count_bits)
         # Where all biases are equal, so is what makes sums of all counts.
         equal = len(np.unique(multiplies(site).bias)) == 1
         table = memories.rom(fabric, Storage.LOGIC, 1 if equal else self.o.beats(self.o.group),
                              width)
         # Each output: counter and shift register. Each of a beat: what makes a result of the count.
-        shift = count_bits * fabric.mux_bit if frame.drain_beats > 1 else 0.0
-        luts = frame.pe * (counter.luts(fabric) + shift) + width * fabric.adder_bit
+        luts = (frame.pe * counter.luts(fabric) + drain_luts(fabric, frame, count_bits)
+                + fabric.sums(total_bits, frame.o_lanes))
         # Inputs are held back once for all counters, and so are weights that are always equal.
         held = counter.held + min(frame.pe * counter.held, frame.depth << min(frame.words, 30))
         ffs = frame.pe * (counter.ffs + count_bits) + held + 2 * frame.simd

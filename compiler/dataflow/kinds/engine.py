@@ -9,17 +9,20 @@ from typing import Self
 
 import numpy as np
 
-from ....hdl.dot_array import DotArray
+from ....hdl.dot_array import WAY_LATENCY, DotArray
 from ....hdl.engine import Engine as EngineBlock
 from ....hdl.engine import EngineShape
+from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, streams
+from ...cost.memories import index_bits
 from ...ir import Integers
 from .. import timing, window_control
 from ..fold import Fold
 from ..site import Site
+from . import constants
 from .kind import Ask, code, shape_of, style
 from .stores import Store
 from .window import Windowed
@@ -91,7 +94,7 @@ class Engine(Windowed):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
         width = self.fold.products * self.weight_bits(site)
-        return super().cells(site, fabric) + memories.sequencer(
+        return super().cells(site, fabric) + constants.in_order(
             fabric, self.storage, self.frame.words, width) + _frame_cells(
                 fabric, self.frame, site.result.bits)
 
@@ -116,13 +119,17 @@ class Multiplying(Engine):
         cells = super().cells(site, fabric) + self.store.cells(fabric) * self.fold.products
         cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
         cells += arithmetic.adder_tree(fabric, frame.simd, a_bits + b_bits) * frame.pe
-        cells += memories.sequencer(fabric, Storage.LOGIC, frame.groups, frame.pe * total_bits)
+        # A bias has fewer bits than a sum: the others are copies of its sign.
+        bias_bits = min(total_bits, signed_bits(multiplies(site).bias.tolist()))
+        cells += constants.in_order(fabric, Storage.LOGIC, frame.groups, frame.pe * bias_bits)
         # Each output: accumulator with the choice of the bias, and the drain's shift register.
-        accumulators = frame.pe * total_bits * (fabric.adder_bit + 2 * fabric.mux_bit)
+        accumulators = (fabric.sums(total_bits, frame.pe)
+                        + frame.pe * total_bits * fabric.logic.mux
+                        + drain_luts(fabric, frame, total_bits))
         # Each output: accumulator and shift register; each weight and product; each input.
-        ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits) + soft * 2 * b_bits
-               + (4 if soft else 3) * frame.simd * a_bits
-               + 2 * (self.fold.lanes - frame.simd) * a_bits * (frame.channel_groups > 1))
+        ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits)
+               + soft * WAY_LATENCY * b_bits
+               + (self.store.latency + (WAY_LATENCY if soft else 1)) * frame.lanes * a_bits)
         return cells + Resources(luts=round(accumulators), ffs=ffs)
 
     def work(self) -> Mapping[str, int]:
@@ -176,7 +183,18 @@ def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:
 
 def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:
     """Cells of what lets groups in, and of the output queue; results have so many ``bits``."""
-    width = frame.o_lanes * bits
-    queue = memories.ram_luts(fabric, memories.ram_depth(fabric, frame.queue_depth), width)
-    # The flags that go with a group, through all levels, and the counters.
-    return Resources(luts=round(queue + 35 + fabric.control), ffs=width + 6 * frame.depth + 35)
+    # Of a beat: whether there is one, its group's first or last, and its frame's; whether the group
+    # is the last one matters where that leaves fewer beats. Of a result: two flags.
+    flags = 2 * frame.depth + (2 + (frame.tail_beats != frame.drain_beats)) * (frame.depth + 1)
+    counters = sum(map(index_bits, (frame.folds, frame.groups, frame.queue_depth + 1,
+                                    frame.drain_beats + 1)))
+    return (streams.queue(fabric, frame.queue_depth, frame.o_lanes * bits + 1)
+            + fabric.control.engine.cells
+            + Resources(luts=round(fabric.counters(counters)),
+                        ffs=flags + counters + 2 * frame.results_latency))
+
+
+def drain_luts(fabric: Fabric, frame: EngineShape, bits: int) -> float:
+    """LUTs of the shift register of totals of so many ``bits``; nothing comes in behind the last.
+    """
+    return (frame.pe - frame.o_lanes) * bits * fabric.logic.mux

@@ -49,7 +49,8 @@ class Sum(Kind):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """An adder and a register in each lane, and what repacks the inputs."""
         lanes, bits = self.o.lanes, site.result.bits
-        cells = Resources(luts=round(lanes * bits * fabric.adder_bit) + 4, ffs=lanes * bits + 2)
+        cells = fabric.control.register.cells + Resources(
+            luts=round(fabric.sums(bits, lanes)), ffs=lanes * bits)
         for port, source in zip(self.inputs, site.sources, strict=True):
             for gear in regrouping(port, self.o, site.result.elements):
                 cells += gear.cells(fabric, source.bits)

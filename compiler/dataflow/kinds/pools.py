@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Self
 
 import numpy as np
@@ -23,6 +25,8 @@ from ....hdl.window import READ_LATENCY
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...cost import Fabric, Resources
+from ...cost.arithmetic import Levels
+from ...cost.memories import index_bits
 from ...ir import TensorType
 from .. import control, timing, window_control
 from ..gears import gears
@@ -84,10 +88,8 @@ class Maximum(_Sliced):
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison and a choice in each lane."""
-        bits, lanes = self.carried(site)[0].bits, self.o.lanes
-        return super().cells(site, fabric) + Resources(
-            luts=round(lanes * bits * (fabric.adder_bit + fabric.mux_bit)) + 20,
-            ffs=2 * lanes * bits + 6)
+        return super().cells(site, fabric) + _folding(
+            fabric, self.o.lanes, self.carried(site)[0].bits, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window, whose padding never wins, and the pool."""
@@ -108,9 +110,7 @@ class SumOfWindow(_Sliced):
         """An adder in each lane, with the choice of a fresh start."""
         lanes, bits = self.o.lanes, self.carried(site)[0].bits
         total = sum_bits(bits, self.carried(site)[0].signed, site.geometry.taps)
-        return super().cells(site, fabric) + Resources(
-            luts=round(lanes * total * (fabric.adder_bit + fabric.mux_bit)) + 20,
-            ffs=2 * lanes * total + 6)
+        return super().cells(site, fabric) + _folding(fabric, lanes, total, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the pool."""
@@ -145,19 +145,29 @@ class Average(_Sliced):
 
         Several counts have a constant each, and counters that tell them apart.
         """
-        shape, lanes = self._shape(site), self.o.lanes
-        bits, terms, width = shape.sum_bits, shape.terms, shape.dividend_bits
-        common = Resources(luts=20, ffs=12)
-        if len(shape.counts) > 1:
-            common += Resources(luts=60 + 2 * width, ffs=20 + 3 * width)
-        adders, ffs = bits + width, 2 * bits + width + self.carried(site)[0].bits
-        width += 6 if terms > 1 else 0
-        for _ in range(shape.levels):
-            adders += terms // 2 * width
-            terms = (terms + 1) // 2
-            ffs += terms * width
-        return super().cells(site, fabric) + common + Resources(
-            luts=round(lanes * adders * fabric.adder_bit), ffs=lanes * ffs)
+        shape, lanes, o_bits = self._shape(site), self.o.lanes, site.result.bits
+        shift, factors = shape.reciprocals
+        ever = reduce(or_, factors)
+        places = [place for place in range(ever.bit_length()) if ever >> place & 1]
+        # Above the result nothing is looked at, nor are dividends that only reach there.
+        wanted = range(shift, shift + o_bits)
+        width = min(shape.dividend_bits, wanted.stop - places[0])
+        product = Levels.of(fabric, [range(place, place + width) for place in places],
+                            shape.levels, wanted, alike=len(factors) == 1)
+        held = width - (shift - places[0] if len(places) == 1 else 0)
+        cells = _folding(fabric, lanes, shape.sum_bits, shape.area) + Resources(
+            luts=round(lanes * (fabric.sums(width) + product.luts(fabric) + fabric.sums(o_bits))),
+            ffs=lanes * (held + product.registers + o_bits) + 2 * shape.latency)
+        if len(factors) > 1:
+            # What is added and what is multiplied by, chosen by three counters.
+            beats = -(-site.geometry.size[2] // lanes)
+            counts = beats, *reversed(site.result.shape[:2])
+            chosen = shape.dividend_bits + max(factors).bit_length()
+            cells += fabric.control.inside.cells + Resources(
+                luts=round(chosen * fabric.logic.mux
+                           + fabric.counters(sum(map(index_bits, counts)))),
+                ffs=chosen + max(factors).bit_length() + sum(map(index_bits, counts)))
+        return super().cells(site, fabric) + cells
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the pool."""
@@ -182,6 +192,14 @@ class Border(_Sliced):
         """The way out, once the frame has begun."""
         return window_control.Border()
 
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """The window, and the count of frames that have begun."""
+        cells = super().cells(site, fabric)
+        # As many frames as words lie in the buffer at most, and some are on their way.
+        bits = index_bits(self.buffer.words) + 1 if self.buffer else 0
+        return cells + fabric.control.register.cells + Resources(
+            luts=round(fabric.counters(bits)), ffs=bits)
+
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """What makes words, and the window with what starts it."""
         layer, (source,), lanes = site.layer, self.carried(site), self.o.lanes
@@ -191,6 +209,14 @@ class Border(_Sliced):
                         lanes=lanes, depth=self.buffer.words, style=style(self.buffer.storage),
                         technology=technology)
         return [*(gear.block(shape) for gear in self.gears(site)), ("pad", padder)]
+
+
+def _folding(fabric: Fabric, lanes: int, bits: int, area: int) -> Resources:
+    """Cells of what folds ``area`` beats into one of ``lanes`` with so many ``bits`` each."""
+    return fabric.control.stage.cells + Resources(
+        luts=round(fabric.sums(bits, lanes) + lanes * bits * fabric.logic.mux
+                   + fabric.counters(index_bits(area))),
+        ffs=2 * lanes * bits + index_bits(area))
 
 
 def _average(site: Site) -> ir.AveragePool:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 
-from ....hdl.scale import ScaleRequantizer, ScaleShape
+from ....hdl.scale import STAGES, ScaleRequantizer, ScaleShape
 from ....hdl.tech import Technology
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
+from ...cost.arithmetic import Levels
+from ...cost.memories import index_bits
 from .. import control, timing
 from ..site import Site
+from . import constants
 from .kind import Ask, Stages, shape_of, style, values_of
 from .passing import Passing
 
@@ -62,35 +66,38 @@ class Scale(Passing):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """A digit-serial multiplication, its rounding, zero point and clamp in each lane.
 
-        A product is made of pieces of four bits, which are added pairwise; half the bits of a
-        constant factor are 0 and take none. Where halves go to even or odd, all bits below the
-        point are looked at. The factors were fitted on the 67 requantizers of the MLPerf Tiny
-        networks.
+        A product is made of pieces of a few bits, which are added pairwise. Where halves go to even
+        or odd, all bits below the point are looked at.
         """
-        shape, o_bits, value_bits = self.shape, site.result.bits, self.shape.value_bits
-        piece = arithmetic.multiplier(fabric, value_bits, -(-shape.digit // shape.pieces))
-        width = value_bits + shape.digit
-        whole = max(o_bits, value_bits + 2)
-        share = 0.4 if shape.words == 1 else 0.8
-        between = (shape.pieces - 1) * width
-        lane = Resources(
-            luts=round(share * (shape.pieces * piece.luts + between * fabric.adder_bit)),
-            ffs=shape.pieces * piece.ffs + between + 2 * value_bits)
+        shape, o_bits, logic = self.shape, site.result.bits, fabric.logic
+        lane = _product(fabric, shape)
+        spent = (shape.steps - 1) * shape.digit
+        below = max(0, shape.dropped - spent)
         if shape.steps > 1:
-            lane += Resources(luts=round(3.6 * width * fabric.adder_bit),
-                              ffs=width + shape.digit * (shape.steps - 1) // 2)
-        lane += Resources(luts=round((5.2 * shape.fraction + whole) * fabric.adder_bit),
-                          ffs=2 * shape.fraction + 2 * whole + 2 * shape.spread + o_bits)
+            width = shape.value_bits + shape.digit
+            lane += Resources(luts=round(width * logic.accumulate),
+                              ffs=width + min(spent, max(0, spent - shape.dropped)))
+        whole = shape.exact_bits - shape.fraction
         if _scale(site).rounding in _HALVES_TO:
-            lane += Resources(luts=(width + shape.digit * (shape.steps > 1)) // 3,
-                              ffs=width - o_bits + 2 if width > o_bits else 2)
-        cells = Resources(ffs=20) + lane * shape.lanes
+            lane += Resources(luts=below + shape.digit * (shape.steps > 1), ffs=below + 2)
+        else:
+            lane += Resources(luts=round(shape.fraction * logic.round),
+                              ffs=shape.fraction + shape.spread + 2)
+        # Input and its difference from the offset, the product, its integer part in three stages.
+        lane += Resources(luts=round(fabric.sums(whole) + whole * logic.clamp + o_bits),
+                          ffs=(self.carried(site)[0].bits + shape.value_bits + shape.exact_bits
+                               + 3 * whole + 1 + o_bits))
+        # Of a digit: whether more follow, it is the last, or its beat is; two flags of each stage.
+        flags = 3 * shape.delay + 2 * STAGES
+        counters = index_bits(shape.steps) + index_bits(shape.capacity + 1)
+        cells = fabric.control.serial.cells + lane * shape.lanes + Resources(
+            luts=round(fabric.counters(counters)), ffs=flags + counters)
         if shape.queue_depth:
-            depth = memories.ram_depth(fabric, shape.queue_depth)
-            cells += Resources(
-                luts=round(memories.ram_luts(fabric, depth, shape.lanes * o_bits)) + 35,
-                ffs=shape.lanes * o_bits + 12)
-        return cells + memories.sequencer(fabric, self.storage, shape.words, shape.width)
+            cells += streams.queue(fabric, shape.queue_depth, shape.lanes * o_bits + 1)
+        if shape.spread:
+            cells += constants.in_order(fabric, Storage.LOGIC, shape.beats,
+                                        shape.spread * shape.lanes)
+        return cells + constants.in_order(fabric, self.storage, shape.words, shape.width)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The requantizer."""
@@ -104,6 +111,20 @@ class Scale(Passing):
             single=layer.rounding is ir.ScaleRounding.SINGLE,
             halves_to=_HALVES_TO.get(layer.rounding), style=style(self.storage),
             technology=technology))]
+
+
+def _product(fabric: Fabric, shape: ScaleShape) -> Resources:
+    """Cells of a digit's product in one lane."""
+    ends = [shape.digit * n // shape.pieces for n in range(shape.pieces + 1)]
+    cells, constant = Resources(), shape.words == 1
+    for start, end in pairwise(ends):
+        cells += arithmetic.multiplier(fabric, shape.value_bits, end - start, constant=constant)
+    width = shape.value_bits + shape.digit
+    # In a single step, what is dropped is not kept.
+    low = max(0, shape.dropped) if shape.steps == 1 else 0
+    pieces = [range(start, end + shape.value_bits) for start, end in pairwise(ends)]
+    tree = Levels.of(fabric, pieces, index_bits(shape.pieces), range(low, width))
+    return cells + Resources(luts=round(tree.luts(fabric)), ffs=tree.registers)
 
 
 def _scale(site: Site) -> ir.ScaleRequantize:

@@ -38,9 +38,10 @@ class Shift(Passing):
         shift, lanes = _shift(site.layer), self.i.lanes
         i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
         kept = max(1, i_bits + 1 - max(0, shift))
-        work = (i_bits if shift > 0 else 0) + 1.5 * kept
-        return Resources(luts=round(lanes * (work * fabric.adder_bit + o_bits)) + 6,
-                         ffs=lanes * (kept * (shift != 0) + o_bits) + 4)
+        rounding = fabric.sums(kept) if shift > 0 else 0.0
+        return fabric.control.register.cells * REQUANTIZER_LATENCY + Resources(
+            luts=round(lanes * (rounding + kept * fabric.logic.clamp + o_bits)),
+            ffs=lanes * (kept * (shift != 0) + o_bits))
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The requantizer."""

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from ....hdl.slope import SlopeRequantizer, SlopeShape
-from ....hdl.tech import Technology
+from ....hdl.dot_array import WAY_LATENCY
+from ....hdl.slope import CHOICE_LATENCY, SlopeRequantizer, SlopeShape
+from ....hdl.tech import MULTIPLIER_LATENCY, REGISTERED_LATENCY, Technology
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
+from ...cost.memories import index_bits
 from .. import control
 from ..site import Site
+from . import constants
 from .engine import dsp_blocks
 from .kind import Ask, Stages, shape_of, style, values_of
 from .passing import Passing
@@ -61,24 +64,25 @@ class Slope(Passing):
         shape, lanes, o_bits = self.shape, self.i.lanes, site.result.bits
         i_bits, m_bits = self.carried(site)[0].bits, shape.multiplier_bits
         lines, *breakpoints = self.memories(site)
-        depth, word_bits = shape.queue_depth, (shape.words - 1).bit_length()
-        cells = Resources(
-            luts=round(memories.ram_luts(fabric, memories.ram_depth(fabric, depth),
-                                         lanes * o_bits + 1)) + 45 + word_bits,
-            ffs=lanes * o_bits + 2 * depth + 4 * depth.bit_length() + 8 + 4 * word_bits,
-            dsps=self.dsps)
+        depth, word_bits = shape.queue_depth, index_bits(shape.words)
+        cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
+                 + streams.admission(fabric, depth=shape.depth, room=depth - 1)
+                 + Resources(luts=round(fabric.counters(word_bits)), ffs=word_bits, dsps=self.dsps))
         for memory in breakpoints:
-            cells += memories.constants(fabric, memory.storage, memory.words, memory.width)
+            cells += constants.of_channels(fabric, memory.storage, memory.words, memory.width)
             cells += Resources(
-                luts=round(lanes * (max(i_bits, shape.breakpoint_bits) + 1) * fabric.adder_bit),
-                ffs=lanes * (3 * i_bits + 1) + 3 * word_bits)
-        cells += memories.constants(fabric, lines.storage, lines.words, lines.width) * lanes
+                luts=round(fabric.sums(max(i_bits, shape.breakpoint_bits), lanes)),
+                ffs=lanes * (CHOICE_LATENCY * i_bits + 1) + CHOICE_LATENCY * word_bits)
+        cells += constants.of_channels(fabric, lines.storage, lines.words, lines.width) * lanes
         kept = max(1, shape.sum_bits - _slope(site).shift)
-        for soft, count in ((False, self.dsps), (True, lanes - self.dsps)):
+        for way, count in ((1, self.dsps), (WAY_LATENCY, lanes - self.dsps)):
+            # The value waits for its constants; the offset waits for the product.
+            soft = way == WAY_LATENCY
             lane = Resources(
-                luts=round((shape.sum_bits + 1.5 * kept) * fabric.adder_bit + o_bits),
-                ffs=((3 + soft) * i_bits + (1 + soft) * m_bits + (not soft) * (i_bits + m_bits)
-                     + 4 * shape.offset_bits + kept + o_bits))
+                luts=round(fabric.sums(shape.sum_bits) + kept * fabric.logic.clamp + o_bits),
+                ffs=((REGISTERED_LATENCY + way) * i_bits + way * m_bits
+                     + (WAY_LATENCY - way) * (i_bits + m_bits)
+                     + (WAY_LATENCY + MULTIPLIER_LATENCY) * shape.offset_bits + kept + o_bits))
             if soft:
                 lane += arithmetic.multiplier(fabric, i_bits, m_bits)
             cells += lane * count

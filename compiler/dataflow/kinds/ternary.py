@@ -19,7 +19,7 @@ from ...ir import TensorType
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
-from .engine import multiplies, pad_code
+from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
 from .kind import Ask, Stages, shape_of, style
 from .words import select_words
@@ -73,12 +73,12 @@ class Ternary(Flat):
         table = memories.rom(fabric, Storage.LOGIC, self.o.beats(self.o.group), width)
         # Each output: its sums and the drain's shift register. Each of a beat: what multiplies
         # them.
-        shift = array.total_bits * fabric.mux_bit if frame.drain_beats > 1 else 0.0
+        shift = drain_luts(fabric, frame, sides * array.total_bits)
         cells = Resources(
-            luts=round(frame.pe * sides * (sums.luts + shift)
-                       + array.digits * width * fabric.adder_bit),
+            luts=round(frame.pe * sides * sums.luts + shift
+                       + fabric.sums(site.result.bits, array.digits * frame.o_lanes)),
             ffs=(frame.pe * sides * (sums.ffs + array.total_bits) + 2 * frame.simd * array.bits
-                 + width * (array.digits + array.results_latency)))
+                 + width * _held(1 + array.digits)))
         return super().cells(site, fabric) + table + cells
 
     def work(self) -> Mapping[str, int]:
@@ -97,6 +97,15 @@ class Ternary(Flat):
                             style=style(self.storage), technology=technology)
         return [*self.window_blocks(site, technology, pad_code(site, _taken(site))),
                 ("ternary", EngineBlock(frame, array, weights))]
+
+
+def _held(terms: int) -> int:
+    """Registers of the tree that adds so many ``terms``, one behind each sum or delayed term."""
+    held = 0
+    while terms > 1:
+        terms = (terms + 1) // 2
+        held += terms
+    return held
 
 
 def _taken(site: Site) -> TensorType:

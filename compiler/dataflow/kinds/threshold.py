@@ -9,9 +9,11 @@ from typing import Self
 from ....hdl.tech import Technology
 from ....hdl.threshold import Thresholder, ThresholdShape
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, memories
+from ...cost import Fabric, Memory, Resources, Storage, memories, streams
+from ...cost.memories import index_bits
 from .. import control
 from ..site import Site
+from . import constants
 from .kind import Ask, Stages, shape_of, style, values_of
 from .passing import Passing
 
@@ -55,19 +57,20 @@ class Search(Passing):
         """
         shape, lanes = self.shape, self.i.lanes
         i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
-        depth, word_bits = shape.queue_depth, (shape.words - 1).bit_length()
-        cells = Resources(
-            luts=round(memories.ram_luts(fabric, memories.ram_depth(fabric, depth),
-                                         lanes * o_bits + 1)) + 45 + lanes * o_bits,
-            ffs=2 * lanes * o_bits + (2 + word_bits) * shape.depth + 4 * depth.bit_length() + 8)
+        depth, word_bits = shape.queue_depth, index_bits(shape.words)
+        cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
+                 + streams.admission(fabric, depth=shape.depth, room=depth - 1)
+                 + Resources(luts=lanes * o_bits + round(fabric.counters(word_bits)),
+                             ffs=lanes * o_bits + word_bits * (1 + shape.depth - shape.pace)))
         for stage in range(shape.stages):
             copies, width = (lanes, shape.bits) if stage else (1, shape.bits * lanes)
-            cells += memories.constants(fabric, self.storage, shape.words << stage, width,
+            cells += constants.of_channels(fabric, self.storage, shape.words << stage, width,
                                         registers=shape.pace - 1) * copies
             cells += Resources(
-                luts=round(lanes * (max(i_bits, shape.bits) + 1) * fabric.adder_bit),
+                luts=round(fabric.sums(max(i_bits, shape.bits), lanes)),
                 ffs=lanes * (shape.pace * (i_bits + stage) + 1))
-        return cells
+        # Behind the last one, values are not looked at.
+        return cells + Resources(ffs=-lanes * i_bits)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The search."""

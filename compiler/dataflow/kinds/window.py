@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,6 +11,7 @@ from ....hdl.tech import Technology
 from ....hdl.window import Window
 from ....hdl.window_geometry import WindowGeometry
 from ...cost import Fabric, Memory, Resources, Storage, memories, streams
+from ...cost.memories import index_bits
 from .. import control, geometry, timing, window_control
 from ..gears import Gear, gears
 from ..site import Site
@@ -100,11 +102,7 @@ class Windowed(Kind):
         reach = (window.kernel[0] - 1) * window.row_step + window.kernel[1] * window.size[2]
         buffer = self.buffer or self._of_depth(site, fabric, -(-reach // window.lanes))
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, streams.window(
-            fabric, bits=source.bits, lanes=window.lanes, rows=window.rows, banks=window.banks,
-            depth=buffer.words, storage=buffer.storage,
-            address_bits=(4 * (window.words + buffer.words)).bit_length(),
-            padded=any(window.padding)))
+        return sum(gears, _window_cells(fabric, window, buffer, source.bits))
 
     def window_blocks(self, site: Site, technology: Technology, fill: int = 0) -> Stages:
         """The window, behind what makes its words; ``fill`` is what lies beyond the edges."""
@@ -120,3 +118,59 @@ def sliced_window(site: Site, lanes: int) -> WindowGeometry:
     shape = site.geometry
     return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes=lanes,
                    per_channel=True)
+
+
+def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: int) -> Resources:
+    """Cells of a window buffer, its addresses, rotation and padding; elements have ``bits``."""
+    logic, rows, banks = fabric.logic, window.rows, window.banks
+    turned, width, elements = banks > 1, window.count_bits(buffer.words), rows * window.lanes
+    low, turn = index_bits(buffer.words), index_bits(banks)
+    moves = [delta for loop, delta in zip(window.loops, window.deltas, strict=False)
+             if loop.count > 1] + [window.deltas[-1]]
+    # Counts of frames end in the zeros that the words of one end in.
+    frame = width - (window.words & -window.words).bit_length() + 1
+    # Words that are written and in use, and whether the oldest is free; of each row, where it reads
+    # next, and whether it must wait for that or for what it has waited for. Of frames, the next
+    # end, and whether the words of this one and of the next are there.
+    sums = 3 + 3 * rows + turned * (1 + 2 * rows)
+    counts = [loop.count for loop in window.loops]
+    luts = (fabric.sums(width, sums) + fabric.sums(frame, 3) + width * logic.mux
+            + fabric.counters(sum(map(index_bits, counts)))
+            + elements * bits * logic.mux * (banks - 1)
+            + elements * bits * logic.pad * any(window.padding))
+    ffs = (3 * width + 3 * frame + rows * (2 * width + 1)
+           + _changing([delta // window.lanes % (1 << width) for delta in moves])
+           + streams.counter_ffs(*counts) + elements * bits)
+    if turned:
+        # The word after that which is read, and which banks need it; what turns goes all the way.
+        luts += rows * (fabric.sums(low) + low * (banks - 1) * logic.mux)
+        ffs += width + rows * (width + low + banks - 1 + 4 * turn) + _changing(
+            [delta % window.lanes // window.unit for delta in moves])
+    if any(window.padding):
+        # A comparison tells each row and column of padding from others.
+        luts += sum(fabric.sums(index_bits(count), sum(pads)) for count, pads in
+                    zip(window.positions, (window.padding[:2], window.padding[2:]), strict=True))
+        flags = _flags(window)
+        ffs += 2 * (any(window.padding[:2]) * rows + flags) + 2 * rows * max(1, flags)
+    return (memories.ram(fabric, buffer.storage, buffer.words, bits * window.lanes // banks)
+            * (rows * banks) + fabric.control.window.cells
+            + Resources(luts=round(luts), ffs=ffs))
+
+
+def _changing(values: Sequence[int]) -> int:
+    """Bits of a register that takes ``values``: of equal ones one, of constant ones none."""
+    columns = {tuple(value >> bit & 1 for value in values)
+               for bit in range(max(values).bit_length())}
+    return sum(len(set(column)) > 1 for column in columns)
+
+
+def _flags(window: WindowGeometry) -> int:
+    """Flags that say whether elements lie between the left and the right edge: lanes that always
+    read the same column share one."""
+    if not any(window.padding[2:]):
+        return 0
+    if window.per_channel:
+        return 1
+    channels, last = window.size[2], window.kernel[1] - 1
+    return len({tuple(min((step * window.lanes + lane) // channels, last)
+                      for step in range(window.loops[0].count)) for lane in range(window.lanes)})
