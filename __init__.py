@@ -13,38 +13,28 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "ArgMax": "compiler.ir",
-    "AveragePool": "compiler.ir",
-    "Clamp": "compiler.ir",
-    "Convolution": "compiler.ir",
-    "Dense": "compiler.ir",
-    "Flatten": "compiler.ir",
-    "MaxPool": "compiler.ir",
-    "Network": "compiler.ir",
-    "PenjingError": "compiler.ir",
-    "Reshape": "compiler.ir",
-    "ShiftRequantize": "compiler.ir",
-    "TensorType": "compiler.ir",
-    "Weights": "compiler.ir",
-    "ArrayNetwork": "compiler.load.arrays",
-    "matching": "compiler.load.arrays",
-    "save": "compiler.file",
-    "Plan": "compiler.plan",
-    "schedule": "compiler.schedule",
-    "run": "sim.golden",
-    "run_all": "sim.golden",
-    "Project": "flow",
-    "Quantization": "flow",
-    "Target": "flow",
-    "build": "flow",
-    "compile_model": "flow",
-    "evaluate": "flow",
-    "load": "flow",
-    "plan": "flow",
-    "simulate": "flow",
-    "Link": "host",
+_NAMES = {
+    "compiler.ir": (
+        # tensors and networks
+        "Bipolar", "Builder", "Network", "PenjingError", "TensorType",
+        # weights and how they are stored
+        "Codebook", "Plain", "Weights",
+        # layers
+        "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten",
+        "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize", "ShiftRequantize",
+        "SlopeRequantize", "SumPool", "Table", "Threshold",
+        # what layers are told
+        "Rounding", "ScaleRounding"),
+    "compiler.load.arrays": ("ArrayNetwork", "matching"),
+    "compiler.file": ("save",),
+    "compiler.dataflow.plan": ("Plan",),
+    "compiler.dataflow.search": ("schedule",),
+    "sim.golden": ("run", "run_all"),
+    "flow": ("Project", "Quantization", "Target", "build", "compile_model", "evaluate", "load",
+             "plan", "simulate"),
+    "host": ("Link",),
 }
+_HOME = {name: home for home, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME]
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, boards, flow
-from .compiler import report
 from .compiler.compress.fixed_point import Mode
+from .compiler.dataflow import report
+from .compiler.dataflow.report import Table
 from .compiler.ir import PenjingError, ScaleRounding
-from .compiler.report import Table
 from .flow.console import print_tables, show_progress
 from .sim.simulators import Simulator
 from .sim.streams import Stalls

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from penjing import flow
+from penjing.compiler.cost import Resources
 from penjing.compiler.ir import PenjingError
-from penjing.compiler.plan import Resources
 from penjing.flow import progress as flow_progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -81,7 +81,7 @@ class NetworkBench:
         project = flow.compile_model(model, self.folder, target, name=self._name,
                                      progress=self._progress)
         plan = project.plan
-        return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.xors,
+        return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.work("xors"),
                 "predicted_cycles_per_frame": plan.cycles_per_frame,
                 "predicted_latency_cycles": plan.latency_cycles,
                 # The accelerator's and the serial link's together.

@@ -46,7 +46,7 @@ def hardware(kind: str, args: argparse.Namespace, progress: Progress) -> dict[st
     result = {
         **common.stamp("python bench/few_bits.py --run", "cocotb", "verilator"), "board": BOARD,
         "clock_mhz": plan.clock_mhz, "seed": args.seed, "multipliers": plan.multipliers,
-        "xors": plan.xors, "additions": plan.additions,
+        "xors": plan.work("xors"), "additions": plan.work("additions"),
         "cycles_per_frame": plan.cycles_per_frame, "latency_cycles": plan.latency_cycles,
         "frames": args.frames, "values_compared": found.values_compared,
         "mismatches": found.mismatches, "faults": len(found.faults),

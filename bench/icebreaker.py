@@ -86,7 +86,7 @@ def measured(model: Path, folder: Path, fps: float | None) -> dict[str, Any]:
     made = build(folder).json()
     return {
         "macs": plan.macs, "multipliers": plan.multipliers,
-        "xors": plan.xors, "additions": plan.additions,
+        "xors": plan.work("xors"), "additions": plan.work("additions"),
         "cycles_per_frame": plan.cycles_per_frame, "latency_cycles": plan.latency_cycles,
         "frames_per_second": round(plan.frames_per_second),
         "simulated": {"frames": FRAMES, "values_compared": found.values_compared,

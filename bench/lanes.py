@@ -20,9 +20,10 @@ import numpy as np
 from layers import NAME, Case, Half
 from penjing import boards
 from penjing.boards.measure import measure
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.ir import Bipolar, TensorType
-from penjing.compiler.plan import Fold
 
 FILE = "lanes.json"
 INPUTS = 1024
@@ -67,7 +68,7 @@ def run(names: list[str]) -> dict[str, Any]:
         for case in chosen:
             bar.update(task, description=case.name)
             plan = case.plan(board)
-            made = lower.layer(case.network, plan, NAME, board.technology)
+            made = accelerator.layer(case.network, plan, NAME, board.technology)
             found = measure(made, board, Path(folder, case.name))
             products = plan.layer(NAME).products
             entry = {

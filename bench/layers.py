@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from penjing.boards import Board
 from penjing.compiler import ir
+from penjing.compiler.cost import Fabric, Resources
+from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Bipolar, Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Resources
-from penjing.compiler.schedule import Budget, Goal, schedule
 
 NAME = "layer"
 """What the one layer of each network is called."""
@@ -51,11 +52,14 @@ class Case:
         return Network(self.name, "x", TensorType(self.source.shape, 1, False),
                        (sign, replace(self.layer, input=sign.name)))
 
-    def plan(self, board: Board) -> Plan:
-        """The schedule under the case's fold; only the DSPs are limited."""
+    def plan(self, board: Board, fabric: Fabric | None = None) -> Plan:
+        """The schedule under the case's fold; only the DSPs are limited.
+
+        ``fabric`` stands in for the board's.
+        """
         plenty = Resources(luts=10**9, ffs=10**9, dsps=self.dsps, brams=10**9)
         folds = {NAME: self.fold} if self.fold else {}
-        return schedule(self.network, Budget(board.family, plenty, 10**9),
+        return schedule(self.network, Budget(fabric or board.family.fabric, plenty, 10**9),
                         Goal(self.cycles, folds), board=board.name, clock_mhz=board.clock_mhz)
 
 
@@ -121,6 +125,13 @@ def _slopes(channels: int, shift: int, *, bent: bool) -> ir.SlopeRequantize:
     return ir.SlopeRequantize(NAME, "x", np.stack((below, above), 1),
                               offsets if bent else offsets[:, [0, 0]],
                               rng.integers(-30, 30, channels), shift, 8, True)
+
+
+def _table(rows: int) -> ir.Table:
+    """A sigmoid of steps of 1/16 for each of ``rows`` channels, each a little steeper."""
+    steep = np.linspace(1 / 16, 1 / 8, rows)[:, None]
+    values = np.rint(255 / (1 + np.exp(-np.arange(-128, 128) * steep))).astype(np.int64)
+    return ir.Table(NAME, "x", values, 8, False, -128)
 
 
 def _map(height: int, width: int, channels: int, bits: int, *, signed: bool = False) -> TensorType:
@@ -198,6 +209,10 @@ CASES = (
          _map(8, 8, 64, 10, signed=True), _slopes(64, 13, bent=False), 2048, dsps=2),
     Case("slope_bent", _JUDGED, "two lines 9→8 bits, 32 channels, 8-bit slopes, 4 lanes, soft",
          _map(8, 8, 32, 9, signed=True), _slopes(32, 6, bent=True), 512),
+    Case("table_shared", _JUDGED, "table 8→8 bits, one for all channels, 4 lanes",
+         _map(8, 8, 16, 8, signed=True), _table(1), 256),
+    Case("table_each", _JUDGED, "table 8→8 bits, 24 channels, 2 lanes, 4 block RAMs",
+         _map(8, 8, 24, 8, signed=True), _table(24), 768),
     Case("binary3x3", _FIT, "3×3, 16→16, signs, 8×16 at once", Bipolar((12, 12, 16)),
          _binary(16, (3, 3), 16), 1800, Fold(8, 1, 16)),
     Case("binary3x3_wide", _JUDGED, "3×3, 32→32, signs, biased, 3 rows, 16×96 at once",

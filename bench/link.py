@@ -29,8 +29,8 @@ from penjing.boards.measure import measure
 from penjing.boards.protocol import Identity
 from penjing.boards.uart import divider
 from penjing.boards.wrapper import Wrapper, element_shape
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import PenjingError, TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl.stream import Beat
 
 FILE = "link.json"

@@ -25,8 +25,8 @@ import common
 import numpy as np
 from penjing.compiler import ir
 from penjing.compiler.load import onnx as importer
-from penjing.compiler.load import onnxruntime as oracle
 from penjing.sim import golden
+from penjing.sim.oracles import onnxruntime as oracle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import onnx_files

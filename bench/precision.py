@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from penjing.compiler import ir
 from penjing.compiler.compress.fixed_point import Mode, StaticPair, quantize, static_pairs
 from penjing.compiler.ir import PenjingError
-from penjing.compiler.load import torch as pytorch
+from penjing.compiler.load import torch as loader
 from penjing.compiler.load.floats import FloatNetwork
 from penjing.sim import golden
+from penjing.sim.oracles import torch as oracle
 from rich.progress import Progress, TaskID
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
@@ -73,14 +74,14 @@ class Row:
 
 def accuracy(network: ir.Network, images: Images) -> float:
     """Share of the images that the integer network classifies correctly."""
-    outputs = pytorch.execute_integers(network, images.x.astype(np.int64), batch=256)
+    outputs = oracle.run(network, images.x.astype(np.int64), batch=256)
     return float((outputs.reshape(len(images.y), -1).argmax(1) == images.y).mean())
 
 
 def assert_exact(network: ir.Network, x: NDArray[Any]) -> None:
     """PyTorch and the golden model must agree, or the accuracies say nothing of the hardware."""
     images = x[:COMPARED].astype(np.int64)
-    if not np.array_equal(golden.run(network, images), pytorch.execute_integers(network, images)):
+    if not np.array_equal(golden.run(network, images), oracle.run(network, images)):
         raise AssertionError(f"{network.name}: PyTorch and the golden model differ")
 
 
@@ -123,9 +124,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with np.load(EXAMPLE / "calibration.npz", allow_pickle=False) as file:
         calibration = file["x"]
     program = EXAMPLE / "fashion_mnist.pt2"
-    study = Study(pytorch.load(program), calibration,
+    study = Study(loader.load(program), calibration,
                   Images(train.x[:args.select], train.y[:args.select]), test, args.finalists)
-    floats = pytorch.run_float(program, test.x / 255)
+    floats = loader.run_float(program, test.x / 255)
     result = {**common.stamp(f"python bench/precision.py --data DATA --select {args.select} "
                              f"--finalists {args.finalists}", "torch", "numpy"),
               "samples": len(test.y), "float": float((floats.argmax(1) == test.y).mean())}

@@ -2,7 +2,7 @@
 
 Without an option it prints the table from the stored measurements. ``--run`` first measures every
 layer whose hardware has changed or was never measured (about half a minute each); ``--fit`` fits
-the coefficients of `penjing.compiler.resources` on the fitting half, and prints them.
+the coefficients of `penjing.compiler.cost.families` on the fitting half, and prints them.
 
     python bench/resources.py --run
 """
@@ -25,11 +25,11 @@ import numpy as np
 from amaranth.back import rtlil
 from layers import CASES, NAME, Case, Half
 from penjing import boards
+from penjing.boards.families import Family
 from penjing.boards.measure import measure
-from penjing.compiler import lower, resources
+from penjing.compiler.cost import Fabric, Resources
+from penjing.compiler.dataflow import accelerator
 from penjing.compiler.ir import PenjingError
-from penjing.compiler.plan import Resources
-from penjing.compiler.resources import Family
 from penjing.hdl.graph import Pipeline
 
 FILE = "resources.json"
@@ -55,7 +55,7 @@ class Comparison:
 def component(case: Case) -> Pipeline:
     """The case's layer in its board's technology."""
     board = boards.find(case.board)
-    return lower.layer(case.network, case.plan(board), NAME, board.technology)
+    return accelerator.layer(case.network, case.plan(board), NAME, board.technology)
 
 
 def digest(case: Case) -> str:
@@ -104,13 +104,13 @@ def fit(comparisons: Sequence[Comparison], family: Family) -> dict[str, float]:
     chosen = [c for c in comparisons if c.case.half is Half.FIT
               and boards.find(c.case.board).family is family]
     names = list(FITTED)
-    model = resources.MODELS[family]
+    model = family.fabric
     while True:
         zeros: dict[str, Any] = dict.fromkeys(names, 0)
-        base = _predictions(chosen, replace(model, **zeros), family)
+        base = _predictions(chosen, replace(model, **zeros))
         step = 1000
         slopes = np.stack([
-            (_predictions(chosen, replace(model, **(zeros | {name: step})), family) - base) / step
+            (_predictions(chosen, replace(model, **(zeros | {name: step}))) - base) / step
             for name in names], axis=1)
         found = np.array([c.measured["luts"] for c in chosen], dtype=float)
         # Small layers count too, but a dozen LUTs is no error worth a coefficient.
@@ -123,16 +123,10 @@ def fit(comparisons: Sequence[Comparison], family: Family) -> dict[str, float]:
         names = [name for name in names if name not in bad]
 
 
-def _predictions(comparisons: Sequence[Comparison], model: resources.Model,
-                 family: Family) -> np.ndarray:
-    """LUTs of every case under ``model``, which stands in for the family's meanwhile."""
-    before = resources.MODELS[family]
-    resources.MODELS[family] = model
-    try:
-        return np.array([c.case.plan(boards.find(c.case.board)).layer(NAME).resources.luts
-                         for c in comparisons], dtype=float)
-    finally:
-        resources.MODELS[family] = before
+def _predictions(comparisons: Sequence[Comparison], model: Fabric) -> np.ndarray:
+    """LUTs of every case under ``model``, which stands in for the family's."""
+    return np.array([c.case.plan(boards.find(c.case.board), model).layer(NAME).resources.luts
+                     for c in comparisons], dtype=float)
 
 
 def summary(comparisons: Sequence[Comparison]) -> dict[str, dict[str, dict[str, float]]]:

@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 import common
 import numpy as np
 from penjing import boards
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Resources
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.flow.load import Quantization, load
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Generic
@@ -34,7 +36,7 @@ T = TypeVar("T")
 def budget(board: boards.Board, multipliers: int | None = None) -> Budget:
     """All that ``board`` has, with at most so many multipliers (its DSPs if None)."""
     has = board.budget
-    return Budget(board.family, Resources(has.luts, has.ffs, has.dsps, has.brams),
+    return Budget(board.family.fabric, Resources(has.luts, has.ffs, has.dsps, has.brams),
                   has.dsps if multipliers is None else multipliers)
 
 
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                                       "3×3 engine": engine(board)}.items():
             bar.update(task, description=f"emit {name}")
             text, seconds = timed(lambda network=network, made=made: emit(  # type: ignore[misc]
-                lower.accelerator(network, made, Generic()), network.name))
+                accelerator.whole(network, made, Generic()), network.name))
             result["emission"][name] = {"multipliers": made.multipliers, "seconds": seconds,
                                         "lines": text.count("\n"), "bytes": len(text)}
             bar.advance(task)

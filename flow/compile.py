@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,13 @@ from ..boards.board import UNLIMITED
 from ..boards.link_cost import planned_link
 from ..boards.top import made_clock_mhz
 from ..boards.uart import divider
-from ..compiler import ir, lower, report
+from ..compiler import ir
+from ..compiler.cost import Resources
+from ..compiler.dataflow import report
+from ..compiler.dataflow.design import Design
+from ..compiler.dataflow.plan import Fold, Plan
+from ..compiler.dataflow.search import Budget, Goal, fold_of_simd, schedule
 from ..compiler.ir import Network, PenjingError
-from ..compiler.plan import Fold, Plan, Resources
-from ..compiler.schedule import Budget, Goal, fold_of_simd, schedule
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
 from . import project
@@ -68,7 +70,7 @@ class Target:
 def board_json(board: Board) -> dict[str, Any]:
     """What ``penjing boards --json`` prints of ``board``; None where there is no limit."""
     limits = {name: getattr(board.budget, name) for name in ("luts", "dsps", "brams")}
-    return {"name": board.name, "family": board.family.value, "device": board.device,
+    return {"name": board.name, "family": board.family.name, "device": board.device,
             "budget": {**{name: None if value >= UNLIMITED else value
                           for name, value in limits.items()}, "clock": board.clock_mhz}}
 
@@ -138,8 +140,9 @@ def _budget(board: Board, network: Network, target: Target, settled: bool) -> Bu
         raise PenjingError(f"multipliers: {board.name} has no end of them; say how many with "
                            "--budget")
     multipliers = limits.pop("multipliers")
-    link = partial(planned_link, board, network) if board.platform else None
-    return Budget(board.family, Resources(**limits), multipliers, link)
+    link = ((lambda made: planned_link(board, Design(network, made)))
+            if board.platform else None)
+    return Budget(board.family.fabric, Resources(**limits), multipliers, link)
 
 
 def _folds(network: Network, path: Path) -> dict[str, Fold]:
@@ -183,9 +186,10 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     loaded = load(model, quantization, name, progress, rounding)
     progress("schedule", 0, 0)
     schedule_ = plan(loaded.network, target)
-    link = planned_link(board, loaded.network, schedule_) if board.platform else None
+    design = Design(loaded.network, schedule_)
+    link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(lower.accelerator(loaded.network, schedule_, Generic()), loaded.network.name,
+    verilog = emit(design.whole(Generic()).component, loaded.network.name,
                    inline_memories=inline_memories)
     return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
                           report.plan_json(schedule_, link), loaded.source)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from ..compiler.report import Table
+from ..compiler.dataflow.report import Table
 from .progress import Progress
 
 __all__ = ["print_tables", "show_progress"]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler import ir
+from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Integers, Network, PenjingError
-from ..compiler.report import Table, table_of
 from ..sim import golden
 from .data import Data, read
 from .load import FOREIGN

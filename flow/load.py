@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
-from ..compiler.ir import Network, PenjingError, ScaleRounding
-from ..compiler.ir.network import PORTS
+from ..compiler.ir import PORTS, Network, PenjingError, ScaleRounding, cleaned
 from ..compiler.load import aten
 from . import data
 from .progress import Progress, silent
@@ -108,8 +106,8 @@ def _is_zip(path: Path) -> bool:
 
 
 def _identifier(name: str) -> str:
-    text = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:60]
-    return text if text[:1].isalpha() and text not in PORTS else f"network_{text}".rstrip("_")
+    text = cleaned(name, "network")[:60]
+    return f"network_{text}" if text in PORTS else text
 
 
 def _quantized(path: Path, options: Quantization, name: str, progress: Progress) -> Model:

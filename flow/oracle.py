@@ -47,20 +47,20 @@ def find(project: Project) -> Oracle | None:
 
 
 def _pytorch(project: Project, model: Path) -> Oracle:
-    from ..compiler.load import torch as pytorch  # deferred, as those below: slow, and an extra
+    from ..sim.oracles import torch as pytorch  # deferred, as those below: slow, and an extra
 
     return Oracle("pytorch",
-                  lambda x: Answers(pytorch.execute_integers(project.network, x)))
+                  lambda x: Answers(pytorch.run(project.network, x)))
 
 
 def _litert(project: Project, model: Path) -> Oracle:
-    from ..compiler.load import litert
+    from ..sim.oracles import litert
 
     return Oracle("litert", lambda x: Answers(*litert.run(model, x)))
 
 
 def _onnxruntime(project: Project, model: Path) -> Oracle:
-    from ..compiler.load import onnxruntime
+    from ..sim.oracles import onnxruntime
 
     return Oracle("onnxruntime", lambda x: Answers(onnxruntime.run(model, x)),
                   onnxruntime.ALLOWED_STEPS)

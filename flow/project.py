@@ -24,10 +24,13 @@ from typing import Any
 from .. import __version__, boards
 from ..boards.link_cost import planned_link
 from ..boards.protocol import Identity
-from ..compiler import file, plan_file
+from ..compiler import file
 from ..compiler.compress.inputs import InputCode
+from ..compiler.cost import Resources
+from ..compiler.dataflow import plan_file
+from ..compiler.dataflow.design import Design
+from ..compiler.dataflow.plan import Plan
 from ..compiler.ir import Integers, Network, PenjingError
-from ..compiler.plan import Plan, Resources
 from ..hdl.emit import Verilog
 from ..sim.softmax import Softmax
 from .data import Data, naming
@@ -80,6 +83,11 @@ class Project:
         return cls(path, network, plan_file.load(path / PLAN, network), settings)
 
     @property
+    def design(self) -> Design:
+        """Its hardware."""
+        return Design(self.network, self.plan)
+
+    @property
     def verilog(self) -> Path:
         """The accelerator's Verilog."""
         return self.path / f"{self.network.name}.v"
@@ -123,7 +131,7 @@ class Project:
     def link(self) -> Resources | None:
         """Predicted cells of the board's serial link; None where the board has none."""
         board = boards.find(self.plan.board)
-        return planned_link(board, self.network, self.plan) if board.platform else None
+        return planned_link(board, self.design) if board.platform else None
 
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""

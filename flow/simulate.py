@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler import lower
+from ..compiler.dataflow.design import Part
+from ..compiler.dataflow.plan import Port
+from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
-from ..compiler.plan import Port
-from ..compiler.report import Table, table_of
 from ..hdl.emit import Verilog, emit, module_name
 from ..hdl.tech import Generic
 from ..sim import golden
@@ -108,35 +108,12 @@ def _pattern_json(pattern: PatternReport) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is simulated: module ``top`` of ``verilog``, that makes the tensor ``result``.
-
-    ``sources`` are the tensors that it reads, each with its port, by name of the input stream.
-    """
-
-    verilog: Verilog
-    top: str
-    sources: dict[str, tuple[str, Port]]
-    result: str
-    o: Port
-    cycles: int
-    latency: int | None
-
-
-def _subject(opened: Project, layer: str | None) -> _Subject:
-    network, plan = opened.network, opened.plan
+def _subject(opened: Project, layer: str | None) -> tuple[Part, Verilog, str]:
+    """What is simulated, its Verilog, and the name of its module."""
     if layer is None:
-        return _Subject(opened.read_verilog(), network.name,
-                        {"i": (network.input, plan.layers[0].i)}, network.layers[-1].name,
-                        plan.layers[-1].o, plan.cycles_per_frame, plan.latency_cycles)
-    top = module_name(layer)
-    verilog = emit(lower.layer(network, plan, layer, Generic()), top)
-    tensors = next(one.inputs for one in network.layers if one.name == layer)
-    planned = plan.layer(layer)
-    ports = (port for port in (planned.i, planned.other) if port is not None)
-    sources = dict(zip(lower.PORTS, zip(tensors, ports, strict=True), strict=False))
-    return _Subject(verilog, top, sources, layer, planned.o, planned.cycles, None)
+        return opened.design.whole(Generic()), opened.read_verilog(), opened.network.name
+    part, top = opened.design.part(layer, Generic()), module_name(layer)
+    return part, emit(part.component, top), top
 
 
 def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,
@@ -150,7 +127,7 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     """
     opened = Project.open(folder)
     network = opened.network
-    subject = _subject(opened, layer)
+    part, verilog, top = _subject(opened, layer)
     count = frames if frames is not None else FRAMES if wave is None else WAVE_FRAMES
     if count < 1:
         raise PenjingError(f"frames: at least 1 is needed, not {count}")
@@ -160,15 +137,15 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     tensors = golden.run_all(network, inputs)
     sources = tuple(Source(_format(network.type_of(tensor), port),
                            tensors[tensor].reshape(len(inputs), -1), name)
-                    for name, (tensor, port) in subject.sources.items())
-    job = Job(sources, _format(network.type_of(subject.result), subject.o),
-              tensors[subject.result].reshape(len(inputs), -1),
+                    for name, (tensor, port) in part.inputs.items())
+    job = Job(sources, _format(network.type_of(part.result), part.o),
+              tensors[part.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed)
     progress("build simulator", 0, 0)
-    found = run_simulator(subject.verilog, subject.top, job, cache=opened.path / SIMULATOR,
+    found = run_simulator(verilog, top, job, cache=opened.path / SIMULATOR,
                           simulator=simulator, wave=wave,
                           progress=lambda done, total: progress("simulate", done, total))
-    result = Simulation(layer, simulator, len(inputs), found, subject.cycles, subject.latency)
+    result = Simulation(layer, simulator, len(inputs), found, part.cycles, part.latency)
     opened.record("simulate", result.json())
     return result
 

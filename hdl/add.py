@@ -6,8 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
-from .stream import Beat
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ADDER_LATENCY", "Adder"]
 
@@ -15,7 +14,7 @@ ADDER_LATENCY = 1
 """Cycles from the later of two beats to their sum."""
 
 
-class Adder(Block):
+class Adder(PassesReady):
     """``o = i + other`` in every lane; latency 1, a beat of each a cycle.
 
     Parameters
@@ -38,7 +37,7 @@ class Adder(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        flow = Signal()
+        flow, payload = Signal(), payload_register(m, self.o)
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             self.i.ready.eq(flow & self.other.valid),
@@ -46,7 +45,7 @@ class Adder(Block):
         ]
         with m.If(flow):
             m.d.sync += [self.o.valid.eq(self.i.valid & self.other.valid),
-                         self.o.p.last.eq(self.i.p.last)]
+                         payload.last.eq(self.i.p.last)]
             for lane in range(self.o.payload.shape().lanes):
-                m.d.sync += self.o.p.data[lane].eq(self.i.p.data[lane] + self.other.p.data[lane])
+                m.d.sync += payload.data[lane].eq(self.i.p.data[lane] + self.other.p.data[lane])
         return m

@@ -6,9 +6,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
 from .checks import at_least
-from .stream import Beat
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ARGMAXER_LATENCY", "ArgMaxer"]
 
@@ -16,7 +15,7 @@ ARGMAXER_LATENCY = 1
 """Cycles from the last of the elements to the index."""
 
 
-class ArgMaxer(Block):
+class ArgMaxer(PassesReady):
     """``o = argmax`` of every ``count`` elements; latency 1 after the last, one element a cycle.
 
     The lowest index wins a tie.
@@ -41,6 +40,7 @@ class ArgMaxer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         o_shape = self.o.payload.shape().shape
         index = Signal(o_shape)
         best = Signal(o_shape, reset_less=True)
@@ -60,6 +60,6 @@ class ArgMaxer(Block):
             with m.If(wins):
                 m.d.sync += [largest.eq(value), best.eq(index)]
             with m.If(end):
-                m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(self.i.p.last),
-                             self.o.p.data[0].eq(Mux(wins, index, best))]
+                m.d.sync += [self.o.valid.eq(1), payload.last.eq(self.i.p.last),
+                             payload.data[0].eq(Mux(wins, index, best))]
         return m

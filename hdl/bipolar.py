@@ -6,13 +6,12 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
-from .stream import Beat
+from .stream import Beat, PassesReady
 
 __all__ = ["BipolarToInteger"]
 
 
-class BipolarToInteger(Block):
+class BipolarToInteger(PassesReady):
     """``o = 2 * i - 1``: a sign, 1 for +1, as an integer of two bits; latency 0, only wiring.
 
     Parameters
@@ -24,6 +23,8 @@ class BipolarToInteger(Block):
     i : stream of ``Beat(1, lanes)``.
     o : stream of ``Beat(signed(2), lanes)``.
     """
+
+    ready_gates = 0
 
     def __init__(self, lanes: int) -> None:
         super().__init__({"i": In(stream.Signature(Beat(1, lanes))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -65,7 +66,7 @@ class EngineShape:
         first = output * self.channel_groups // self.pe * self.simd
         return range(first, first + self.simd)
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups of outputs."""
         return beats(self.outputs, self.pe)
@@ -85,7 +86,7 @@ class EngineShape:
         """Output beats of the last group, whose spare outputs are left out."""
         return beats((self.outputs - 1) % self.pe + 1, self.o_lanes)
 
-    @property
+    @cached_property
     def latency(self) -> int:
         """Cycles from the last input beat of a group to its first output beat.
 
@@ -93,7 +94,7 @@ class EngineShape:
         """
         return self.depth + 2 + self.results_latency + QUEUE_LATENCY
 
-    @property
+    @cached_property
     def queue_depth(self) -> int:
         """Beats that the output queue holds.
 
@@ -247,7 +248,7 @@ class Engine(Block):
             m.d.sync += group.eq(Mux(tail, 0, group + 1))
         # What leaves and what comes in counts a cycle late, so that ready is a register that waits
         # for neither. A group of one beat may have come in since.
-        credit = Signal(range(capacity + 1), init=capacity)
+        credit = Signal(range(capacity + 1), init=capacity, name="credits")
         left = Signal()
         wanted = Mux(tail, shape.tail_beats, shape.drain_beats)
         kept = shape.drain_beats * (2 if shape.folds == 1 else 1)
@@ -265,7 +266,7 @@ class Engine(Block):
         step = len(Value.cast(array.drained))
         held = Signal(len(totals), reset_less=True)
         left = Signal(range(shape.drain_beats + 1))
-        held_last = Signal()
+        held_last = Signal(reset_less=True)
         with m.If(done):
             m.d.sync += [
                 held.eq(totals),

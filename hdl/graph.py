@@ -10,9 +10,12 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .stream import Fork, connect_streams
+from .stream import Fork, PassesReady, SkidBuffer, connect_streams
 
-__all__ = ["Graph", "Pipeline", "Stage"]
+__all__ = ["READY_GATES", "Graph", "Pipeline", "Stage"]
+
+READY_GATES = 4
+"""The most gates between two registers that a ``ready`` passes within a graph."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Stage:
 
 class Graph(wiring.Component):
     """Named stages; what several of them read is forked; latency and rate follow from the stages.
+
+    Where more than ``READY_GATES`` blocks in a row pass their ``ready`` on, a skid buffer parts
+    them, which costs no cycle.
 
     Parameters
     ----------
@@ -61,6 +67,11 @@ class Graph(wiring.Component):
         self._inputs = inputs
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of its input streams."""
+        return tuple(self._inputs)
+
+    @property
     def names(self) -> list[str]:
         """Names of the stages, in their order."""
         return [stage.name for stage in self._stages]
@@ -73,13 +84,50 @@ class Graph(wiring.Component):
                 readers.setdefault(source, []).append((stage, port))
         return readers
 
+    @property
+    def ready_gates(self) -> int | None:
+        """Gates from ``o.ready`` to an input's ready; None where registers part them everywhere."""
+        gates = self._gates(None)
+        return max((n for name in self._inputs if (n := gates[name]) is not None), default=None)
+
+    @property
+    def parted(self) -> list[str]:
+        """The stages behind which there is a skid buffer."""
+        gates = self._gates(0)
+        return [stage.name for stage in self._stages
+                if _is_long(_ready_gates(stage.component), gates[stage.name])]
+
+    def _gates(self, at_register: int | None) -> dict[str, int | None]:
+        """Gates to the ready of each stream, from outside or from a register.
+
+        Where it follows from registers only, they are ``at_register``.
+        """
+        readers = self._readers()
+        gates: dict[str, int | None] = {self._stages[-1].name: 0}
+        for name in reversed([*self._inputs, *(stage.name for stage in self._stages[:-1])]):
+            ends = []
+            for stage, _ in readers[name]:
+                own, behind = _ready_gates(stage.component), gates[stage.name]
+                if _is_long(own, behind):
+                    behind = at_register
+                ends.append(at_register if own is None or behind is None else own + behind)
+            known = [end for end in ends if end is not None]
+            gates[name] = max(known) + (len(ends) > 1) if known else None
+        return gates
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        taken = self.names
         sources: dict[str, Any] = {name: wiring.flipped(getattr(self, name))
                                    for name in self._inputs}
         for stage in self._stages:
             m.submodules[stage.name] = stage.component
             sources[stage.name] = stage.component.o
+        for name in self.parted:
+            skid = SkidBuffer(sources[name].payload.shape())
+            m.submodules[_free(f"{name}_skid", taken)] = skid
+            connect_streams(m, sources[name], skid.i, f"{name} -> skid")
+            sources[name] = skid.o
         for name, readers in self._readers().items():
             ends = [(getattr(stage.component, port), f"{stage.name}.{port}")
                     for stage, port in readers]
@@ -87,12 +135,22 @@ class Graph(wiring.Component):
                 connect_streams(m, sources[name], ends[0][0], f"{name} -> {ends[0][1]}")
                 continue
             fork = Fork(sources[name].payload.shape(), len(ends))
-            m.submodules[_free(f"{name}_fork", [stage.name for stage in self._stages])] = fork
+            m.submodules[_free(f"{name}_fork", taken)] = fork
             connect_streams(m, sources[name], fork.i, f"{name} -> fork")
             for n, (end, path) in enumerate(ends):
                 connect_streams(m, getattr(fork, f"o_{n}"), end, f"{name} -> {path}")
         wiring.connect(m, wiring.flipped(self.o), self._stages[-1].component.o)
         return m
+
+
+def _is_long(own: int | None, behind: int | None) -> bool:
+    """Whether a stage with its ``own`` gates must be parted from those ``behind`` it."""
+    return own is not None and behind is not None and own + behind > READY_GATES
+
+
+def _ready_gates(component: wiring.Component) -> int | None:
+    """Gates from the ready of what ``component`` gives to that of what it takes, None for none."""
+    return component.ready_gates if isinstance(component, PassesReady | Graph) else None
 
 
 def _free(name: str, taken: Collection[str]) -> str:

@@ -11,9 +11,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
 from .checks import at_least
-from .stream import Beat
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = [
     "POOLER_LATENCY",
@@ -101,7 +100,7 @@ class AverageShape:
         return POOLER_LATENCY + 1 + self.levels + 1
 
 
-class _Reducer(Block):
+class _Reducer(PassesReady):
     """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
 
     def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int) -> None:
@@ -115,6 +114,7 @@ class _Reducer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         count = Signal(range(self._area))
         first, end, take = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -128,7 +128,7 @@ class _Reducer(Block):
         with m.If(take):
             m.d.sync += count.eq(Mux(end, 0, count + 1))
             with m.If(end):
-                m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(self.i.p.last)]
+                m.d.sync += [self.o.valid.eq(1), payload.last.eq(self.i.p.last)]
         for lane in range(self.i.payload.shape().lanes):
             value = self.i.p.data[lane]
             held = Signal(self.o.payload.shape().shape, name=f"held{lane}", reset_less=True)
@@ -137,7 +137,7 @@ class _Reducer(Block):
             with m.If(take):
                 m.d.sync += held.eq(joined)
                 with m.If(end):
-                    m.d.sync += self.o.p.data[lane].eq(joined)
+                    m.d.sync += payload.data[lane].eq(joined)
         return m
 
 
@@ -205,7 +205,7 @@ class Inside:
         return sorted({y * x for y in self.rows for x in self.columns})
 
 
-class AveragePooler(Block):
+class AveragePooler(PassesReady):
     """``o = round(sum * 2**spare / count)`` of every ``area`` beats, lane by lane.
 
     One beat is taken in a cycle. Halves are rounded up, or away from zero. The division is a
@@ -226,6 +226,8 @@ class AveragePooler(Block):
     i : stream of ``Beat(shape, lanes)``.
     o : stream of the same with ``spare`` more bits.
     """
+
+    ready_gates = 2
 
     def __init__(self, shape: ShapeLike, *, lanes: int, area: int, half_away: bool = False,
                  spare: int = 0, inside: Inside | None = None) -> None:
@@ -253,8 +255,10 @@ class AveragePooler(Block):
         flow = Signal()
         m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self._sum.o.ready.eq(flow)]
         steps = self._shape.latency - POOLER_LATENCY
-        valid, last = Signal(steps), Signal(steps)
-        m.d.comb += [self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1])]
+        valid, last = Signal(steps), Signal(steps, reset_less=True)
+        means = Signal(self.o.p.data.shape(), name="means", reset_less=True)
+        m.d.comb += [self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
+                     self.o.p.data.eq(means)]
         with m.If(flow):
             m.d.sync += [valid.eq(Cat(self._sum.o.valid, valid)),
                          last.eq(Cat(self._sum.o.p.last, last))]
@@ -274,7 +278,7 @@ class AveragePooler(Block):
                 m.d.sync += dividend.eq(shifted + addend)
             quotient = self._times_factor(m, flow, lane, dividend, factor) >> self._shift
             with m.If(flow):
-                m.d.sync += self.o.p.data[lane].eq(quotient - offset)
+                m.d.sync += means[lane].eq(quotient - offset)
         return m
 
     def _constants(self, m: Module, flow: Value, addends: Sequence[int]) -> tuple[Value, Value]:

@@ -6,14 +6,13 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
 from .checks import at_least
-from .stream import Beat
+from .stream import Beat, PassesReady
 
 __all__ = ["Repeater"]
 
 
-class Repeater(Block):
+class Repeater(PassesReady):
     """Each element of a beat ``times`` times, next to each other; latency 0, only wiring.
 
     Parameters
@@ -27,6 +26,8 @@ class Repeater(Block):
     i : stream of ``Beat(shape, lanes)``.
     o : stream of ``Beat(shape, lanes * times)``.
     """
+
+    ready_gates = 0
 
     def __init__(self, shape: ShapeLike, *, lanes: int, times: int) -> None:
         at_least(1, lanes=lanes, times=times)

@@ -6,8 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .block import Block
-from .stream import Beat
+from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["REQUANTIZER_LATENCY", "ShiftRequantizer", "range_of"]
 
@@ -15,7 +14,7 @@ REQUANTIZER_LATENCY = 2
 """Cycles from a beat to its result: one to round, one to clamp."""
 
 
-class ShiftRequantizer(Block):
+class ShiftRequantizer(PassesReady):
     """``o = min(max((i + 2**(shift-1)) >> shift, low), high)`` in every lane.
 
     Latency 2, one beat a cycle. A shift of zero or less is an exact left shift; with shift 0 it is
@@ -47,19 +46,20 @@ class ShiftRequantizer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        flow, valid, last = Signal(), Signal(), Signal()
+        payload = payload_register(m, self.o)
+        flow, valid, last = Signal(), Signal(), Signal(reset_less=True)
         m.d.comb += [flow.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(flow)]
         with m.If(flow):
             m.d.sync += [valid.eq(self.i.valid), last.eq(self.i.p.last),
-                         self.o.valid.eq(valid), self.o.p.last.eq(last)]
-        given, results = self.i.p.data, self.o.p.data
+                         self.o.valid.eq(valid), payload.last.eq(last)]
+        given = self.i.p.data
         for lane in range(self.i.payload.shape().lanes):
             exact = self._scale(given[lane])
             scaled = Signal(exact.shape(), name=f"scaled{lane}", reset_less=True)
             clamped = Mux(scaled < self._low, self._low,
                           Mux(scaled > self._high, self._high, scaled))
             with m.If(flow):
-                m.d.sync += [scaled.eq(exact), results[lane].eq(clamped)]
+                m.d.sync += [scaled.eq(exact), payload.data[lane].eq(clamped)]
         return m
 
     def _scale(self, value: Value) -> Value:

@@ -18,7 +18,7 @@ from .block import Block
 from .checks import at_least
 from .requantize import range_of
 from .sequencer import SEQUENCER_LATENCY, Sequencer
-from .steady import channel_beats, channel_words, delay, join, signed_bits
+from .steady import channel_beats, channel_words, delay, has_credit, join, signed_bits
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
@@ -232,13 +232,12 @@ class ScaleRequantizer(Block):
 
     def _sequence(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """(a beat comes in, a digit is issued, it is its beat's last, the beat is its frame's)."""
-        capacity, steps = self._shape.capacity, self._shape.steps
-        room = Signal(range(capacity + 1), init=capacity)
-        next_room = Signal.like(room)
-        has_room, idle, take, last = Signal(init=1), Signal(init=1), Signal(), Signal()
-        m.d.comb += [self.i.ready.eq(idle & has_room), take.eq(self.i.valid & self.i.ready),
-                     next_room.eq(room - take + (self.o.valid & self.o.ready))]
-        m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
+        steps = self._shape.steps
+        idle, take, last = Signal(init=1), Signal(), Signal(reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(idle & has_credit(m, self.o, take, self._shape.capacity)),
+            take.eq(self.i.valid & self.i.ready),
+        ]
         if steps == 1:
             return take, take, take, self.i.p.last
         left = Signal(range(steps))
@@ -283,7 +282,7 @@ class ScaleRequantizer(Block):
         left: Value = Const(0, 0)
         if shape.steps > 1:
             # What leaves the accumulator at its low end is kept so far as it matters.
-            so_far = Signal(total.shape(), name=f"so_far{lane}")
+            so_far = Signal(total.shape(), name=f"so_far{lane}", reset_less=True)
             kept_before = Signal(min(spent, max(0, spent - shape.dropped)), name=f"kept{lane}",
                                  reset_less=True)
             line = Cat(kept_before, so_far[: shape.digit])
@@ -335,7 +334,7 @@ class ScaleRequantizer(Block):
 
     def _flow(self, m: Module, sink: Any, arrived: Value, last: Value) -> list[Signal]:
         """Which of the stages moves, each into the next as soon as that one has room."""
-        valid, lasts = Signal(STAGES), Signal(STAGES)
+        valid, lasts = Signal(STAGES), Signal(STAGES, reset_less=True)
         flow = [Signal(name=f"flow{n}") for n in range(STAGES)]
         for n in range(STAGES):
             ahead = flow[n + 1] if n + 1 < STAGES else sink.ready

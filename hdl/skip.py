@@ -68,14 +68,14 @@ class SkipBuffer(Block):
             Value.cast(queue.i.payload).eq(ram.read_data),
             queue.i.valid.eq(arriving[-1]),
         ]
-        has_word, has_credit, has_room = Signal(), Signal(init=1), Signal(init=1)
+        has_word, has_credit, has_space = Signal(), Signal(init=1), Signal(init=1)
         self._count(m, "words", 0, self._depth, more=written, less=read,
                     flag=has_word, least=1)
-        self._count(m, "credit", queue.depth, queue.depth, more=self.o.valid & self.o.ready,
+        self._count(m, "credits", queue.depth, queue.depth, more=self.o.valid & self.o.ready,
                     less=read, flag=has_credit, least=1)
-        self._count(m, "room", self._depth, self._depth, more=read, less=write, flag=has_room,
+        self._count(m, "space", self._depth, self._depth, more=read, less=write, flag=has_space,
                     least=1)
-        m.d.comb += [read.eq(has_word & has_credit), self.i.ready.eq(has_room)]
+        m.d.comb += [read.eq(has_word & has_credit), self.i.ready.eq(has_space)]
         return m
 
     def _pointer(self, m: Module, name: str, step: Value) -> Signal:

@@ -215,7 +215,7 @@ class SlopeRequantizer(Block):
         dsp = lane < self._dsp_multipliers
         multiplier = self._technology.multiplier(value.shape(), signed(bits), dsp=dsp)
         m.submodules[f"multiplier{lane}"] = multiplier
-        # As in `Dot`: a DSP block can lie far from both its memory and its adder, look-up tables
+        # As in `DotArray`: a DSP block can lie far from its memory and its adder, look-up tables
         # from neither.
         way = 1 if dsp else WAY_LATENCY
         m.d.comb += [

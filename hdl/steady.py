@@ -11,18 +11,8 @@ from amaranth.hdl import *
 from .stream import beats
 from .tech import MemoryStyle
 
-__all__ = [
-    "BLOCK_BITS",
-    "add_pairwise",
-    "admit",
-    "channel_beats",
-    "channel_words",
-    "delay",
-    "join",
-    "next_word",
-    "signed_bits",
-    "style_of",
-]
+__all__ = ["BLOCK_BITS", "add_pairwise", "admit", "channel_beats", "channel_words", "delay",
+           "has_credit", "join", "next_word", "signed_bits", "style_of"]
 
 BLOCK_BITS = 2400
 """Constants of fewer bits are not worth a block RAM."""
@@ -33,19 +23,28 @@ def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
 
     It does only while fewer than ``capacity`` are on the way, that is have not left by ``o``.
     """
-    room = Signal(range(capacity + 1), init=capacity)
-    next_room = Signal.like(room)
-    has_room, take = Signal(init=1), Signal()
-    m.d.comb += [i.ready.eq(has_room), take.eq(i.valid & has_room),
-                 next_room.eq(room - take + (o.valid & o.ready))]
-    m.d.sync += [room.eq(next_room), has_room.eq(next_room > 0)]
+    take = Signal()
+    m.d.comb += [i.ready.eq(has_credit(m, o, take, capacity)), take.eq(i.valid & i.ready)]
     return take
+
+
+def has_credit(m: Module, o: Any, take: Value, capacity: int) -> Signal:
+    """Whether fewer than ``capacity`` beats are on the way; a register.
+
+    They come in with ``take`` and leave by the stream ``o``.
+    """
+    credit = Signal(range(capacity + 1), init=capacity, name="credits")
+    following = Signal.like(credit, name="next_credits")
+    has_any = Signal(init=1, name="has_credit")
+    m.d.comb += following.eq(credit - take + (o.valid & o.ready))
+    m.d.sync += [credit.eq(following), has_any.eq(following > 0)]
+    return has_any
 
 
 def delay(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> Value:
     """``value``, ``cycles`` later."""
     for cycle in range(cycles if len(value) else 0):
-        held = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=reset_less)
+        held = Signal(value.shape(), name=f"{name}_delay{cycle + 1}", reset_less=reset_less)
         m.d.sync += held.eq(value)
         value = held
     return value

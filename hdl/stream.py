@@ -10,7 +10,7 @@ hold is undefined. ``last`` marks the final beat of a frame. A beat moves in a c
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -20,8 +20,9 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .checks import at_least
 
-__all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer", "Queue",
-           "beats", "connect", "connect_streams"]
+__all__ = ["BUFFER_LATENCY", "QUEUE_LATENCY", "Beat", "Buffer", "Fork", "HalfRateBuffer",
+           "PassesReady", "Queue", "SkidBuffer", "beats", "connect", "connect_streams",
+           "payload_register"]
 
 QUEUE_LATENCY = 2
 """Cycles from a beat that enters an empty `Queue` to the beat that it gives."""
@@ -80,7 +81,26 @@ def connect_streams(m: Module, source: Any, sink: Any, what: str) -> None:
     wiring.connect(m, source, sink)
 
 
-class Buffer(Block):
+def payload_register(m: Module, o: Any) -> Any:
+    """The register that drives the payload of the stream ``o``.
+
+    It has no reset, which a port's own signal has: it is looked at only while ``o.valid`` is 1.
+    """
+    register = Signal(o.payload.shape(), name="payload", reset_less=True)
+    m.d.comb += o.payload.eq(register)
+    return register
+
+
+class PassesReady(Block):
+    """A component whose ``i.ready`` follows ``o.ready`` at once, through so many ``ready_gates``.
+
+    Of any other component, ``i.ready`` follows from registers of its own.
+    """
+
+    ready_gates: ClassVar[int] = 1
+
+
+class Buffer(PassesReady):
     """A register: ``o = i``, latency 1, one beat a cycle; ``i.ready`` follows ``o.ready`` at once.
 
     Parameters
@@ -97,10 +117,42 @@ class Buffer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.comb += self.i.ready.eq(1)
-            m.d.sync += self.o.valid.eq(self.i.valid)
-            m.d.sync += self.o.payload.eq(self.i.payload)
+            m.d.sync += [self.o.valid.eq(self.i.valid), payload.eq(self.i.payload)]
+        return m
+
+
+class SkidBuffer(Block):
+    """``o = i`` with a ready that is a register: latency 0, one beat a cycle.
+
+    A beat that comes in when the other side has ceased to take them is held.
+
+    Parameters
+    ----------
+    layout : payload of both streams.
+
+    Members
+    -------
+    i, o : streams of ``layout``.
+    """
+
+    def __init__(self, layout: ShapeLike) -> None:
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        is_empty = Signal(init=1)
+        held = Signal(self.i.payload.shape(), reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(is_empty),
+            self.o.valid.eq(self.i.valid | ~is_empty),
+            Value.cast(self.o.payload).eq(Mux(is_empty, self.i.payload, held)),
+        ]
+        m.d.sync += is_empty.eq(self.o.ready | ~self.o.valid)
+        with m.If(is_empty):
+            m.d.sync += held.eq(self.i.payload)
         return m
 
 
@@ -121,11 +173,12 @@ class HalfRateBuffer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        payload = payload_register(m, self.o)
         m.d.comb += self.i.ready.eq(~self.o.valid)
         with m.If(self.o.valid):
             m.d.sync += self.o.valid.eq(~self.o.ready)
         with m.Else():
-            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+            m.d.sync += [self.o.valid.eq(self.i.valid), payload.eq(self.i.payload)]
         return m
 
 
@@ -171,7 +224,7 @@ class Queue(Block):
         return m
 
 
-class Fork(Block):
+class Fork(PassesReady):
     """Give every beat to each of several readers: ``o_n = i``, latency 0, one beat a cycle.
 
     A reader takes a beat when it likes, and the next one comes when all have taken this one.

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .checks import at_least
 from .counter import counter_end
-from .stream import Beat, beats
+from .stream import Beat, beats, payload_register
 
 __all__ = ["Upsizer", "UpsizerShape"]
 
@@ -85,7 +85,8 @@ class Upsizer(Block):
             complete.eq(take & (place[-1] | o_end & place[tail - 1])),
             move.eq(full & (~self.o.valid | self.o.ready)),
         ]
-        is_tail, is_last = Signal(), Signal()
+        payload = payload_register(m, self.o)
+        is_tail, is_last = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(take):
             m.d.sync += place.eq(Mux(complete, 1, place << 1))
         with m.If(complete):
@@ -93,11 +94,11 @@ class Upsizer(Block):
         with m.Elif(move):
             m.d.sync += full.eq(0)
         with m.If(move):
-            m.d.sync += [self.o.valid.eq(1), self.o.p.last.eq(is_last)]
+            m.d.sync += [self.o.valid.eq(1), payload.last.eq(is_last)]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
-        arrived, sent = Value.cast(self.i.p.data), Value.cast(self.o.p.data)
+        arrived, sent = Value.cast(self.i.p.data), Value.cast(payload.data)
         for n in range(parts):
             held = Signal(width, name=f"held_{n}", reset_less=True)
             with m.If(take & place[n]):

@@ -11,8 +11,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .block import Block
-from .stream import Beat, beats
+from .stream import Beat, payload_register
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
+from .window_edges import begins_inside, columns_inside, rows_inside
 from .window_geometry import WindowGeometry
 
 __all__ = ["FILL_LATENCY", "LATE_WORDS", "READ_LATENCY", "WRITE_LATENCY", "Window"]
@@ -40,9 +41,9 @@ class _Read:
 @dataclass(frozen=True)
 class _Flags:
     """What the counters say of one beat: it is the ``last`` of its frame or of a position
-    (``position_end``), its window begins ``inside`` the frame (see `Window._begins_inside`), which
-    of its ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be
-    turned with all that is needed in one word (``spare``)."""
+    (``position_end``), its window begins ``inside`` the frame (see `begins_inside`), which of its
+    ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be turned with
+    all that is needed in one word (``spare``)."""
 
     last: Value
     position_end: Value
@@ -51,9 +52,9 @@ class _Flags:
     columns: Value
     spare: Value
 
-    def late(self, m: Module, name: str, enable: Value) -> _Flags:
+    def held(self, m: Module, name: str, enable: Value) -> _Flags:
         """The same, a register later."""
-        return _Flags(**{key: _late(m, f"{name}_{key}", value, enable)
+        return _Flags(**{key: _held(m, f"{name}_{key}", value, enable)
                          for key, value in vars(self).items()})
 
 
@@ -111,7 +112,7 @@ class Window(Block):
     Parameters
     ----------
     shape : element shape.
-    sliding : geometry and read order.
+    geometry : geometry and read order.
     depth : words of the buffer, a power of two; the frame's reuse distance must fit.
     fill : value of padded elements.
     style : where the buffer lives.
@@ -119,23 +120,23 @@ class Window(Block):
 
     Members
     -------
-    i : stream of ``Beat(shape, sliding.lanes)``; the frame is one group.
-    o : stream of ``Beat(shape, sliding.rows * sliding.lanes)``; lanes past a kernel row's end hold
-        neighbouring elements, and rows past the kernel's end any.
+    i : stream of ``Beat(shape, geometry.lanes)``; the frame is one group.
+    o : stream of ``Beat(shape, geometry.rows * geometry.lanes)``; lanes past a kernel row's end
+        hold neighbouring elements, and rows past the kernel's end any.
     """
 
-    def __init__(self, shape: ShapeLike, sliding: WindowGeometry, *, depth: int, fill: int = 0,
+    def __init__(self, shape: ShapeLike, geometry: WindowGeometry, *, depth: int, fill: int = 0,
                  style: MemoryStyle, technology: Technology) -> None:
         if depth < 4 or depth & depth - 1:
             raise ValueError(f"depth must be a power of two of at least 4, not {depth!r}")
-        self._sliding = sliding
+        self._geometry = geometry
         self._depth = depth
         self._fill = fill
         self._style = style
         self._technology = technology
-        lanes = sliding.lanes
+        lanes = geometry.lanes
         super().__init__({"i": In(stream.Signature(Beat(shape, lanes))),
-                          "o": Out(stream.Signature(Beat(shape, sliding.rows * lanes)))})
+                          "o": Out(stream.Signature(Beat(shape, geometry.rows * lanes)))})
 
     @property
     def depth(self) -> int:
@@ -144,8 +145,8 @@ class Window(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sliding = self._sliding
-        width = sliding.count_bits(self._depth)
+        geometry = self._geometry
+        width = geometry.count_bits(self._depth)
         flow, write, filled = Signal(), Signal(), Signal()
         move = _Advance(Signal(), Signal(), Signal(), Signal())
         m.d.comb += [
@@ -159,20 +160,20 @@ class Window(Block):
         with m.If(move.counters):
             m.d.sync += [move.begun.eq(1), filled.eq(move.begun)]
         ends, counters = self._loops(m, move.counters)
-        ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), self._begins_inside(counters),
-                       self._rows_inside(m, counters), self._columns_inside(m, counters),
-                       self._spare_lanes(ends)).late(m, "ahead", move.counters)
-        now = ahead.late(m, "now", move.counters)
+        ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), begins_inside(geometry, counters),
+                       rows_inside(m, geometry, counters), columns_inside(m, geometry, counters),
+                       self._spare_lanes(ends)).held(m, "ahead", move.counters)
+        now = ahead.held(m, "now", move.counters)
         ended = move.issue & now.last
-        words = _Words.of(m, width, sliding.words, write=write, ended=ended)
+        words = _Words.of(m, width, geometry.words, write=write, ended=ended)
         complete = [_ahead(words.written, end) >= 0 for end in (words.end, words.next_end)]
 
         word_delta, turn_delta = self._deltas(m, ends, move.counters, width)
         reads, ready = [], []
-        for row in range(sliding.rows):
+        for row in range(geometry.rows):
             word, turn = self._address(m, row, word_delta, turn_delta, move.addresses)
             spills = turn > ahead.spare
-            need = _late(m, f"need_{row}", (word + spills)[:width], move.counters)
+            need = _held(m, f"need_{row}", (word + spills)[:width], move.counters)
             # A read waits while the last word that it needs is not in, unless it is padding or the
             # frame is all in.
             behind = Mux(spills, _ahead(word, words.before) >= 0, _ahead(word, words.written) >= 0)
@@ -192,14 +193,14 @@ class Window(Block):
 
     def _space(self, m: Module, words: _Words, word: Value, *, moved: Value, ended: Value,
                inside: Value) -> None:
-        """Free words as the window moves on, and say when there is room."""
+        """Free words as the window moves on, and say when there is space."""
         oldest = Signal.like(words.written)
-        follows, starts, room = Signal(), Signal(), Signal(init=1)
-        # Two cycles late, so two words may have come in since: room is kept for them.
+        follows, starts, has_space = Signal(), Signal(), Signal(init=1)
+        # Two cycles late, so two words may have come in since: space is kept for them.
         used = Signal(signed(len(oldest)))
         m.d.sync += [
             used.eq(_ahead(words.written, oldest)),
-            room.eq(used < self._depth - LATE_WORDS),
+            has_space.eq(used < self._depth - LATE_WORDS),
             follows.eq(moved),
             starts.eq(ended),
         ]
@@ -208,14 +209,14 @@ class Window(Block):
             m.d.sync += oldest.eq(words.begin)
         with m.Elif(follows & inside & (_ahead(oldest, word) < 0)):
             m.d.sync += oldest.eq(word)
-        m.d.comb += self.i.ready.eq(room)
+        m.d.comb += self.i.ready.eq(has_space)
 
     def _loops(self, m: Module, step: Value) -> tuple[list[Value], list[Value]]:
         """Counters of the read order; returns whether each is at its end, and its value."""
         ends: list[Value] = []
         counters: list[Value] = []
         names = ("slice_x", "slice_y", "slice", "x", "y")
-        for name, loop in zip(names, self._sliding.loops, strict=True):
+        for name, loop in zip(names, self._geometry.loops, strict=True):
             if loop.count == 1:
                 ends.append(Const(1))
                 counters.append(Const(0))
@@ -233,29 +234,29 @@ class Window(Block):
     def _deltas(self, m: Module, ends: Sequence[Value], enable: Value, width: int
                 ) -> tuple[Signal, Signal]:
         """By how many words and banks the addresses move on after the beat that they stand at."""
-        sliding = self._sliding
+        geometry = self._geometry
         words = Signal(width, name="word_delta", reset_less=True)
-        turns = Signal(range(sliding.banks), name="turn_delta", reset_less=True)
+        turns = Signal(range(geometry.banks), name="turn_delta", reset_less=True)
         with m.If(enable):
-            for level, delta in reversed(list(enumerate(sliding.deltas))):
+            for level, delta in reversed(list(enumerate(geometry.deltas))):
                 # Later assignments win, so the innermost level that goes on decides.
                 with m.If(~ends[level] if level < len(ends) else 1):
-                    m.d.sync += [words.eq(delta // sliding.lanes % (1 << width)),
-                                 turns.eq(delta % sliding.lanes // sliding.unit)]
+                    m.d.sync += [words.eq(delta // geometry.lanes % (1 << width)),
+                                 turns.eq(delta % geometry.lanes // geometry.unit)]
         return words, turns
 
     def _address(self, m: Module, row: int, word_delta: Signal, turn_delta: Signal, enable: Value
                  ) -> tuple[Signal, Value]:
         """The word, and the bank in it, at which a row copy's next read but one begins."""
-        sliding = self._sliding
-        banks, width = sliding.banks, len(word_delta)
-        start = sliding.start + row * sliding.row_step
-        word = Signal(width, init=start // sliding.lanes % (1 << width), name=f"ahead_word_{row}")
+        geometry = self._geometry
+        banks, width = geometry.banks, len(word_delta)
+        start = geometry.start + row * geometry.row_step
+        word = Signal(width, init=start // geometry.lanes % (1 << width), name=f"ahead_word_{row}")
         if banks == 1:
             with m.If(enable):
                 m.d.sync += word.eq(word + word_delta)
             return word, Const(0, 0)
-        turn = Signal(range(banks), init=start % sliding.lanes // sliding.unit,
+        turn = Signal(range(banks), init=start % geometry.lanes // geometry.unit,
                       name=f"ahead_turn_{row}")
         sum_ = turn + turn_delta
         carry = sum_ >= banks
@@ -266,87 +267,43 @@ class Window(Block):
 
     def _read_at(self, m: Module, row: int, word: Value, turn: Value, enable: Value) -> _Read:
         """The read that waits: what stood at ``word`` and ``turn`` a beat ago."""
-        address_bits, banks = ceil_log2(self._depth), self._sliding.banks
-        now = _late(m, f"word_{row}", word, enable)
+        address_bits, banks = ceil_log2(self._depth), self._geometry.banks
+        now = _held(m, f"word_{row}", word, enable)
         if banks == 1:
             return _Read(now, turn, (now[:address_bits],))
         # The banks that the turn has left hold their elements in the next word.
-        next_ = _late(m, f"next_word_{row}", (word + 1)[:address_bits], enable)
-        left = [_late(m, f"left_{row}_{bank}", bank < turn, enable) for bank in range(banks)]
-        return _Read(now, _late(m, f"turn_{row}", turn, enable),
+        next_ = _held(m, f"next_word_{row}", (word + 1)[:address_bits], enable)
+        left = [_held(m, f"left_{row}_{bank}", bank < turn, enable) for bank in range(banks)]
+        return _Read(now, _held(m, f"turn_{row}", turn, enable),
                      tuple(Mux(bit, next_, now[:address_bits]) for bit in left))
 
     def _spare_lanes(self, ends: Sequence[Value]) -> Value:
         """The largest rotation with which this beat's needed lanes stay within one word."""
-        sliding = self._sliding
-        group = sliding.size[2] if sliding.per_channel else sliding.run
-        end = ends[2] if sliding.per_channel else ends[0]
-        spare = -group % sliding.lanes
-        return Mux(end, spare // sliding.unit, 0)
-
-    def _begins_inside(self, counters: Sequence[Value]) -> Value:
-        """Whether the window begins before the right and the lower edge.
-
-        Beyond them, the elements at its address may still be wanted by the row that follows.
-        """
-        sliding = self._sliding
-        flags = [_below(counter, count, padding, stride, size) for counter, count, padding, stride,
-                 size in zip((counters[4], counters[3]), sliding.positions, sliding.padding[::2],
-                             sliding.stride, sliding.size[:2], strict=True)]
-        return Cat(flags).all()
-
-    def _rows_inside(self, m: Module, counters: Sequence[Value]) -> Value:
-        """Whether each row copy reads a row of the kernel that lies inside the frame."""
-        sliding = self._sliding
-        kernel_height = sliding.kernel[0]
-        if not any(sliding.padding[:2]) and kernel_height % sliding.rows == 0:
-            return Const(-1, sliding.rows)
-        y = counters[4]
-        inside = [_within(y, sliding.positions[0], sliding.padding[0] - row, sliding.stride[0],
-                          sliding.size[0]) for row in range(kernel_height)]
-        rows_ok = Signal(sliding.rows)
-        with m.Switch(counters[1]):
-            for group in range(beats(kernel_height, sliding.rows)):
-                first = group * sliding.rows
-                with m.Case(group):
-                    m.d.comb += rows_ok.eq(Cat(inside[first : first + sliding.rows]))
-        return rows_ok
-
-    def _columns_inside(self, m: Module, counters: Sequence[Value]) -> Value:
-        """Whether each lane reads a column that lies inside the frame."""
-        sliding = self._sliding
-        if not any(sliding.padding[2:]):
-            return Const(-1, sliding.lanes)
-        kernel_width, channels = sliding.kernel[1], sliding.size[2]
-        inside = [_within(counters[3], sliding.positions[1], sliding.padding[2] - column,
-                          sliding.stride[1], sliding.size[1]) for column in range(kernel_width)]
-        column_ok = Signal(sliding.lanes)
-        with m.Switch(counters[0]):
-            for step in range(sliding.loops[0].count):
-                with m.Case(step):
-                    taps = [step] * sliding.lanes if sliding.per_channel else [
-                        min((step * sliding.lanes + lane) // channels, kernel_width - 1)
-                        for lane in range(sliding.lanes)]
-                    m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
-        return column_ok
+        geometry = self._geometry
+        group = geometry.size[2] if geometry.per_channel else geometry.run
+        end = ends[2] if geometry.per_channel else ends[0]
+        spare = -group % geometry.lanes
+        return Mux(end, spare // geometry.unit, 0)
 
     def _read(self, m: Module, *, flow: Value, issue: Value, flags: _Flags, written: Value,
               write: Value, reads: Sequence[_Read]) -> None:
         """Memory with its register, then rotation and padding into the output register."""
-        sliding = self._sliding
+        geometry = self._geometry
         layout = self.i.payload.shape()
-        width, banks = layout.shape.width, sliding.banks
+        width, banks = layout.shape.width, geometry.banks
         address_bits = ceil_log2(self._depth)
-        valid = _late(m, "valid_2", _late(m, "valid_1", issue, flow), flow)
-        last = _late(m, "last_2", _late(m, "last_1", flags.last, flow), flow)
+        valid = _held(m, "valid_2", _held(m, "valid_1", issue, flow), flow)
+        last = _held(m, "last_1", flags.last, flow, reset_less=True)
+        last = _held(m, "last_2", last, flow, reset_less=True)
+        payload = payload_register(m, self.o)
         with m.If(flow):
-            m.d.sync += [self.o.valid.eq(valid), self.o.p.last.eq(last)]
-        arrived, read_out = Value.cast(self.i.p.data), self.o.p.data
+            m.d.sync += [self.o.valid.eq(valid), payload.last.eq(last)]
+        arrived, read_out = Value.cast(self.i.p.data), payload.data
         fill = Const(self._fill, layout.shape)[:width]
         for row, (read, row_ok) in enumerate(zip(reads, flags.rows, strict=True)):
             held = []
             for bank in range(banks):
-                bank_width = width * sliding.unit
+                bank_width = width * geometry.unit
                 ram = self._technology.ram(bank_width, self._depth, self._style, registered=True)
                 m.submodules[f"row{row}_bank{bank}"] = ram
                 m.d.comb += [
@@ -358,21 +315,21 @@ class Window(Block):
                 ]
                 held.append(ram.read_data)
             turn = read.turn
-            keep: Value = row_ok.replicate(sliding.lanes) & flags.columns
-            if not any(sliding.padding):
-                keep = Const(-1, sliding.lanes)
+            keep: Value = row_ok.replicate(geometry.lanes) & flags.columns
+            if not any(geometry.padding):
+                keep = Const(-1, geometry.lanes)
             for stage in (1, 2):
-                turn = _late(m, f"turn_{row}_{stage}", turn, flow)
-                keep = _late(m, f"keep_{row}_{stage}", keep, flow)
-            turned = Signal(width * sliding.lanes, name=f"turned_{row}")
+                turn = _held(m, f"turn_{row}_{stage}", turn, flow, reset_less=True)
+                keep = _held(m, f"keep_{row}_{stage}", keep, flow, reset_less=True)
+            turned = Signal(width * geometry.lanes, name=f"turned_{row}")
             with m.Switch(turn):
                 for start in range(banks):
                     with m.Case(start):
                         m.d.comb += turned.eq(Cat(held[start:] + held[:start]))
-            for lane in range(sliding.lanes):
+            for lane in range(geometry.lanes):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
-                    m.d.sync += read_out[row * sliding.lanes + lane].eq(value)
+                    m.d.sync += read_out[row * geometry.lanes + lane].eq(value)
 
 
 def _ahead(a: Value, b: Value) -> Value:
@@ -380,26 +337,11 @@ def _ahead(a: Value, b: Value) -> Value:
     return (a - b)[: len(a)].as_signed()
 
 
-def _late(m: Module, name: str, value: Value, enable: Value) -> Value:
+def _held(m: Module, name: str, value: Value, enable: Value, *, reset_less: bool = False) -> Value:
     """``value`` in a register that moves on with ``enable``; constants need none."""
     if isinstance(value, Const):
         return value
-    late = Signal(value.shape(), name=name)
+    register = Signal(value.shape(), name=name, reset_less=reset_less)
     with m.If(enable):
-        m.d.sync += late.eq(value)
-    return late
-
-
-def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
-    """Whether ``counter * stride - padding`` is in ``range(size)``, the counter below ``count``."""
-    low = max(0, -(-padding // stride))
-    if low > min(count - 1, (size - 1 + padding) // stride):
-        return Const(0)
-    above = Const(1) if low == 0 else counter >= low
-    return above & _below(counter, count, padding, stride, size)
-
-
-def _below(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
-    """Whether ``counter * stride - padding`` is below ``size``, the counter below ``count``."""
-    high = (size - 1 + padding) // stride
-    return Const(1) if high >= count - 1 else counter <= high
+        m.d.sync += register.eq(value)
+    return register

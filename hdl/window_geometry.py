@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from math import gcd
 
@@ -63,7 +64,7 @@ class WindowGeometry:
         """Elements of one kernel row."""
         return self.kernel[1] * self.size[2]
 
-    @property
+    @cached_property
     def positions(self) -> tuple[int, int]:
         """Output (height, width)."""
         top, bottom, left, right = self.padding
@@ -71,7 +72,7 @@ class WindowGeometry:
         width = (self.size[1] + left + right - self.kernel[1]) // self.stride[1] + 1
         return height, width
 
-    @property
+    @cached_property
     def loops(self) -> tuple[Loop, ...]:
         """The read order, innermost first; the last two are the output's x and y."""
         _, width, channels = self.size
@@ -88,6 +89,11 @@ class WindowGeometry:
                 Loop(height_out, self.stride[0] * width * channels))
 
     @property
+    def reads(self) -> int:
+        """Reads of a position."""
+        return self.loops[0].count * self.loops[1].count * self.loops[2].count
+
+    @property
     def start(self) -> int:
         """First element of the first window, relative to the frame; negative with padding."""
         return -(self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]
@@ -97,7 +103,7 @@ class WindowGeometry:
         """Elements of a frame."""
         return self.size[0] * self.size[1] * self.size[2]
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Buffer words of a frame."""
         return beats(self.elements, self.lanes)
@@ -120,14 +126,14 @@ class WindowGeometry:
         """Elements between the starts of two rows."""
         return self.size[1] * self.size[2]
 
-    @property
+    @cached_property
     def deltas(self) -> tuple[int, ...]:
         """Address change in elements after each beat, by how many levels end with it."""
         ended = list(accumulate(((loop.count - 1) * loop.step for loop in self.loops), initial=0))
         steps = [loop.step for loop in self.loops] + [self.words * self.lanes]
         return tuple(step - done for step, done in zip(steps, ended, strict=True))
 
-    @property
+    @cached_property
     def unit(self) -> int:
         """Elements that always stay together: a bank's width, what rotation moves."""
         moves = [delta for loop, delta in zip(self.loops, self.deltas, strict=False)

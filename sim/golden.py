@@ -202,6 +202,11 @@ def threshold(x: Integers, thresholds: Integers, falling: Integers, base: int = 
     return base + step * np.where(falling, thresholds.shape[1] - count, count)
 
 
+def table(x: Integers, values: Integers, low: int = 0) -> Integers:
+    """``values[c, x - low]`` in channel c; ``values`` are (C, N), or (1, N) for all channels."""
+    return values[np.arange(x.shape[-1]) % len(values), x - low]
+
+
 def clamp(x: Integers, low: int, high: int) -> Integers:
     """``min(max(x, low), high)``."""
     return np.clip(x, low, high)
@@ -301,6 +306,11 @@ def _(layer: ir.SlopeRequantize, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Threshold, x: Integers) -> Integers:
     return threshold(x, layer.thresholds, layer.falling, layer.base, layer.step)
+
+
+@execute.register
+def _(layer: ir.Table, x: Integers) -> Integers:
+    return table(x, layer.values, layer.low)
 
 
 @execute.register

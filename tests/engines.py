@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from amaranth.hdl import Shape, ShapeLike
+from penjing.compiler.dataflow.kinds.words import count_words, packed, select_words
 from penjing.compiler.ir import Integers
-from penjing.compiler.words import count_words, packed, select_words
 from penjing.hdl.count_array import CountArray, CountShape
 from penjing.hdl.dot_array import DotArray, DotShape
 from penjing.hdl.engine import Engine, EngineShape

@@ -4,46 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from penjing.compiler import ir
-from penjing.compiler.bipolar import may_be_binary
-from penjing.compiler.geometry import Sliding, sliding
-from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Plan, Port, Resources
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.geometry import Geometry
+from penjing.compiler.dataflow.kinds.binary import Binary
+from penjing.compiler.dataflow.plan import Fold, Plan, Port
+from penjing.compiler.dataflow.search import Budget, Candidate, Goal, schedule, search
+from penjing.compiler.dataflow.site import sites
+from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
 
 
-class Builder:
-    """Grows a chain of layers, each reading the one before."""
-
-    def __init__(self, source: TensorType, name: str = "net") -> None:
-        self.name = name
-        self.source = source
-        self.kind = source
-        self.layers: list[ir.Layer] = []
-
-    @property
-    def tail(self) -> str:
-        return self.layers[-1].name if self.layers else "x"
-
-    def add(self, layer: ir.Layer) -> None:
-        self.kind = ir.output_type(layer, self.kind)
-        self.layers.append(layer)
-
-    def network(self) -> Network:
-        return Network(self.name, "x", self.source, tuple(self.layers))
-
-
-def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> Network:
+def random_network(seed: Any, *, layers: int = 3, thresholds: bool = False) -> Network:
     """A small network with odd shapes, any stride and padding, and 2 to 8 bits.
 
-    With ``thresholds``, they make all activations, of 1 to 8 bits. There is no padding of its own
-    then: the predicted latency does not know that its rows wait for room in the next buffer.
+    With ``thresholds``, they make all activations, of 1 to 8 bits, and there is no layer that pads.
     """
     rng = np.random.default_rng(seed)
     height, width, channels = (int(n) for n in rng.integers((4, 4, 1), (11, 11, 6)))
@@ -52,9 +33,9 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     for n in range(int(rng.integers(1, layers + 1))):
         if not thresholds and rng.integers(5) == 0:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 4, 4)),
-                            random_value(rng, grow.kind)))
+                            random_value(rng, grow.type)))
         add_windowed(grow, rng, n, random_threshold if thresholds else random_requantization)
-        shapes = other_shapes(grow.kind)
+        shapes = other_shapes(grow.type)
         if shapes and rng.integers(4) == 0:
             grow.add(ir.Reshape(f"reshape{n}", grow.tail, shapes[rng.integers(len(shapes))]))
     if rng.integers(2):
@@ -62,14 +43,14 @@ def random_network(seed: int, *, layers: int = 3, thresholds: bool = False) -> N
     if rng.integers(2):
         grow.add(ir.Flatten("flatten", grow.tail))
         outputs = int(rng.integers(1, 9))
-        grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (outputs, grow.kind.elements)),
+        grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (outputs, grow.type.elements)),
                           rng.integers(-50, 50, outputs)))
         if rng.integers(2):
             grow.add(ir.ArgMax("argmax", grow.tail))
     return grow.network()
 
 
-def mixed_network(seed: int) -> Network:
+def mixed_network(seed: Any) -> Network:
     """A small network of which every layer draws its own weights and activations of 1 to 8 bits.
 
     Binary and ternary weights and signs as activations are frequent; what follows signs may pad
@@ -79,21 +60,21 @@ def mixed_network(seed: int) -> Network:
     height, width, channels = (int(n) for n in rng.integers((3, 3, 1), (8, 8, 5)))
     grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)), False))
     if rng.integers(2):
-        grow.add(random_sign(rng, "signs", grow.tail, grow.kind))
+        grow.add(random_sign(rng, "signs", grow.tail, grow.type))
     for n in range(int(rng.integers(1, 4))):
-        if isinstance(grow.kind, ir.Bipolar) and rng.integers(4) == 0:
+        if isinstance(grow.type, ir.Bipolar) and rng.integers(4) == 0:
             grow.add(ir.Pad(f"pad{n}", grow.tail, tuple(int(p) for p in rng.integers(0, 3, 4)),
-                            random_value(rng, grow.kind)))
+                            random_value(rng, grow.type)))
         add_windowed(grow, rng, n, mixed_activation, mixed_weights)
-        if rng.integers(5) == 0 and grow.kind.shape[2] < 5:
+        if rng.integers(5) == 0 and grow.type.shape[2] < 5:
             grow.add(ir.Repeat(f"repeat{n}", grow.tail, int(rng.integers(1, 4))))
     if rng.integers(2):
         grow.add(ir.Flatten("flatten", grow.tail))
         outputs = int(rng.integers(1, 9))
-        grow.add(ir.Dense("dense", grow.tail, mixed_weights(rng, (outputs, grow.kind.elements)),
+        grow.add(ir.Dense("dense", grow.tail, mixed_weights(rng, (outputs, grow.type.elements)),
                           rng.integers(-9, 9, outputs)))
         if rng.integers(2):
-            grow.add(mixed_activation(rng, "last", grow.tail, grow.kind))
+            grow.add(mixed_activation(rng, "last", grow.tail, grow.type))
     if rng.integers(4) == 0:
         grow.add(ir.ArgMax("argmax", grow.tail))
     return grow.network()
@@ -144,11 +125,11 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
                  weights: Callable[..., ir.Weights] | None = None) -> None:
     """A convolution of any kind or a pooling, the type brought back to few bits."""
     weights = weights or random_weights
-    height, width, channels = grow.kind.shape
+    height, width, channels = grow.type.shape
     kernel = (int(rng.integers(1, min(7, height) + 1)), int(rng.integers(1, min(5, width) + 1)))
     stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
     padding = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[0], kernel[1], kernel[1]))
-    value = random_value(rng, grow.kind)
+    value = random_value(rng, grow.type)
     choice = rng.integers(8)
     if choice < 4:
         groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
@@ -169,7 +150,7 @@ def add_windowed(grow: Builder, rng: np.random.Generator, n: int,
                                 ir.Rounding(rng.choice([r.value for r in ir.Rounding])),
                                 bool(rng.integers(2)), int(rng.choice([0, 0, 3]))))
     if choice < 7:
-        grow.add(activation(rng, f"relu{n}", grow.tail, grow.kind))
+        grow.add(activation(rng, f"relu{n}", grow.tail, grow.type))
 
 
 def random_requantization(rng: np.random.Generator, name: str, source: str, kind: TensorType
@@ -222,6 +203,40 @@ def random_threshold(rng: np.random.Generator, name: str, source: str, kind: Ten
     base = min(base, TensorType((1, 1, 1), bits, is_signed).high - step * count)
     return ir.Threshold(name, source, np.sort(thresholds, 1), rng.integers(0, 2, rows), bits,
                         is_signed, base, step)
+
+
+def random_table(rng: np.random.Generator, name: str, source: str, kind: TensorType) -> ir.Table:
+    """Any function of ``kind`` to 1 to 8 bits, of all channels or of each, now and then constant.
+
+    Some have entries that no input meets.
+    """
+    bits, is_signed = int(rng.integers(1, 9)), bool(rng.integers(2))
+    target = TensorType((1, 1, 1), bits, is_signed)
+    spare = min(int(rng.choice([0, 0, 3])), 255 - kind.high + kind.low)
+    shape = int(rng.choice([1, kind.shape[2]])), kind.high - kind.low + 1 + spare
+    values = rng.integers(target.low, target.high + 1, shape)
+    if rng.integers(8) == 0:
+        values[:] = target.low
+    return ir.Table(name, source, values, bits, is_signed, kind.low - spare // 2)
+
+
+def table_network(seed: int) -> Network:
+    """A small chain with tables of integers and of signs, at its ends and behind other layers."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((3, 3, 1), (8, 8, 6)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 9)),
+                              bool(rng.integers(2))))
+    if rng.integers(2):
+        grow.add(random_table(rng, "first", grow.tail, grow.type))
+    for n in range(int(rng.integers(1, 4))):
+        add_windowed(grow, rng, n, random_requantization)
+        if rng.integers(3) == 0:
+            grow.add(random_sign(rng, f"sign{n}", grow.tail, grow.type))
+        if grow.type.bits <= ir.TABLE_BITS:
+            grow.add(random_table(rng, f"table{n}", grow.tail, grow.type))
+        if rng.integers(4) == 0:
+            grow.add(ir.Flatten(f"flatten{n}", grow.tail))
+    return grow.network()
 
 
 def random_value(rng: np.random.Generator, kind: TensorType) -> int:
@@ -281,11 +296,17 @@ def wide_and_deep(seed: int) -> Network:
     return Network("wide", "x", TensorType((7, 6, 3), 5, True), tuple(layers))
 
 
-def random_plan(network: Network, seed: int) -> Plan:
+def random_plan(network: Network, seed: Any) -> Plan:
     """Some layers folded at random, the others by the schedule."""
+    return random_candidate(network, seed).timed()
+
+
+def random_candidate(network: Network, seed: Any) -> Candidate:
+    """The same, with what tells when its frames end."""
     rng = np.random.default_rng(seed)
     folds = {}
-    for layer in network.layers:
+    for site in sites(network).values():
+        layer = site.layer
         grouped = isinstance(layer, ir.Convolution) and layer.groups > 1 and rng.integers(2)
         if grouped or (isinstance(layer, ir.Depthwise) and rng.integers(2)):
             channels = network.source_type(layer).shape[2]
@@ -293,15 +314,15 @@ def random_plan(network: Network, seed: int) -> Plan:
             folds[layer.name] = Fold(len(layer.bias) // groups, 1, int(
                 rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
-            shape = sliding(network, layer)
-            if may_be_binary(network, layer) and rng.integers(3):
+            shape = site.geometry
+            if Binary.counts(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
             folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
                                      int(rng.integers(1, shape.kernel[0] + 1)),
                                      int(rng.integers(1, min(shape.run, 12) + 1)))
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
-    return schedule(network, Budget(Family.ECP5, PLENTY, multipliers), Goal(folds=folds))
+    return search(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
 
 
 def graph_plan(network: Network, seed: int) -> Plan:
@@ -310,11 +331,11 @@ def graph_plan(network: Network, seed: int) -> Plan:
     folds = {"a": Fold(int(rng.integers(1, 3)), 1, int(rng.integers(1, 4)))} if seed % 2 else {}
     folds = {name: replace(fold, pe=min(fold.pe, network.type_of(name).shape[2]))
              for name, fold in folds.items()}
-    return schedule(network, Budget(Family.ECP5, PLENTY, int(rng.integers(16, 60))),
+    return schedule(network, Budget(ECP5, PLENTY, int(rng.integers(16, 60))),
                     Goal(folds=folds))
 
 
-def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Sliding) -> Fold:
+def random_binary_fold(rng: np.random.Generator, outputs: int, shape: Geometry) -> Fold:
     """A fold that leaves no lane to spare."""
     rows = [n for n in range(1, shape.kernel[0] + 1) if shape.kernel[0] % n == 0]
     lanes = [n for n in range(1, min(shape.run, 24) + 1) if shape.run % n == 0]

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_files
 from penjing.compiler import ir
 from penjing.compiler.load import onnx as importer
-from penjing.compiler.load import onnxruntime as oracle
 from penjing.sim import golden
+from penjing.sim.oracles import onnxruntime as oracle
 
 
 def steps(folder: Path, data: bytes, seed: int = 0, *, count: int = 8,

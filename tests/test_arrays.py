@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import penjing
 import pytest
+from choices import choices
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from penjing import ArrayNetwork, PenjingError, TensorType, matching
 from penjing.compiler import file, ir
 from penjing.flow.compile import Target, compile_model
@@ -26,10 +26,9 @@ def signs(rng: np.random.Generator, *shape: int) -> ir.Integers:
     return rng.choice([-1, 1], shape)
 
 
-@given(st.integers(0, 1 << 32))
+@given(choices())
 @settings(deadline=None, max_examples=50)
-def test_counts_of_matching_bits(seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def test_counts_of_matching_bits(rng: np.random.Generator) -> None:
     strict, falling = bool(rng.integers(2)), rng.integers(0, 2, 5)
     weights, thresholds = rng.integers(0, 2, (5, 12)), rng.integers(-1, 14, 5)
     net = ArrayNetwork("net", BITS)

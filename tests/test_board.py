@@ -17,9 +17,9 @@ from networks import random_network, random_plan
 from numpy.typing import NDArray
 from penjing.boards.protocol import Identity
 from penjing.boards.wrapper import Wrapper
-from penjing.compiler import lower
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl.emit import emit
 from penjing.hdl.stream import Beat, Queue, connect
 from penjing.hdl.tech import Generic
@@ -114,6 +114,6 @@ def test_host_and_simulated_board_agree(tmp_path: Path, cache: Path) -> None:
 def test_a_whole_network_answers(tmp_path: Path, cache: Path) -> None:
     network = random_network(3)
     plan = random_plan(network, 3)
-    run_board(tmp_path, cache, lower.accelerator(network, plan, Generic()),
+    run_board(tmp_path, cache, accelerator.whole(network, plan, Generic()),
               Identity(b"network3", network.input_type, network.output_type), plan.layers[0].i,
               plan.layers[-1].o, lambda x: golden.run(network, x[None])[0], frames=4)

@@ -18,8 +18,8 @@ from penjing.boards.pll import ecp5_pll, ice40_pll
 from penjing.boards.protocol import Identity
 from penjing.boards.toolchain import build
 from penjing.boards.top import board_top, made_clock_mhz
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import PenjingError, TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl.stream import Beat, Queue
 from penjing.host import Link
 

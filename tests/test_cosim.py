@@ -18,11 +18,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from networks import PLENTY, random_images
 from numpy.typing import NDArray
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
-from penjing.compiler.plan import Port
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import Verilog, emit
 from penjing.hdl.gearbox import Gearbox
@@ -290,10 +291,9 @@ def test_layer_that_joins_branches(cache: Path) -> None:
                        rng.integers(-50, 50, 3), (1, 1), (1, 1, 1, 1)),
         ir.ShiftRequantize("conv_q", "conv", 4, 8, False),
         ir.Add("add", "conv_q", "x")))
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 50), Goal())
+    plan = schedule(network, Budget(ECP5, PLENTY, 50), Goal())
     planned, images = plan.layer("add"), random_images(network.input_type, 6, 0)
     tensors = golden.run_all(network, images)
-    assert planned.other is not None
 
     def source(tensor: str, port: Port, name: str) -> Source:
         kind = network.type_of(tensor)
@@ -301,9 +301,9 @@ def test_layer_that_joins_branches(cache: Path) -> None:
                       tensors[tensor].reshape(6, -1), name)
 
     total = source("add", planned.o, "o")
-    job = Job((source("conv_q", planned.i, "i"), source("x", planned.other, "other")),
+    job = Job((source("conv_q", planned.i, "i"), source("x", planned.kind.inputs[1], "other")),
               total.format, total.frames)
-    report = simulate(emit(lower.layer(network, plan, "add", Generic()), "add"), "add", job,
+    report = simulate(emit(accelerator.layer(network, plan, "add", Generic()), "add"), "add", job,
                       cache=cache)
     assert report.passed
     assert report.values_compared == 4 * 6 * 60

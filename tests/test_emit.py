@@ -12,11 +12,12 @@ import numpy as np
 import penjing
 import pytest
 from networks import PLENTY, Builder, random_network, random_plan
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import TensorType
-from penjing.compiler.plan import Fold
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import Verilog, emit
 from penjing.hdl.tech import Generic
 
@@ -24,11 +25,11 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from networks import random_network, random_plan
-from penjing.compiler import lower
+from penjing.compiler.dataflow import accelerator
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Generic
 network = random_network(3)
-verilog = emit(lower.accelerator(network, random_plan(network, 3), Generic()), "net")
+verilog = emit(accelerator.whole(network, random_plan(network, 3), Generic()), "net")
 sys.stdout.write("".join([verilog.text, *verilog.files, *verilog.files.values()]))
 """
 
@@ -36,7 +37,7 @@ sys.stdout.write("".join([verilog.text, *verilog.files, *verilog.files.values()]
 @pytest.fixture(scope="module")
 def verilog() -> Verilog:
     network = random_network(3)
-    return emit(lower.accelerator(network, random_plan(network, 3), Generic()), "net")
+    return emit(accelerator.whole(network, random_plan(network, 3), Generic()), "net")
 
 
 def test_the_text_is_the_same_in_every_process(verilog: Verilog) -> None:
@@ -75,8 +76,8 @@ def test_a_convolution_engine_is_small() -> None:
     grow.add(ir.Convolution("conv", "x", ir.Weights(rng.integers(-128, 128, (16, 3, 3, 16)), 8),
                             np.zeros(16, np.int64), (1, 1), (1, 1, 1, 1)))
     network = grow.network()
-    plan = schedule(network, Budget(Family.ECP5, PLENTY, 16),
+    plan = schedule(network, Budget(ECP5, PLENTY, 16),
                     Goal(folds={"conv": Fold(1, 1, 16)}))
-    text = emit(lower.accelerator(network, plan, Generic()), "net").text
+    text = emit(accelerator.whole(network, plan, Generic()), "net").text
     assert text.count("\n") < 1_500
 

@@ -44,9 +44,11 @@ def network() -> ir.Network:
         ir.Repeat("twice", "slopes", 2),
         ir.Reshape("reshape", "twice", (2, 5, 8)),
         ir.Flatten("flat", "reshape"),
-        ir.Dense("dense", "flat", ir.Weights(np.tile(wide.values[:, :40], 2), 16, -2),
+        ir.Dense("dense", "flat", ir.Weights(np.tile(wide.values[:, :40], 2), 16, -2,
+                                             ir.Codebook()),
                  np.array([1 << 40, -3, 0, 5])),
         ir.ArgMax("best", "dense"),
+        ir.Table("names", "best", np.array([[-90, 3, 0, 89]]), 8, True, 0, 2, -1, 0.25),
     ))
 
 
@@ -96,7 +98,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
         "slopes.multipliers": "int32", "slopes.offsets": "int32",
-        "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8"}
+        "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8",
+        "names.values": "int8"}
 
 
 def test_memory_order_does_not_matter(tmp_path: Path) -> None:
@@ -230,6 +233,18 @@ CHANGES: list[tuple[Change, str]] = [
     (lambda h, t: t.update({"conv.bias": np.zeros(0, np.int8)}), "is empty"),
     (lambda h, t: t.update({"conv.weights.values": np.full((5, 3, 2, 2), 4, np.int8)}),
      "values must lie within -4 and 3"),
+    (lambda h, t: layer(12)(h)["weights"].update(encoding=5),
+     "dense.weights.encoding: a weight encoding must be an object, not 5"),
+    (lambda h, t: layer(12)(h)["weights"].update(encoding={"kind": "zip"}),
+     "weight encoding 'dense.weights.encoding' is of the unknown kind 'zip'; use a newer Penjing"),
+    (lambda h, t: layer(12)(h)["weights"].update(encoding={"kind": "add"}), "unknown kind 'add'"),
+    (lambda h, t: layer(12)(h)["weights"].update(encoding={"kind": "codebook", "size": 4}),
+     "dense.weights.encoding must have the attributes ; wrong are size"),
+    (lambda h, t: layer(12)(h)["weights"].update(fractions=1), "wrong are fractions"),
+    (lambda h, t: t["dense.weights.values"].reshape(-1).__setitem__(slice(300), range(300)),
+     "a codebook holds 2 to 256 different values, not 3"),
+    (lambda h, t: t.update({"dense.weights.values": np.ones((4, 80), np.int8)}),
+     "a codebook holds 2 to 256 different values, not 1; share values, or store them plain"),
 ]
 
 

@@ -11,8 +11,9 @@ import pytest
 from penjing import boards
 from penjing.boards.link_cost import planned_link
 from penjing.compiler import file
+from penjing.compiler.dataflow.design import Design
+from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.ir import Convolution, Dense, Network
-from penjing.compiler.plan import Plan
 from penjing.flow import Target, plan
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -36,7 +37,7 @@ def test_the_small_network_fits(bench: ModuleType) -> None:
 
 def test_the_binary_network_fits(bench: ModuleType) -> None:
     plan_ = _fitting(bench, file.load(bench.BINARY), bench.BINARY_FPS)
-    assert plan_.xors > 100
+    assert plan_.work("xors") > 100
     assert plan_.resources.dsps == 0
 
 
@@ -44,7 +45,7 @@ def _fitting(bench: ModuleType, network: Network, fps: float | None) -> Plan:
     """The plan of ``network``, which must fit the board with its link."""
     board = boards.find(bench.BOARD)
     plan_ = plan(network, Target(bench.BOARD, fps=fps))
-    whole = plan_.resources + planned_link(board, network, plan_)
+    whole = plan_.resources + planned_link(board, Design(network, plan_))
     for cell in bench.CELLS:
         assert getattr(whole, cell) <= getattr(board.budget, cell)
     return plan_

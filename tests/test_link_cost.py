@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from penjing import boards
+from penjing.boards.families import ECP5, ICE40, Family
 from penjing.boards.link_cost import link_resources, planned_link
 from penjing.compiler import file, ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.dataflow.design import Design
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Network, PenjingError, TensorType
-from penjing.compiler.plan import Port, Resources
-from penjing.compiler.resources import Family
 from penjing.flow.compile import Target, compile_model, plan
-
-ECP5, ICE40 = Family.ECP5, Family.ICE40
 
 
 def dense(inputs: int, outputs: int) -> Network:
@@ -65,12 +65,12 @@ def test_wide_ports_are_paid_for(spare: int, monkeypatch: pytest.MonkeyPatch) ->
     fast = plan(network, target)
     narrow = link_resources(board.family, network.input_type, network.output_type, Port(1, 24),
                             Port(1, 24))
-    assert planned_link(board, network, fast).luts > narrow.luts + 400
+    assert planned_link(board, Design(network, fast)).luts > narrow.luts + 400
     luts = fast.resources.luts + narrow.luts + spare
     small = replace(board, budget=replace(board.budget, luts=luts))
     monkeypatch.setattr(boards, "find", lambda name: small)
     slower = plan(network, target)
-    assert (slower.resources + planned_link(small, network, slower)).luts <= luts
+    assert (slower.resources + planned_link(small, Design(network, slower))).luts <= luts
     assert slower.cycles_per_frame > fast.cycles_per_frame
 
 

@@ -18,8 +18,9 @@ from penjing.sim.softmax import Softmax
 
 pytest.importorskip("ai_edge_litert")
 
-from penjing.compiler.load import litert, tflite
+from penjing.compiler.load import tflite
 from penjing.flow.simulate import sample_frames
+from penjing.sim.oracles import litert
 from tflite_files import (
     OPERATORS,
     READERS_OF_PADDING,

@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork
-from penjing.sim import golden
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
@@ -535,76 +533,6 @@ def test_mutated_graphs(tmp_path: Path) -> None:
             loader.run_float(path, np.zeros((1, 5, 5, 2)))
         except PenjingError:
             continue
-
-
-# Running integer networks
-
-
-def random_network(rng: np.random.Generator) -> ir.Network:
-    """A chain of every kind of layer with random shapes, strides and paddings."""
-    kind = ir.TensorType((int(rng.integers(7, 12)), int(rng.integers(7, 12)), 2),
-                         int(rng.integers(2, 9)), bool(rng.integers(2)))
-
-    def integers(low: int, high: int, count: int) -> tuple[int, ...]:
-        return tuple(int(v) for v in rng.integers(low, high, count))
-
-    bits = int(rng.integers(2, 9))
-    half = 1 << bits - 1
-    kernel = integers(1, 5, 2)
-    pads = tuple(int(rng.integers(0, kernel[i // 2])) for i in range(4))
-    conv = ir.Convolution(
-        "conv", "x", ir.Weights(rng.integers(-half, half, (5, *kernel, 2)), bits),
-        rng.integers(-99, 99, 5), integers(1, 3, 2), pads)  # type: ignore[arg-type]
-    layers: list[ir.Layer] = [
-        conv, ir.ShiftRequantize("rq", "conv", int(rng.integers(-2, 9)), 6, bool(rng.integers(2))),
-        ir.MaxPool("pool", "rq", (2, 3), integers(1, 3, 2), (1, 0, 2, 1)),
-        ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1),
-                       ir.Rounding(rng.choice(["half_up", "half_away"])), bool(rng.integers(2)),
-                       int(rng.integers(0, 3))),
-        ir.Clamp("clamp", "mean", -20, 25)]
-    height, width, channels = ir.Network("n", "x", kind, tuple(layers)).output_type.shape
-    size = height * width * channels
-    layers += [ir.Reshape("reshape", "clamp", (channels, height, width)),
-               ir.Flatten("flat", "reshape")]
-    layers.append(ir.Dense("dense", "flat", ir.Weights(rng.integers(-128, 128, (6, size)), 8),
-                           rng.integers(-9, 9, 6)))
-    if rng.integers(2):
-        layers.append(ir.ArgMax("best", "dense"))
-    return ir.Network("n", "x", kind, tuple(layers))
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_integers_equal_the_golden_model(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    network = random_network(rng)
-    kind = network.input_type
-    x = rng.integers(kind.low, kind.high + 1, (5, *kind.shape))
-    x[0], x[1] = kind.low, kind.high
-    given = loader.execute_integers(network, x, batch=2)
-    assert given.dtype == np.int64
-    np.testing.assert_array_equal(given, golden.run(network, x))
-
-
-@pytest.mark.parametrize("shift", [-40, -1, 0, 1, 7, 46, 47, 48, 49, 64])
-def test_shifts_at_the_limits(shift: int) -> None:
-    kind = ir.TensorType((1, 1, 8), 48, True)
-    layer = ir.ShiftRequantize("r", "x", shift, 16, True)
-    network = ir.Network("n", "x", kind, (layer,))
-    edge = 1 << max(shift - 1, 0)
-    wanted = (kind.low, kind.high, 0, -1, 1, edge, -edge, edge - 1)
-    x = np.array([min(max(v, kind.low), kind.high) for v in wanted]).reshape(1, 1, 1, 8)
-    np.testing.assert_array_equal(loader.execute_integers(network, x), golden.run(network, x))
-
-
-def test_integers_refuse() -> None:
-    network = random_network(np.random.default_rng(0))
-    good = np.zeros((1, *network.input_type.shape), np.int64)
-    with pytest.raises(PenjingError, match="the network takes integers"):
-        loader.execute_integers(network, good.astype(float))
-    with pytest.raises(PenjingError, match="the network takes integers"):
-        loader.execute_integers(network, good[0])
-    with pytest.raises(PenjingError, match="must lie within"):
-        loader.execute_integers(network, good + 300)
 
 
 def test_run_float_refuses(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from networks import Builder, random_images, random_plan, run_block
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.kinds import ternary
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Port
-from penjing.hdl import pool, select_array
+from penjing.hdl import pool, select_array, window
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.pool import AveragePooler
 from penjing.hdl.requantize import ShiftRequantizer
@@ -40,7 +42,7 @@ def network() -> Network:
 def check(network: Network, stalls: Stalls) -> None:
     plan = random_plan(network, 1)
     images = random_images(network.input_type, 4, 0)
-    run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+    run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
               (network.input_type, plan.layers[0].i), (network.output_type, plan.layers[-1].o),
               stalls)
 
@@ -55,9 +57,7 @@ def truncate(patch: Patch) -> None:
 
 
 def no_padding(patch: Patch) -> None:
-    def ones(self: Window, m: Module, counters: object) -> Value:
-        return Const(-1, self._sliding.lanes)
-    patch.setattr(Window, "_columns_inside", ones)
+    patch.setattr(window, "columns_inside", lambda m, geometry, counters: Const(-1, geometry.lanes))
 
 
 def wrong_saturation(patch: Patch) -> None:
@@ -171,7 +171,7 @@ def test_a_wrong_half_is_seen(fault: Callable[[Patch], None], rounding: ir.Scale
     def run() -> None:
         plan = random_plan(network, 1)
         plan = replace(plan, layers=(replace(plan.layers[0], i=port, o=port, steps=steps),))
-        run_block(lower.accelerator(network, plan, Generic()), images, golden.run(network, images),
+        run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
                   (network.input_type, port), (network.output_type, port), Stalls.NONE)
     run()
     fault(monkeypatch)
@@ -193,7 +193,7 @@ def without_argmax(network: Network) -> Network:
 
 
 def no_constants(patch: Patch) -> None:
-    patch.setattr(lower, "select_constants", lambda shape, select, bias, words: bias)
+    patch.setattr(ternary, "select_constants", lambda shape, select, bias, words: bias)
 
 
 def nothing_left_out(patch: Patch) -> None:

@@ -15,8 +15,8 @@ from onnx_files import FLOAT, INT8, STYLES, Model, Style
 from onnx_oracle import steps
 from penjing.compiler import ir
 from penjing.compiler.load import onnx as importer
-from penjing.compiler.load import onnxruntime as oracle
 from penjing.sim import golden
+from penjing.sim.oracles import onnxruntime as oracle
 
 
 @pytest.mark.parametrize("qlinear", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,25 @@ def test_version_is_one() -> None:
 @pytest.mark.parametrize("name", penjing.__all__)
 def test_public_names_exist(name: str) -> None:
     assert getattr(penjing, name) is not None
+
+
+def test_every_layer_is_public() -> None:
+    """Those that a file may hold are all there are, and what they are told is public as well."""
+    from penjing.compiler import file, ir
+
+    def leaves(cls: type) -> set[type]:
+        mine = {leaf for child in cls.__subclasses__() if child.__module__.startswith(ir.__name__)
+                for leaf in leaves(child)}
+        return mine or {cls}
+
+    layers = leaves(ir.Layer)
+    assert layers == set(file.LAYERS)
+    encodings = leaves(ir.Encoding)
+    assert encodings == set(file.ENCODINGS)
+    enums = {kind for name in ir.__all__ if isinstance(kind := getattr(ir, name), enum.EnumType)}
+    others = {ir.Builder, ir.Network, ir.TensorType, ir.Bipolar, ir.Weights}
+    for kind in layers | encodings | enums | others:
+        assert getattr(penjing, kind.__name__) is kind
 
 
 def test_unknown_name() -> None:

@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from networks import PLENTY, Builder, random_images
-from penjing.compiler import ir, lower
+from penjing.compiler import ir
+from penjing.compiler.cost import Storage
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.kinds import Binary, Engine, Ternary
+from penjing.compiler.dataflow.plan import Plan
+from penjing.compiler.dataflow.search import Budget, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Plan, Storage
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5
 from penjing.sim import golden, netlist
@@ -37,30 +40,34 @@ def network() -> Network:
                             rng.integers(-4, 4, 6)))
     grow.add(ir.Flatten("flatten", "binary"))
     grow.add(ir.Dense("dense", "flatten", ir.Weights(
-        rng.choice([-3, 0, 2], (3, grow.kind.elements)), 3), rng.integers(-50, 50, 3)))
+        rng.choice([-3, 0, 2], (3, grow.type.elements)), 3), rng.integers(-50, 50, 3)))
     return grow.network()
 
 
 def mixed_plan(network: Network) -> Plan:
     """DSP and soft multipliers; weights and buffers in block RAM, distributed RAM and logic."""
     limits = replace(PLENTY, dsps=5)
-    plan = schedule(network, Budget(Family.ECP5, limits, 8))
+    plan = schedule(network, Budget(ECP5, limits, 8))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
-    assert plan.layer("binary").binary and plan.layer("dense").ternary
-    assert plan.layer("conv").multipliers > plan.layer("conv").dsp_multipliers == 5
+    assert isinstance(plan.layer("binary").kind, Binary)
+    assert isinstance(plan.layer("dense").kind, Ternary)
+    assert plan.layer("conv").work("multipliers") > plan.layer("conv").kind.dsps == 5
     layers = []
     for layer in plan.layers:
         if layer.name in storages:
             weights, buffer = storages[layer.name]
-            layer = replace(layer, weight_storage=weights, buffer_storage=buffer)
+            kind = layer.kind
+            assert isinstance(kind, Engine) and kind.buffer is not None
+            layer = replace(layer, kind=replace(
+                kind, storage=weights, buffer=replace(kind.buffer, storage=buffer)))
         layers.append(layer)
     return replace(plan, layers=tuple(layers))
 
 
 @pytest.fixture(scope="module")
 def cells(network: Network) -> str:
-    verilog = emit(lower.accelerator(network, mixed_plan(network), Ecp5()), "top")
+    verilog = emit(accelerator.whole(network, mixed_plan(network), Ecp5()), "top")
     return netlist.synthesize(verilog, "top", netlist.Family.ECP5)
 
 

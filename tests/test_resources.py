@@ -6,27 +6,28 @@ import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
 from penjing import boards
+from penjing.boards.families import FAMILIES, Family
 from penjing.compiler import ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.cost.memories import rom_blocks
+from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
-from penjing.compiler.plan import Fold, Resources
-from penjing.compiler.resources import MODELS, Family, blocks, fits_dsp
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import emit
-from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Technology
+from penjing.hdl.tech import Ecp5, MemoryStyle
 from penjing.hdl.tech.ecp5_memory import rom_depth
 
-TECHNOLOGIES: dict[Family, Technology] = {
-    Family.ECP5: Ecp5(), Family.ICE40: Ice40(), Family.GENERIC: Generic()}
 WIDTHS = range(1, 19)
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) -> None:
-    technology, model = TECHNOLOGIES[family], MODELS[family]
+    technology = family.technology()
     for a in WIDTHS:
         for b in WIDTHS:
             for shape in (signed(a), unsigned(a)):
-                assert fits_dsp(model, a, b) == technology.fits_dsp(shape, signed(b)), (
+                assert family.fabric.fits_dsp(a, b) == technology.fits_dsp(shape, signed(b)), (
                     f"{shape!r} times {b} bits")
 
 
@@ -35,7 +36,7 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
     (8192, 72), (16384, 1), (16385, 2), (40000, 1)])
 def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
     rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
-    assert emit(rom, "rom").text.count("DP16KD") == blocks(MODELS[Family.ECP5], depth, width)
+    assert emit(rom, "rom").text.count("DP16KD") == rom_blocks(ECP5, depth, width)[0]
 
 
 def test_few_banks_are_worth_a_few_blocks() -> None:
@@ -52,7 +53,15 @@ def test_narrow_products_take_no_dsp_of_an_ice40(bits: int, weight_bits: int, ds
     layer = ir.Dense("dense", "x", ir.Weights(weights, weight_bits), np.zeros(4, np.int64))
     network = Network("net", "x", TensorType((1, 1, 8), bits, False), (layer,))
     has = boards.find("icebreaker").budget
-    plan = schedule(network, Budget(Family.ICE40, Resources(has.luts, has.ffs, has.dsps, has.brams),
+    plan = schedule(network, Budget(ICE40, Resources(has.luts, has.ffs, has.dsps, has.brams),
                                     has.dsps), Goal(folds={"dense": Fold(2, 1, 2)}))
     assert plan.multipliers == 4
-    assert plan.resources.dsps == plan.layers[0].dsp_multipliers == dsps
+    assert plan.resources.dsps == plan.layers[0].kind.dsps == dsps
+
+
+@pytest.mark.parametrize("shift", [1, 5, 6, 14])
+def test_a_shift_that_leaves_no_bit_has_no_less_than_no_cells(shift: int) -> None:
+    layer = ir.ShiftRequantize("shift", "x", shift, 1, False)
+    network = Network("net", "x", TensorType((1, 1, 6), 5, False), (layer,))
+    cells = schedule(network, Budget(ECP5, Resources(10**6, 10**6, 0, 0), 0)).resources
+    assert min(cells.luts, cells.ffs) > 0

@@ -10,8 +10,8 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from networks import run_block
 from penjing.compiler import ir
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, PenjingError, TensorType
-from penjing.compiler.plan import Port
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
@@ -42,7 +42,7 @@ def random_layer(rng: np.random.Generator, rounding: ir.ScaleRounding | None = N
                 "scale", "x", multipliers, shifts, bits, True, int(rng.integers(-200, 200)),
                 int(rng.integers(0, 21)), int(rng.integers(-limit, limit)), low, high,
                 rounding or ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
-            ir.output_type(layer, kind)
+            layer.output_type(kind)
         except PenjingError:
             continue
         return layer, kind

@@ -36,6 +36,7 @@ from penjing.hdl.skip import SKIP_LATENCY, SkipBuffer
 from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.steady import channel_beats, channel_words
 from penjing.hdl.stream import BUFFER_LATENCY, QUEUE_LATENCY, Beat, Buffer, HalfRateBuffer, Queue
+from penjing.hdl.table import LookupTable, TableShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.threshold import Thresholder, ThresholdShape
 from penjing.hdl.upsizer import Upsizer, UpsizerShape
@@ -226,6 +227,18 @@ def test_threshold(count: int, style: MemoryStyle) -> None:
                               block=style is MemoryStyle.BLOCK)
     block = Thresholder(signed(8), 5, lanes=2, group=3, thresholds=thresholds,
                         falling=[False] * 3, base=0, step=1, style=style, technology=Generic())
+    assert leaving(block, 9, 9) == [shape.latency + n for n in range(9)]
+    assert block.latency == shape.latency
+
+
+@pytest.mark.parametrize("style", MemoryStyle)
+@pytest.mark.parametrize(("tables", "words"), [(1, 1), (3, 2)])
+def test_table(tables: int, words: int, style: MemoryStyle) -> None:
+    shape = TableShape.of(tables, lanes=2, group=3, i_bits=4, o_bits=5,
+                          block=style is MemoryStyle.BLOCK)
+    assert (shape.words, shape.entries) == (words, 16 * words)
+    block = LookupTable(signed(4), 5, lanes=2, group=3, tables=[range(16)] * tables, style=style,
+                        technology=Generic())
     assert leaving(block, 9, 9) == [shape.latency + n for n in range(9)]
     assert block.latency == shape.latency
 

@@ -21,17 +21,17 @@ from networks import (
     random_weights,
     run_block,
 )
-from penjing.compiler import file, ir, lower, plan_file
+from penjing.compiler import file, ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator, plan_file
+from penjing.compiler.dataflow.plan import Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
-from penjing.compiler.load import torch as pytorch
-from penjing.compiler.plan import Port
-from penjing.compiler.planning import SLOPE_CHOICE, SLOPE_LATENCY, slope_bits
-from penjing.compiler.resources import Family
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl import slope
 from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
+from penjing.sim.oracles import torch as pytorch
 from penjing.sim.streams import Stalls
 
 torch = pytest.importorskip("torch")
@@ -91,7 +91,7 @@ def test_pytorch_and_files_know_it(tmp_path: object) -> None:
         layer, kind = random_layer(rng)
         network = Network("net", "x", kind, (layer,))
         x = images(layer, kind, rng)
-        assert np.array_equal(pytorch.execute_integers(network, x), golden.run(network, x))
+        assert np.array_equal(pytorch.run(network, x), golden.run(network, x))
         path = f"{tmp_path}/net.penjing"
         file.save(network, path)
         assert file.load(path) == network
@@ -116,11 +116,11 @@ def test_what_is_wrong_is_refused(changes: dict[str, object], message: str) -> N
 def test_rows_must_be_those_of_the_channels_and_sums_fit() -> None:
     two = np.array([[1, 2], [3, 4]])
     with pytest.raises(PenjingError, match="slopes for 1 or 3 channels, not 2"):
-        ir.output_type(Layer("s", "x", two, two, np.array([0, 1]), 0, 8, True),
-                       TensorType((1, 1, 3), 8, True))
+        Layer("s", "x", two, two, np.array([0, 1]), 0, 8, True).output_type(
+            TensorType((1, 1, 3), 8, True))
     with pytest.raises(PenjingError, match="its sums may need 66 bits, more than 48; narrow its"):
-        ir.output_type(Layer("s", "x", np.array([[-1 << 17, 1]]), np.array([[0, 0]]),
-                             np.array([0]), 0, 8, True), TensorType((1, 1, 1), 48, True))
+        Layer("s", "x", np.array([[-1 << 17, 1]]), np.array([[0, 0]]), np.array([0]), 0, 8, True
+              ).output_type(TensorType((1, 1, 1), 48, True))
 
 
 # --- the hardware
@@ -149,11 +149,8 @@ def test_requantizer_equals_golden(seed: int) -> None:
             range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
             multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
             breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
-        bits = slope_bits(layer, kind)
-        assert (shape.multiplier_bits, shape.offset_bits, shape.breakpoint_bits,
-                shape.sum_bits, shape.bent) == (*bits, layer.is_bent)
+        assert shape.bent == layer.is_bent
         assert dut.latency == shape.latency
-        assert dut.latency == SLOPE_LATENCY + SLOPE_CHOICE * layer.is_bent
         ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
         if stalls is Stalls.NONE:
             beats = 3 * -(-kind.shape[2] // lanes)
@@ -181,11 +178,11 @@ def reactnet(seed: int) -> Network:
     grow = Builder(TensorType((height, width, 2), 4, False))
     grow.add(ir.Convolution("conv", "x", random_weights(rng, (channels, 3, 3, 2)),
                             np.zeros(channels, np.int64), (1, 1), (1, 1, 1, 1)))
-    grow.add(random_slopes(rng, "stream", "conv", grow.kind))
+    grow.add(random_slopes(rng, "stream", "conv", grow.type))
     block(grow, rng, "one", channels, (1, 1))
     block(grow, rng, "two", 2 * channels, (2, 2))
     grow.add(ir.Flatten("flatten", grow.tail))
-    grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (3, grow.kind.elements)),
+    grow.add(ir.Dense("dense", grow.tail, random_weights(rng, (3, grow.type.elements)),
                       np.zeros(3, np.int64)))
     return grow.network()
 
@@ -193,24 +190,21 @@ def reactnet(seed: int) -> Network:
 def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
           stride: tuple[int, int]) -> None:
     """A convolution of signs, a shortcut beside it, and two slopes behind their sum."""
-    source, kind = grow.tail, grow.kind
+    source, kind = grow.tail, grow.type
     grow.add(random_sign(rng, f"{name}_sign", source, kind))
     weights = rng.choice([-1, 1], (outputs, 3, 3, kind.shape[2]))
     grow.add(ir.Convolution(f"{name}_conv", grow.tail, ir.Weights(weights, 2),
                             np.zeros(outputs, np.int64), stride, (1, 1, 1, 1), -1))
-    grow.add(random_slopes(rng, f"{name}_act", grow.tail, grow.kind))
+    grow.add(random_slopes(rng, f"{name}_act", grow.tail, grow.type))
     body, shortcut = grow.tail, source
     if stride != (1, 1):
-        grow.kind = kind
         grow.add(ir.SumPool(f"{name}_pool", source, (2, 2), stride, (0, kind.shape[0] % 2,
                                                                    0, kind.shape[1] % 2)))
         grow.add(ir.ShiftRequantize(f"{name}_mean", grow.tail, 2, 6, True))
         grow.add(ir.Repeat(f"{name}_repeat", grow.tail, outputs // kind.shape[2]))
         shortcut = grow.tail
-    add = ir.Add(f"{name}_add", body, shortcut)
-    grow.kind = ir.output_type(add, replace(grow.kind, bits=6), grow.kind)
-    grow.layers.append(add)
-    grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.kind))
+    grow.add(ir.Add(f"{name}_add", body, shortcut))
+    grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.type))
 
 
 @pytest.mark.parametrize("seed", [0, 6, *(pytest.param(n, marks=pytest.mark.slow)
@@ -218,10 +212,10 @@ def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
 def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
     network = reactnet(seed)
     plan = random_plan(network, seed)
-    assert all(plan.layer(f"{name}_act").multipliers for name in ("one", "two"))
+    assert all(plan.layer(f"{name}_act").work("multipliers") for name in ("one", "two"))
     images = random_images(network.input_type, 3, seed)
     for stalls in Stalls:
-        ends = run_block(lower.accelerator(network, plan, Generic()), images,
+        ends = run_block(accelerator.whole(network, plan, Generic()), images,
                          golden.run(network, images), (network.input_type, plan.layers[0].i),
                          (network.output_type, plan.layers[-1].o), stalls, seed)
         if stalls is Stalls.NONE:
@@ -231,15 +225,15 @@ def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
 
 def test_multipliers_of_slopes_count(tmp_path: Path) -> None:
     network = reactnet(1)
-    few, many = (schedule(network, Budget(Family.ECP5, replace(PLENTY, dsps=dsps), 10**6),
+    few, many = (schedule(network, Budget(ECP5, replace(PLENTY, dsps=dsps), 10**6),
                           Goal(1000)) for dsps in (0, 10**4))
     for plan, wanted in ((few, 0), (many, many.multipliers)):
         assert plan.resources.dsps == wanted
-        assert plan.multipliers == sum(layer.multipliers for layer in plan.layers)
+        assert plan.multipliers == sum(layer.work("multipliers") for layer in plan.layers)
         acts = [layer for layer in plan.layers if layer.kind == "sloperequantize"]
-        assert [layer.multipliers for layer in acts] == [layer.i.lanes for layer in acts]
+        assert [layer.work("multipliers") for layer in acts] == [layer.i.lanes for layer in acts]
     with pytest.raises(PenjingError, match=r"it needs \d+ multipliers"):
-        schedule(network, Budget(Family.ECP5, PLENTY, 5))
+        schedule(network, Budget(ECP5, PLENTY, 5))
     path = tmp_path / "plan.json"
     plan_file.save(many, network, path)
     assert plan_file.load(path, network) == many

@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from penjing.hdl.gearbox import Gearbox
-from penjing.hdl.stream import Beat, Buffer, Queue, beats, connect
+from penjing.hdl.stream import Beat, Buffer, Queue, SkidBuffer, beats, connect
 from penjing.hdl.upsizer import Upsizer
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
@@ -24,18 +24,20 @@ def elements(generator: random.Random, count: int) -> list[int]:
 
 
 @STALLS
-@pytest.mark.parametrize("dut", ["buffer", "queue_3", "queue_4", "queue_9"])
+@pytest.mark.parametrize("dut", ["buffer", "skid_buffer", "queue_3", "queue_4", "queue_9"])
 def test_order_and_rate(dut: str, stalls: Stalls) -> None:
     layout = Beat(signed(BITS), 2)
     generator = random.Random(6)
-    block = Buffer(layout) if dut == "buffer" else Queue(layout, int(dut.removeprefix("queue_")))
+    single = {"buffer": Buffer, "skid_buffer": SkidBuffer}
+    block = (single[dut](layout) if dut in single
+             else Queue(layout, int(dut.removeprefix("queue_"))))
     payloads = [generator.getrandbits(2 * BITS + 1) for _ in range(80)]
     got, times = transfer(block, payloads, len(payloads), stalls=stalls, seed=7, timeout=300)
     assert got == payloads
     if stalls is Stalls.NONE:
         assert times == list(range(times[0], times[0] + len(payloads)))
         # The first payload is taken in cycle 1, behind the reset of cycle 0.
-        assert times[0] == 1 + (1 if dut == "buffer" else 2)
+        assert times[0] == 1 + {"buffer": 1, "skid_buffer": 0}.get(dut, 2)
 
 
 def shapes(count: int) -> list[tuple[int, int, int, int, int]]:
@@ -87,7 +89,7 @@ def test_gearbox_full_rate(i_lanes: int, o_lanes: int, group: int) -> None:
 @pytest.mark.parametrize(("i_lanes", "o_lanes", "group", "groups"), [
     (1, 2, 2, 3), (1, 7, 12, 1), (1, 3, 3, 2), (1, 46, 640, 1), (1, 5, 3, 4), (2, 4, 6, 2),
     (3, 6, 15, 1), (2, 6, 14, 3), (4, 8, 4, 5), (1, 4, 1, 6)])
-def test_collector(i_lanes: int, o_lanes: int, group: int, groups: int, stalls: Stalls) -> None:
+def test_upsizer(i_lanes: int, o_lanes: int, group: int, groups: int, stalls: Stalls) -> None:
     generator = random.Random(group)
     frame = group * groups
     frames = [elements(generator, frame) for _ in range(FRAMES)]

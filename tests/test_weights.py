@@ -9,9 +9,9 @@ from amaranth.hdl import signed
 from engines import dot_engine, o_lanes, rom, shape_of
 from networks import random_images, run_block
 from penjing.compiler import ir
+from penjing.compiler.dataflow.kinds.words import packed
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import TensorType
-from penjing.compiler.plan import Port
-from penjing.compiler.words import packed
 from penjing.hdl.dot_array import DotArray, DotShape
 from penjing.hdl.engine import Engine, EngineShape
 from penjing.hdl.tech import Ecp5, Generic, MemoryStyle, Technology
@@ -38,7 +38,7 @@ def test_products_by_a_codebook(stalls: Stalls, inputs: int, outputs: int, pe: i
     table = codebook(rng, entries, 8 if entries < 256 else 9)
     indices = rng.integers(0, entries, (outputs, inputs))
     weights, bias = table[indices], rng.integers(-1000, 1000, outputs)
-    result = ir.output_type(ir.Dense("dense", "x", ir.Weights(weights, 9), bias), kind)
+    result = ir.Dense("dense", "x", ir.Weights(weights, 9), bias).output_type(kind)
     groups, folds = -(-outputs // pe), -(-inputs // simd)
     # A spare lane brings any element: its weight must be 0, or the element.
     padded = np.pad(indices, ((0, groups * pe - outputs), (0, folds * simd - inputs)))

@@ -217,18 +217,11 @@ class _State:
     values: Floats
     fraction: int
     bounds: tuple[int, int]
-    layers: list[ir.Layer]
+    net: ir.Builder
 
     def append(self, layer: ir.Layer, values: Floats) -> None:
         """Let ``layer``, which puts out ``values``, continue the network."""
-        self.layers.append(layer)
-        self.source, self.values = layer.name, values
-
-    def unused(self, name: str) -> str:
-        """``name``, with a number if a layer has it already."""
-        taken = {step.layer.name for step in self.job.steps} | {one.name for one in self.layers}
-        return next(candidate for count in range(1, len(taken) + 2)
-                    if (candidate := name if count == 1 else f"{name}_{count}") not in taken)
+        self.source, self.values = self.net.add(layer), values
 
 
 def _build(job: _Job, pair: StaticPair | None,
@@ -236,18 +229,19 @@ def _build(job: _Job, pair: StaticPair | None,
     """The integer network, and its output in real numbers on the calibration data."""
     kind = job.code.type
     state = _State(job, pair, fl.INPUT, job.images.astype(np.float64), kind.fraction,
-                   (kind.low, kind.high), [])
+                   (kind.low, kind.high), ir.Builder(kind, fl.INPUT))
+    for step in job.steps:
+        state.net.reserve(step.layer.name)
     for done, step in enumerate(job.steps):
         if progress is not None:
             progress(done, len(job.steps), step.layer.name)
         _quantize(step.layer, step, state)
     if progress is not None:
         progress(len(job.steps), len(job.steps), "")
-    if not state.layers:
+    if not state.net.layers:
         raise PenjingError(f"network {job.name}: nothing is left of it, since its input is never "
                            f"negative; add a layer")
-    network = ir.Network(job.name, fl.INPUT, kind, tuple(state.layers))
-    return network, state.values * 2.0 ** -state.fraction
+    return state.net.network(job.name), state.values * 2.0 ** -state.fraction
 
 
 @singledispatch
@@ -314,7 +308,7 @@ def _finish(step: _Step, weight_fraction: int, state: _State) -> None:
         state.bounds = (-limit, limit - 1)
         return
     relu = step.relu
-    name = relu.name if relu else state.unused(f"{step.layer.name}_requantize")
+    name = relu.name if relu else state.net.unique(f"{step.layer.name}_requantize")
     kind = TensorType((1, 1, 1), state.job.activation_bits, relu is None)
     maximum = relu.maximum if relu else None
     if state.pair is None:

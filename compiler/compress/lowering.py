@@ -10,7 +10,6 @@ or two of them, if there is one in fixed point that passes every level.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial, singledispatchmethod
 from typing import NamedTuple, NoReturn
@@ -18,18 +17,18 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from .. import ir
-from ..ir import Integers, Network, PenjingError, TensorType, Weights
+from ..ir import Integers, Network, PenjingError, TensorType
 from ..load.stairs import Stairs
 from .blocks import Repeat, Residual
 from .quantizers import ApproximateSign, FixedPoint, RPReLU, RSign, Sign, quantizer_of
+from .reals import applied, reals, stored
 from .slopes import MOST_POINTS, Levels
 
 __all__ = ["lower"]
 
-INPUT = "x"
 _BY_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, RSign, RPReLU)
 """What may be another function for each channel."""
 _FEW_BITS = 4
@@ -54,11 +53,10 @@ def lower(model: nn.Sequential, input: TensorType, name: str = "network") -> Net
 
 
 class _Branch(NamedTuple):
-    """Where a branch begins or ends: a layer, the type and scale of its integers, and the shape
-    that was flattened to it."""
+    """Where a branch begins or ends: a layer, the scale of its integers, and the shape that was
+    flattened to it."""
 
     tail: str
-    kind: TensorType
     scale: NDArray[np.float64]
     flattened: tuple[int, int, int] | None
 
@@ -74,9 +72,8 @@ class _Chain:
 
     def __init__(self, kind: TensorType) -> None:
         self.path = ""
-        self._input = self._type = kind
-        self._tail, self._scale = INPUT, np.array([kind.step])
-        self._layers: list[ir.Layer] = []
+        self._net = ir.Builder(kind)
+        self._tail, self._scale = self._net.tail, np.array([kind.step])
         self._functions: list[nn.Module] = []
         self._falls, self._monotone = np.zeros(1, np.bool_), True
         self._signs = 0
@@ -101,21 +98,23 @@ class _Chain:
         if self._scale.size > 1:
             raise PenjingError("model: its outputs have a scale each; use weights with one scale "
                                "in the last layer")
-        return Network(name, INPUT, self._input, tuple(self._layers))
+        return self._net.network(name)
 
     def _refuse(self, reason: str, way_out: str) -> NoReturn:
         raise PenjingError(f"layer {self.path}: {reason}; {way_out}")
 
-    def _name(self, suffix: str = "") -> str:
-        text = re.sub(r"\W", "_", f"{self.path}{suffix}", flags=re.ASCII)
-        return text if text[:1].isalpha() and text != INPUT else f"layer_{text}"
+    @property
+    def _type(self) -> TensorType:
+        """The type of the layer ``tail``."""
+        return self._net.types[self._tail]
 
-    def _append(self, layer: ir.Layer, *others: TensorType) -> None:
+    def _name(self) -> str:
+        return self._net.unique(self.path)
+
+    def _append(self, layer: ir.Layer) -> None:
         if self._border is not None:
             self._refuse("a padding comes before it", "pad in front of a convolution")
-        self._type = ir.output_type(layer, self._type, *others)
-        self._tail, self._signs = layer.name, 0
-        self._layers.append(layer)
+        self._tail, self._signs = self._net.add(layer), 0
 
     def _multiply(self, layer: ir.MultiplyAccumulate, scale: NDArray[np.float64]) -> None:
         """Append ``layer``, whose weights are worth ``scale``."""
@@ -149,7 +148,7 @@ class _Chain:
         self.follow(module.body, path)
         self.path = path
         body = self._branch()
-        self._tail, self._type, self._scale, self._flattened = start
+        self._tail, self._scale, self._flattened = start
         self.follow(module.shortcut, f"{path}_shortcut")
         self.path = path
         shortcut = self._branch()
@@ -157,15 +156,14 @@ class _Chain:
             self._refuse(f"one step is {body.scale[0]:g} in its body and {shortcut.scale[0]:g} in "
                          "its shortcut, or one is flattened", "end both in a FixedPoint of one "
                          "fraction length")
-        self._type = body.kind
-        self._append(ir.Add(self._name(), body.tail, shortcut.tail), shortcut.kind)
+        self._append(ir.Add(self._name(), body.tail, shortcut.tail))
 
     def _branch(self) -> _Branch:
         """What a branch begins with or ends in; nothing may wait for a quantizer there."""
         self._require_quantized()
         if self._border is not None:
             self._refuse("a padding comes before it", "pad in front of a convolution")
-        return _Branch(self._tail, self._type, self._scale, self._flattened)
+        return _Branch(self._tail, self._scale, self._flattened)
 
     @take.register
     def _(self, module: Repeat) -> None:
@@ -194,10 +192,10 @@ class _Chain:
         stride = (module.stride[0], module.stride[1])
         bias = np.zeros(len(kernel), np.int64)
         if 1 < module.groups == self._type.shape[2]:
-            self._multiply(ir.Depthwise(self._name(), self._tail, _stored(kernel[..., 0], scale),
+            self._multiply(ir.Depthwise(self._name(), self._tail, stored(kernel[..., 0], scale),
                                         bias, stride, border, pad_value), scale)
         else:
-            self._multiply(ir.Convolution(self._name(), self._tail, _stored(kernel, scale), bias,
+            self._multiply(ir.Convolution(self._name(), self._tail, stored(kernel, scale), bias,
                                           stride, border, pad_value, module.groups), scale)
 
     def _padding(self, own: tuple[int, ...]) -> tuple[tuple[int, int, int, int], int]:
@@ -224,7 +222,7 @@ class _Chain:
             height, width, channels = self._flattened
             ordered = values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
             values, self._flattened = ordered.reshape(len(values), -1), None
-        self._multiply(ir.Dense(self._name(), self._tail, _stored(values, scale),
+        self._multiply(ir.Dense(self._name(), self._tail, stored(values, scale),
                                 np.zeros(len(values), np.int64)), scale)
 
     def _weights(self, module: nn.Conv2d | nn.Linear) -> tuple[Integers, NDArray[np.float64]]:
@@ -337,15 +335,17 @@ class _Chain:
         rows = 1 if alike else self._type.shape[2]
 
         def levels(q: Integers) -> NDArray[np.float32]:
-            x = self._reals(q, rows)
+            x = reals(q, self._scale, rows)
             for function in functions:
-                x = _applied(function, x)
+                x = applied(function, x)
             result: NDArray[np.float32] = (x * 2.0 ** fraction).numpy().T
             return result
 
-        layer = self._line(module, levels, rows) if isinstance(module, FixedPoint) else None
+        name = self._name()
+        layer = (self._line(name, module, levels, rows) if isinstance(module, FixedPoint)
+                 else None)
         if layer is None:
-            layer = self._stairs(levels, rows, high, step, fraction)
+            layer = self._stairs(name, levels, rows, high, step, fraction)
         self._append(layer)
         self._scale = np.array([2.0 ** -fraction])
         self._falls, self._monotone, self._functions = np.zeros(1, np.bool_), True, []
@@ -353,14 +353,8 @@ class _Chain:
             pool()
         self._pools = []
 
-    def _reals(self, q: Integers, rows: int) -> Tensor:
-        """What integers (rows, n), or (1, n), stand for: (n, rows)."""
-        scale = np.broadcast_to(self._scale, rows)[:, None]
-        reals = (np.broadcast_to(q, (rows, q.shape[1])) * scale).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(reals.T))
-
-    def _line(self, module: FixedPoint, levels: Callable[[Integers], NDArray[np.float32]],
-              rows: int) -> ir.Layer | None:
+    def _line(self, name: str, module: FixedPoint,
+              levels: Callable[[Integers], NDArray[np.float32]], rows: int) -> ir.Layer | None:
         """``module`` and all that waits for it as one line or two, if that is possible and wanted.
         """
         points = self._points()
@@ -369,14 +363,14 @@ class _Chain:
         values = levels(points[None])
         if not np.isfinite(values).all():
             return None
-        x = self._reals(points[None], rows)
+        x = reals(points[None], self._scale, rows)
         upper = torch.ones(x.shape, dtype=torch.bool)
         for function in self._functions:
             if isinstance(function, RPReLU):
                 upper = function.is_above(x)
-            x = _applied(function, x)
+            x = applied(function, x)
         return Levels(points, values.astype(np.int64), upper.numpy().T, module.low, module.high
-                      ).layer(self._name(), self._tail, TensorType(
+                      ).layer(name, self._tail, TensorType(
                           (1, 1, 1), module.bits, module.low < 0, module.fraction))
 
     def _points(self) -> Integers:
@@ -385,8 +379,8 @@ class _Chain:
             return np.arange(-self._signs, self._signs + 1, 2)
         return np.arange(self._type.low, self._type.high + 1)
 
-    def _stairs(self, levels: Callable[[Integers], NDArray[np.float32]], rows: int, high: int,
-                step: int, fraction: int) -> ir.Layer:
+    def _stairs(self, name: str, levels: Callable[[Integers], NDArray[np.float32]], rows: int,
+                high: int, step: int, fraction: int) -> ir.Layer:
         """The thresholds that a quantizer and all that waits for it are."""
         if not self._monotone:
             self._refuse("what it quantizes rises and falls, and is no two lines of "
@@ -397,19 +391,4 @@ class _Chain:
         reach = stairs.reach()
         if reach is None:
             self._refuse("what it quantizes may be no number", "train the model again")
-        return stairs.layer(self._name(), self._tail, *reach, fraction=fraction)
-
-
-def _applied(module: nn.Module, x: Tensor) -> Tensor:
-    if isinstance(module, nn.BatchNorm2d):
-        result: Tensor = module(x[:, :, None, None])
-        return result[:, :, 0, 0]
-    return module(x)
-
-
-def _stored(values: Integers, scale: NDArray[np.float64]) -> Weights:
-    """``values`` in as few bits as hold them, worth ``scale`` if that is one power of two."""
-    mantissa, exponent = np.frexp(scale)
-    single = scale.size == 1 and mantissa[0] == 0.5 and abs(exponent[0]) < ir.MAX_FRACTION
-    return Weights(values, max(2, ir.signed_bits(int(values.min()), int(values.max()))),
-                   1 - int(exponent[0]) if single else 0)
+        return stairs.layer(name, self._tail, *reach, fraction=fraction)

@@ -9,13 +9,21 @@ All values are exactly representable: what is trained is what the integer networ
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..ir import PenjingError
+from .gradients import (
+    ApproximateSignFunction,
+    ReplacedFunction,
+    RoundedFunction,
+    SignFunction,
+    TernaryFunction,
+    signs,
+)
 
 __all__ = ["ApproximateSign", "Binary", "FixedPoint", "FixedPointWeights", "IntegerWeights",
            "RPReLU", "RSign", "Sign", "Ternary", "WeightQuantizer", "Xnor", "project",
@@ -24,86 +32,10 @@ __all__ = ["ApproximateSign", "Binary", "FixedPoint", "FixedPointWeights", "Inte
 MAX_BITS = 8
 
 
-# --- functions and their gradients
-class _Sign(torch.autograd.Function):
-    """Courbariaux 2016: the gradient passes where ``|x| <= 1``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _signs(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grads[0] * (x.abs() <= 1)
-
-
-class _ApproximateSign(_Sign):
-    """Bi-Real Net, ReActNet: the gradient of two parabolas, ``2 - 2 * |x|`` within ±1."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grads[0] * (2 - 2 * x.abs()).clamp(min=0)
-
-
-class _Ternary(torch.autograd.Function):
-    """Zhu 2017: ``Wp`` above the threshold, ``-Wn`` below its negative, else 0.
-
-    The gradient of a latent weight is that of its value times ``Wp``, 1 or ``Wn``; that of ``Wn``
-    has a minus sign, since ``Wn`` enters with one.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, positive: Tensor, negative: Tensor, limit: Tensor) -> Tensor:
-        above, below = w > limit, w < -limit
-        ctx.save_for_backward(above, below, positive, negative)
-        return positive * above - negative * below
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        above, below, positive, negative = ctx.saved_tensors
-        (grad,) = grads
-        latent = grad * torch.where(above, positive, torch.where(below, negative, 1.0))
-        return latent, (grad * above).sum(), -(grad * below).sum(), None
-
-
-class _Rounded(torch.autograd.Function):
-    """``clamp(floor(x + 1/2), low, high)``: the gradient passes between the outermost levels."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: int, high: int) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.limits = low, high
-        return torch.floor(x + 0.5).clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (x,), (low, high) = ctx.saved_tensors, ctx.limits
-        return grads[0] * ((x >= low) & (x <= high)), None, None
-
-
-class _Replaced(torch.autograd.Function):
-    """Another value with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
-
-
-def _signs(x: Tensor) -> Tensor:
-    return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
-
-
 def sign(x: Tensor) -> Tensor:
     """-1 and +1, which 0 becomes; the gradient passes where ``|x| <= 1`` (Courbariaux 2016)."""
-    signs: Tensor = _Sign.apply(x)
-    return signs
+    result: Tensor = SignFunction.apply(x)
+    return result
 
 
 # --- activations
@@ -120,7 +52,7 @@ class ApproximateSign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Signs of any ``x``."""
-        signs: Tensor = _ApproximateSign.apply(x)
+        signs: Tensor = ApproximateSignFunction.apply(x)
         return signs
 
 
@@ -163,7 +95,7 @@ class RPReLU(nn.Module):
         slope = self.slope
         if self.fraction is not None:
             unit = 2.0 ** -self.fraction
-            slope = _Replaced.apply(slope, (slope.detach() / unit).round() * unit)
+            slope = ReplacedFunction.apply(slope, (slope.detach() / unit).round() * unit)
         moved = x - _per_channel(self.shift, x)
         return nn.functional.prelu(moved, slope) + _per_channel(self.offset, x)
 
@@ -204,7 +136,7 @@ def _limits(bits: int, signed: bool) -> tuple[int, int]:
 
 
 def _fixed(x: Tensor, low: int, high: int, fraction: int) -> Tensor:
-    rounded: Tensor = _Rounded.apply(x * 2.0 ** fraction, low, high)
+    rounded: Tensor = RoundedFunction.apply(x * 2.0 ** fraction, low, high)
     return rounded * 2.0 ** -fraction
 
 
@@ -244,7 +176,7 @@ class Binary(WeightQuantizer):
 
     def integers(self, latent: Tensor) -> IntegerWeights:
         """The signs, and 1."""
-        return IntegerWeights(_signs(latent).long(), torch.ones(1, dtype=torch.float64))
+        return IntegerWeights(signs(latent).long(), torch.ones(1, dtype=torch.float64))
 
     def project(self, latent: Tensor) -> None:
         """Clip to ±1: beyond, no gradient would bring a weight back."""
@@ -260,7 +192,7 @@ class Xnor(WeightQuantizer):
 
     def _alpha(self, latent: Tensor) -> Tensor:
         # |w| as w * sign(w), whose gradient at 0 is that of the sign of 0.
-        magnitudes = latent * _signs(latent.detach())
+        magnitudes = latent * signs(latent.detach())
         return magnitudes.mean(tuple(range(1, latent.ndim)), keepdim=True)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -269,7 +201,7 @@ class Xnor(WeightQuantizer):
 
     def integers(self, latent: Tensor) -> IntegerWeights:
         """The signs, and alpha."""
-        return IntegerWeights(_signs(latent).long(), self._alpha(latent).flatten().double())
+        return IntegerWeights(signs(latent).long(), self._alpha(latent).flatten().double())
 
     def project(self, latent: Tensor) -> None:
         """Centre, then clip to ±1."""
@@ -313,7 +245,7 @@ class Ternary(WeightQuantizer):
     def forward(self, latent: Tensor) -> Tensor:
         """Wp, 0 and -Wn."""
         positive, negative = self._scales()
-        result: Tensor = _Ternary.apply(latent, positive, negative, self.limit(latent))
+        result: Tensor = TernaryFunction.apply(latent, positive, negative, self.limit(latent))
         return result
 
     def integers(self, latent: Tensor) -> IntegerWeights:
@@ -337,8 +269,9 @@ class Ternary(WeightQuantizer):
         if self.scale_bits is None:
             return scale
         unit = 2.0 ** -self._fraction()
-        whole: Tensor = _Replaced.apply(scale, (scale.detach() / unit).round().clamp(min=1) * unit)
-        return whole
+        whole = (scale.detach() / unit).round().clamp(min=1) * unit
+        replaced: Tensor = ReplacedFunction.apply(scale, whole)
+        return replaced
 
     def _fraction(self) -> int:
         """The fraction length with which the larger scale just fits."""

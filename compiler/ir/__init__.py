@@ -7,38 +7,28 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
-from .layers import (
+from .builder import Builder
+from .encoding import MAX_CODES, Codebook, Encoding, Plain
+from .joins import Add
+from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
+from .names import NAME, PORTS, Names, cleaned
+from .network import Network
+from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
+from .requantize import (
     MAX_THRESHOLDS,
     MULTIPLIER_BITS,
     REFERENCE_BITS,
     SLOPE_BITS,
-    Add,
-    ArgMax,
-    AveragePool,
+    TABLE_BITS,
     Clamp,
-    Convolution,
-    Dense,
-    Depthwise,
-    Flatten,
-    Layer,
-    MaxPool,
-    MultiplyAccumulate,
-    Pad,
-    PoolLayer,
-    Repeat,
-    Reshape,
-    Rewiring,
-    Rounding,
     ScaleRequantize,
     ScaleRounding,
     ShiftRequantize,
-    SlidingLayer,
     SlopeRequantize,
-    SumPool,
+    Table,
     Threshold,
-    rewired,
 )
-from .network import Network, layer_macs, output_size, output_type
+from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, rewired
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -47,16 +37,17 @@ from .tensor import (
     Integers,
     PenjingError,
     TensorType,
-    Weights,
     signed_bits,
     unsigned_bits,
 )
+from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS", "MULTIPLIER_BITS",
-    "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Clamp",
-    "Convolution", "Dense", "Depthwise", "Flatten", "Integers", "Layer", "MaxPool",
-    "MultiplyAccumulate", "Network", "Pad", "PenjingError", "PoolLayer", "Repeat", "Reshape",
-    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "SlidingLayer",
-    "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights", "layer_macs", "output_size",
-    "output_type", "rewired", "signed_bits", "unsigned_bits"]
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS",
+    "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "TABLE_BITS", "Add",
+    "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Convolution", "Dense",
+    "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate",
+    "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
+    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
+    "SlidingLayer", "SlopeRequantize", "SumPool", "Table", "TensorType", "Threshold", "Weights",
+    "cleaned", "rewired", "signed_bits", "unsigned_bits"]

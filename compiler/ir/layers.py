@@ -1,45 +1,32 @@
-"""The operations of an integer network, each validated on construction."""
+"""What every layer is, and the layers that multiply by weights."""
 
 from __future__ import annotations
 
-import enum
-import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from .names import NAME
 from .tensor import (
     MAX_BITS,
-    MAX_ELEMENTS,
-    MAX_FRACTION,
     Integers,
+    PenjingError,
     TensorType,
-    Weights,
     frozen_array,
     is_int,
     require,
     require_ints,
+    signed_bits,
 )
-
-MULTIPLIER_BITS = 31
-"""Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
-REFERENCE_BITS = 32
-"""What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
-SLOPE_BITS = 18
-"""Bits of the multiplier of a slope requantization, its sign included: what a DSP block takes."""
-MAX_SPARE = 16
-"""The most bits that a mean may have below those of its input."""
-MAX_THRESHOLDS = 255
-"""The most thresholds of a channel: those of 8 bits."""
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-"""What layers and tensors may be called, and so instances in the Verilog."""
+from .weights import Weights
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation: ``name`` is the instance name in the Verilog, ``input`` names its source."""
+    """One operation: ``name`` is the instance name in the Verilog, ``input`` names its source.
+
+    A layer checks its parameters on construction, and in `output_type` whether its sources fit.
+    """
 
     name: str
     input: str
@@ -57,20 +44,78 @@ class Layer:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of all tensors that it reads, `input` first."""
+        """Names of all tensors that it reads, `input` first; a layer may read any number."""
         return (self.input,)
 
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """Type of its output, where ``sources`` are the types of its `inputs`, in their order.
 
-def _equal(a: object, b: object) -> bool:
+        `PenjingError` if they do not fit the layer.
+        """
+        raise PenjingError(f"layer {self.name}: unknown layer kind {self.kind}")
+
+    def macs(self, result: TensorType) -> int:
+        """Multiply-accumulates of one frame, whose output is of the type ``result``.
+
+        Those on padding count. A layer without weights has none.
+        """
+        return 0
+
+
+def equal_fields(a: object, b: object) -> bool:
     """Equality of two layers, whose fields may be arrays."""
     return type(a) is type(b) and all(
         np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y
         for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
 
 
+def holding(layer: Layer, shape: tuple[int, int, int], low: int, high: int,
+            fraction: int) -> TensorType:
+    """The narrowest signed type of ``low`` and ``high``."""
+    bits = signed_bits(low, high)
+    require(bits <= MAX_BITS, f"layer {layer.name}: its results need {bits} bits, more than "
+                               f"{MAX_BITS}; narrow the weights, the bias or the activations")
+    return TensorType(shape, bits, True, fraction)
+
+
+def require_value(layer: Layer, what: str, value: int, source: TensorType) -> None:
+    """Require that ``value`` is one that ``source`` may have."""
+    require(source.low <= value <= source.high,
+            f"layer {layer.name}: {what} must lie within its input's {source.low} and "
+            f"{source.high}, not {value}")
+
+
+def require_sliding(name: str, kernel: tuple[int, int], stride: object, padding: object) -> None:
+    """Require a ``stride`` (y, x) and a ``padding`` that each lie within a sliding ``kernel``."""
+    require_ints(f"layer {name}", "stride", stride, 2, 1, 4096)
+    require_ints(f"layer {name}", "padding", padding, 4, 0, 4096)
+    assert isinstance(padding, tuple)
+    top, bottom, left, right = padding
+    require(max(top, bottom) < kernel[0] and max(left, right) < kernel[1],
+            f"layer {name}: padding {padding} must be smaller than the kernel {kernel}")
+
+
+def positions(layer: Layer, shape: tuple[int, int, int], kernel: tuple[int, int],
+              stride: tuple[int, int], padding: tuple[int, int, int, int]) -> tuple[int, int]:
+    """(height, width) of what a ``kernel`` sliding over a map of ``shape`` puts out."""
+    top, bottom, left, right = padding
+    sizes = []
+    for size, taps, step, pads in zip(shape, kernel, stride, (top + bottom, left + right),
+                                      strict=False):
+        room = size + pads - taps
+        require(room >= 0, f"layer {layer.name}: kernel {kernel} with padding {padding} exceeds "
+                           f"its input of shape {shape}")
+        sizes.append(room // step + 1)
+    return sizes[0], sizes[1]
+
+
 @dataclass(frozen=True, eq=False)
 class MultiplyAccumulate(Layer):
-    """What has ``weights`` and, for each output, a ``bias``; puts out exact accumulators."""
+    """What has ``weights`` and, for each output, a ``bias``; puts out exact accumulators.
+
+    ``weights.values`` has the outputs first, ``bias`` (outputs,) is at the accumulator's fraction
+    length, the sum of those of the input and the weights.
+    """
 
     weights: Weights
     bias: Integers
@@ -86,12 +131,32 @@ class MultiplyAccumulate(Layer):
         require(bias.shape == (outputs,),
                 f"layer {self.name}: bias must have shape ({outputs},), not {bias.shape}")
 
-    __eq__ = _equal
+    __eq__ = equal_fields
+
+    def macs(self, result: TensorType) -> int:
+        """One for each weight at each position."""
+        height, width, _ = result.shape
+        return height * width * int(self.weights.values.size)
+
+    def _accumulators(self, source: TensorType, size: tuple[int, int]) -> TensorType:
+        """Exact accumulators for a map of ``size``, of a width that the real weights need."""
+        weights = self.weights.values.reshape(len(self.bias), -1)
+        positive = np.maximum(weights, 0).sum(1)
+        negative = np.minimum(weights, 0).sum(1)
+        # Zero and the padding lie within the input type, so partial sums stay inside the interval.
+        low = int((positive * source.low + negative * source.high + self.bias).min())
+        high = int((positive * source.high + negative * source.low + self.bias).max())
+        return holding(self, (*size, len(self.bias)), min(low, 0), max(high, 0),
+                       source.fraction + self.weights.fraction)
 
 
 @dataclass(frozen=True, eq=False)
 class SlidingLayer(MultiplyAccumulate):
-    """What slides weights over a map."""
+    """What slides weights over a map.
+
+    ``stride`` is (y, x), ``padding`` (top, bottom, left, right) elements of ``pad_value``, the zero
+    point of the input.
+    """
 
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -103,7 +168,7 @@ class SlidingLayer(MultiplyAccumulate):
         require(self.weights.values.ndim == len(dimensions),
                 f"layer {self.name}: weights must be ({', '.join(dimensions)}), "
                 f"not {self.weights.values.shape}")
-        _check_sliding(self.name, self.kernel, self.stride, self.padding)
+        require_sliding(self.name, self.kernel, self.stride, self.padding)
         require(is_int(self.pad_value),
                 f"layer {self.name}: pad value must be an integer, not {self.pad_value!r}")
 
@@ -118,16 +183,21 @@ class SlidingLayer(MultiplyAccumulate):
         shape = self.weights.values.shape
         return shape[1], shape[2]
 
+    def _slid(self, source: TensorType) -> TensorType:
+        """Accumulators at each position of the kernel."""
+        if any(self.padding):
+            require_value(self, "pad value", self.pad_value, source)
+        return self._accumulators(source, positions(self, source.shape, self.kernel, self.stride,
+                                                    self.padding))
+
 
 @dataclass(frozen=True, eq=False)
 class Convolution(SlidingLayer):
-    """Two-dimensional convolution to exact accumulators.
+    """``bias[n] + sum(weights[n] * window)``, the window over all channels of its group.
 
-    ``weights.values`` is (outputs, kernel height, kernel width, inputs / groups), ``bias``
-    (outputs,) at the accumulator's fraction length, ``stride`` (y, x), ``padding`` (top, bottom,
-    left, right) elements of ``pad_value``, the zero point of the input. A dilated kernel is one
-    with zeros between its taps. Each of ``groups`` equal runs of outputs reads its own run of
-    inputs.
+    ``weights.values`` is (outputs, kernel height, kernel width, inputs / groups); (H, W, inputs)
+    becomes (H', W', outputs). A dilated kernel is one with zeros between its taps. Each of
+    ``groups`` equal runs of outputs reads its own run of inputs.
     """
 
     groups: int = 1
@@ -143,23 +213,43 @@ class Convolution(SlidingLayer):
     def _dimensions(self) -> tuple[str, ...]:
         return "outputs", "height", "width", "inputs"
 
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """Exact accumulators, a channel for each output."""
+        (source,) = sources
+        channels = self.weights.values.shape[3] * self.groups
+        require(channels == source.shape[2],
+                f"layer {self.name}: weights take {channels} channels, its input has "
+                f"{source.shape[2]}")
+        return self._slid(source)
+
 
 @dataclass(frozen=True, eq=False)
 class Depthwise(SlidingLayer):
-    """Convolution of each channel by itself to exact accumulators.
+    """``bias[n] + sum(weights[n] * window)``, the window over the one channel ``n // m``.
 
-    ``weights.values`` is (outputs, kernel height, kernel width); with m outputs a channel, output n
-    reads channel ``n // m``. Stride, padding and ``pad_value`` are those of `Convolution`.
+    ``weights.values`` is (outputs, kernel height, kernel width), with m outputs a channel;
+    (H, W, C) becomes (H', W', m * C).
     """
 
     @property
     def _dimensions(self) -> tuple[str, ...]:
         return "outputs", "height", "width"
 
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """Exact accumulators, a channel for each output."""
+        (source,) = sources
+        require(len(self.bias) % source.shape[2] == 0,
+                f"layer {self.name}: its {len(self.bias)} outputs are no multiple of the "
+                f"{source.shape[2]} channels of its input")
+        return self._slid(source)
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(MultiplyAccumulate):
-    """Matrix times vector to exact accumulators; ``weights.values`` is (outputs, inputs)."""
+    """``bias + weights @ x``; ``weights.values`` is (outputs, inputs).
+
+    (1, 1, inputs) becomes (1, 1, outputs).
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,391 +257,11 @@ class Dense(MultiplyAccumulate):
                 f"layer {self.name}: weights must be (outputs, inputs), "
                 f"not {self.weights.values.shape}")
 
-
-@dataclass(frozen=True)
-class PoolLayer(Layer):
-    """What reduces each window of a channel to one value."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ints(f"layer {self.name}", "kernel", self.kernel, 2, 1, 4096)
-        _check_sliding(self.name, self.kernel, self.stride, self.padding)
-
-
-@dataclass(frozen=True)
-class MaxPool(PoolLayer):
-    """Maximum over each window; padding never wins."""
-
-
-class Rounding(enum.Enum):
-    """Where halves go; both names are of the exact quotient."""
-
-    HALF_UP = "half_up"
-    HALF_AWAY = "half_away"
-
-
-@dataclass(frozen=True)
-class AveragePool(PoolLayer):
-    """``sum * 2**spare / count``, rounded, over each window.
-
-    All of a window counts, padding as zeros, or without ``count_padding`` only what lies within the
-    map. A mean lies between the values of its window, so the type is that of the input, with
-    ``spare`` (0 to 16) more bits below. A global average is the case in which the kernel is the
-    map. TensorFlow Lite's reference kernels round halves away from zero.
-    """
-
-    rounding: Rounding = Rounding.HALF_UP
-    count_padding: bool = True
-    spare: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(isinstance(self.rounding, Rounding),
-                f"layer {self.name}: rounding must be a Rounding, not {self.rounding!r}")
-        require(isinstance(self.count_padding, bool),
-                f"layer {self.name}: count_padding must be a bool, not {self.count_padding!r}")
-        require(is_int(self.spare) and 0 <= self.spare <= MAX_SPARE,
-                f"layer {self.name}: spare must be an integer from 0 to {MAX_SPARE}, "
-                f"not {self.spare!r}")
-
-
-@dataclass(frozen=True)
-class SumPool(PoolLayer):
-    """Exact sum over each window; padding counts as zeros."""
-
-
-@dataclass(frozen=True)
-class Pad(Layer):
-    """The map with ``padding`` (top, bottom, left, right) elements of ``value`` around it."""
-
-    padding: tuple[int, int, int, int]
-    value: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ints(f"layer {self.name}", "padding", self.padding, 4, 0, 4096)
-        require(is_int(self.value),
-                f"layer {self.name}: value must be an integer, not {self.value!r}")
-
-
-@dataclass(frozen=True)
-class Add(Layer):
-    """``input + other``, exactly; both have one shape, and are brought to one scale before."""
-
-    other: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(isinstance(self.other, str),
-                f"layer {self.name}: other must be a name, not {self.other!r}")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of both tensors that it reads."""
-        return (self.input, self.other)
-
-
-@dataclass(frozen=True)
-class ShiftRequantize(Layer):
-    """``clamp((x + 2**(shift-1)) >> shift, low, high)``; a shift of 0 or less is exact, leftwards.
-
-    ``bits``, ``signed`` give the output type; ``low`` and ``high`` default to its limits. A ReLU is
-    the case ``low = 0``, a ReLU6 also bounds ``high``.
-    """
-
-    shift: int
-    bits: int
-    signed: bool
-    low: int | None = None
-    high: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(is_int(self.shift) and abs(self.shift) <= MAX_FRACTION,
-                f"layer {self.name}: shift must be an integer within ±{MAX_FRACTION}, "
-                f"not {self.shift!r}")
-        _bound(self, TensorType((1, 1, 1), self.bits, self.signed))
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The clamp's (low, high)."""
-        assert self.low is not None and self.high is not None
-        return self.low, self.high
-
-
-class ScaleRounding(enum.Enum):
-    """How a scale requantization rounds.
-
-    DOUBLE is TensorFlow Lite's reference arithmetic: the doubled high half of the product is
-    rounded, halves up, and shifted with halves away from zero. SINGLE rounds once, halves up; EVEN
-    once, halves to even, which is ONNX's arithmetic, ODD halves to odd: halves are to even if an
-    odd zero point is added before, as ONNX Runtime's QLinearAdd does it.
-    """
-
-    DOUBLE = "double"
-    SINGLE = "single"
-    EVEN = "even"
-    ODD = "odd"
-
-
-@dataclass(frozen=True, eq=False)
-class ScaleRequantize(Layer):
-    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
-
-    ``multipliers`` m (31 bits, unsigned) and ``shifts`` s (-31 to 30, negative to the right) are
-    (C,), one a channel, or (1,). ``offset`` is the zero point of the input; ``pre_shift`` a left
-    shift before all else, which gives a residual addition its spare bits. ``bits``, ``signed`` are
-    the output's, of which ``scale`` (for people) is the worth of one step.
-    """
-
-    multipliers: Integers
-    shifts: Integers
-    bits: int
-    signed: bool
-    offset: int = 0
-    pre_shift: int = 0
-    zero_point: int = 0
-    low: int | None = None
-    high: int | None = None
-    rounding: ScaleRounding = ScaleRounding.DOUBLE
-    scale: float | None = None
-
-    __eq__ = _equal
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        who = f"layer {self.name}"
-        for what, low, high in (("multipliers", 0, (1 << MULTIPLIER_BITS) - 1),
-                                ("shifts", -31, 30)):
-            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
-            require(values.ndim == 1, f"{who}: {what} must be one-dimensional")
-            object.__setattr__(self, what, values)
-        require(self.multipliers.shape == self.shifts.shape,
-                f"{who}: it must have as many shifts as multipliers, not {self.shifts.size} and "
-                f"{self.multipliers.size}")
-        limit = 1 << REFERENCE_BITS - 1
-        require(is_int(self.offset) and abs(self.offset) < limit,
-                f"{who}: offset must be an integer of {REFERENCE_BITS} bits, not {self.offset!r}")
-        require(is_int(self.pre_shift) and 0 <= self.pre_shift < REFERENCE_BITS,
-                f"{who}: pre_shift must be an integer from 0 to {REFERENCE_BITS - 1}, "
-                f"not {self.pre_shift!r}")
-        require(isinstance(self.rounding, ScaleRounding),
-                f"{who}: rounding must be a ScaleRounding, not {self.rounding!r}")
-        limits = TensorType((1, 1, 1), self.bits, self.signed, 0, self.zero_point, self.scale)
-        _bound(self, limits)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The clamp's (low, high)."""
-        assert self.low is not None and self.high is not None
-        return self.low, self.high
-
-
-@dataclass(frozen=True, eq=False)
-class SlopeRequantize(Layer):
-    """``clamp((m * x + c + 2**(shift-1)) >> shift, low, high)``, a line on each side of a point.
-
-    ``multipliers`` m (18 bits, signed) and ``offsets`` c are (C, 2) or (1, 2): of a channel, those
-    where ``x < t`` and those where ``x >= t``, with t of ``breakpoints`` (C,) or (1,). A ``shift``
-    of 0 to 31 rounds halves up, one of 0 not at all. A batch norm is the case of equal sides, a
-    PReLU that of two slopes. ``bits``, ``signed``, ``fraction`` give the output type; ``low`` and
-    ``high`` default to its limits.
-    """
-
-    multipliers: Integers
-    offsets: Integers
-    breakpoints: Integers
-    shift: int
-    bits: int
-    signed: bool
-    low: int | None = None
-    high: int | None = None
-    fraction: int = 0
-
-    __eq__ = _equal
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        who = f"layer {self.name}"
-        limit, most = 1 << MAX_BITS - 2, 1 << SLOPE_BITS - 1
-        for what, low, high, axes in (("multipliers", -most, most - 1, 2),
-                                      ("offsets", -limit, limit, 2),
-                                      ("breakpoints", -limit, limit, 1)):
-            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
-            require(values.ndim == axes, f"{who}: {what} must have {axes} axes, not {values.ndim}")
-            object.__setattr__(self, what, values)
-        rows = len(self.breakpoints)
-        for what in ("multipliers", "offsets"):
-            shape = getattr(self, what).shape
-            require(shape == (rows, 2), f"{who}: {what} must have shape ({rows}, 2), not {shape}")
-        require(is_int(self.shift) and 0 <= self.shift <= MULTIPLIER_BITS,
-                f"{who}: shift must be an integer from 0 to {MULTIPLIER_BITS}, not {self.shift!r}")
-        _bound(self, TensorType((1, 1, 1), self.bits, self.signed, self.fraction))
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The clamp's (low, high)."""
-        assert self.low is not None and self.high is not None
-        return self.low, self.high
-
-    @property
-    def is_bent(self) -> bool:
-        """Whether the two sides differ in any channel."""
-        return bool((np.diff(self.multipliers) != 0).any() or (np.diff(self.offsets) != 0).any())
-
-
-@dataclass(frozen=True, eq=False)
-class Threshold(Layer):
-    """``base + step * count``, where a channel counts its thresholds t with ``x >= t``.
-
-    ``thresholds`` is (C, T), one row a channel, or (1, T), each row in ascending order; T is 1 to
-    255. ``falling`` (C,) or (1,) is 1 for channels that count those with ``x < t`` instead. A
-    threshold beyond the input's values is always or never reached. ``bits``, ``signed`` are the
-    output's, unless that `is_sign`; ``fraction``, ``zero_point`` and ``scale`` say what it stands
-    for, as in `TensorType`.
-    """
-
-    thresholds: Integers
-    falling: Integers
-    bits: int
-    signed: bool
-    base: int = 0
-    step: int = 1
-    fraction: int = 0
-    zero_point: int = 0
-    scale: float | None = None
-
-    __eq__ = _equal
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        who = f"layer {self.name}"
-        limit = 1 << MAX_BITS - 1
-        for what, low, high, axes in (("thresholds", -limit, limit, 2), ("falling", 0, 1, 1)):
-            values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
-            require(values.ndim == axes, f"{who}: {what} must have {axes} axes, not {values.ndim}")
-            object.__setattr__(self, what, values)
-        rows, count = self.thresholds.shape
-        require(self.falling.shape == (rows,),
-                f"{who}: falling must have shape ({rows},), not {self.falling.shape}")
-        require(1 <= count <= MAX_THRESHOLDS,
-                f"{who}: a channel must have 1 to {MAX_THRESHOLDS} thresholds, not {count}")
-        require((np.diff(self.thresholds, axis=1) >= 0).all(),
-                f"{who}: the thresholds of a channel must ascend")
-        require(is_int(self.step) and self.step >= 1,
-                f"{who}: step must be an integer of at least 1, not {self.step!r}")
-        kind = TensorType((1, 1, 1), self.bits, self.signed, self.fraction, self.zero_point,
-                          self.scale)
-        require(is_int(self.base), f"{who}: base must be an integer, not {self.base!r}")
-        _check_bounds(self.name, self.base, self.base + self.step * count, kind.low, kind.high)
-
-    @property
-    def is_sign(self) -> bool:
-        """Whether it makes -1 and +1, which travel as one bit within a network."""
-        return ((self.base, self.step, self.thresholds.shape[1]) == (-1, 2, 1)
-                and abs(self.zero_point) <= 1)
-
-
-def _bound(layer: ShiftRequantize | ScaleRequantize | SlopeRequantize, limits: TensorType) -> None:
-    """Default the clamp to the limits of the output type, and check it."""
-    low = limits.low if layer.low is None else layer.low
-    high = limits.high if layer.high is None else layer.high
-    _check_bounds(layer.name, low, high, limits.low, limits.high)
-    object.__setattr__(layer, "low", low)
-    object.__setattr__(layer, "high", high)
-
-
-@dataclass(frozen=True)
-class Clamp(Layer):
-    """``min(max(x, low), high)``, in the narrowest type that holds both bounds."""
-
-    low: int
-    high: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        limit = 1 << MAX_BITS - 1
-        _check_bounds(self.name, self.low, self.high, -limit, limit - 1)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The clamp's (low, high)."""
-        return self.low, self.high
-
-
-@dataclass(frozen=True)
-class Repeat(Layer):
-    """Each channel ``times`` times, next to each other: (H, W, C) to (H, W, times * C)."""
-
-    times: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(is_int(self.times) and 1 <= self.times <= MAX_ELEMENTS,
-                f"layer {self.name}: times must be an integer of at least 1, not {self.times!r}")
-
-
-@dataclass(frozen=True)
-class Rewiring(Layer):
-    """What gives the elements another shape in the same raster order: only wiring in hardware."""
-
-    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The shape of the output for an input of the shape ``source``."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Reshape(Rewiring):
-    """(H, W, C) to any ``shape`` of as many elements, in the same raster order."""
-
-    shape: tuple[int, int, int]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_ints(f"layer {self.name}", "shape", self.shape, 3, 1, MAX_ELEMENTS)
-
-    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
-        """`shape`, which must have as many elements as ``source``."""
-        require(math.prod(self.shape) == math.prod(source),
-                f"layer {self.name}: its shape {self.shape} has {math.prod(self.shape)} elements, "
-                f"its input {source} has {math.prod(source)}")
-        return self.shape
-
-
-@dataclass(frozen=True)
-class Flatten(Rewiring):
-    """(H, W, C) to (1, 1, H·W·C), in the same raster order."""
-
-    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
-        """All elements as the channels of one position."""
-        return 1, 1, math.prod(source)
-
-
-def rewired(name: str, source: str, shape: tuple[int, int, int]) -> Rewiring:
-    """The layer that gives ``source`` the ``shape``: a `Flatten` where that is a vector."""
-    return Flatten(name, source) if shape[:2] == (1, 1) else Reshape(name, source, shape)
-
-
-@dataclass(frozen=True)
-class ArgMax(Layer):
-    """Index of the largest channel at each position; the lowest index wins a tie."""
-
-
-def _check_sliding(name: str, kernel: tuple[int, int], stride: object, padding: object) -> None:
-    require_ints(f"layer {name}", "stride", stride, 2, 1, 4096)
-    require_ints(f"layer {name}", "padding", padding, 4, 0, 4096)
-    assert isinstance(padding, tuple)
-    top, bottom, left, right = padding
-    require(max(top, bottom) < kernel[0] and max(left, right) < kernel[1],
-            f"layer {name}: padding {padding} must be smaller than the kernel {kernel}")
-
-
-def _check_bounds(name: str, low: object, high: object, least: int, most: int) -> None:
-    require(is_int(low) and is_int(high), f"layer {name}: bounds must be integers")
-    assert isinstance(low, int) and isinstance(high, int)
-    require(least <= low <= high <= most,
-            f"layer {name}: bounds ({low}, {high}) must be ordered and within ({least}, {most})")
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """Exact accumulators, a channel for each output."""
+        (source,) = sources
+        inputs = self.weights.values.shape[1]
+        require(source.shape == (1, 1, inputs),
+                f"layer {self.name}: weights take {inputs} inputs, its input has shape "
+                f"{source.shape}; put a Flatten before it or mend the weights")
+        return self._accumulators(source, (1, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -147,50 +146,6 @@ class Bipolar(TensorType):
     def widened(self) -> TensorType:
         """The type of integers of 2 bits, of the same meaning."""
         return TensorType(self.shape, 2, True, self.fraction, self.zero_point, self.scale)
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Trained integers of a multiply-accumulate layer, dense two's complement.
-
-    ``values`` is an integer array (made int64 and read-only), each within ``bits`` (2 to 16);
-    ``fraction`` is their fraction length. How hardware stores them never changes a result.
-    """
-
-    values: Integers
-    bits: int
-    fraction: int = 0
-
-    def __post_init__(self) -> None:
-        require(is_int(self.bits) and 2 <= self.bits <= 16,
-                f"weights: bits must be an integer from 2 to 16, not {self.bits!r}")
-        require(is_int(self.fraction) and abs(self.fraction) <= MAX_FRACTION,
-                f"weights: fraction must be an integer within ±{MAX_FRACTION}, "
-                f"not {self.fraction!r}")
-        low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
-        object.__setattr__(self, "values", frozen_array("weights", self.values, low, high))
-
-    @cached_property
-    def bipolar(self) -> bool:
-        """Whether every weight is -1 or +1."""
-        return bool((np.abs(self.values) == 1).all())
-
-    @cached_property
-    def ternary(self) -> tuple[int, int] | None:
-        """(Wp, Wn) if every weight is Wp, 0 or -Wn, else None.
-
-        Where there are none of one side, it is as the other; both are 1 if all weights are 0.
-        """
-        positive, negative = (np.unique(side[side > 0]) for side in (self.values, -self.values))
-        if max(len(positive), len(negative)) > 1:
-            return None
-        found = [int(side[0]) if len(side) else None for side in (positive, negative)]
-        return found[0] or found[1] or 1, found[1] or found[0] or 1
-
-    def __eq__(self, other: object) -> bool:
-        return (isinstance(other, Weights) and self.bits == other.bits
-                and self.fraction == other.fraction
-                and np.array_equal(self.values, other.values))
 
 
 def frozen_array(owner: str, values: object, low: int, high: int) -> Integers:

@@ -28,7 +28,6 @@ from ..ir import Integers, Network, PenjingError, TensorType, Weights
 
 __all__ = ["ArrayNetwork", "matching"]
 
-INPUT = "x"
 _WEIGHT_LIMIT = 1 << 15
 _LIMIT = 1 << ir.MAX_BITS - 2
 
@@ -63,19 +62,18 @@ class ArrayNetwork:
     def __init__(self, name: str, input: TensorType) -> None:  # noqa: A002
         if not isinstance(input, TensorType):
             raise PenjingError(f"network {name}: its input must be a TensorType, not {input!r:.80}")
-        self._name, self._input = name, input
-        self._layers: list[ir.Layer] = []
+        self._name = name
+        self._net = ir.Builder(input)
         self._kinds: Counter[str] = Counter()
-        self._tail, self._type = INPUT, input
 
     @property
     def type(self) -> TensorType:
         """The type of what the last layer puts out."""
-        return self._type
+        return self._net.type
 
     def network(self) -> Network:
         """The network so far; its last layer is the output."""
-        return Network(self._name, INPUT, self._input, tuple(self._layers))
+        return self._net.network(self._name)
 
     # --- layers with weights
     def dense(self, weights: ArrayLike, bias: ArrayLike | None = None, *,
@@ -87,9 +85,9 @@ class ArrayNetwork:
         """
         name = self._named("dense", name)
         values, offsets = self._trained(name, weights, bias, ("outputs", "inputs"))
-        if self._type.shape[:2] != (1, 1):
-            self._append(ir.Flatten(self._named("flatten", None), self._tail))
-        self._append(ir.Dense(name, self._tail, values, offsets))
+        if self._net.type.shape[:2] != (1, 1):
+            self._net.add(ir.Flatten(self._named("flatten", None), self._net.tail))
+        self._net.add(ir.Dense(name, self._net.tail, values, offsets))
 
     def convolution(self, weights: ArrayLike, bias: ArrayLike | None = None, *,
                     stride: int | tuple[int, int] = 1,
@@ -104,8 +102,8 @@ class ArrayNetwork:
         values, offsets = self._trained(name, weights, bias,
                                         ("outputs", "height", "width", "inputs"))
         border, value = self._padding(name, padding, pad_value)
-        self._append(ir.Convolution(name, self._tail, values, offsets, _pair(stride), border, value,
-                                    groups))
+        self._net.add(ir.Convolution(name, self._net.tail, values, offsets, _pair(stride), border,
+                                     value, groups))
 
     def depthwise(self, weights: ArrayLike, bias: ArrayLike | None = None, *,
                   stride: int | tuple[int, int] = 1,
@@ -118,7 +116,8 @@ class ArrayNetwork:
         name = self._named("depthwise", name)
         values, offsets = self._trained(name, weights, bias, ("outputs", "height", "width"))
         border, value = self._padding(name, padding, pad_value)
-        self._append(ir.Depthwise(name, self._tail, values, offsets, _pair(stride), border, value))
+        self._net.add(ir.Depthwise(name, self._net.tail, values, offsets, _pair(stride), border,
+                                   value))
 
     # --- activations
     def sign(self, thresholds: ArrayLike = 0, *, falling: ArrayLike = False,
@@ -165,8 +164,8 @@ class ArrayNetwork:
         top = base + step * thresholds.shape[1]
         signed = base < 0
         bits = ir.signed_bits(base, top) if signed else ir.unsigned_bits(top)
-        self._append(ir.Threshold(
-            name, self._tail, np.broadcast_to(thresholds, (rows, thresholds.shape[1])),
+        self._net.add(ir.Threshold(
+            name, self._net.tail, np.broadcast_to(thresholds, (rows, thresholds.shape[1])),
             np.broadcast_to(falls, (rows,)), bits, signed, base, step))
 
     # --- the rest
@@ -174,20 +173,12 @@ class ArrayNetwork:
                  *, padding: int | tuple[int, int, int, int] = 0, name: str | None = None) -> None:
         """The greatest value of each window, of signs an OR; the stride defaults to the kernel."""
         size = _pair(kernel)
-        self._append(ir.MaxPool(self._named("pool", name), self._tail, size,
+        self._net.add(ir.MaxPool(self._named("pool", name), self._net.tail, size,
                                 size if stride is None else _pair(stride), _border(padding)))
 
     def argmax(self, *, name: str | None = None) -> None:
         """The index of the greatest channel; the lowest index wins a tie."""
-        self._append(ir.ArgMax(self._named("argmax", name), self._tail))
-
-    def _append(self, layer: ir.Layer) -> None:
-        taken = {INPUT, *(one.name for one in self._layers)}
-        if layer.name in taken:
-            raise PenjingError(f"layer {layer.name}: its name is used twice; give it another")
-        self._type = ir.output_type(layer, self._type)
-        self._tail = layer.name
-        self._layers.append(layer)
+        self._net.add(ir.ArgMax(self._named("argmax", name), self._net.tail))
 
     def _named(self, kind: str, name: str | None) -> str:
         self._kinds[kind] += 1
@@ -202,13 +193,13 @@ class ArrayNetwork:
                                f"{values.shape}")
         offsets = (np.zeros(len(values), np.int64) if bias is None
                    else _whole(owner, "bias", bias, _LIMIT))
-        bits = max(2, ir.signed_bits(int(values.min()), int(values.max())))
-        return Weights(values, bits), offsets
+        return Weights.narrowest(values), offsets
 
     def _padding(self, name: str, padding: int | tuple[int, int, int, int], value: int | None
                  ) -> tuple[tuple[int, int, int, int], int]:
         border = _border(padding)
-        if isinstance(self._type, ir.Bipolar) and border != (0, 0, 0, 0) and value not in (-1, 1):
+        signs = isinstance(self._net.type, ir.Bipolar)
+        if signs and border != (0, 0, 0, 0) and value not in (-1, 1):
             raise PenjingError(f"layer {name}: a map of signs has no {value or 0} to pad it with; "
                                f"give the pad_value -1 or 1 that it was trained with")
         return border, 0 if value is None else value

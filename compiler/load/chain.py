@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
 import numpy as np
 
-from ..ir import PenjingError
+from ..ir import Names, PenjingError, cleaned
 from .floats import INPUT, FloatArgMax, FloatLayer, Floats, Padding, Pair, Shape, output_shape
 from .pt2 import Node, Program, Reference, Value
 
 NO_PADDING: Padding = (0, 0, 0, 0)
 
 _NAME_LENGTH = 48
-_RESERVED = (INPUT, "clk", "rst", "i", "o")
 
 
 def label(node: Node) -> str:
@@ -101,6 +99,7 @@ class Chain:
                                    else (self.dims[0], 1, 1))
         self.shape = self.input_shape = (height, width, channels)
         self.current = self.program.input
+        self._names = Names(INPUT)
         self._uses: dict[str, list[Node]] = {}
         for node in self.program.nodes:
             if node.target not in self.skipped:
@@ -155,16 +154,7 @@ class Chain:
         else:
             path = node.module if node.leaf else f"{node.module}.{node.name}"
         operator = node.target.split(".")[1].strip("_")
-        text = re.sub(r"[^A-Za-z0-9_]", "_", path).strip("_") or operator
-        text = text[-_NAME_LENGTH:].lstrip("_")
-        if not text[0].isalpha():
-            text = f"{operator[:8]}_{text}"[:_NAME_LENGTH]
-        taken = {*_RESERVED, *(layer.name for layer in self.layers)}
-        unique, count = text, 1
-        while unique in taken:
-            count += 1
-            unique = f"{text}_{count}"
-        return unique
+        return self._names.unique(cleaned((path or operator)[-_NAME_LENGTH:], operator[:8]))
 
     def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
         """The values of the parameter that is the argument ``name``."""

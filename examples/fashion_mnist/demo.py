@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from penjing import flow
+from penjing.compiler.dataflow.report import Table, table_of
 from penjing.compiler.ir import PenjingError
-from penjing.compiler.report import Table, table_of
 from penjing.flow.console import print_tables, show_progress
 
 HERE = Path(__file__).resolve().parent

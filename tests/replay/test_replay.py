@@ -25,10 +25,15 @@ from networks import (
     wide_and_deep,
 )
 from penjing import boards
-from penjing.compiler import file, lower
+from penjing.compiler import file
+from penjing.compiler.cost import Resources
+from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.dataflow.kinds import Scale, Search, Slope
+from penjing.compiler.dataflow.kinds.engine import Engine
+from penjing.compiler.dataflow.kinds.window import Windowed
+from penjing.compiler.dataflow.plan import LayerPlan, Plan
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network
-from penjing.compiler.plan import LayerPlan, Plan, Port, Queue, Resources
-from penjing.compiler.schedule import Budget, Goal, schedule
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5, Generic, Technology
 
@@ -50,7 +55,7 @@ def example(kind: str, seed: int) -> tuple[Network, Plan]:
     if kind == "icebreaker":
         # Few DSP blocks, no distributed RAM, and enough of all the rest.
         network = (mixed_network if seed % 2 else random_network)(seed)
-        budget = Budget(boards.Family.ICE40, Resources(10**6, 10**6, 8, 10**4), 24 + seed % 29)
+        budget = Budget(ICE40, Resources(10**6, 10**6, 8, 10**4), 24 + seed % 29)
         return network, schedule(network, budget, Goal())
     network = (mixed_network(seed) if kind == "mixed"
                else random_network(seed, thresholds=kind == "thresholds"))
@@ -61,7 +66,7 @@ def trained(name: str) -> tuple[Network, Plan]:
     """An example's network at 100,000 cycles a frame."""
     network = file.load(EXAMPLES / f"{name}.penjing")
     has = boards.find("ulx3s-85f").budget
-    budget = Budget(boards.Family.ECP5, Resources(has.luts, has.ffs, has.dsps, has.brams), has.dsps)
+    budget = Budget(ECP5, Resources(has.luts, has.ffs, has.dsps, has.brams), has.dsps)
     return network, schedule(network, budget, Goal(100_000))
 
 
@@ -71,7 +76,7 @@ def digest(text: str) -> str:
 
 def verilog_digest(network: Network, plan: Plan, technology: Technology) -> str:
     """A hash of the text and of the files beside it."""
-    verilog = emit(lower.accelerator(network, plan, technology), network.name)
+    verilog = emit(accelerator.whole(network, plan, technology), network.name)
     return digest("\0".join([verilog.text, *chain(*verilog.files.items())]))
 
 
@@ -82,23 +87,19 @@ def plan_digest(plan: Plan) -> str:
 
 
 def layer_summary(layer: LayerPlan) -> list[Any]:
-    fold, cells = layer.fold, layer.resources
-    ports = [layer.i, layer.o] if layer.other is None else [layer.i, layer.other, layer.o]
-    return [layer.name, layer.kind, layer.cycles, layer.macs, [port_summary(p) for p in ports],
+    fold, cells, kind = layer.fold, layer.resources, layer.kind
+    buffer = kind.buffer if isinstance(kind, Windowed) else None
+    storage = kind.storage if isinstance(kind, Engine | Scale | Slope | Search) else None
+    return [layer.name, layer.layer, layer.cycles, layer.macs,
+            [[port.lanes, port.group] for port in (*kind.inputs, kind.o)],
             fold and [fold.pe, fold.rows, fold.lanes],
-            [layer.multipliers, layer.xors, layer.additions, layer.dsp_multipliers],
-            layer.weight_storage and layer.weight_storage.value, layer.buffer_words,
-            layer.buffer_storage and layer.buffer_storage.value, layer.memory_bits,
-            [queue_summary(q) for q in layer.queues], layer.steps,
+            [*(layer.work(what) for what in ("multipliers", "xors", "additions")), kind.dsps],
+            storage and storage.value, buffer.words if buffer else 0,
+            buffer and buffer.storage.value, layer.memory_bits,
+            [[queue.words, queue.storage.value] if queue else [0, None] for queue in layer.queues]
+            if layer.cycles else [],
+            kind.shape.steps if isinstance(kind, Scale) else 1,
             [cells.luts, cells.ffs, cells.dsps, cells.brams]]
-
-
-def port_summary(port: Port) -> list[int]:
-    return [port.lanes, port.group]
-
-
-def queue_summary(queue: Queue) -> list[Any]:
-    return [queue.beats, queue.storage and queue.storage.value]
 
 
 def compare(name: str, found: dict[str, str], rewrite: bool) -> None:

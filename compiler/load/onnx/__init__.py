@@ -132,6 +132,9 @@ def _finish(builder: Builder, name: str) -> Import:
                                f"{'bounds' if value.clamped else 'a scale for each channel'} that "
                                f"nothing has quantized; end the network with QuantizeLinear")
         scale, zero = float(value.scale[0]), value.zero
+    if value.name == builder.input:
+        raise PenjingError("nothing is computed between its input and its output; export a network "
+                           "that has layers")
     network = builder.network(name, value.name)
     return Import(network, builder.layout, not graph.input.type.integer, value.layout, result,
                   scale, zero)

@@ -45,7 +45,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
             if value.clamped:
                 least, most = target.range
                 bounds = least if low is None else low, most if high is None else high
-                return Integers(builder.emit(ir.Clamp(name, value.name, *bounds)), value.layout)
+                return Integers(builder.add(ir.Clamp(name, value.name, *bounds)), value.layout)
             return Integers(value.name, value.layout)
         ratios = ratio_of(operands, value, target.scale).astype(np.float64)
         source, offset = value.name, value.zero
@@ -61,7 +61,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     rounding = builder.rounding
     if zero_first and target.zero % 2 and rounding is ir.ScaleRounding.EVEN:
         rounding = ir.ScaleRounding.ODD
-    return Integers(builder.emit(requantize(
+    return Integers(builder.add(requantize(
         name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
         high=high, rounding=rounding)), value.layout)
 
@@ -70,7 +70,7 @@ def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) ->
     builder = operands.builder
     if builder.entry is None:
         builder.entry = target
-        builder.declare(target.type)
+        builder.declare_integers(target.type)
         builder.describe("input", target.scale, target.zero)
     elif builder.entry != target:
         operands.refuse("the network's input is quantized a second time, otherwise",
@@ -128,7 +128,7 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
             inner = _add(operands, term, target, fraction, own)
             kind = builder.types[inner]
             if low is not None or high is not None:
-                inner = builder.emit(ir.Clamp(own, inner, kind.low if low is None else low,
+                inner = builder.add(ir.Clamp(own, inner, kind.low if low is None else low,
                                               kind.high if high is None else high))
             names.append(inner)
             continue
@@ -136,11 +136,11 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
         step = Affine(bits, True, float(target.scale) * 2.0 ** -fraction, 0)
         limit = 1 << bits - 1
         ratios = ratio_of(operands, term, target.scale).astype(np.float64) * 2.0 ** fraction
-        names.append(builder.emit(requantize(
+        names.append(builder.add(requantize(
             own, term.name, ratios, step, offset=term.zero,
             low=None if low is None else max(low, -limit),
             high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
-    return builder.emit(ir.Add(builder.name(operands.node, "_sum"), *names))
+    return builder.add(ir.Add(builder.name(operands.node, "_sum"), *names))
 
 
 def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
@@ -160,7 +160,7 @@ def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
             operands.refuse(f"the bound {bound:g} of an activation is no whole step of its "
                             f"input's scale", "put QuantizeLinear and DequantizeLinear before it")
         bounds.append(min(max(whole + value.zero, kind.low), kind.high))
-    name = builder.emit(ir.Clamp(builder.name(operands.node, suffix), value.name, *bounds))
+    name = builder.add(ir.Clamp(builder.name(operands.node, suffix), value.name, *bounds))
     return replace(value, name=name, low=-math.inf, high=math.inf)
 
 

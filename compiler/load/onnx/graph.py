@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 
@@ -25,7 +24,6 @@ T = TypeVar("T")
 _ENDS = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape", "Squeeze",
          "Unsqueeze", "Transpose", "Dropout")
 """What may follow a softmax at the end."""
-_RESERVED = (INPUT, "clk", "rst", "i", "o")
 _LONGEST = 40
 
 
@@ -58,18 +56,16 @@ class Quantized:
         return int(min(max(np.rint(steps) + self.zero, low), high))
 
 
-class Builder:
-    """The network so far: its layers, and the value of each tensor of the graph by name."""
+class Builder(ir.Builder):
+    """The network so far, and the value of each tensor of the graph by name."""
 
     def __init__(self, graph: Graph, rounding: ir.ScaleRounding) -> None:
+        super().__init__(input=INPUT)
         self.graph = graph
         self.rounding = rounding
-        self.layers: dict[str, ir.Layer] = {}
-        self.types: dict[str, ir.TensorType] = {}
         self.values: dict[str, Value] = {}
         self.entry: Quantized | None = None
         self.end: str | None = None
-        self._taken = set(_RESERVED)
         self._weights = self._folded = 0
 
     # --- the network's input
@@ -81,7 +77,7 @@ class Builder:
             if port.type.bits > 16:
                 raise PenjingError(f"its input {port.name:.80} holds {port.type.name}; export a "
                                    f"network of uint8, int8 or float32")
-            self.declare(port.type)
+            self.declare_integers(port.type)
             self.values[port.name] = Integers(INPUT, layout)
         elif port.type.name in ("float32", "float16", "float64"):
             self.values[port.name] = FloatInput(layout)
@@ -89,15 +85,21 @@ class Builder:
             raise PenjingError(f"its input {port.name:.80} holds {port.type.name}; export a "
                                f"network of uint8, int8 or float32")
 
-    def declare(self, kind: ElementType) -> None:
+    def declare_integers(self, kind: ElementType) -> None:
         """Let the network's input be integers of ``kind``."""
-        self.types[INPUT] = ir.TensorType(self.layout.shape, kind.bits, kind.signed)
+        self.declare(ir.TensorType(self.layout.shape, kind.bits, kind.signed))
+
+    def declares(self, kind: ir.TensorType) -> bool:
+        """Whether the network's input is of ``kind``, as it will be if nothing else is told."""
+        if INPUT not in self.types:
+            self.declare(kind)
+        return self.types[INPUT] == kind
 
     def describe(self, name: str, scale: np.float32, zero: int) -> None:
         """Note what the integers of the input stand for, the first time that it is told."""
         kind = self.types[name]
         if name == INPUT and kind.scale is None and kind.low <= zero <= kind.high:
-            self.types[name] = replace(kind, scale=float(scale), zero_point=zero)
+            self.declare(replace(kind, scale=float(scale), zero_point=zero))
 
     def feeds_more_than_ends(self, node: Node) -> bool:
         """Whether anything but moving, quantizing and the end follows ``node``."""
@@ -112,24 +114,11 @@ class Builder:
     # --- layers
     def name(self, node: Node, suffix: str = "") -> str:
         """A new valid layer name; upper and lower case count as one."""
-        text = re.sub(r"\W+", "_", node.name or f"{node.operator}_{node.index}", flags=re.ASCII)
-        text = re.sub(r"^[^A-Za-z]+", "", text)[-_LONGEST:].strip("_")
-        text = re.sub(r"^[^A-Za-z]+", "", text) or node.operator.lower()[:_LONGEST]
-        if not re.fullmatch(ir.layers.NAME, text):
+        text = ir.cleaned(ir.cleaned(node.name or f"{node.operator}_{node.index}")[-_LONGEST:])
+        text = text or node.operator.lower()[:_LONGEST]
+        if not ir.NAME.fullmatch(text):
             text = f"node_{node.index}"
-        text += suffix
-        unique, count = text, 1
-        while unique.lower() in self._taken:
-            count += 1
-            unique = f"{text}_{count}"
-        self._taken.add(unique.lower())
-        return unique
-
-    def emit(self, layer: ir.Layer) -> str:
-        """Append ``layer``, whose inputs and sizes are checked at once; its name."""
-        self.types[layer.name] = ir.output_type(layer, *(self.types[n] for n in layer.inputs))
-        self.layers[layer.name] = layer
-        return layer.name
+        return self.unique(text + suffix)
 
     def spend_weights(self, node: Node, count: int) -> None:
         """Refuse ``node`` if its weights are too many, before they are set aside."""
@@ -144,20 +133,6 @@ class Builder:
         if self._folded > MAX_FOLDED:
             raise Refused(node, f"operators on constants compute more than {MAX_FOLDED} values",
                           "simplify the model, for example with onnxsim")
-
-    def network(self, name: str, output: str) -> ir.Network:
-        """The network that puts out ``output``, without layers that this does not need."""
-        if output == INPUT:
-            raise PenjingError("nothing is computed between its input and its output; export a "
-                               "network that has layers")
-        needed, kept = {output}, []
-        for layer in reversed(self.layers.values()):
-            if layer.name in needed:
-                needed.update(layer.inputs)
-                kept.append(layer)
-        if INPUT not in needed:
-            raise PenjingError("its output does not depend on its input; export it again")
-        return ir.Network(name, INPUT, self.types[INPUT], tuple(reversed(kept)))
 
 
 class Operands:

@@ -77,7 +77,7 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
             before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
         operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
                         "put QuantizeLinear and DequantizeLinear before the Reshape")
-    name = operands.builder.emit(ir.rewired(
+    name = operands.builder.add(ir.rewired(
         operands.builder.name(operands.node, "_reshape"), value.name, layout.shape))
     return replace(value, name=name, layout=layout)
 
@@ -102,7 +102,7 @@ def padded(operands: Operands, name: str, padding: Padding, kernel: tuple[int, i
     if max(top, bottom) < kernel[0] and max(left, right) < kernel[1]:
         return name, padding
     builder = operands.builder
-    own = builder.emit(ir.Pad(builder.name(operands.node, "_pad"), name, padding, value))
+    own = builder.add(ir.Pad(builder.name(operands.node, "_pad"), name, padding, value))
     return own, (0, 0, 0, 0)
 
 
@@ -146,7 +146,7 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     source, padding = padded(operands, x.name, padding, kernel, x.zero)
     wide = fold_zero_point(whole, bias_steps(operands, bias, scale, outputs), x.zero)
     name = operands.builder.name(operands.node)
-    stored = ir.Weights(whole, _bits(operands, whole))
+    stored = _stored(operands, whole)
     if groups == channels > 1:
         layer: ir.Layer = ir.Depthwise(name, source, replace(stored, values=whole[..., 0]), wide,
                                        stride, padding, x.zero)
@@ -158,7 +158,7 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
 
 def _accumulate(operands: Operands, layer: ir.Layer) -> tuple[int, int, int]:
     builder = operands.builder
-    kind = builder.types[builder.emit(layer)]
+    kind = builder.types[builder.add(layer)]
     if kind.bits > _WIDEST_ACCUMULATOR:
         operands.refuse(f"its accumulators may need {kind.bits} bits, more than the "
                         f"{_WIDEST_ACCUMULATOR} that ONNX has", "split the layer")
@@ -179,12 +179,12 @@ def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, 
     return spread
 
 
-def _bits(operands: Operands, weights: Array) -> int:
-    """The narrowest width of ``weights``."""
+def _stored(operands: Operands, weights: Array) -> ir.Weights:
+    """``weights`` of the narrowest width."""
     bits = ir.signed_bits(int(weights.min()), int(weights.max()))
     if bits > 16:
         operands.refuse(f"its weights need {bits} bits, more than 16", "quantize them to 8 bits")
-    return max(2, bits)
+    return ir.Weights.narrowest(weights)
 
 
 def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int) -> Array:
@@ -231,11 +231,11 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     ordered[:, layout.positions()] = mine
     source = x.name
     if layout.shape[:2] != (1, 1):
-        source = builder.emit(ir.Flatten(builder.name(operands.node, "_flat"), source))
+        source = builder.add(ir.Flatten(builder.name(operands.node, "_flat"), source))
     wide = fold_zero_point(ordered, bias_steps(operands, bias, scale, outputs), x.zero)
     name = builder.name(operands.node)
     shape = _accumulate(operands, ir.Dense(
-        name, source, ir.Weights(ordered, _bits(operands, ordered)), wide))
+        name, source, _stored(operands, ordered), wide))
     return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale)
 
 

@@ -354,7 +354,7 @@ def bounded(low: float, high: float) -> Convert:
         if isinstance(value, Integers):
             kind = operands.builder.types[value.name]
             edges = [int(min(max(bound, kind.low), kind.high)) for bound in (least, most)]
-            name = operands.builder.emit(ir.Clamp(operands.builder.name(operands.node), value.name,
+            name = operands.builder.add(ir.Clamp(operands.builder.name(operands.node), value.name,
                                                   *edges))
             return Integers(name, value.layout)
         if isinstance(value, FloatInput):

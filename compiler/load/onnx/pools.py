@@ -39,7 +39,7 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
     kernel, stride, padding, extra = _windows(operands, value.layout, axes)
     top, bottom, left, right = padding
     padding = top, bottom + extra[0], left, right + extra[1]
-    name = operands.builder.emit(ir.MaxPool(operands.builder.name(operands.node), value.name,
+    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name,
                                             kernel, stride, padding))
     shape = operands.builder.types[name].shape
     return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
@@ -135,12 +135,12 @@ def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tup
     source = value.name
     if any(padding) and (value.zero or max(padding[:2]) >= kernel[0]
                          or max(padding[2:]) >= kernel[1]):
-        source = builder.emit(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
+        source = builder.add(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
                                      value.zero))
         padding = (0, 0, 0, 0)
     if not exact and area & area - 1 and _is_power(value):
         return _rounded(operands, replace(value, name=source), kernel, stride, padding, True)
-    name = builder.emit(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
+    name = builder.add(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
     with np.errstate(under="ignore"):
         scale = positive(operands, value.scale / np.float32(area))
     return replace(value, name=name, scale=scale, zero=value.zero * area)
@@ -153,7 +153,7 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     # To steps that are powers of two, these are bits enough that only halves become halves.
     spare = (kernel[0] * kernel[1]).bit_length() + 3 if _is_power(value) else _MEAN_BITS
     spare = min(spare, _MEAN_BITS)
-    name = builder.emit(ir.AveragePool(
+    name = builder.add(ir.AveragePool(
         builder.name(operands.node), value.name, kernel, stride, padding,
         count_padding=count_padding, spare=spare))
     with np.errstate(under="ignore"):
@@ -211,7 +211,7 @@ def pad(operands: Operands) -> Value:
     steps = fill if isinstance(value, Integers) else fill / float(value.scale[0]) + value.zero
     if not abs(steps) < 1 << 31 or abs(steps - round(steps)) > 1e-3:
         operands.refuse(f"the value {fill:g} is no whole step of its input's scale", "pad with 0")
-    name = operands.builder.emit(ir.Pad(
+    name = operands.builder.add(ir.Pad(
         operands.builder.name(operands.node), value.name,
         (starts[0], stops[0], starts[1], stops[1]), round(steps)))
     shape = operands.builder.types[name].shape

@@ -135,7 +135,7 @@ def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
                 np.abs(steps) < 1 << 22).all() and builder.types[curve.name].bits < 23:
             bias = layer.bias + np.broadcast_to(steps.astype(np.int64), layer.bias.shape)
             builder.spend_folded(operands.node, layer.weights.values.size)
-            name = builder.emit(replace(layer, name=builder.name(operands.node), bias=bias))
+            name = builder.add(replace(layer, name=builder.name(operands.node), bias=bias))
             return replace(curve, name=name, origin=operands.node.outputs[0])
     return _stepped(curve, Step(np.add, operand, np.zeros(operand.size, np.bool_)))
 
@@ -156,14 +156,14 @@ def _sum(operands: Operands) -> Value:
         zero += value.zero << shift - 1
         names.append(value.name if shift == 1 else _shifted(operands, value.name, shift - 1,
                                                             suffix))
-    name = operands.builder.emit(ir.Add(operands.builder.name(operands.node), *names))
+    name = operands.builder.add(ir.Add(operands.builder.name(operands.node), *names))
     return Curve(name, a.layout, np.array([scale]), operands.node.outputs[0], zero)
 
 
 def _shifted(operands: Operands, name: str, shift: int, suffix: str) -> str:
     builder = operands.builder
     kind = builder.types[name].widened
-    return builder.emit(ir.ShiftRequantize(builder.name(operands.node, suffix), name, -shift,
+    return builder.add(ir.ShiftRequantize(builder.name(operands.node, suffix), name, -shift,
                                            kind.bits + shift, kind.signed))
 
 

@@ -37,7 +37,7 @@ def curve_of(operands: Operands, position: int = 0) -> Curve:
     if isinstance(value, FloatInput):
         pixel = np.float32(1 / 255)
         kind = ir.TensorType(builder.layout.shape, 8, False, scale=float(pixel))
-        if builder.types.setdefault(INPUT, kind) != kind:
+        if not builder.declares(kind):
             operands.refuse("it reads the network's input, which a quantizer reads as well",
                             "quantize the input once, before all else")
         return Curve(INPUT, value.layout, np.array([float(pixel)]), operands.node.inputs[position])
@@ -137,12 +137,12 @@ def _entry(operands: Operands, value: FloatInput, scales: Scales, zero: int,
         operands.refuse(f"it quantizes the network's input to {bits} bits, or by channel",
                         "quantize the input by tensor, to 16 bits at most")
     kind = ir.TensorType(builder.layout.shape, bits, signed, 0, zero, float(scales[0]))
-    if builder.types.setdefault(INPUT, kind) != kind:
+    if not builder.declares(kind):
         operands.refuse("the network's input is quantized a second time, otherwise",
                         "quantize it once")
     name = INPUT
     if (kind.low, kind.high) != limits:
-        name = builder.emit(ir.Clamp(builder.name(operands.node), INPUT, low, high))
+        name = builder.add(ir.Clamp(builder.name(operands.node), INPUT, low, high))
     return Curve(name, value.layout, scales.astype(np.float64), operands.node.outputs[0], zero)
 
 

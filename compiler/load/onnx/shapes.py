@@ -191,7 +191,7 @@ def argmax(operands: Operands) -> Value:
         if value.scale.size != 1:
             operands.refuse("its input has a scale for each channel", "quantize its input")
         value = settle(operands, value)
-    name = operands.builder.emit(ir.ArgMax(operands.builder.name(operands.node), value.name))
+    name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
     keep = operands.integer("keepdims", 1)
     dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
                  if keep or place != channels)

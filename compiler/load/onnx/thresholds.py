@@ -93,7 +93,7 @@ def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) 
                         f"{ir.MAX_THRESHOLDS + 1}", "quantize activations to 8 bits at most")
     builder.spend_folded(operands.node, rows * count * builder.types[curve.name].bits)
     scale = float(quantizer.scale[0]) if quantizer.scale.size == 1 else None
-    return builder.emit(stairs.layer(builder.name(operands.node), curve.name, base, count,
+    return builder.add(stairs.layer(builder.name(operands.node), curve.name, base, count,
                                      zero=quantizer.zero, scale=scale))
 
 

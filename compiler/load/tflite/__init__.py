@@ -66,7 +66,7 @@ def convert(model: Model, name: str,
         graph.start(entry)
     for operator in model.operators:
         _add(graph, operator)
-    return graph.network(name, model.outputs[0])
+    return graph.network_of(name, model.outputs[0])
 
 
 def _add(graph: Graph, operator: Operator) -> None:

@@ -12,7 +12,7 @@ from ... import ir
 from ...ir import Integers, PenjingError
 from ..affine import Affine
 from .file import Model, Operator, Tensor
-from .names import Names, short
+from .names import short
 
 AGAIN = "convert the network again"
 """The way out of what no converter writes."""
@@ -91,29 +91,25 @@ def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     return Affine(8, signed, scale, zero_point)
 
 
-class Graph:
-    """The network in the making: layers, and the `Value` of each tensor that is computed."""
+class Graph(ir.Builder):
+    """The network so far, and the `Value` of each tensor that is computed."""
 
     def __init__(self, model: Model, rounding: ir.ScaleRounding) -> None:
+        super().__init__(input="input")
         self.model = model
         self.rounding = rounding
-        self.layers: list[ir.Layer] = []
         self.values: dict[int, Value] = {}
         self.uses = Counter(index for operator in model.operators for index in operator.inputs)
         self.uses.update(model.outputs)
-        self._names = Names()
-        self._types: dict[str, ir.TensorType] = {}
         self._finished: dict[tuple[str, Padding, int, Shape], str] = {}
         self._weights = 0
-        self.input = self._names.unique("input")
 
     # --- the ends
     def start(self, tensor: Tensor, shape: Shape | None = None) -> None:
         """Let ``tensor`` be the network's input, of ``shape`` if it is not the tensor's own."""
         kind = affine(tensor, ("INT8", "UINT8"))
         shape = shape or map_shape(tensor)
-        self._types[self.input] = ir.TensorType(shape, kind.bits, kind.signed, 0, kind.zero_point,
-                                                kind.scale)
+        self.declare(ir.TensorType(shape, kind.bits, kind.signed, 0, kind.zero_point, kind.scale))
         self.values[tensor.index] = Value(self.input, shape)
 
     def is_free_input(self, index: int) -> bool:
@@ -121,7 +117,7 @@ class Graph:
         value = self.values.get(index)
         return value is not None and value.layer == self.input and self.uses[index] == 1
 
-    def network(self, name: str, output: int) -> ir.Network:
+    def network_of(self, name: str, output: int) -> ir.Network:
         """The network whose output is the tensor ``output``; layers that it needs not are left."""
         value = self.values.get(output)
         if value is None:
@@ -131,12 +127,7 @@ class Graph:
         if last == self.input:
             raise PenjingError("nothing is computed between its input and its output; convert a "
                                "network that has layers")
-        needed = {last}
-        for layer in reversed(self.layers):
-            if layer.name in needed:
-                needed.update(layer.inputs)
-        return ir.Network(name, self.input, self._types[self.input],
-                          tuple(layer for layer in self.layers if layer.name in needed))
+        return self.network(name, last)
 
     # --- what operators read
     def tensor(self, operator: Operator, position: int, ends: bool = False) -> Tensor:
@@ -187,36 +178,18 @@ class Graph:
             return self._finished[key]
         name = value.layer
         if any(value.padding):
-            pad = self.name(f"{name}_pad")
-            self.add(ir.Pad(pad, name, value.padding, value.pad_value))
-            name = pad
+            name = self.add(ir.Pad(self.unique(f"{name}_pad"), name, value.padding,
+                                   value.pad_value))
         if value.padded != shape:
-            layer = ir.rewired(self.name(f"{name}_flat" if shape[:2] == (1, 1) else
-                                         f"{name}_reshape"), name, shape)
-            self.add(layer)
-            name = layer.name
+            what = "flat" if shape[:2] == (1, 1) else "reshape"
+            name = self.add(ir.rewired(self.unique(f"{name}_{what}"), name, shape))
         self._finished[key] = name
         return name
 
     # --- what operators add
-    def name(self, wanted: str) -> str:
-        """A name that no layer has yet."""
-        return self._names.unique(wanted)
-
     def name_of(self, operator: Operator, otherwise: str) -> str:
         """A name for ``operator``, from that of its output."""
-        return self.name(short(self.tensor(operator, 0, ends=True).name, otherwise))
-
-    def add(self, layer: ir.Layer) -> ir.TensorType:
-        """Append ``layer``; the type of what it puts out."""
-        kind = ir.output_type(layer, *(self._types[name] for name in layer.inputs))
-        self.layers.append(layer)
-        self._types[layer.name] = kind
-        return kind
-
-    def type_of(self, layer: str) -> ir.TensorType:
-        """The type of what ``layer`` puts out."""
-        return self._types[layer]
+        return self.unique(short(self.tensor(operator, 0, ends=True).name, otherwise))
 
     def finish(self, operator: Operator, value: Value) -> None:
         """Let ``value`` be the output of ``operator``, whose file declares its shape."""
@@ -234,7 +207,7 @@ class Graph:
 
     def finish_layer(self, operator: Operator, layer: str) -> None:
         """Let ``layer`` put out the output of ``operator``."""
-        shape = self._types[layer].shape
+        shape = self.types[layer].shape
         tensor = self.tensor(operator, 0, ends=True)
         if map_shape(tensor) != shape:
             raise Refused(operator, f"its output is {shape} (height, width, channels), the file "

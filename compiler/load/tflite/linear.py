@@ -134,7 +134,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
     """
     ratios = channel_ratios(input_affine(graph, operator), weights.scales, target)
     layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
-    kind = graph.type_of(name)
+    kind = graph.types[name]
     pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
     return replace(layer, multipliers=np.array(
         [halves_away(multiplier, shift, kind.low, kind.high) for multiplier, shift in pairs]))
@@ -143,7 +143,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
 def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.float64],
              target: Affine, rounding: ir.ScaleRounding) -> ir.ScaleRequantize:
     low, high = activation_bounds(operator, target)
-    return requantize(graph.name(f"{name}_scale"), name, ratios, target, low=low, high=high,
+    return requantize(graph.unique(f"{name}_scale"), name, ratios, target, low=low, high=high,
                       rounding=rounding)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from ...ir import cleaned
+
 _OPERATIONS = re.compile(
     r"(conv2d|depthwise|depthwiseconv2d|depthwise_conv2d_native|separable_conv2d|matmul|biasadd|"
     r"readvariableop|resource|fusedbatchnormv3|batchnorm|relu6?|add|addv2|avgpool|maxpool|"
@@ -35,7 +37,7 @@ def short(tensor: str, otherwise: str) -> str:
 
 def _layer(path: str) -> str:
     """The step of ``path`` that names a layer: before the operations, after the model."""
-    steps = [clean(step) for step in path.split(":")[0].split("/")]
+    steps = [cleaned(step)[:_LONGEST].rstrip("_") for step in path.split(":")[0].split("/")]
     steps = [step for step in steps if step and not _EMPTY.fullmatch(step)]
     if len(steps) > 1:
         inner = [step for step in steps[1:] if not _OPERATIONS.fullmatch(step)]
@@ -47,26 +49,3 @@ def _layer(path: str) -> str:
 def _alone(steps: list[str]) -> str:
     """Of a path like ``conv2d_1/Conv2D`` the layer; of ``model/conv2d/Conv2D`` the layer too."""
     return steps[1] if len(steps) > 2 else steps[0]
-
-
-def clean(text: str) -> str:
-    """``text`` in the characters that a name may have, starting with a letter, or nothing."""
-    text = re.sub(r"\W+", "_", text, flags=re.ASCII)
-    return re.sub(r"^[^A-Za-z]+", "", text)[:_LONGEST].rstrip("_")
-
-
-class Names:
-    """Hands out names, each once."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._next: dict[str, int] = {}
-
-    def unique(self, name: str) -> str:
-        """``name``, with a number where it is taken; upper and lower case count as one."""
-        candidate, number = name, self._next.get(name.lower(), 2)
-        while candidate.lower() in self._taken:
-            candidate, number = f"{name}_{number}", number + 1
-        self._next[name.lower()] = number
-        self._taken.add(candidate.lower())
-        return candidate

@@ -92,9 +92,7 @@ def _clamped(graph: Graph, operator: Operator, layer: str, target: Affine) -> st
     low, high = activation_bounds(operator, target)
     if (low, high) == bounds(None, None, target):
         return layer
-    clamp = graph.name(f"{layer}_clamp")
-    graph.add(ir.Clamp(clamp, layer, low, high))
-    return clamp
+    return graph.add(ir.Clamp(graph.unique(f"{layer}_clamp"), layer, low, high))
 
 
 def _foldable(value: Value, kernel: tuple[int, int], neutral: int) -> bool:
@@ -172,14 +170,13 @@ def mean(graph: Graph, operator: Operator) -> None:
     kernel = (height if 1 in over else 1, width if 2 in over else 1)
     count = kernel[0] * kernel[1]
     name = graph.name_of(operator, "mean")
-    total = graph.name(f"{name}_sum")
-    graph.add(ir.SumPool(total, layer, kernel, kernel))
+    total = graph.add(ir.SumPool(graph.unique(f"{name}_sum"), layer, kernel, kernel))
     multiplier, shift = mean_multiplier(source, target, count)
     graph.add(ir.ScaleRequantize(
         name, total, np.array([multiplier]), np.array([shift]), target.bits, target.signed,
         source.zero_point * count, 0, target.zero_point, rounding=graph.rounding,
         scale=target.scale))
-    graph.finish(operator, Value(name, graph.type_of(name).shape))
+    graph.finish(operator, Value(name, graph.types[name].shape))
 
 
 # --- elementwise
@@ -200,12 +197,10 @@ def add(graph: Graph, operator: Operator) -> None:
         ratio = meaning.scale / common
         wide = Affine(_wide_bits(graph, layer, meaning, ratio), True,
                       common / (1 << _ADD_SHIFT), 0)
-        part = requantize(graph.name(f"{name}_{suffix}"), layer, np.array([ratio]), wide,
+        part = requantize(graph.unique(f"{name}_{suffix}"), layer, np.array([ratio]), wide,
                           offset=meaning.zero_point, pre_shift=_ADD_SHIFT, rounding=graph.rounding)
-        graph.add(part)
-        scaled.append(part.name)
-    total = graph.name(f"{name}_sum")
-    graph.add(ir.Add(total, scaled[0], scaled[1]))
+        scaled.append(graph.add(part))
+    total = graph.add(ir.Add(graph.unique(f"{name}_sum"), scaled[0], scaled[1]))
     ratio = common / ((1 << _ADD_SHIFT) * target.scale)
     if ratio >= 1:
         raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
@@ -216,7 +211,7 @@ def add(graph: Graph, operator: Operator) -> None:
 
 def _wide_bits(graph: Graph, layer: str, meaning: Affine, ratio: float) -> int:
     """Bits that hold all of ``(x - zero_point) * 2**20 * ratio``."""
-    kind = graph.type_of(layer)
+    kind = graph.types[layer]
     most = max(abs(kind.low - meaning.zero_point), abs(kind.high - meaning.zero_point))
     return max(2, math.ceil(most * (1 << _ADD_SHIFT) * ratio + 1).bit_length() + 1)
 

@@ -1,0 +1,100 @@
+"""How much waits where: the depth of every window buffer and queue, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
+from ..cost import Fabric, Memory, memories, streams
+from ..ir import Network
+from . import frames, timing
+from .kinds.kind import Kind
+from .kinds.window import Windowed
+from .plan import LayerPlan
+from .site import Site
+
+LEAST_BEATS = 16
+"""What memory rounds up to costs nothing: a block or the tables of 16 words."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The layers with all their buffers, the ``interval`` of the whole, and what tells its ends."""
+
+    layers: tuple[LayerPlan, ...]
+    interval: int
+    nodes: tuple[timing.Node, ...]
+    rooms: tuple[timing.Depths, ...]
+    i_beats: int
+
+    def frame_ends(self, count: int) -> list[int]:
+        """Cycles from the first input beat taken to the last output beat of each frame."""
+        return frames.frame_ends(self.nodes, self.rooms, self.i_beats, count)
+
+
+def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind], fabric: Fabric
+           ) -> Finished:
+    """Give every buffer its depth, and predict the cells of every layer."""
+    cycles = {name: kind.cycles(sites[name]) for name, kind in kinds.items()}
+    interval = max(cycles.values())
+    stages = {name: kind.stage(sites[name]) for name, kind in kinds.items()}
+    nodes = _nodes(network, stages)
+    i_beats = kinds[network.layers[0].name].i.beats(network.input_type.elements)
+    together = iter(timing.depths(nodes, i_beats, interval))
+    layers, rooms = [], []
+    for name, kind in kinds.items():
+        site, stage = sites[name], stages[name]
+        depths = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
+        if isinstance(kind, Windowed):
+            assert isinstance(stage, timing.Windowed)
+            # Deep enough for the layer alone, too, at its own pace.
+            alone, = timing.depths([timing.Node(stage, (timing.INPUT,))],
+                                   kind.i.beats(stage.elements), cycles[name])
+            kind = kind.buffered(site, fabric, max(depths.words, alone.words))
+        layers.append(_planned(site, kind, cycles[name], depths.queues, fabric))
+        if stage is not None:
+            buffer = kind.buffer if isinstance(kind, Windowed) else None
+            rooms.append(timing.Depths(buffer.words if buffer else 0, tuple(
+                queue.words if queue else 0 for queue in layers[-1].queues)))
+    return Finished(tuple(layers), interval, tuple(nodes), tuple(rooms), i_beats)
+
+
+def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric: Fabric
+             ) -> LayerPlan:
+    """The plan of a layer with a queue of so many ``beats`` in front of each input, 0 for none."""
+    cells = kind.cells(site, fabric)
+    bits = sum(memory.bits for memory in kind.memories(site))
+    queues: list[Memory | None] = []
+    for source, port, wanted in zip(site.sources, kind.inputs, beats, strict=True):
+        if not wanted:
+            queues.append(None)
+            continue
+        depth, width = max(wanted, LEAST_BEATS), port.lanes * source.bits + 1
+        queue = Memory("queue", depth, width, memories.ram_storage(fabric, depth, width))
+        cells += streams.skip_buffer(fabric, queue.storage, depth, width,
+                                     queue_depth=SKIP_QUEUE_DEPTH)
+        bits += queue.bits
+        queues.append(queue)
+    return LayerPlan(site.name, site.layer.kind, kind, cycles, site.layer.macs(site.result),
+                     tuple(queues), bits, cells)
+
+
+def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[timing.Node]:
+    """The graph of all layers but those that are mere wiring."""
+    nodes: list[timing.Node] = []
+    index = {network.input: timing.INPUT}
+    for layer in network.layers:
+        sources, stage = tuple(index[name] for name in layer.inputs), stages[layer.name]
+        if stage is None:
+            index[layer.name] = sources[0]
+        else:
+            index[layer.name] = len(nodes)
+            nodes.append(timing.Node(stage, sources))
+    readers = Counter(source for node in nodes for source in node.inputs)
+    # What passes beats on has a queue in front where others read them, too.
+    return [replace(node, stage=replace(node.stage,
+                                        latency=node.stage.latency + SKIP_LATENCY))
+            if isinstance(node.stage, timing.Passing) and readers[node.inputs[0]] > 1 else node
+            for node in nodes]

@@ -1,0 +1,79 @@
+"""What the steps behind the compiler see of the streaming back end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...hdl.graph import Graph
+from ...hdl.tech import Technology
+from ..cost import Resources
+from ..ir import Network
+from . import accelerator
+from .plan import Plan
+from .port import Port
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hardware that makes the tensor ``result``, whose port is ``o``.
+
+    ``inputs`` are the tensors that it reads, each with its port, by name of the input stream. A
+    frame takes ``cycles``, the first one ``latency`` (None: it is not predicted).
+    """
+
+    component: Graph
+    inputs: Mapping[str, tuple[str, Port]]
+    result: str
+    o: Port
+    cycles: int
+    latency: int | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network and its plan: ports, cycles, cells, and the hardware as a whole or in parts."""
+
+    network: Network
+    plan: Plan
+
+    @property
+    def i(self) -> Port:
+        """How the network's input comes in."""
+        return self.plan.layers[0].i
+
+    @property
+    def o(self) -> Port:
+        """How the network's output leaves."""
+        return self.plan.layers[-1].o
+
+    @property
+    def cycles(self) -> int:
+        """Cycles between two frames."""
+        return self.plan.cycles_per_frame
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a frame's first input beat to its last output beat."""
+        return self.plan.latency_cycles
+
+    @property
+    def resources(self) -> Resources:
+        """Predicted cells, those around the accelerator left out."""
+        return self.plan.resources
+
+    def whole(self, technology: Technology) -> Part:
+        """The accelerator."""
+        network = self.network
+        return Part(accelerator.whole(network, self.plan, technology),
+                    {"i": (network.input, self.i)}, network.layers[-1].name, self.o, self.cycles,
+                    self.latency)
+
+    def part(self, name: str, technology: Technology) -> Part:
+        """The layer ``name`` alone; `PenjingError` where it has no hardware of its own."""
+        component = accelerator.layer(self.network, self.plan, name, technology)
+        planned = self.plan.layer(name)
+        tensors = next(one.inputs for one in self.network.layers if one.name == name)
+        inputs = zip(tensors, planned.kind.inputs, strict=True)
+        return Part(component, dict(zip(component.inputs, inputs, strict=True)), name, planned.o,
+                    planned.cycles)

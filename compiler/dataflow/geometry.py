@@ -1,0 +1,95 @@
+"""What windows slide over, what they have of it, and which words of a buffer they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir import Integers
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the window of a layer slides over: maps of ``size`` (height, width, channels)."""
+
+    size: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    positions: int
+
+    @property
+    def run(self) -> int:
+        """Elements of one kernel row."""
+        return self.kernel[1] * self.size[2]
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
+
+def elements_inside(shape: Geometry) -> tuple[list[int], list[int]]:
+    """How many elements of the map the windows of each row, and of each column, of positions have.
+    """
+    found = []
+    for axis in range(2):
+        size, kernel, stride = shape.size[axis], shape.kernel[axis], shape.stride[axis]
+        before, after = shape.padding[2 * axis : 2 * axis + 2]
+        starts = range(-before, size + after - kernel + 1, stride)
+        found.append([min(size, start + kernel) - max(0, start) for start in starts])
+    return found[0], found[1]
+
+
+def slices_per_position(shape: Geometry, lanes: int) -> tuple[int, int]:
+    """(slices of channels, beats of each slice) that one position takes, read by channel."""
+    return -(-shape.size[2] // lanes), shape.taps
+
+
+def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
+    """(positions, beats) last word that each beat of a first pass waits for; -1 for none."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    row = np.arange(-(-shape.kernel[0] // rows))[:, None] * rows + np.arange(rows)
+    last = np.minimum((np.arange(-(-shape.run // lanes)) + 1) * lanes, shape.run) - 1
+    # (positions, row groups, row copies)
+    line = y[:, None, None] + row
+    inside = (line >= 0) & (line < height) & (row < shape.kernel[0])
+    first = (line * width + x[:, None, None]) * channels
+    word = (first[..., None] + last) // lanes
+    word = np.where(inside[..., None], np.minimum(word, -(-height * width * channels // lanes) - 1),
+                    -1)
+    return np.maximum(word.max(2), -1).reshape(len(y), -1)
+
+
+def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
+    """The same for a window read channel slice by channel slice, tap by tap."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    last = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
+    line = y[:, None, None] + np.arange(shape.kernel[0])[None, :, None]
+    first = (line * width + x[:, None, None] + np.arange(shape.kernel[1])) * channels
+    word = (first[:, None] + last[None, :, None, None]) // lanes
+    inside = ((line >= 0) & (line < height))[:, None]
+    word = np.where(inside, np.minimum(word, -(-height * width * channels // lanes) - 1), -1)
+    return np.maximum(word, -1).reshape(len(y), -1)
+
+
+def freed_words(shape: Geometry, lanes: int) -> Integers:
+    """(positions,) words of the frame that no later position reads."""
+    height, width, channels = shape.size
+    y, x = _positions(shape)
+    # A window that begins beyond an edge says nothing: the next row may lie before it.
+    first = np.where((y < height) & (x < width), (y * width + x) * channels // lanes, 0)
+    following = np.append(first[1:], -(-height * width * channels // lanes))
+    return np.maximum.accumulate(np.maximum(following, 0))
+
+
+def _positions(shape: Geometry) -> tuple[Integers, Integers]:
+    """Top and left edge of every window, in raster order."""
+    top, bottom, left, right = shape.padding
+    height = (shape.size[0] + top + bottom - shape.kernel[0]) // shape.stride[0] + 1
+    width = (shape.size[1] + left + right - shape.kernel[1]) // shape.stride[1] + 1
+    y, x = np.divmod(np.arange(height * width), width)
+    return y * shape.stride[0] - top, x * shape.stride[1] - left

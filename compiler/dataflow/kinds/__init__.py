@@ -1,0 +1,117 @@
+"""What hardware a layer may become: one class a kind, and the way from layers to kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import singledispatch
+
+from ... import ir
+from ...ir import PenjingError
+from ..site import Site
+from .argmax import Largest
+from .binary import Binary
+from .dot import Dot
+from .engine import Engine
+from .join import Sum
+from .kind import Ask, Kind
+from .pools import Average, Border, Maximum, SumOfWindow
+from .scale import Scale
+from .shift import Shift
+from .sliced import Sliced
+from .slope import Slope
+from .table import Lookup
+from .ternary import Ternary
+from .threshold import Search
+from .wiring import Copies, Wires
+
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
+           "Kind", "Largest", "Lookup", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope",
+           "Sum", "SumOfWindow", "Ternary", "Wires", "candidates"]
+
+ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
+"""What a layer with weights may become; of equal price, the first."""
+
+KINDS: tuple[type[Kind], ...] = (
+    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
+    Copies, Wires, Largest)
+"""All kinds of hardware."""
+
+
+@singledispatch
+def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
+    """What ``layer``, which stands at ``site``, may become to do what ``ask`` says.
+
+    Raises `PenjingError` for a layer that hardware does not know.
+    """
+    raise PenjingError(f"layer {layer.name}: there is no hardware for {layer.kind}")
+
+
+@candidates.register
+def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
+    for engine in ENGINES:
+        yield from engine.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.MaxPool, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Maximum.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.SumPool, site: Site, ask: Ask) -> Iterator[Kind]:
+    return SumOfWindow.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.AveragePool, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Average.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Pad, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Border.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.ShiftRequantize | ir.Clamp, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Shift.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.ScaleRequantize, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Scale.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.SlopeRequantize, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Slope.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Threshold, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Search.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Table, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Lookup.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Add, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Sum.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Repeat, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Copies.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Rewiring, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Wires.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.ArgMax, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Largest.candidates(site, ask)

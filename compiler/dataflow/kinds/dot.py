@@ -1,0 +1,43 @@
+"""The engine that multiplies: any weights, all channels at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from ....hdl.dot_array import DotShape
+from ....hdl.tech import Technology
+from ... import ir
+from ...cost import memories
+from ..fold import Fold
+from ..port import Port
+from ..site import Site
+from .engine import Multiplying, dsp_blocks, multiplies, pad_code
+from .flat import Flat, fills_lanes
+from .kind import Ask, Stages
+from .stores import store_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot(Multiplying, Flat):
+    """``pe`` dot products of ``simd`` terms. A convolution in groups is a dense one with zeros."""
+
+    @classmethod
+    def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
+        """The engine under ``fold``."""
+        layer = multiplies(site)
+        grouped = isinstance(layer, ir.Convolution) and layer.groups > 1
+        spare = not fills_lanes(site, fold) or len(layer.bias) % fold.pe > 0
+        store = store_of(layer.weights, zeros=grouped or spare)
+        frame = cls.framed(site, fold, DotShape(fold.simd), store.latency)
+        return cls(
+            inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
+            store=store,
+            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
+            dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
+
+    def blocks(self, site: Site, technology: Technology) -> Stages:
+        """The window and the engine."""
+        fill = pad_code(site, self.carried(site)[0])
+        return [*self.window_blocks(site, technology, fill),
+                ("dot", self.assembled(site, self.weights(site), technology))]

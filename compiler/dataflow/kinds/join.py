@@ -1,0 +1,71 @@
+"""Kinds that take a beat of each of several inputs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ....hdl.add import ADDER_LATENCY, Adder
+from ....hdl.skip import SKIP_LATENCY
+from ....hdl.tech import Technology
+from ...cost import Fabric, Resources
+from .. import timing
+from ..gears import regrouping
+from ..port import Port
+from ..site import Site
+from .kind import Ask, Kind, Stages, shape_of, widening
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Kind):
+    """The sum of its inputs, lane by lane, each repacked to the same lanes."""
+
+    @classmethod
+    def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
+        """The fewest lanes that are fast enough."""
+        height, width, channels = site.result.shape
+        steps = max(1, ask.cycles // (height * width))
+        yield cls(inputs=ask.inputs, o=Port(-(-channels // min(steps, channels)), channels))
+
+    def cycles(self, site: Site) -> int:
+        """The beats of whatever has most."""
+        elements = site.result.elements
+        return max(port.beats(elements) for port in (self.o, *self.inputs))
+
+    def stage(self, site: Site) -> timing.Stage | None:
+        """An output beat when the last input beat that it needs is there."""
+        height, width, channels = site.result.shape
+        lanes = self.o.lanes
+        ends = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
+        elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
+        return timing.Joining(tuple(port.beat_of(elements) for port in self.inputs),
+                              SKIP_LATENCY + ADDER_LATENCY,
+                              tuple(tuple(gear.flow for gear in regrouping(
+                                  port, self.o, site.result.elements)) for port in self.inputs))
+
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """An adder and a register in each lane, and what repacks the inputs."""
+        lanes, bits = self.o.lanes, site.result.bits
+        cells = Resources(luts=round(lanes * bits * fabric.adder_bit) + 4, ffs=lanes * bits + 2)
+        for port, source in zip(self.inputs, site.sources, strict=True):
+            for gear in regrouping(port, self.o, site.result.elements):
+                cells += gear.cells(fabric, source.bits)
+        return cells
+
+    def branches(self, site: Site) -> tuple[Stages, ...]:
+        """What repacks each input, and makes integers of signs."""
+        branches = []
+        for port, source in zip(self.inputs, site.sources, strict=True):
+            branch = [gear.block(shape_of(source))
+                      for gear in regrouping(port, self.o, site.result.elements)]
+            branches.append([*branch, *widening(source, source.widened, self.o.lanes)])
+        return tuple(branches)
+
+    def blocks(self, site: Site, technology: Technology) -> Stages:
+        """The adder."""
+        first, second = self.carried(site)
+        return [("add", Adder(shape_of(first), shape_of(second), shape_of(site.result),
+                              lanes=self.o.lanes))]

@@ -1,0 +1,57 @@
+"""Requantization by a shift, and clamps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from ....hdl.requantize import REQUANTIZER_LATENCY, ShiftRequantizer
+from ....hdl.tech import Technology
+from ... import ir
+from ...cost import Fabric, Resources
+from .. import control
+from ..site import Site
+from .kind import Ask, Stages, shape_of
+from .passing import Passing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift(Passing):
+    """The rounding, two comparisons and the choice in each lane."""
+
+    @classmethod
+    def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
+        """One that takes beats as they come."""
+        yield cls(inputs=ask.inputs, o=ask.inputs[0])
+
+    def latency(self, site: Site) -> int:
+        """Two registers."""
+        return REQUANTIZER_LATENCY
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """Steps that all move or all wait."""
+        return (control.Steps(self.latency(site)),)
+
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """Each lane's."""
+        shift, lanes = _shift(site.layer), self.i.lanes
+        i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
+        kept = max(1, i_bits + 1 - max(0, shift))
+        work = (i_bits if shift > 0 else 0) + 1.5 * kept
+        return Resources(luts=round(lanes * (work * fabric.adder_bit + o_bits)) + 6,
+                         ffs=lanes * (kept * (shift != 0) + o_bits) + 4)
+
+    def blocks(self, site: Site, technology: Technology) -> Stages:
+        """The requantizer."""
+        layer = site.layer
+        assert isinstance(layer, ir.ShiftRequantize | ir.Clamp)
+        low, high = layer.bounds
+        name = "clamp" if isinstance(layer, ir.Clamp) else "requantize"
+        return [(name, ShiftRequantizer(
+            shape_of(self.carried(site)[0]), shape_of(site.result), lanes=self.i.lanes,
+            shift=_shift(layer), low=low, high=high))]
+
+
+def _shift(layer: ir.Layer) -> int:
+    return layer.shift if isinstance(layer, ir.ShiftRequantize) else 0

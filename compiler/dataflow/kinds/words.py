@@ -1,0 +1,34 @@
+"""Weights as the words that an engine's memory holds: the one place where they are packed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....hdl.select_array import SelectShape
+from ...ir import Integers
+
+__all__ = ["count_words", "packed", "select_words"]
+
+
+def packed(values: Integers, bits: int) -> list[int]:
+    """One word for each of ``values``' first axis: the others side by side, the first one lowest.
+
+    ``bits`` of each are taken, two's complement.
+    """
+    rows = values.reshape(len(values), -1, 1) >> np.arange(bits) & 1
+    packed_bytes = np.packbits(rows.astype(np.uint8).reshape(len(values), -1), axis=1,
+                               bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed_bytes]
+
+
+def count_words(signs: Integers) -> list[int]:
+    """Words for a `CountArray` of ``signs`` (beats, outputs, terms), each -1 or 1."""
+    return packed((signs > 0).astype(np.int64), 1)
+
+
+def select_words(signs: Integers, select: SelectShape) -> list[int]:
+    """Words for a `SelectArray` of ``signs`` (beats, outputs, terms), each -1, 0 or 1."""
+    code = select.selection.code
+    codes = [np.array([code(side * sign) for sign in (-1, 0, 1)])[signs + 1]
+             for side in (1 if factor > 0 else -1 for factor in select.factors)]
+    return packed(np.stack(codes, 2), select.selection.bits)

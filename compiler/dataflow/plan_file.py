@@ -1,0 +1,95 @@
+"""Save a plan as JSON that a person can read, and load it with full checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from ..file import to_bytes, write_atomically
+from ..ir import Network, PenjingError
+from .kinds import KINDS
+from .kinds.kind import Kind
+from .kinds.stores import STORES, Store
+from .plan import Plan
+
+MAX_BYTES = 16 << 20
+"""The largest plan file that is read."""
+
+_WAY_OUT = "compile the network again"
+
+
+def to_json(value: object) -> Any:
+    """``value``, of dataclasses, enums, tuples and scalars, as JSON takes it."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Kind | Store):
+        return {"hardware": type(value).__name__, **_fields(value)}
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def save(plan: Plan, network: Network, path: str | Path) -> None:
+    """Write ``plan``, which schedules ``network``, to the file ``path``, whole or not at all."""
+    body = to_json(plan)
+    document = {"sha256": _digest(body, network), "plan": body}
+    write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def load(path: str | Path, network: Network) -> Plan:
+    """The plan in ``path``; `PenjingError` unless it is whole and schedules ``network``."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PenjingError(f"{path}: cannot be read ({error.strerror}); {_WAY_OUT}") from None
+    try:
+        document = json.loads(data)
+        body = document["plan"]
+        if document["sha256"] != _digest(body, network):
+            raise ValueError
+        return typing.cast(Plan, _decode(Plan, body))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise PenjingError(f"{path}: damaged, edited, or the plan of another network; {_WAY_OUT}"
+                           ) from None
+
+
+def _digest(body: object, network: Network) -> str:
+    digest = hashlib.sha256(to_bytes(network))
+    digest.update(json.dumps(body, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    """The object of type ``hint`` that ``value`` stands for; the checksum vouches for its sense."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):  # only of None and one other type
+        return None if value is None else _decode(arguments[0], value)
+    if origin is tuple:
+        hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_decode(one, item) for one, item in zip(hints, value, strict=True))
+    if hint in (Kind, Store):
+        named = {one.__name__: one for one in (*KINDS, *STORES)}
+        fields = {name: item for name, item in value.items() if name != "hardware"}
+        return _decode(named[value["hardware"]], fields)
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        hints_by_name = typing.get_type_hints(hint)
+        return hint(**{name: _decode(hints_by_name[name], item) for name, item in value.items()})
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return hint(value)
+    return value

@@ -1,0 +1,110 @@
+"""Plans and measurements as tables and JSON. It repeats numbers; it computes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..cost import Resources
+from .plan import LayerPlan, Plan
+from .plan_file import to_json
+
+__all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
+
+
+WORK = ("multipliers", "xors", "additions")
+"""What engines do in a cycle, see `Kind.work`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: every row has one cell for each column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def cell(value: object) -> str:
+    """``value`` as a person reads it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of values of any kind."""
+    return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows))
+
+
+def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of ``plan``, and of the board's serial ``link``."""
+    return {
+        "board": plan.board,
+        "clock_mhz": plan.clock_mhz,
+        "cycles_per_frame": plan.cycles_per_frame,
+        "latency_cycles": plan.latency_cycles,
+        "frames_per_second": plan.frames_per_second,
+        "macs": plan.macs,
+        **_work_json(plan),
+        "utilization": plan.utilization,
+        "resources": to_json(plan.resources),
+        "link": to_json(link),
+        "layers": [_layer_json(layer) for layer in plan.layers],
+    }
+
+
+def _layer_json(layer: LayerPlan) -> dict[str, Any]:
+    kind = to_json(layer.kind)
+    return {
+        "name": layer.name, "kind": layer.layer, **kind, "cycles": layer.cycles,
+        "macs": layer.macs, "fold": to_json(layer.fold),
+        "queues": to_json(layer.queues), "memory_bits": layer.memory_bits,
+        "resources": to_json(layer.resources), **_work_json(layer)}
+
+
+def _work_json(one: LayerPlan | Plan) -> dict[str, int]:
+    """What is done in a cycle, zeros too, so that every reader finds it."""
+    return {what: one.work(what) for what in WORK}
+
+
+def layer_table(plan: Plan) -> Table:
+    """One row a layer."""
+    return table_of("Layers", ("layer", "kind", "MACs", "PE×SIMD", "multipliers", "cycles",
+                               "memory bits", "LUTs", "FFs", "DSPs", "BRAMs"),
+                    (_layer_row(layer) for layer in plan.layers))
+
+
+def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
+    fold = f"{layer.fold.pe}×{layer.fold.simd}" if layer.fold else None
+    cells = layer.resources
+    return (layer.name, layer.layer, layer.macs, fold, layer.work("multipliers"), layer.cycles,
+            layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
+
+
+def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
+    """The plan as a whole, and what the board's serial ``link`` adds."""
+    cells = plan.resources
+    return table_of(title, ("", ""), (
+        ("board", plan.board),
+        ("clock (MHz)", plan.clock_mhz),
+        ("cycles per frame", plan.cycles_per_frame),
+        ("latency (cycles)", plan.latency_cycles),
+        ("frames per second", plan.frames_per_second),
+        ("MACs per frame", plan.macs),
+        ("multipliers", plan.multipliers),
+        ("products of signs a cycle", plan.work("xors") or None),
+        ("terms added or subtracted a cycle", plan.work("additions") or None),
+        ("of their time at work", f"{plan.utilization:.1%}"),
+        ("LUTs, FFs", f"{cells.luts:,}, {cells.ffs:,} (predicted)"),
+        ("DSPs, BRAMs", f"{cells.dsps:,}, {cells.brams:,} (predicted)"),
+        ("the board's link", f"{link.luts:,} LUTs, {link.ffs:,} FFs, {link.brams:,} BRAMs more "
+                             "(predicted)" if link else None),
+    ))

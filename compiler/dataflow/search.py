@@ -1,0 +1,302 @@
+"""Network and board budget to a plan: the cheapest kinds of all layers at the best speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from .. import ir
+from ..cost import Fabric, Resources
+from ..ir import Network, PenjingError
+from .buffers import Finished, finish
+from .fold import Fold
+from .kinds import Ask, Kind, candidates
+from .kinds.binary import Binary
+from .kinds.engine import Engine
+from .kinds.flat import fills_lanes
+from .plan import Plan
+from .port import Port
+from .site import Site, sites
+
+ROUTABLE = 0.75
+"""The share of a board's logic that is spent on speed; beyond it, place-and-route may not end. A
+network whose slowest plan needs more, or a goal that does, may have all of it."""
+
+OUTPUT_LANE_LUTS = 80
+"""What the layer behind pays for a lane more: about a requantizer's."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the design may use, and of what family it is.
+
+    ``multipliers`` bounds all multipliers together; those beyond ``resources.dsps`` are built from
+    logic. ``link`` tells what cells of the ``resources`` a plan leaves to the board's serial link,
+    whose ports are the plan's; None where there is none.
+    """
+
+    fabric: Fabric
+    resources: Resources
+    multipliers: int
+    link: Callable[[Plan], Resources] | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to optimize for.
+
+    ``cycles`` asks for the least hardware that takes a frame in at most so many cycles; without it,
+    the budget is spent on speed. ``folds`` fixes layers by hand.
+    """
+
+    cycles: int | None = None
+    folds: Mapping[str, Fold] = field(default_factory=dict)
+
+
+def check_fold(site: Site, fold: Fold) -> None:
+    """Refuse a fold that exceeds the layer's dimensions."""
+    shape, outputs = site.geometry, site.result.shape[2]
+    limits = [(1, outputs), (1, shape.kernel[0]), (1, shape.run)]
+    if isinstance(site.layer, ir.Depthwise):
+        # An engine takes all outputs of a channel at once, and one tap of it.
+        multiple = outputs // shape.size[2]
+        limits = [(multiple, multiple), (1, 1), (1, shape.size[2])]
+    for what, value, (least, most) in zip(("pe", "rows", "lanes"),
+                                          (fold.pe, fold.rows, fold.lanes), limits, strict=True):
+        if not least <= value <= most:
+            wanted = f"from {least} to {most}" if least < most else str(least)
+            raise PenjingError(f"layer {site.name}: fold {what} must be {wanted}, not {value}")
+
+
+def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
+    """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle.
+
+    Signs are best counted, so it leaves no lane to spare where that makes the layer binary.
+    """
+    site = sites(network)[layer.name]
+    shape = site.geometry
+    if isinstance(layer, ir.Depthwise):
+        fold = Fold(pe, 1, simd)
+        check_fold(site, fold)
+        return fold
+    if not 1 <= simd <= shape.kernel[0] * shape.run:
+        raise PenjingError(f"layer {layer.name}: simd must be from 1 to "
+                           f"{shape.kernel[0] * shape.run}, not {simd}")
+    folds = [Fold(pe, rows, lanes) for rows in range(1, min(simd, shape.kernel[0]) + 1)
+             for lanes in range(1, min(simd // rows, shape.run) + 1)]
+    if Binary.counts(site):
+        folds = [fold for fold in folds if fills_lanes(site, fold)]
+    # The fewest beats, then the fewest rows, then the most lanes.
+    best = min(folds, key=lambda f: (
+        f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))
+    check_fold(site, best)
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan without its latency, and what it takes to tell when frames end."""
+
+    plan: Plan
+    finished: Finished
+
+    def timed(self) -> Plan:
+        """The plan with its latency."""
+        return replace(self.plan, latency_cycles=self.finished.frame_ends(1)[0])
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the plan of ``network`` that meets the ``goal`` within the ``budget``.
+
+    ``cells`` are those of the kinds that were seen of each layer.
+    """
+
+    network: Network
+    sites: Mapping[str, Site]
+    budget: Budget
+    goal: Goal
+    board: str
+    clock_mhz: float
+    cells: Mapping[str, dict[Kind, Resources]]
+
+    def kinds(self, cycles: int, *, scarce: bool = False) -> dict[str, Kind] | None:
+        """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
+
+        ``scarce`` says that multipliers are, see `cheapest`.
+        """
+        ports = {self.network.input: input_port(self.network.input_type, cycles)}
+        found = {}
+        dsps = self.budget.resources.dsps
+        for site in self.sites.values():
+            fold = self.goal.folds.get(site.name)
+            inputs = tuple(ports[name] for name in site.layer.inputs)
+            kind = cheapest(site, Ask(self.budget.fabric, inputs, cycles, dsps, fold),
+                            self.cells[site.name], scarce=scarce)
+            if kind is None:
+                return None
+            dsps -= kind.dsps
+            ports[site.name] = kind.o
+            found[site.name] = kind
+        return found
+
+    def attempt(self, cycles: int) -> Candidate | None:
+        """The plan at no more than ``cycles``, or None where multipliers do not do."""
+        # Where DSP blocks are all that there may be, any other multiplier is one too many.
+        none_soft = self.budget.multipliers <= self.budget.resources.dsps
+        for scarce in (True,) if none_soft else (False, True):
+            kinds = self.kinds(cycles, scarce=scarce)
+            if kinds is None:
+                break
+            if sum(kind.work().get("multipliers", 0) for kind in kinds.values()
+                   ) <= self.budget.multipliers:
+                return self.planned(kinds)
+        return None
+
+    def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
+        """The plan of these ``kinds``."""
+        done = finish(self.network, self.sites, kinds, self.budget.fabric)
+        return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
+
+    def slowest(self) -> int:
+        """Cycles a frame at which one multiplier a layer is enough."""
+        cycles = [self.network.input_type.elements]
+        for site in self.sites.values():
+            layer = site.layer
+            cycles += [site.source.elements, site.result.elements]
+            if isinstance(layer, ir.MultiplyAccumulate):
+                cycles.append(self.cycles_of(site, self.goal.folds.get(site.name, Fold(1, 1, 1))))
+            elif isinstance(layer, ir.PoolLayer):
+                cycles.append(site.result.elements * site.geometry.taps)
+        return max(cycles)
+
+    def cycles_of(self, site: Site, fold: Fold) -> int:
+        """Cycles that a layer with weights takes for its reads under ``fold``."""
+        port = Port(site.source.elements, site.source.elements)
+        kind = cheapest(site, Ask(self.budget.fabric, (port,), 0, 0, fold), {})
+        assert isinstance(kind, Engine)
+        return site.geometry.positions * kind.window(site).reads
+
+
+def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], *, scarce: bool = False
+             ) -> Kind | None:
+    """The cheapest kind that does what ``ask`` says; None where none is so fast.
+
+    Of equal price, it is the first. ``cells`` remembers those of kinds that were seen before. Where
+    multipliers are ``scarce``, one of look-up tables is worth a DSP block, too.
+    """
+    best: tuple[int, Kind] | None = None
+    for kind in candidates(site.layer, site, ask):
+        if ask.fold is None and kind.cycles(site) > ask.cycles:
+            continue
+        if kind not in cells:
+            cells[kind] = kind.cells(site, ask.fabric) + (
+                Resources(luts=OUTPUT_LANE_LUTS) * kind.o.lanes)
+        price = ask.fabric.price(cells[kind])
+        if scarce:
+            soft = kind.work().get("multipliers", 0) - kind.dsps
+            price += ask.fabric.price(Resources(dsps=soft))
+        if best is None or price < best[0]:
+            best = price, kind
+    return best[1] if best else None
+
+
+def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",
+             clock_mhz: float = 100.0) -> Plan:
+    """Choose folds and memories for ``network``.
+
+    Raises `PenjingError` that names the resource, what is needed and what there is, where nothing
+    fits.
+    """
+    return search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+
+
+def search(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",
+           clock_mhz: float = 100.0) -> Candidate:
+    """What `schedule` finds.
+
+    The slowest layer sets the pace, so the search is for the fewest cycles a frame at which the
+    cheapest kinds of all layers fit the budget together.
+    """
+    goal = goal or Goal()
+    found = sites(network)
+    searching = Search(network, found, budget, goal, board, clock_mhz, {name: {} for name in found})
+    for name, fold in goal.folds.items():
+        if name not in searching.sites:
+            raise PenjingError(f"layer {name}: it has a fold, but the network has no such layer")
+        check_fold(searching.sites[name], fold)
+    _check_graph(network)
+    high = max(searching.slowest(), 1)
+    kinds = searching.kinds(goal.cycles or high)
+    if goal.cycles is not None:
+        if kinds is None:
+            raise PenjingError(
+                f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
+                "fewer frames a second or a faster clock")
+        planned = searching.planned(kinds)
+        _require_fit(network, budget, planned.plan)
+        return planned
+    assert kinds is not None
+    best = searching.planned(kinds)
+    _require_fit(network, budget, best.plan)
+    # Folds given by hand set a pace that no other layer, nor the input, need surpass.
+    low = max((searching.cycles_of(searching.sites[name], fold)
+               for name, fold in goal.folds.items()), default=1)
+    available = budget.resources
+    routable = replace(budget, resources=replace(
+        available, luts=int(ROUTABLE * available.luts), ffs=int(ROUTABLE * available.ffs)))
+    while low < high:
+        middle = (low + high) // 2
+        attempt = searching.attempt(middle)
+        if attempt is not None and _fits(routable, attempt.plan):
+            best, high = attempt, min(middle, attempt.plan.cycles_per_frame)
+        else:
+            low = middle + 1
+    return best
+
+
+def _check_graph(network: Network) -> None:
+    """Refuse a tensor that nobody reads: its stream would come to a standstill."""
+    read = {name for layer in network.layers for name in layer.inputs}
+    for name in (network.input, *(layer.name for layer in network.layers[:-1])):
+        if name not in read:
+            raise PenjingError(f"layer {name}: no layer reads it, and it is not the output; remove "
+                               "it")
+
+
+def input_port(kind: ir.TensorType, cycles: int) -> Port:
+    """The fewest lanes at which a frame comes in within so many ``cycles``.
+
+    Beats are of one position, unless there are more positions than cycles.
+    """
+    height, width, channels = kind.shape
+    steps = cycles // (height * width)
+    if steps < 1:
+        return Port(-(-kind.elements // cycles), kind.elements)
+    return Port(-(-channels // min(steps, channels)), channels)
+
+
+def _shortages(budget: Budget, plan: Plan) -> Iterator[tuple[str, int, int, int]]:
+    """(resource, needed, by the link alone, available) of everything that ``plan`` exceeds."""
+    link = budget.link(plan) if budget.link else Resources()
+    used = plan.resources + link
+    for what, needed, linked, available in (
+            ("multipliers", plan.multipliers, 0, budget.multipliers),
+            ("LUTs", used.luts, link.luts, budget.resources.luts),
+            ("flip-flops", used.ffs, link.ffs, budget.resources.ffs),
+            ("DSPs", used.dsps, link.dsps, budget.resources.dsps),
+            ("block RAMs", used.brams, link.brams, budget.resources.brams)):
+        if needed > available:
+            yield what, needed, linked, available
+
+
+def _fits(budget: Budget, plan: Plan) -> bool:
+    return not any(_shortages(budget, plan))
+
+
+def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
+    for what, needed, linked, available in _shortages(budget, plan):
+        share = f" ({linked} of them for the serial link)" if linked else ""
+        raise PenjingError(
+            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, which has "
+            f"{available}; take a larger board, fewer bits, fewer multipliers or a smaller network")

@@ -1,0 +1,49 @@
+"""A layer where it stands: its types and what its window slides over, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import ir
+from ..ir import Network, PenjingError, TensorType
+from .geometry import Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A ``layer`` with the types of the tensors that it reads, and of the one that it makes."""
+
+    layer: ir.Layer
+    sources: tuple[TensorType, ...]
+    result: TensorType
+
+    @property
+    def source(self) -> TensorType:
+        """The type of the first tensor that it reads."""
+        return self.sources[0]
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.layer.name
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """What its window slides over; a dense layer is one window over a 1×1 map."""
+        layer, shape = self.layer, self.source.shape
+        positions = self.result.shape[0] * self.result.shape[1]
+        if isinstance(layer, ir.Dense):
+            return Geometry(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
+        if isinstance(layer, ir.Pad):
+            return Geometry(shape, (1, 1), (1, 1), layer.padding, positions)
+        if isinstance(layer, ir.SlidingLayer | ir.PoolLayer):
+            return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
+        raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")
+
+
+def sites(network: Network) -> Mapping[str, Site]:
+    """The site of every layer of ``network``, by name, in order."""
+    return {layer.name: Site(layer, tuple(network.type_of(name) for name in layer.inputs),
+                             network.type_of(layer.name)) for layer in network.layers}

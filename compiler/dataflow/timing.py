@@ -1,0 +1,372 @@
+"""When every beat moves: a max-plus model of the pipeline, for the depths of buffers.
+
+The initiation interval needs no model: it is that of the slowest layer, in closed form; latency is
+what `frames` finds. The depth of buffers depends on when words arrive and when they are needed,
+which this module works out in whole cycles for one frame, layer by layer:
+
+- *forward*, as soon as possible, from an input that never pauses, with buffers without end;
+- *backward*, as late as possible, from the deadlines that the readers set: with frames one interval
+  apart, the words alive at once give each buffer the depth that keeps the interval.
+
+The backward times are one periodic schedule of the whole graph that the buffers have room for, and
+a network of blocks that wait for each other is never slower than any such schedule: it keeps the
+interval, and so cannot come to a standstill where branches meet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...hdl.window import WRITE_LATENCY
+from ..ir import Integers
+from . import control, window_control
+from .port import Port
+
+BUFFER_MARGIN = 8
+"""Words in flight between a buffer's pointers and the beats that they stand for."""
+
+
+def paced(times: Integers, interval: int) -> Integers:
+    """The earliest times that are at least ``interval`` apart and not before ``times``."""
+    steps = np.arange(len(times)) * interval
+    return np.maximum.accumulate(times - steps) + steps
+
+
+def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
+    """The latest times not after ``times``, ``spacing`` apart, also from one frame to the next."""
+    steps = np.arange(len(times)) * spacing
+    latest = np.minimum.accumulate((times - steps)[::-1])[::-1] + steps
+    # The next frame begins one interval after this one, and may not overtake its end.
+    return np.minimum(latest, latest[0] + interval - len(times) * spacing + steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The output beats that each position of a windowed layer makes.
+
+    Parameters
+    ----------
+    reads : (beats,) the read of the position, counted from 0, that completes each beat.
+    cycles : (beats,) cycle of each beat, counted from the position's first read, if no read waits.
+    """
+
+    reads: Integers
+    cycles: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """Timing of a layer that reads its input through a window buffer.
+
+    Parameters
+    ----------
+    elements : input elements of a frame.
+    i : how they travel.
+    lanes : elements of a buffer word.
+    gear : cycles of what makes words of the beats that come in, 0 where they are the same.
+    need : (positions, beats) the word that each beat of a position's first pass waits for, -1 none.
+    freed : (positions,) words of the frame that are free once a position is done.
+    repeat : passes over each position's beats.
+    outputs : what each position makes.
+    reader : what takes the window's beats.
+    front : what makes words of beats.
+    behind : what moves on what the reader makes.
+    """
+
+    elements: int
+    i: Port
+    lanes: int
+    gear: int
+    need: Integers
+    freed: Integers
+    repeat: int
+    outputs: Outputs
+    reader: window_control.Reader
+    front: tuple[control.Block, ...] = ()
+    behind: tuple[control.Block, ...] = ()
+
+    def blocks(self, room: Depths) -> list[control.Block]:
+        """All that beats go through, the buffer of that ``room``."""
+        window = window_control.Window(room.words, self.need, self.freed, self.repeat, self.reader)
+        return [*self.front, window, *self.behind]
+
+    @property
+    def words(self) -> int:
+        """Buffer words of a frame."""
+        return -(-self.elements // self.lanes)
+
+    @property
+    def cycles_per_position(self) -> int:
+        """Cycles that a position takes when nothing waits."""
+        return self.need.shape[1] * self.repeat
+
+    def _last_beat(self) -> Integers:
+        """Input beat that completes each word."""
+        ends = np.minimum((np.arange(self.words) + 1) * self.lanes, self.elements) - 1
+        return self.i.beat_of(ends)
+
+    def word_times(self, beats: Integers) -> Integers:
+        """When each word enters the buffer, for input beats at the times ``beats``."""
+        return paced(beats[self._last_beat()] + self.gear, 1)
+
+    @property
+    def _awaited(self) -> Integers:
+        """The same as `need`, but that no border goes out before its frame has begun."""
+        return np.maximum(self.need, -1 + isinstance(self.reader, window_control.Border))
+
+    def starts(self, words: Integers, floor: int | None = None) -> Integers:
+        """When each position starts, as soon as none of its reads will wait.
+
+        ``floor`` is the earliest start.
+        """
+        need = self._awaited
+        ready = np.where(need >= 0, words[need] + WRITE_LATENCY - np.arange(need.shape[1]),
+                         np.iinfo(np.int64).min // 4).max(1)
+        if floor is not None:
+            ready = np.maximum(ready, floor)
+        return paced(ready, self.cycles_per_position)
+
+    def results(self, starts: Integers) -> Integers:
+        """When each output beat leaves, for positions that start at ``starts`` and never wait."""
+        return np.asarray(starts[:, None] + self.outputs.cycles[None, :]).reshape(-1)
+
+    def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
+        """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
+        by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
+        return paced_before(by_output, self.cycles_per_position, interval)
+
+    def word_deadlines(self, starts: Integers, interval: int) -> Integers:
+        """When each word must enter the buffer for positions that start at ``starts``."""
+        need = self._awaited
+        reads = starts[:, None] + np.arange(need.shape[1])[None, :] - WRITE_LATENCY
+        never = np.iinfo(np.int64).max
+        due = np.full(self.words, never, np.int64)
+        used = need >= 0
+        np.minimum.at(due, need[used], reads[used])
+        due = np.minimum.accumulate(due[::-1])[::-1]
+        # What no window reads must still be out of the next frame's way.
+        return np.where(due == never, due[0] + interval - 1, due)
+
+    def beat_deadlines(self, words: Integers, interval: int) -> Integers:
+        """When each input beat must move for words due at ``words``."""
+        words = paced_before(words, 1, interval)
+        beats = np.full(self.i.beats(self.elements), int(words[-1]), np.int64)
+        np.minimum.at(beats, self._last_beat(), words - self.gear)
+        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
+
+    def taken_times(self, beats: Integers) -> Integers:
+        """When each input beat is taken at the latest, for beats offered at ``beats``.
+
+        A beat of several words waits for those of the one before it.
+        """
+        if self.i.lanes <= self.lanes:
+            return beats
+        # A beat begins in the first word that does not end before it.
+        first = np.searchsorted(self._last_beat(), np.arange(len(beats)))
+        return np.maximum(beats, self.word_times(beats)[first])
+
+    def ends(self, starts: Integers, taken: Integers, interval: int) -> Integers:
+        """When each position ends, for output beats that are taken at ``taken`` only.
+
+        Beats that are complete at once can wait while the next are summed up, not longer.
+        """
+        reads, beats = self.outputs.reads, len(self.outputs.reads)
+        final = int(np.searchsorted(reads, reads[-1]))
+        before = np.arange(len(starts)) * beats + final - 1
+        waits = taken[np.maximum(before, 0)] - self.outputs.cycles[final]
+        ends = np.maximum(starts, waits) + self.cycles_per_position
+        return np.minimum(ends, np.append(starts[1:], starts[0] + interval))
+
+    def depth(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once when frames follow every ``interval`` cycles.
+
+        ``ends`` are the positions' ends.
+        """
+        position = np.searchsorted(self.freed, np.arange(self.words), side="right")
+        steady = most_alive(words, ends[position], interval)
+        # However late words come, those of one position must fit together.
+        before = np.append(0, self.freed[:-1])
+        return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+
+
+def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
+    """Words alive at once, when frames follow every ``interval`` cycles."""
+    leave = np.maximum(leave, enter)
+    # Words of all frames alive just before cycle 0, then the changes within one interval.
+    alive = int(((-1 - enter) // interval - (-1 - leave) // interval).sum())
+    changes = np.bincount(enter % interval, minlength=interval)
+    changes -= np.bincount(leave % interval, minlength=interval)
+    return alive + max(0, int(np.cumsum(changes).max()))
+
+
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """Timing of a layer that holds at most a beat.
+
+    Output beat n leaves ``latency`` cycles after input beat ``source[n]``; input beats are taken
+    ``spacing`` cycles apart. ``stages`` are what they go through, none where that is only wiring.
+    """
+
+    source: Integers
+    latency: int
+    spacing: int = 1
+    stages: tuple[control.Block, ...] = ()
+
+    def blocks(self, room: Depths) -> list[control.Block]:
+        """All that beats go through, behind a queue of that ``room``."""
+        return [*control.queue(room.queues[0]), *self.stages]
+
+    def output_times(self, beats: Integers) -> Integers:
+        """When each output beat leaves, for input beats at ``beats``."""
+        return paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
+
+    def taken_times(self, beats: Integers, outputs: Integers) -> Integers:
+        """When each input beat is taken, for beats offered at ``beats``.
+
+        ``outputs`` is when the layer's own beats are taken.
+        """
+        taken = paced(beats, self.spacing)
+        np.maximum.at(taken, self.source, outputs - self.latency)
+        return taken
+
+    def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
+        """When each of ``count`` input beats must move for outputs due at ``outputs``."""
+        beats = np.full(count, int(outputs[-1]) - self.latency, np.int64)
+        np.minimum.at(beats, self.source, outputs - self.latency)
+        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], self.spacing, interval)
+
+
+@dataclass(frozen=True, eq=False)
+class Joining:
+    """Timing of a layer that takes a beat from each of its inputs at once.
+
+    Output beat n leaves ``latency`` cycles after the last of the input beats ``sources[k][n]``.
+    ``stages[k]`` are what those go through behind their queue.
+    """
+
+    sources: tuple[Integers, ...]
+    latency: int
+    stages: tuple[tuple[control.Block, ...], ...]
+
+    def blocks(self, room: Depths) -> list[list[control.Block]]:
+        """All that the beats of each input go through, behind queues of that ``room``."""
+        return [[*control.queue(beats), *stages]
+                for beats, stages in zip(room.queues, self.stages, strict=True)]
+
+    def output_times(self, *beats: Integers) -> Integers:
+        """When each output beat leaves, for the inputs' beats at ``beats``."""
+        ready = [times[source] for times, source in zip(beats, self.sources, strict=True)]
+        return paced(np.maximum.reduce(ready) + self.latency, 1)
+
+    def beat_deadlines(self, outputs: Integers, counts: Sequence[int], interval: int
+                       ) -> list[Integers]:
+        """When each input's ``counts`` beats must move for outputs due at ``outputs``."""
+        return [Passing(source, self.latency).beat_deadlines(outputs, count, interval)
+                for source, count in zip(self.sources, counts, strict=True)]
+
+
+Stage = Windowed | Passing | Joining
+
+INPUT = -1
+"""Stands for the network's input among the sources of a node."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A layer in the graph: its timing, and the nodes (or INPUT) that it reads."""
+
+    stage: Stage
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Room that a node needs for frames at the interval: words of its window buffer (0 without
+    one), and beats of the queue in front of each of its inputs (0 for none)."""
+
+    words: int
+    queues: tuple[int, ...]
+
+
+def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
+    """The room that each node needs for frames every ``interval`` cycles.
+
+    A tensor with several readers is given as early as the first of them must have it; the others
+    keep it: a window in its buffer, any other layer in a queue, which a layer that joins its inputs
+    always has.
+    """
+    times, schedules = _earliest(nodes, i_beats, interval)
+    readers = Counter(source for node in nodes for source in node.inputs)
+    # From the back: what each layer needs by when, and so how late its sources may be.
+    due = {len(nodes) - 1: times[len(nodes) - 1]}
+    wanted: list[list[Integers]] = []
+    starts: dict[int, Integers] = {}
+    for n in reversed(range(len(nodes))):
+        stage, inputs = nodes[n].stage, nodes[n].inputs
+        counts = [len(times[source]) for source in inputs]
+        if isinstance(stage, Windowed):
+            starts[n] = np.maximum(stage.latest_starts(due[n], interval), schedules[n])
+            deadlines = [stage.beat_deadlines(stage.word_deadlines(starts[n], interval), interval)]
+        elif isinstance(stage, Passing):
+            deadlines = [stage.beat_deadlines(due[n], counts[0], interval)]
+        else:
+            deadlines = stage.beat_deadlines(due[n], counts, interval)
+        for source, deadline in zip(inputs, deadlines, strict=True):
+            due[source] = np.minimum(due[source], deadline) if source in due else deadline
+        wanted.insert(0, deadlines)
+    given = {INPUT: due[INPUT]}
+    for n, node in enumerate(nodes):
+        # What is wanted at once may have to come long before, position by position.
+        given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
+                    else node.stage.output_times(*(given[source] for source in node.inputs)))
+    taken = _taken(nodes, given, readers)
+    result = []
+    for n, node in enumerate(nodes):
+        if isinstance(node.stage, Windowed):
+            words = node.stage.word_times(given[node.inputs[0]])
+            ends = node.stage.ends(starts[n], taken[n], interval)
+            result.append(Depths(node.stage.depth(words, ends, interval), (0,)))
+            continue
+        queues = tuple(
+            most_alive(given[source], deadline, interval) + BUFFER_MARGIN
+            if readers[source] > 1 or isinstance(node.stage, Joining) else 0
+            for source, deadline in zip(node.inputs, wanted[n], strict=True))
+        result.append(Depths(0, queues))
+    return result
+
+
+def _taken(nodes: Sequence[Node], given: dict[int, Integers], readers: Counter[int]
+           ) -> dict[int, Integers]:
+    """When each node's output beats are taken, those offered at ``given``.
+
+    That is later where the reader takes several cycles a beat and has no queue.
+    """
+    taken = dict(given)
+    for n in reversed(range(len(nodes))):
+        stage, source = nodes[n].stage, nodes[n].inputs[0]
+        if readers[source] == 1 and isinstance(stage, Passing):
+            taken[source] = stage.taken_times(given[source], taken[n])
+        elif readers[source] == 1 and isinstance(stage, Windowed):
+            taken[source] = stage.taken_times(given[source])
+    return taken
+
+
+def _earliest(nodes: Sequence[Node], i_beats: int, interval: int
+              ) -> tuple[dict[int, Integers], dict[int, Integers]]:
+    """Times of each node's output, and starts of each window, of frames at the interval."""
+    times = {INPUT: np.arange(i_beats)}
+    schedules = {}
+    for n, node in enumerate(nodes):
+        given = [times[source] for source in node.inputs]
+        if isinstance(node.stage, Windowed):
+            words = node.stage.word_times(*given)
+            end = int(node.stage.starts(words)[-1]) + node.stage.cycles_per_position
+            schedules[n] = node.stage.starts(words, floor=end - interval)
+            times[n] = node.stage.results(schedules[n])
+        else:
+            times[n] = node.stage.output_times(*given)
+    return times, schedules

@@ -1,0 +1,99 @@
+"""Layers that compute nothing: they move, repeat or surround elements."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from .layers import Layer, require_value
+from .tensor import MAX_ELEMENTS, TensorType, is_int, require, require_ints
+
+
+@dataclass(frozen=True)
+class Pad(Layer):
+    """The map with ``padding`` (top, bottom, left, right) elements of ``value`` around it.
+
+    (H, W, C) becomes (top + H + bottom, left + W + right, C).
+    """
+
+    padding: tuple[int, int, int, int]
+    value: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "padding", self.padding, 4, 0, 4096)
+        require(is_int(self.value),
+                f"layer {self.name}: value must be an integer, not {self.value!r}")
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, widened where that is bipolar and ``value`` is 0."""
+        (source,) = sources
+        require_value(self, "value", self.value, source)
+        source = source if self.value else source.widened
+        height, width, channels = source.shape
+        top, bottom, left, right = self.padding
+        return replace(source, shape=(height + top + bottom, width + left + right, channels))
+
+
+@dataclass(frozen=True)
+class Repeat(Layer):
+    """Each channel ``times`` times, next to each other: (H, W, C) becomes (H, W, times * C)."""
+
+    times: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_int(self.times) and 1 <= self.times <= MAX_ELEMENTS,
+                f"layer {self.name}: times must be an integer of at least 1, not {self.times!r}")
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, of more channels."""
+        (source,) = sources
+        height, width, channels = source.shape
+        return replace(source, shape=(height, width, channels * self.times))
+
+
+@dataclass(frozen=True)
+class Rewiring(Layer):
+    """What gives the elements another shape in the same raster order: only wiring in hardware."""
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape of the output for an input of the shape ``source``."""
+        raise NotImplementedError
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, of another shape."""
+        (source,) = sources
+        return replace(source, shape=self.new_shape(source.shape))
+
+
+@dataclass(frozen=True)
+class Reshape(Rewiring):
+    """(H, W, C) to any ``shape`` of as many elements, in the same raster order."""
+
+    shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "shape", self.shape, 3, 1, MAX_ELEMENTS)
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """`shape`, which must have as many elements as ``source``."""
+        require(math.prod(self.shape) == math.prod(source),
+                f"layer {self.name}: its shape {self.shape} has {math.prod(self.shape)} elements, "
+                f"its input {source} has {math.prod(source)}")
+        return self.shape
+
+
+@dataclass(frozen=True)
+class Flatten(Rewiring):
+    """(H, W, C) to (1, 1, H·W·C), in the same raster order."""
+
+    def new_shape(self, source: tuple[int, int, int]) -> tuple[int, int, int]:
+        """All elements as the channels of one position."""
+        return 1, 1, math.prod(source)
+
+
+def rewired(name: str, source: str, shape: tuple[int, int, int]) -> Rewiring:
+    """The layer that gives ``source`` the ``shape``: a `Flatten` where that is a vector."""
+    return Flatten(name, source) if shape[:2] == (1, 1) else Reshape(name, source, shape)

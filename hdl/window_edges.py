@@ -1,0 +1,76 @@
+"""Which elements of a window lie inside the frame; the others are padding.
+
+The counters are those of the read order, see `WindowGeometry.loops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+
+from .stream import beats
+from .window_geometry import WindowGeometry
+
+__all__ = ["begins_inside", "columns_inside", "rows_inside"]
+
+
+def begins_inside(geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
+    """Whether the window begins before the right and the lower edge.
+
+    Beyond them, the elements at its address may still be wanted by the row that follows.
+    """
+    flags = [_below(counter, count, padding, stride, size) for counter, count, padding, stride,
+             size in zip((counters[4], counters[3]), geometry.positions, geometry.padding[::2],
+                         geometry.stride, geometry.size[:2], strict=True)]
+    return Cat(flags).all()
+
+
+def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
+    """Whether each row copy reads a row of the kernel that lies inside the frame."""
+    kernel_height = geometry.kernel[0]
+    if not any(geometry.padding[:2]) and kernel_height % geometry.rows == 0:
+        return Const(-1, geometry.rows)
+    y = counters[4]
+    inside = [_within(y, geometry.positions[0], geometry.padding[0] - row, geometry.stride[0],
+                      geometry.size[0]) for row in range(kernel_height)]
+    rows_ok = Signal(geometry.rows)
+    with m.Switch(counters[1]):
+        for group in range(beats(kernel_height, geometry.rows)):
+            first = group * geometry.rows
+            with m.Case(group):
+                m.d.comb += rows_ok.eq(Cat(inside[first : first + geometry.rows]))
+    return rows_ok
+
+
+def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
+    """Whether each lane reads a column that lies inside the frame."""
+    if not any(geometry.padding[2:]):
+        return Const(-1, geometry.lanes)
+    kernel_width, channels = geometry.kernel[1], geometry.size[2]
+    inside = [_within(counters[3], geometry.positions[1], geometry.padding[2] - column,
+                      geometry.stride[1], geometry.size[1]) for column in range(kernel_width)]
+    column_ok = Signal(geometry.lanes)
+    with m.Switch(counters[0]):
+        for step in range(geometry.loops[0].count):
+            with m.Case(step):
+                taps = [step] * geometry.lanes if geometry.per_channel else [
+                    min((step * geometry.lanes + lane) // channels, kernel_width - 1)
+                    for lane in range(geometry.lanes)]
+                m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
+    return column_ok
+
+
+def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
+    """Whether ``counter * stride - padding`` is in ``range(size)``, the counter below ``count``."""
+    low = max(0, -(-padding // stride))
+    if low > min(count - 1, (size - 1 + padding) // stride):
+        return Const(0)
+    above = Const(1) if low == 0 else counter >= low
+    return above & _below(counter, count, padding, stride, size)
+
+
+def _below(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
+    """Whether ``counter * stride - padding`` is below ``size``, the counter below ``count``."""
+    high = (size - 1 + padding) // stride
+    return Const(1) if high >= count - 1 else counter <= high

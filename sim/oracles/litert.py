@@ -1,0 +1,51 @@
+"""LiteRT's reference kernels as an oracle for networks that came from ``.tflite`` files.
+
+It runs `OpResolverType.BUILTIN_REF`, not LiteRT's default kernels (XNNPACK), which round otherwise.
+It shares no code with the golden model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from ...compiler.ir import Integers, PenjingError
+from ...compiler.load import tflite
+from ...compiler.load.pt2 import one_line
+
+
+def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
+    """The logits and, where a SOFTMAX follows, the probabilities for integers ``x`` (N, H, W, C).
+
+    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
+    """
+    ends = tflite.ends(tflite.read(path))
+    wanted = [ends.logits] + ([] if ends.probabilities is None else [ends.probabilities])
+    try:
+        interpreter = Interpreter(
+            str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True)  # not only the last one is looked at
+        interpreter.allocate_tensors()
+        entry = interpreter.get_input_details()[0]
+        frames: NDArray[np.generic] = x.reshape(len(x), *entry["shape"])
+        if entry["dtype"] == np.float32:
+            frames = np.float32(ends.scale) * (frames - ends.zero_point).astype(np.float32)
+        results: list[list[NDArray[np.generic]]] = []
+        for frame in frames.astype(entry["dtype"]):
+            interpreter.set_tensor(entry["index"], frame)
+            interpreter.invoke()
+            results.append([interpreter.get_tensor(index).copy() for index in wanted])
+    except (ValueError, RuntimeError) as error:
+        raise PenjingError(f"{path}: LiteRT cannot run it ({one_line(error):.200}); convert the "
+                           f"network again") from None
+    logits, *probabilities = (_maps(np.stack(values)) for values in zip(*results, strict=True))
+    return logits, probabilities[0] if probabilities else None
+
+
+def _maps(values: NDArray[np.generic]) -> Integers:
+    """(N, 1, …) of one to three more dimensions as (N, H, W, C)."""
+    sizes = values.shape[2:]
+    return values.reshape(len(values), *[1] * (3 - len(sizes)), *sizes).astype(np.int64)

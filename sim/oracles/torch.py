@@ -1,0 +1,158 @@
+"""PyTorch as an oracle for integer networks, computing in float64.
+
+It shares no code with the golden model.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ...compiler import ir
+from ...compiler.ir import Integers, PenjingError
+
+EXACT_BITS = 53
+"""Integers below ``2**53`` are exact in float64."""
+
+
+def run(network: ir.Network, x: Integers, batch: int = 64) -> Integers:
+    """The output of the integer ``network`` for ``x`` (N, H, W, C), by PyTorch in float64.
+
+    Exact, since every sum stays below ``2**53``; a layer whose sums might not is refused.
+    """
+    kind = network.input_type
+    if x.dtype.kind not in "iu" or x.ndim != 4 or x.shape[1:] != kind.shape:
+        raise PenjingError(f"input: the network takes integers (N, H, W, C) with {kind.shape}, not "
+                           f"{x.dtype} of shape {x.shape}")
+    if x.size and (x.min() < kind.low or x.max() > kind.high):
+        raise PenjingError(f"input: values must lie within {kind.low} and {kind.high}")
+    for layer in network.layers:
+        _check_exact(network, layer)
+    parts = []
+    with torch.no_grad():
+        for start in range(0, max(len(x), 1), batch):
+            images = x[start:start + batch].astype(np.float64).transpose(0, 3, 1, 2)
+            tensors = {network.input: torch.from_numpy(np.ascontiguousarray(images))}
+            for layer in network.layers:
+                tensors[layer.name] = _execute(
+                    layer, *(tensors[name] for name in layer.inputs))
+            parts.append(tensors[network.layers[-1].name].permute(0, 2, 3, 1))
+    return torch.cat(parts).numpy().astype(np.int64)
+
+
+def _check_exact(network: ir.Network, layer: ir.Layer) -> None:
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        return
+    source = network.source_type(layer)
+    weights = np.abs(layer.weights.values).reshape(len(layer.bias), -1).sum(1)
+    most = int((weights * max(-source.low, source.high) + np.abs(layer.bias)).max())
+    if most >= 1 << EXACT_BITS:
+        raise PenjingError(f"layer {layer.name}: its sums may reach {most.bit_length()} bits, more "
+                           f"than PyTorch computes exactly; narrow the weights or activations")
+
+
+def _tensor(values: Integers) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float64))
+
+
+def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], fill: float) -> torch.Tensor:
+    top, bottom, left, right = padding
+    return functional.pad(x, (left, right, top, bottom), value=fill)
+
+
+@singledispatch
+def _execute(layer: ir.Layer, *inputs: torch.Tensor) -> torch.Tensor:
+    """``layer``'s output for integers (N, C, H, W) held in float64."""
+    raise PenjingError(f"layer {layer.name}: PyTorch cannot run {layer.kind}")
+
+
+@_execute.register
+def _(layer: ir.Convolution, x: torch.Tensor) -> torch.Tensor:
+    weights = _tensor(layer.weights.values.transpose(0, 3, 1, 2))
+    return functional.conv2d(_padded(x, layer.padding, layer.pad_value), weights,
+                             _tensor(layer.bias), layer.stride, groups=layer.groups)
+
+
+@_execute.register
+def _(layer: ir.Depthwise, x: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(
+        _padded(x, layer.padding, layer.pad_value), _tensor(layer.weights.values[:, None]),
+        _tensor(layer.bias), layer.stride, groups=x.shape[1])
+
+
+@_execute.register
+def _(layer: ir.Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return x + other
+
+
+@_execute.register
+def _(layer: ir.Dense, x: torch.Tensor) -> torch.Tensor:
+    result = functional.linear(x.flatten(1), _tensor(layer.weights.values), _tensor(layer.bias))
+    return result[:, :, None, None]
+
+
+@_execute.register
+def _(layer: ir.MaxPool, x: torch.Tensor) -> torch.Tensor:
+    return functional.max_pool2d(_padded(x, layer.padding, -torch.inf), layer.kernel, layer.stride)
+
+
+@_execute.register
+def _(layer: ir.AveragePool, x: torch.Tensor) -> torch.Tensor:
+    total = functional.avg_pool2d(_padded(x, layer.padding, 0), layer.kernel, layer.stride,
+                                  divisor_override=1).to(torch.int64) << layer.spare
+    counted = _padded(torch.ones_like(x), layer.padding, int(layer.count_padding))
+    count = functional.avg_pool2d(counted, layer.kernel, layer.stride,
+                                  divisor_override=1).to(torch.int64)
+    if layer.rounding is ir.Rounding.HALF_AWAY:
+        rounded = torch.div(2 * total.abs() + count, 2 * count, rounding_mode="floor")
+        return (total.sign() * rounded).to(torch.float64)
+    return torch.div(2 * total + count, 2 * count, rounding_mode="floor").to(torch.float64)
+
+
+@_execute.register
+def _(layer: ir.ShiftRequantize, x: torch.Tensor) -> torch.Tensor:
+    # Scaling by a power of two is exact; half a step is added only where there is one to lose.
+    scaled = x * 2.0 ** -layer.shift
+    return torch.clamp(torch.floor(scaled + 0.5) if layer.shift > 0 else scaled, *layer.bounds)
+
+
+@_execute.register
+def _(layer: ir.SlopeRequantize, x: torch.Tensor) -> torch.Tensor:
+    below, above = (x * _tensor(layer.multipliers[:, side, None, None])
+                    + _tensor(layer.offsets[:, side, None, None]) for side in (0, 1))
+    exact = torch.where(x < _tensor(layer.breakpoints[:, None, None]), below, above)
+    scaled = exact * 2.0 ** -layer.shift
+    return torch.clamp(torch.floor(scaled + 0.5) if layer.shift else scaled, *layer.bounds)
+
+
+@_execute.register
+def _(layer: ir.Threshold, x: torch.Tensor) -> torch.Tensor:
+    reached = x[..., None] >= _tensor(layer.thresholds)[:, None, None]
+    falling = _tensor(layer.falling)[:, None, None, None] == 1
+    count = (reached != falling).sum(-1).to(torch.float64)
+    return layer.base + layer.step * count
+
+
+@_execute.register
+def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
+    return torch.clamp(x, *layer.bounds)
+
+
+@_execute.register
+def _(layer: ir.Repeat, x: torch.Tensor) -> torch.Tensor:
+    return x.repeat_interleave(layer.times, 1)
+
+
+@_execute.register
+def _(layer: ir.Rewiring, x: torch.Tensor) -> torch.Tensor:
+    channels, height, width = x.shape[1:]
+    raster = x.permute(0, 2, 3, 1).reshape(len(x), *layer.new_shape((height, width, channels)))
+    return raster.permute(0, 3, 1, 2)
+
+
+@_execute.register
+def _(layer: ir.ArgMax, x: torch.Tensor) -> torch.Tensor:
+    return x.argmax(1, keepdim=True).to(torch.float64)

@@ -1,0 +1,423 @@
+"""What hypothesis draws of each kind of hardware: a layer, what it reads, and what is asked of it.
+
+A new kind is an entry of `DRAWS`: a strategy of the cases in which it is to be found. Values are
+drawn themselves, no seeds, so that whatever fails shrinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+from penjing.compiler import ir
+from penjing.compiler.dataflow import kinds
+from penjing.compiler.dataflow.fold import Fold
+from penjing.compiler.dataflow.port import Port
+from penjing.compiler.ir import Builder, Integers, Network, TensorType, signed_bits
+
+LAYER = "layer"
+"""What the layer in question is called."""
+MOST_LANES = 8
+
+Draw = Callable[[st.SearchStrategy], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A ``network`` whose layer `LAYER` is in question.
+
+    ``images`` come by ``port``, both extremes first. A frame may take ``cycles``, or as many as the
+    hardware needs at least; ``dsps`` DSP blocks are left, and the layer's ``fold`` may be given.
+    """
+
+    network: Network
+    images: Integers
+    port: Port
+    cycles: int
+    dsps: int
+    fold: Fold | None = None
+
+
+# --- values
+@st.composite
+def values(draw: Draw, shape: Sequence[int], low: int, high: int) -> Integers:
+    """Any integers from ``low`` to ``high``; they shrink to what is nearest to 0."""
+    count, width = int(np.prod(shape)), 1 + (high - low).bit_length() // 8
+    drawn = draw(st.binary(min_size=count * width, max_size=count * width))
+    digits = np.frombuffer(drawn, np.uint8).reshape(count, width).astype(np.int64)
+    raw = (digits << 8 * np.arange(width)).sum(1)
+    nearest = min(max(0, low), high)
+    return (low + (raw + nearest - low) % (high - low + 1)).reshape(shape)
+
+
+def chosen(shape: Sequence[int], among: Sequence[int]) -> st.SearchStrategy[Integers]:
+    """Any of ``among``; they shrink to the first."""
+    return values(shape, 0, len(among) - 1).map(lambda index: np.array(among)[index])
+
+
+@st.composite
+def images_of(draw: Draw, kind: TensorType) -> Integers:
+    """Four frames, both extremes first."""
+    drawn = draw(values((2, *kind.shape), kind.low, kind.high))
+    return np.concatenate([np.full((1, *kind.shape), end) for end in (kind.high, kind.low)]
+                          + [drawn])
+
+
+@st.composite
+def ports(draw: Draw, kind: TensorType) -> Port:
+    """Beats of a position, of the frame, or of what lies between, as reshapes leave it."""
+    groups = {kind.shape[2], kind.elements}
+    if draw(st.integers(0, 3)) == 3:
+        groups = {n for n in range(1, kind.elements + 1) if kind.elements % n == 0}
+    group = draw(st.sampled_from(sorted(groups)))
+    return Port(draw(st.integers(1, min(group, MOST_LANES))), group)
+
+
+# --- what a layer reads
+@st.composite
+def inputs(draw: Draw, *, bits: tuple[int, int] = (1, 12), most: tuple[int, int, int] = (5, 5, 6),
+           signs: bool | None = None) -> Builder:
+    """A map of any type, or ``signs`` of one (None: now and then)."""
+    shape = tuple(draw(st.integers(1, size)) for size in most)
+    kind = TensorType(shape, draw(st.integers(*bits)), draw(st.booleans()))
+    grow = Builder(kind)
+    if signs or (signs is None and draw(st.integers(0, 2)) == 2):
+        rows = draw(st.sampled_from([1, shape[2]]))
+        thresholds = draw(values((rows, 1), kind.low, kind.high + 1))
+        grow.add(ir.Threshold("signs", "x", thresholds, draw(values((rows,), 0, 1)), 2, True, -1,
+                              2))
+    return grow
+
+
+@st.composite
+def cases(draw: Draw, grow: Builder, layer: ir.Layer, fold: Fold | None = None, *,
+          ends: bool | None = None) -> Case:
+    """The ``layer`` behind what has grown; it ``ends`` the network (None: it may)."""
+    grow.add(layer)
+    if not (draw(st.booleans()) if ends is None else ends):
+        low, high = sorted(draw(st.tuples(st.integers(-9, 9), st.integers(-9, 9))))
+        grow.add(ir.Clamp("behind", LAYER, low, high))
+    network = grow.network()
+    kind = network.input_type
+    return Case(network, draw(images_of(kind)), draw(ports(kind)), draw(st.integers(1, 64)),
+                draw(st.integers(0, 20)), fold)
+
+
+def folds(outputs: int, rows: int, run: int) -> st.SearchStrategy[Fold]:
+    """Any fold of a flat engine."""
+    return st.builds(Fold, st.integers(1, outputs), st.integers(1, rows),
+                     st.integers(1, min(run, 12)))
+
+
+def full_folds(outputs: int, rows: int, run: int) -> st.SearchStrategy[Fold]:
+    """Any fold that leaves no lane to spare."""
+    return st.builds(Fold, st.integers(1, outputs),
+                     st.sampled_from([n for n in range(1, rows + 1) if rows % n == 0]),
+                     st.sampled_from([n for n in range(1, min(run, 24) + 1) if run % n == 0]))
+
+
+@st.composite
+def windows(draw: Draw, kind: TensorType) -> tuple[tuple[int, int], tuple[int, int],
+                                                   tuple[int, int, int, int]]:
+    """Kernel, stride and padding over a map of ``kind``."""
+    kernel, padding = [], []
+    for size in kind.shape[:2]:
+        taps = draw(st.integers(1, min(4, size + 1)))
+        before = draw(st.integers(0, taps - 1))
+        kernel.append(taps)
+        padding += [before, draw(st.integers(max(0, taps - size - before), taps - 1))]
+    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    return (kernel[0], kernel[1]), stride, tuple(padding)
+
+
+# --- weights
+Weighing = Callable[[Sequence[int]], st.SearchStrategy[ir.Weights]]
+"""Weights of a shape."""
+
+
+@st.composite
+def any_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Weights of 2 to 12 bits; an output's are all as low as can be."""
+    bits = draw(st.integers(2, 12))
+    drawn = draw(values(shape, -(1 << bits - 1), (1 << bits - 1) - 1))
+    drawn[0] = -(1 << bits - 1)
+    return ir.Weights(drawn, bits)
+
+
+@st.composite
+def coded_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Weights of a codebook of 2 to 256 values, with or without a 0."""
+    size = int(np.prod(shape))
+    counts = [count for count in (2, 3, 4, 5, 16, 17, 255, 256) if count <= size]
+    if not counts:
+        return draw(any_weights(shape))
+    count, step = draw(st.sampled_from(counts)), draw(st.integers(1, 3))
+    first = draw(st.integers(-count * step, 0))
+    codebook = first + step * np.arange(count)
+    if draw(st.booleans()):
+        codebook[codebook >= 0] += 1
+    drawn = draw(values(shape, 0, count - 1))
+    drawn.flat[:count] = np.arange(count)
+    used = codebook[drawn]
+    return ir.Weights(used, max(2, signed_bits(int(used.min()), int(used.max()))),
+                      encoding=ir.Codebook())
+
+
+@st.composite
+def ternary_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Two scales, equal or not, with or without zeros, all of one side now and then."""
+    positive, negative = (draw(st.sampled_from([1, 2, 45, 127])) for _ in range(2))
+    among = draw(st.sampled_from([[0, positive, -negative], [positive, -negative],
+                                  [0, positive, -positive], [0, positive], [0, -negative]]))
+    drawn = draw(chosen(shape, among))
+    # Outputs at both extremes.
+    drawn[0], drawn[-1] = min(among), max(among)
+    return ir.Weights(drawn, 8)
+
+
+def signs(shape: Sequence[int]) -> st.SearchStrategy[ir.Weights]:
+    """Weights of -1 and 1."""
+    return chosen(shape, (1, -1)).map(lambda drawn: ir.Weights(drawn, 2))
+
+
+@st.composite
+def biases(draw: Draw, outputs: int) -> Integers:
+    """A bias for each output, all equal now and then."""
+    if draw(st.booleans()):
+        return np.full(outputs, draw(st.integers(-9, 9)))
+    return draw(values((outputs,), -500, 500))
+
+
+# --- engines
+@st.composite
+def flat(draw: Draw, weights: Weighing, fold: Callable[[int, int, int], st.SearchStrategy[Fold]],
+         *, wide: bool = False, zeros: bool = True, **source: object) -> Case:
+    """A dense layer or a convolution under any ``fold``, or under the best one.
+
+    ``zeros`` may stand around the map or for other groups; ``wide`` vectors have many weights.
+    """
+    grow = draw(inputs(**source))
+    kind = grow.type
+    if wide or draw(st.integers(0, 2)) == 0:
+        if wide:
+            grow = Builder(TensorType((1, 1, draw(st.integers(48, 64))), draw(st.integers(1, 8)),
+                                      draw(st.booleans())))
+        if grow.type.shape[:2] != (1, 1):
+            grow.add(ir.Flatten("flatten", grow.tail))
+        outputs, run = draw(st.integers(6 if wide else 1, 8)), grow.type.elements
+        layer: ir.Layer = ir.Dense(LAYER, grow.tail, draw(weights((outputs, run))),
+                                   draw(biases(outputs)))
+        rows = 1
+    else:
+        kernel, stride, padding = draw(windows(kind))
+        channels, groups = kind.shape[2], 1
+        if zeros and draw(st.booleans()):
+            groups = draw(st.sampled_from([n for n in range(1, channels + 1)
+                                           if channels % n == 0]))
+        outputs = groups * draw(st.integers(1, max(1, 8 // groups)))
+        among = [kind.low, kind.high, 0] if zeros else [kind.low, kind.high]
+        layer = ir.Convolution(LAYER, grow.tail,
+                               draw(weights((outputs, *kernel, channels // groups))),
+                               draw(biases(outputs)), stride, padding,
+                               draw(st.sampled_from(among)), groups)
+        rows, run = kernel[0], kernel[1] * channels
+    return draw(cases(grow, layer, draw(st.none() | fold(outputs, rows, run))))
+
+
+@st.composite
+def sliced(draw: Draw, weights: Weighing) -> Case:
+    """A depthwise convolution or one in groups, of so many whole groups a cycle."""
+    grow = draw(inputs())
+    kind = grow.type
+    kernel, stride, padding = draw(windows(kind))
+    channels = kind.shape[2]
+    value = draw(st.sampled_from([kind.low, kind.high, 0]))
+    groups, multiple = channels, draw(st.integers(1, 3))
+    several = [n for n in range(2, channels) if channels % n == 0]
+    if several and draw(st.booleans()):
+        groups = draw(st.sampled_from(several))
+        layer: ir.Layer = ir.Convolution(
+            LAYER, grow.tail, draw(weights((groups * multiple, *kernel, channels // groups))),
+            draw(biases(groups * multiple)), stride, padding, value, groups)
+    else:
+        layer = ir.Depthwise(LAYER, grow.tail, draw(weights((groups * multiple, *kernel))),
+                             draw(biases(groups * multiple)), stride, padding, value)
+    lanes = draw(st.none() | st.integers(1, groups))
+    fold = None if lanes is None else Fold(multiple, 1, lanes * (channels // groups))
+    return draw(cases(grow, layer, fold))
+
+
+# --- pools, borders and joins
+@st.composite
+def pools(draw: Draw, layer: type[ir.PoolLayer], **fields: st.SearchStrategy[object]) -> Case:
+    """A pool over any windows."""
+    grow = draw(inputs())
+    made = {name: draw(field) for name, field in fields.items()}
+    return draw(cases(grow, layer(LAYER, grow.tail, *draw(windows(grow.type)), **made)))
+
+
+@st.composite
+def borders(draw: Draw) -> Case:
+    """A border of any value."""
+    grow = draw(inputs(most=(4, 4, 6)))
+    padding = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    value = draw(st.sampled_from([grow.type.low, grow.type.high, 0]))
+    return draw(cases(grow, ir.Pad(LAYER, grow.tail, padding, value)))
+
+
+@st.composite
+def branches(draw: Draw, grow: Builder, name: str) -> str:
+    """A branch that keeps the input's shape, if not its type, its beats or its time; its end."""
+    choice = draw(st.integers(0, 3))
+    if choice == 0:
+        return grow.input
+    if choice == 1:
+        low, high = sorted(draw(st.tuples(st.integers(-99, 99), st.integers(-99, 99))))
+        return grow.add(ir.Clamp(name, grow.input, low, high))
+    if choice == 2:
+        taps = draw(st.integers(1, 3))
+        return grow.add(ir.MaxPool(name, grow.input, (taps, taps), (1, 1),
+                                   (taps - 1, 0, 0, taps - 1)))
+    channels = grow.types[grow.input].shape[2]
+    thresholds = draw(values((channels, 1), -9, 9))
+    return grow.add(ir.Threshold(name, grow.input, thresholds, np.zeros(channels, np.int64), 2,
+                                 True, -1, 2))
+
+
+@st.composite
+def sums(draw: Draw) -> Case:
+    """The sum of two branches."""
+    grow = draw(inputs(signs=False))
+    first, second = draw(branches(grow, "first")), draw(branches(grow, "second"))
+    return draw(cases(grow, ir.Add(LAYER, first, second)))
+
+
+# --- one element after the other
+@st.composite
+def bounds(draw: Draw, kind: TensorType) -> tuple[int, int]:
+    """Limits within those of ``kind``, these now and then."""
+    if draw(st.booleans()):
+        return kind.low, kind.high
+    low, high = sorted(draw(st.tuples(*[st.integers(kind.low, kind.high)] * 2)))
+    return low, high
+
+
+def vectors() -> st.SearchStrategy[Builder]:
+    """What a requantizer reads: small maps of accumulators."""
+    return inputs(bits=(1, 20), most=(2, 2, 6))
+
+
+@st.composite
+def shifts(draw: Draw) -> Case:
+    """A shift either way, or a clamp."""
+    grow = draw(vectors())
+    kind = TensorType((1, 1, 1), draw(st.integers(1, 12)), draw(st.booleans()))
+    low, high = draw(bounds(kind))
+    layer: ir.Layer = ir.Clamp(LAYER, grow.tail, low, high)
+    if draw(st.integers(0, 3)):
+        layer = ir.ShiftRequantize(LAYER, grow.tail, draw(st.integers(-3, 14)), kind.bits,
+                                   kind.signed, low, high)
+    return draw(cases(grow, layer))
+
+
+@st.composite
+def scales(draw: Draw) -> Case:
+    """A scale for all channels or for each, rounded in any way; what it multiplies has 32 bits."""
+    grow = draw(vectors())
+    source, channels = grow.type, grow.type.shape[2]
+    rows = draw(st.sampled_from([1, channels]))
+    offset = draw(st.integers(-200, 200))
+    room = 32 - signed_bits(source.low - offset, source.high - offset)
+    top = draw(st.integers(-16, min(2, room)))
+    multipliers = draw(values((rows,), 1 << 30, (1 << 31) - 1))
+    multipliers[0] = draw(st.sampled_from([int(multipliers[0]), 0, 1 << 30, (1 << 31) - 1]))
+    kind = TensorType((1, 1, 1), draw(st.integers(2, 16)), draw(st.booleans()))
+    low, high = draw(bounds(kind))
+    return draw(cases(grow, ir.ScaleRequantize(
+        LAYER, grow.tail, multipliers, draw(values((rows,), top - 5, top)), kind.bits, kind.signed,
+        offset, draw(st.integers(0, room - max(0, top))), draw(st.integers(kind.low, kind.high)),
+        low, high, draw(st.sampled_from(ir.ScaleRounding)))))
+
+
+@st.composite
+def slopes(draw: Draw) -> Case:
+    """A line for all channels or for each, bent or not."""
+    grow = draw(vectors())
+    source, channels = grow.type, grow.type.shape[2]
+    rows = draw(st.sampled_from([1, channels]))
+    most, far = 1 << draw(st.sampled_from([2, 8, 17])), 1 << draw(st.sampled_from([3, 12, 30]))
+    multipliers = draw(values((rows, 2), -most, most - 1))
+    offsets = draw(values((rows, 2), -far, far))
+    if draw(st.booleans()):
+        multipliers, offsets = multipliers[:, [0, 0]], offsets[:, [1, 1]]
+    breakpoints = draw(values((rows,), source.low - 1, source.high + 2))
+    kind = TensorType((1, 1, 1), draw(st.integers(2, 12)), draw(st.booleans()))
+    return draw(cases(grow, ir.SlopeRequantize(
+        LAYER, grow.tail, multipliers, offsets, breakpoints, draw(st.integers(0, 20)), kind.bits,
+        kind.signed, *draw(bounds(kind)))))
+
+
+@st.composite
+def thresholds(draw: Draw) -> Case:
+    """1 to 255 thresholds for all channels or for each, some of them never or always reached."""
+    grow = draw(vectors())
+    source = grow.type
+    rows = draw(st.sampled_from([1, source.shape[2]]))
+    count = draw(st.sampled_from([1, 1, 2, 3, 4, 7, 15, 63, 255]))
+    drawn = np.sort(draw(values((rows, count), source.low - 2, source.high + 3)), 1)
+    base, step = draw(st.sampled_from([(-1, 2), (0, 1), (-8, 2), (3, 1)]))
+    bits = signed_bits(base, base + step * count)
+    return draw(cases(grow, ir.Threshold(LAYER, grow.tail, drawn, draw(values((rows,), 0, 1)),
+                                         bits, True, base, step)))
+
+
+@st.composite
+def copies(draw: Draw) -> Case:
+    """Channels once to three times; there is some hardware before or behind it."""
+    grow = draw(inputs())
+    return draw(cases(grow, ir.Repeat(LAYER, grow.tail, draw(st.integers(1, 3))),
+                      ends=None if grow.layers else False))
+
+
+@st.composite
+def wires(draw: Draw) -> Case:
+    """Another shape; there is some hardware before or behind it."""
+    grow = draw(inputs())
+    height, width, channels = grow.type.shape
+    shape = draw(st.sampled_from([(1, 1, grow.type.elements), (width, height, channels),
+                                  (1, height, width * channels), (channels, width, height)]))
+    layer = ir.Flatten(LAYER, grow.tail) if shape[:2] == (1, 1) else ir.Reshape(LAYER, grow.tail,
+                                                                             shape)
+    return draw(cases(grow, layer, ends=None if grow.layers else False))
+
+
+@st.composite
+def largest(draw: Draw) -> Case:
+    """The largest of the channels."""
+    grow = draw(inputs(most=(3, 3, 9)))
+    return draw(cases(grow, ir.ArgMax(LAYER, grow.tail)))
+
+
+DRAWS: dict[type[kinds.Kind], st.SearchStrategy[Case]] = {
+    kinds.Sliced: sliced(any_weights) | sliced(coded_weights),
+    kinds.Binary: flat(signs, full_folds, zeros=False, signs=True),
+    kinds.Ternary: flat(ternary_weights, folds),
+    kinds.Dot: (flat(any_weights, folds) | flat(coded_weights, folds)
+                | flat(coded_weights, folds, wide=True)),
+    kinds.Maximum: pools(ir.MaxPool),
+    kinds.SumOfWindow: pools(ir.SumPool),
+    kinds.Average: pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),
+                         count_padding=st.booleans(), spare=st.sampled_from([0, 3])),
+    kinds.Border: borders(),
+    kinds.Shift: shifts(),
+    kinds.Scale: scales(),
+    kinds.Slope: slopes(),
+    kinds.Search: thresholds(),
+    kinds.Sum: sums(),
+    kinds.Copies: copies(),
+    kinds.Wires: wires(),
+    kinds.Largest: largest(),
+}
+"""Where each kind is to be found."""

@@ -1,0 +1,219 @@
+"""Random networks that are graphs, and networks of any generator as hypothesis draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from choices import Choices
+from hypothesis import strategies as st
+from networks import (
+    add_windowed,
+    mixed_activation,
+    mixed_weights,
+    other_shapes,
+    random_candidate,
+    random_images,
+    random_requantization,
+    random_slopes,
+    random_value,
+    random_weights,
+    run_block,
+)
+from penjing.compiler import ir
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.search import Candidate
+from penjing.compiler.ir import Builder, Network, TensorType
+from penjing.hdl.tech import Generic
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+FRAMES = 4
+MANY_FRAMES = 60
+"""More than it takes the deepest buffers of small networks to fill up."""
+MOST_ELEMENTS = 500
+WIDEST = 24
+
+
+@st.composite
+def planned(draw: Callable[[Any], Any], make: Callable[..., Network],
+            plan: Callable[[Network, Any], Any] = random_candidate) -> tuple[Network, Any]:
+    """A network that ``make`` grows, and its ``plan``."""
+    choices = Choices(draw)
+    network = make(choices)
+    return network, plan(network, choices)
+
+
+def check(network: Network, found: Candidate) -> None:
+    """Require the accelerator to equal the golden model under every stall pattern.
+
+    Without stalls, every frame must end in the very cycle that is predicted; and frames that never
+    end must in time come at the plan's interval.
+    """
+    plan = found.timed()
+    images = random_images(network.input_type, FRAMES, 0)
+    wanted = golden.run(network, images)
+    for stalls in Stalls:
+        ends = run_block(accelerator.whole(network, plan, Generic()), images, wanted,
+                         (network.input_type, plan.layers[0].i),
+                         (network.output_type, plan.layers[-1].o), stalls)
+        if stalls is Stalls.NONE:
+            assert [end - 1 for end in ends] == found.finished.frame_ends(FRAMES)
+    assert int(np.diff(found.finished.frame_ends(MANY_FRAMES))[-1]) == plan.cycles_per_frame
+
+
+class Web(Builder):
+    """Grows a graph: the next layer reads the tensor ``at``, and then stands there itself."""
+
+    def __init__(self, source: TensorType) -> None:
+        super().__init__(source)
+        self.at = self.input
+
+    @property
+    def tail(self) -> str:
+        return self.at
+
+    @property
+    def unread(self) -> list[str]:
+        """Tensors that no layer reads, the last one at the end."""
+        read = {name for layer in self.layers.values() for name in layer.inputs}
+        return [name for name in self.types if name not in read]
+
+    def fresh(self, what: str) -> str:
+        """A name that no layer has."""
+        return f"{what}{len(self.layers)}"
+
+    def add(self, layer: ir.Layer) -> str:
+        self.at = super().add(layer)
+        return self.at
+
+
+def random_graph(seed: Any, *, steps: int = 7) -> Network:
+    """A small network whose layers, of all kinds, read any tensor before; sums join what is left.
+
+    A tensor may have any number of readers, branches any length (that of 0, or of mere wiring,
+    too), and what meets in a sum is brought to one shape by strides, pools, padding or copies.
+    """
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((1, 1, 1), (8, 8, 5)))
+    grow = Web(TensorType((height, width, channels), int(rng.integers(1, 9)),
+                          bool(rng.integers(2))))
+    for _ in range(int(rng.integers(1, steps + 1))):
+        grow.at = pick(rng, grow)
+        STEPS[int(rng.integers(len(STEPS)))](grow, rng)
+    while len(grow.unread) > 1:
+        first, second = grow.unread[:2]
+        grow.at = second
+        add(grow, rng, first)
+    if all(isinstance(layer, ir.Rewiring | ir.Repeat) for layer in grow.layers.values()):
+        clamp(grow, rng)  # what is only wiring has no clock
+    return grow.network()
+
+
+def pick(rng: np.random.Generator, grow: Web) -> str:
+    """The last tensor, any that nobody reads, or any at all."""
+    names = [grow.unread[-1:], grow.unread, list(grow.types)][int(rng.integers(3))]
+    return names[int(rng.integers(len(names)))]
+
+
+# --- the steps: each adds layers behind the tensor at which the graph stands
+def windowed(grow: Web, rng: np.random.Generator) -> None:
+    add_windowed(grow, rng, len(grow.layers), activation, mixed_weights)
+
+
+def activation(rng: np.random.Generator, name: str, source: str, kind: TensorType) -> ir.Layer:
+    """One that takes as many bits as ``kind`` has."""
+    if kind.bits > WIDEST:
+        return random_requantization(rng, name, source, kind)
+    return mixed_activation(rng, name, source, kind)
+
+
+def activate(grow: Web, rng: np.random.Generator) -> None:
+    make = (activation, random_requantization, random_slopes)[int(rng.integers(3))]
+    if grow.type.bits > WIDEST:
+        make = random_requantization
+    grow.add(make(rng, grow.fresh("act"), grow.at, grow.type))
+
+
+def pad(grow: Web, rng: np.random.Generator) -> None:
+    grow.add(ir.Pad(grow.fresh("pad"), grow.at, tuple(int(p) for p in rng.integers(0, 3, 4)),
+                    random_value(rng, grow.type)))
+
+
+def rewire(grow: Web, rng: np.random.Generator) -> None:
+    shapes = [grow.type.shape, *other_shapes(grow.type)]
+    grow.add(ir.Reshape(grow.fresh("reshape"), grow.at, shapes[int(rng.integers(len(shapes)))]))
+
+
+def repeat(grow: Web, rng: np.random.Generator) -> None:
+    most = max(1, min(3, MOST_ELEMENTS // grow.type.elements))
+    grow.add(ir.Repeat(grow.fresh("repeat"), grow.at, int(rng.integers(1, most + 1))))
+
+
+def clamp(grow: Web, rng: np.random.Generator) -> None:
+    low = random_value(rng, grow.type.widened)
+    grow.add(ir.Clamp(grow.fresh("clamp"), grow.at, low,
+                      int(rng.integers(low, grow.type.widened.high + 1))))
+
+
+def dense(grow: Web, rng: np.random.Generator) -> None:
+    outputs = int(rng.integers(1, 9))
+    grow.add(ir.Flatten(grow.fresh("flatten"), grow.at))
+    grow.add(ir.Dense(grow.fresh("dense"), grow.at,
+                      mixed_weights(rng, (outputs, grow.type.elements)),
+                      rng.integers(-9, 9, outputs)))
+    grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
+
+
+def argmax(grow: Web, rng: np.random.Generator) -> None:
+    grow.add(ir.ArgMax(grow.fresh("argmax"), grow.at))
+
+
+def join(grow: Web, rng: np.random.Generator) -> None:
+    add(grow, rng, list(grow.types)[int(rng.integers(len(grow.types)))])
+
+
+STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
+    windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax)
+
+
+def add(grow: Web, rng: np.random.Generator, other: str) -> None:
+    """The sum of the tensor at which the graph stands and the ``other``, in either order."""
+    if grow.type.bits > WIDEST:
+        activate(grow, rng)
+    fit(grow, rng, grow.types[other].shape)
+    names = [grow.at, other]
+    if rng.integers(2):
+        names.reverse()
+    grow.add(ir.Add(grow.fresh("add"), *names))
+
+
+def fit(grow: Web, rng: np.random.Generator, shape: tuple[int, int, int]) -> None:
+    """Bring the tensor at which the graph stands to ``shape``; nothing if that is its own."""
+    missing = [max(0, wanted - size) for wanted, size in zip(shape, grow.type.shape, strict=True)]
+    if missing[0] or missing[1]:
+        before = [int(rng.integers(most + 1)) for most in missing[:2]]
+        grow.add(ir.Pad(grow.fresh("pad"), grow.at,
+                        (before[0], missing[0] - before[0], before[1], missing[1] - before[1]),
+                        random_value(rng, grow.type)))
+    if shape[2] % grow.type.shape[2] == 0 and shape[2] > grow.type.shape[2] and rng.integers(2):
+        grow.add(ir.Repeat(grow.fresh("repeat"), grow.at, shape[2] // grow.type.shape[2]))
+    if grow.type.shape == shape:
+        return
+    kernel, stride = zip(*(shrinking(rng, size, wanted) for size, wanted in
+                           zip(grow.type.shape[:2], shape[:2], strict=True)), strict=True)
+    channels, name = grow.type.shape[2], grow.fresh("fit")
+    if channels == shape[2] and rng.integers(2):
+        make = (ir.MaxPool, ir.SumPool)[int(rng.integers(2))]
+        grow.add(make(name, grow.at, kernel, stride))
+        return
+    grow.add(ir.Convolution(name, grow.at, random_weights(rng, (shape[2], *kernel, channels)),
+                            rng.integers(-50, 50, shape[2]), stride))
+    grow.add(random_requantization(rng, grow.fresh("act"), grow.at, grow.type))
+
+
+def shrinking(rng: np.random.Generator, size: int, wanted: int) -> tuple[int, int]:
+    """(kernel, stride) that make ``wanted`` positions of ``size``."""
+    stride = int(rng.integers(1, (max(2, (size - 1) // (wanted - 1) + 1) if wanted > 1 else 3)))
+    return size - (wanted - 1) * stride, stride

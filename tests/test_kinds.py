@@ -1,0 +1,254 @@
+"""Every kind of hardware, by one harness: drawn, planned, priced and simulated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import DRAWS, LAYER, Case
+from hypothesis import HealthCheck, given, reject, settings
+from networks import PLENTY, run_block
+from penjing.compiler import ir
+from penjing.compiler.cost import Fabric
+from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.dataflow import accelerator, kinds, plan_file
+from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
+from penjing.compiler.dataflow.kinds.engine import Multiplying
+from penjing.compiler.dataflow.kinds.window import Windowed
+from penjing.compiler.dataflow.plan import Fold, Plan, Port
+from penjing.compiler.dataflow.search import Budget, Goal, Search, cheapest
+from penjing.compiler.dataflow.site import Site, sites
+from penjing.hdl.emit import emit
+from penjing.hdl.graph import Pipeline
+from penjing.hdl.pool import AverageShape
+from penjing.hdl.stream import Buffer, Queue
+from penjing.hdl.tech import Generic
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+FABRICS = (ECP5, ICE40)
+EXAMPLES, MANY_EXAMPLES = 16, 150
+
+LATE = {kinds.Border, kinds.Sum, kinds.Largest}
+"""Of these, the first frame may come later than is predicted: a border waits for room in the block
+behind it, a sum for a beat of its queues, and the largest of several lanes for every element."""
+
+
+def drawn(examples: int) -> settings:
+    """So many examples, the same ones every day; they take as long as they like."""
+    return settings(deadline=None, max_examples=examples, database=None, derandomize=True,
+                    suppress_health_check=list(HealthCheck))
+
+
+few = drawn(6)
+
+
+def test_every_kind_is_drawn() -> None:
+    assert set(DRAWS) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("examples", [
+    EXAMPLES, pytest.param(MANY_EXAMPLES, marks=pytest.mark.slow)])
+def test_kind(kind: type[Kind], examples: int, tmp_path: Path) -> None:
+    found = set()
+
+    @drawn(examples)
+    @given(DRAWS[kind])
+    def check(case: Case) -> None:
+        for fabric in FABRICS:
+            plan, best = planned(case, kind, fabric)
+            found.add(best)
+            check_price(case, plan, fabric, tmp_path / "plan.json")
+        simulate(case, plan)
+
+    check()
+    assert kind in found, f"of nothing that is drawn for {kind.__name__} it is the cheapest"
+
+
+# --- what is priced is what is built
+@pytest.mark.parametrize("kind", [*ENGINES, kinds.Scale, kinds.Slope, kinds.Search],
+                         ids=lambda kind: kind.__name__)
+def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
+    compared = []
+
+    @few
+    @given(DRAWS[kind])
+    def check(case: Case) -> None:
+        plan, _ = planned(case, kind, ECP5)
+        site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
+        shape = layer.kind.frame if isinstance(layer.kind, Engine) else layer.kind.shape
+        with pytest.MonkeyPatch.context() as patch:
+            depths = depths_of_queues(patch)
+            emit(accelerator.component(site, layer, Generic()), "top")
+            assert depths == ([shape.queue_depth] if shape.queue_depth else [])
+            patch.setattr(type(shape), "queue_depth", shape.queue_depth + 64)
+            deeper = layer.kind.cells(site, ECP5)
+            assert deeper.luts > layer.resources.luts
+        compared.extend(depths)
+
+    check()
+    assert compared
+
+
+def depths_of_queues(patch: pytest.MonkeyPatch) -> list[int]:
+    """The depths of all queues that are made from now on."""
+    depths = []
+    original = Queue.__init__
+
+    def init(self: Queue, layout: object, depth: int) -> None:
+        depths.append(depth)
+        original(self, layout, depth)
+    patch.setattr(Queue, "__init__", init)
+    return depths
+
+
+def test_an_average_is_priced_with_the_levels_that_are_built() -> None:
+    compared = set()
+
+    @few
+    @given(DRAWS[kinds.Average])
+    def check(case: Case) -> None:
+        plan, _ = planned(case, kinds.Average, ECP5)
+        site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
+        text = emit(accelerator.component(site, layer, Generic()), "top")
+        built = {int(level) for level in re.findall(r"\bproduct0_(\d+)_0\b", text)}
+        assert isinstance(layer.kind, kinds.Average)
+        levels = layer.kind._shape(site).levels
+        assert built == set(range(levels))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AverageShape, "levels", levels + 2)
+            assert layer.kind.cells(site, ECP5).ffs > layer.resources.ffs
+        compared.add(levels)
+
+    check()
+    assert len(compared) > 1
+
+
+@pytest.mark.parametrize(("codes", "lanes", "wanted"), [
+    (range(-2, 2), 4, 2), (range(-2, 2), 5, 2), (range(1, 5), 4, 2), (range(1, 5), 5, 3),
+    ([-7, 9], 4, 1), ([-7, 9, 30], 5, 2), (range(-128, 128), 4, 8), (range(-128, 128), 5, 8),
+    (range(1, 257), 4, 8), (range(1, 257), 5, 10)])
+def test_bits_of_a_codebook(codes: Sequence[int], lanes: int, wanted: int) -> None:
+    """Lanes to spare need a 0 among the codes; a codebook that is full has no place for it."""
+    values = np.resize(np.array(codes), (8, 32))
+    layer = ir.Dense(LAYER, "x", ir.Weights(values, 10, encoding=ir.Codebook()),
+                     np.zeros(8, np.int64))
+    network = ir.Network("net", "x", ir.TensorType((1, 1, 32), 4, False), (layer,))
+    case = Case(network, np.zeros((1, 1, 1, 32), np.int64), Port(1, 32), 1, 0, Fold(2, 1, lanes))
+    plan = planned(case, kinds.Dot, ECP5)[0].layers[0]
+    (memory,) = (one for one in plan.kind.memories(sites(network)[LAYER])
+                 if one.role == "weights")
+    assert memory.words == 4 * -(-32 // lanes)
+    assert memory.width == 2 * lanes * wanted
+
+
+# --- plans
+def planned(case: Case, kind: type[Kind], fabric: Fabric) -> tuple[Plan, type[Kind]]:
+    """The plan in which the layer is of a ``kind``, and the kind that it is best made of."""
+    network, found = case.network, sites(case.network)
+    ports = {network.input: case.port}
+    chosen: dict[str, Kind] = {}
+    for name, site in found.items():
+        ask, one = asked(case, site, Ask(fabric, tuple(ports[i] for i in site.layer.inputs), 0,
+                                         case.dsps, case.fold if name == LAYER else None))
+        if name == LAYER:
+            best = type(one)
+            one = one if best is kind else cheapest_of(kind, site, ask)
+        chosen[name], ports[name] = one, one.o
+    search = Search(network, found, Budget(fabric, PLENTY, 10**6), Goal(), "generic", 100.0, {})
+    return search.plan(chosen), best
+
+
+def asked(case: Case, site: Site, ask: Ask) -> tuple[Ask, Kind]:
+    """What is asked, in the fewest of the case's cycles, their double ... that are enough."""
+    for doublings in range(16):
+        ask = replace(ask, cycles=case.cycles << doublings)
+        kind = cheapest(site, ask, {})
+        if kind is not None:
+            assert ask.fold is not None or kind.cycles(site) <= ask.cycles
+            return ask, kind
+    raise AssertionError(f"no hardware for {site.name} in {ask.cycles} cycles")
+
+
+def cheapest_of(kind: type[Kind], site: Site, ask: Ask) -> Kind:
+    """The cheapest of a ``kind``."""
+    options = [one for one in candidates(site.layer, site, ask) if type(one) is kind
+               and (ask.fold is not None or one.cycles(site) <= ask.cycles)]
+    if not options:
+        reject()
+    return min(options, key=lambda one: ask.fabric.price(one.cells(site, ask.fabric)))
+
+
+# --- prices
+def check_price(case: Case, plan: Plan, fabric: Fabric, path: Path) -> None:
+    """What a plan says of cells, memories and work, and that its file says the same."""
+    site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
+    kind, cells = layer.kind, layer.resources
+    assert min(cells.luts, cells.ffs, cells.dsps, cells.brams) >= 0
+    assert cells.dsps == kind.dsps <= layer.work("multipliers")
+    memories = kind.memories(site)
+    assert layer.memory_bits == sum(memory.bits for memory in memories) + sum(
+        queue.bits for queue in layer.queues if queue)
+    assert all(count > 0 for count in kind.work().values())
+    if layer.fold:
+        assert sum(kind.work().values()) == layer.fold.products
+    if kind.dsps:
+        soft = replace(kind, dsps=0).cells(site, fabric)
+        assert soft.dsps == 0 and soft.luts >= kind.cells(site, fabric).luts
+    if isinstance(kind, Windowed):
+        assert kind.buffer is not None
+        larger = kind.buffered(site, fabric, 2 * kind.buffer.words)
+        assert fabric.price(larger.cells(site, fabric)) >= fabric.price(kind.cells(site, fabric))
+    if isinstance(kind, Multiplying):
+        check_store(kind, site)
+    plan_file.save(plan, case.network, path)
+    assert plan_file.load(path, case.network) == plan
+
+
+def check_store(kind: Multiplying, site: Site) -> None:
+    """The memory of weights is as wide as their encoding says; a codebook has a 0 if need be."""
+    layer = site.layer
+    assert isinstance(layer, ir.MultiplyAccumulate)
+    (memory,) = (one for one in kind.memories(site) if one.role == "weights")
+    bits, rest = divmod(memory.width, kind.fold.products)
+    assert rest == 0
+    weights = layer.weights
+    if weights.encoding == ir.Plain():
+        assert bits == weights.bits
+        return
+    # Weights that the layer has none of are multiplied by 0.
+    spare = memory.words * kind.fold.products > weights.values.size
+    codes = len({*weights.codebook, *([0] if spare else [])})
+    assert bits == ((codes - 1).bit_length() if codes <= 256 else weights.bits)
+
+
+# --- simulation
+def simulate(case: Case, plan: Plan) -> None:
+    """Values under all stalls; cycles and latency of the whole, and of the layer by itself."""
+    network = case.network
+    tensors = golden.run_all(network, case.images)
+    o = network.output_type, plan.layers[-1].o
+    for stalls in Stalls:
+        ends = run_block(accelerator.whole(network, plan, Generic()), case.images,
+                         golden.run(network, case.images), (network.input_type, case.port), o,
+                         stalls)
+        if stalls is Stalls.NONE:
+            assert np.diff(ends)[-1] == plan.cycles_per_frame
+            late = ends[0] - 1 - plan.latency_cycles
+            assert late >= 0 if type(plan.layer(LAYER).kind) in LATE else late == 0
+    site, layer = sites(network)[LAYER], plan.layer(LAYER)
+    alone = accelerator.component(site, layer, Generic())
+    if alone is None:
+        assert layer.cycles == 0
+        return
+    if len(site.sources) == 1 and len(network.layers) > 1:
+        # Wires have no clock of their own, but the simulation needs one.
+        clocked = Pipeline([("alone", alone), ("buffer", Buffer(alone.o.payload.shape()))])
+        ends = run_block(clocked, tensors[site.layer.inputs[0]], tensors[LAYER],
+                         (site.source, layer.i), (site.result, layer.o), Stalls.NONE)
+        assert np.diff(ends)[-1] == layer.cycles

@@ -1,0 +1,75 @@
+"""What the search takes for a layer: the cheapest of all engines, in one currency."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import DRAWS, LAYER, Case
+from hypothesis import HealthCheck, given, settings
+from penjing.compiler import ir
+from penjing.compiler.cost import Fabric, Resources
+from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.dataflow.kinds import ENGINES, Ask, Kind, Sliced, Ternary
+from penjing.compiler.dataflow.plan import Fold, Port
+from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Budget, Goal, cheapest, schedule
+from penjing.compiler.dataflow.site import Site, sites
+from penjing.compiler.ir import Network, TensorType
+
+NO_DSPS = Resources(luts=10**6, ffs=10**6, dsps=0, brams=10**4)
+
+
+def price(kind: Kind, site: Site, fabric: Fabric) -> int:
+    """What a kind costs, and what the layer behind pays for its lanes."""
+    return fabric.price(kind.cells(site, fabric)) + OUTPUT_LANE_LUTS * kind.o.lanes
+
+
+def offers(site: Site, ask: Ask) -> dict[type[Kind], list[Kind]]:
+    """What each engine has to offer that is fast enough."""
+    return {engine: [one for one in engine.candidates(site, ask) if one.cycles(site) <= ask.cycles]
+            for engine in ENGINES}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
+def test_no_engine_has_a_cheaper_fold(engine: type[Kind]) -> None:
+    compared = []
+
+    @settings(deadline=None, max_examples=25, database=None, derandomize=True,
+              suppress_health_check=list(HealthCheck))
+    @given(DRAWS[engine])
+    def check(case: Case) -> None:
+        site = sites(case.network)[LAYER]
+        port = Port(1, site.source.shape[2])
+        for fabric in (ECP5, ICE40):
+            for cycles in (16 * case.cycles, 256 * case.cycles):
+                ask = Ask(fabric, (port,), cycles, case.dsps)
+                best, options = cheapest(site, ask, {}), offers(site, ask)
+                prices = [price(one, site, fabric) for of in options.values() for one in of]
+                assert (best is None) is (not prices)
+                if best is not None:
+                    assert best.cycles(site) <= cycles
+                    assert price(best, site, fabric) == min(prices)
+                    compared.append(sum(map(bool, options.values())))
+
+    check()
+    # Engines compete for layers, not folds alone.
+    assert max(compared) > 1
+
+
+def grouped() -> Network:
+    """A 3×3 convolution of 8×8 positions, 16 to 16 channels in two groups, of three weights."""
+    values = np.random.default_rng(0).choice([-3, 0, 5], (16, 3, 3, 8))
+    layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(16, np.int64), (1, 1),
+                           (1, 1, 1, 1), groups=2)
+    return Network("net", "x", TensorType((8, 8, 16), 8, True), (layer,))
+
+
+def test_sums_without_multipliers_are_cheaper_than_soft_multipliers() -> None:
+    network = grouped()
+    plan = schedule(network, Budget(ECP5, NO_DSPS, 10**6), Goal(2304)).layers[0]
+    assert isinstance(plan.kind, Ternary) and plan.cycles <= 2304
+    assert plan.work("multipliers") == plan.resources.dsps == 0
+    soft = schedule(network, Budget(ECP5, NO_DSPS, 10**6),
+                    Goal(2304, {LAYER: Fold(8, 1, 8)})).layers[0]
+    assert isinstance(soft.kind, Sliced) and soft.cycles <= 2304
+    assert soft.work("multipliers") == 64
+    assert plan.resources.luts < soft.resources.luts
