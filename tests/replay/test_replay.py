@@ -28,6 +28,7 @@ from penjing import boards
 from penjing.compiler import file
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import Scale, Search, Slope
 from penjing.compiler.dataflow.kinds.engine import Engine
 from penjing.compiler.dataflow.kinds.window import Windowed
