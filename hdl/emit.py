@@ -103,6 +103,8 @@ class _Emission(Sharing):
         if key not in self._shared:
             name = self._new(f"{self._name}${_snake(type(block).__name__)}")
             self._shared[key] = name, self._convert(block, name)
+        else:
+            _spare(block)
         name, ports = self._shared[key]
         values = [("i" if member.flow == wiring.In else "o", "__".join(map(str, path)), value)
                   for path, member, value in block.signature.flatten(block)]
@@ -179,6 +181,14 @@ def identity(value: object) -> object:
     if isinstance(value, Technology) or is_dataclass(value):
         return type(value), identity(vars(value))
     return value if isinstance(value, Hashable) and not isinstance(value, Value) else object()
+
+
+def _spare(block: wiring.Component) -> None:
+    """Let Amaranth not complain of the components in ``block``, which are never elaborated."""
+    for part in vars(block).values():
+        if isinstance(part, wiring.Component):
+            part._MustUse__used = True
+            _spare(part)
 
 
 def _hex_words(words: Iterable[int], width: int) -> str:

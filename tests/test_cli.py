@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from penjing.compiler import file, ir
 from penjing.compiler.ir import PenjingError
 from penjing.flow import project
 from penjing.flow.simulate import sample_frames
+from penjing.hdl.emit import MEMORIES
 from penjing.sim import golden
 
 SHAPE = (6, 5, 2)
@@ -123,6 +125,36 @@ def test_the_same_input_gives_the_same_files(model: Path, tmp_path: Path) -> Non
     first, second = compiled(model, tmp_path / "a"), compiled(model, tmp_path / "b")
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def large(path: Path) -> Path:
+    """A network whose weights are more words than stand in the Verilog."""
+    rng = np.random.default_rng(7)
+    file.save(ir.Network("large", "input", ir.TensorType((6, 5, 10), 8, False), (
+        ir.Flatten("flat", "input"),
+        ir.Dense("dense", "flat", ir.Weights(rng.integers(-7, 8, (2, 300)), 4),
+                 np.full(2, 3)))), path)
+    return path
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_large_tables_are_beside_the_verilog(inline: bool, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    run_json(capsys, "compile", large(tmp_path / "large.penjing"), "-b", "generic", "-o", out,
+             "--budget", 1, *(["--inline-memories"] if inline else []))
+    files = sorted(path.name for path in (out / MEMORIES).glob("*"))
+    assert len(files) == (not inline)
+    assert ("$readmemh" in (out / "large.v").read_text()) is not inline
+    if importlib.util.find_spec("cocotb") is None:
+        pytest.skip("needs the sim extra")
+    for layer in ([], ["--layer", "dense"]):
+        found = run_json(capsys, "simulate", out, "-n", 4, *layer)
+        assert found["mismatches"] == 0 < found["values_compared"]
+    if not inline:
+        contents = (out / MEMORIES / files[0]).read_text()
+        (out / MEMORIES / files[0]).write_text(contents.replace("7", "6"))
+        assert run_json(capsys, "simulate", out, "-n", 4, status=1)["mismatches"] > 0
 
 
 def test_compile_again_replaces_the_project(model: Path, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ class Soup(wiring.Component):
                         self._statements(rng, m, domain, targets, known, depth - 1)
             elif kind < 0.4:
                 test = self._value(rng, known, 1)
+                if not len(test):
+                    continue  # Yosys takes none of the cases, Amaranth's simulator the first
                 with m.Switch(test):
                     for _ in range(rng.randrange(1, 4)):
                         pattern = "".join(rng.choice("01-") for _ in range(len(test)))
@@ -116,7 +118,7 @@ class Soup(wiring.Component):
         ])()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_amaranth_and_the_verilog_mean_the_same(seed: int, tmp_path: Path) -> None:
     (tmp_path / "gold.il").write_text(rtlil.convert(Soup(seed), name="top", emit_src=False))
     (tmp_path / "gate.sv").write_text(emit(Soup(seed), "top").text)

@@ -95,8 +95,10 @@ class Values:
     def expression(self, value: Any, width: int) -> str:
         """A value where it is assigned to so many bits."""
         shape = value.shape()
-        if self._is_computed(value) and not (
-                isinstance(value, ast.Operator) and value.operator == "~" and width > shape.width):
+        # In more bits, an inversion has ones above its own, and a part what lies above it.
+        is_narrow = isinstance(value, ast.Part) or (
+            isinstance(value, ast.Operator) and value.operator == "~")
+        if self._is_computed(value) and not (is_narrow and width > shape.width):
             is_bit = isinstance(value, ast.Operator) and width == shape.width == 1
             return self.bit(value) if is_bit else self._operation(value)
         text = self._filled(value)
