@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
 from hypothesis import HealthCheck, given, reject, settings
+from hypothesis.strategies import SearchStrategy, one_of
 from networks import PLENTY, run_block
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric
@@ -32,7 +33,9 @@ from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 FABRICS = (ECP5, ICE40)
-EXAMPLES, MANY_EXAMPLES = 16, 150
+EXAMPLES, MANY_EXAMPLES = 12, 120
+ALL_DRAWS = [pytest.param(kind, draw, id=f"{kind.__name__}{n or ''}")
+             for kind, draws in DRAWS.items() for n, draw in enumerate(draws)]
 
 LATE = {kinds.Border, kinds.Sum, kinds.Largest}
 """Of these, the first frame may come later than is predicted: a border waits for room in the block
@@ -52,14 +55,14 @@ def test_every_kind_is_drawn() -> None:
     assert set(DRAWS) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("kind", "draw"), ALL_DRAWS)
 @pytest.mark.parametrize("examples", [
     EXAMPLES, pytest.param(MANY_EXAMPLES, marks=pytest.mark.slow)])
-def test_kind(kind: type[Kind], examples: int, tmp_path: Path) -> None:
+def test_kind(kind: type[Kind], draw: SearchStrategy[Case], examples: int, tmp_path: Path) -> None:
     found = set()
 
     @drawn(examples)
-    @given(DRAWS[kind])
+    @given(draw)
     def check(case: Case) -> None:
         for fabric in FABRICS:
             plan, best = planned(case, kind, fabric)
@@ -78,7 +81,7 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
     compared = []
 
     @few
-    @given(DRAWS[kind])
+    @given(one_of(*DRAWS[kind]))
     def check(case: Case) -> None:
         plan, _ = planned(case, kind, ECP5)
         site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
@@ -112,7 +115,7 @@ def test_an_average_is_priced_with_the_levels_that_are_built() -> None:
     compared = set()
 
     @few
-    @given(DRAWS[kinds.Average])
+    @given(*DRAWS[kinds.Average])
     def check(case: Case) -> None:
         plan, _ = planned(case, kinds.Average, ECP5)
         site, layer = sites(case.network)[LAYER], plan.layer(LAYER)

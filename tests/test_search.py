@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
 from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import one_of
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
@@ -35,7 +36,7 @@ def test_no_engine_has_a_cheaper_fold(engine: type[Kind]) -> None:
 
     @settings(deadline=None, max_examples=25, database=None, derandomize=True,
               suppress_health_check=list(HealthCheck))
-    @given(DRAWS[engine])
+    @given(one_of(*DRAWS[engine]))
     def check(case: Case) -> None:
         site = sites(case.network)[LAYER]
         port = Port(1, site.source.shape[2])
