@@ -388,6 +388,19 @@ def thresholds(draw: Draw) -> Case:
 
 
 @st.composite
+def tables(draw: Draw) -> Case:
+    """Any function of up to 8 bits, or of signs, for all channels or for each."""
+    grow = draw(inputs(bits=(1, 8), most=(2, 2, 6)))
+    source = grow.type
+    rows = draw(st.sampled_from([1, source.shape[2]]))
+    kind = TensorType((1, 1, 1), draw(st.integers(1, 12)), draw(st.booleans()))
+    spare = draw(st.integers(0, 1)) if source.bits < 8 else 0
+    low = source.low - spare
+    drawn = draw(values((rows, source.high + 1 - low), kind.low, kind.high))
+    return draw(cases(grow, ir.Table(LAYER, grow.tail, drawn, kind.bits, kind.signed, low)))
+
+
+@st.composite
 def copies(draw: Draw) -> Case:
     """Channels once to three times; there is some hardware before or behind it."""
     grow = draw(inputs())
@@ -429,6 +442,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Scale: (scales(),),
     kinds.Slope: (slopes(),),
     kinds.Search: (thresholds(),),
+    kinds.Lookup: (tables(),),
     kinds.Sum: (sums(),),
     kinds.Copies: (copies(),),
     kinds.Wires: (wires(),),

@@ -37,10 +37,6 @@ EXAMPLES, MANY_EXAMPLES = 12, 120
 ALL_DRAWS = [pytest.param(kind, draw, id=f"{kind.__name__}{n or ''}")
              for kind, draws in DRAWS.items() for n, draw in enumerate(draws)]
 
-LATE = {kinds.Border, kinds.Sum, kinds.Largest}
-"""Of these, the first frame may come later than is predicted: a border waits for room in the block
-behind it, a sum for a beat of its queues, and the largest of several lanes for every element."""
-
 
 def drawn(examples: int) -> settings:
     """So many examples, the same ones every day; they take as long as they like."""
@@ -241,8 +237,7 @@ def simulate(case: Case, plan: Plan) -> None:
                          (network.input_type, case.port), o, stalls)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
-            late = ends[0] - 1 - plan.latency_cycles
-            assert late >= 0 if type(plan.layer(LAYER).kind) in LATE else late == 0
+            assert ends[0] - 1 == plan.latency_cycles
     if len(network.layers) > 1:
         simulate_alone(sites(network)[LAYER], plan.layer(LAYER), golden.run_all(
             network, case.images))
