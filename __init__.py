@@ -20,9 +20,9 @@ _NAMES = {
         # weights and how they are stored
         "Codebook", "Plain", "Weights",
         # layers
-        "Add", "ArgMax", "AveragePool", "Clamp", "Convolution", "Dense", "Depthwise", "Flatten",
-        "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize", "ShiftRequantize",
-        "SlopeRequantize", "SumPool", "Threshold",
+        "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Dense",
+        "Depthwise", "Flatten", "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize",
+        "ShiftRequantize", "SlopeRequantize", "SumPool", "Threshold",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),

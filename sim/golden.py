@@ -122,6 +122,11 @@ def add(x: Integers, other: Integers) -> Integers:
     return x + other
 
 
+def concatenate(*parts: Integers) -> Integers:
+    """Several (N, H, W, C) to (N, H, W, sum of C): the channels of each behind those before."""
+    return np.concatenate(parts, -1)
+
+
 def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
     """``clamp((x + 2**(shift-1)) >> shift)``: round half up; a shift of 0 or less is leftwards."""
     if shift <= 0:
@@ -278,6 +283,11 @@ def _(layer: ir.Pad, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Add, x: Integers, other: Integers) -> Integers:
     return add(x, other)
+
+
+@execute.register
+def _(layer: ir.Concatenation, *parts: Integers) -> Integers:
+    return concatenate(*parts)
 
 
 @execute.register

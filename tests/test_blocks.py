@@ -50,6 +50,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "SumPooler": golden.sum_pool,
     "Padder": golden.pad,
     "ArgMaxer": golden.argmax,
+    "Concatenator": golden.concatenate,
     "Window": golden.convolution,
 }
 

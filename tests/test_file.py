@@ -48,6 +48,7 @@ def network() -> ir.Network:
                                              ir.Codebook()),
                  np.array([1 << 40, -3, 0, 5])),
         ir.ArgMax("best", "dense"),
+        ir.Concatenation("twin", "best", ("best", "best")),
     ))
 
 

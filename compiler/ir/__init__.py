@@ -9,7 +9,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 
 from .builder import Builder
 from .encoding import MAX_CODES, Codebook, Encoding, Plain
-from .joins import Add
+from .joins import Add, Concatenation
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .names import NAME, PORTS, Names, cleaned
 from .network import Network
@@ -43,9 +43,9 @@ from .weights import Weights
 __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS",
     "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "Add", "ArgMax",
-    "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Convolution", "Dense",
-    "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate",
-    "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
-    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType", "Threshold", "Weights",
-    "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Concatenation", "Convolution",
+    "Dense", "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool",
+    "MultiplyAccumulate", "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer",
+    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
+    "ShiftRequantize", "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType",
+    "Threshold", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -10,6 +10,7 @@ from ...ir import PenjingError
 from ..site import Site
 from .argmax import Largest
 from .binary import Binary
+from .concatenation import Union
 from .dot import Dot
 from .engine import Engine
 from .join import Sum
@@ -24,15 +25,15 @@ from .threshold import Search
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
-           "Kind", "Largest", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope", "Sum",
-           "SumOfWindow", "Ternary", "Wires", "candidates"]
+           "Kind", "Largest", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope",
+           "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
-    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Sum, Copies,
-    Wires, Largest)
+    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Sum, Union,
+    Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -94,6 +95,11 @@ def _(layer: ir.Threshold, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Add, site: Site, ask: Ask) -> Iterator[Kind]:
     return Sum.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Concatenation, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Union.candidates(site, ask)
 
 
 @candidates.register
