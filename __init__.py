@@ -22,7 +22,7 @@ _NAMES = {
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize",
-        "ShiftRequantize", "SlopeRequantize", "SumPool", "Threshold",
+        "ShiftRequantize", "Slice", "SlopeRequantize", "SumPool", "Threshold",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),

@@ -217,6 +217,11 @@ def repeat(x: Integers, times: int) -> Integers:
     return np.repeat(x, times, -1)
 
 
+def channel_slice(x: Integers, start: int, stop: int) -> Integers:
+    """(N, H, W, C) to (N, H, W, stop - start): the channels from ``start`` on, before ``stop``."""
+    return x[..., start:stop]
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -321,6 +326,11 @@ def _(layer: ir.Clamp, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Repeat, x: Integers) -> Integers:
     return repeat(x, layer.times)
+
+
+@execute.register
+def _(layer: ir.Slice, x: Integers) -> Integers:
+    return channel_slice(x, layer.start, layer.stop)
 
 
 @execute.register

@@ -51,6 +51,7 @@ TWINS: dict[str, Callable[..., object]] = {
     "Padder": golden.pad,
     "ArgMaxer": golden.argmax,
     "Concatenator": golden.concatenate,
+    "Slicer": golden.channel_slice,
     "Window": golden.convolution,
 }
 

@@ -26,7 +26,7 @@ from .requantize import (
     SlopeRequantize,
     Threshold,
 )
-from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, rewired
+from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, Slice, rewired
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -47,5 +47,5 @@ __all__ = [
     "Dense", "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool",
     "MultiplyAccumulate", "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer",
     "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
-    "ShiftRequantize", "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType",
+    "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "SumPool", "TensorType",
     "Threshold", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

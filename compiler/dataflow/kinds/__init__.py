@@ -18,6 +18,7 @@ from .kind import Ask, Kind
 from .pools import Average, Border, Maximum, SumOfWindow
 from .scale import Scale
 from .shift import Shift
+from .slice import Part
 from .sliced import Sliced
 from .slope import Slope
 from .ternary import Ternary
@@ -25,7 +26,7 @@ from .threshold import Search
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
-           "Kind", "Largest", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope",
+           "Kind", "Largest", "Maximum", "Part", "Scale", "Search", "Shift", "Sliced", "Slope",
            "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
@@ -33,7 +34,7 @@ ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Sum, Union,
-    Copies, Wires, Largest)
+    Part, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -105,6 +106,11 @@ def _(layer: ir.Concatenation, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Repeat, site: Site, ask: Ask) -> Iterator[Kind]:
     return Copies.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Slice, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Part.candidates(site, ask)
 
 
 @candidates.register
