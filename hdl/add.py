@@ -15,24 +15,24 @@ ADDER_LATENCY = 1
 
 
 class Adder(PassesReady):
-    """``o = i + other`` in every lane; latency 1, a beat of each a cycle.
+    """``o = i_0 + i_1`` in every lane; latency 1, a beat of each a cycle.
 
     Parameters
     ----------
-    i_shape, other_shape, o_shape : element shapes; ``o_shape`` holds every sum.
+    i_0_shape, i_1_shape, o_shape : element shapes; ``o_shape`` holds every sum.
     lanes : elements a beat.
 
     Members
     -------
-    i : stream of ``Beat(i_shape, lanes)``.
-    other : stream of ``Beat(other_shape, lanes)``; its ``last`` comes with that of ``i``.
+    i_0 : stream of ``Beat(i_0_shape, lanes)``.
+    i_1 : stream of ``Beat(i_1_shape, lanes)``; its ``last`` comes with that of ``i_0``.
     o : stream of ``Beat(o_shape, lanes)``.
     """
 
-    def __init__(self, i_shape: ShapeLike, other_shape: ShapeLike, o_shape: ShapeLike, *,
+    def __init__(self, i_0_shape: ShapeLike, i_1_shape: ShapeLike, o_shape: ShapeLike, *,
                  lanes: int) -> None:
-        super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
-                          "other": In(stream.Signature(Beat(other_shape, lanes))),
+        super().__init__({"i_0": In(stream.Signature(Beat(i_0_shape, lanes))),
+                          "i_1": In(stream.Signature(Beat(i_1_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     def elaborate(self, platform: object) -> Module:
@@ -40,12 +40,12 @@ class Adder(PassesReady):
         flow, payload = Signal(), payload_register(m, self.o)
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
-            self.i.ready.eq(flow & self.other.valid),
-            self.other.ready.eq(flow & self.i.valid),
+            self.i_0.ready.eq(flow & self.i_1.valid),
+            self.i_1.ready.eq(flow & self.i_0.valid),
         ]
         with m.If(flow):
-            m.d.sync += [self.o.valid.eq(self.i.valid & self.other.valid),
-                         payload.last.eq(self.i.p.last)]
+            m.d.sync += [self.o.valid.eq(self.i_0.valid & self.i_1.valid),
+                         payload.last.eq(self.i_0.p.last)]
             for lane in range(self.o.payload.shape().lanes):
-                m.d.sync += payload.data[lane].eq(self.i.p.data[lane] + self.other.p.data[lane])
+                m.d.sync += payload.data[lane].eq(self.i_0.p.data[lane] + self.i_1.p.data[lane])
         return m

@@ -122,6 +122,11 @@ def add(x: Integers, other: Integers) -> Integers:
     return x + other
 
 
+def concatenate(*parts: Integers) -> Integers:
+    """Several (N, H, W, C) to (N, H, W, sum of C): the channels of each behind those before."""
+    return np.concatenate(parts, -1)
+
+
 def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
     """``clamp((x + 2**(shift-1)) >> shift)``: round half up; a shift of 0 or less is leftwards."""
     if shift <= 0:
@@ -217,6 +222,11 @@ def repeat(x: Integers, times: int) -> Integers:
     return np.repeat(x, times, -1)
 
 
+def channel_slice(x: Integers, start: int, stop: int) -> Integers:
+    """(N, H, W, C) to (N, H, W, stop - start): the channels from ``start`` on, before ``stop``."""
+    return x[..., start:stop]
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -286,6 +296,11 @@ def _(layer: ir.Add, x: Integers, other: Integers) -> Integers:
 
 
 @execute.register
+def _(layer: ir.Concatenation, *parts: Integers) -> Integers:
+    return concatenate(*parts)
+
+
+@execute.register
 def _(layer: ir.ShiftRequantize, x: Integers) -> Integers:
     return shift_requantize(x, layer.shift, *layer.bounds)
 
@@ -321,6 +336,11 @@ def _(layer: ir.Clamp, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Repeat, x: Integers) -> Integers:
     return repeat(x, layer.times)
+
+
+@execute.register
+def _(layer: ir.Slice, x: Integers) -> Integers:
+    return channel_slice(x, layer.start, layer.stop)
 
 
 @execute.register

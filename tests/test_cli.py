@@ -303,6 +303,19 @@ def test_simulate_one_layer_of_two_inputs(tmp_path: Path,
     assert result["latency_cycles"] > 0
 
 
+def test_simulate_a_layer_of_three_inputs(tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    file.save(ir.Network("tiny", "input", network().input_type, (
+        ir.Clamp("low", "input", 0, 9), ir.Repeat("twice", "low", 2),
+        ir.Clamp("high", "input", 20, 40),
+        ir.Concatenation("join", "twice", ("input", "high")))), tmp_path / "join.penjing")
+    out = compiled(tmp_path / "join.penjing", tmp_path / "out")
+    result = run_json(capsys, "simulate", out, "--layer", "join", "-n", 4)
+    assert result["mismatches"] == 0
+    assert result["values_compared"] == 4 * 4 * 4 * network().input_type.elements
+    assert result["cycles_per_frame"] == result["predicted_cycles_per_frame"]
+
+
 def test_evaluate_integers(model: Path, data: Path, tmp_path: Path,
                            capsys: pytest.CaptureFixture[str]) -> None:
     out = compiled(model, tmp_path / "out")

@@ -244,18 +244,18 @@ def test_only_stalls_at_the_output_reveal_ignored_backpressure(
 
 def sum_of_two(cache: Path, codes: dict[tuple[int, int], Code],
                stalls: tuple[Stalls, ...] = tuple(Stalls)) -> Report:
-    """Simulate ``i + other`` on frames of 12, the saboteur in the branch of ``other``."""
+    """Simulate ``i_0 + i_1`` on frames of 12, the saboteur in the branch of ``i_1``."""
     layout, port = Beat(unsigned(8), 2), StreamFormat(8, False, 2, 12)
-    block = Graph([Stage("good", Queue(layout, 3), {"i": "i"}),
-                   Stage("bad", Saboteur(layout), {"i": "other"}),
+    block = Graph([Stage("good", Queue(layout, 3), {"i": "i_0"}),
+                   Stage("bad", Saboteur(layout), {"i": "i_1"}),
                    Stage("add", Adder(unsigned(8), unsigned(8), unsigned(9), lanes=2),
-                         {"i": "good", "other": "bad"})], ("i", "other"))
+                         {"i_0": "good", "i_1": "bad"})], ("i_0", "i_1"))
     frames = np.random.default_rng(3).integers(0, 256, (4, 12))
     other = np.zeros_like(frames)
     for place, code in codes.items():
         other[place] = code
-    job = Job((Source(port, frames), Source(port, other, "other")), StreamFormat(9, False, 2, 12),
-              frames + other, stalls, watchdog=5000)
+    job = Job((Source(port, frames, "i_0"), Source(port, other, "i_1")),
+              StreamFormat(9, False, 2, 12), frames + other, stalls, watchdog=5000)
     return simulate(emit(block, "sum"), "sum", job, cache=cache)
 
 
@@ -280,7 +280,7 @@ def test_input_that_is_left_over_is_told(cache: Path) -> None:
     # Of two beats too many, one waits inside and the other keeps the last one out.
     report = sum_of_two(cache, {(1, 0): Code.REPEAT, (2, 0): Code.REPEAT}, (Stalls.NONE,))
     assert report.faults[-1].endswith(
-        "beats: 24 of 24 at i, 23 of 24 at other, 24 of 24 at o, then none in 5000 cycles")
+        "beats: 24 of 24 at i_0, 23 of 24 at i_1, 24 of 24 at o, then none in 5000 cycles")
 
 
 @needs_verilator
@@ -301,7 +301,7 @@ def test_layer_that_joins_branches(cache: Path) -> None:
                       tensors[tensor].reshape(6, -1), name)
 
     total = source("add", planned.o, "o")
-    job = Job((source("conv_q", planned.i, "i"), source("x", planned.kind.inputs[1], "other")),
+    job = Job((source("conv_q", planned.i, "i_0"), source("x", planned.kind.inputs[1], "i_1")),
               total.format, total.frames)
     report = simulate(emit(accelerator.layer(network, plan, "add", Generic()), "add"), "add", job,
                       cache=cache)

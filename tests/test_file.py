@@ -49,6 +49,8 @@ def network() -> ir.Network:
                  np.array([1 << 40, -3, 0, 5])),
         ir.ArgMax("best", "dense"),
         ir.Table("names", "best", np.array([[-90, 3, 0, 89]]), 8, True, 0, 2, -1, 0.25),
+        ir.Concatenation("twin", "best", ("best", "best")),
+        ir.Slice("half", "twin", 1, 3),
     ))
 
 

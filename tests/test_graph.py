@@ -166,10 +166,10 @@ def test_adder(stalls: Stalls, bits: tuple[int, int, bool, bool]) -> None:
     x, y = random_images(a, 6, 1), random_images(b, 6, 2)
     shapes = [signed(k.bits) if k.signed else unsigned(k.bits) for k in (a, b, total)]
     # Both operands side by side in one stream, which a fork takes apart: the two come by turns.
-    block = Graph([Stage("first", Buffer(Beat(shapes[0], 3)), {"i": "i"}),
-                   Stage("second", Buffer(Beat(shapes[1], 3)), {"i": "other"}),
-                   Stage("add", Adder(*shapes, lanes=3), {"i": "first", "other": "second"})],
-                  ("i", "other"))
+    block = Graph([Stage("first", Buffer(Beat(shapes[0], 3)), {"i": "i_0"}),
+                   Stage("second", Buffer(Beat(shapes[1], 3)), {"i": "i_1"}),
+                   Stage("add", Adder(*shapes, lanes=3), {"i_0": "first", "i_1": "second"})],
+                  ("i_0", "i_1"))
     got = transfer_two(block, [p for f in x.reshape(6, -1).tolist() for p in pack(f, a.bits, 3, 3)],
                        [p for f in y.reshape(6, -1).tolist() for p in pack(f, b.bits, 3, 3)],
                        stalls)
@@ -209,8 +209,8 @@ def transfer_two(dut: Graph, first: list[int], second: list[int], stalls: Stalls
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(source(dut.i, first), background=True)
-    simulator.add_testbench(source(dut.other, second), background=True)
+    simulator.add_testbench(source(dut.i_0, first), background=True)
+    simulator.add_testbench(source(dut.i_1, second), background=True)
     simulator.add_testbench(sink)
     simulator.run()
     return got
@@ -228,7 +228,7 @@ def test_fork_serves_each_reader_once(readers: int) -> None:
     total = "held0"
     for n in range(1, readers):
         adder = Adder(unsigned(3 + n), unsigned(4), unsigned(4 + n), lanes=1)
-        stages.append(Stage(f"sum{n}", adder, {"i": total, "other": f"held{n}"}))
+        stages.append(Stage(f"sum{n}", adder, {"i_0": total, "i_1": f"held{n}"}))
         total = f"sum{n}"
     x = random_images(kind, 4, readers)
     for stalls in Stalls:
@@ -238,7 +238,7 @@ def test_fork_serves_each_reader_once(readers: int) -> None:
 
 @pytest.mark.parametrize("names", [
     ("i", "b", "c"), ("a", "i", "i_"), ("i_", "i__", "i"), ("a", "a_fork", "a_fork_"),
-    ("clk", "rst", "sync"), ("module", "begin", "end"), ("o", "other", "net"),
+    ("clk", "rst", "sync"), ("module", "begin", "end"), ("o", "i_0", "i_1"),
     ("conv", "Conv", "i__valid")])
 def test_any_name_of_a_layer_is_free_in_hardware(names: tuple[str, str, str]) -> None:
     """Those of ports, of forks, of keywords, and those that differ in case only."""

@@ -74,7 +74,7 @@ def test_beats_that_pass(block: Any, latency: int) -> None:
 
 def test_a_sum_of_two_streams() -> None:
     adder = Adder(signed(4), signed(4), signed(5), lanes=1)
-    both = Graph([Stage("add", adder, {"i": "i", "other": "i"})])
+    both = Graph([Stage("add", adder, {"i_0": "i", "i_1": "i"})])
     assert leaving(both, 6, 6)[0] == ADDER_LATENCY
 
 

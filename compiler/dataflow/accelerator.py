@@ -15,8 +15,11 @@ from .site import Site, sites
 
 
 def input_names(count: int) -> tuple[str, ...]:
-    """Names of the input streams of a layer that has so many inputs, in their order."""
-    return ("i", "other")[:count]
+    """Names of the input streams of a layer that has so many inputs, in their order.
+
+    They are numbered as a `penjing.hdl.stream.Fork` numbers its outputs, but for a single one.
+    """
+    return ("i",) if count == 1 else tuple(f"i_{n}" for n in range(count))
 
 
 def whole(network: Network, plan: Plan, technology: Technology) -> Graph:

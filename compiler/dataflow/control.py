@@ -231,6 +231,50 @@ def join(sources: Sequence[Link], o: Link, beats: int) -> Process:
     return _move(sources, o, beats, 1)
 
 
+def turns(sources: Sequence[Link], o: Link, counts: Sequence[int], beats: int) -> Process:
+    """Take ``counts`` beats of each of ``sources`` by turns, and offer each a cycle later."""
+    order = [n for n, count in enumerate(counts) for _ in range(count)]
+    taken = -1
+    for n in range(beats):
+        source = sources[order[n % len(order)]]
+        while len(source.offered) == len(source.taken):
+            yield source
+        taken = max(taken + 1, source.offered[len(source.taken)])
+        if n:
+            # The one register is free when the beat before has left it.
+            while len(o.taken) < n:
+                yield o
+            taken = max(taken, o.taken[n - 1])
+        source.taken.append(taken)
+        o.offered.append(taken + 1)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Of the beats of a frame, those that are ``kept`` go on at once, the others are dropped."""
+
+    kept: Sequence[bool]
+
+    def outputs(self, beats: int) -> int:
+        """Those that are kept."""
+        return sum(self.kept)
+
+    def run(self, i: Link, o: Link, beats: int, frames: int) -> Process:
+        """The process."""
+        taken = -1
+        for _ in range(frames):
+            for kept in self.kept:
+                while len(i.offered) == len(i.taken):
+                    yield i
+                taken = max(taken + 1, i.offered[len(i.taken)])
+                if kept:
+                    o.offered.append(taken)
+                    while len(o.taken) < len(o.offered):
+                        yield o
+                    taken = o.taken[-1]
+                i.taken.append(taken)
+
+
 def drain(i: Link, beats: int) -> Process:
     """Take beats as soon as they come."""
     taken = -1

@@ -47,10 +47,13 @@ def frame_ends(nodes: Sequence[Node], rooms: Sequence[Depths], i_beats: int, fra
         if isinstance(node.stage, Joining):
             ends = [through(blocks, read(tensor), counts[tensor]) for blocks, tensor in
                     zip(node.stage.blocks(room), node.inputs, strict=True)]
-            links[n], counts[n] = control.Link(), ends[0][1]
-            sources = [link for link, _ in ends]
-            tasks.append(control.Task(control.join(sources, links[n], counts[n] * frames),
-                                      (*sources, links[n])))
+            sources, by_turns = [link for link, _ in ends], node.stage.turns
+            links[n] = control.Link()
+            counts[n] = sum(beats for _, beats in ends) if by_turns else ends[0][1]
+            total = counts[n] * frames
+            joined = (control.turns(sources, links[n], by_turns, total) if by_turns
+                      else control.join(sources, links[n], total))
+            tasks.append(control.Task(joined, (*sources, links[n])))
         else:
             tensor, = node.inputs
             links[n], counts[n] = through(node.stage.blocks(room), read(tensor), counts[tensor])

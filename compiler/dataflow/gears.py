@@ -92,6 +92,14 @@ def gears(i: Port, lanes: int, elements: int) -> tuple[Gear, ...]:
     return (Gear(i, o, elements),)
 
 
+def repacking(i: Port, o: Port, elements: int) -> tuple[Gear, ...]:
+    """What makes the beats of ``o``, of any lanes; none where they are the same.
+
+    Where ``o`` has no tails, its beats are words of the frame.
+    """
+    return regrouping(i, o, elements) if o.group % o.lanes else gears(i, o.lanes, elements)
+
+
 def _collects(i: Port, lanes: int, elements: int) -> bool:
     """Whether words of ``lanes`` elements of the frame are several whole beats of ``i``.
 

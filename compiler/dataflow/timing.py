@@ -44,6 +44,13 @@ def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
     return np.minimum(latest, latest[0] + interval - len(times) * spacing + steps)
 
 
+def within(times: Integers, interval: int) -> Integers:
+    """The earliest times not before ``times`` of a frame that ends before the next one begins."""
+    steps = np.arange(len(times))
+    first = int((times - steps).max()) + len(times) - interval
+    return np.maximum(times, first + steps)
+
+
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """The output beats that each position of a windowed layer makes.
@@ -207,14 +214,17 @@ def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
 class Passing:
     """Timing of a layer that holds at most a beat.
 
-    Output beat n leaves ``latency`` cycles after input beat ``source[n]``; input beats are taken
-    ``spacing`` cycles apart. ``stages`` are what they go through, none where that is only wiring.
+    Beat n, which it makes of what is in by then, leaves ``latency`` cycles after input beat
+    ``source[n]``; input beats are taken ``spacing`` cycles apart. Of the beats that it makes, those
+    in ``kept`` go out, each in its own cycle as before; None for all.
+    ``stages`` are what they go through, none where that is only wiring.
     """
 
     source: Integers
     latency: int
     spacing: int = 1
     stages: tuple[control.Block, ...] = ()
+    kept: Integers | None = None
 
     def blocks(self, room: Depths) -> list[control.Block]:
         """All that beats go through, behind a queue of that ``room``."""
@@ -222,7 +232,8 @@ class Passing:
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
-        return paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
+        made = paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
+        return made if self.kept is None else made[self.kept]
 
     def taken_times(self, beats: Integers, outputs: Integers) -> Integers:
         """When each input beat is taken, for beats offered at ``beats``.
@@ -230,27 +241,40 @@ class Passing:
         ``outputs`` is when the layer's own beats are taken.
         """
         taken = paced(beats, self.spacing)
-        np.maximum.at(taken, self.source, outputs - self.latency)
-        return taken
+        if self.kept is None:
+            np.maximum.at(taken, self.source, outputs - self.latency)
+            return taken
+        np.maximum.at(taken, self.source[self.kept], outputs - self.latency)
+        # What is dropped comes behind what is kept.
+        return paced(taken, self.spacing)
 
     def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
         """When each of ``count`` input beats must move for outputs due at ``outputs``."""
-        beats = np.full(count, int(outputs[-1]) - self.latency, np.int64)
+        if self.kept is not None:
+            outputs = Passing(self.kept, 0).beat_deadlines(outputs, len(self.source), interval)
+        never = np.iinfo(np.int64).max
+        beats = np.full(count, never, np.int64)
         np.minimum.at(beats, self.source, outputs - self.latency)
-        return paced_before(np.minimum.accumulate(beats[::-1])[::-1], self.spacing, interval)
+        beats = np.minimum.accumulate(beats[::-1])[::-1]
+        # What nothing needs must still be out of the next frame's way.
+        beats = np.where(beats == never, beats[0] + interval - 1, beats)
+        return paced_before(beats, self.spacing, interval)
 
 
 @dataclass(frozen=True, eq=False)
 class Joining:
-    """Timing of a layer that takes a beat from each of its inputs at once.
+    """Timing of a layer that takes beats of its inputs together or by turns, in a fixed order.
 
-    Output beat n leaves ``latency`` cycles after the last of the input beats ``sources[k][n]``.
-    ``stages[k]`` are what those go through behind their queue.
+    Output beat n leaves when, for each input k, ``latencies[k]`` cycles have gone by since its beat
+    ``sources[k][n]``, the last one needed so far; -1 while none is. ``stages[k]`` are what those go
+    through behind their queue. Where beats are taken by turns, ``turns[k]`` of each input are taken
+    one after the other; without turns, one of each at once.
     """
 
     sources: tuple[Integers, ...]
-    latency: int
+    latencies: tuple[int, ...]
     stages: tuple[tuple[control.Block, ...], ...]
+    turns: tuple[int, ...] = ()
 
     def blocks(self, room: Depths) -> list[list[control.Block]]:
         """All that the beats of each input go through, behind queues of that ``room``."""
@@ -259,14 +283,19 @@ class Joining:
 
     def output_times(self, *beats: Integers) -> Integers:
         """When each output beat leaves, for the inputs' beats at ``beats``."""
-        ready = [times[source] for times, source in zip(beats, self.sources, strict=True)]
-        return paced(np.maximum.reduce(ready) + self.latency, 1)
+        inputs = zip(beats, self.sources, self.latencies, strict=True)
+        long_ago = np.iinfo(np.int64).min // 4
+        return paced(np.maximum.reduce([np.where(source >= 0, times[source] + latency, long_ago)
+                                        for times, source, latency in inputs]), 1)
 
     def beat_deadlines(self, outputs: Integers, counts: Sequence[int], interval: int
                        ) -> list[Integers]:
-        """When each input's ``counts`` beats must move for outputs due at ``outputs``."""
-        return [Passing(source, self.latency).beat_deadlines(outputs, count, interval)
-                for source, count in zip(self.sources, counts, strict=True)]
+        """When each input's beats, ``counts`` in number, must move for outputs due at ``outputs``.
+        """
+        return [Passing(source[source >= 0], latency).beat_deadlines(outputs[source >= 0], count,
+                                                                     interval)
+                for source, latency, count in
+                zip(self.sources, self.latencies, counts, strict=True)]
 
 
 Stage = Windowed | Passing | Joining
@@ -301,8 +330,9 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
     """
     times, schedules = _earliest(nodes, i_beats, interval)
     readers = Counter(source for node in nodes for source in node.inputs)
-    # From the back: what each layer needs by when, and so how late its sources may be.
-    due = {len(nodes) - 1: times[len(nodes) - 1]}
+    # From the back: what each layer needs by when, and so how late its sources may be. What comes
+    # out early of one frame alone comes later of frames at the interval.
+    due = {len(nodes) - 1: within(times[len(nodes) - 1], interval)}
     wanted: list[list[Integers]] = []
     starts: dict[int, Integers] = {}
     for n in reversed(range(len(nodes))):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .layers import Layer, holding
-from .tensor import TensorType, require
+from .names import NAME
+from .tensor import MAX_BITS, Bipolar, TensorType, require
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,49 @@ class Add(Layer):
                 f"{other.shape}")
         return holding(self, source.shape, source.low + other.low, source.high + other.high,
                        source.fraction)
+
+
+@dataclass(frozen=True)
+class Concatenation(Layer):
+    """The channels of ``input``, then those of each of the ``others``, in their order.
+
+    All are of one height and width, and their integers mean the same: the step that one is worth,
+    and the zero point, must be equal; bits and signs may differ. (H, W, C) of several C becomes
+    (H, W, sum of C).
+    """
+
+    others: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(isinstance(self.others, tuple) and self.others
+                and all(isinstance(name, str) and NAME.fullmatch(name) for name in self.others),
+                f"layer {self.name}: others must be the names of one tensor or more, not "
+                f"{self.others!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all tensors that it reads."""
+        return (self.input, *self.others)
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The narrowest type that holds the values of all: bipolar only if all are."""
+        first = sources[0]
+        height, width, _ = first.shape
+        for name, source in zip(self.inputs, sources, strict=True):
+            require(source.shape[:2] == (height, width),
+                    f"layer {self.name}: its inputs must have one height and width, not "
+                    f"{first.shape} of {self.input} and {source.shape} of {name}")
+            require((source.step, source.zero_point) == (first.step, first.zero_point),
+                    f"layer {self.name}: its inputs must mean the same, but one step of "
+                    f"{self.input} is worth {first.step} with the zero point {first.zero_point}, "
+                    f"of {name} {source.step} with {source.zero_point}; requantize one of them")
+        shape = height, width, sum(source.shape[2] for source in sources)
+        if all(isinstance(source, Bipolar) for source in sources):
+            return replace(first, shape=shape)
+        kinds = [source.widened for source in sources]
+        signed = any(kind.signed for kind in kinds)
+        bits = max(kind.bits + (signed and not kind.signed) for kind in kinds)
+        require(bits <= MAX_BITS, f"layer {self.name}: its results need {bits} bits, more than "
+                                  f"{MAX_BITS}; narrow its inputs")
+        return replace(kinds[0], shape=shape, bits=bits, signed=signed)

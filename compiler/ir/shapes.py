@@ -1,4 +1,4 @@
-"""Layers that compute nothing: they move, repeat or surround elements."""
+"""Layers that compute nothing: they move, repeat, select or surround elements."""
 
 from __future__ import annotations
 
@@ -51,6 +51,33 @@ class Repeat(Layer):
         (source,) = sources
         height, width, channels = source.shape
         return replace(source, shape=(height, width, channels * self.times))
+
+
+@dataclass(frozen=True)
+class Slice(Layer):
+    """The channels ``start`` to ``stop``, that one not included; counted from 0.
+
+    (H, W, C) becomes (H, W, stop - start). Several of one tensor split it.
+    """
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_int(self.start) and is_int(self.stop)
+                and 0 <= self.start < self.stop <= MAX_ELEMENTS,
+                f"layer {self.name}: start and stop must be integers, 0 <= start < stop, not "
+                f"{self.start!r} and {self.stop!r}")
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, of these channels."""
+        (source,) = sources
+        height, width, channels = source.shape
+        require(self.stop <= channels,
+                f"layer {self.name}: stop must be at most the {channels} channels of its input, "
+                f"not {self.stop}")
+        return replace(source, shape=(height, width, self.stop - self.start))
 
 
 @dataclass(frozen=True)

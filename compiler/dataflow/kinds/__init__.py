@@ -10,6 +10,7 @@ from ...ir import PenjingError
 from ..site import Site
 from .argmax import Largest
 from .binary import Binary
+from .concatenation import Union
 from .dot import Dot
 from .engine import Engine
 from .join import Sum
@@ -17,6 +18,7 @@ from .kind import Ask, Kind
 from .pools import Average, Border, Maximum, SumOfWindow
 from .scale import Scale
 from .shift import Shift
+from .slice import Part
 from .sliced import Sliced
 from .slope import Slope
 from .table import Lookup
@@ -25,14 +27,15 @@ from .threshold import Search
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
-           "Kind", "Largest", "Lookup", "Maximum", "Scale", "Search", "Shift", "Sliced", "Slope",
-           "Sum", "SumOfWindow", "Ternary", "Wires", "candidates"]
+           "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale", "Search", "Shift", "Sliced",
+           "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
+    Union, Part,
     Copies, Wires, Largest)
 """All kinds of hardware."""
 
@@ -103,8 +106,18 @@ def _(layer: ir.Add, site: Site, ask: Ask) -> Iterator[Kind]:
 
 
 @candidates.register
+def _(layer: ir.Concatenation, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Union.candidates(site, ask)
+
+
+@candidates.register
 def _(layer: ir.Repeat, site: Site, ask: Ask) -> Iterator[Kind]:
     return Copies.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Slice, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Part.candidates(site, ask)
 
 
 @candidates.register

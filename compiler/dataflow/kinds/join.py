@@ -42,7 +42,7 @@ class Sum(Kind):
         ends = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
         elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
         return timing.Joining(tuple(port.beat_of(elements) for port in self.inputs),
-                              SKIP_LATENCY + ADDER_LATENCY,
+                              (SKIP_LATENCY + ADDER_LATENCY,) * len(self.inputs),
                               tuple(tuple(gear.flow for gear in regrouping(
                                   port, self.o, site.result.elements)) for port in self.inputs))
 

@@ -1,0 +1,200 @@
+# amaranth: UnusedElaboratable=no
+"""Slices of channels, alone and in graphs with concatenations: values, exact cycles and latency."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed
+from networks import PLENTY, Builder, random_images, random_sign, random_weights, run_block
+from penjing.compiler import file, ir
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.kinds.slice import Part
+from penjing.compiler.dataflow.plan import Plan, Port
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.ir import Network, PenjingError, TensorType
+from penjing.hdl.graph import Pipeline
+from penjing.hdl.slice import Slicer, SlicerShape
+from penjing.hdl.stream import Beat, Buffer
+from penjing.hdl.tech import Generic
+from penjing.sim import golden
+from penjing.sim.streams import Stalls
+
+FRAMES = 5
+ECP5_OF_ALL = Budget(ECP5, PLENTY, 1000)
+
+
+def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
+    images = random_images(network.input_type, FRAMES, seed)
+    return run_block(accelerator.whole(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), stalls, seed)
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("lanes", "group", "start", "stop", "o_lanes"), [
+    (1, 6, 2, 5, 1), (2, 6, 2, 5, 2), (2, 6, 2, 3, 1), (2, 6, 4, 6, 2), (4, 6, 0, 5, 4),
+    (4, 6, 1, 3, 2), (4, 6, 0, 6, 4), (6, 6, 1, 4, 3), (12, 36, 2, 6, 8), (12, 18, 5, 6, 2)])
+def test_slicer(lanes: int, group: int, start: int, stop: int, o_lanes: int, stalls: Stalls
+                ) -> None:
+    kind = TensorType((3, 2, 6), 5, True)
+    layer = ir.Slice("part", "x", start, stop)
+    x = random_images(kind, FRAMES, start)
+    shape = SlicerShape(lanes, 6, start, stop)
+    assert shape.o_lanes == o_lanes
+    slicer = Slicer(signed(5), lanes=lanes, channels=6, start=start, stop=stop, pixels=6)
+    # It may have no clock of its own, but the simulation needs one.
+    block = Pipeline([("slice", slicer), ("buffer", Buffer(Beat(signed(5), o_lanes)))])
+    i, o = Port(lanes, group), Port(o_lanes, group // 6 * (stop - start))
+    ends = run_block(block, x, golden.execute(layer, x), (kind, i), (layer.output_type(kind), o),
+                     stalls)
+    if stalls is Stalls.NONE:
+        assert set(np.diff(ends)) == {i.beats(36)}
+
+
+def narrow(channels: int, start: int, stop: int, times: int = 1) -> Network:
+    """A slice of the input's channels, each repeated so many ``times``."""
+    grow = Builder(TensorType((3, 4, channels), 4, True))
+    grow.add(ir.Clamp("clamp", "x", -7, 7))
+    grow.add(ir.Repeat("repeat", "clamp", times))
+    grow.add(ir.Slice("part", "repeat", start, stop))
+    grow.add(ir.Clamp("end", "part", -6, 6))
+    return grow.network()
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize(("network", "cycles", "taken", "o"), [
+    (narrow(6, 1, 4), 12, Port(6, 6), Port(3, 3)),  # whole pixels: wires
+    (narrow(3, 1, 3), 6, Port(6, 36), Port(4, 24)),  # several of them
+    (narrow(6, 1, 4), 72, Port(1, 6), Port(1, 3)),  # beat by beat
+    (narrow(8, 2, 7), 48, Port(2, 8), Port(2, 5)),
+    (narrow(8, 1, 3), 24, Port(4, 8), Port(2, 2)),  # within a beat
+    (narrow(8, 3, 7), 24, Port(8, 8), Port(4, 4)),  # across two
+    (narrow(9, 4, 8), 36, Port(4, 9), Port(4, 4)),
+    (narrow(2, 3, 7, 4), 96, Port(1, 8), Port(1, 4)),  # there is time for single ones
+    (narrow(2, 3, 7, 4), 36, Port(3, 8), Port(3, 4))])
+def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken: Port, o: Port,
+                                            stalls: Stalls) -> None:
+    plan = schedule(network, ECP5_OF_ALL, Goal(cycles))
+    planned = plan.layer("part")
+    assert isinstance(planned.kind, Part)
+    assert (planned.kind.taken, planned.o) == (taken, o)
+    ends = run(network, plan, stalls)
+    if stalls is Stalls.NONE:
+        assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1)
+        assert ends[0] - 1 == plan.latency_cycles
+        if planned.cycles > 12:
+            tensors = golden.run_all(network, random_images(network.input_type, FRAMES, 0))
+            alone = run_block(accelerator.layer(network, plan, "part", Generic()),
+                              tensors["repeat"], tensors["part"],
+                              (network.type_of("repeat"), planned.i),
+                              (network.type_of("part"), planned.o), stalls)
+            assert np.diff(alone)[-1] == planned.cycles
+
+
+@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("pace", [1, 3, 6])
+def test_channels_are_split_and_put_together_anew(pace: int, stalls: Stalls) -> None:
+    grow = Builder(TensorType((4, 4, 6), 3, False))
+    for name, start, stop in (("a", 0, 1), ("b", 1, 4), ("c", 3, 6)):
+        grow.add(ir.Slice(name, "x", start, stop))
+    grow.add(ir.MaxPool("pool", "b", (3, 3), (1, 1), (1, 1, 1, 1)))
+    grow.add(ir.Concatenation("join", "c", ("pool", "a")))
+    network = grow.network()
+    plan = schedule(network, ECP5_OF_ALL, Goal(16 * max(pace, 7)) if pace > 1 else Goal())
+    ends = run(network, plan, stalls)
+    if stalls is Stalls.NONE:
+        assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1)
+
+
+def woven(seed: int) -> Network:
+    """Slices and concatenations of any tensors before, and convolutions and signs between them."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((1, 2, 1), (6, 6, 7)))
+    grow = Builder(TensorType((height, width, channels), int(rng.integers(1, 7)),
+                              bool(rng.integers(2))))
+    tensors = ["x"]
+
+    def unread() -> list[str]:
+        read = {name for layer in grow.layers.values() for name in layer.inputs}
+        return [name for name in tensors if name not in read]
+
+    def pick() -> str:
+        names = [unread(), tensors][int(rng.integers(2))]
+        return names[int(rng.integers(len(names)))]
+
+    for n in range(int(rng.integers(2, 7))):
+        at, name, choice = pick(), f"layer{n}", int(rng.integers(6))
+        count = grow.types[at].shape[2]
+        if choice == 0:
+            kernel = int(rng.integers(1, min(height, width, 5) + 1))
+            low, outputs = (kernel - 1) // 2, int(rng.integers(1, 9))
+            weights = replace(random_weights(rng, (outputs, kernel, kernel, count)), fraction=6)
+            grow.add(ir.Convolution(f"conv{n}", at, weights, rng.integers(-50, 50, outputs), (1, 1),
+                                    (low, kernel - 1 - low) * 2))
+            grow.add(ir.ShiftRequantize(name, f"conv{n}", 6, int(rng.integers(2, 8)),
+                                        bool(rng.integers(2))))
+        elif choice == 1:
+            start = int(rng.integers(count))
+            grow.add(ir.Slice(name, at, start, int(rng.integers(start + 1, count + 1))))
+        elif choice == 2:
+            grow.add(ir.Clamp(name, at, -3, 2))
+        elif choice == 3:
+            grow.add(random_sign(rng, name, at, grow.types[at]))
+        else:
+            others = tuple(pick() for _ in range(int(rng.integers(1, 4))))
+            if sum(grow.types[other].shape[2] for other in (at, *others)) > 24:
+                continue
+            grow.add(ir.Concatenation(name, at, others))
+        tensors.append(name)
+    if len(unread()) > 1:
+        grow.add(ir.Concatenation("all", unread()[0], tuple(unread()[1:])))
+    # What is only wiring has no clock.
+    grow.add(ir.Clamp("end", grow.tail, -9, 9))
+    return grow.network()
+
+
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow)
+                                               for n in range(8, 40))])
+def test_graphs_of_slices_and_concatenations(seed: int) -> None:
+    network = woven(seed)
+    height, width, _ = network.input_type.shape
+    pace = (9, 5, 3, 24)[seed % 4]
+    try:
+        plan = schedule(network, Budget(ECP5, PLENTY, 10_000), Goal(height * width * pace))
+    except PenjingError:
+        plan = schedule(network, ECP5_OF_ALL, Goal())
+    ends = run(network, plan, Stalls.NONE, seed)
+    assert np.diff(ends)[-1] == plan.cycles_per_frame
+    # A reader that holds up a fork may cost a few cycles.
+    assert 0 <= ends[0] - 1 - plan.latency_cycles <= 3
+    run(network, plan, tuple(Stalls)[1 + seed % 3], seed)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    kind = TensorType((2, 3, 4), 8, False, 3)
+    assert ir.Slice("part", "x", 1, 4).output_type(kind) == replace(kind, shape=(2, 3, 3))
+    assert ir.Slice("part", "x", 1, 2).output_type(ir.Bipolar((2, 3, 4))) == ir.Bipolar((2, 3, 1))
+    with pytest.raises(PenjingError, match=r"^layer part: stop must be at most the 4 channels of "
+                                           r"its input, not 5$"):
+        ir.Slice("part", "x", 1, 5).output_type(kind)
+    for start, stop in ((-1, 2), (2, 2), (3, 1), (0, 1.5), (False, 2)):
+        with pytest.raises(PenjingError, match=r"^layer part: start and stop must be integers, 0"):
+            ir.Slice("part", "x", start, stop)
+    for lanes, start, stop, reason in ((2, 1, 4, "within one beat or start with one, not 1 to 4"),
+                                       (2, 3, 3, "start must be below stop"),
+                                       (2, 2, 7, "stop at most channels, not 2 to 7 of 6"),
+                                       (0, 2, 4, "lanes must be at least 1")):
+        with pytest.raises(ValueError, match=reason):
+            SlicerShape(lanes, 6, start, stop)
+    with pytest.raises(ValueError, match="pixels must be at least 1"):
+        Slicer(4, lanes=1, channels=2, start=0, stop=1, pixels=0)
+
+
+def test_a_file_holds_it(tmp_path: object) -> None:
+    network = woven(3)
+    file.save(network, tmp_path / "net.penjing")
+    assert file.load(tmp_path / "net.penjing") == network
