@@ -28,9 +28,10 @@ def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = Fal
         if level == levels // 2:
             # A row that waits takes its bit of the other operand along.
             ffs += sum(wide + term for term in terms)
-    each = fabric.logic.constant_product if constant else fabric.logic.product
+    share = fabric.logic.constant if constant else 1.0
     # The lowest bits of the first sums are products themselves.
-    return Resources(luts=round(each * (slots + rows // 2) + fabric.logic.chain * sums), ffs=ffs)
+    return Resources(luts=round(share * (fabric.logic.product * (slots + rows // 2)
+                                         + fabric.logic.chain * sums)), ffs=ffs)
 
 
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:

@@ -5,12 +5,12 @@ from ..fabric import Control, Fabric, Logic, Overhead, Silicon, Worth
 ICE40 = Fabric(
     Silicon(
         dsp_widths=(2, 16, 11), block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
-        blocks_instantiated=False, table_words=16, ram_luts=None, register_luts=1.2, ram_words=1,
-        carry_bits=1, chain_selects=False, chain_slots=40),
+        blocks_instantiated=False, inferred_block=64, table_words=16, ram_luts=None,
+        register_luts=1.2, ram_words=1, carry_bits=1, chain_selects=False, chain_slots=40),
     # Fitted: python bench/resources.py --fit --board icebreaker
     Logic(
-        adder=1.0, chain=2.0, counter=2.0, mux=1.0, product=1.0, constant_product=0.5,
-        count=1.7, gear=0.4, clamp=1.5, pad=0.5, accumulate=2.0, round=3.0, rom=1.0),
+        adder=1.0, chain=2.0, counter=2.0, mux=1.0, product=1.0, constant=0.35,
+        count=1.7, gear=0.4, clamp=1.5, pad=0.5, accumulate=2.0, round=3.0, rom=1.0, register=0.5),
     Control(
         engine=Overhead(40, 4), window=Overhead(40, 11), queue=Overhead(10, 2),
         skip=Overhead(15, 6), gearbox=Overhead(10, 0), upsizer=Overhead(10, 5),
