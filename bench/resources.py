@@ -50,9 +50,11 @@ EXPECTED = replace(
         stage=Overhead(10, 2), register=Overhead(3, 2), admission=Overhead(10, 2),
         serial=Overhead(20, 6), inside=Overhead(20, 0)))
 """What one would expect of coefficients who reads the hardware: flip-flops are counted."""
-TRUST = 1.0
-"""How much that counts: being off by all of it is like an error of all of one layer. So it is best
-for a layer of the fitting half that the others predict."""
+TRUST = 0.5
+"""How much that counts: being off by all of it is like an error of a half in one layer.
+
+Of 0.2, 0.5, 1 and 2 it lets a layer of the fitting half be predicted best by the others (3.7 % of
+LUTs in the median)."""
 SPREAD = 20
 """Cells by which a block's overhead may be off likewise."""
 SMALL = 30

@@ -70,9 +70,10 @@ class Levels:
         """
         count = adders = registers = 0
         # Where a term's parts are, counted from its lowest bit.
-        parts = [(term, (0,)) for term in terms]
+        parts: list[tuple[range, tuple[int, ...]]] = [(term, (0,)) for term in terms]
         for _ in range(levels):
-            sums, made = [], set()
+            sums: list[tuple[range, tuple[int, ...]]] = []
+            made = set()
             for (low, places), *rest in (parts[n : n + 2] for n in range(0, len(parts), 2)):
                 end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high, _ in rest)]))
                 start = max(low.start, wanted.start) if len(parts) <= 2 else low.start
