@@ -28,9 +28,10 @@ def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = Fal
         if level == levels // 2:
             # A row that waits takes its bit of the other operand along.
             ffs += sum(wide + term for term in terms)
-    each = fabric.logic.constant_product if constant else fabric.logic.product
+    share = fabric.logic.constant if constant else 1.0
     # The lowest bits of the first sums are products themselves.
-    return Resources(luts=round(each * (slots + rows // 2) + fabric.logic.chain * sums), ffs=ffs)
+    return Resources(luts=round(share * (fabric.logic.product * (slots + rows // 2)
+                                         + fabric.logic.chain * sums)), ffs=ffs)
 
 
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
@@ -71,7 +72,8 @@ class Levels:
         # Where a term's parts are, counted from its lowest bit.
         parts: list[tuple[range, tuple[int, ...]]] = [(term, (0,)) for term in terms]
         for _ in range(levels):
-            sums, made = [], set()
+            sums: list[tuple[range, tuple[int, ...]]] = []
+            made = set()
             for (low, places), *rest in (parts[n : n + 2] for n in range(0, len(parts), 2)):
                 end = min(wanted.stop, max([low.stop, *(high.stop + 1 for high, _ in rest)]))
                 start = max(low.start, wanted.start) if len(parts) <= 2 else low.start

@@ -18,6 +18,8 @@ class Silicon:
     block_shapes : the (depth, width) that a block RAM can take.
     blocks_instantiated : whether the design names its block RAMs, which costs no logic around them,
         instead of leaving them to synthesis.
+    inferred_block : columns of tables, or bits of flip-flops, of which synthesis would rather make
+        a block RAM, where a design leaves that to it.
     table_words : words of a column that one look-up table holds.
     ram_luts : LUTs of such a column that can be written, with what writes it; None where none can,
         so that memories outside block RAM are flip-flops.
@@ -31,6 +33,7 @@ class Silicon:
     dsp_widths: tuple[int, int, int]
     block_shapes: tuple[tuple[int, int], ...]
     blocks_instantiated: bool
+    inferred_block: int
     table_words: int
     ram_luts: float | None
     register_luts: float
@@ -51,7 +54,8 @@ class Logic:
     counter : of a counter that begins again.
     mux : of a choice between two.
     product : of the adders of a soft multiplier.
-    constant_product : the same where one operand never changes, and so many of its bits are 0.
+    constant : share of a soft multiplier that is left where an operand never changes, and so half
+        of its bits are 0.
     count : of a sum of differing signs.
     gear : of a slot of a gearbox, for each number of slots that may be full.
     clamp : of an integer that is brought within bounds.
@@ -59,6 +63,8 @@ class Logic:
     accumulate : of a sum that is shifted as it grows.
     round : of what lies behind a point that a channel places.
     rom : of a table of constants; where words do not fill it, some columns need none.
+    register : of a flip-flop, whose logic cell may have no use for its LUT; 0 where the two are
+        counted apart.
     """
 
     adder: float
@@ -66,7 +72,7 @@ class Logic:
     counter: float
     mux: float
     product: float
-    constant_product: float
+    constant: float
     count: float
     gear: float
     clamp: float
@@ -74,6 +80,7 @@ class Logic:
     accumulate: float
     round: float
     rom: float
+    register: float
 
 
 @dataclass(frozen=True)
@@ -161,10 +168,20 @@ class Fabric:
         """``bits`` of a carry chain and those that its last cell has besides."""
         return bits + -bits % self.silicon.carry_bits
 
+    def any_of(self, bits: int) -> int:
+        """LUTs that tell whether any of so many ``bits`` is set."""
+        inputs = self.silicon.table_words.bit_length() - 1
+        return -(-bits // (inputs - 1))
+
     def counters(self, bits: int) -> float:
         """LUTs of counters that have so many ``bits`` together."""
         return bits * self.logic.counter
 
+    def placed(self, cells: Resources) -> Resources:
+        """``cells`` as the device counts them, where flip-flops take LUTs."""
+        return cells + Resources(luts=round(cells.ffs * self.logic.register))
+
     def price(self, cells: Resources) -> int:
         """The worth of ``cells`` in LUTs: the one currency in which alternatives compare."""
-        return cells.luts + self.worth.dsp * cells.dsps + self.worth.block * cells.brams
+        return (self.placed(cells).luts + self.worth.dsp * cells.dsps
+                + self.worth.block * cells.brams)

@@ -116,17 +116,34 @@ def in_order(fabric: Fabric, storage: Storage, words: int, parts: Sequence[int])
     return sum((rom(fabric, storage, words, part) + counter for part in parts), step)
 
 
-def ram(fabric: Fabric, storage: Storage, depth: int, width: int) -> Resources:
-    """Cells of one buffer memory of two cycles.
+def queue_storage(fabric: Fabric, depth: int, width: int) -> Storage:
+    """Where synthesis puts the words of a queue, which the design leaves to it."""
+    if fabric.silicon.ram_luts is None:
+        worth, tables = float(depth * width), Storage.LOGIC
+    else:
+        columns = _tables(fabric, depth)
+        # A choice of two counts for half a column.
+        worth, tables = width * (columns + (columns - 1) / 2), Storage.DISTRIBUTED
+    blocks = rom_blocks(fabric, depth, width)[0]
+    return Storage.BLOCK if worth > fabric.silicon.inferred_block * blocks else tables
 
-    Where a block RAM is inferred, Yosys delays the writes and compares addresses, so that a read of
-    the word that is just written returns the old one.
+
+def inferred_block(fabric: Fabric, depth: int, width: int) -> Resources:
+    """Cells of a buffer that synthesis puts in block RAM.
+
+    Yosys delays the writes and compares addresses, so that a read of the word that is just written
+    returns the old one.
     """
+    address = index_bits(depth)
+    return Resources(luts=width + address, ffs=2 * width + address + 2,
+                     brams=rom_blocks(fabric, depth, width)[0])
+
+
+def ram(fabric: Fabric, storage: Storage, depth: int, width: int) -> Resources:
+    """Cells of one buffer memory of two cycles."""
     if storage is Storage.BLOCK:
-        brams = ram_blocks(fabric, depth, width)
         if fabric.silicon.blocks_instantiated:
-            return Resources(brams=brams)
-        address = index_bits(depth)
-        return Resources(luts=width + address, ffs=2 * width + address + 2, brams=brams)
+            return Resources(brams=ram_blocks(fabric, depth, width))
+        return inferred_block(fabric, depth, width)
     ffs = 2 * width + (depth * width if storage is Storage.LOGIC else 0)
     return Resources(luts=round(ram_luts(fabric, depth, width)), ffs=ffs)

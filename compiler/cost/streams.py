@@ -37,16 +37,20 @@ def upsizer(fabric: Fabric, *, bits: int, o_lanes: int, parts: int, counts: tupl
 
 
 def queue(fabric: Fabric, depth: int, width: int) -> Resources:
-    """Cells of a queue of ``depth`` beats of ``width`` bits outside block RAM.
+    """Cells of a queue of ``depth`` beats of ``width`` bits.
 
-    It has two pointers, a level, and the beat that it gives in a register.
+    It has two pointers, a level, and the beat that it gives in a register, one of its beats.
     """
-    words = memories.ram_depth(fabric, depth)
-    held = depth * width if fabric.silicon.ram_luts is None else 0
-    return fabric.control.queue.cells + Resources(
-        luts=round(memories.ram_luts(fabric, words, width)
-                   + fabric.counters(3 * index_bits(depth))),
-        ffs=3 * index_bits(depth) + width + held)
+    bits, words = 3 * index_bits(depth), depth - 1
+    storage = memories.queue_storage(fabric, words, width)
+    if storage is Storage.BLOCK:
+        held = memories.inferred_block(fabric, words, width)
+    else:
+        held = Resources(luts=round(memories.ram_luts(
+            fabric, memories.ram_depth(fabric, words), width)),
+            ffs=width + words * width * (storage is Storage.LOGIC))
+    return fabric.control.queue.cells + held + Resources(
+        luts=round(fabric.counters(bits)), ffs=bits)
 
 
 def skip_buffer(fabric: Fabric, storage: Storage, depth: int, width: int, *, queue_depth: int

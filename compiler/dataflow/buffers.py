@@ -80,9 +80,9 @@ def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric
 
 def cells(site: Site, kind: Kind, queues: Sequence[Memory | None], fabric: Fabric) -> Resources:
     """Predicted cells of a layer with these ``queues`` in front of its inputs."""
-    return sum((streams.skip_buffer(fabric, queue.storage, queue.words, queue.width,
-                                    queue_depth=SKIP_QUEUE_DEPTH) for queue in queues if queue),
-               kind.cells(site, fabric))
+    return fabric.placed(sum((streams.skip_buffer(
+        fabric, queue.storage, queue.words, queue.width, queue_depth=SKIP_QUEUE_DEPTH)
+        for queue in queues if queue), kind.cells(site, fabric)))
 
 
 def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[timing.Node]:

@@ -79,7 +79,8 @@ class Scale(Passing):
                               ffs=width + min(spent, max(0, spent - shape.dropped)))
         whole = shape.exact_bits - shape.fraction
         if _scale(site).rounding in _HALVES_TO:
-            lane += Resources(luts=below + shape.digit * (shape.steps > 1), ffs=below + 2)
+            lane += Resources(luts=fabric.any_of(below + shape.digit * (shape.steps > 1)),
+                              ffs=below + 2)
         else:
             lane += Resources(luts=round(shape.fraction * logic.round),
                               ffs=shape.fraction + shape.spread + 2)
@@ -122,8 +123,8 @@ def _product(fabric: Fabric, shape: ScaleShape) -> Resources:
     width = shape.value_bits + shape.digit
     # In a single step, what is dropped is not kept.
     low = max(0, shape.dropped) if shape.steps == 1 else 0
-    pieces = [range(start, end + shape.value_bits) for start, end in pairwise(ends)]
-    tree = Levels.of(fabric, pieces, index_bits(shape.pieces), range(low, width))
+    places = [range(start, end + shape.value_bits) for start, end in pairwise(ends)]
+    tree = Levels.of(fabric, places, index_bits(shape.pieces), range(low, width))
     return cells + Resources(luts=round(tree.luts(fabric)), ffs=tree.registers)
 
 

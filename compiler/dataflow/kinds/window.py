@@ -129,9 +129,9 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
              if loop.count > 1] + [window.deltas[-1]]
     # Counts of frames end in the zeros that the words of one end in.
     frame = width - (window.words & -window.words).bit_length() + 1
-    # Words that are written and in use, and whether the oldest is free; of each row, where it reads
-    # next, and whether it must wait for that or for what it has waited for. Of frames, the next
-    # end, and whether the words of this one and of the next are there.
+    # Words that are written and in use, and whether the oldest is free; of each row, where it
+    # reads next, and whether it must wait for that or still waits. Of frames, the next end, and
+    # whether the words of this one and of the next are there.
     sums = 3 + 3 * rows + turned * (1 + 2 * rows)
     counts = [loop.count for loop in window.loops]
     luts = (fabric.sums(width, sums) + fabric.sums(frame, 3) + width * logic.mux
