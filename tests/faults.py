@@ -25,8 +25,8 @@ from penjing.sim import golden
 from penjing.sim.mutants import Mutant, judge
 from penjing.sim.streams import pack
 
-FRAMES = 24
-"""Enough for counters of words to wrap around."""
+FRAMES = 96
+"""Enough for counters of words to wrap around, and for a product's last bit to show in a result."""
 
 
 def judged(network: Network, plan: Plan, count: int, seed: int = 1) -> list[Mutant]:
@@ -97,14 +97,14 @@ def ternary() -> tuple[Network, Plan]:
 
 
 def scale() -> tuple[Network, Plan]:
-    """A pool, a dense layer, and a scale for each of its outputs."""
+    """A pool, a dense layer, and a scale for each of its outputs that few of them saturate."""
     rng = np.random.default_rng(7)
     grow = Builder(TensorType((4, 4, 3), 5, True))
     grow.add(ir.MaxPool("pool", "x", (2, 2), (2, 2)))
     grow.add(ir.Flatten("flatten", "pool"))
     grow.add(ir.Dense("dense", "flatten", random_weights(rng, (5, 12)), rng.integers(-50, 50, 5)))
     grow.add(ir.ScaleRequantize("scale", "dense", rng.integers(1 << 30, 1 << 31, 5),
-                                rng.integers(-5, -2, 5), 6, True, zero_point=3))
+                                rng.integers(-5, -3, 5), 8, True, zero_point=3))
     return grow.network(), random_plan(grow.network(), 4)
 
 
