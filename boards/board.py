@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.ir import PenjingError
 from ..hdl.tech import Technology
 from .families import ECP5, GENERIC, ICE40, Family
+from .sites import DspSites
 
 __all__ = ["UNLIMITED", "Board", "Budget", "DspSites"]
 
@@ -32,17 +33,6 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class DspSites:
-    """Where a device has DSP blocks of four multipliers each: at every column of every row.
-
-    Coordinates are nextpnr's, of the block's first multiplier.
-    """
-
-    columns: tuple[int, ...] = ()
-    rows: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Board:
     """One target.
 
@@ -61,7 +51,7 @@ class Board:
     route_options: tuple[str, ...] = ()
     crystal_mhz: float = 0.0
     baud: int = 1_000_000
-    dsp_sites: DspSites = DspSites()
+    dsp_sites: DspSites = field(default_factory=DspSites)
 
     @property
     def technology(self) -> Technology:

@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from .board import DspSites
+from .sites import DspSites
 
 __all__ = ["drop_unread_carries", "place_multipliers", "put_reset_on_global", "rewrite"]
 

@@ -97,9 +97,9 @@ def measure(component: wiring.Component, board: Board, folder: Path, *,
             progress: Progress | None = None) -> BuildResult:
     """Place and route ``component`` alone for ``board``'s device; the harness is not counted.
 
-    ``clock_mhz`` is the speed that the router aims at, the board's unless given. On iCE40 the LUTs
-    are logic cells; of the harness those are subtracted that only hold a flip-flop, so up to one
-    for each output bit may be counted too much. Raises `PenjingError` as `toolchain.build` does.
+    ``clock_mhz`` is the speed that the router aims at, the board's unless given. Where LUTs are
+    logic cells, those of the harness are subtracted that only hold a flip-flop, so up to one for
+    each output bit may be counted too much. Raises `PenjingError` as `toolchain.build` does.
     """
     shop = Workshop(board, folder, progress)
     harness = Harness(component)
@@ -107,7 +107,7 @@ def measure(component: wiring.Component, board: Board, folder: Path, *,
                              compact=compact)
     result = place_and_route(shop, seed=seed,
                              clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz)
-    luts = (harness.luts if board.family.registers_apart
-            else harness.ffs - harness._output_bits)
+    luts = (harness.ffs - harness._output_bits if shop.flow.logged_ffs
+            else harness.luts)
     return replace(result, luts=max(0, result.luts - luts), ffs=max(0, result.ffs - harness.ffs),
                    seconds={"synthesis": synthesized, **result.seconds})

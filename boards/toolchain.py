@@ -19,7 +19,6 @@ from typing import Any
 from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import PenjingError
-from . import ecp5_netlist
 from .board import Board
 from .families import TOP, Tools
 
@@ -30,7 +29,6 @@ Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
-_ICE40_FLIP_FLOPS = re.compile(r"(\d+) LCs used as (?:LUT4 and DFF|DFF only)")
 
 
 @dataclass(frozen=True)
@@ -155,9 +153,9 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
                ) -> float:
     """Synthesize the module ``top`` of ``rtlil`` to ``top.json``; returns the seconds.
 
-    ``compact`` does without an ECP5's wide multiplexers: fewer LUTs (a gearbox 301, not 461), but a
-    slower clock (144, not 195 MHz). ``order`` are the paths of instances whose ECP5 multipliers get
-    sites, in the order in which data passes through them (see `ecp5_netlist`).
+    ``compact`` does without wide multiplexers: on ECP5 fewer LUTs (a gearbox 301, not 461), but a
+    slower clock (144, not 195 MHz). ``order`` are the paths of instances whose multipliers get
+    sites where the family has any, in the order in which data passes through them.
     """
     shop.write(f"{TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
@@ -168,8 +166,8 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
                              f"{command} -run map_luts: -json {TOP}.json\n")
     script = Path(__file__).with_name("synthesis.py")
     seconds = shop.run("synthesis", [sys.executable, "-P", str(script), f"{TOP}.ys"])
-    if shop.board.family.sites_multipliers:
-        ecp5_netlist.rewrite(shop.folder / f"{TOP}.json", TOP, shop.board.dsp_sites, order)
+    if shop.flow.rewrite:
+        shop.flow.rewrite(shop.folder / f"{TOP}.json", TOP, shop.board.dsp_sites, order)
     return seconds
 
 
@@ -188,10 +186,9 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
 
     report = _report(shop.folder)
     counts = {name: int(report["utilization"][cell]["used"]) for name, cell in flow.cells.items()}
-    if "ffs" not in counts:
-        # An iCE40's report counts logic cells only; its log tells which of them use the flip-flop.
+    if flow.logged_ffs:
         log = (shop.folder / "route.log").read_text(encoding="utf-8")
-        counts["ffs"] = sum(int(number) for number in _ICE40_FLIP_FLOPS.findall(log))
+        counts["ffs"] = sum(int(number) for number in flow.logged_ffs.findall(log))
     clocks = {name: float(clock["achieved"]) for name, clock in report["fmax"].items()}
     if not clocks:
         raise PenjingError("route: no path between two flip-flops of one clock was left; "

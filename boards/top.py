@@ -11,7 +11,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from ..compiler.dataflow.plan import Port
 from ..hdl.graph import Graph
 from .board import Board
-from .pll import Ecp5Pll, Ice40Pll
+from .pll import Pll
 from .protocol import Identity
 from .uart import divider
 from .wrapper import Wrapper
@@ -24,7 +24,7 @@ _SILENCE_SECONDS = 0.1
 """How long a host may pause inside a message: USB adapters and schedulers pause for tens of ms."""
 
 
-def _pll(board: Board, clock_mhz: float) -> Ecp5Pll | Ice40Pll | None:
+def _pll(board: Board, clock_mhz: float) -> Pll | None:
     if clock_mhz == board.crystal_mhz or board.family.pll is None:
         return None
     return board.family.pll(board.crystal_mhz, clock_mhz)
@@ -60,14 +60,11 @@ class Clocking(Elaboratable):
         pins = platform.request(platform.default_clk, dir="-")
         locked, settled = Signal(), Signal()
 
-        if isinstance(self._pll, Ice40Pll):
-            m.submodules.pll = self._ice40(self._pll, pins, locked)
+        if self._pll:
+            self._pll.connect(m, pins, locked)
         else:
             m.submodules.buffer = buffer = io.Buffer("i", pins)
-            if isinstance(self._pll, Ecp5Pll):
-                m.submodules.pll = self._ecp5(self._pll, buffer.i, locked)
-            else:
-                m.d.comb += [ClockSignal("sync").eq(buffer.i), locked.eq(1)]
+            m.d.comb += [ClockSignal("sync").eq(buffer.i), locked.eq(1)]
 
         m.submodules.synchronizer = FFSynchronizer(locked, settled, o_domain="boot")
         # The highest bit ends the wait: whatever compared the count would lie in its path.
@@ -80,33 +77,6 @@ class Clocking(Elaboratable):
             m.d.boot += waited.eq(waited + 1)
         m.d.comb += ResetSignal("sync").eq(reset)
         return m
-
-    @staticmethod
-    def _ecp5(pll: Ecp5Pll, crystal: Signal, locked: Signal) -> Instance:
-        return Instance(
-            "EHXPLLL",
-            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1",
-            a_MFG_GMCREF_SEL="2",
-            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
-            p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
-            p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
-            p_CLKI_DIV=pll.reference, p_CLKFB_DIV=pll.feedback, p_FEEDBK_PATH="CLKOP",
-            p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=pll.output,
-            p_CLKOP_CPHASE=pll.output // 2, p_CLKOP_FPHASE=0,
-            i_CLKI=crystal, i_CLKFB=ClockSignal("sync"), o_CLKOP=ClockSignal("sync"), o_LOCK=locked,
-            i_RST=Const(0), i_STDBY=Const(0), i_PHASESEL0=Const(0), i_PHASESEL1=Const(0),
-            i_PHASEDIR=Const(1), i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
-            i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0))
-
-    @staticmethod
-    def _ice40(pll: Ice40Pll, pins: Any, locked: Signal) -> Instance:
-        # The crystal's pin is the PLL's own pad, so no other buffer may use it.
-        return Instance(
-            "SB_PLL40_PAD",
-            p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(pll.divr, 4), p_DIVF=Const(pll.divf, 7),
-            p_DIVQ=Const(pll.divq, 3), p_FILTER_RANGE=Const(pll.filter_range, 3),
-            i_PACKAGEPIN=pins.io, o_PLLOUTGLOBAL=ClockSignal("sync"), o_LOCK=locked,
-            i_RESETB=Const(1), i_BYPASS=Const(0))
 
 
 class Top(Elaboratable):

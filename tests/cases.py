@@ -302,6 +302,26 @@ def sums(draw: Draw) -> Case:
     return draw(cases(grow, ir.Add(LAYER, first, second)))
 
 
+@st.composite
+def unions(draw: Draw) -> Case:
+    """Two or three branches, whose channels are put one behind the other."""
+    grow = draw(inputs(signs=False))
+    names = [draw(branches(grow, what)) for what in ("first", "second", "third")]
+    others = tuple(names[1 : draw(st.integers(2, 3))])
+    return draw(cases(grow, ir.Concatenation(LAYER, names[0], others)))
+
+
+@st.composite
+def parts(draw: Draw) -> Case:
+    """A range of channels."""
+    grow = draw(inputs())
+    start, stop = sorted(draw(st.tuples(*[st.integers(0, grow.type.shape[2])] * 2)))
+    if start == stop:
+        start, stop = 0, grow.type.shape[2]
+    return draw(cases(grow, ir.Slice(LAYER, grow.tail, start, stop),
+                      ends=None if grow.layers else False))
+
+
 # --- one element after the other
 @st.composite
 def bounds(draw: Draw, kind: TensorType) -> tuple[int, int]:
@@ -444,6 +464,8 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Search: (thresholds(),),
     kinds.Lookup: (tables(),),
     kinds.Sum: (sums(),),
+    kinds.Union: (unions(),),
+    kinds.Part: (parts(),),
     kinds.Copies: (copies(),),
     kinds.Wires: (wires(),),
     kinds.Largest: (largest(),),

@@ -17,6 +17,7 @@ from networks import (
     random_images,
     random_requantization,
     random_slopes,
+    random_table,
     random_value,
     random_weights,
     run_block,
@@ -106,7 +107,7 @@ def random_graph(seed: Any, *, steps: int = 7) -> Network:
         first, second = grow.unread[:2]
         grow.at = second
         add(grow, rng, first)
-    if all(isinstance(layer, ir.Rewiring | ir.Repeat) for layer in grow.layers.values()):
+    if all(isinstance(layer, ir.Rewiring | ir.Repeat | ir.Slice) for layer in grow.layers.values()):
         clamp(grow, rng)  # what is only wiring has no clock
     return grow.network()
 
@@ -174,8 +175,37 @@ def join(grow: Web, rng: np.random.Generator) -> None:
     add(grow, rng, list(grow.types)[int(rng.integers(len(grow.types)))])
 
 
+def concatenate(grow: Web, rng: np.random.Generator) -> None:
+    """The channels of one or two tensors of the same map behind those of the one at hand."""
+    height, width, channels = grow.type.shape
+    at = grow.type
+    others = [name for name, kind in grow.types.items() if kind.shape[:2] == (height, width)
+              and (kind.step, kind.zero_point) == (at.step, at.zero_point)
+              and kind.bits <= WIDEST]
+    if at.bits > WIDEST or not others:
+        return
+    chosen = [others[int(rng.integers(len(others)))] for _ in range(int(rng.integers(1, 3)))]
+    total = channels + sum(grow.types[name].shape[2] for name in chosen)
+    if height * width * total <= MOST_ELEMENTS:
+        grow.add(ir.Concatenation(grow.fresh("concatenation"), grow.at, tuple(chosen)))
+
+
+def part(grow: Web, rng: np.random.Generator) -> None:
+    """A range of channels."""
+    start = int(rng.integers(grow.type.shape[2]))
+    stop = int(rng.integers(start, grow.type.shape[2])) + 1
+    grow.add(ir.Slice(grow.fresh("slice"), grow.at, start, stop))
+
+
+def table(grow: Web, rng: np.random.Generator) -> None:
+    """Any function of few bits."""
+    if grow.type.bits <= 8:
+        grow.add(random_table(rng, grow.fresh("table"), grow.at, grow.type))
+
+
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
-    windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax)
+    windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
+    concatenate, part, table)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -13,8 +13,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from penjing import boards
 from penjing.boards import toolchain
+from penjing.boards.families.ecp5 import ecp5_pll
+from penjing.boards.families.ice40 import ice40_pll
 from penjing.boards.measure import Harness, measure
-from penjing.boards.pll import ecp5_pll, ice40_pll
 from penjing.boards.protocol import Identity
 from penjing.boards.toolchain import build
 from penjing.boards.top import board_top, made_clock_mhz

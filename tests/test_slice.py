@@ -73,9 +73,8 @@ def narrow(channels: int, start: int, stop: int, times: int = 1) -> Network:
     (narrow(8, 2, 7), 48, Port(2, 8), Port(2, 5)),
     (narrow(8, 1, 3), 24, Port(4, 8), Port(2, 2)),  # within a beat
     (narrow(8, 3, 7), 24, Port(8, 8), Port(4, 4)),  # across two
-    (narrow(9, 4, 8), 36, Port(4, 9), Port(4, 4)),
     (narrow(2, 3, 7, 4), 96, Port(1, 8), Port(1, 4)),  # there is time for single ones
-    (narrow(2, 3, 7, 4), 36, Port(3, 8), Port(3, 4))])
+    (narrow(2, 3, 7, 4), 24, Port(8, 8), Port(4, 4))])
 def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken: Port, o: Port,
                                             stalls: Stalls) -> None:
     plan = schedule(network, ECP5_OF_ALL, Goal(cycles))
@@ -96,7 +95,7 @@ def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken
 
 
 @pytest.mark.parametrize("stalls", Stalls)
-@pytest.mark.parametrize("pace", [1, 3, 6])
+@pytest.mark.parametrize("pace", [9, 18, 54])
 def test_channels_are_split_and_put_together_anew(pace: int, stalls: Stalls) -> None:
     grow = Builder(TensorType((4, 4, 6), 3, False))
     for name, start, stop in (("a", 0, 1), ("b", 1, 4), ("c", 3, 6)):
@@ -104,7 +103,7 @@ def test_channels_are_split_and_put_together_anew(pace: int, stalls: Stalls) -> 
     grow.add(ir.MaxPool("pool", "b", (3, 3), (1, 1), (1, 1, 1, 1)))
     grow.add(ir.Concatenation("join", "c", ("pool", "a")))
     network = grow.network()
-    plan = schedule(network, ECP5_OF_ALL, Goal(16 * max(pace, 7)) if pace > 1 else Goal())
+    plan = schedule(network, ECP5_OF_ALL, Goal(16 * pace))
     ends = run(network, plan, stalls)
     if stalls is Stalls.NONE:
         assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1)

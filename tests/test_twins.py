@@ -21,6 +21,8 @@ from penjing.compiler.ir import Integers, Network, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.bipolar import BipolarToInteger
+from penjing.hdl.block import Block
+from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.engine import Engine, EngineArray
@@ -35,8 +37,10 @@ from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.select_array import SelectArray
 from penjing.hdl.sequencer import Sequencer
 from penjing.hdl.skip import SkipBuffer
+from penjing.hdl.slice import Slicer
 from penjing.hdl.slope import SlopeRequantizer
 from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue, SkidBuffer
+from penjing.hdl.table import LookupTable
 from penjing.hdl.tech import Generic
 from penjing.hdl.threshold import Thresholder
 from penjing.hdl.upsizer import Upsizer
@@ -84,12 +88,17 @@ COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
 CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
                                                    encoding=ir.Codebook()))))
+JOIN = Twin("concatenate", net(MAP, CLAMP, ir.Concatenation("join", "clamp", ("x",))), Goal(96))
 SUM = Twin("add", net(MAP, CLAMP, ir.Add("add", "clamp", "x")))
 CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else "clamp", n - 5, 3)
                                          for n in range(8))))
 
 TWINS: dict[type[wiring.Component], Twin] = {
     Adder: SUM,
+    Concatenator: JOIN,
+    LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
+                                                 False, -8))),
+    Slicer: Twin("channel_slice", net(MAP, CLAMP, ir.Slice("slice", "clamp", 1, 3)), Goal(96)),
     ArgMaxer: Twin("argmax", net(MAP, ir.ArgMax("argmax", "x"))),
     AveragePooler: Twin("average_pool", net(MAP, pool(ir.AveragePool)), Goal(200)),
     BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
@@ -127,7 +136,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
         "conv", "x", random_weights(RNG, (2, 3, 3, 4)), np.array([3, -4]),
         padding=(1, 1, 1, 1))), Goal(400)),
 }
-COMMON = {EngineArray, PassesReady}
+COMMON = {Block, EngineArray, PassesReady}
 """What several blocks have in common is none."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...compiler.cost import Fabric
 from ...hdl.tech import Technology
-from ..pll import Ecp5Pll, Ice40Pll
+from ..pll import Pll
+from ..sites import DspSites
 
 __all__ = ["TOP", "Family", "LinkCost", "Tools"]
 
@@ -21,7 +24,10 @@ class Tools:
 
     ``wheel`` is the package of the router; ``synthesis`` Yosys' command and ``compact`` what makes
     it do without wide multiplexers; ``constraints`` and ``routed`` the router's options with
-    their files; ``cells`` names the report's entry of each resource.
+    their files; ``cells`` names the report's entry of each resource. Flip-flops that it does not
+    count, since it counts logic cells, are told by ``logged_ffs`` in the router's log. ``rewrite``
+    changes the netlist between the two: of a path, the top module, the device's sites of
+    multipliers and the instances whose multipliers get them (see `toolchain.synthesize`).
     """
 
     wheel: str
@@ -35,6 +41,8 @@ class Tools:
     pack: tuple[str, ...]
     bitstream: str
     cells: Mapping[str, str]
+    logged_ffs: re.Pattern[str] | None = None
+    rewrite: Callable[[Path, str, DspSites, Sequence[str]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,7 @@ class Family:
 
     ``fabric`` is what the planner knows of it, ``technology`` makes its cells, ``pll`` gives the
     settings that make a clock of a crystal (both in MHz). ``tools``, ``link`` and ``pll`` are None
-    where there is only Verilog. ``registers_apart`` says that LUTs and flip-flops are counted
-    apart, not by the logic cell; ``sites_multipliers`` that multipliers get sites after synthesis.
+    where there is only Verilog.
     """
 
     name: str
@@ -64,6 +71,4 @@ class Family:
     technology: type[Technology]
     tools: Tools | None = None
     link: LinkCost | None = None
-    pll: Callable[[float, float], Ecp5Pll | Ice40Pll] | None = None
-    registers_apart: bool = False
-    sites_multipliers: bool = False
+    pll: Callable[[float, float], Pll] | None = None

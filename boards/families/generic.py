@@ -1,7 +1,7 @@
 """Any FPGA: plain Verilog, counted as an ECP5."""
 
-from ...compiler.cost import families
+from ...compiler.cost.families.ecp5 import ECP5
 from ...hdl.tech import Generic
 from .family import Family
 
-GENERIC = Family("generic", families.ECP5, Generic)
+GENERIC = Family("generic", ECP5, Generic)
