@@ -88,10 +88,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for name, (network, made) in {"example": (model.network, plan),
                                       "3×3 engine": engine(board)}.items():
             bar.update(task, description=f"emit {name}")
-            text, seconds = timed(lambda network=network, made=made: emit(  # type: ignore[misc]
+            verilog, seconds = timed(lambda network=network, made=made: emit(  # type: ignore[misc]
                 accelerator.whole(network, made, Generic()), network.name))
             result["emission"][name] = {"multipliers": made.multipliers, "seconds": seconds,
-                                        "lines": text.count("\n"), "bytes": len(text)}
+                                        "lines": verilog.text.count("\n"),
+                                        "bytes": len(verilog.text)}
             bar.advance(task)
     common.write(FILE, result)
     return result

@@ -55,7 +55,7 @@ def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> 
     board = boards.find(plan.board)
     Workshop(board, opened.path / BOARD)  # refuses a board without tools before hardware is made
     design = opened.design
-    whole = design.whole(board.technology).component
+    whole = design.whole(board.technology).component()
     top = board_top(board, whole, opened.identity, i_port=design.i, o_port=design.o,
                     clock_mhz=plan.clock_mhz)
     made = place(board, top, opened.path / BOARD, seed=seed, order=stage_paths(whole),

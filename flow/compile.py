@@ -189,7 +189,7 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     design = Design(loaded.network, schedule_)
     link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(design.whole(Generic()).component, loaded.network.name,
+    verilog = emit(design.whole(Generic()).component(), loaded.network.name,
                    inline_memories=inline_memories)
     return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
                           report.plan_json(schedule_, link), loaded.source)

@@ -113,7 +113,7 @@ def _subject(opened: Project, layer: str | None) -> tuple[Part, Verilog, str]:
     if layer is None:
         return opened.design.whole(Generic()), opened.read_verilog(), opened.network.name
     part, top = opened.design.part(layer, Generic()), module_name(layer)
-    return part, emit(part.component, top), top
+    return part, emit(part.component(), top), top
 
 
 def simulate(folder: str | Path, *, images: str | Path | None = None, frames: int | None = None,

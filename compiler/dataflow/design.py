@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ...hdl.graph import Graph
 from ...hdl.tech import Technology
@@ -18,11 +19,12 @@ from .port import Port
 class Part:
     """Hardware that makes the tensor ``result``, whose port is ``o``.
 
-    ``inputs`` are the tensors that it reads, each with its port, by name of the input stream. A
-    frame takes ``cycles``, the first one ``latency`` (None: it is not predicted).
+    It is built by ``component()``. ``inputs`` are the tensors that it reads, each with its port, by
+    name of the input stream. A frame takes ``cycles``, the first one ``latency`` (None: it is not
+    predicted).
     """
 
-    component: Graph
+    component: Callable[[], Graph]
     inputs: Mapping[str, tuple[str, Port]]
     result: str
     o: Port
@@ -65,15 +67,15 @@ class Design:
     def whole(self, technology: Technology) -> Part:
         """The accelerator."""
         network = self.network
-        return Part(accelerator.whole(network, self.plan, technology),
+        return Part(partial(accelerator.whole, network, self.plan, technology),
                     {"i": (network.input, self.i)}, network.layers[-1].name, self.o, self.cycles,
                     self.latency)
 
     def part(self, name: str, technology: Technology) -> Part:
         """The layer ``name`` alone; `PenjingError` where it has no hardware of its own."""
-        component = accelerator.layer(self.network, self.plan, name, technology)
+        made = accelerator.layer(self.network, self.plan, name, technology)
         planned = self.plan.layer(name)
         tensors = next(one.inputs for one in self.network.layers if one.name == name)
         inputs = zip(tensors, planned.kind.inputs, strict=True)
-        return Part(component, dict(zip(component.inputs, inputs, strict=True)), name, planned.o,
+        return Part(lambda: made, dict(zip(made.inputs, inputs, strict=True)), name, planned.o,
                     planned.cycles)
