@@ -25,6 +25,7 @@ from penjing.hdl.block import Block
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
 from penjing.hdl.dot_array import DotArray
+from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.engine import Engine, EngineArray
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
@@ -106,6 +107,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     CodebookWeights: CODED,
     CountArray: COUNTS,
     DotArray: PRODUCTS,
+    DotProduct: PRODUCTS,
     Engine: PRODUCTS,
     Fork: SUM,
     Gearbox: PRODUCTS,
@@ -115,6 +117,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     MaxPooler: Twin("max_pool", net(MAP, pool(ir.MaxPool)), Goal(200)),
     Padder: Twin("pad", net(MAP, ir.Pad("pad", "x", (1, 0, 2, 1), -3)), Goal(200)),
     Pipeline: CLAMPS,
+    Product: PRODUCTS,
     Queue: PRODUCTS,
     Repeater: Twin("repeat", net(MAP, CLAMP, ir.Repeat("repeat", "clamp", 3))),
     ResultConstants: COUNTS,
@@ -128,6 +131,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     SkipBuffer: SUM,
     SlopeRequantizer: Twin("slope_requantize", net(MAP, ir.SlopeRequantize(
         "slope", "x", np.array([[3, -5]]), np.array([[4, 9]]), np.array([1]), 2, 5, True))),
+    Sum: PRODUCTS,
     SumPooler: Twin("sum_pool", net(MAP, pool(ir.SumPool)), Goal(200)),
     Thresholder: Twin("threshold", net(MAP, ir.Threshold(
         "threshold", "x", np.array([[-3, 0, 2]]), np.array([0]), 3, True))),
