@@ -50,11 +50,12 @@ class UartReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        history = Signal(3, init=0b111)
-        m.submodules.synchronizer = FFSynchronizer(self.rx, history[0], init=1)
-        m.d.sync += history[1:].eq(history)
+        now = Signal(init=1)
+        history = Signal(2, init=0b11)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, now, init=1)
+        m.d.sync += history.eq(Cat(now, history))
         level = Signal()
-        m.d.comb += level.eq((history[0] & history[1]) | (history[2] & (history[0] | history[1])))
+        m.d.comb += level.eq((now & history[0]) | (history[1] & (now | history[0])))
 
         left = Signal(range(self._divider))
         slot = Signal(range(_SLOTS))

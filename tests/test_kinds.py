@@ -161,7 +161,7 @@ def planned(case: Case, kind: type[Kind], fabric: Fabric) -> tuple[Plan, type[Ki
             one = one if best is kind else cheapest_of(kind, site, ask)
         chosen[name], ports[name] = one, one.o
     search = Search(network, found, Budget(fabric, PLENTY, 10**6), Goal(), "generic", 100.0, {})
-    return search.plan(chosen), best
+    return search.planned(chosen).timed(), best
 
 
 def asked(case: Case, site: Site, ask: Ask) -> tuple[Ask, Kind]:

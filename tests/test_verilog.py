@@ -50,7 +50,8 @@ class Soup(wiring.Component):
         known: list[Value] = [*inputs, *registers]
         for n, shape in enumerate(SHAPES):
             if rng.random() < 0.5:
-                wire = Signal(shape, name=f"wire{n}", init=-shape.signed)
+                # Some names are keywords, which Verilog must escape.
+                wire = Signal(shape, name=rng.choice(["matches", f"wire{n}"]), init=-shape.signed)
                 self._statements(rng, m, m.d.comb, [wire], known, 2)
                 known.append(wire)
         outputs = [getattr(self, f"o{n}") for n in range(len(SHAPES))]
@@ -63,10 +64,10 @@ class Soup(wiring.Component):
         for _ in range(rng.randrange(1, 4) + (len(targets) // 2 if depth == 2 else 0)):
             kind = rng.random() if depth else 1
             if kind < 0.3:
-                with m.If(self._value(rng, known, 2).bool()):
+                with m.If(self._bit(rng, known, 3)):
                     self._statements(rng, m, domain, targets, known, depth - 1)
                 if rng.random() < 0.5:
-                    with m.Elif(self._value(rng, known, 1).bool()):
+                    with m.Elif(self._bit(rng, known, 2)):
                         self._statements(rng, m, domain, targets, known, depth - 1)
                 if rng.random() < 0.5:
                     with m.Else():
@@ -84,7 +85,7 @@ class Soup(wiring.Component):
                         with m.Default():
                             self._statements(rng, m, domain, targets, known, depth - 1)
             else:
-                domain += self._target(rng, targets).eq(self._value(rng, known, 2))
+                domain += self._target(rng, targets).eq(self._value(rng, known, rng.choice([2, 2, 4])))
 
     @staticmethod
     def _target(rng: random.Random, targets: Sequence[Value]) -> Value:
@@ -95,6 +96,16 @@ class Soup(wiring.Component):
         if rng.random() < 0.2 and len(targets) > 1:
             return Cat(*rng.sample(targets, 2))
         return target
+
+    def _bit(self, rng: random.Random, known: Sequence[Value], depth: int) -> Value:
+        """A condition, as blocks have them."""
+        if not depth:
+            return self._value(rng, known, 1).bool()
+        a, b = (self._bit(rng, known, depth - 1) for _ in range(2))
+        one, two = rng.choice(known), rng.choice(known)
+        return rng.choice([lambda: ~a, lambda: a & b, lambda: a | b, lambda: a ^ b,
+                           lambda: one[:1] & a, lambda: ~(one == two),
+                           lambda: ~(Cat(one, two) == 1), lambda: ~(one[:1] & b)])()
 
     def _value(self, rng: random.Random, known: Sequence[Value], depth: int) -> Value:
         if not depth or rng.random() < 0.15:
@@ -118,7 +129,7 @@ class Soup(wiring.Component):
         ])()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_amaranth_and_the_verilog_mean_the_same(seed: int, tmp_path: Path) -> None:
     (tmp_path / "gold.il").write_text(rtlil.convert(Soup(seed), name="top", emit_src=False))
     (tmp_path / "gate.sv").write_text(emit(Soup(seed), "top").text)

@@ -120,7 +120,8 @@ class Values:
 
     def _enclosed(self, value: Any) -> str:
         text = self.bit(value)
-        return f"({text})" if " " in text and text[0] != "\\" and text[0] != "{" else text
+        # An escaped name ends in a space of its own.
+        return f"({text})" if " " in text.rstrip() else text
 
     @staticmethod
     def _is_computed(value: Any) -> bool:
