@@ -55,7 +55,7 @@ def check(dut: wiring.Component, layer: ir.Layer, stalls: Stalls = Stalls.NONE, 
     values = np.resize(np.arange(KIND.low, KIND.high + 1), 4 * KIND.elements)
     x = np.random.default_rng(0).permutation(values).reshape(4, *KIND.shape)
     run_block(dut, x, golden.execute(layer, x), (KIND, PORT),
-              (ir.output_type(layer, KIND), PORT), stalls, seed)
+              (layer.output_type(KIND), PORT), stalls, seed)
 
 
 def shifted(**changes: Any) -> ShiftRequantizer:

@@ -85,7 +85,8 @@ class Soup(wiring.Component):
                         with m.Default():
                             self._statements(rng, m, domain, targets, known, depth - 1)
             else:
-                domain += self._target(rng, targets).eq(self._value(rng, known, rng.choice([2, 2, 4])))
+                value = self._value(rng, known, rng.choice([2, 2, 4]))
+                domain += self._target(rng, targets).eq(value)
 
     @staticmethod
     def _target(rng: random.Random, targets: Sequence[Value]) -> Value:
