@@ -90,17 +90,17 @@ class FrameBuffer(wiring.Component):
         m = Module()
         m.submodules.memory = memory = self._technology.ram(
             8, self._size, MemoryStyle.BLOCK, registered=True)
-        playing, fetched, fetched_last = Signal(), Signal(), Signal()
+        playing, fetched, fetched_last, ends = Signal(), Signal(), Signal(), Signal()
         position = Signal(range(self._size))
         last = position == self._size - 1
         step = ~self.o.valid | self.o.ready
         m.d.comb += [
             memory.write_address.eq(self.address), memory.write_data.eq(self.octet),
             memory.write_enable.eq(self.write), memory.read_address.eq(position),
-            memory.read_enable.eq(step), self.o.p.data.eq(memory.read_data),
+            memory.read_enable.eq(step), self.o.p.data.eq(memory.read_data), self.o.p.last.eq(ends),
         ]
         with m.If(step):
-            m.d.sync += [self.o.valid.eq(fetched), self.o.p.last.eq(fetched_last),
+            m.d.sync += [self.o.valid.eq(fetched), ends.eq(fetched_last),
                          fetched.eq(playing), fetched_last.eq(last)]
             with m.If(playing):
                 m.d.sync += [position.eq(Mux(last, 0, position + 1)), playing.eq(~last)]

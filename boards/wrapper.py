@@ -48,14 +48,15 @@ class OctetsToElements(wiring.Component):
         size = -(-width // 8)
         held = Signal(8 * size, reset_less=True)
         count = Signal(range(size))
-        m.d.comb += [Value.cast(self.o.p.data).eq(held[:width]),
+        ends = Signal()
+        m.d.comb += [Value.cast(self.o.p.data).eq(held[:width]), self.o.p.last.eq(ends),
                      self.i.ready.eq(~self.o.valid | self.o.ready)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             complete = count == size - 1
             m.d.sync += [held.eq(Cat(held, self.i.p.data)[8:]), self.o.valid.eq(complete),
-                         self.o.p.last.eq(self.i.p.last), count.eq(Mux(complete, 0, count + 1))]
+                         ends.eq(self.i.p.last), count.eq(Mux(complete, 0, count + 1))]
         return m
 
 

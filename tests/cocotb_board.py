@@ -141,7 +141,7 @@ class Line:
 def converse(line: Line, images: np.ndarray, outcome: dict[str, Any]) -> None:
     """What the host does, in a thread of its own; ``outcome`` gets results and repeats."""
     try:
-        with Link(line.port, timeout=4.0) as board:
+        with Link(line.port, timeout=1.0) as board:
             outcome["digest"] = board.identity.digest.hex()
             for frame, (request, answer, _) in zip(images, CASES.values(), strict=False):
                 line.requests.append(request)

@@ -111,9 +111,11 @@ class _Writer:
                            if domain != "comb" for statement in statements
                            for signal in assigned(statement)}
         self._drivers = drivers(fragment)
-        for key, signal in self._outside.items():
-            if key in self._registers or key in self._drivers:
-                raise ValueError(f"signal {self._named[signal]} is driven by two modules")
+        for others, what in ((self._registers, "with and without a clock"),
+                             (self._outside, "by two modules")):
+            for key, signal in others.items():
+                if key in self._drivers or (key in self._registers and key in self._outside):
+                    raise ValueError(f"signal {self._name(signal)} is driven {what}; split it")
         self._values = Values(self._read, self._result, self._choose)
         self._statements = Statements(self._values, self._name)
         self._results: dict[tuple[str, int], Piece] = {}
