@@ -12,8 +12,8 @@ from penjing.compiler.cost import Storage
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import Binary, Engine, Ternary
-from penjing.compiler.dataflow.plan import Plan
-from penjing.compiler.dataflow.search import Budget, schedule
+from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5
@@ -47,7 +47,7 @@ def network() -> Network:
 def mixed_plan(network: Network) -> Plan:
     """DSP and soft multipliers; weights and buffers in block RAM, distributed RAM and logic."""
     limits = replace(PLENTY, dsps=5)
-    plan = schedule(network, Budget(ECP5, limits, 8))
+    plan = schedule(network, Budget(ECP5, limits, 8), Goal(folds={"binary": Fold(3, 1, 4)}))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
     assert isinstance(plan.layer("binary").kind, Binary)

@@ -222,7 +222,7 @@ def test_an_ecp5_has_tables_in_both_kinds_of_memory() -> None:
         values = np.random.default_rng(rows).integers(-128, 128, (rows, 256))
         network, plan = of_a_table(ir.Table("table", "x", values, 8, True, -128), kind, ECP5, 36)
         verilog = emit(accelerator.whole(network, plan, Ecp5()), "top")
-        assert verilog.count("DP16KD #(") == plan.resources.brams == 2 * (rows > 1)
+        assert verilog.text.count("DP16KD #(") == plan.resources.brams == 2 * (rows > 1)
 
 
 def test_costs_follow_the_structure() -> None:
@@ -232,8 +232,8 @@ def test_costs_follow_the_structure() -> None:
     apart = of_a_table(ir.Table("t", "x", values, 4, False), kind, ECP5, 72)[1].resources
     wide = of_a_table(ir.Table("t", "x", values[:1], 4, False), kind, ECP5, 12)[1].resources
     assert alone == Resources(luts=4 + 2, ffs=4 + 2)
-    # Eight tables of 16 entries, chosen between, and a counter of six.
-    assert apart == Resources(luts=8 * 4 + 2 + 3 + 1, ffs=4 + 2 + 3)
+    # Eight tables of 16 entries, of which synthesis finds some alike, and a counter of six.
+    assert apart == Resources(luts=round(ECP5.logic.rom * 8 * 4) + 2 + 3 + 1, ffs=4 + 2 + 3)
     assert wide == Resources(luts=6 * 4 + 2, ffs=6 * 4 + 2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from amaranth.hdl import signed
+from amaranth.hdl import Fragment, signed
 from engines import dot_engine, o_lanes, rom, shape_of
 from networks import random_images, run_block
 from penjing.compiler import ir
@@ -89,14 +89,16 @@ def test_an_engine_has_parts_that_fit() -> None:
     array = DotArray(shape, signed(4), weight_bits=5, bias=[0] * 4, accumulator_bits=14,
                      dsp_multipliers=0, technology=Generic())
     with pytest.raises(ValueError, match=r"^weights must be 4 words of 30 bits, not 3 of 30$"):
-        Engine(shape, array, rom([0] * 3, 30))
+        Engine(shape, array, short := rom([0] * 3, 30))
     with pytest.raises(ValueError, match=r"^weights must be 4 words of 30 bits, not 4 of 29$"):
-        Engine(shape, array, rom([0] * 4, 29))
+        Engine(shape, array, narrow := rom([0] * 4, 29))
     slow = CodebookWeights([0] * 4, 6, codebook=[0, 1], weight_bits=5, style=MemoryStyle.LOGIC,
                            technology=Generic())
     with pytest.raises(ValueError, match=r"^shape must have the depth and latency of its parts, "
                                          r"\(9, 0\), not \(8, 0\)$"):
         Engine(shape, array, slow)
+    for part in (array, short, narrow, slow):
+        Fragment.get(part, None)  # Amaranth complains of components that nothing elaborates.
     with pytest.raises(ValueError, match=r"^bias must be 4 integers that fit 3 bits$"):
         DotArray(shape, signed(4), weight_bits=5, bias=[0, 0, 0, 4], accumulator_bits=3,
                  dsp_multipliers=0, technology=Generic())
