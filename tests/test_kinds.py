@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.strategies import SearchStrategy, one_of
 from networks import PLENTY, run_block
 from penjing.compiler import ir
@@ -40,7 +40,7 @@ ALL_DRAWS = [pytest.param(kind, draw, id=f"{kind.__name__}{n or ''}")
 
 def drawn(examples: int) -> settings:
     """So many examples, the same ones every day; they take as long as they like."""
-    return settings(deadline=None, max_examples=examples, database=None, derandomize=True,
+    return settings(deadline=None, max_examples=examples, database=None, derandomize=True, phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck))
 
 
