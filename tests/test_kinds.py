@@ -40,7 +40,8 @@ ALL_DRAWS = [pytest.param(kind, draw, id=f"{kind.__name__}{n or ''}")
 
 def drawn(examples: int) -> settings:
     """So many examples, the same ones every day; they take as long as they like."""
-    return settings(deadline=None, max_examples=examples, database=None, derandomize=True, phases=[Phase.generate],
+    return settings(deadline=None, max_examples=examples, database=None, derandomize=True,
+                    phases=[Phase.generate],  # to shrink one simulates for an hour
                     suppress_health_check=list(HealthCheck))
 
 
