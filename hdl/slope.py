@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
@@ -14,16 +14,18 @@ from .checks import at_least
 from .dot_array import WAY_LATENCY
 from .requantize import range_of
 from .steady import (
-    admit,
+    SteadyShape,
     channel_beats,
     channel_words,
     delay,
+    in_front_of_queue,
     join,
     next_word,
     signed_bits,
     style_of,
+    within,
 )
-from .stream import QUEUE_LATENCY, Beat, Queue
+from .stream import Beat
 from .tech import MULTIPLIER_LATENCY, REGISTERED_LATENCY, MemoryStyle, Technology
 
 __all__ = ["SlopeRequantizer", "SlopeShape"]
@@ -33,7 +35,7 @@ CHOICE_LATENCY = REGISTERED_LATENCY + 1
 
 
 @dataclass(frozen=True)
-class SlopeShape:
+class SlopeShape(SteadyShape):
     """Structure of a `SlopeRequantizer`.
 
     Parameters
@@ -64,7 +66,7 @@ class SlopeShape:
         return cls(lanes, channel_beats(len(sides), group, lanes),
                    any(below != above for below, above in sides),
                    signed_bits(m for m, _ in lines), signed_bits(c for _, c in lines),
-                   signed_bits(_within(values, breakpoints)),
+                   signed_bits(within(values, breakpoints)),
                    signed_bits(m * end + c for m, c in lines for end in (values[0], values[-1])))
 
     @property
@@ -83,17 +85,6 @@ class SlopeShape:
         choice = CHOICE_LATENCY if self.bent else 0
         return choice + REGISTERED_LATENCY + WAY_LATENCY + MULTIPLIER_LATENCY + 2
 
-    @property
-    def latency(self) -> int:
-        """Cycles from a beat's transfer to its result."""
-        return self.depth + QUEUE_LATENCY
-
-    @property
-    def queue_depth(self) -> int:
-        """Of the output queue: all beats on the way, and those whose places are free but not yet
-        known to be."""
-        return self.latency + 2
-
 
 def _sides(multipliers: Sequence[Sequence[int]], offsets: Sequence[Sequence[int]], shift: int
            ) -> list[list[tuple[int, int]]]:
@@ -101,11 +92,6 @@ def _sides(multipliers: Sequence[Sequence[int]], offsets: Sequence[Sequence[int]
     # Halves are rounded up by what is added to the offset.
     return [[(m, c + (1 << shift >> 1)) for m, c in zip(*pairs, strict=True)]
             for pairs in zip(multipliers, offsets, strict=True)]
-
-
-def _within(values: range, breakpoints: Sequence[int]) -> list[int]:
-    """The breakpoints that divide ``values`` alike, none farther than next to them."""
-    return [min(max(t, values[0]), values[-1] + 1) for t in breakpoints]
 
 
 class SlopeRequantizer(Block):
@@ -154,7 +140,7 @@ class SlopeRequantizer(Block):
             values, lanes=lanes, group=group, multipliers=multipliers, offsets=offsets,
             breakpoints=breakpoints, shift=shift)
         self._sides = _sides(multipliers, offsets, shift)
-        self._breakpoints = _within(values, breakpoints)
+        self._breakpoints = within(values, breakpoints)
         self._words = channel_words(len(self._sides), group, lanes)
         self._shift = shift
         self._bounds = low, high
@@ -171,15 +157,9 @@ class SlopeRequantizer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = self._shape.queue_depth
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), depth)
-        wiring.connect(m, wiring.flipped(self.o), queue.o)
-        take = admit(m, self.i, self.o, depth - 1)
-        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, self._shape.depth, reset_less=False)),
-                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, self._shape.depth))]
+        take, results = in_front_of_queue(m, self.i, self.o, self._shape)
         word = next_word(m, take, len(self._words))
-        given, results = self.i.p.data, queue.i.p.data
-        values = [given[lane] for lane in range(self.i.payload.shape().lanes)]
+        values = [self.i.p.data[lane] for lane in range(self.i.payload.shape().lanes)]
         sides: list[Value] = [Const(0, 0)] * len(values)
         if self._shape.bent:
             sides = self._compare(m, values, word)

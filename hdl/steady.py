@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from math import lcm
 from typing import Any
 
 from amaranth.hdl import *
+from amaranth.lib import wiring
 
-from .stream import beats
+from .stream import QUEUE_LATENCY, Queue, beats
 from .tech import MemoryStyle
 
-__all__ = ["BLOCK_BITS", "add_pairwise", "admit", "channel_beats", "channel_words", "delay",
-           "has_credit", "join", "next_word", "signed_bits", "style_of"]
+__all__ = ["BLOCK_BITS", "SteadyShape", "add_pairwise", "admit", "channel_beats", "channel_words",
+           "delay", "has_credit", "in_front_of_queue", "join", "next_word", "signed_bits",
+           "style_of", "within"]
 
 BLOCK_BITS = 2400
 """Constants of fewer bits are not worth a block RAM."""
+
+
+class SteadyShape(ABC):
+    """Structure of a block whose stages never stall, as a queue behind them takes what they hold.
+    """
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Cycles from a beat's transfer to its result in front of the queue."""
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's transfer to its result."""
+        return self.depth + QUEUE_LATENCY
+
+    @property
+    def queue_depth(self) -> int:
+        """Of the output queue: all beats on the way, and those whose places are free but not yet
+        known to be."""
+        return self.latency + 2
+
+
+def in_front_of_queue(m: Module, i: Any, o: Any, shape: SteadyShape) -> tuple[Value, Any]:
+    """Let beats of the stream ``i`` in, and put a queue before the stream ``o``.
+
+    What comes out is whether a beat comes in, and the data of the one that goes to the queue,
+    ``shape.depth`` cycles later, which the caller drives.
+    """
+    m.submodules.queue = queue = Queue(o.payload.shape(), shape.queue_depth)
+    wiring.connect(m, wiring.flipped(o), queue.o)
+    take = admit(m, i, o, shape.queue_depth - 1)
+    m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, shape.depth, reset_less=False)),
+                 queue.i.p.last.eq(delay(m, "last", i.p.last, shape.depth))]
+    return take, queue.i.p.data
 
 
 def admit(m: Module, i: Any, o: Any, capacity: int) -> Value:
@@ -105,6 +143,11 @@ def join(values: Sequence[int], bits: int) -> int:
 def signed_bits(values: Iterable[int]) -> int:
     """Width of the narrowest two's complement integers that hold all of ``values``."""
     return max((value if value >= 0 else ~value).bit_length() for value in values) + 1
+
+
+def within(values: range, bounds: Iterable[int]) -> list[int]:
+    """The ``bounds`` that divide ``values`` alike, none farther than next to them."""
+    return [min(max(bound, values[0]), values[-1] + 1) for bound in bounds]
 
 
 def style_of(style: MemoryStyle, bits: int) -> MemoryStyle:

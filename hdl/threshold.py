@@ -6,30 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
 from .checks import at_least
 from .requantize import range_of
 from .steady import (
-    admit,
+    SteadyShape,
     channel_beats,
     channel_words,
     delay,
+    in_front_of_queue,
     join,
     next_word,
     signed_bits,
     style_of,
+    within,
 )
-from .stream import QUEUE_LATENCY, Beat, Queue
+from .stream import Beat
 from .tech import MEMORY_LATENCY, REGISTERED_LATENCY, MemoryStyle, Technology
 
 __all__ = ["ThresholdShape", "Thresholder"]
 
 
 @dataclass(frozen=True)
-class ThresholdShape:
+class ThresholdShape(SteadyShape):
     """Structure of a `Thresholder`.
 
     Parameters
@@ -80,17 +82,6 @@ class ThresholdShape:
         """Cycles from a beat's transfer to its result in front of the queue."""
         return self.pace * self.stages + 1
 
-    @property
-    def latency(self) -> int:
-        """Cycles from a beat's transfer to its result."""
-        return self.depth + QUEUE_LATENCY
-
-    @property
-    def queue_depth(self) -> int:
-        """Of the output queue: all beats on the way, and those whose places are free but not yet
-        known to be."""
-        return self.latency + 2
-
 
 def _searched(values: range, thresholds: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows of thresholds that a search halves, a power of two less one.
@@ -99,8 +90,7 @@ def _searched(values: range, thresholds: Sequence[Sequence[int]]) -> list[list[i
     """
     count = len(thresholds[0])
     spare = (1 << count.bit_length()) - 1 - count
-    return [[values[0]] * spare + [min(max(t, values[0]), values[-1] + 1) for t in row]
-            for row in thresholds]
+    return [[values[0]] * spare + within(values, row) for row in thresholds]
 
 
 class Thresholder(Block):
@@ -168,14 +158,9 @@ class Thresholder(Block):
         m = Module()
         shape = self._shape
         lanes, pace = shape.lanes, shape.pace
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
-        wiring.connect(m, wiring.flipped(self.o), queue.o)
-        take = admit(m, self.i, self.o, shape.queue_depth - 1)
-        m.d.comb += [queue.i.valid.eq(delay(m, "valid", take, shape.depth, reset_less=False)),
-                     queue.i.p.last.eq(delay(m, "last", self.i.p.last, shape.depth))]
+        take, results = in_front_of_queue(m, self.i, self.o, shape)
         word = next_word(m, take, len(self._words))
-        given, results = self.i.p.data, queue.i.p.data
-        values = [given[lane] for lane in range(lanes)]
+        values = [self.i.p.data[lane] for lane in range(lanes)]
         counts: list[Value] = [Const(0, 0)] * lanes
         for stage in range(shape.stages):
             thresholds = self._thresholds(m, stage, word, counts)

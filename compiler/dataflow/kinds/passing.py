@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...cost import Fabric, Resources
+from ....hdl.steady import SteadyShape
+from ...cost import Fabric, Resources, Storage, streams
+from ...cost.memories import index_bits
 from .. import control, timing
 from ..site import Site
 from .kind import Kind
@@ -36,3 +38,26 @@ class Passing(Kind):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """None, unless it says otherwise."""
         return Resources()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steady(Passing):
+    """Stages that never stall, with a queue behind them; their constants live in ``storage``."""
+
+    shape: SteadyShape
+    storage: Storage
+
+    def latency(self, site: Site) -> int:
+        """The stages', and the queue's."""
+        return self.shape.latency
+
+    def flow(self, site: Site) -> tuple[control.Block, ...]:
+        """A delay, with a queue behind it that has room for all beats on their way."""
+        return (control.Delay(self.shape.latency, self.shape.queue_depth - 1),)
+
+    def around(self, site: Site, fabric: Fabric, words: int) -> Resources:
+        """Cells of the queue, of what lets beats in, and of the counter of ``words``."""
+        depth, bits = self.shape.queue_depth, index_bits(words)
+        return (streams.queue(fabric, depth, self.i.lanes * site.result.bits + 1)
+                + streams.admission(fabric, depth=self.shape.depth, room=depth - 1)
+                + Resources(luts=round(fabric.counters(bits)), ffs=bits))

@@ -10,25 +10,23 @@ from ....hdl.dot_array import WAY_LATENCY
 from ....hdl.slope import CHOICE_LATENCY, SlopeRequantizer, SlopeShape
 from ....hdl.tech import MULTIPLIER_LATENCY, REGISTERED_LATENCY, Technology
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
+from ...cost import Fabric, Memory, Resources, arithmetic, memories
 from ...cost.memories import index_bits
-from .. import control
 from ..site import Site
 from . import constants
 from .engine import dsp_blocks
 from .kind import Ask, Stages, shape_of, style, values_of
-from .passing import Passing
+from .passing import Steady
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slope(Passing):
+class Slope(Steady):
     """A line for each channel, or two of which a comparison chooses one.
 
-    ``dsps`` of the multipliers, one a lane, are DSP blocks; constants live in ``storage``.
+    ``dsps`` of the multipliers, one a lane, are DSP blocks.
     """
 
     shape: SlopeShape
-    storage: Storage
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
@@ -41,14 +39,6 @@ class Slope(Passing):
         yield cls(inputs=ask.inputs, o=i, shape=shape,
                   dsps=dsp_blocks(ask, source.bits, shape.multiplier_bits, i.lanes),
                   storage=memories.rom_storage(ask.fabric, shape.constants, shape.constant_bits))
-
-    def latency(self, site: Site) -> int:
-        """A line, and the choice of one of two."""
-        return self.shape.latency
-
-    def flow(self, site: Site) -> tuple[control.Block, ...]:
-        """A delay, with a queue behind it that has room for all beats on their way."""
-        return (control.Delay(self.shape.latency, self.shape.queue_depth - 1),)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Lines, and the breakpoints between two of them, for each lane."""
@@ -64,15 +54,13 @@ class Slope(Passing):
         shape, lanes, o_bits = self.shape, self.i.lanes, site.result.bits
         i_bits, m_bits = self.carried(site)[0].bits, shape.multiplier_bits
         lines, *breakpoints = self.memories(site)
-        depth, word_bits = shape.queue_depth, index_bits(shape.words)
-        cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
-                 + streams.admission(fabric, depth=shape.depth, room=depth - 1)
-                 + Resources(luts=round(fabric.counters(word_bits)), ffs=word_bits, dsps=self.dsps))
+        cells = self.around(site, fabric, shape.words) + Resources(dsps=self.dsps)
         for memory in breakpoints:
             cells += constants.of_channels(fabric, memory.storage, memory.words, memory.width)
             cells += Resources(
                 luts=round(fabric.sums(max(i_bits, shape.breakpoint_bits), lanes)),
-                ffs=lanes * (CHOICE_LATENCY * i_bits + 1) + CHOICE_LATENCY * word_bits)
+                ffs=(lanes * (CHOICE_LATENCY * i_bits + 1)
+                     + CHOICE_LATENCY * index_bits(shape.words)))
         cells += constants.of_channels(fabric, lines.storage, lines.words, lines.width) * lanes
         kept = max(1, shape.sum_bits - _slope(site).shift)
         for way, count in ((1, self.dsps), (WAY_LATENCY, lanes - self.dsps)):

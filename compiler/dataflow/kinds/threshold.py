@@ -9,21 +9,19 @@ from typing import Self
 from ....hdl.tech import Technology
 from ....hdl.threshold import Thresholder, ThresholdShape
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, memories, streams
+from ...cost import Fabric, Memory, Resources, Storage, memories
 from ...cost.memories import index_bits
-from .. import control
 from ..site import Site
 from . import constants
 from .kind import Ask, Stages, shape_of, style, values_of
-from .passing import Passing
+from .passing import Steady
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search(Passing):
+class Search(Steady):
     """A comparison a stage, with thresholds that live in ``storage`` if they are many."""
 
     shape: ThresholdShape
-    storage: Storage
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
@@ -34,14 +32,6 @@ class Search(Passing):
         storage = memories.rom_storage(ask.fabric, shape.words << shape.stages - 1, shape.bits)
         yield cls(inputs=ask.inputs, o=i, storage=storage,
                   shape=replace(shape, block=storage is Storage.BLOCK))
-
-    def latency(self, site: Site) -> int:
-        """All comparisons, and the queue."""
-        return self.shape.latency
-
-    def flow(self, site: Site) -> tuple[control.Block, ...]:
-        """A delay, with a queue behind it that has room for all beats on their way."""
-        return (control.Delay(self.shape.latency, self.shape.queue_depth - 1),)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Thresholds of each lane."""
@@ -57,11 +47,9 @@ class Search(Passing):
         """
         shape, lanes = self.shape, self.i.lanes
         i_bits, o_bits = self.carried(site)[0].bits, site.result.bits
-        depth, word_bits = shape.queue_depth, index_bits(shape.words)
-        cells = (streams.queue(fabric, depth, lanes * o_bits + 1)
-                 + streams.admission(fabric, depth=shape.depth, room=depth - 1)
-                 + Resources(luts=lanes * o_bits + round(fabric.counters(word_bits)),
-                             ffs=lanes * o_bits + word_bits * (1 + shape.depth - shape.pace)))
+        cells = self.around(site, fabric, shape.words) + Resources(
+            luts=lanes * o_bits,
+            ffs=lanes * o_bits + index_bits(shape.words) * (shape.depth - shape.pace))
         for stage in range(shape.stages):
             copies, width = (lanes, shape.bits) if stage else (1, shape.bits * lanes)
             cells += constants.of_channels(fabric, self.storage, shape.words << stage, width,
