@@ -86,10 +86,10 @@ def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
 
 
 def ram_storage(fabric: Fabric, depth: int, width: int) -> Storage:
-    """Where a buffer goes: block RAM unless tables are cheaper than what a block is worth."""
-    if ram_luts(fabric, depth, width) > fabric.worth.block * ram_blocks(fabric, depth, width):
-        return Storage.BLOCK
-    return Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
+    """Where a buffer goes: where it is cheapest, and of equal price not to block RAM."""
+    cells = Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
+    return min((cells, Storage.BLOCK),
+               key=lambda storage: fabric.price(ram(fabric, storage, depth, width)))
 
 
 def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: int = 1
