@@ -306,9 +306,10 @@ def sums(draw: Draw) -> Case:
 def unions(draw: Draw) -> Case:
     """Two or three branches, whose channels are put one behind the other."""
     grow = draw(inputs(signs=False))
-    names = [draw(branches(grow, what)) for what in ("first", "second", "third")]
-    others = tuple(names[1 : draw(st.integers(2, 3))])
-    return draw(cases(grow, ir.Concatenation(LAYER, names[0], others)))
+    # A branch that nothing reads makes no network.
+    first, *others = [draw(branches(grow, what))
+                      for what in ("first", "second", "third")[: draw(st.integers(2, 3))]]
+    return draw(cases(grow, ir.Concatenation(LAYER, first, tuple(others))))
 
 
 @st.composite

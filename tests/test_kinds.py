@@ -87,7 +87,10 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
             depths = depths_of_queues(patch)
             emit(accelerator.component(site, layer, Generic()), "top")
             assert depths == ([shape.queue_depth] if shape.queue_depth else [])
-            patch.setattr(type(shape), "queue_depth", shape.queue_depth + 64)
+            # A table more in each column; far more of them would lie in block RAM.
+            deeper_by_a_table = shape.queue_depth + ECP5.silicon.ram_words
+            patch.setattr(type(shape), "queue_depth", deeper_by_a_table)
+            patch.setitem(vars(shape), "queue_depth", deeper_by_a_table)  # where it is remembered
             deeper = layer.kind.cells(site, ECP5)
             assert deeper.luts > layer.resources.luts
         compared.extend(depths)
@@ -116,8 +119,8 @@ def test_an_average_is_priced_with_the_levels_that_are_built() -> None:
     def check(case: Case) -> None:
         plan, _ = planned(case, kinds.Average, ECP5)
         site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
-        text = emit(accelerator.component(site, layer, Generic()), "top")
-        built = {int(level) for level in re.findall(r"\bproduct0_(\d+)_0\b", text)}
+        verilog = emit(accelerator.component(site, layer, Generic()), "top")
+        built = {int(level) for level in re.findall(r"\bproduct0_(\d+)_0\b", verilog.text)}
         assert isinstance(layer.kind, kinds.Average)
         levels = layer.kind._shape(site).levels
         assert built == set(range(levels))
