@@ -10,12 +10,15 @@ import numpy as np
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.geometry import Geometry
 from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import Budget, Candidate, Goal, schedule, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Network, TensorType
+from penjing.hdl.tech import Generic
+from penjing.sim import golden
 from penjing.sim.streams import Stalls, pack, transfer, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
@@ -357,14 +360,14 @@ def codes(kind: TensorType, values: np.ndarray) -> np.ndarray:
     return (values > 0).astype(np.int64) if isinstance(kind, ir.Bipolar) else values
 
 
-def run_block(dut: object, inputs: np.ndarray, golden: np.ndarray, i: tuple[TensorType, Port],
-              o: tuple[TensorType, Port], stalls: Stalls, seed: int = 0,
+def run_block(dut: object, inputs: np.ndarray, wanted: np.ndarray, i: tuple[TensorType, Port],
+              o: tuple[TensorType, Port], stalls: Stalls = Stalls.NONE, seed: int = 0,
               surplus: int = 0) -> list[int]:
-    """Send frames through ``dut``, require every value to equal ``golden``; returns frame ends."""
+    """Send frames through ``dut``, require every value to be ``wanted``; returns frame ends."""
     sent = [payload for frame in codes(i[0], inputs.reshape(len(inputs), -1))
             for payload in pack(frame.tolist(), i[0].bits, i[1].lanes, i[1].group)]
     kind, port = o
-    wanted = codes(kind, golden.reshape(len(golden), -1))
+    wanted = codes(kind, wanted.reshape(len(wanted), -1))
     is_signed = kind.signed and not isinstance(kind, ir.Bipolar)
     per_frame = wanted.shape[1] // port.group * -(-port.group // port.lanes)
     got, times = transfer(dut, sent, per_frame * len(wanted), stalls=stalls, seed=seed,
@@ -375,3 +378,11 @@ def run_block(dut: object, inputs: np.ndarray, golden: np.ndarray, i: tuple[Tens
         assert unpack(payloads, len(frame), kind.bits, is_signed, port.lanes,
                       port.group) == frame.tolist(), f"frame {n}"
     return [times[(n + 1) * per_frame - 1] for n in range(len(wanted))]
+
+
+def run_network(network: Network, plan: Plan, images: np.ndarray, stalls: Stalls, seed: int = 0
+                ) -> list[int]:
+    """Require the accelerator of ``plan`` to equal the golden model; returns frame ends."""
+    return run_block(accelerator.whole(network, plan, Generic()), images,
+                     golden.run(network, images), (network.input_type, plan.layers[0].i),
+                     (network.output_type, plan.layers[-1].o), stalls, seed)

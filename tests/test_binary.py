@@ -11,17 +11,10 @@ from amaranth.hdl import signed
 from choices import choices
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import (
-    PLENTY,
-    mixed_network,
-    random_images,
-    random_plan,
-    run_block,
-)
+from networks import PLENTY, mixed_network, random_images, random_plan, run_block, run_network
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
-from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import ROUTABLE, Budget, Goal, fold_of_simd, schedule
@@ -30,8 +23,6 @@ from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
 from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.stream import Beat, Buffer
-from penjing.hdl.tech import Generic
-from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 FRAMES = 4
@@ -40,9 +31,7 @@ FRAMES = 4
 def check(network: Network, plan: Plan, stalls: Stalls, seed: int) -> list[int]:
     """Require the accelerator to equal the golden model; returns the frames' ends."""
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls, seed)
+    return run_network(network, plan, images, stalls, seed)
 
 
 def check_mixed_network(seed: Any, pauses: int = 0) -> None:

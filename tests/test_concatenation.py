@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.sim import Simulator
-from networks import PLENTY, Builder, codes, random_images, random_sign, random_weights, run_block
+from networks import (
+    PLENTY,
+    Builder,
+    codes,
+    random_images,
+    random_sign,
+    random_weights,
+    run_network,
+)
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
@@ -155,9 +163,7 @@ def planned(network: Network, seed: int) -> Plan:
 
 def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls, seed)
+    return run_network(network, plan, images, stalls, seed)
 
 
 @pytest.mark.parametrize("make", [fire, dense_block])

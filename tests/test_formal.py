@@ -151,7 +151,7 @@ class Careless(SkipBuffer):
 
     @staticmethod
     def _count(m: Module, name: str, init: int, most: int, **flags: Any) -> None:
-        more = name == "credit"
+        more = {"words": 0, "credits": 1, "space": 0}[name]
         SkipBuffer._count(m, name, init + more, most + more, **flags)
 
 

@@ -16,6 +16,7 @@ from networks import (
     random_images,
     residual,
     run_block,
+    run_network,
     wide_and_deep,
 )
 from penjing.compiler import ir
@@ -39,9 +40,7 @@ FRAMES = 4
 
 def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls, seed)
+    return run_network(network, plan, images, stalls, seed)
 
 
 @pytest.mark.parametrize("stalls", Stalls)
@@ -248,8 +247,7 @@ def test_any_name_of_a_layer_is_free_in_hardware(names: tuple[str, str, str]) ->
         ir.Clamp(first, "x", -3, 4), ir.Clamp(second, first, -2, 3), ir.Add(third, first, second)))
     plan = schedule(network, Budget(ECP5, PLENTY, 8), Goal())
     images = random_images(kind, FRAMES, 0)
-    run_block(accelerator.whole(network, plan, Generic()), images, golden.run(network, images),
-              (kind, plan.layers[0].i), (network.output_type, plan.layers[-1].o), Stalls.BOTH)
+    run_network(network, plan, images, Stalls.BOTH)
     text = emit(accelerator.whole(network, plan, Generic()), "net").text
     assert len(set(re.findall(r"^module (\S+)", text, re.MULTILINE))) == text.count("\nendmodule")
 

@@ -11,17 +11,14 @@ from networks import (
     random_network,
     random_plan,
     random_weights,
-    run_block,
+    run_network,
 )
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
-from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.gears import gears
 from penjing.compiler.dataflow.plan import Fold, Port
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import PenjingError, TensorType
-from penjing.hdl.tech import Generic
-from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 FRAMES = 5
@@ -33,12 +30,8 @@ def test_network_equals_golden_under_every_stall(seed: int, thresholds: bool) ->
     network = random_network(seed, thresholds=thresholds)
     plan = random_plan(network, seed)
     images = random_images(network.input_type, FRAMES, seed)
-    wanted = golden.run(network, images)
-    i = network.input_type, plan.layers[0].i
-    o = network.output_type, plan.layers[-1].o
     for stalls in Stalls:
-        ends = run_block(accelerator.whole(network, plan, Generic()), images, wanted, i, o, stalls,
-                         seed)
+        ends = run_network(network, plan, images, stalls, seed)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame
             assert ends[0] - 1 == plan.latency_cycles
@@ -57,9 +50,7 @@ def test_several_positions_come_in_at_once(cycles: int, stalls: Stalls) -> None:
     plan = schedule(network, Budget(ECP5, PLENTY, 1000), Goal(cycles))
     assert plan.layers[0].i == Port(-(-24 // cycles), 24)
     images = random_images(network.input_type, 6, 1)
-    ends = run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls)
+    ends = run_network(network, plan, images, stalls)
     if stalls is Stalls.NONE:
         assert np.diff(ends)[-1] == plan.cycles_per_frame <= cycles
         assert ends[0] - 1 == plan.latency_cycles
@@ -80,9 +71,7 @@ def test_wide_words_are_made_in_two_steps(inputs: int, fold: Fold, wanted: list[
     port = plan.layers[0].i
     assert [(gear.o.lanes, gear.collects) for gear in gears(port, fold.lanes, inputs)] == wanted
     images = random_images(network.input_type, 6, 1)
-    ends = run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, port),
-                     (network.output_type, plan.layers[-1].o), stalls)
+    ends = run_network(network, plan, images, stalls)
     if stalls is Stalls.NONE:
         assert np.diff(ends)[-1] == plan.cycles_per_frame
         assert ends[0] - 1 == plan.latency_cycles
@@ -97,9 +86,7 @@ def test_a_pool_takes_the_lanes_that_come_in_rather_than_a_few_less() -> None:
     assert plan.layers[0].i.lanes == plan.layers[0].o.lanes == 4
     images = random_images(network.input_type, FRAMES, 1)
     for stalls in (Stalls.NONE, Stalls.BOTH):
-        ends = run_block(accelerator.whole(network, plan, Generic()), images,
-                         golden.run(network, images), (network.input_type, plan.layers[0].i),
-                         (network.output_type, plan.layers[-1].o), stalls)
+        ends = run_network(network, plan, images, stalls)
         if stalls is Stalls.NONE:
             assert np.diff(ends)[-1] == plan.cycles_per_frame == 32
 
@@ -114,9 +101,7 @@ def test_what_is_read_at_once_is_there_in_time() -> None:
     network = grow.network()
     plan = schedule(network, Budget(ECP5, PLENTY, 1), Goal(90, {"dense": Fold(1, 1, 1)}))
     images = random_images(network.input_type, FRAMES, 1)
-    ends = run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), Stalls.NONE)
+    ends = run_network(network, plan, images, Stalls.NONE)
     assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1) == [90] * (FRAMES - 1)
 
 

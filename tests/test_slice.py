@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.hdl import signed
-from networks import PLENTY, Builder, random_images, random_sign, random_weights, run_block
+from networks import (
+    PLENTY,
+    Builder,
+    random_images,
+    random_sign,
+    random_weights,
+    run_block,
+    run_network,
+)
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
@@ -29,9 +37,7 @@ ECP5_OF_ALL = Budget(ECP5, PLENTY, 1000)
 
 def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
     images = random_images(network.input_type, FRAMES, seed)
-    return run_block(accelerator.whole(network, plan, Generic()), images,
-                     golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls, seed)
+    return run_network(network, plan, images, stalls, seed)
 
 
 @pytest.mark.parametrize("stalls", Stalls)

@@ -208,9 +208,7 @@ class SlopeRequantize(Layer):
     def output_type(self, *sources: TensorType) -> TensorType:
         """The type that it names."""
         (source,) = sources
-        rows, channels = len(self.breakpoints), source.shape[2]
-        require(rows in (1, channels),
-                f"layer {self.name}: it must have slopes for 1 or {channels} channels, not {rows}")
+        _require_rows(self, "slopes", len(self.breakpoints), source)
         multipliers = self.multipliers.astype(object)  # a product may need more than 64 bits
         ends = [multipliers * end + self.offsets for end in (source.low, source.high)]
         bits = signed_bits(min(end.min() for end in ends),
@@ -260,8 +258,7 @@ class Threshold(Layer):
                 f"{who}: the thresholds of a channel must ascend")
         require(is_int(self.step) and self.step >= 1,
                 f"{who}: step must be an integer of at least 1, not {self.step!r}")
-        kind = TensorType((1, 1, 1), self.bits, self.signed, self.fraction, self.zero_point,
-                          self.scale)
+        kind = _named_type(self, (1, 1, 1))
         require(is_int(self.base), f"{who}: base must be an integer, not {self.base!r}")
         _check_bounds(self.name, self.base, self.base + self.step * count, kind.low, kind.high)
 
@@ -274,15 +271,11 @@ class Threshold(Layer):
     def output_type(self, *sources: TensorType) -> TensorType:
         """The type that it names, or a bipolar one if it is a sign."""
         (source,) = sources
-        rows, channels = len(self.thresholds), source.shape[2]
-        require(rows in (1, channels),
-                f"layer {self.name}: it must have thresholds for 1 or {channels} channels, not "
-                f"{rows}")
+        _require_rows(self, "thresholds", len(self.thresholds), source)
         if self.is_sign:
             return Bipolar(source.shape, fraction=self.fraction, zero_point=self.zero_point,
                            scale=self.scale)
-        return TensorType(source.shape, self.bits, self.signed, self.fraction, self.zero_point,
-                          self.scale)
+        return _named_type(self, source.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,8 +303,7 @@ class Table(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         who = f"layer {self.name}"
-        kind = TensorType((1, 1, 1), self.bits, self.signed, self.fraction, self.zero_point,
-                          self.scale)
+        kind = _named_type(self, (1, 1, 1))
         values = frozen_array(who, self.values, kind.low, kind.high)
         require(values.ndim == 2, f"{who}: values must have 2 axes, not {values.ndim}")
         require(values.shape[1] <= 1 << TABLE_BITS,
@@ -327,17 +319,15 @@ class Table(Layer):
     def output_type(self, *sources: TensorType) -> TensorType:
         """The type that it names."""
         (source,) = sources
-        who, rows, channels = f"layer {self.name}", len(self.values), source.shape[2]
+        who = f"layer {self.name}"
         require(source.bits <= TABLE_BITS,
                 f"{who}: its input has {source.bits} bits, a table takes up to {TABLE_BITS}; "
                 f"requantize it before")
         require(self.low <= source.low and source.high <= self.high,
                 f"{who}: its entries are those of {self.low} to {self.high}, but its input has "
                 f"values from {source.low} to {source.high}; give it an entry for each")
-        require(rows in (1, channels),
-                f"{who}: it must have values for 1 or {channels} channels, not {rows}")
-        return TensorType(source.shape, self.bits, self.signed, self.fraction, self.zero_point,
-                          self.scale)
+        _require_rows(self, "values", len(self.values), source)
+        return _named_type(self, source.shape)
 
 
 @dataclass(frozen=True)
@@ -366,6 +356,19 @@ class Clamp(Layer):
         kind = replace(source.widened, bits=bits, signed=signed, zero_point=0)
         fits = kind.low <= source.zero_point <= kind.high
         return replace(kind, zero_point=source.zero_point) if fits else kind
+
+
+def _named_type(layer: Threshold | Table, shape: tuple[int, int, int]) -> TensorType:
+    """The output type that a layer names, for its ``shape``."""
+    return TensorType(shape, layer.bits, layer.signed, layer.fraction, layer.zero_point,
+                      layer.scale)
+
+
+def _require_rows(layer: Layer, what: str, rows: int, source: TensorType) -> None:
+    """A layer's constants are one row for all channels, or one row a channel."""
+    channels = source.shape[2]
+    require(rows in (1, channels),
+            f"layer {layer.name}: it must have {what} for 1 or {channels} channels, not {rows}")
 
 
 def _bound(layer: ShiftRequantize | ScaleRequantize | SlopeRequantize, limits: TensorType) -> None:
