@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from amaranth.hdl import Elaboratable
@@ -49,49 +49,66 @@ def transfer(dut: Elaboratable, inputs: Sequence[int], outputs: int, *,
     for ``timeout`` cycles, and `AssertionError` where ``o`` breaks the hold rule or more than
     ``surplus`` beats follow (a block may start on a frame's padding before the frame comes in).
     """
-    got: list[int] = []
-    times: list[int] = []
+    ((_, got, times),) = transfers(dut, inputs, outputs, [stalls], seed=seed, timeout=timeout,
+                                   surplus=surplus)
+    return got, times
 
-    async def source(ctx: Any) -> None:
-        pattern = pauses(stalls.at_input, seed)
-        for payload in inputs:
-            while next(pattern):
-                await ctx.tick()
-            ctx.set(_bits(dut.i.payload), payload)
-            ctx.set(dut.i.valid, 1)
-            # Not ``until``: a testbench that is abandoned inside it prints an error.
-            taken = False
-            while not taken:
-                _, _, taken = await ctx.tick().sample(dut.i.ready)
-            ctx.set(dut.i.valid, 0)
 
-    async def sink(ctx: Any) -> None:
-        pattern = pauses(stalls.at_output, seed + 1)
+def transfers(dut: Elaboratable, inputs: Sequence[int], outputs: int, patterns: Iterable[Stalls],
+              *, seed: int = 0, timeout: int = 200_000, surplus: int = 0
+              ) -> Iterator[tuple[Stalls, list[int], list[int]]]:
+    """`transfer` under each of ``patterns``, from reset, of a simulator that is built once."""
+    stalls, got, times = Stalls.NONE, list[int](), list[int]()
+
+    # A process, and one for both sides: what testbenches set is settled at once, each time.
+    async def traffic(ctx: Any) -> None:
+        pauses_of_source, pauses_of_sink = (pauses(stalls.at_input, seed),
+                                            pauses(stalls.at_output, seed + 1))
+        waiting, offered, ready = iter(inputs), False, False
         cycle, idle, held = 0, 0, None
-        while len(got) < outputs or idle < 20:
-            ready = not next(pattern)
+
+        def drive() -> None:
+            nonlocal offered, ready
+            if not offered and not next(pauses_of_source):
+                payload = next(waiting, None)
+                if payload is not None:
+                    offered = True
+                    ctx.set(_bits(dut.i.payload), payload)
+            ready = not next(pauses_of_sink)
+            ctx.set(dut.i.valid, offered)
             ctx.set(dut.o.ready, ready)
-            _, _, valid, payload = await ctx.tick().sample(dut.o.valid, _bits(dut.o.payload))
-            if held is not None and (not valid or payload != held):
-                raise AssertionError(f"cycle {cycle}: o changed before it was taken")
-            held = payload if valid and not ready else None
-            cycle, idle = cycle + 1, idle + 1
-            if valid and ready:
-                idle = 0
-                got.append(payload)
-                times.append(cycle)
-                if len(got) > outputs + surplus:
-                    raise AssertionError(f"cycle {cycle}: more than {outputs} beats came out")
-            if idle > timeout:
-                raise TimeoutError(f"{len(got)} of {outputs} beats came out, then none in "
-                                   f"{timeout} cycles")
+
+        with ctx.critical():
+            drive()
+            async for _, _, taken, valid, payload in ctx.tick().sample(
+                    dut.i.ready, dut.o.valid, _bits(dut.o.payload)):
+                if held is not None and (not valid or payload != held):
+                    raise AssertionError(f"cycle {cycle}: o changed before it was taken")
+                held = payload if valid and not ready else None
+                cycle, idle = cycle + 1, idle + 1
+                if valid and ready:
+                    idle = 0
+                    got.append(payload)
+                    times.append(cycle)
+                    if len(got) > outputs + surplus:
+                        raise AssertionError(f"cycle {cycle}: more than {outputs} beats came out")
+                if idle > timeout:
+                    raise TimeoutError(f"{len(got)} of {outputs} beats came out, then none in "
+                                       f"{timeout} cycles")
+                if len(got) >= outputs and idle >= 20:
+                    return
+                offered = offered and not taken
+                drive()
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(source, background=True)
-    simulator.add_testbench(sink)
-    simulator.run()
-    return got[:outputs], times[:outputs]
+    simulator.add_process(traffic)
+    for n, stalls in enumerate(patterns):
+        if n:
+            simulator.reset()
+        got, times = [], []
+        simulator.run()
+        yield stalls, got[:outputs], times[:outputs]
 
 
 def _bits(payload: Any) -> Any:

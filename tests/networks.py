@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import Elaboratable
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
@@ -19,7 +20,7 @@ from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
-from penjing.sim.streams import Stalls, pack, transfer, unpack
+from penjing.sim.streams import Stalls, pack, transfers, unpack
 
 PLENTY = Resources(luts=10**6, ffs=10**6, dsps=10**4, brams=10**4)
 
@@ -360,29 +361,41 @@ def codes(kind: TensorType, values: np.ndarray) -> np.ndarray:
     return (values > 0).astype(np.int64) if isinstance(kind, ir.Bipolar) else values
 
 
-def run_block(dut: object, inputs: np.ndarray, wanted: np.ndarray, i: tuple[TensorType, Port],
-              o: tuple[TensorType, Port], stalls: Stalls = Stalls.NONE, seed: int = 0,
-              surplus: int = 0) -> list[int]:
-    """Send frames through ``dut``, require every value to be ``wanted``; returns frame ends."""
+def run_block(dut: Elaboratable, inputs: np.ndarray, wanted: np.ndarray,
+              i: tuple[TensorType, Port], o: tuple[TensorType, Port],
+              patterns: Iterable[Stalls] = Stalls, seed: int = 0, surplus: int = 0) -> list[int]:
+    """Send frames through ``dut`` under each of ``patterns``, and require the values ``wanted``.
+
+    Returns the cycles in which frames ended under the first pattern.
+    """
     sent = [payload for frame in codes(i[0], inputs.reshape(len(inputs), -1))
             for payload in pack(frame.tolist(), i[0].bits, i[1].lanes, i[1].group)]
     kind, port = o
     wanted = codes(kind, wanted.reshape(len(wanted), -1))
+    assert len(wanted) > 0
     is_signed = kind.signed and not isinstance(kind, ir.Bipolar)
     per_frame = wanted.shape[1] // port.group * -(-port.group // port.lanes)
-    got, times = transfer(dut, sent, per_frame * len(wanted), stalls=stalls, seed=seed,
-                          timeout=50_000, surplus=surplus)
-    assert len(wanted) > 0
-    for n, frame in enumerate(wanted):
-        payloads: Sequence[int] = got[n * per_frame : (n + 1) * per_frame]
-        assert unpack(payloads, len(frame), kind.bits, is_signed, port.lanes,
-                      port.group) == frame.tolist(), f"frame {n}"
-    return [times[(n + 1) * per_frame - 1] for n in range(len(wanted))]
+    ends: list[list[int]] = []
+    for stalls, got, times in transfers(dut, sent, per_frame * len(wanted), patterns, seed=seed,
+                                        timeout=50_000, surplus=surplus):
+        for n, frame in enumerate(wanted):
+            payloads: Sequence[int] = got[n * per_frame : (n + 1) * per_frame]
+            assert unpack(payloads, len(frame), kind.bits, is_signed, port.lanes,
+                          port.group) == frame.tolist(), f"frame {n}, stalls: {stalls.value}"
+        ends.append(times[per_frame - 1 :: per_frame])
+    return ends[0]
 
 
-def run_network(network: Network, plan: Plan, images: np.ndarray, stalls: Stalls, seed: int = 0
-                ) -> list[int]:
-    """Require the accelerator of ``plan`` to equal the golden model; returns frame ends."""
+def run_network(network: Network, plan: Plan, images: np.ndarray,
+                patterns: Iterable[Stalls] = Stalls, seed: int = 0) -> list[int]:
+    """`run_block` of the accelerator of ``plan``, against the golden model."""
     return run_block(accelerator.whole(network, plan, Generic()), images,
                      golden.run(network, images), (network.input_type, plan.layers[0].i),
-                     (network.output_type, plan.layers[-1].o), stalls, seed)
+                     (network.output_type, plan.layers[-1].o), patterns, seed)
+
+
+def check_network(network: Network, plan: Plan, *, frames: int = 5, seed: int = 0) -> None:
+    """Require values under every stall pattern, and the interval and latency of ``plan``."""
+    ends = run_network(network, plan, random_images(network.input_type, frames, seed), seed=seed)
+    assert np.diff(ends)[-1] == plan.cycles_per_frame
+    assert ends[0] - 1 == plan.latency_cycles

@@ -24,18 +24,16 @@ from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.window import Window
 from penjing.hdl.window_geometry import WindowGeometry
 from penjing.sim import golden
-from penjing.sim.streams import Stalls
 
 
 def vector(elements: int, bits: int, is_signed: bool) -> TensorType:
     return TensorType((1, 1, elements), bits, is_signed)
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("shift", "low", "high", "i_bits", "o_bits", "is_signed"), [
     (5, -128, 127, 20, 8, True), (0, 0, 15, 9, 4, False), (-2, -8, 7, 4, 4, True),
     (12, 0, 6, 10, 3, False), (1, -2, 1, 3, 2, True), (3, 2, 5, 9, 4, False)])
-def test_shift_requantizer(stalls: Stalls, shift: int, low: int, high: int, i_bits: int,
+def test_shift_requantizer(shift: int, low: int, high: int, i_bits: int,
                            o_bits: int, is_signed: bool) -> None:
     kind = vector(12, i_bits, True)
     x = random_images(kind, 6, shift + 100)
@@ -47,15 +45,14 @@ def test_shift_requantizer(stalls: Stalls, shift: int, low: int, high: int, i_bi
                              lanes=3, shift=shift, low=low, high=high)
     port = Port(3, 12)
     run_block(block, x, golden.shift_requantize(x, shift, low, high), (kind, port),
-              (vector(12, o_bits, is_signed), port), stalls)
+              (vector(12, o_bits, is_signed), port))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("layer", [ir.MaxPool, ir.AveragePool, ir.SumPool])
 @pytest.mark.parametrize(("area", "bits", "is_signed", "lanes"), [
     (4, 8, False, 2), (1, 3, True, 1), (9, 5, True, 3), (49, 8, True, 1), (7, 16, False, 1),
     (6, 1, False, 2), (3, 1, True, 2)])
-def test_poolers(stalls: Stalls, layer: type[ir.PoolLayer], area: int, bits: int, is_signed: bool,
+def test_poolers(layer: type[ir.PoolLayer], area: int, bits: int, is_signed: bool,
                  lanes: int) -> None:
     kind = TensorType((area, 1, lanes), bits, is_signed)
     pool = layer("pool", "x", (area, 1), (area, 1))
@@ -63,14 +60,12 @@ def test_poolers(stalls: Stalls, layer: type[ir.PoolLayer], area: int, bits: int
     make = {ir.MaxPool: MaxPooler, ir.AveragePool: AveragePooler, ir.SumPool: SumPooler}[layer]
     block = make(signed(bits) if is_signed else unsigned(bits), lanes=lanes, area=area)
     port = Port(lanes, lanes)
-    run_block(block, x, golden.execute(pool, x), (kind, port), (pool.output_type(kind), port),
-              stalls)
+    run_block(block, x, golden.execute(pool, x), (kind, port), (pool.output_type(kind), port))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("area", "bits", "is_signed"), [
     (4, 8, True), (2, 3, True), (9, 5, True), (64, 8, True), (6, 4, False), (1, 2, True)])
-def test_average_of_halves_away_from_zero(stalls: Stalls, area: int, bits: int, is_signed: bool
+def test_average_of_halves_away_from_zero(area: int, bits: int, is_signed: bool
                                           ) -> None:
     kind = TensorType((area, 1, 1), bits, is_signed)
     x = random_images(kind, 40, area)
@@ -81,11 +76,9 @@ def test_average_of_halves_away_from_zero(stalls: Stalls, area: int, bits: int, 
     wanted = golden.average_pool(x, (area, 1), (area, 1), rounding=ir.Rounding.HALF_AWAY)
     block = AveragePooler(signed(bits) if is_signed else unsigned(bits), lanes=1, area=area,
                           half_away=True)
-    run_block(block, x, wanted, (kind, Port(1, 1)), (vector(1, bits, is_signed), Port(1, 1)),
-              stalls)
+    run_block(block, x, wanted, (kind, Port(1, 1)), (vector(1, bits, is_signed), Port(1, 1)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("rounding", ir.Rounding)
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding", "bits", "is_signed", "spare"), [
     ((4, 5), (3, 3), (1, 1), (1, 1, 1, 1), 8, True, 0), ((5, 1), (2, 1), (1, 1), (1, 1, 0, 0), 3,
@@ -95,7 +88,7 @@ def test_average_of_halves_away_from_zero(stalls: Stalls, area: int, bits: int, 
 def test_average_of_what_lies_inside(
         size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
         padding: tuple[int, int, int, int], bits: int, is_signed: bool, spare: int,
-        rounding: ir.Rounding, stalls: Stalls) -> None:
+        rounding: ir.Rounding) -> None:
     """The windows of two slices of channels, tap by tap, zeros outside."""
     lanes, channels = 2, 3
     kind = TensorType((*size, channels), bits, is_signed)
@@ -113,26 +106,24 @@ def test_average_of_what_lies_inside(
                           spare=spare, inside=Inside(rows, columns, 2))
     whole = beats.reshape(4, -1)
     run_block(block, whole, golden.execute(layer, x), (kind, Port(lanes, whole.shape[1])),
-              (result, Port(lanes, channels)), stalls)
+              (result, Port(lanes, channels)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("count", "bits", "is_signed"), [(10, 20, True), (1, 4, True),
                                                          (3, 2, False), (17, 3, True)])
-def test_argmaxer(stalls: Stalls, count: int, bits: int, is_signed: bool) -> None:
+def test_argmaxer(count: int, bits: int, is_signed: bool) -> None:
     kind = TensorType((2, 3, count), bits, is_signed)
     x = random_images(kind, 8, count)
     wanted = golden.argmax(x)
     result = TensorType((2, 3, 1), max(1, (count - 1).bit_length()), False)
     block = ArgMaxer(signed(bits) if is_signed else unsigned(bits), count=count)
-    run_block(block, x, wanted, (kind, Port(1, count)), (result, Port(1, 1)), stalls)
+    run_block(block, x, wanted, (kind, Port(1, count)), (result, Port(1, 1)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "bits", "weight_bits", "is_signed"), [
     (9, 5, 2, 4, 8, 8, False), (7, 3, 3, 7, 4, 3, True), (12, 8, 4, 1, 16, 16, True),
     (5, 6, 6, 2, 2, 2, False), (1, 1, 1, 1, 8, 8, True), (20, 7, 7, 20, 3, 5, True)])
-def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits: int,
+def test_dot(inputs: int, outputs: int, pe: int, simd: int, bits: int,
              weight_bits: int, is_signed: bool) -> None:
     rng = np.random.default_rng(inputs)
     kind = vector(inputs, bits, is_signed)
@@ -152,14 +143,13 @@ def test_dot(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     sent = TensorType((1, groups, inputs), bits, is_signed)
     run_block(block, repeated, golden.dense(x, weights, bias), (sent, Port(simd, inputs)),
-              (result, Port(o_lanes(pe, folds), outputs)), stalls)
+              (result, Port(o_lanes(pe, folds), outputs)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize(("inputs", "outputs", "pe", "simd"), [
     (64, 10, 4, 16), (12, 7, 7, 12), (9, 5, 2, 1), (30, 16, 16, 5), (32, 3, 1, 32), (7, 6, 4, 7)])
-def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *,
+def test_binary(inputs: int, outputs: int, pe: int, simd: int, *,
                 biased: bool) -> None:
     rng = np.random.default_rng(inputs)
     weights = rng.integers(0, 2, (outputs, inputs)) * 2 - 1
@@ -173,16 +163,15 @@ def test_binary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, *
     block = count_engine(beats.reshape(-1, pe, simd), bias, 12)
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, wanted, (Bipolar((1, groups, inputs)), Port(simd, inputs)),
-              (TensorType((1, 1, outputs), 12, True), Port(o_lanes(pe, folds), outputs)), stalls)
+              (TensorType((1, 1, outputs), 12, True), Port(o_lanes(pe, folds), outputs)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("positive", "negative", "zeros"), [
     (1, 1, True), (1, 1, False), (6, 6, True), (5, 11, True), (64, 1, False)])
 @pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "bits", "is_signed"), [
     (24, 10, 4, 8, 8, False), (9, 6, 2, 1, 1, False), (14, 7, 7, 7, 3, True),
     (5, 3, 3, 5, 2, True), (12, 4, 3, 6, 0, True)])
-def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, bits: int,
+def test_ternary(inputs: int, outputs: int, pe: int, simd: int, bits: int,
                  positive: int, negative: int, *, is_signed: bool, zeros: bool) -> None:
     rng = np.random.default_rng(inputs)
     # Without bits: signs, which come as bits.
@@ -207,7 +196,7 @@ def test_ternary(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int, 
     repeated = np.tile(x.reshape(len(x), 1, inputs), (1, groups, 1))
     run_block(block, repeated, golden.dense(x, values, bias),
               (replace(kind, shape=(1, groups, inputs)), Port(simd, inputs)),
-              (result, Port(o_lanes(pe, folds), outputs)), stalls)
+              (result, Port(o_lanes(pe, folds), outputs)))
 
 
 def test_digits_make_every_factor() -> None:
@@ -216,13 +205,12 @@ def test_digits_make_every_factor() -> None:
         assert len(digits(factor)) <= factor.bit_length() // 2 + 1
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("groups", "terms", "taps", "multiple", "slice_groups", "bits",
                           "weight_bits", "is_signed"), [
     (8, 1, 9, 1, 4, 8, 8, True), (7, 1, 4, 2, 3, 5, 3, False), (5, 1, 1, 3, 5, 8, 8, True),
     (11, 1, 6, 1, 7, 16, 16, True), (1, 1, 25, 4, 1, 2, 2, False), (13, 1, 3, 1, 13, 4, 8, True),
     (3, 4, 5, 2, 2, 8, 8, True), (4, 3, 2, 5, 3, 6, 4, False), (2, 2, 9, 1, 1, 8, 8, True)])
-def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple: int,
+def test_depthwise(groups: int, terms: int, taps: int, multiple: int,
                    slice_groups: int, bits: int, weight_bits: int, is_signed: bool) -> None:
     rng = np.random.default_rng(groups)
     channels, lanes = groups * terms, slice_groups * terms
@@ -249,17 +237,16 @@ def test_depthwise(stalls: Stalls, groups: int, terms: int, taps: int, multiple:
     sent = sent.reshape(len(x), taps, slices, lanes).transpose(0, 2, 1, 3)
     sent_kind = TensorType((slices, taps, lanes), bits, is_signed)
     run_block(block, sent, wanted, (sent_kind, Port(lanes, lanes)),
-              (result, Port(o_lanes(size, taps), outputs)), stalls)
+              (result, Port(o_lanes(size, taps), outputs)))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding", "lanes", "rows"), [
     ((5, 6, 2), (3, 3), (1, 1), (1, 1, 1, 1), 2, 1),
     ((7, 5, 3), (3, 2), (2, 1), (2, 0, 0, 1), 4, 2),
     ((6, 6, 1), (5, 4), (2, 3), (1, 4, 3, 0), 3, 5),
     ((4, 4, 4), (1, 1), (3, 2), (0, 0, 0, 0), 3, 1)])
 def test_window_reads_what_convolution_multiplies(
-        stalls: Stalls, size: tuple[int, int, int], kernel: tuple[int, int],
+        size: tuple[int, int, int], kernel: tuple[int, int],
         stride: tuple[int, int], padding: tuple[int, int, int, int], lanes: int, rows: int) -> None:
     kind = TensorType(size, 5, True)
     x = random_images(kind, 3, lanes)
@@ -283,15 +270,14 @@ def test_window_reads_what_convolution_multiplies(
                           technology=Generic()), [place is not None for place in order])
     elements = kind.elements
     run_block(block, x, wanted, (kind, Port(lanes, elements)),
-              (TensorType(wanted.shape[1:], 5, True), Port(rows * lanes, len(order))), stalls,
+              (TensorType(wanted.shape[1:], 5, True), Port(rows * lanes, len(order))),
               surplus=steps * groups)
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("size", "padding", "lanes"), [
     ((3, 4, 2), (2, 3, 1, 3), 2), ((4, 3, 3), (0, 0, 0, 4), 3), ((2, 2, 1), (5, 0, 3, 2), 1),
     ((5, 1, 2), (0, 4, 0, 0), 1)])
-def test_padder(stalls: Stalls, size: tuple[int, int, int], padding: tuple[int, int, int, int],
+def test_padder(size: tuple[int, int, int], padding: tuple[int, int, int, int],
                 lanes: int) -> None:
     kind = TensorType(size, 5, True)
     x = random_images(kind, 6, lanes)
@@ -300,7 +286,7 @@ def test_padder(stalls: Stalls, size: tuple[int, int, int], padding: tuple[int, 
     block = Padder(signed(5), size, padding, fill=-7, lanes=lanes, depth=16,
                    style=MemoryStyle.LOGIC, technology=Generic())
     run_block(block, x, wanted, (kind, Port(lanes, kind.elements)),
-              (TensorType(wanted.shape[1:], 5, True), Port(lanes, size[2])), stalls)
+              (TensorType(wanted.shape[1:], 5, True), Port(lanes, size[2])))
 
 
 class Masked(wiring.Component):

@@ -48,14 +48,13 @@ KIND = TensorType((4, 4, 2), 6, True)
 PORT = Port(2, 2)
 
 
-def check(dut: wiring.Component, layer: ir.Layer, stalls: Stalls = Stalls.NONE, seed: int = 0
-          ) -> None:
+def check(dut: wiring.Component, layer: ir.Layer, stalls: Stalls = Stalls.NONE) -> None:
     """Require ``dut`` to be the hardware of ``layer``."""
     # Every value of the type, twice, in no order.
     values = np.resize(np.arange(KIND.low, KIND.high + 1), 4 * KIND.elements)
     x = np.random.default_rng(0).permutation(values).reshape(4, *KIND.shape)
     run_block(dut, x, golden.execute(layer, x), (KIND, PORT),
-              (layer.output_type(KIND), PORT), stalls, seed)
+              (layer.output_type(KIND), PORT), [stalls])
 
 
 def shifted(**changes: Any) -> ShiftRequantizer:

@@ -11,17 +11,17 @@ from amaranth.hdl import signed
 from networks import (
     PLENTY,
     Builder,
+    check_network,
     random_images,
     random_sign,
     random_weights,
     run_block,
-    run_network,
 )
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds.slice import Part
-from penjing.compiler.dataflow.plan import Plan, Port
+from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.dataflow.search import Budget, Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.graph import Pipeline
@@ -29,23 +29,15 @@ from penjing.hdl.slice import Slicer, SlicerShape
 from penjing.hdl.stream import Beat, Buffer
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
-from penjing.sim.streams import Stalls
 
 FRAMES = 5
 ECP5_OF_ALL = Budget(ECP5, PLENTY, 1000)
 
 
-def run(network: Network, plan: Plan, stalls: Stalls, seed: int = 0) -> list[int]:
-    images = random_images(network.input_type, FRAMES, seed)
-    return run_network(network, plan, images, stalls, seed)
-
-
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("lanes", "group", "start", "stop", "o_lanes"), [
     (1, 6, 2, 5, 1), (2, 6, 2, 5, 2), (2, 6, 2, 3, 1), (2, 6, 4, 6, 2), (4, 6, 0, 5, 4),
     (4, 6, 1, 3, 2), (4, 6, 0, 6, 4), (6, 6, 1, 4, 3), (12, 36, 2, 6, 8), (12, 18, 5, 6, 2)])
-def test_slicer(lanes: int, group: int, start: int, stop: int, o_lanes: int, stalls: Stalls
-                ) -> None:
+def test_slicer(lanes: int, group: int, start: int, stop: int, o_lanes: int) -> None:
     kind = TensorType((3, 2, 6), 5, True)
     layer = ir.Slice("part", "x", start, stop)
     x = random_images(kind, FRAMES, start)
@@ -55,10 +47,8 @@ def test_slicer(lanes: int, group: int, start: int, stop: int, o_lanes: int, sta
     # It may have no clock of its own, but the simulation needs one.
     block = Pipeline([("slice", slicer), ("buffer", Buffer(Beat(signed(5), o_lanes)))])
     i, o = Port(lanes, group), Port(o_lanes, group // 6 * (stop - start))
-    ends = run_block(block, x, golden.execute(layer, x), (kind, i), (layer.output_type(kind), o),
-                     stalls)
-    if stalls is Stalls.NONE:
-        assert set(np.diff(ends)) == {i.beats(36)}
+    ends = run_block(block, x, golden.execute(layer, x), (kind, i), (layer.output_type(kind), o))
+    assert set(np.diff(ends)) == {i.beats(36)}
 
 
 def narrow(channels: int, start: int, stop: int, times: int = 1) -> Network:
@@ -71,7 +61,6 @@ def narrow(channels: int, start: int, stop: int, times: int = 1) -> Network:
     return grow.network()
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("network", "cycles", "taken", "o"), [
     (narrow(6, 1, 4), 12, Port(6, 6), Port(3, 3)),  # whole pixels: wires
     (narrow(3, 1, 3), 6, Port(6, 36), Port(4, 24)),  # several of them
@@ -81,28 +70,24 @@ def narrow(channels: int, start: int, stop: int, times: int = 1) -> Network:
     (narrow(8, 3, 7), 24, Port(8, 8), Port(4, 4)),  # across two
     (narrow(2, 3, 7, 4), 96, Port(1, 8), Port(1, 4)),  # there is time for single ones
     (narrow(2, 3, 7, 4), 24, Port(8, 8), Port(4, 4))])
-def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken: Port, o: Port,
-                                            stalls: Stalls) -> None:
+def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken: Port, o: Port
+                                            ) -> None:
     plan = schedule(network, ECP5_OF_ALL, Goal(cycles))
     planned = plan.layer("part")
     assert isinstance(planned.kind, Part)
     assert (planned.kind.taken, planned.o) == (taken, o)
-    ends = run(network, plan, stalls)
-    if stalls is Stalls.NONE:
-        assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1)
-        assert ends[0] - 1 == plan.latency_cycles
-        if planned.cycles > 12:
-            tensors = golden.run_all(network, random_images(network.input_type, FRAMES, 0))
-            alone = run_block(accelerator.layer(network, plan, "part", Generic()),
-                              tensors["repeat"], tensors["part"],
-                              (network.type_of("repeat"), planned.i),
-                              (network.type_of("part"), planned.o), stalls)
-            assert np.diff(alone)[-1] == planned.cycles
+    check_network(network, plan)
+    if planned.cycles > 12:
+        tensors = golden.run_all(network, random_images(network.input_type, FRAMES, 0))
+        alone = run_block(accelerator.layer(network, plan, "part", Generic()),
+                          tensors["repeat"], tensors["part"],
+                          (network.type_of("repeat"), planned.i),
+                          (network.type_of("part"), planned.o))
+        assert np.diff(alone)[-1] == planned.cycles
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("pace", [9, 18, 54])
-def test_channels_are_split_and_put_together_anew(pace: int, stalls: Stalls) -> None:
+def test_channels_are_split_and_put_together_anew(pace: int) -> None:
     grow = Builder(TensorType((4, 4, 6), 3, False))
     for name, start, stop in (("a", 0, 1), ("b", 1, 4), ("c", 3, 6)):
         grow.add(ir.Slice(name, "x", start, stop))
@@ -110,9 +95,7 @@ def test_channels_are_split_and_put_together_anew(pace: int, stalls: Stalls) -> 
     grow.add(ir.Concatenation("join", "c", ("pool", "a")))
     network = grow.network()
     plan = schedule(network, ECP5_OF_ALL, Goal(16 * pace))
-    ends = run(network, plan, stalls)
-    if stalls is Stalls.NONE:
-        assert np.diff(ends).tolist() == [plan.cycles_per_frame] * (FRAMES - 1)
+    check_network(network, plan)
 
 
 def woven(seed: int) -> Network:
@@ -172,11 +155,7 @@ def test_graphs_of_slices_and_concatenations(seed: int) -> None:
         plan = schedule(network, Budget(ECP5, PLENTY, 10_000), Goal(height * width * pace))
     except PenjingError:
         plan = schedule(network, ECP5_OF_ALL, Goal())
-    ends = run(network, plan, Stalls.NONE, seed)
-    assert np.diff(ends)[-1] == plan.cycles_per_frame
-    # A reader that holds up a fork may cost a few cycles.
-    assert 0 <= ends[0] - 1 - plan.latency_cycles <= 3
-    run(network, plan, tuple(Stalls)[1 + seed % 3], seed)
+    check_network(network, plan, seed=seed)
 
 
 def test_what_does_not_fit_is_refused() -> None:

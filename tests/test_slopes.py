@@ -14,13 +14,12 @@ from amaranth.hdl import signed, unsigned
 from networks import (
     PLENTY,
     Builder,
-    random_images,
+    check_network,
     random_plan,
     random_sign,
     random_slopes,
     random_weights,
     run_block,
-    run_network,
 )
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
@@ -32,7 +31,6 @@ from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 from penjing.sim.oracles import torch as pytorch
-from penjing.sim.streams import Stalls
 
 torch = pytest.importorskip("torch")
 
@@ -142,19 +140,17 @@ def test_requantizer_equals_golden_in_every_style(seed: int) -> None:
     x = images(layer, kind, rng)
     port = Port(lanes, kind.shape[2])
     result = TensorType(kind.shape, layer.bits, True)
-    for stalls in Stalls:
-        dut = made(layer, kind, lanes, list(MemoryStyle)[seed % 3], int(rng.integers(lanes + 1)))
-        shape = SlopeShape.of(
-            range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
-            multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
-            breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
-        assert shape.bent == layer.is_bent
-        assert dut.latency == shape.latency
-        ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
-        if stalls is Stalls.NONE:
-            beats = 3 * -(-kind.shape[2] // lanes)
-            assert set(np.diff(ends)) == {beats}
-            assert ends[0] - 1 == dut.latency + beats - 1
+    dut = made(layer, kind, lanes, list(MemoryStyle)[seed % 3], int(rng.integers(lanes + 1)))
+    shape = SlopeShape.of(
+        range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
+        multipliers=layer.multipliers.tolist(), offsets=layer.offsets.tolist(),
+        breakpoints=layer.breakpoints.tolist(), shift=layer.shift)
+    assert shape.bent == layer.is_bent
+    assert dut.latency == shape.latency
+    ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port))
+    beats = 3 * -(-kind.shape[2] // lanes)
+    assert set(np.diff(ends)) == {beats}
+    assert ends[0] - 1 == dut.latency + beats - 1
 
 
 def test_block_refuses_what_does_not_fit() -> None:
@@ -212,12 +208,7 @@ def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:
     network = reactnet(seed)
     plan = random_plan(network, seed)
     assert all(plan.layer(f"{name}_act").work("multipliers") for name in ("one", "two"))
-    images = random_images(network.input_type, 3, seed)
-    for stalls in Stalls:
-        ends = run_network(network, plan, images, stalls, seed)
-        if stalls is Stalls.NONE:
-            assert np.diff(ends)[-1] == plan.cycles_per_frame
-            assert ends[0] - 1 == plan.latency_cycles
+    check_network(network, plan, frames=3, seed=seed)
 
 
 def test_multipliers_of_slopes_count(tmp_path: Path) -> None:

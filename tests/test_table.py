@@ -13,11 +13,11 @@ import pytest
 from amaranth.hdl import signed, unsigned
 from networks import (
     PLENTY,
+    check_network,
     random_images,
     random_plan,
     random_table,
     run_block,
-    run_network,
     table_network,
 )
 from penjing.compiler import file, ir
@@ -120,13 +120,11 @@ def test_lookup_table_equals_golden(seed: int) -> None:
     port = Port(lanes, kind.shape[2])
     shape = TableShape.of(rows, lanes=lanes, group=kind.shape[2], i_bits=kind.bits, o_bits=bits,
                           block=style is MemoryStyle.BLOCK)
-    for stalls in Stalls:
-        ends = run_block(block(layer, kind, lanes, style, result), x, golden.execute(layer, x),
-                         (kind, port), (result, port), stalls)
-        if stalls is Stalls.NONE:
-            beats = 6 * -(-kind.shape[2] // lanes)
-            assert set(np.diff(ends)) == {beats}
-            assert ends[0] - 1 == shape.latency + beats - 1
+    ends = run_block(block(layer, kind, lanes, style, result), x, golden.execute(layer, x),
+                     (kind, port), (result, port))
+    beats = 6 * -(-kind.shape[2] // lanes)
+    assert set(np.diff(ends)) == {beats}
+    assert ends[0] - 1 == shape.latency + beats - 1
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -143,21 +141,11 @@ def test_block_refuses_what_does_not_fit(changes: dict[str, Any], message: str) 
 
 
 # --- within networks
-def check_exact(network: Network, plan: Plan, seed: int = 0) -> None:
-    """Every value under all stalls; interval and latency as the plan says."""
-    images = random_images(network.input_type, FRAMES, seed)
-    for stalls in Stalls:
-        ends = run_network(network, plan, images, stalls, seed)
-        if stalls is Stalls.NONE:
-            assert np.diff(ends)[-1] == plan.cycles_per_frame
-            assert ends[0] - 1 == plan.latency_cycles
-
-
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow)
                                                for n in range(6, 12))])
 def test_networks_with_tables_equal_golden(seed: int) -> None:
     network = table_network(seed)
-    check_exact(network, random_plan(network, seed), seed)
+    check_network(network, random_plan(network, seed), seed=seed)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -171,7 +159,7 @@ def test_each_table_takes_its_predicted_cycles(seed: int) -> None:
         ends = run_block(accelerator.layer(network, plan, layer.name, Generic()),
                          tensors[layer.input], tensors[layer.name],
                          (network.source_type(layer), planned.i),
-                         (network.type_of(layer.name), planned.o), Stalls.NONE)
+                         (network.type_of(layer.name), planned.o), [Stalls.NONE])
         assert np.diff(ends)[-1] == planned.cycles, layer.name
     assert found
 
@@ -208,7 +196,7 @@ def test_wide_tables_lie_in_block_ram(bits: int, rows: int, fabric: Fabric, stor
     assert planned.resources.brams == brams
     assert planned.memory_bits == rows * 8 << bits
     assert plan.latency_cycles == 71 + planned.kind.shape.latency
-    check_exact(network, plan)
+    check_network(network, plan)
 
 
 def test_files_keep_tables_and_their_plan(tmp_path: Path) -> None:

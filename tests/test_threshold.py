@@ -18,7 +18,6 @@ from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.threshold import Thresholder, ThresholdShape
 from penjing.sim import golden
 from penjing.sim.oracles import torch as pytorch
-from penjing.sim.streams import Stalls
 
 COUNTS = (1, 15, 3, 63, 4, 255)
 
@@ -67,17 +66,15 @@ def test_thresholder_equals_golden_in_every_style(seed: int) -> None:
     x = images(layer, kind, rng)
     port = Port(lanes, kind.shape[2])
     result = TensorType(kind.shape, layer.bits, True)
-    for stalls in Stalls:
-        dut = block(layer, kind, lanes, style)
-        shape = ThresholdShape.of(
-            range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
-            thresholds=layer.thresholds.tolist(), block=style is MemoryStyle.BLOCK)
-        assert dut.latency == shape.latency
-        ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port), stalls)
-        if stalls is Stalls.NONE:
-            beats = 3 * -(-kind.shape[2] // lanes)
-            assert set(np.diff(ends)) == {beats}
-            assert ends[0] - 1 == dut.latency + beats - 1
+    dut = block(layer, kind, lanes, style)
+    shape = ThresholdShape.of(
+        range(kind.low, kind.high + 1), lanes=lanes, group=kind.shape[2],
+        thresholds=layer.thresholds.tolist(), block=style is MemoryStyle.BLOCK)
+    assert dut.latency == shape.latency
+    ends = run_block(dut, x, golden.execute(layer, x), (kind, port), (result, port))
+    beats = 3 * -(-kind.shape[2] // lanes)
+    assert set(np.diff(ends)) == {beats}
+    assert ends[0] - 1 == dut.latency + beats - 1
 
 
 def test_golden_counts_as_the_definition_says() -> None:

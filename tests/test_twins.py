@@ -163,7 +163,7 @@ def run(twin: Twin) -> None:
     dut = Pipeline([("front", twin.front(whole)), ("whole", whole)]) if twin.front else whole
     images = random_images(network.input_type, 4, 1)
     run_block(dut, images, golden.run(network, images), (network.input_type, plan.layers[0].i),
-              (network.output_type, plan.layers[-1].o), Stalls.BOTH)
+              (network.output_type, plan.layers[-1].o), [Stalls.BOTH])
 
 
 @pytest.mark.parametrize("block", TWINS, ids=lambda block: block.__name__)

@@ -27,11 +27,10 @@ def codebook(rng: np.random.Generator, entries: int, bits: int) -> np.ndarray:
     return rng.permutation(np.append(others, [low, -low - 1]))
 
 
-@pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "entries"), [
     (9, 5, 2, 4, 2), (7, 3, 3, 7, 3), (12, 8, 4, 1, 16), (5, 6, 6, 2, 17), (20, 7, 7, 20, 256),
     (1, 1, 1, 1, 5)])
-def test_products_by_a_codebook(stalls: Stalls, inputs: int, outputs: int, pe: int, simd: int,
+def test_products_by_a_codebook(inputs: int, outputs: int, pe: int, simd: int,
                                 entries: int) -> None:
     rng = np.random.default_rng(entries)
     kind = TensorType((1, 1, inputs), 6, True)
@@ -50,7 +49,7 @@ def test_products_by_a_codebook(stalls: Stalls, inputs: int, outputs: int, pe: i
     repeated = np.tile(sent[:, None], (1, groups, 1))
     run_block(block, repeated, golden.dense(x, weights, bias),
               (TensorType((1, groups, folds * simd), 6, True), Port(simd, folds * simd)),
-              (result, Port(o_lanes(pe, folds), outputs)), stalls)
+              (result, Port(o_lanes(pe, folds), outputs)))
 
 
 @pytest.mark.parametrize(("technology", "style"), [
@@ -73,7 +72,7 @@ def test_a_codebook_of_an_engine_of_slices(technology: Technology, style: Memory
     wanted = np.einsum("nkc,ck->nc", x[:, :, 0], weights)[:, None, None] + bias
     run_block(Engine(shape, array, source), sent, wanted,
               (TensorType((2, 4, 3), 4, True), Port(3, 3)), (result, Port(shape.o_lanes, 6)),
-              Stalls.BOTH)
+              [Stalls.BOTH])
 
 
 def test_a_codebook_has_values_that_fit() -> None:
