@@ -400,9 +400,116 @@ def residual(file: Drawn) -> None:
     file.ends(real, reals)
 
 
+def all_values(file: Drawn, scale: float | None = None) -> int:
+    """An input of a few channels in which frames of any values meet each."""
+    return file.activation((1, 16, 16, file.integer(1, 3)),
+                           scale=file.scale(-3, 0) if scale is None else scale)
+
+
+def like(file: Drawn, x: int, **meaning: Any) -> int:
+    """A tensor of the shape of ``x``."""
+    return file.activation(file.graph.tensors[x].shape, **meaning)
+
+
+def logistic_of(file: Drawn, x: int) -> int:
+    """The LOGISTIC of ``x``."""
+    y = like(file, x, scale=1 / 256, zero_point=-128)
+    file.operator("LOGISTIC", [x], [y])
+    return y
+
+
+def logistic(file: Drawn) -> None:
+    x = all_values(file)
+    file.ends(x, logistic_of(file, x))
+
+
+def silu(file: Drawn) -> None:
+    """As Keras writes it, in one order or the other."""
+    x = all_values(file)
+    y = like(file, x, scale=file.scale(-3, 0))
+    pair = [x, logistic_of(file, x)]
+    file.operator("MUL", file.choice(pair, pair[::-1]), [y], "MulOptions",
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def unary(file: Drawn) -> None:
+    """A function of one operator, or two of them one behind the other."""
+    last = x = all_values(file)
+    for _ in range(file.choice(1, 1, 2)):
+        # HARD_SWISH knows no output much finer than its input.
+        y = like(file, x, scale=file.scale(-1.5, 0))
+        kind = file.choice("TANH", "HARD_SWISH", "GELU", "LEAKY_RELU", "PRELU")
+        if kind == "GELU":
+            file.operator(kind, [last], [y], "GeluOptions", approximate=file.choice(True, False))
+        elif kind == "LEAKY_RELU":
+            file.operator(kind, [last], [y], "LeakyReluOptions", alpha=file.rng.uniform(-1, 2))
+        elif kind == "PRELU":
+            file.operator(kind, [last, channels(file, x)], [y])
+        else:
+            file.operator(kind, [last], [y])
+        last = y
+    file.ends(x, last)
+
+
+def channels(file: Drawn, x: int) -> int:
+    """Constants of int8: one, or one for each channel of ``x``."""
+    count = file.choice(1, file.graph.tensors[x].shape[3])
+    shape = file.choice((count,), (1, 1, count))
+    return file.tensor(shape, "INT8", file.scale(-3, 0), file.zero_point(),
+                       file.rng.integers(-128, 128, shape))
+
+
+def elu(file: Drawn) -> None:
+    """As Keras writes it: on reals, between DEQUANTIZE and QUANTIZE."""
+    x = all_values(file)
+    shape = file.graph.tensors[x].shape
+    before, after = file.tensor(shape, "FLOAT32"), file.tensor(shape, "FLOAT32")
+    y = like(file, x, scale=file.scale(-3, 0))
+    file.operator("DEQUANTIZE", [x], [before], "DequantizeOptions")
+    file.operator("ELU", [before], [after])
+    file.operator("QUANTIZE", [after], [y], "QuantizeOptions")
+    file.ends(x, y)
+
+
+def with_constants(file: Drawn) -> None:
+    """Sum, difference or product of a map and a constant, or of a map and a function of it."""
+    x = all_values(file)
+    y = like(file, x, scale=file.scale(-1, 1))
+    kind, table = file.choice(("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions"))
+    other = file.choice(channels(file, x), logistic_of(file, x), x)
+    file.operator(kind, file.choice([x, other], [other, x]), [y], table,
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
+def flatten(file: Drawn) -> None:
+    """As Keras writes it: a shape that the batch is taken from, before a dense layer."""
+    height, width, inputs = file.integer(1, 4), file.integer(1, 4), file.integer(1, 4)
+    elements = height * width * inputs
+    x = file.activation((1, height, width, inputs), scale=0.1)
+    shape = file.tensor((4,), "INT32")
+    file.operator("SHAPE", [x], [shape], "ShapeOptions", outType=schema.TensorType.INT32)
+    places = [file.tensor((1,), "INT32", data=np.array([n])) for n in (0, 1, 1)]
+    batch = file.tensor((), "INT32")
+    file.operator("STRIDED_SLICE", [shape, *places], [batch], "StridedSliceOptions",
+                  shrinkAxisMask=1)
+    size = file.tensor((), "INT32", data=np.array(file.choice(-1, elements)))
+    wanted = file.tensor((2,), "INT32")
+    file.operator("PACK", [batch, size], [wanted], "PackOptions", valuesCount=2, axis=0)
+    flat = file.activation((1, elements), scale=0.1,
+                           zero_point=file.graph.tensors[x].quantization.zeroPoint[0])
+    file.operator("RESHAPE", [x, wanted], [flat])
+    y = file.activation((1, 5), scale=0.2)
+    w = file.weights((5, elements), 0, "INT8", 0.01)
+    file.operator("FULLY_CONNECTED", file.operands(flat, w, 5), [y], "FullyConnectedOptions")
+    file.ends(x, y)
+
+
 Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, average_pool, max_pool, mean,
-                               relu, quantize, reshape, residual)
+                               relu, quantize, reshape, residual, logistic, silu, unary,
+                               with_constants, flatten)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

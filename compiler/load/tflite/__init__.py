@@ -1,7 +1,8 @@
 """TensorFlow Lite networks to integer networks, exact to the reference kernels.
 
-A file is read into checked plain data (`file`), and each of its operators becomes layers
-(`operators`, `linear`) of a network in the making (`graph`).
+A file is read into checked plain data (`file`). What it computes of shapes is done (`constants`),
+and each of its other operators becomes layers (`operators`, `linear`, `tables`) of a network in the
+making (`graph`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from ... import ir
 from ...ir import PenjingError
-from . import linear, operators
+from . import linear, operators, tables
+from .constants import fold
 from .ends import Ends, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
@@ -21,13 +23,20 @@ __all__ = ["SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read", "sof
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
-    "FULLY_CONNECTED": linear.dense, "ADD": operators.add,
+    "FULLY_CONNECTED": linear.dense, "ADD": tables.binary("add", tables.total(1), operators.add),
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
     "MEAN": operators.mean, "PAD": operators.pad, "PADV2": operators.pad,
     "RESHAPE": operators.reshape, "SQUEEZE": operators.reshape, "EXPAND_DIMS": operators.reshape,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
-    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "QUANTIZE": operators.quantize,
-    "DEQUANTIZE": operators.dequantize, "SOFTMAX": operators.softmax}
+    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "QUANTIZE": tables.quantize,
+    "DEQUANTIZE": tables.dequantize, "SOFTMAX": operators.softmax,
+    "LOGISTIC": tables.logistic, "TANH": tables.unary("tanh", tables.real(tables.tanh)),
+    "GELU": tables.unary("gelu", tables.real(tables.gelu)),
+    "HARD_SWISH": tables.unary("hard_swish", tables.hard_swish),
+    "LEAKY_RELU": tables.unary("leaky_relu", tables.leaky_relu),
+    "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps), "ELU": tables.elu,
+    "MUL": tables.binary("mul", tables.product, tables.two_maps),
+    "SUB": tables.binary("sub", tables.total(-1), tables.two_maps)}
 SUPPORTED = ", ".join(_CONVERT)
 
 
@@ -57,6 +66,7 @@ def convert(model: Model, name: str,
         if len(indices) != 1 or indices[0] < 0:
             raise PenjingError(f"it has {len(indices)} {what}; convert a network of one input and "
                                f"one output")
+    model = fold(model)
     graph = Graph(model, rounding)
     entry = model.tensors[model.inputs[0]]
     if entry.data is not None:

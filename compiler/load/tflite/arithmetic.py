@@ -11,8 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir import PenjingError
+from ... import ir
+from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
+
+_INT32 = (1 << 31) - 1
 
 ACTIVATIONS: dict[int, tuple[str, float | None, float | None]] = {
     0: ("NONE", None, None), 1: ("RELU", 0.0, None), 2: ("RELU_N1_TO_1", -1.0, 1.0),
@@ -74,3 +77,32 @@ def halves_away(multiplier: int, shift: int, low: int, high: int) -> int:
         return multiplier
     # Where neither holds, a half of 1 in 2**zeros outputs rounds up; real scales have none.
     return multiplier + 1 if max(-low, high) < 1 << zeros else multiplier
+
+
+def double_high(x: Integers, multiplier: int, bits: int) -> Integers:
+    """``x * multiplier / 2**bits`` rounded, halves up: gemmlowp's doubled high half."""
+    product = x * multiplier
+    return truncate(product + np.where(product >= 0, 1 << bits - 1, 1 - (1 << bits - 1)), bits)
+
+
+def truncate(x: Integers, exponent: int) -> Integers:
+    """``x / 2**exponent`` without its fraction."""
+    return np.where(x >= 0, x >> exponent, -(-x >> exponent))
+
+
+def divide_by_power(x: Integers, exponent: int) -> Integers:
+    """``x / 2**exponent``, halves away from zero."""
+    remainder = x & (1 << exponent) - 1
+    threshold = ((1 << exponent) - 1 >> 1) + (x < 0)
+    return (x >> exponent) + (remainder > threshold)
+
+
+def multiply(x: Integers, multiplier: int, shift: int, rounding: ir.ScaleRounding) -> Integers:
+    """``x * multiplier * 2**(shift - 31)``, rounded twice or once as ``rounding`` says."""
+    if int(np.abs(x).max()) << max(0, shift) > _INT32:
+        raise PenjingError("the scale of its output is too small for its input; convert the "
+                           "network again")
+    if rounding is ir.ScaleRounding.SINGLE:
+        return (x * multiplier + (1 << 30 - shift)) >> 31 - shift
+    high = double_high(x << max(0, shift), multiplier, 31)
+    return divide_by_power(high, max(0, -shift))

@@ -106,10 +106,22 @@ _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "activation": "FusedActivationFunction", "format": "WeightsFormat",
         "keep_dimensions": "KeepNumDims"}),
     "ADD": ("AddOptions", {"activation": "FusedActivationFunction"}),
+    "SUB": ("SubOptions", {"activation": "FusedActivationFunction"}),
+    "MUL": ("MulOptions", {"activation": "FusedActivationFunction"}),
     "AVERAGE_POOL_2D": ("Pool2DOptions", _POOL),
     "MAX_POOL_2D": ("Pool2DOptions", _POOL),
-    "MEAN": ("ReducerOptions", {"keep_dimensions": "KeepDims"}),
+    **{kind: ("ReducerOptions", {"keep_dimensions": "KeepDims"})
+       for kind in ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN")},
     "SOFTMAX": ("SoftmaxOptions", {"beta": "Beta"}),
+    "LEAKY_RELU": ("LeakyReluOptions", {"alpha": "Alpha"}),
+    "GELU": ("GeluOptions", {"approximate": "Approximate"}),
+    "CONCATENATION": ("ConcatenationOptions", {
+        "axis": "Axis", "activation": "FusedActivationFunction"}),
+    "PACK": ("PackOptions", {"axis": "Axis"}),
+    "GATHER": ("GatherOptions", {"axis": "Axis", "batch_dimensions": "BatchDims"}),
+    "STRIDED_SLICE": ("StridedSliceOptions", {
+        "begin": "BeginMask", "end": "EndMask", "ellipsis": "EllipsisMask",
+        "new_axis": "NewAxisMask", "shrink_axis": "ShrinkAxisMask", "offset": "Offset"}),
 }
 """The options that are read of an operator: their table in the schema, and its accessors."""
 

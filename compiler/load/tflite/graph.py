@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import Integers, PenjingError
@@ -45,6 +46,26 @@ class Value:
         top, bottom, left, right = self.padding
         height, width, channels = self.shape
         return height + top + bottom, width + left + right, channels
+
+
+@dataclass(frozen=True, eq=False)
+class Tabulated:
+    """A tensor whose elements are functions of those of one int8 tensor, or constants.
+
+    ``values`` (rows, 256) are what becomes of -128 to 127 of the tensor ``source``, in one row or
+    one a channel. A constant is (rows, 1) and has no ``source``.
+    """
+
+    source: int | None
+    values: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Reals:
+    """`Tabulated`, before it is quantized: its values are reals."""
+
+    source: int
+    values: NDArray[np.float32]
 
 
 class Refused(PenjingError):
@@ -99,6 +120,8 @@ class Graph(ir.Builder):
         self.model = model
         self.rounding = rounding
         self.values: dict[int, Value] = {}
+        self.tables: dict[int, Tabulated] = {}
+        self.reals: dict[int, Reals] = {}
         self.uses = Counter(index for operator in model.operators for index in operator.inputs)
         self.uses.update(model.outputs)
         self._finished: dict[tuple[str, Padding, int, Shape], str] = {}
@@ -142,6 +165,9 @@ class Graph(ir.Builder):
         """The `Value` of the activation at ``position``."""
         tensor = self.tensor(operator, position)
         value = self.values.get(tensor.index)
+        if value is None and tensor.index in self.reals:
+            raise Refused(operator, "it computes with reals inside the network",
+                          "quantize the whole network to int8")
         if value is None:
             reason = ("it is a constant, where only activations are supported"
                       if tensor.data is not None else
@@ -158,6 +184,10 @@ class Graph(ir.Builder):
         value = self.value(operator, position)
         shape = map_shape(self.tensor(operator, position))
         return self._finish(value, shape), shape
+
+    def layer_of(self, tensor: Tensor) -> str:
+        """The layer that puts out ``tensor``, which is computed, as it is."""
+        return self._finish(self.values[tensor.index], map_shape(tensor))
 
     def flat(self, operator: Operator) -> str:
         """The layer that puts out the first activation as a vector."""

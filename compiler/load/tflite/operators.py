@@ -18,7 +18,7 @@ from .graph import AGAIN, NO_PADDING, Graph, Padding, Refused, Value, affine, ma
 
 Convert = Callable[[Graph, Operator], None]
 
-_ADD_SHIFT = 20
+ADD_SHIFT = 20
 """Spare bits that the reference gives the inputs of an addition of int8."""
 _SAME, _VALID = 0, 1
 _LEAST_SOFTMAX_STEP = 2.0 ** -26
@@ -196,12 +196,12 @@ def add(graph: Graph, operator: Operator) -> None:
     for suffix, layer, meaning in zip("ab", (first, second), inputs, strict=True):
         ratio = meaning.scale / common
         wide = Affine(_wide_bits(graph, layer, meaning, ratio), True,
-                      common / (1 << _ADD_SHIFT), 0)
+                      common / (1 << ADD_SHIFT), 0)
         part = requantize(graph.unique(f"{name}_{suffix}"), layer, np.array([ratio]), wide,
-                          offset=meaning.zero_point, pre_shift=_ADD_SHIFT, rounding=graph.rounding)
+                          offset=meaning.zero_point, pre_shift=ADD_SHIFT, rounding=graph.rounding)
         scaled.append(graph.add(part))
     total = graph.add(ir.Add(graph.unique(f"{name}_sum"), scaled[0], scaled[1]))
-    ratio = common / ((1 << _ADD_SHIFT) * target.scale)
+    ratio = common / ((1 << ADD_SHIFT) * target.scale)
     if ratio >= 1:
         raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
     graph.add(requantize(name, total, np.array([ratio]), target, low=low, high=high,
@@ -213,7 +213,7 @@ def _wide_bits(graph: Graph, layer: str, meaning: Affine, ratio: float) -> int:
     """Bits that hold all of ``(x - zero_point) * 2**20 * ratio``."""
     kind = graph.types[layer]
     most = max(abs(kind.low - meaning.zero_point), abs(kind.high - meaning.zero_point))
-    return max(2, math.ceil(most * (1 << _ADD_SHIFT) * ratio + 1).bit_length() + 1)
+    return max(2, math.ceil(most * (1 << ADD_SHIFT) * ratio + 1).bit_length() + 1)
 
 
 def quantize(graph: Graph, operator: Operator) -> None:
@@ -334,10 +334,7 @@ def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
 def softmax(graph: Graph, operator: Operator) -> None:
     """SOFTMAX at the end: the host computes it, the network puts out the logits."""
     logits = input_affine(graph, operator)
-    result = output_affine(graph, operator)
-    if (result.scale, result.zero_point) != (1 / 256, -128):
-        raise Refused(operator, f"its output must be worth 1/256 a step from -128 up, not "
-                                f"{result.scale:g} from {result.zero_point}", AGAIN)
+    probabilities(graph, operator)
     value = graph.value(operator)
     output = operator.outputs[:1]
     readers = [reader for reader in graph.model.operators if output[0] in reader.inputs]
@@ -352,3 +349,11 @@ def softmax(graph: Graph, operator: Operator) -> None:
     if source.shape != target.shape:
         raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
     graph.finish(operator, Value(value.layer, value.shape, value.padding, value.pad_value, True))
+
+
+def probabilities(graph: Graph, operator: Operator) -> None:
+    """Refuse an output that is not worth 1/256 a step from -128 up."""
+    result = output_affine(graph, operator)
+    if (result.scale, result.zero_point) != (1 / 256, -128):
+        raise Refused(operator, f"its output must be worth 1/256 a step from -128 up, not "
+                                f"{result.scale:g} from {result.zero_point}", AGAIN)
