@@ -506,10 +506,58 @@ def flatten(file: Drawn) -> None:
     file.ends(x, y)
 
 
+def channel_ranges(file: Drawn) -> None:
+    """Ranges of a map's channels by SLICE, STRIDED_SLICE or SPLIT, concatenated anew."""
+    height, width, count = file.integer(1, 4), file.integer(1, 4), 2 * file.integer(1, 3)
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation((1, height, width, count), scale=scale, zero_point=point)
+
+    def part(channels: int) -> int:
+        return file.activation((1, height, width, channels), scale=scale, zero_point=point)
+
+    def numbers(*values: int) -> int:
+        return file.tensor((len(values),), "INT32", data=np.array(values))
+
+    parts = [x, part(count // 2), part(count // 2)]
+    axis = file.tensor((), "INT32", data=np.array(file.choice(3, -1)))
+    file.operator("SPLIT", [axis, x], parts[1:], "SplitOptions", numSplits=2)
+    first = file.integer(0, count - 1)
+    last = file.integer(first + 1, count)
+    parts.append(part(last - first))
+    if file.choice(True, False):
+        size = -1 if last == count else last - first
+        file.operator("SLICE", [x, numbers(0, 0, 0, first), numbers(1, -1, width, size)],
+                      parts[-1:], "SliceOptions")
+    else:
+        file.operator("STRIDED_SLICE", [x, numbers(0, 0, 0, first - count),
+                                        numbers(1, height, 0, last), numbers(1, 1, 1, 1)],
+                      parts[-1:], "StridedSliceOptions", endMask=4)
+    taken = [file.choice(*parts) for _ in range(file.integer(1, 4))]
+    total = sum(file.graph.tensors[n].shape[3] for n in taken)
+    y = part(total)
+    file.operator("CONCATENATION", taken, [y], "ConcatenationOptions", axis=file.choice(3, -1))
+    file.operator("RELU", [y], [z := part(total)])
+    file.ends(x, z)
+
+
+def transpose(file: Drawn) -> None:
+    """Axes of one element go elsewhere, as between channels first and last."""
+    length, count = file.integer(1, 6), file.integer(1, 4)
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation((1, 1, length, count), scale=scale, zero_point=point)
+    order = np.array(file.choice([0, 2, 1, 3], [1, 0, 2, 3], [0, 2, 3, 1]))
+    shape = [(1, 1, length, count)[axis] for axis in order]
+    y = file.activation(shape, scale=scale, zero_point=point)
+    file.operator("TRANSPOSE", [x, file.tensor((4,), "INT32", data=order)], [y],
+                  "TransposeOptions")
+    file.operator("RELU", [y], [z := like(file, y, scale=scale, zero_point=point)])
+    file.ends(x, z)
+
+
 Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, average_pool, max_pool, mean,
                                relu, quantize, reshape, residual, logistic, silu, unary,
-                               with_constants, flatten)
+                               with_constants, flatten, channel_ranges, transpose)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

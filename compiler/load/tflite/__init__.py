@@ -1,8 +1,8 @@
 """TensorFlow Lite networks to integer networks, exact to the reference kernels.
 
 A file is read into checked plain data (`file`). What it computes of shapes is done (`constants`),
-and each of its other operators becomes layers (`operators`, `linear`, `tables`) of a network in the
-making (`graph`).
+and each of its other operators becomes layers (`operators`, `linear`, `tables`, `shapes`) of a
+network in the making (`graph`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ... import ir
 from ...ir import PenjingError
-from . import linear, operators, tables
+from . import linear, operators, shapes, tables
 from .constants import fold
 from .ends import Ends, ends
 from .file import Model, Operator, parse, read
@@ -25,8 +25,8 @@ _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
     "FULLY_CONNECTED": linear.dense, "ADD": tables.binary("add", tables.total(1), operators.add),
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
-    "MEAN": operators.mean, "PAD": operators.pad, "PADV2": operators.pad,
-    "RESHAPE": operators.reshape, "SQUEEZE": operators.reshape, "EXPAND_DIMS": operators.reshape,
+    "MEAN": operators.mean, "PAD": shapes.pad, "PADV2": shapes.pad,
+    "RESHAPE": shapes.reshape, "SQUEEZE": shapes.reshape, "EXPAND_DIMS": shapes.reshape,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
     "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "QUANTIZE": tables.quantize,
     "DEQUANTIZE": tables.dequantize, "SOFTMAX": operators.softmax,
@@ -36,6 +36,8 @@ _CONVERT: Mapping[str, Convert] = {
     "LEAKY_RELU": tables.unary("leaky_relu", tables.leaky_relu),
     "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps), "ELU": tables.elu,
     "MUL": tables.binary("mul", tables.product, tables.two_maps),
+    "CONCATENATION": shapes.concatenation, "SPLIT": shapes.split, "SLICE": shapes.slice_,
+    "STRIDED_SLICE": shapes.strided_slice, "TRANSPOSE": shapes.transpose,
     "SUB": tables.binary("sub", tables.total(-1), tables.two_maps)}
 SUPPORTED = ", ".join(_CONVERT)
 

@@ -221,11 +221,15 @@ class Graph(ir.Builder):
         """A name for ``operator``, from that of its output."""
         return self.unique(short(self.tensor(operator, 0, ends=True).name, otherwise))
 
-    def finish(self, operator: Operator, value: Value) -> None:
-        """Let ``value`` be the output of ``operator``, whose file declares its shape."""
-        tensor = self.tensor(operator, 0, ends=True)
-        if len(operator.outputs) != 1:
-            raise Refused(operator, f"it has {len(operator.outputs)} outputs",
+    def finish(self, operator: Operator, value: Value, position: int = 0, outputs: int = 1
+               ) -> None:
+        """Let ``value`` be an output of ``operator``, whose file declares its shape.
+
+        It is that at ``position`` of as many as ``outputs``.
+        """
+        tensor = self.tensor(operator, position, ends=True)
+        if len(operator.outputs) != outputs:
+            raise Refused(operator, f"it has {len(operator.outputs)} outputs, not {outputs}",
                           AGAIN)
         if tensor.index in self.values or tensor.data is not None:
             raise Refused(operator, f"its output, tensor {tensor.index}, is computed twice",
@@ -235,14 +239,15 @@ class Graph(ir.Builder):
                                     f"file declares {tensor.shape}", AGAIN)
         self.values[tensor.index] = value
 
-    def finish_layer(self, operator: Operator, layer: str) -> None:
-        """Let ``layer`` put out the output of ``operator``."""
+    def finish_layer(self, operator: Operator, layer: str, position: int = 0, outputs: int = 1
+                     ) -> None:
+        """Let ``layer`` put out an output of ``operator``, as `finish` has it."""
         shape = self.types[layer].shape
-        tensor = self.tensor(operator, 0, ends=True)
+        tensor = self.tensor(operator, position, ends=True)
         if map_shape(tensor) != shape:
             raise Refused(operator, f"its output is {shape} (height, width, channels), the file "
                                     f"declares {tensor.shape}", AGAIN)
-        self.finish(operator, Value(layer, shape))
+        self.finish(operator, Value(layer, shape), position, outputs)
 
     # --- constants
     def constant(self, operator: Operator, position: int, kinds: tuple[str, ...]) -> Tensor:

@@ -38,14 +38,21 @@ def convolution(graph: Graph, operator: Operator) -> None:
 
 
 def depthwise(graph: Graph, operator: Operator) -> None:
-    """DEPTHWISE_CONV_2D with any multiplier: output n reads channel ``n // multiplier``."""
+    """DEPTHWISE_CONV_2D with any multiplier: output n reads channel ``n // multiplier``.
+
+    That of one channel is a convolution, which spreads over outputs and taps.
+    """
     weights, values = _weights(graph, operator, 4, 3)
     outputs = values.shape[3]
     channels = map_shape(graph.tensor(operator, 0))[2]
     if values.shape[0] != 1 or outputs % channels:
         raise Refused(operator, f"its filter {values.shape} is no multiple of the {channels} "
                                 f"channels of its input", AGAIN)
-    _slide(graph, operator, weights, values[0].transpose(2, 0, 1), None)
+    kernels = values[0].transpose(2, 0, 1)
+    if channels == 1:
+        _slide(graph, operator, weights, kernels[..., None], 1)
+    else:
+        _slide(graph, operator, weights, kernels, None)
 
 
 def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,

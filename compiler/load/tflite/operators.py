@@ -14,7 +14,7 @@ from ... import ir
 from ..affine import Affine, requantize
 from .arithmetic import ACTIVATIONS, bounds, float_ratio, mean_multiplier
 from .file import Operator, Tensor
-from .graph import AGAIN, NO_PADDING, Graph, Padding, Refused, Value, affine, map_shape
+from .graph import AGAIN, Graph, Padding, Refused, Value, affine, map_shape
 
 Convert = Callable[[Graph, Operator], None]
 
@@ -78,7 +78,7 @@ def sum_padding(first: Padding, second: Padding) -> Padding:
 
 
 # --- pools
-def _same_meaning(operator: Operator, graph: Graph) -> Affine:
+def same_meaning(operator: Operator, graph: Graph) -> Affine:
     """The one meaning of an input and an output that the reference does not scale."""
     source, target = input_affine(graph, operator), output_affine(graph, operator)
     if source.zero_point != target.zero_point or abs(source.scale - target.scale) > 1e-6:
@@ -104,7 +104,7 @@ def _foldable(value: Value, kernel: tuple[int, int], neutral: int) -> bool:
 
 def average_pool(graph: Graph, operator: Operator) -> None:
     """AVERAGE_POOL_2D: the sum over the elements inside the map, by their number, rounded."""
-    target = _same_meaning(operator, graph)
+    target = same_meaning(operator, graph)
     value = graph.source_with_padding(operator)
     kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
     padding = window_padding(operator, value.padded, kernel, stride)
@@ -140,7 +140,7 @@ def _cut(shape: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int
 
 def max_pool(graph: Graph, operator: Operator) -> None:
     """MAX_POOL_2D: padding never wins."""
-    target = _same_meaning(operator, graph)
+    target = same_meaning(operator, graph)
     value = graph.source_with_padding(operator)
     kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
     padding = window_padding(operator, value.padded, kernel, stride)
@@ -268,69 +268,7 @@ def relu(low: float, high: float | None) -> Convert:
     return convert
 
 
-# --- shapes
-def reshape(graph: Graph, operator: Operator) -> None:
-    """RESHAPE and its kin: free until somebody reads, since raster order stays."""
-    value = graph.value(operator)
-    target = graph.tensor(operator, 0, ends=True)
-    shape = map_shape(target)
-    source = graph.tensor(operator, 0)
-    if affine(source) != affine(target):
-        raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
-    if target.elements != source.elements or not _as_declared(graph, operator, target):
-        raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
-                                f"than its output has", AGAIN)
-    if graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
-        graph.start(source, shape)  # the frame is the same row of numbers
-        value = graph.value(operator)
-    graph.finish(operator, value)
-
-
-def _as_declared(graph: Graph, operator: Operator, target: Tensor) -> bool:
-    """Whether the shape that a RESHAPE reads, if any, is that of its output."""
-    if operator.kind != "RESHAPE" or len(operator.inputs) < 2:
-        return True
-    wanted = graph.integers(operator, 1, ("INT32",))
-    return wanted.shape == (len(target.shape),) and all(
-        size in (-1, real) for size, real in zip(wanted.tolist(), target.shape, strict=True))
-
-
-def pad(graph: Graph, operator: Operator) -> None:
-    """PAD and PADV2: left to the reader, who may know it as padding of his own."""
-    target = _same_meaning(operator, graph)
-    table = graph.integers(operator, 1, ("INT32", "INT64"))
-    tensor = graph.tensor(operator, 0)
-    if table.shape != (len(tensor.shape), 2) or table.min() < 0 or table.max() > 4096:
-        raise Refused(operator, f"its paddings {table.tolist()!s:.100} are not two numbers up to "
-                                f"4096 for each axis", AGAIN)
-    number = target.zero_point
-    if operator.kind == "PADV2":
-        number = _pad_value(graph, operator, target)
-    sides = np.zeros((4, 2), np.int64)
-    sides[4 - len(table):] = table
-    if table[0].any() or sides[3].any() or (len(table) == 2 and table.any()):
-        raise Refused(operator, "it pads channels or frames", "pad height and width only")
-    top, bottom, left, right = (int(n) for n in sides[1:3].reshape(-1))
-    layer, shape = graph.source(operator)
-    value = Value(layer, shape, (top, bottom, left, right), number)
-    if map_shape(graph.tensor(operator, 0, ends=True)) != value.padded:
-        raise Refused(operator, f"it pads to {value.padded} (height, width, channels), its output "
-                                f"is declared as another shape", AGAIN)
-    if math.prod(value.padded) > ir.MAX_ELEMENTS:
-        raise Refused(operator, f"its output has more than {ir.MAX_ELEMENTS} elements", AGAIN)
-    graph.finish(operator, value if any(value.padding) else Value(layer, shape, NO_PADDING))
-
-
-def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
-    tensor = graph.tensor(operator, 2)
-    meaning = affine(tensor)
-    values = graph.integers(operator, 2, ("INT8",)).reshape(-1)
-    if values.size != 1 or (meaning.scale, meaning.zero_point) != (target.scale,
-                                                                   target.zero_point):
-        raise Refused(operator, "its value is no number of the scale of its output", AGAIN)
-    return int(values[0])
-
-
+# --- the end
 def softmax(graph: Graph, operator: Operator) -> None:
     """SOFTMAX at the end: the host computes it, the network puts out the logits."""
     logits = input_affine(graph, operator)
