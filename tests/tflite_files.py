@@ -540,6 +540,41 @@ def channel_ranges(file: Drawn) -> None:
     file.ends(x, z)
 
 
+def extreme(file: Drawn) -> None:
+    """A map and a constant, of one meaning."""
+    scale, point = file.scale(-3, 0), file.zero_point()
+    x = file.activation((1, 16, 16, 2), scale=scale, zero_point=point)
+    shape = file.choice((), (2,))
+    bound = file.tensor(shape, "INT8", scale, point, file.rng.integers(-128, 128, shape))
+    y = like(file, x, scale=scale, zero_point=point)
+    file.operator(file.choice("MINIMUM", "MAXIMUM"), [x, bound], [y], "MaximumMinimumOptions")
+    file.ends(x, y)
+
+
+def reduce_max(file: Drawn) -> None:
+    shape = [1, file.integer(1, 6), file.integer(1, 6), file.integer(1, 4)]
+    axes, keep = file.choice([1, 2], [1], [-2]), file.choice(True, False)
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation(shape, scale=scale, zero_point=point)
+    over = {axis % 4 for axis in axes}
+    left = [1 if n in over else size for n, size in enumerate(shape) if keep or n not in over]
+    y = file.activation(left, scale=scale, zero_point=point)
+    file.operator("REDUCE_MAX", [x, file.tensor((len(axes),), "INT32", data=np.array(axes))], [y],
+                  "ReducerOptions", keepDims=keep)
+    file.ends(x, y)
+
+
+def arg_max(file: Drawn) -> None:
+    shape = file.choice((1, file.integer(2, 20)), (1, 3, 2, file.integer(2, 9)))
+    x = file.activation(shape)
+    kind = file.choice("INT32", "INT64")
+    y = file.tensor(shape[:-1], kind)
+    axis = file.tensor((), "INT32", data=np.array(file.choice(-1, len(shape) - 1)))
+    file.operator("ARG_MAX", [x, axis], [y], "ArgMaxOptions",
+                  outputType=getattr(schema.TensorType, kind))
+    file.ends(x, y)
+
+
 def transpose(file: Drawn) -> None:
     """Axes of one element go elsewhere, as between channels first and last."""
     length, count = file.integer(1, 6), file.integer(1, 4)
@@ -558,6 +593,7 @@ Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, average_pool, max_pool, mean,
                                relu, quantize, reshape, residual, logistic, silu, unary,
-                               with_constants, flatten, channel_ranges, transpose)
+                               with_constants, flatten, channel_ranges, transpose, extreme,
+                               reduce_max, arg_max)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

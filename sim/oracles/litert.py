@@ -23,6 +23,9 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
     Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
     """
     ends = tflite.ends(tflite.read(path))
+    if ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP:
+        raise PenjingError(f"{path}: a step of its SOFTMAX, {ends.step:g}, is so small that LiteRT "
+                           f"aborts; compare the logits of a network cut before it")
     wanted = [ends.logits] + ([] if ends.probabilities is None else [ends.probabilities])
     try:
         interpreter = Interpreter(

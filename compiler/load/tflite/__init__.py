@@ -10,35 +10,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ... import ir
 from ...ir import PenjingError
 from . import linear, operators, shapes, tables
 from .constants import fold
-from .ends import Ends, ends
+from .ends import LEAST_SOFTMAX_STEP, Ends, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read", "softmax_beta"]
+__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read",
+           "softmax_beta"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
-    "FULLY_CONNECTED": linear.dense, "ADD": tables.binary("add", tables.total(1), operators.add),
+    "FULLY_CONNECTED": linear.dense,
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
-    "MEAN": operators.mean, "PAD": shapes.pad, "PADV2": shapes.pad,
-    "RESHAPE": shapes.reshape, "SQUEEZE": shapes.reshape, "EXPAND_DIMS": shapes.reshape,
+    "MEAN": operators.mean, "REDUCE_MAX": operators.reduce_max, "ARG_MAX": operators.arg_max,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
-    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "QUANTIZE": tables.quantize,
-    "DEQUANTIZE": tables.dequantize, "SOFTMAX": operators.softmax,
+    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "SOFTMAX": operators.softmax,
+    "QUANTIZE": tables.quantize, "DEQUANTIZE": tables.dequantize,
+    "ADD": tables.binary("add", tables.total(1), operators.add),
+    "SUB": tables.binary("sub", tables.total(-1), tables.two_maps),
+    "MUL": tables.binary("mul", tables.product, tables.two_maps),
+    "MINIMUM": tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
+    "MAXIMUM": tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps),
     "LOGISTIC": tables.logistic, "TANH": tables.unary("tanh", tables.real(tables.tanh)),
     "GELU": tables.unary("gelu", tables.real(tables.gelu)),
     "HARD_SWISH": tables.unary("hard_swish", tables.hard_swish),
-    "LEAKY_RELU": tables.unary("leaky_relu", tables.leaky_relu),
-    "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps), "ELU": tables.elu,
-    "MUL": tables.binary("mul", tables.product, tables.two_maps),
+    "LEAKY_RELU": tables.reals(tables.leaky_relu_of_reals,
+                               tables.unary("leaky_relu", tables.leaky_relu)),
+    "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps),
+    "ELU": tables.reals(tables.elu, tables.only_reals),
+    "PAD": shapes.pad, "PADV2": shapes.pad, "RESHAPE": shapes.reshape,
+    "SQUEEZE": shapes.reshape, "EXPAND_DIMS": shapes.reshape, "TRANSPOSE": shapes.transpose,
     "CONCATENATION": shapes.concatenation, "SPLIT": shapes.split, "SLICE": shapes.slice_,
-    "STRIDED_SLICE": shapes.strided_slice, "TRANSPOSE": shapes.transpose,
-    "SUB": tables.binary("sub", tables.total(-1), tables.two_maps)}
+    "STRIDED_SLICE": shapes.strided_slice}
 SUPPORTED = ", ".join(_CONVERT)
 
 

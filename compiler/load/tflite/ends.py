@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from ...ir import PenjingError
 from .file import Model, Operator
 
+LEAST_SOFTMAX_STEP = 2.0 ** -26
+"""What a step of a softmax's input, times beta, must exceed; else the reference kernel aborts."""
+
 
 @dataclass(frozen=True)
 class Ends:
     """The tensors at which the integer network begins and ends.
 
     ``input`` is worth ``scale * (q - zero_point)``; where the file goes on with a SOFTMAX of
-    ``beta``, ``probabilities`` is its output.
+    ``beta``, ``probabilities`` is its output, and ``step`` what a step of a logit adds to its
+    exponents.
     """
 
     input: int
@@ -23,6 +27,7 @@ class Ends:
     logits: int
     probabilities: int | None = None
     beta: float | None = None
+    step: float | None = None
 
 
 def ends(model: Model) -> Ends:
@@ -46,6 +51,7 @@ def ends(model: Model) -> Ends:
         last = made_by[last].inputs[0]
     if last in made_by and made_by[last].kind == "SOFTMAX":
         softmax = made_by[last]
-        return Ends(entry.index, scale, zero_point, softmax.inputs[0], last,
-                    float(softmax.options["beta"]))
+        beta, logits = float(softmax.options["beta"]), model.tensors[softmax.inputs[0]]
+        return Ends(entry.index, scale, zero_point, logits.index, last, beta,
+                    beta * float(logits.scales[0]))
     return Ends(entry.index, scale, zero_point, last)

@@ -172,6 +172,9 @@ def _model(model: Any) -> Model:
         raise PenjingError(f"its schema version is {model.Version()}, not {_VERSION}; {_WAY_OUT}")
     if model.SubgraphsLength() == 0:
         raise PenjingError(f"it holds no graph; {_WAY_OUT}")
+    if model.SignatureDefsLength() > 1:
+        raise PenjingError(f"it holds {model.SignatureDefsLength()} signatures, each a network; "
+                           f"convert one of them alone")
     graph = model.Subgraphs(0)
     tensors = _count("tensors", graph.TensorsLength(), MAX_TENSORS)
     operators = _count("operators", graph.OperatorsLength(), MAX_OPERATORS)

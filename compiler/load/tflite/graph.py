@@ -78,7 +78,7 @@ class Refused(PenjingError):
 def map_shape(tensor: Tensor) -> Shape:
     """(H, W, C) of one frame: the tensor's shape without the batch, ones in front."""
     _require_plain(tensor)
-    if not 2 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or 0 in tensor.shape:
+    if not 1 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or 0 in tensor.shape:
         raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): its shape is "
                            f"{tensor.shape}, not 1×H×W×C, 1×W×C or 1×C; convert the network with "
                            f"a batch of 1")

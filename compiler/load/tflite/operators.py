@@ -21,8 +21,6 @@ Convert = Callable[[Graph, Operator], None]
 ADD_SHIFT = 20
 """Spare bits that the reference gives the inputs of an addition of int8."""
 _SAME, _VALID = 0, 1
-_LEAST_SOFTMAX_STEP = 2.0 ** -26
-"""What a step of a softmax's input, times beta, must exceed; else the reference kernel aborts."""
 
 
 def output_affine(graph: Graph, operator: Operator, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
@@ -155,9 +153,8 @@ def max_pool(graph: Graph, operator: Operator) -> None:
     graph.finish_layer(operator, _clamped(graph, operator, name, target))
 
 
-def mean(graph: Graph, operator: Operator) -> None:
-    """MEAN over height, width or both: an exact sum, times the scales by the count."""
-    source, target = input_affine(graph, operator), output_affine(graph, operator)
+def _reduced(graph: Graph, operator: Operator) -> tuple[str, tuple[int, int]]:
+    """The layer that an operator over height, width or both reads, and the window that it takes."""
     tensor = graph.tensor(operator, 0)
     axes = graph.integers(operator, 1, ("INT32",)).reshape(-1)[:8].tolist()
     rank = len(tensor.shape)
@@ -166,8 +163,14 @@ def mean(graph: Graph, operator: Operator) -> None:
     over = {axis + 4 - rank for axis in resolved}
     if not over or not over <= {1, 2} or min(resolved) < 1:
         raise Refused(operator, f"it is over the axes {axes} of {rank}, only height and width are "
-                                f"supported", "take the mean over height and width")
-    kernel = (height if 1 in over else 1, width if 2 in over else 1)
+                                f"supported", "reduce height and width only")
+    return layer, (height if 1 in over else 1, width if 2 in over else 1)
+
+
+def mean(graph: Graph, operator: Operator) -> None:
+    """MEAN over height, width or both: an exact sum, times the scales by the count."""
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    layer, kernel = _reduced(graph, operator)
     count = kernel[0] * kernel[1]
     name = graph.name_of(operator, "mean")
     total = graph.add(ir.SumPool(graph.unique(f"{name}_sum"), layer, kernel, kernel))
@@ -176,6 +179,29 @@ def mean(graph: Graph, operator: Operator) -> None:
         name, total, np.array([multiplier]), np.array([shift]), target.bits, target.signed,
         source.zero_point * count, 0, target.zero_point, rounding=graph.rounding,
         scale=target.scale))
+    graph.finish(operator, Value(name, graph.types[name].shape))
+
+
+def reduce_max(graph: Graph, operator: Operator) -> None:
+    """REDUCE_MAX over height, width or both."""
+    same_meaning(operator, graph)
+    layer, kernel = _reduced(graph, operator)
+    name = graph.add(ir.MaxPool(graph.name_of(operator, "reduce_max"), layer, kernel, kernel))
+    graph.finish(operator, Value(name, graph.types[name].shape))
+
+
+def arg_max(graph: Graph, operator: Operator) -> None:
+    """ARG_MAX over channels, the first of equal ones; the output is a number of the network."""
+    input_affine(graph, operator)
+    tensor, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
+    axes = graph.integers(operator, 1, ("INT32", "INT64")).reshape(-1).tolist()
+    rank = len(tensor.shape)
+    if axes not in ([-1], [rank - 1]):
+        raise Refused(operator, f"it is over the axes {axes} of {rank}, only channels are "
+                                f"supported", "take it over the last axis")
+    if graph.model.outputs != (target.index,):
+        raise Refused(operator, "it is not the last one", "cut the network after the ARG_MAX")
+    name = graph.add(ir.ArgMax(graph.name_of(operator, "arg_max"), graph.source(operator)[0]))
     graph.finish(operator, Value(name, graph.types[name].shape))
 
 
@@ -280,9 +306,8 @@ def softmax(graph: Graph, operator: Operator) -> None:
             not readers and graph.model.outputs != output):
         raise Refused(operator, "it is not the last one", "cut the network after the SOFTMAX")
     beta = float(operator.options["beta"])
-    if not _LEAST_SOFTMAX_STEP < beta * logits.scale < math.inf:
-        raise Refused(operator, f"its beta {beta:g} times the scale {logits.scale:g} of its input "
-                                f"is beyond its fixed-point arithmetic", AGAIN)
+    if not 0 < beta * logits.scale < math.inf:
+        raise Refused(operator, f"its beta {beta:g} is no positive number", AGAIN)
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     if source.shape != target.shape:
         raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)

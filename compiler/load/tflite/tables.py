@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import ir
-from ...ir import Integers
+from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
 from . import operators
 from .arithmetic import divide_by_power, double_high, float_ratio, multiply, truncate
@@ -119,6 +119,16 @@ def product(first: Affine, second: Affine, target: Affine, a: Integers, b: Integ
     return multiply(exact, *ratio, rounding) + target.zero_point
 
 
+def extreme(function: Callable[[Integers, Integers], Integers]) -> Callable[..., Integers]:
+    """MINIMUM or MAXIMUM, of integers that all mean the same."""
+    def compute(first: Affine, second: Affine, target: Affine, a: Integers, b: Integers,
+                rounding: ir.ScaleRounding) -> Integers:
+        if not first == second == target:
+            raise PenjingError(f"its inputs and output must have one scale and zero point; {AGAIN}")
+        return function(a, b)
+    return compute
+
+
 def total(sign: int) -> Callable[..., Integers]:
     """ADD, or SUB with a ``sign`` of -1."""
     def compute(first: Affine, second: Affine, target: Affine, a: Integers, b: Integers,
@@ -152,14 +162,38 @@ def dequantize(graph: Graph, operator: Operator) -> None:
     graph.reals[out.index] = Reals(given.source, reals)
 
 
-def elu(graph: Graph, operator: Operator) -> None:
-    """ELU of reals: ``exp(x) - 1`` below zero."""
-    given = graph.reals.get(graph.tensor(operator, 0).index)
-    if given is None:
-        raise Refused(operator, "it is no function of a quantized tensor", "quantize its input")
-    below = np.vectorize(math.expm1, otypes=[np.float64])(np.minimum(given.values, 0))
-    values = np.where(given.values < 0, below, given.values).astype(np.float32)
-    graph.reals[graph.tensor(operator, 0, ends=True).index] = Reals(given.source, values)
+def reals(function: Callable[[Operator, NDArray[np.float32]], NDArray[np.float32]],
+          otherwise: Convert) -> Convert:
+    """``function`` of reals, and ``otherwise`` of integers."""
+    def convert(graph: Graph, operator: Operator) -> None:
+        source = graph.tensor(operator, 0)
+        if source.kind != "FLOAT32":
+            otherwise(graph, operator)
+            return
+        given = graph.reals.get(source.index)
+        if given is None:
+            raise Refused(operator, "it is no function of a quantized tensor",
+                          "quantize the whole network to int8")
+        out = graph.tensor(operator, 0, ends=True)
+        graph.reals[out.index] = Reals(given.source, function(operator, given.values))
+    return convert
+
+
+def elu(operator: Operator, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``exp(x) - 1`` below zero."""
+    below = np.vectorize(math.expm1, otypes=[np.float64])(np.minimum(x, 0))
+    return np.where(x < 0, below, x).astype(np.float32)
+
+
+def leaky_relu_of_reals(operator: Operator, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``alpha * x`` below zero."""
+    return np.where(x > 0, x, x * np.float32(operator.options["alpha"]))
+
+
+def only_reals(graph: Graph, operator: Operator) -> None:
+    """What the reference has no integer kernel for."""
+    raise Refused(operator, "the reference kernels know it of reals only",
+                  "leave it between DEQUANTIZE and QUANTIZE, as converters do")
 
 
 def quantize(graph: Graph, operator: Operator) -> None:
