@@ -17,7 +17,7 @@ from penjing.compiler.compress.fixed_point import (
     static_pairs,
 )
 from penjing.compiler.ir import PenjingError, TensorType
-from penjing.compiler.load import floats
+from penjing.compiler.load import float_kernels, floats
 from penjing.compiler.load.floats import (
     FloatArgMax,
     FloatAveragePool,
@@ -408,7 +408,7 @@ def test_speed() -> None:
 def test_float_convolution_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     x = RNG(0).normal(size=(7, 12, 11, 3))
     whole = floats.run(cnn(), x)
-    monkeypatch.setattr(floats, "_COLUMNS", 1)
+    monkeypatch.setattr(float_kernels, "_COLUMNS", 1)
     np.testing.assert_allclose(floats.run(cnn(), x), whole, rtol=1e-12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,20 @@ SEARCH_IMAGES = 256
 """How many calibration images a search looks at, evenly picked."""
 
 _NEIGHBOURS = range(-1, 4)
+
+
+@dataclass(frozen=True)
+class StaticPair:
+    """The fraction lengths of all weights and of all feature maps but the input."""
+
+    weights: int
+    activations: int
+
+    def __post_init__(self) -> None:
+        for value in (self.weights, self.activations):
+            if type(value) is not int or abs(value) > FRACTION_LIMIT:
+                raise PenjingError(f"static fraction length: it must be an integer within "
+                                   f"±{FRACTION_LIMIT}, not {value!r}")
 
 
 def pick(x: NDArray[Any], images: int = SEARCH_IMAGES) -> NDArray[Any]:

@@ -228,8 +228,8 @@ def _node(record: dict[str, Any]) -> Node:
     leaf = kind.startswith("torch.nn.modules.") and ".container." not in kind
     arguments = tuple(Argument(entry["name"], _value(entry["arg"]), entry.get("kind") == 2)
                       for entry in record["inputs"])
-    outputs = tuple(entry["as_tensor"]["name"] for entry in record["outputs"]
-                    if "as_tensor" in entry)
+    outputs = tuple(tensor["name"] for entry in record["outputs"] for tensor in
+                    ([entry["as_tensor"]] if "as_tensor" in entry else entry.get("as_tensors", [])))
     name = record.get("name") or (outputs[0] if outputs else "")
     target = record["target"].removeprefix("torch.ops.")
     if not all(isinstance(text, str) for text in (name, target, module, *outputs,

@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,30 +107,38 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
-    return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy().astype(np.float64)
+    if output.ndim > 2:  # channels last, of a line too
+        output = output.movedim(1, -1)
+    return output.numpy().astype(np.float64)
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor],
          x: torch.Tensor) -> torch.Tensor:
     """Interpret ``program``, which `aten` has accepted, for one batch of any size."""
     tensors = {**weights, program.input: x}
+
+    def value_of(value: pt2.Value) -> object:
+        if isinstance(value, tuple):
+            return [value_of(item) for item in value]
+        return tensors[value.name] if isinstance(value, pt2.Reference) else value
+
     for node in program.nodes:
         if node.target in aten.SKIPPED:
             continue
-        values = {a.name: tensors[a.value.name] if isinstance(a.value, pt2.Reference) else a.value
-                  for a in node.arguments}
+        values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
-        assert isinstance(first, torch.Tensor)
         if node.target in aten.IDENTITIES:
-            result = first
+            result: Any = first
         elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
+            assert isinstance(first, torch.Tensor)
             sizes = program.sizes[node.outputs[0]][1:]
             result = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
         else:
             result = _operator(node)(
                 *(values[a.name] for a in node.arguments if not a.keyword),
                 **{a.name: values[a.name] for a in node.arguments if a.keyword})
-        tensors[node.outputs[0]] = result
+        results = (result,) if isinstance(result, torch.Tensor) else tuple(result)
+        tensors.update(zip(node.outputs, results, strict=True))
     return tensors[program.output]
 
 

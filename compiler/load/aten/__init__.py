@@ -1,0 +1,138 @@
+"""From the ATen graph of an exported program to a `FloatNetwork`: one function per operator.
+
+PyTorch's (N, C, H, W) becomes (N, H, W, C), so the first linear layer after a flatten has its
+weights permuted; (N, C, L) becomes a map of height 1. Zero padding moves into the layer that
+follows it. The network in the making is in `graph`, the operators are in `linear`, `maps` and
+`elementwise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...ir import PenjingError
+from ..floats import FloatNetwork
+from ..pt2 import Node, Program, one_line, read
+from ..unary import Unary
+from . import elementwise, linear, maps
+from .graph import Graph, Operator, label, refuse
+
+__all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
+
+SUPPORTED = ("Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
+             "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
+             "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a "
+             "map, ZeroPad, Flatten, Dropout, sums, concatenations and parts of channels, softmax "
+             "and argmax at the end")
+
+_EVAL = "call model.eval() before torch.export.export"
+
+
+def load(path: str | Path) -> FloatNetwork:
+    """The float network in the ``.pt2`` file ``path``; nothing in the file is executed."""
+    return convert(read(path), str(path))
+
+
+def convert(program: Program, origin: str) -> FloatNetwork:
+    """The float network that ``program`` computes; ``origin`` names it in errors.
+
+    `PenjingError` names the node or layer that has no exact equivalent.
+    """
+    try:
+        return _convert(program)
+    except PenjingError as error:
+        raise PenjingError(f"{origin}: {one_line(error)}") from None
+
+
+def _convert(program: Program) -> FloatNetwork:
+    _refuse_training(program)
+    nodes = [node for node in program.nodes if node.target not in SKIPPED]
+    graph = Graph(program, nodes)
+    for node in nodes:
+        graph.take(node, _OPERATORS.get(node.target, _unsupported))
+    return graph.network()
+
+
+def _refuse_training(program: Program) -> None:
+    """Say first what is wrong with a program in training mode; odd nodes only follow from it."""
+    for node in program.nodes:
+        for argument in node.arguments:
+            if argument.name in ("training", "train") and argument.value is True:
+                raise PenjingError(f"{label(node)}: exported in training mode; {_EVAL}")
+
+
+def _unsupported(graph: Graph, node: Node, arguments: object) -> tuple[()]:
+    hint = _HINTS.get(node.target.removeprefix("aten.").partition(".")[0], "replace it")
+    refuse(node, f"not supported; {hint}. Supported are {SUPPORTED}")
+
+
+def _named(operator: Operator, *names: str) -> dict[str, Operator]:
+    return {f"aten.{name}": operator for name in names}
+
+
+def _in_place_too(operator: Operator, *names: str) -> dict[str, Operator]:
+    return _named(operator, *(f"{name}.default" for name in names),
+                  *(f"{name}_.default" for name in names))
+
+
+RESHAPES = frozenset(f"aten.{name}" for name in (
+    "view.default", "reshape.default", "flatten.using_ints", "squeeze.default", "squeeze.dim",
+    "squeeze.dims", "unsqueeze.default", "unflatten.int"))
+"""Operators that only change the shape."""
+IDENTITIES = frozenset(f"aten.{name}" for name in (
+    "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
+    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default",
+    "softmax.int", "log_softmax.int"))
+"""Operators that put out their input, or what the host makes of it."""
+SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default",
+                     "aten._assert_scalar.default"))
+"""Nodes that compute no tensor."""
+
+_OPERATORS: Mapping[str, Operator] = {
+    **_named(linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
+             "conv2d.padding", "convolution.default"),
+    **_named(linear.linear, "linear.default"),
+    **_named(linear.batch_norm, "batch_norm.default"),
+    **_in_place_too(elementwise.relu(None), "relu"),
+    **_in_place_too(elementwise.relu(6.0), "relu6"),
+    **_in_place_too(elementwise.clamp(1.0), "hardtanh"),
+    **_in_place_too(elementwise.clamp(None), "clamp", "clamp_min"),
+    **_in_place_too(elementwise.unary(Unary.SIGMOID), "sigmoid"),
+    **_in_place_too(elementwise.unary(Unary.TANH), "tanh"),
+    **_in_place_too(elementwise.unary(Unary.SILU), "silu"),
+    **_in_place_too(elementwise.unary(Unary.HARD_SIGMOID), "hardsigmoid"),
+    **_in_place_too(elementwise.unary(Unary.HARD_SWISH), "hardswish"),
+    **_in_place_too(elementwise.gelu, "gelu"),
+    **_in_place_too(elementwise.leaky_relu, "leaky_relu"),
+    **_in_place_too(elementwise.elu, "elu"),
+    **_named(elementwise.prelu, "prelu.default"),
+    **_named(elementwise.softplus, "softplus.default"),
+    **_named(maps.max_pool, "max_pool1d.default", "max_pool2d.default"),
+    **_named(maps.average_pool, "avg_pool1d.default", "avg_pool2d.default"),
+    **_named(maps.adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
+    **_named(maps.mean, "mean.dim"),
+    **_named(maps.maximum, "amax.default"),
+    **_named(maps.pad, "pad.default", "constant_pad_nd.default"),
+    **_named(maps.add, "add.Tensor", "add_.Tensor"),
+    **_named(maps.concatenate, "cat.default", "concat.default"),
+    **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
+    **_named(maps.chunk, "chunk.default"),
+    **_named(maps.slice_, "slice.Tensor"),
+    **_named(maps.argmax, "argmax.default"),
+    **dict.fromkeys(RESHAPES, maps.reshape),
+    **dict.fromkeys(IDENTITIES, maps.identity),
+    **_named(maps.softmax, "softmax.int", "log_softmax.int"),
+}
+
+_DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
+_HINTS: Mapping[str, str] = {
+    "mul": "products of maps are not supported yet",
+    "sub": "add a map of negated weights instead",
+    "conv_transpose2d": "use an upsampling and a convolution",
+    "adaptive_max_pool2d": "use x.amax((2, 3))",
+    "max_pool2d_with_indices": _DECOMPOSED,
+    "_native_batch_norm_legit_no_training": _DECOMPOSED,
+    "addmm": _DECOMPOSED,
+    "permute": _DECOMPOSED,
+}

@@ -1,0 +1,321 @@
+"""A float network being read from a program, and how torch sees each of its tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeAlias
+
+import numpy as np
+
+from ...ir import Names, PenjingError, cleaned
+from ..floats import (
+    INPUT,
+    FloatFlatten,
+    FloatLayer,
+    FloatNetwork,
+    Floats,
+    Padding,
+    Pair,
+    Shape,
+    output_shape,
+)
+from ..pt2 import Node, Program, Reference, Value
+
+NO_PADDING: Padding = (0, 0, 0, 0)
+
+_NAME_LENGTH = 48
+
+
+def label(node: Node) -> str:
+    """How errors name ``node``."""
+    return f"node {node.name} ({node.target}{' in ' + node.module if node.module else ''})"
+
+
+def refuse(node: Node, reason: str) -> NoReturn:
+    """Raise the `PenjingError` that names ``node`` and the ``reason``."""
+    raise PenjingError(f"{label(node)}: {reason}")
+
+
+class Arguments:
+    """A node's arguments by name, each checked for its type when it is read."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._values = {argument.name: argument.value for argument in node.arguments}
+
+    def get(self, name: str, default: Value = None) -> Value:
+        """The argument as it is; ``default`` where the call leaves it out."""
+        return self._values.get(name, default)
+
+    def _wrong(self, name: str) -> NoReturn:
+        refuse(self._node, f"its argument {name} is missing or of an unexpected kind; export the "
+                            f"model again with torch 2.13")
+
+    def number(self, name: str, default: float | None = None) -> float | None:
+        """A number, or None where that is given or the default."""
+        value = self.get(name, default)
+        if value is not None and type(value) not in (int, float):
+            self._wrong(name)
+        return None if value is None else float(value)  # type: ignore[arg-type]
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """One integer."""
+        value = self.get(name, default)
+        return value if type(value) is int else self._wrong(name)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or False."""
+        value = self.get(name, default)
+        return value if isinstance(value, bool) else self._wrong(name)
+
+    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A list of integers; one integer is a list of one."""
+        value = self.get(name, default)
+        if type(value) is int:
+            value = (value,)
+        if not isinstance(value, tuple) or not all(type(item) is int for item in value):
+            self._wrong(name)
+        return value  # type: ignore[return-value]
+
+    def pair(self, name: str, default: Pair | None = None) -> Pair:
+        """(vertical, horizontal); one integer stands for both, an empty list for the default."""
+        values = self.integers(name, default) or default or ()
+        if len(values) not in (1, 2):
+            self._wrong(name)
+        return values[0], values[-1]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor of the program: who computes it, and how torch sees it.
+
+    ``layer`` puts out a map of ``shape`` (H, W, C); ``dims`` is the tensor's shape in torch without
+    the batch; ``padding`` zeros not yet given to a layer; ``order`` the (C, H, W) of a flattened
+    map whose elements torch keeps in another order; ``positive`` that no value is negative;
+    ``final`` why no layer may follow, if so.
+    """
+
+    layer: str
+    shape: Shape
+    dims: tuple[int, ...]
+    padding: Padding = NO_PADDING
+    order: Shape | None = None
+    positive: bool = False
+    final: str = ""
+
+    @property
+    def padded(self) -> tuple[int, int, int]:
+        """(C, H, W) of the map with the padding that waits, as torch sees it."""
+        (height, width, channels), (top, bottom, left, right) = self.shape, self.padding
+        return channels, height + top + bottom, width + left + right
+
+    @property
+    def is_map(self) -> bool:
+        """Whether torch sees a map of channels."""
+        return self.dims == self.padded and self.order is None
+
+    @property
+    def is_line(self) -> bool:
+        """Whether torch sees channels along one axis, which is a map of height 1."""
+        channels, height, width = self.padded
+        return self.dims == (channels, width) and height == 1 and self.order is None
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether torch sees features."""
+        return len(self.dims) == 1
+
+    def with_padding(self, padding: Padding) -> Seen:
+        """The same map, or line, with this ``padding`` waiting."""
+        padded = replace(self, padding=padding)
+        channels, height, width = padded.padded
+        return replace(padded, dims=(channels, width) if self.is_line else (channels, height,
+                                                                            width))
+
+
+class Graph:
+    """The layers so far, and each tensor of the program that they compute.
+
+    ``nodes`` are those of the program that compute tensors.
+    """
+
+    def __init__(self, program: Program, nodes: Sequence[Node]) -> None:
+        self.program = program
+        self.layers: dict[str, FloatLayer] = {}
+        self._names = Names(INPUT)
+        self._uses = Counter(reference.name for node in nodes
+                             for argument in node.arguments
+                             for reference in _references(argument.value))
+        self._uses[program.output] += 1
+        self._same: dict[str, str] = {}
+        first = self._input(nodes)
+        self._seen = {program.input: first}
+        self.input_shape = first.shape
+
+    def _input(self, nodes: Sequence[Node]) -> Seen:
+        program = self.program
+        sizes = program.sizes.get(program.input, ())
+        dims = tuple(d for d in sizes[1:] if type(d) is int and 0 < d <= 1 << 24)
+        if not 1 <= len(dims) <= 3 or len(dims) != len(sizes) - 1:
+            raise PenjingError(f"the program's input has shape {sizes}; export it for (N, C, H, "
+                               f"W), (N, C, L), (N, H, W) or (N, F), of which only N may be "
+                               f"dynamic")
+        if len(dims) == 1:
+            return Seen(INPUT, (1, 1, dims[0]), dims)
+        if len(dims) == 2 and any(program.input in map(_name, _references(argument.value))
+                                  and "1d" in node.target for node in nodes
+                                  for argument in node.arguments):
+            return Seen(INPUT, (1, dims[1], dims[0]), dims)
+        channels, height, width = (1,) * (3 - len(dims)) + dims
+        return Seen(INPUT, (height, width, channels), dims)
+
+    # --- what operators read
+    def source(self, node: Node, position: int = 0) -> Seen:
+        """The tensor that is the argument of ``node`` at ``position``."""
+        value = node.arguments[position].value if len(node.arguments) > position else None
+        return self._of(node, value)
+
+    def sources(self, node: Node) -> list[Seen]:
+        """The tensors of the list that is the first argument of ``node``."""
+        value = node.arguments[0].value if node.arguments else None
+        if not isinstance(value, tuple) or not value:
+            refuse(node, "it takes a list of tensors; export the model again")
+        return [self._of(node, item) for item in value]
+
+    def _of(self, node: Node, value: Value) -> Seen:
+        if not isinstance(value, Reference):
+            refuse(node, "it takes a tensor where the program gives a number; compute with tensors "
+                         "of the network only")
+        if value.name in self.program.weights:
+            refuse(node, f"it takes the parameter {self.program.weights[value.name].path} as a "
+                         f"map; use a layer that has parameters, such as BatchNorm2d")
+        if value.name not in self._seen:
+            refuse(node, f"it reads {value.name}, which no supported node before it computes")
+        seen = self._seen[value.name]
+        if seen.final:
+            refuse(node, seen.final)
+        return seen
+
+    def is_read_once(self, node: Node) -> bool:
+        """Whether ``node`` alone reads what the layer of its first argument puts out."""
+        (name,) = map(_name, _references(node.arguments[0].value))
+        while self._uses[name] == 1 and name in self._same:
+            name = self._same[name]
+        return self._uses[name] == 1
+
+    def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
+        """The values of the parameter that is the argument ``name``."""
+        if not isinstance(value, Reference) or value.name not in self.program.weights:
+            refuse(node, f"its {name} is no parameter of the model; make it one")
+        weight = self.program.weights[value.name]
+        if not np.isfinite(weight.values).all():
+            raise PenjingError(f"layer {weight.path.rpartition('.')[0]}: its {name} hold NaN or "
+                               f"infinite values; train the model again or repair them")
+        return value, weight.values
+
+    # --- what operators add
+    def name(self, node: Node, weight: Reference | None = None) -> str:
+        """A new valid name: the module's path, or that of its caller and the operator."""
+        if weight is not None:
+            path = self.program.weights[weight.name].path.rpartition(".")[0]
+        else:
+            path = node.module if node.leaf else f"{node.module}.{node.name}"
+        operator = node.target.split(".")[1].strip("_")
+        return self._names.unique(cleaned((path or operator)[-_NAME_LENGTH:], operator[:8]))
+
+    def add(self, layer: FloatLayer, *sources: Seen, positive: bool = False) -> Seen:
+        """Append ``layer``, which reads ``sources``; torch sees its output like the first."""
+        layer = replace(layer, inputs=tuple(source.layer for source in sources))
+        shape = output_shape(layer, *(source.shape for source in sources))
+        self.layers[layer.name] = layer
+        height, width, channels = shape
+        first = sources[0]
+        dims: tuple[int, ...] = channels, height, width
+        if first.is_vector:
+            dims = (channels,)
+        elif first.is_line:
+            dims = channels, width
+        return Seen(layer.name, shape, dims, order=first.order, positive=positive)
+
+    def flatten(self, node: Node, source: Seen) -> Seen:
+        """``source`` as a vector."""
+        return self.add(FloatFlatten(self.name(node)), source)
+
+    def take(self, node: Node, operator: Operator) -> None:
+        """Let ``operator`` compute the outputs of ``node``."""
+        results = operator(self, node, Arguments(node))
+        outputs = results if isinstance(results, tuple) else (results,)
+        if len(node.outputs) != len(outputs):
+            refuse(node, f"it has {len(node.outputs)} outputs, {len(outputs)} by its arguments; "
+                         f"export the model again")
+        for name, seen in zip(node.outputs, outputs, strict=True):
+            recorded = self.program.sizes.get(name, ())[1:]
+            if any(size is not None for size in recorded) and recorded != seen.dims:
+                refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
+                             f"arguments; export the model again")
+            self._seen[name] = seen
+            first = _references(node.arguments[0].value)
+            if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
+                self._same[name] = first[0].name
+
+    def network(self) -> FloatNetwork:
+        """The network whose output is the program's; layers that it needs not are left."""
+        last = self._seen.get(self.program.output)
+        if last is None or last.layer == INPUT:
+            raise PenjingError("the program has no layers; export one that has")
+        if last.padding != NO_PADDING:
+            raise PenjingError("the program ends with a padding; let a layer follow it")
+        if last.order is not None:
+            raise PenjingError("the program ends with a flattened map, whose order differs in "
+                               "hardware; remove the flatten at its end")
+        needed, kept = {last.layer}, []
+        for layer in reversed(self.layers.values()):
+            if layer.name in needed:
+                needed.update(layer.inputs)
+                kept.append(layer)
+        return FloatNetwork(self.input_shape, tuple(reversed(kept)))
+
+
+Operator: TypeAlias = Callable[[Graph, Node, Arguments], Seen | tuple[Seen, ...]]
+"""What the outputs of one ATen operator are, layers appended where it takes some."""
+
+
+def _references(value: Value) -> list[Reference]:
+    if isinstance(value, Reference):
+        return [value]
+    return [item for item in value if isinstance(item, Reference)] if isinstance(value, tuple) \
+        else []
+
+
+def _name(reference: Reference) -> str:
+    return reference.name
+
+
+# --- what several operators ask
+def require_map(node: Node, seen: Seen) -> None:
+    """Refuse ``node`` unless torch sees a map of channels, or a line of them."""
+    if not (seen.is_map or seen.is_line):
+        refuse(node, f"it takes (N, C, H, W) or (N, C, L), not a tensor of shape (N, "
+                     f"{', '.join(map(str, seen.dims))}); reshape its input")
+
+
+def refuse_padding(node: Node, *tensors: Seen) -> None:
+    """Refuse ``node`` if a padding waits, since it cannot take it."""
+    if any(seen.padding != NO_PADDING for seen in tensors):
+        refuse(node, "a zero padding comes before it; pad in front of a convolution or a "
+                     "pooling layer only")
+
+
+def window(arguments: Arguments, seen: Seen, name: str, neutral: int,
+           default: Pair | None = None) -> Pair:
+    """(vertical, horizontal) of the argument ``name``; of a line, ``neutral`` is the first."""
+    vertical, horizontal = arguments.pair(name, default)
+    return (neutral, horizontal) if seen.is_line else (vertical, horizontal)
+
+
+def sum_padding(first: Padding, second: Padding) -> Padding:
+    """Both, one around the other."""
+    top, bottom, left, right = (a + b for a, b in zip(first, second, strict=True))
+    return top, bottom, left, right

@@ -1,0 +1,128 @@
+"""Convolutions, linear layers and batch norms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ..floats import FloatConvolution, FloatDense, FloatMultiply, Floats, Padding, Pair
+from ..pt2 import MAX_ELEMENTS, Node
+from .graph import (
+    NO_PADDING,
+    Arguments,
+    Graph,
+    Seen,
+    refuse,
+    refuse_padding,
+    require_map,
+    sum_padding,
+    window,
+)
+
+
+def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Conv1d and Conv2d: any groups and dilation."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    if arguments.get("transposed", False) is not False:
+        refuse(node, "a transposed convolution is not supported yet; use an upsampling and a "
+                     "convolution")
+    reference, weights = graph.weight(node, "weights", arguments.get("weight"))
+    if weights.ndim != len(seen.dims) + 1:
+        refuse(node, f"its weights have shape {weights.shape}, its input (N, "
+                     f"{', '.join(map(str, seen.dims))}); export the model again")
+    weights = weights.reshape(*weights.shape[:2], *(1,) * (4 - weights.ndim), *weights.shape[2:])
+    weights = _dilated(node, weights.transpose(0, 2, 3, 1),
+                       window(arguments, seen, "dilation", 1, (1, 1)))
+    stride = window(arguments, seen, "stride", 1, (1, 1))
+    padding = arguments.get("padding", 0)
+    if isinstance(padding, str):
+        own = _named_padding(node, padding, weights.shape[1:3], stride)
+    else:
+        vertical, horizontal = window(arguments, seen, "padding", 0, (0, 0))
+        own = (vertical, vertical, horizontal, horizontal)
+    return graph.add(FloatConvolution(
+        graph.name(node, reference), weights, _bias(graph, node, arguments, len(weights)), stride,
+        sum_padding(own, seen.padding), arguments.integer("groups", 1)), seen)
+
+
+def _dilated(node: Node, weights: Floats, dilation: Pair) -> Floats:
+    """``weights`` (outputs, height, width, inputs) with zeros between the taps."""
+    if dilation == (1, 1):
+        return weights
+    if min(dilation) < 1:
+        refuse(node, f"its dilation {dilation} must be positive")
+    sizes = [(taps - 1) * step + 1 for taps, step in zip(weights.shape[1:3], dilation, strict=True)]
+    shape = (weights.shape[0], *sizes, weights.shape[3])
+    if math.prod(shape) > MAX_ELEMENTS:
+        refuse(node, f"dilated, it has more than {MAX_ELEMENTS} weights; dilate less")
+    spread = np.zeros(shape)
+    spread[:, ::dilation[0], ::dilation[1]] = weights
+    return spread
+
+
+def _named_padding(node: Node, padding: str, kernel: tuple[int, ...], stride: Pair) -> Padding:
+    if padding == "valid":
+        return NO_PADDING
+    if padding != "same" or stride != (1, 1):
+        refuse(node, f"padding {padding!r:.20} with stride {stride} has no meaning; give numbers")
+    vertical, horizontal = kernel[0] - 1, kernel[1] - 1
+    return (vertical // 2, vertical - vertical // 2, horizontal // 2, horizontal - horizontal // 2)
+
+
+def _bias(graph: Graph, node: Node, arguments: Arguments, outputs: int) -> Floats:
+    value = arguments.get("bias")
+    return np.zeros(outputs) if value is None else graph.weight(node, "bias", value)[1]
+
+
+def linear(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Linear, of a vector; the columns of a flattened map take the hardware's order."""
+    seen = graph.source(node)
+    if not seen.is_vector:
+        refuse(node, f"a linear layer takes (N, F), not (N, {', '.join(map(str, seen.dims))}); "
+                     f"put a Flatten before it")
+    refuse_padding(node, seen)
+    reference, weights = graph.weight(node, "weights", arguments.get("weight"))
+    if weights.ndim != 2 or weights.shape[1] != seen.dims[0]:
+        refuse(node, f"its weights have shape {weights.shape}, its input {seen.dims[0]} features; "
+                     f"export the model again")
+    bias = _bias(graph, node, arguments, len(weights))
+    if seen.order is not None:
+        weights = weights.reshape(-1, *seen.order).transpose(0, 2, 3, 1).reshape(len(weights), -1)
+    return graph.add(FloatDense(graph.name(node, reference), weights, bias),
+                     replace(seen, order=None))
+
+
+def batch_norm(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Folded into the layer before it if no other reads that; else a factor and a bias a channel.
+    """
+    seen = graph.source(node)
+    refuse_padding(node, seen)
+    if seen.order is not None:
+        refuse(node, "it takes a flattened map, channel by channel; move it before the flatten")
+    channels = seen.shape[2]
+    values = []
+    for name, default in (("weight", 1.0), ("bias", 0.0), ("running_mean", None),
+                          ("running_var", None)):
+        value = arguments.get(name)
+        if value is None and default is None:
+            refuse(node, f"it has no {name}; use track_running_stats=True")
+        values.append(np.full(channels, default) if value is None
+                      else graph.weight(node, name, value)[1])
+        if values[-1].shape != (channels,):
+            refuse(node, f"its {name} has shape {values[-1].shape}, not ({channels},)")
+    gamma, beta, mean, variance = values
+    epsilon = arguments.number("eps", 1e-5) or 0.0
+    if not (variance + epsilon > 0).all():
+        refuse(node, "its running variance is not positive; train the model again")
+    scale = gamma / np.sqrt(variance + epsilon)
+    last = graph.layers.get(seen.layer)
+    if isinstance(last, FloatMultiply) and graph.is_read_once(node):
+        weights = last.weights * scale.reshape(-1, *(1,) * (last.weights.ndim - 1))
+        graph.layers[last.name] = replace(last, weights=weights,
+                                          bias=(last.bias - mean) * scale + beta)
+        return seen
+    return graph.add(FloatConvolution(
+        graph.name(node), scale.reshape(-1, 1, 1, 1), beta - mean * scale, groups=channels), seen)

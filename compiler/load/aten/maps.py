@@ -1,0 +1,306 @@
+"""Pools, paddings, shapes, and what joins or parts maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ..floats import (
+    FloatAdd,
+    FloatArgMax,
+    FloatAveragePool,
+    FloatConcatenation,
+    FloatMaxPool,
+    FloatSlice,
+    Padding,
+    Pair,
+)
+from ..pt2 import Node
+from .graph import (
+    NO_PADDING,
+    Arguments,
+    Graph,
+    Seen,
+    refuse,
+    refuse_padding,
+    require_map,
+    sum_padding,
+    window,
+)
+
+
+# --- pools
+def _pool_window(node: Node, arguments: Arguments, seen: Seen) -> tuple[Pair, Pair, Padding]:
+    kernel = window(arguments, seen, "kernel_size", 1)
+    stride = window(arguments, seen, "stride", 1, kernel)
+    if min(*kernel, *stride) < 1:
+        refuse(node, f"kernel {kernel} and stride {stride} must be positive")
+    vertical, horizontal = window(arguments, seen, "padding", 0, (0, 0))
+    return kernel, stride, (vertical, vertical, horizontal, horizontal)
+
+
+def _ceil_padding(seen: Seen, kernel: Pair, stride: Pair, padding: Padding, ceil: bool) -> Padding:
+    """``padding`` with the rows and columns more that torch's ``ceil_mode`` reads past the end."""
+    if not ceil:
+        return padding
+    result = list(padding)
+    for axis in (0, 1):
+        before, after = padding[2 * axis], padding[2 * axis + 1]
+        size = seen.shape[axis]
+        count = -(-(size + before + after - kernel[axis]) // stride[axis]) + 1
+        if (count - 1) * stride[axis] >= size + before:
+            count -= 1  # a window must start inside the map
+        needed = (count - 1) * stride[axis] + kernel[axis] - size - before
+        result[2 * axis + 1] = max(after, needed)
+    return result[0], result[1], result[2], result[3]
+
+
+def max_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """MaxPool1d and MaxPool2d."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    kernel, stride, own = _pool_window(node, arguments, seen)
+    if window(arguments, seen, "dilation", 1, (1, 1)) != (1, 1):
+        refuse(node, "a dilated max pool is not supported; use dilation = 1")
+    if seen.padding != NO_PADDING and not seen.positive:
+        refuse(node, "zeros padded before it may win against negative values; put a ReLU before "
+                     "it or use the padding of MaxPool2d")
+    # Where no value is negative a padded zero never wins, and ceil_mode sees the padded map.
+    ceil = arguments.flag("ceil_mode", False)
+    if ceil and seen.padding != NO_PADDING:
+        refuse(node, "ceil_mode after a zero padding is not supported; pad more instead")
+    padding = sum_padding(_ceil_padding(seen, kernel, stride, own, ceil), seen.padding)
+    return graph.add(FloatMaxPool(graph.name(node), kernel, stride, padding), seen,
+                     positive=seen.positive)
+
+
+def average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """AvgPool1d and AvgPool2d; padding counts, or does not."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    kernel, stride, own = _pool_window(node, arguments, seen)
+    counts = arguments.flag("count_include_pad", True) or own == NO_PADDING
+    if not counts and seen.padding != NO_PADDING:
+        refuse(node, "count_include_pad = False counts zeros padded before it, not its own; use "
+                     "one padding")
+    if arguments.number("divisor_override") not in (None, kernel[0] * kernel[1]):
+        refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+    padding = sum_padding(own, seen.padding)
+    if _ceil_padding(seen, kernel, stride, padding, arguments.flag("ceil_mode", False)) != padding:
+        refuse(node, "ceil_mode divides by another number at the border; pad the map so that the "
+                     "windows fit")
+    return graph.add(FloatAveragePool(graph.name(node), kernel, stride, padding, counts), seen,
+                     positive=seen.positive)
+
+
+def adaptive_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """AdaptiveAvgPool1d and 2d, where all windows are equal."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    refuse_padding(node, seen)
+    wanted = window(arguments, seen, "output_size", 1)
+    if min(wanted) < 1 or seen.shape[0] % wanted[0] or seen.shape[1] % wanted[1]:
+        refuse(node, f"a map of {seen.shape[:2]} has no equal windows for {wanted}; use an output "
+                     f"size that divides it, such as 1")
+    kernel = (seen.shape[0] // wanted[0], seen.shape[1] // wanted[1])
+    return graph.add(FloatAveragePool(graph.name(node), kernel, kernel), seen,
+                     positive=seen.positive)
+
+
+def _whole(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The map that ``node`` reduces over height and width, or over the length of a line."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    refuse_padding(node, seen)
+    rank = len(seen.dims) + 1
+    axes = {axis % rank for axis in arguments.integers("dim", ())}
+    if axes != set(range(2, rank)) or arguments.get("dtype") is not None:
+        refuse(node, "only over height and width, dim=(2, 3), or over a length, dim=2, it is "
+                     "supported")
+    return seen
+
+
+def _reduced(arguments: Arguments, result: Seen) -> Seen:
+    if arguments.flag("keepdim", False):
+        return result
+    return replace(result, dims=(result.shape[2],))
+
+
+def mean(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The mean over a map."""
+    seen = _whole(graph, node, arguments)
+    size = seen.shape[:2]
+    return _reduced(arguments, graph.add(FloatAveragePool(graph.name(node), size, size), seen,
+                                         positive=seen.positive))
+
+
+def maximum(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The maximum over a map."""
+    seen = _whole(graph, node, arguments)
+    size = seen.shape[:2]
+    return _reduced(arguments, graph.add(FloatMaxPool(graph.name(node), size, size), seen,
+                                         positive=seen.positive))
+
+
+# --- shapes
+def pad(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Zeros around a map wait for the layer that reads them."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    mode, value = arguments.get("mode", "constant"), arguments.number("value", 0.0) or 0.0
+    if mode != "constant" or value != 0:
+        refuse(node, f"padding with mode {mode!r:.20} and value {value} is not supported; pad "
+                     f"with zeros")
+    pads = arguments.integers("pad")
+    if len(pads) not in (2, 4) or min(pads) < 0 or (seen.is_line and len(pads) != 2):
+        refuse(node, f"its padding {pads} must be 2 or 4 numbers, none negative")
+    left, right, top, bottom = pads + (0,) * (4 - len(pads))
+    return seen.with_padding(sum_padding((top, bottom, left, right), seen.padding))
+
+
+def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """What keeps the elements of each axis, or flattens all."""
+    seen = graph.source(node)
+    refuse_padding(node, seen)
+    sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
+    dims = tuple(size for size in sizes if size is not None)
+    if len(dims) != len(sizes) or math.prod(dims) != math.prod(seen.dims):
+        refuse(node, f"it changes the batch: (N, {', '.join(map(str, seen.dims))}) cannot become "
+                     f"(N, {', '.join(map(str, sizes))}); keep the first dimension")
+    if [d for d in dims if d > 1] != [d for d in seen.dims if d > 1]:
+        if len(dims) != 1:
+            refuse(node, f"it turns {seen.dims} into {dims}; only flattening to (N, F) is "
+                         f"supported")
+        height, width, channels = seen.shape
+        order = (channels, height, width) if channels > 1 and height * width > 1 else None
+        return replace(graph.flatten(node, seen), dims=dims, order=order, positive=seen.positive)
+    if len(dims) == 1 and seen.shape[:2] != (1, 1):
+        # One channel or one row: the order is the same.
+        return replace(graph.flatten(node, seen), dims=dims, positive=seen.positive)
+    return replace(seen, dims=dims)
+
+
+def identity(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """What changes nothing."""
+    return graph.source(node)
+
+
+# --- joins and parts
+def add(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The sum of two tensors of one shape."""
+    first, second = graph.source(node), graph.source(node, 1)
+    if arguments.number("alpha", 1.0) != 1:
+        refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+    refuse_padding(node, first, second)
+    if (first.dims, first.order) != (second.dims, second.order):
+        refuse(node, f"its inputs are (N, {', '.join(map(str, first.dims))}) and (N, "
+                     f"{', '.join(map(str, second.dims))}), broadcasting is not supported; give "
+                     f"both one shape")
+    return graph.add(FloatAdd(graph.name(node)), first, second,
+                     positive=first.positive and second.positive)
+
+
+def concatenate(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The channels of all, one behind the other."""
+    tensors = graph.sources(node)
+    refuse_padding(node, *tensors)
+    first = tensors[0]
+    _require_channels(node, first, arguments.integer("dim", 0))
+    if any(seen.order is not None or len(seen.dims) != len(first.dims) for seen in tensors):
+        refuse(node, "it joins flattened maps or tensors of different rank; concatenate before the "
+                     "flatten")
+    if len(tensors) == 1:
+        return first
+    return graph.add(FloatConcatenation(graph.name(node)), *tensors,
+                     positive=all(seen.positive for seen in tensors))
+
+
+def _require_channels(node: Node, seen: Seen, axis: int) -> None:
+    """Refuse an ``axis`` that is not that of the channels."""
+    if axis % (len(seen.dims) + 1) != 1 or not (seen.is_map or seen.is_line or seen.is_vector):
+        refuse(node, f"it is along axis {axis} of (N, {', '.join(map(str, seen.dims))}), only "
+                     f"channels are supported; use dim=1")
+
+
+def _parts(graph: Graph, node: Node, axis: int, sizes: list[int]) -> tuple[Seen, ...]:
+    """Runs of so many channels."""
+    seen = graph.source(node)
+    refuse_padding(node, seen)
+    _require_channels(node, seen, axis)
+    if seen.order is not None or sum(sizes) != seen.shape[2]:
+        refuse(node, f"parts of {sizes} channels are not the {seen.shape[2]} of its input")
+    ends = [sum(sizes[:n + 1]) for n in range(len(sizes))]
+    return tuple(graph.add(FloatSlice(graph.name(node), end - size, end), seen,
+                           positive=seen.positive)
+                 for size, end in zip(sizes, ends, strict=True))
+
+
+def split(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
+    """split: runs of equal length, or of the lengths that are given."""
+    channels = graph.source(node).dims[0]
+    given = arguments.get("split_sizes", arguments.get("split_size"))
+    if isinstance(given, tuple):
+        sizes = list(arguments.integers("split_sizes" if "split_sizes" in {
+            argument.name for argument in node.arguments} else "split_size"))
+    else:
+        size = arguments.integer("split_size")
+        if size < 1:
+            refuse(node, f"its size {size} must be positive")
+        sizes = [min(size, channels - start) for start in range(0, channels, size)]
+    return _parts(graph, node, arguments.integer("dim", 0), sizes)
+
+
+def chunk(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
+    """chunk: so many runs, the last one shorter if need be."""
+    channels, count = graph.source(node).dims[0], arguments.integer("chunks")
+    if count < 1:
+        refuse(node, f"its number of chunks, {count}, must be positive")
+    size = -(-channels // count)
+    sizes = [min(size, channels - start) for start in range(0, channels, size)]
+    return _parts(graph, node, arguments.integer("dim", 0), sizes)
+
+
+def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """A range of channels, or all of another axis."""
+    seen = graph.source(node)
+    axis, step = arguments.integer("dim", 0), arguments.integer("step", 1)
+    start, end = arguments.get("start"), arguments.get("end")
+    if any(value is not None and type(value) is not int for value in (start, end)):
+        refuse(node, "its bounds are no numbers; export the model again")
+    size = seen.dims[axis % (len(seen.dims) + 1) - 1] if axis % (len(seen.dims) + 1) else None
+    if size is None or step != 1:
+        refuse(node, "it takes a part of the batch, or has steps; take a range of channels")
+    taken = range(*slice(start, end).indices(size))
+    if len(taken) == size:
+        return seen
+    refuse_padding(node, seen)
+    _require_channels(node, seen, axis)
+    if seen.order is not None or not taken:
+        refuse(node, f"channels {start} to {end} are no range of its {size}")
+    return graph.add(FloatSlice(graph.name(node), taken.start, taken.stop), seen,
+                     positive=seen.positive)
+
+
+# --- the end
+def argmax(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The number of the largest channel, at the end."""
+    seen = graph.source(node)
+    refuse_padding(node, seen)
+    axis = arguments.get("dim")
+    vector = seen.is_vector and seen.order is None
+    if not (axis in (1, -1) if vector else axis == 1 and (seen.is_map or seen.is_line)):
+        refuse(node, "only the argmax over the channels, x.argmax(1), is supported")
+    rest = () if vector else seen.dims[1:]
+    keep = arguments.flag("keepdim", False)
+    result = graph.add(FloatArgMax(graph.name(node)), seen)
+    return replace(result, dims=((1,) if keep else ()) + rest,
+                   final="it follows an argmax; nothing may")
+
+
+def softmax(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Softmax and log-softmax over the channels: the network puts out what they read."""
+    seen = graph.source(node)
+    axis = arguments.get("dim")
+    if axis not in (1, -1 if seen.is_vector else 1):
+        refuse(node, "only the softmax over the channels, dim=1, is supported")
+    return replace(seen, final="it follows a softmax, which is left to the host; nothing may")
