@@ -43,17 +43,17 @@ def agree(module: nn.Module, shape: tuple[int, ...], batch: int = 1,
           dynamic: bool = False) -> FloatNetwork:
     """The float network of ``module``, after comparing it with torch on random inputs."""
     unsettle(module)
-    torch_shape = (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape
+    torch_shape = (shape[-1], *shape[:-1])
     sizes = {"dynamic_shapes": ({0: torch.export.Dim("n")},)} if dynamic else {}
     program = torch.export.export(module, (torch.zeros(batch, *torch_shape),), **sizes)
     network = loader.from_program(program)
     x = np.random.default_rng(2).normal(size=(3, *shape))
     with torch.no_grad():
         rows = [module(torch.from_numpy(np.broadcast_to(
-            np.moveaxis(row, -1, 0) if len(shape) == 3 else row,
-            (batch, *torch_shape)).astype(np.float32).copy()))[0] for row in x]
+            np.moveaxis(row, -1, 0), (batch, *torch_shape)).astype(np.float32).copy()))[0]
+            for row in x]
     wanted = torch.stack(rows)
-    wanted = (wanted.permute(0, 2, 3, 1) if wanted.ndim == 4 else wanted).numpy()
+    wanted = (wanted.movedim(1, -1) if wanted.ndim > 2 else wanted).numpy()
     given = floats.run(network, x.reshape(3, *network.input_shape))
     assert given.size == wanted.size
     np.testing.assert_allclose(given.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
@@ -123,6 +123,107 @@ def test_chain(index: int) -> None:
     build, shape = CHAINS[index]
     torch.manual_seed(index)
     agree(build(), shape)
+
+
+class Residual(nn.Module):
+    """Two convolutions with batch norms beside a shortcut, which may have one too."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(n, outputs, 3, s, 1, bias=False)
+                          for n, s in ((inputs, stride), (outputs, 1)))
+        self.norm_a, self.norm_b = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+        self.short: nn.Module = nn.Identity()
+        if (inputs, stride) != (outputs, 1):
+            self.short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride), nn.BatchNorm2d(
+                outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.relu(self.norm_a(self.a(x)))
+        return functional.relu(self.norm_b(self.b(y)) + self.short(x))
+
+
+def dense_block(x: torch.Tensor, a: nn.Module, b: nn.Module) -> torch.Tensor:
+    y = torch.cat([x, a(x).relu()], 1)
+    return torch.cat([y, b(y)], 1)
+
+
+def shuffled(x: torch.Tensor, a: nn.Module) -> torch.Tensor:
+    first, second = x.chunk(2, 1)
+    left, middle, right = second.split([1, 2, 1], 1)
+    return torch.cat([right, a(first), x[:, 1:3], middle, left], dim=1)
+
+
+def shared(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
+    """A batch norm that cannot be folded, since its convolution has another reader."""
+    y = a(x)
+    return norm(y) + y.relu()
+
+
+class Wired(nn.Module):
+    """What ``function`` computes of the input and the ``parts``."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, *self.parts)
+
+
+GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
+    (lambda: nn.Sequential(Residual(2, 2), Residual(2, 4, 2), nn.AdaptiveAvgPool2d(1),
+                           nn.Flatten(), nn.Linear(4, 3)), (6, 7, 2)),
+    (lambda: Wired(dense_block, nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(5, 4, 1)), (5, 4, 3)),
+    (lambda: Wired(shuffled, nn.Conv2d(4, 3, 1)), (5, 4, 8)),
+    (lambda: Wired(shared, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x + x), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x[:, 1:][:, -2:] + x[:, :2]), (5, 4, 4)),
+    (lambda: Wired(lambda x, a: torch.cat([a(x.flatten(1)), x.mean((2, 3))], 1),
+                    nn.Linear(24, 3)), (3, 4, 2)),
+    (lambda: nn.Sequential(nn.Conv2d(4, 6, 3, groups=2, padding=1), nn.BatchNorm2d(6)), (5, 4, 4)),
+    (lambda: nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 6, (3, 1), groups=3)),
+     (6, 5, 3)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, (3, 2), dilation=(2, 3), padding="same")), (7, 8, 2)),
+    (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d(2),
+                           nn.BatchNorm2d(3)), (6, 6, 2)),
+    (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.BatchNorm1d(5)), (6,)),
+    (lambda: nn.Sequential(nn.AvgPool2d(3, 2, 1, count_include_pad=False)), (7, 6, 2)),
+    (lambda: Lambda(lambda x: x.amax((2, 3)).relu()), (5, 4, 3)),
+    *((lambda act=act: nn.Sequential(nn.Conv2d(2, 3, 1), act()), (4, 5, 2)) for act in (
+        nn.Sigmoid, nn.Tanh, nn.SiLU, nn.Hardsigmoid, nn.Hardswish, nn.GELU, nn.ELU, nn.Softplus,
+        nn.LeakyReLU, nn.PReLU, lambda: nn.PReLU(3), lambda: nn.GELU("tanh"),
+        lambda: nn.ELU(0.3, inplace=True), lambda: nn.LeakyReLU(0.3, inplace=True),
+        lambda: nn.Softplus(2.5))),
+    (lambda: nn.Sequential(nn.Conv1d(3, 4, 5, 2, 2), nn.BatchNorm1d(4), nn.ReLU(),
+                           nn.MaxPool1d(2), nn.Conv1d(4, 4, 3, groups=4, dilation=2, padding=2),
+                           nn.AvgPool1d(2), nn.Flatten(), nn.Linear(12, 2)), (24, 3)),
+    (lambda: nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(2, 3, 3), nn.PReLU(3),
+                           nn.AdaptiveAvgPool1d(1), nn.Flatten()), (9, 2)),
+    (lambda: Wired(lambda x, a: (torch.cat([x, a(x)], 1).unsqueeze(2)).mean((2, 3)),
+                    nn.Conv1d(2, 2, 1)), (8, 2)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("index", range(len(GRAPHS)))
+def test_graph(index: int) -> None:
+    build, shape = GRAPHS[index]
+    torch.manual_seed(index)
+    agree(build(), shape)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(-1)])
+def test_a_softmax_is_left_to_the_host(last: nn.Module) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 4), last).eval()
+    program = torch.export.export(module, (torch.zeros(1, 5),))
+    x = np.random.default_rng(0).normal(size=(6, 1, 1, 5))
+    wanted = module[0](torch.from_numpy(x.reshape(6, 5)).float()).detach().numpy()
+    np.testing.assert_allclose(floats.run(loader.from_program(program), x).reshape(6, 4), wanted,
+                               atol=1e-5)
+    np.testing.assert_allclose(loader.run_float(program, x), wanted, atol=1e-5)
 
 
 class Lambda(nn.Module):
@@ -196,8 +297,8 @@ def test_from_module() -> None:
         loader.from_module(module.train(), (6, 5, 3))
     with pytest.raises(PenjingError, match=r"torch.export cannot trace it"):
         loader.from_module(nn.Conv2d(4, 4, 3).eval(), (6, 5, 3))
-    with pytest.raises(PenjingError, match=r"must be \(H, W, C\) or \(F,\)"):
-        loader.from_module(module.eval(), (6, 5))
+    with pytest.raises(PenjingError, match=r"must be \(H, W, C\), \(L, C\) or \(F,\)"):
+        loader.from_module(module.eval(), (6, 5, 3, 2))
 
 
 def test_batch_norm_is_folded_exactly() -> None:
@@ -210,15 +311,6 @@ def test_batch_norm_is_folded_exactly() -> None:
                                * scale[:, None, None, None], rtol=1e-12)
 
 
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 2, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv(x)
-
-
 def spoiled(value: float, what: str) -> nn.Module:
     module = nn.Sequential()
     module.add_module("conv1", nn.Conv2d(2, 3, 3))
@@ -227,9 +319,6 @@ def spoiled(value: float, what: str) -> nn.Module:
 
 
 REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
-    (lambda: nn.Conv2d(2, 4, 3, groups=2), (5, 5, 2), "groups = 2 is not supported yet"),
-    (lambda: nn.Sequential(nn.Conv2d(2, 4, 2, dilation=(1, 2))), (5, 5, 2),
-     r"node conv2d \(aten.conv2d.default in 0\): dilation = \(1, 2\) is not supported yet"),
     (lambda: nn.ConvTranspose2d(2, 4, 3), (5, 5, 2), "aten.conv_transpose2d.*not supported"),
     (lambda: nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"), (5, 5, 2),
      "mode 'reflect' and value 0.0 is not supported; pad with zeros"),
@@ -239,30 +328,38 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.ZeroPad2d(1), (5, 5, 2), "ends with a padding"),
     (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3)), (5, 5, 2), "zeros padded before it"),
     (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.Flatten()), (5, 5, 2), "a zero padding comes"),
-    (lambda: nn.AvgPool2d(3, padding=1, count_include_pad=False), (5, 5, 2), "count_include_pad"),
+    (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3, padding=1, count_include_pad=False)),
+     (5, 5, 2), "count_include_pad"),
     (lambda: nn.AvgPool2d(2, ceil_mode=True), (5, 5, 2), "ceil_mode divides by another number"),
     (lambda: nn.AvgPool2d(2, divisor_override=3), (4, 4, 2), "divisor_override"),
     (lambda: nn.MaxPool2d(2, dilation=2), (5, 5, 2), "dilated max pool"),
     (lambda: nn.AdaptiveAvgPool2d(2), (5, 5, 2), "has no equal windows"),
-    (lambda: nn.LeakyReLU(), (5, 5, 2), r"aten.leaky_relu.default\): not supported; .*Supp"),
+    (lambda: nn.Mish(), (5, 5, 2), r"aten.mish.default\): not supported; .*Supp"),
+    (lambda: nn.SELU(), (5, 5, 2), "aten.selu.default"), (lambda: nn.CELU(2.0), (5, 5, 2), "celu"),
     (lambda: nn.Hardtanh(-1, 1), (5, 5, 2), "its minimum is -1.0; only 0 is supported"),
-    (lambda: nn.Softmax(1), (5,), "remove it: the class of the largest logit"),
-    (lambda: nn.Conv1d(2, 3, 3), (5, 2), "aten.conv1d.*use Conv2d with a kernel of height 1"),
+    (lambda: nn.Sequential(nn.Linear(5, 4), nn.Softmax(1), nn.ReLU()), (5,), "follows a softmax"),
+    (lambda: nn.Softmax(2), (5, 5, 2), "only the softmax over the channels"),
     (lambda: nn.Linear(4, 3), (5, 4, 2), r"a linear layer takes \(N, F\), not \(N, 2, 5, 4\)"),
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 2), nn.Linear(4, 3)), (5, 5, 2), "put a Flatten before"),
     (lambda: nn.Flatten(), (5, 4, 2), "ends with a flattened map"),
     (lambda: Lambda(lambda x: x.flatten(1).view(-1, 5, 8)), (5, 4, 2), "only flattening"),
-    (lambda: nn.Unflatten(1, (1, 2)), (5, 4, 2), "aten.unflatten.int"),
-    (lambda: nn.BatchNorm2d(2), (5, 4, 2), "must directly follow a convolution"),
-    (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)), (5, 4, 2),
-     "must directly follow a convolution"),
+    (lambda: nn.Unflatten(1, (1, 2)), (5, 4, 2), "only flattening|has no layers|rank"),
+    (lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(40)), (5, 4, 2), "move it before the flat"),
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1),
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
-    (Residual, (5, 4, 2), "residual and branching networks are not supported yet"),
+    (lambda: Lambda(lambda x: x + 1), (5, 4, 2), "gives a number"),
+    (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
+    (lambda: Lambda(lambda x: x + x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
+    (lambda: Lambda(lambda x: x * x), (5, 4, 2), "products of maps are not supported yet"),
+    (lambda: Lambda(lambda x: torch.cat([x, x], 2)), (5, 4, 2), "is along axis 2 of .*use dim=1"),
+    (lambda: Lambda(lambda x: torch.cat([x.flatten(1), x.flatten(1)], 1)), (5, 4, 2), "flattened"),
+    (lambda: Lambda(lambda x: x.chunk(2, 3)[0]), (5, 4, 2), "only channels are supported"),
+    (lambda: Lambda(lambda x: x[:, :, 1:]), (5, 4, 2), "only channels are supported"),
+    (lambda: Lambda(lambda x: x[:, ::2]), (5, 4, 2), "has steps"),
     (lambda: Lambda(lambda x: x.permute(0, 1, 3, 2)), (5, 4, 2), "aten.permute.default"),
     (lambda: Lambda(lambda x: x.reshape(2, -1)), (5, 4, 2), "changes the batch"),
-    (lambda: Lambda(lambda x: x.mean(1)), (5, 4, 2), "only the mean over height and width"),
+    (lambda: Lambda(lambda x: x.mean(1)), (5, 4, 2), "only over height and width"),
     (lambda: Lambda(lambda x: x.argmax(2)), (5, 4, 2), "only the argmax over the channels"),
     (lambda: Lambda(lambda x: x.argmax(1, keepdim=True).relu()), (5, 4, 2), "follows an argmax"),
     (lambda: Lambda(lambda x: functional.conv2d(x, torch.ones(1, 2, 1, 1))), (5, 4, 2),

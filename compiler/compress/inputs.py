@@ -34,14 +34,16 @@ class InputCode:
 
 
 def shaped(x: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-    """``x`` as (N, H, W, C), from that or from (N, F) or (N, H, W) where F or C allow it.
+    """``x`` as (N, H, W, C), from that or from (N, F), (N, H, W) or (N, L, C) where they allow it.
 
     `PenjingError` if the shape does not fit, ``x`` is empty, or it is not of finite numbers.
     """
     if not isinstance(x, np.ndarray):
         raise PenjingError(f"data: x must be an array, not {type(x).__name__}")
     height, width, channels = shape
-    fits = {4: x.shape[1:] == shape, 3: channels == 1 and x.shape[1:] == (height, width),
+    fits = {4: x.shape[1:] == shape,
+            3: (channels == 1 and x.shape[1:] == (height, width))
+            or (height == 1 and x.shape[1:] == (width, channels)),
             2: (height, width) == (1, 1) and x.shape[1:] == (channels,)}
     if not fits.get(x.ndim, False):
         raise PenjingError(f"data: x has shape {x.shape}, the network takes (N, {height}, {width}, "

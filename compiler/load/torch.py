@@ -37,13 +37,16 @@ def from_program(program: ExportedProgram) -> FloatNetwork:
 
 
 def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
-    """The float network that ``module``, in eval mode, computes on (H, W, C) or (F,) inputs."""
+    """The float network that ``module``, in eval mode, computes.
+
+    Its inputs are (H, W, C), (L, C), of a network along one axis, or (F,).
+    """
     if any(part.training for part in module.modules()):
         raise PenjingError("model: it is in training mode; call model.eval() first")
-    if len(input_shape) not in (1, 3):
-        raise PenjingError(f"model: the input shape must be (H, W, C) or (F,), not {input_shape}")
-    example = torch.zeros(1, *(input_shape[i] for i in (2, 0, 1)[:len(input_shape)])
-                          if len(input_shape) == 3 else input_shape)
+    if len(input_shape) not in (1, 2, 3):
+        raise PenjingError(f"model: the input shape must be (H, W, C), (L, C) or (F,), not "
+                           f"{input_shape}")
+    example = torch.zeros(1, input_shape[-1], *input_shape[:-1])
     with _quiet():
         try:
             program = torch.export.export(module, (example,))

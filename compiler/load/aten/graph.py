@@ -164,9 +164,7 @@ class Graph:
                                f"dynamic")
         if len(dims) == 1:
             return Seen(INPUT, (1, 1, dims[0]), dims)
-        if len(dims) == 2 and any(program.input in map(_name, _references(argument.value))
-                                  and "1d" in node.target for node in nodes
-                                  for argument in node.arguments):
+        if len(dims) == 2 and any("1d" in node.target for node in nodes):
             return Seen(INPUT, (1, dims[1], dims[0]), dims)
         channels, height, width = (1,) * (3 - len(dims)) + dims
         return Seen(INPUT, (height, width, channels), dims)
@@ -263,10 +261,10 @@ class Graph:
     def network(self) -> FloatNetwork:
         """The network whose output is the program's; layers that it needs not are left."""
         last = self._seen.get(self.program.output)
+        if last is not None and last.padding != NO_PADDING:
+            raise PenjingError("the program ends with a padding; let a layer follow it")
         if last is None or last.layer == INPUT:
             raise PenjingError("the program has no layers; export one that has")
-        if last.padding != NO_PADDING:
-            raise PenjingError("the program ends with a padding; let a layer follow it")
         if last.order is not None:
             raise PenjingError("the program ends with a flattened map, whose order differs in "
                                "hardware; remove the flatten at its end")

@@ -115,7 +115,7 @@ def _whole(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     rank = len(seen.dims) + 1
     axes = {axis % rank for axis in arguments.integers("dim", ())}
     if axes != set(range(2, rank)) or arguments.get("dtype") is not None:
-        refuse(node, "only over height and width, dim=(2, 3), or over a length, dim=2, it is "
+        refuse(node, "only over height and width, dim=(2, 3), or over a length, dim=2, is it "
                      "supported")
     return seen
 
