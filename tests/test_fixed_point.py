@@ -19,8 +19,10 @@ from penjing.compiler.compress.fixed_point import (
 from penjing.compiler.ir import PenjingError, TensorType
 from penjing.compiler.load import float_kernels, floats
 from penjing.compiler.load.floats import (
+    FloatAdd,
     FloatArgMax,
     FloatAveragePool,
+    FloatConcatenation,
     FloatConvolution,
     FloatDense,
     FloatFlatten,
@@ -28,7 +30,10 @@ from penjing.compiler.load.floats import (
     FloatMaxPool,
     FloatNetwork,
     FloatRelu,
+    FloatSlice,
+    FloatUnary,
 )
+from penjing.compiler.load.unary import Unary
 from penjing.sim import golden
 
 RNG = np.random.default_rng
@@ -97,6 +102,60 @@ def test_relu6_bound() -> None:
     assert layer.bounds == (0, round(0.75 * 2 ** network.output_type.fraction))
 
 
+NONE = (0, 0, 0, 0)
+
+
+def graph() -> FloatNetwork:
+    """Branches, joins of what is divided by the input's scale and what is not, and functions."""
+    return FloatNetwork((12, 11, 3), (
+        conv("a", 3, 4, padding=(1, 1, 1, 1)), FloatRelu("relu_a"),
+        replace(conv("b", 1, 8, seed=2, padding=(1, 1, 1, 1)), groups=4),
+        FloatUnary("silu", Unary.SILU),
+        FloatSlice("low", 0, 3), FloatSlice("high", 3, 8, inputs=("silu",)),
+        FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
+        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "input")),
+        FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
+        FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
+        replace(conv("c", 3, 10, seed=3), groups=5),
+        FloatUnary("prelu", Unary.LEAKY_RELU, np.linspace(-0.2, 0.7, 10)),
+        conv("d", 10, 6, (1, 1), seed=4, padding=NONE), FloatAdd("twice", inputs=("d", "d"))))
+
+
+def random_graph(seed: int) -> FloatNetwork:
+    """Layers of 4 channels that keep size, each reading any before it, all read in the end."""
+    rng = np.random.default_rng(seed)
+    layers: list[FloatLayer] = [conv("first", 3, 4, padding=(1, 1, 1, 1), seed=seed)]
+
+    def pick() -> str:
+        return str(rng.choice([layer.name for layer in layers]))
+
+    for n in range(7):
+        name, source, other = f"l{n}", pick(), pick()
+        layers.append([
+            FloatAdd(name, inputs=(source, other)), FloatRelu(name, inputs=(source,)),
+            replace(conv(name, 4, 4, padding=(1, 1, 1, 1), seed=n), inputs=(source,)),
+            replace(conv(name, 1, 4, (1, 1), n, padding=NONE), groups=4, inputs=(source,)),
+            FloatUnary(name, list(Unary)[int(rng.integers(6))], inputs=(source,)),
+            FloatMaxPool(name, (3, 3), (1, 1), (1, 1, 1, 1), inputs=(source,))][rng.integers(6)])
+    read = {name for layer in layers for name in layer.inputs}
+    rest = tuple(layer.name for layer in layers if layer.name not in read)
+    return FloatNetwork((12, 11, 3), (*layers, FloatConcatenation("end", inputs=(*rest, "input"))))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_graphs_are_close_to_float(mode: Mode) -> None:
+    x = images()
+    wanted = floats.run(graph(), x / 255)
+    network = quantize(graph(), x, 8, 8, mode=mode)
+    error = np.abs(real_output(network, x) - wanted).mean() / np.abs(wanted).mean()
+    assert error < (0.1 if mode is Mode.STATIC else 0.03), error
+
+
+def test_a_table_of_wide_maps_is_refused() -> None:
+    with pytest.raises(PenjingError, match="layer silu: silu is a table of an input of up to 8"):
+        quantize(graph(), images(), 8, 9)
+
+
 @pytest.mark.parametrize(("bits", "most"), [(16, 2e-4), (12, 4e-3), (8, 0.06)])
 def test_close_to_float(bits: int, most: float) -> None:
     x = images()
@@ -157,9 +216,10 @@ def test_the_search_sees_what_the_golden_model_computes() -> None:
     from penjing.compiler.compress import fixed_point
 
     x = images()
-    job = fixed_point._job(cnn(), x, 5, 6, "n", 8, None, 64)
-    network, output = fixed_point._build(job, None, None)
-    np.testing.assert_array_equal(output, real_output(network, x))
+    for floating in (cnn(), graph(), *(random_graph(seed) for seed in range(12))):
+        job = fixed_point._job(floating, x, 5, 6, "n", 8, None, 64)
+        network, output = fixed_point._build(job, None, None)
+        np.testing.assert_array_equal(output, real_output(network, x))
 
 
 def test_weights_fraction_is_the_best() -> None:

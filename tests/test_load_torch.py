@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import penjing
 import pytest
+from penjing.compiler.compress.fixed_point import quantize, quantize_input
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork
+from penjing.sim import golden
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
@@ -25,6 +28,8 @@ from penjing.compiler.load import pt2  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
+
+SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
 
 def unsettle(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -212,6 +217,24 @@ def test_graph(index: int) -> None:
     build, shape = GRAPHS[index]
     torch.manual_seed(index)
     agree(build(), shape)
+
+
+@pytest.mark.parametrize("name", ["act", "conv1d", "dil", "dw", "mlpvec", "res"])
+def test_program_of_today(name: str) -> None:
+    """The same reals as PyTorch, and a fixed-point network that comes close to them."""
+    path = SHARED / "cases" / "networks" / f"torch_{name}.pt2"
+    if not path.exists():
+        pytest.skip(f"needs the program {path}")
+    network = loader.load(path)
+    x = np.random.default_rng(0).uniform(0, 1, (200, *network.input_shape))
+    wanted = floats.run(network, x)
+    run = loader.run_float(path, x)
+    if name != "mlpvec":  # the softmax is left to the host
+        np.testing.assert_allclose(wanted.reshape(run.shape), run, atol=1e-5)
+    fixed = quantize(network, x)
+    given = golden.run(fixed, quantize_input(x, fixed.input_type)) * 2.0 ** -(
+        fixed.output_type.fraction)
+    assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(-1)])
