@@ -32,6 +32,7 @@ from penjing.compiler.load.floats import (
     FloatRelu,
     FloatSlice,
     FloatUnary,
+    FloatZeros,
 )
 from penjing.compiler.load.unary import Unary
 from penjing.sim import golden
@@ -112,8 +113,9 @@ def graph() -> FloatNetwork:
         replace(conv("b", 1, 8, seed=2, padding=(1, 1, 1, 1)), groups=4),
         FloatUnary("silu", Unary.SILU),
         FloatSlice("low", 0, 3), FloatSlice("high", 3, 8, inputs=("silu",)),
+        FloatZeros("zeros", inputs=("low",)),
         FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
-        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "input")),
+        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "zeros")),
         FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
         replace(conv("c", 3, 10, seed=3), groups=5),

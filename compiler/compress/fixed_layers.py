@@ -311,6 +311,12 @@ def _(layer: fl.FloatSlice, step: Step, state: State, given: Tensor) -> Tensor:
 
 
 @quantize_layer.register
+def _(layer: fl.FloatZeros, step: Step, state: State, given: Tensor) -> Tensor:
+    return state.add(ir.Clamp(layer.name, given.source, 0, 0), np.zeros_like(given.values),
+                     given.fraction, (0, 0))
+
+
+@quantize_layer.register
 def _(layer: fl.FloatArgMax, step: Step, state: State, given: Tensor) -> Tensor:
     best = given.values.argmax(-1)[..., None].astype(np.float64)
     return state.add(ir.ArgMax(layer.name, given.source), best, 0, _WIDE)

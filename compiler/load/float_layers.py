@@ -172,6 +172,11 @@ class FloatSlice(FloatLayer):
 
 
 @dataclass(frozen=True)
+class FloatZeros(FloatLayer):
+    """A map of zeros, of the shape of its input."""
+
+
+@dataclass(frozen=True)
 class FloatArgMax(FloatLayer):
     """Index of the largest channel at each position; the lowest index wins a tie."""
 
@@ -210,8 +215,9 @@ def _(layer: FloatDense, shape: Shape) -> Shape:
     return (1, 1, layer.weights.shape[0])
 
 
-@output_shape.register
-def _(layer: FloatRelu, shape: Shape) -> Shape:
+@output_shape.register(FloatRelu)
+@output_shape.register(FloatZeros)
+def _(layer: FloatLayer, shape: Shape) -> Shape:
     return shape
 
 

@@ -29,15 +29,16 @@ from .float_layers import (
     FloatRelu,
     FloatSlice,
     FloatUnary,
+    FloatZeros,
     Shape,
     output_shape,
 )
 
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
            "FloatConvolution", "FloatDense", "FloatFlatten", "FloatLayer", "FloatMaxPool",
-           "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice", "FloatUnary", "Floats",
-           "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool",
-           "output_shape", "run", "run_all", "window_sum"]
+           "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice", "FloatUnary", "FloatZeros",
+           "Floats", "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute",
+           "max_pool", "output_shape", "run", "run_all", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -162,6 +163,11 @@ def _(layer: FloatConcatenation, *x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatSlice, x: Floats) -> Floats:
     return x[..., layer.start:layer.stop]
+
+
+@execute.register
+def _(layer: FloatZeros, x: Floats) -> Floats:
+    return np.zeros_like(x)
 
 
 @execute.register

@@ -12,6 +12,7 @@ from ..floats import (
     FloatConcatenation,
     FloatMaxPool,
     FloatSlice,
+    FloatZeros,
     Padding,
     Pair,
 )
@@ -144,18 +145,34 @@ def maximum(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 # --- shapes
 def pad(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """Zeros around a map wait for the layer that reads them."""
+    """Zeros around a map wait for the layer that reads them; as channels they are concatenated."""
     seen = graph.source(node)
     require_map(node, seen)
     mode, value = arguments.get("mode", "constant"), arguments.number("value", 0.0) or 0.0
     if mode != "constant" or value != 0:
         refuse(node, f"padding with mode {mode!r:.20} and value {value} is not supported; pad "
                      f"with zeros")
-    pads = arguments.integers("pad")
-    if len(pads) not in (2, 4) or min(pads) < 0 or (seen.is_line and len(pads) != 2):
-        refuse(node, f"its padding {pads} must be 2 or 4 numbers, none negative")
-    left, right, top, bottom = pads + (0,) * (4 - len(pads))
+    pads, most = arguments.integers("pad"), 2 * len(seen.dims)
+    if len(pads) % 2 or not 2 <= len(pads) <= most or min(pads) < 0:
+        refuse(node, f"its padding {pads} must be 2 to {most} numbers, none negative")
+    pads += (0,) * (most - len(pads))
+    front, behind = pads[-2:]
+    left, right, top, bottom = (*pads[:-2], 0, 0)[:4]
+    if front or behind:
+        refuse_padding(node, seen)
+        zeros = graph.add(FloatZeros(graph.name(node)), seen, positive=True)
+        joined = [*_zeros(graph, node, zeros, front), seen, *_zeros(graph, node, zeros, behind)]
+        seen = graph.add(FloatConcatenation(graph.name(node)), *joined, positive=seen.positive)
     return seen.with_padding(sum_padding((top, bottom, left, right), seen.padding))
+
+
+def _zeros(graph: Graph, node: Node, zeros: Seen, channels: int) -> list[Seen]:
+    """So many channels of ``zeros``, which may be read several times."""
+    whole, rest = divmod(channels, zeros.shape[2])
+    parts = [zeros] * whole
+    if rest:
+        parts.append(graph.add(FloatSlice(graph.name(node), 0, rest), zeros, positive=True))
+    return parts
 
 
 def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
