@@ -14,6 +14,7 @@ import pytest
 from choices import choices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto
 from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style
 from onnx_oracle import steps
 from penjing.compiler import ir
@@ -239,6 +240,24 @@ def test_weights_quantized_in_the_graph(tmp_path: Path) -> None:
     # The same constants twice: shared initializers are read twice.
     y = model.node("Add", model.node("Conv", x, w), model.node("Conv", x, w))
     assert steps(tmp_path, quantized_output(model, y)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [INT8, UINT8, TensorProto.INT16])
+def test_the_type_may_be_an_attribute(kind: int, tmp_path: Path) -> None:
+    """Operator set 21: a QuantizeLinear without a zero point names what it makes."""
+    model = Model((1, 2, 4, 4))
+    weights = np.random.default_rng(0).normal(0, 1, (3, 2, 2, 2))
+    size, wide = model.constant(0.02, FLOAT), model.constant(2.0 ** -13, FLOAT)
+    w = model.node("QuantizeLinear", model.constant(weights, FLOAT), size, output_dtype=INT8)
+    w = model.node("DequantizeLinear", w, size)
+    y = model.node("Conv", quantized_input(model), w)
+    step = wide if kind == TensorProto.INT16 else model.constant(0.25, FLOAT)
+    y = model.node("DequantizeLinear", model.node("QuantizeLinear", y, step, output_dtype=kind),
+                   step)
+    data = quantized_output(model, model.node("Relu", y))
+    assert steps(tmp_path, data).max() <= 1
+    made = next(layer for layer in layers(data) if isinstance(layer, ir.ScaleRequantize))
+    assert (made.bits, made.signed) == (16 if kind == TensorProto.INT16 else 8, kind != UINT8)
 
 
 def test_dynamic_style_with_static_scales(tmp_path: Path) -> None:

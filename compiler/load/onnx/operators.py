@@ -14,7 +14,7 @@ import numpy as np
 from ... import ir
 from . import linear
 from .arithmetic import quantize, real, settle
-from .file import Array, ElementType
+from .file import TYPES, Array, ElementType
 from .graph import Operands, Quantized, positive
 from .values import (
     FloatInput,
@@ -29,8 +29,9 @@ from .values import (
 
 Convert = Callable[[Operands], Value]
 
-UINT8 = ElementType("uint8", "<u1", 8, "int32_data")
 _ONE = np.ones(1, np.float32)
+_UINT8 = 2
+"""Its number among `TYPES`."""
 _MOST_TERMS = 16
 """The most tensors that are added before anything quantizes their sum."""
 
@@ -39,15 +40,22 @@ _MOST_TERMS = 16
 def quantized(operands: Operands, scale: int, zero: int) -> Quantized:
     """What the output's integers stand for, by the inputs ``scale`` and ``zero``."""
     size = operands.scalar(operands.scales(scale), "scales")
+    kind = _output_type(operands, zero)
     if not operands.has(zero):
-        return Quantized(np.float32(size), 0, UINT8)
-    known = operands.known(zero, "zero point")
-    kind = known.type
-    if kind is None or not kind.integer or kind.bits > 16:
-        operands.refuse(f"its output is of type {kind.name if kind else 'unknown'}",
-                        "quantize activations to uint8 or int8")
+        return Quantized(np.float32(size), 0, kind)
     return Quantized(np.float32(size), int(operands.scalar(operands.zeros(zero), "zero points")),
                      kind)
+
+
+def _output_type(operands: Operands, zero: int) -> ElementType:
+    """What it quantizes to: the type of the input ``zero``, or else of an attribute, or uint8."""
+    kind = TYPES.get(operands.integer("output_dtype", _UINT8) or _UINT8)
+    if operands.has(zero):
+        kind = operands.known(zero, "zero point").type
+    if kind is None or not kind.integer or kind.bits > 16:
+        operands.refuse(f"it quantizes to the type {kind.name if kind else 'unknown'}",
+                        "quantize to uint8 or int8")
+    return kind
 
 
 def quantize_linear(operands: Operands) -> Value:
@@ -55,16 +63,12 @@ def quantize_linear(operands: Operands) -> Value:
     value = operands.value(0)
     if isinstance(value, Known):
         return _quantize_constant(operands, value)
-    if operands.integer("output_dtype", 0) and not operands.has(2):
-        operands.refuse("its output type is an attribute", "give it a zero point of that type")
     return quantize(operands, value, quantized(operands, 1, 2))
 
 
 def _quantize_constant(operands: Operands, value: Known) -> Known:
     scale, zero = operands.scales(1), operands.zeros(2)
-    kind = operands.known(2, "zero point").type if operands.has(2) else UINT8
-    if kind is None or not kind.integer or kind.bits > 16:
-        operands.refuse("it quantizes a constant to an unknown type", "quantize it to int8")
+    kind = _output_type(operands, 2)
     axis = _axis(operands, value, (scale, zero))
     reals = value.reals()
     if not np.isfinite(reals).all():
