@@ -15,7 +15,6 @@ from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Integers, Network, PenjingError
 from ..sim import golden
 from .data import Data, read
-from .load import FOREIGN
 from .oracle import Answers, Oracle, find
 from .progress import Progress, silent
 from .project import MODELS, Project
@@ -32,12 +31,15 @@ class Evaluation:
     ``oracle`` names what ran the network besides the golden model, ``oracle_mismatches`` is the
     number of output values that differ, ``oracle_largest`` by how much, of which ``oracle_steps``
     are allowed. The same of the probabilities that the host makes where a softmax follows.
-    ``accuracy`` is None where there are no labels; ``notes`` tell why something else is missing.
+    ``accuracy`` is None where there are no labels; ``float_difference`` is how far the output of a
+    float network is from the golden model's, both in root mean square, as a part of the output.
+    ``notes`` tell why something else is missing.
     """
 
     samples: int
     accuracy: float | None
     float_accuracy: float | None = None
+    float_difference: float | None = None
     oracle: str | None = None
     oracle_mismatches: int | None = None
     values_compared: int = 0
@@ -63,6 +65,9 @@ class Evaluation:
             rows.append(("accuracy", f"{self.accuracy:.2%}"))
         if self.float_accuracy is not None:
             rows.append(("float accuracy", f"{self.float_accuracy:.2%}"))
+        if self.float_difference is not None:
+            rows.append(("difference from the float network (RMS)",
+                         f"{self.float_difference:.2%}"))
         if self.oracle is not None:
             rows += [(f"values compared with {self.oracle}", self.values_compared),
                      ("values that differ", self.oracle_mismatches)]
@@ -81,8 +86,7 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
     opened = Project.open(folder)
     given = read(images)
     framework = opened.settings.framework
-    labels = None if given.y is None and framework in FOREIGN.values() else _labels(
-        opened.network, given)
+    labels = None if given.y is None and framework is not None else _labels(opened.network, given)
     inputs = opened.integers(given)
     outputs = _golden(opened.network, inputs, progress)
     result = Evaluation(len(inputs), None if labels is None else _accuracy(
@@ -98,11 +102,14 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
         except PenjingError as error:  # a package is missing; what is here goes on without
             result = replace(result, notes=(f"no oracle: {error}",))
     if oracle is not None:
-        if framework == "pytorch" and labels is not None:
+        if framework == "pytorch":
             progress("float network", 0, 0)
-            result = replace(result, float_accuracy=_float_accuracy(opened, given, labels))
+            result = _beside_floats(result, opened, given, outputs, labels)
         progress("oracle", 0, 0)
-        result = _compared(result, opened, oracle, outputs, oracle.run(inputs))
+        try:
+            result = _compared(result, opened, oracle, outputs, oracle.run(inputs))
+        except PenjingError as error:  # its framework may refuse what is read here rightly
+            result = replace(result, notes=(*result.notes, f"no oracle: {error}"))
     opened.record("evaluate", result.json())
     return result
 
@@ -125,13 +132,22 @@ def _accuracy(network: Network, outputs: NDArray[Any], labels: Integers) -> floa
     return float((_classes(network, outputs) == labels).mean())
 
 
-def _float_accuracy(opened: Project, given: Data, labels: Integers) -> float:
+def _beside_floats(result: Evaluation, opened: Project, given: Data, outputs: Integers,
+                   labels: Integers | None) -> Evaluation:
+    """``result`` with how right the float network is, and how far from it ``outputs`` are."""
     from ..compiler.load import torch as pytorch  # deferred: slow, and an extra
 
     assert opened.model is not None
+    kind = opened.network.output_type
     floats = pytorch.run_float(opened.model, opened.code.real(given.x))
-    height, width, _ = opened.network.output_type.shape
-    return _accuracy(opened.network, floats.reshape(len(given.x), height, width, -1), labels)
+    floats = floats.reshape(len(given.x), *kind.shape)
+    if labels is not None:
+        return replace(result, float_accuracy=_accuracy(opened.network, floats, labels))
+    if isinstance(opened.network.layers[-1], ir.ArgMax):
+        return replace(result, float_difference=float((floats != outputs).mean()))
+    size = float(np.sqrt((floats ** 2).mean())) or 1.0
+    error = outputs * 2.0 ** -kind.fraction - floats
+    return replace(result, float_difference=float(np.sqrt((error ** 2).mean())) / size)
 
 
 def _golden(network: Network, inputs: Integers, progress: Progress) -> Integers:

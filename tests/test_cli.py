@@ -364,6 +364,30 @@ def test_pytorch_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     wrong = run_json(capsys, "evaluate", out, "--data", data, status=1)
     assert wrong["oracle_mismatches"] == 40 * 4
 
+    def refuses(*given: object) -> None:
+        raise PenjingError("net.pt2: PyTorch cannot run it; export it again")
+
+    monkeypatch.setattr(pytorch, "run", refuses)
+    told = run_json(capsys, "evaluate", out, "--data", data)
+    assert told["accuracy"] == evaluated["accuracy"]
+    assert told["notes"] == ["no oracle: net.pt2: PyTorch cannot run it; export it again"]
+
+
+def test_a_network_without_classes_is_compared_without_labels(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program(tmp_path)
+    out, data = tmp_path / "out", tmp_path / "bare.npz"
+    np.savez(data, x=images(40))
+    for bits, least, most in ((4, 0.01, 0.5), (14, 0.0, 0.002)):
+        main(["compile", str(tmp_path / "net.pt2"), "-b", "generic", "-o", str(out),
+              "--calibration", str(data), "--weight-bits", str(bits), "--activation-bits",
+              str(bits)])
+        capsys.readouterr()
+        evaluated = run_json(capsys, "evaluate", out, "--data", data)
+        assert evaluated["accuracy"] is evaluated["float_accuracy"] is None
+        assert least < evaluated["float_difference"] < most
+        assert evaluated["oracle_mismatches"] == 0
+
 
 def test_float_images_mean_the_same_as_integers(tmp_path: Path,
                                                 capsys: pytest.CaptureFixture[str]) -> None:
