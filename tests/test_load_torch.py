@@ -165,6 +165,19 @@ def shared(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
     return norm(y) + y.relu()
 
 
+class Shifted(nn.Module):
+    """The input less a mean, over a deviation, as it stands in front of many networks."""
+
+    def __init__(self, mean: torch.Tensor, *parts: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", torch.full_like(mean, 0.25) + mean)
+        self.parts = nn.Sequential(*parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.parts((x - self.mean) / self.deviation) * 1.5 + 0.25
+
+
 class Wired(nn.Module):
     """What ``function`` computes of the input and the ``parts``."""
 
@@ -185,6 +198,11 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: Wired(shared, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
     (lambda: Lambda(lambda x: x + x), (5, 4, 2)),
     (lambda: Lambda(lambda x: x[:, 1:][:, -2:] + x[:, :2]), (5, 4, 4)),
+    (lambda: Shifted(torch.tensor([0.5, 0.25, 0.1]).reshape(3, 1, 1),
+                     nn.Conv2d(3, 2, 3, padding=1)), (4, 5, 3)),
+    (lambda: Shifted(torch.tensor([0.5, 0.25]).reshape(1, 2, 1, 1), nn.ReLU()), (4, 5, 2)),
+    (lambda: Lambda(lambda x: 2 * (3 + x)), (4, 5, 2)),
+    (lambda: Shifted(torch.tensor([0.5, 0.25, 0.75]), nn.Linear(3, 2)), (3,)),
     (lambda: Lambda(lambda x: functional.pad(x, (0, 0, 0, 0, 2, 7))), (3, 4, 3)),
     (lambda: Wired(lambda x, a: a(functional.pad(x, (1, 0, 0, 1, 0, 2)).relu()),
                    nn.Conv2d(4, 3, 2)), (3, 4, 2)),
@@ -375,7 +393,9 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1),
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
-    (lambda: Lambda(lambda x: x + 1), (5, 4, 2), "gives a number"),
+    (lambda: Lambda(lambda x: 1 - x), (5, 4, 2), "aten.rsub.Scalar"),
+    (lambda: Lambda(lambda x: x / 0), (5, 4, 2), "is 0 or not finite"),
+    (lambda: Shifted(torch.ones(5, 4)), (5, 4, 2), "its constant has shape"),
     (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
     (lambda: Lambda(lambda x: x + x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
     (lambda: Lambda(lambda x: x * x), (5, 4, 2), "products of maps are not supported yet"),

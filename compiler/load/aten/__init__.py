@@ -23,8 +23,8 @@ __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 SUPPORTED = ("Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
              "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
              "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a "
-             "map, ZeroPad, Flatten, Dropout, sums, concatenations and parts of channels, softmax "
-             "and argmax at the end")
+             "map, ZeroPad, Flatten, Dropout, sums, concatenations and parts of channels, channels "
+             "plus or times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -114,7 +114,10 @@ _OPERATORS: Mapping[str, Operator] = {
     **_named(maps.mean, "mean.dim"),
     **_named(maps.maximum, "amax.default"),
     **_named(maps.pad, "pad.default", "constant_pad_nd.default"),
-    **_named(maps.add, "add.Tensor", "add_.Tensor"),
+    **_named(linear.with_constant(linear.plus, maps.add, True), "add.Tensor", "add_.Tensor"),
+    **_named(linear.with_constant(linear.minus, _unsupported, False), "sub.Tensor", "sub_.Tensor"),
+    **_named(linear.with_constant(linear.times, _unsupported, True), "mul.Tensor", "mul_.Tensor"),
+    **_named(linear.with_constant(linear.over, _unsupported, False), "div.Tensor", "div_.Tensor"),
     **_named(maps.concatenate, "cat.default", "concat.default"),
     **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
     **_named(maps.chunk, "chunk.default"),
@@ -128,7 +131,8 @@ _OPERATORS: Mapping[str, Operator] = {
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
 _HINTS: Mapping[str, str] = {
     "mul": "products of maps are not supported yet",
-    "sub": "add a map of negated weights instead",
+    "sub": "differences of maps are not supported yet",
+    "div": "quotients of maps are not supported",
     "conv_transpose2d": "use an upsampling and a convolution",
     "adaptive_max_pool2d": "use x.amax((2, 3))",
     "max_pool2d_with_indices": _DECOMPOSED,

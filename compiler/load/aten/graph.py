@@ -196,9 +196,18 @@ class Graph:
             refuse(node, seen.final)
         return seen
 
-    def is_read_once(self, node: Node) -> bool:
-        """Whether ``node`` alone reads what the layer of its first argument puts out."""
-        (name,) = map(_name, _references(node.arguments[0].value))
+    def constant(self, node: Node, position: int) -> Floats | None:
+        """The number or parameter that is the argument at ``position``; None if it is neither."""
+        value = node.arguments[position].value if len(node.arguments) > position else None
+        if type(value) in (int, float):
+            return np.array([value], np.float64)
+        if isinstance(value, Reference) and value.name in self.program.weights:
+            return self.weight(node, "constant", value)[1]
+        return None
+
+    def is_read_once(self, node: Node, position: int = 0) -> bool:
+        """Whether ``node`` alone reads what the layer of its argument at ``position`` puts out."""
+        (name,) = map(_name, _references(node.arguments[position].value))
         while self._uses[name] == 1 and name in self._same:
             name = self._same[name]
         return self._uses[name] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from .graph import (
     NO_PADDING,
     Arguments,
     Graph,
+    Operator,
     Seen,
     refuse,
     refuse_padding,
@@ -118,11 +120,67 @@ def batch_norm(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     if not (variance + epsilon > 0).all():
         refuse(node, "its running variance is not positive; train the model again")
     scale = gamma / np.sqrt(variance + epsilon)
+    return _affine(graph, node, seen, scale, beta - mean * scale)
+
+
+def _affine(graph: Graph, node: Node, seen: Seen, scale: Floats, offset: Floats, position: int = 0
+            ) -> Seen:
+    """``scale * x + offset`` of each channel of ``seen``, the argument at ``position``."""
     last = graph.layers.get(seen.layer)
-    if isinstance(last, FloatMultiply) and graph.is_read_once(node):
+    if isinstance(last, FloatMultiply) and graph.is_read_once(node, position):
         weights = last.weights * scale.reshape(-1, *(1,) * (last.weights.ndim - 1))
-        graph.layers[last.name] = replace(last, weights=weights,
-                                          bias=(last.bias - mean) * scale + beta)
+        graph.layers[last.name] = replace(last, weights=weights, bias=last.bias * scale + offset)
         return seen
     return graph.add(FloatConvolution(
-        graph.name(node), scale.reshape(-1, 1, 1, 1), beta - mean * scale, groups=channels), seen)
+        graph.name(node), scale.reshape(-1, 1, 1, 1), offset, groups=len(scale)), seen)
+
+
+def with_constant(function: Callable[[Floats], tuple[Floats, Floats]], otherwise: Operator,
+                  commutes: bool) -> Operator:
+    """A tensor and a constant, one or one a channel, or two tensors by ``otherwise``.
+
+    ``function`` gives the factor and the offset that the constant stands for. Where the operator
+    ``commutes``, the constant may come first.
+    """
+    def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen | tuple[Seen, ...]:
+        for position in (0, 1) if commutes else (0,):
+            constant = graph.constant(node, 1 - position)
+            if constant is None:
+                continue
+            if arguments.number("alpha", 1.0) != 1:
+                refuse(node, "its alpha is not 1; scale the constant instead")
+            seen = graph.source(node, position)
+            refuse_padding(node, seen)
+            channels = seen.shape[2]
+            rank = len(seen.dims)
+            if constant.size not in (1, channels) or seen.order is not None or (
+                    constant.size > 1 and constant.shape[-rank:] != (channels, *(1,) * (rank - 1))):
+                refuse(node, f"its constant has shape {constant.shape}; give it one number, or one "
+                             f"for each of {channels} channels")
+            with np.errstate(divide="ignore"):
+                values = function(np.broadcast_to(constant.reshape(-1), channels))
+            if not all(np.isfinite(value).all() for value in values):
+                refuse(node, "its constant is 0 or not finite; repair the model")
+            return _affine(graph, node, seen, *values, position)
+        return otherwise(graph, node, arguments)
+    return convert
+
+
+def plus(constant: Floats) -> tuple[Floats, Floats]:
+    """``x + constant``."""
+    return np.ones_like(constant), constant
+
+
+def minus(constant: Floats) -> tuple[Floats, Floats]:
+    """``x - constant``."""
+    return np.ones_like(constant), -constant
+
+
+def times(constant: Floats) -> tuple[Floats, Floats]:
+    """``x * constant``."""
+    return constant, np.zeros_like(constant)
+
+
+def over(constant: Floats) -> tuple[Floats, Floats]:
+    """``x / constant``."""
+    return 1 / constant, np.zeros_like(constant)
