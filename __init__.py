@@ -20,9 +20,9 @@ _NAMES = {
         # weights and how they are stored
         "Codebook", "Plain", "Weights",
         # layers
-        "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Dense",
-        "Depthwise", "Flatten", "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize",
-        "ShiftRequantize", "Slice", "SlopeRequantize", "SumPool", "Table", "Threshold",
+        "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop",
+        "Dense", "Depthwise", "Flatten", "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize",
+        "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool", "Table", "Threshold",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),

@@ -1,4 +1,4 @@
-"""The sum of two streams."""
+"""The sum or the difference of two streams."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from .stream import Beat, PassesReady, payload_register
 __all__ = ["ADDER_LATENCY", "Adder"]
 
 ADDER_LATENCY = 1
-"""Cycles from the later of two beats to their sum."""
+"""Cycles from the later of two beats to their sum or difference."""
 
 
 class Adder(PassesReady):
-    """``o = i_0 + i_1`` in every lane; latency 1, a beat of each a cycle.
+    """``o = i_0 + i_1``, or ``i_0 - i_1``, in every lane; latency 1, a beat of each a cycle.
 
     Parameters
     ----------
-    i_0_shape, i_1_shape, o_shape : element shapes; ``o_shape`` holds every sum.
+    i_0_shape, i_1_shape, o_shape : element shapes; ``o_shape`` holds every result.
     lanes : elements a beat.
+    subtracts : whether ``i_1`` is taken from ``i_0``.
 
     Members
     -------
@@ -30,7 +31,8 @@ class Adder(PassesReady):
     """
 
     def __init__(self, i_0_shape: ShapeLike, i_1_shape: ShapeLike, o_shape: ShapeLike, *,
-                 lanes: int) -> None:
+                 lanes: int, subtracts: bool = False) -> None:
+        self._subtracts = subtracts
         super().__init__({"i_0": In(stream.Signature(Beat(i_0_shape, lanes))),
                           "i_1": In(stream.Signature(Beat(i_1_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
@@ -47,5 +49,6 @@ class Adder(PassesReady):
             m.d.sync += [self.o.valid.eq(self.i_0.valid & self.i_1.valid),
                          payload.last.eq(self.i_0.p.last)]
             for lane in range(self.o.payload.shape().lanes):
-                m.d.sync += payload.data[lane].eq(self.i_0.p.data[lane] + self.i_1.p.data[lane])
+                a, b = self.i_0.p.data[lane], self.i_1.p.data[lane]
+                m.d.sync += payload.data[lane].eq(a - b if self._subtracts else a + b)
         return m

@@ -122,6 +122,11 @@ def add(x: Integers, other: Integers) -> Integers:
     return x + other
 
 
+def subtract(x: Integers, other: Integers) -> Integers:
+    """``x - other``."""
+    return x - other
+
+
 def concatenate(*parts: Integers) -> Integers:
     """Several (N, H, W, C) to (N, H, W, sum of C): the channels of each behind those before."""
     return np.concatenate(parts, -1)
@@ -227,6 +232,11 @@ def channel_slice(x: Integers, start: int, stop: int) -> Integers:
     return x[..., start:stop]
 
 
+def crop(x: Integers, rows: tuple[int, int, int], columns: tuple[int, int, int]) -> Integers:
+    """(N, H, W, C) to (N, rows, columns, C): those from a start on, before a stop, by a step."""
+    return x[:, slice(*rows), slice(*columns)]
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -296,6 +306,11 @@ def _(layer: ir.Add, x: Integers, other: Integers) -> Integers:
 
 
 @execute.register
+def _(layer: ir.Subtract, x: Integers, other: Integers) -> Integers:
+    return subtract(x, other)
+
+
+@execute.register
 def _(layer: ir.Concatenation, *parts: Integers) -> Integers:
     return concatenate(*parts)
 
@@ -341,6 +356,11 @@ def _(layer: ir.Repeat, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Slice, x: Integers) -> Integers:
     return channel_slice(x, layer.start, layer.stop)
+
+
+@execute.register
+def _(layer: ir.Crop, x: Integers) -> Integers:
+    return crop(x, layer.rows, layer.columns)
 
 
 @execute.register

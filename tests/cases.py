@@ -296,10 +296,10 @@ def branches(draw: Draw, grow: Builder, name: str) -> str:
 
 @st.composite
 def sums(draw: Draw) -> Case:
-    """The sum of two branches."""
+    """The sum of two branches, or their difference."""
     grow = draw(inputs(signs=False))
     first, second = draw(branches(grow, "first")), draw(branches(grow, "second"))
-    return draw(cases(grow, ir.Add(LAYER, first, second)))
+    return draw(cases(grow, draw(st.sampled_from([ir.Add, ir.Subtract]))(LAYER, first, second)))
 
 
 @st.composite
@@ -321,6 +321,22 @@ def parts(draw: Draw) -> Case:
         start, stop = 0, grow.type.shape[2]
     return draw(cases(grow, ir.Slice(LAYER, grow.tail, start, stop),
                       ends=None if grow.layers else False))
+
+
+@st.composite
+def steps(draw: Draw, size: int) -> tuple[int, int, int]:
+    """Some of so many rows or columns: (start, stop, step)."""
+    start = draw(st.integers(0, size - 1))
+    return start, draw(st.integers(start + 1, size)), draw(st.sampled_from([1, 2, 3, 64]))
+
+
+@st.composite
+def cutouts(draw: Draw) -> Case:
+    """Some rows and columns; there is some hardware before or behind it."""
+    grow = draw(inputs(most=(6, 6, 6)))
+    height, width, _ = grow.type.shape
+    layer = ir.Crop(LAYER, grow.tail, draw(steps(height)), draw(steps(width)))
+    return draw(cases(grow, layer, ends=None if grow.layers else False))
 
 
 # --- one element after the other
@@ -467,6 +483,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Sum: (sums(),),
     kinds.Union: (unions(),),
     kinds.Part: (parts(),),
+    kinds.Cutout: (cutouts(),),
     kinds.Copies: (copies(),),
     kinds.Wires: (wires(),),
     kinds.Largest: (largest(),),

@@ -98,8 +98,9 @@ def random_graph(seed: Any, *, steps: int = 7) -> Network:
         first, second = grow.unread[:2]
         grow.at = second
         add(grow, rng, first)
-    if all(isinstance(layer, ir.Rewiring | ir.Repeat | ir.Slice) for layer in grow.layers.values()):
-        clamp(grow, rng)  # what is only wiring has no clock
+    wiring = ir.Rewiring | ir.Repeat | ir.Slice | ir.Crop
+    if all(isinstance(layer, wiring) for layer in grow.layers.values()):
+        clamp(grow, rng)  # what is only wiring, as a crop of all may be, has no clock
     return grow.network()
 
 
@@ -188,6 +189,16 @@ def part(grow: Web, rng: np.random.Generator) -> None:
     grow.add(ir.Slice(grow.fresh("slice"), grow.at, start, stop))
 
 
+def crop(grow: Web, rng: np.random.Generator) -> None:
+    """Some rows and columns."""
+    height, width, _ = grow.type.shape
+    taken = []
+    for size in (height, width):
+        start = int(rng.integers(size))
+        taken.append((start, int(rng.integers(start, size)) + 1, int(rng.integers(1, 4))))
+    grow.add(ir.Crop(grow.fresh("crop"), grow.at, *taken))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -196,18 +207,19 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table)
+    concatenate, part, crop, table)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:
-    """The sum of the tensor at which the graph stands and the ``other``, in either order."""
+    """The sum or difference of the tensor at which the graph stands and the ``other``."""
     if grow.type.bits > WIDEST:
         activate(grow, rng)
     fit(grow, rng, grow.types[other].shape)
     names = [grow.at, other]
     if rng.integers(2):
         names.reverse()
-    grow.add(ir.Add(grow.fresh("add"), *names))
+    make = (ir.Add, ir.Add, ir.Subtract)[int(rng.integers(3))]
+    grow.add(make(grow.fresh(make.__name__.lower()), *names))
 
 
 def fit(grow: Web, rng: np.random.Generator, shape: tuple[int, int, int]) -> None:

@@ -230,17 +230,39 @@ class Grow:
             name = self.model.node("Reshape", source.name, self.model.constant(target, INT64))
         return replace(source, name=name, shape=(count,))
 
-    def add(self, a: Tensor, b: Tensor, relu: bool = False) -> Tensor:
+    def add(self, a: Tensor, b: Tensor, relu: bool = False, operator: str = "Add") -> Tensor:
         spread = 75 * math.hypot(a.scale, b.scale)
-        if self.style.qlinear:
+        if self.style.qlinear and operator == "Add":
             scale, zero = self.scale_for(spread), self.draw_zero()
             name = self.model.node("QLinearAdd", a.name, *self._affine(a.scale, a.zero), b.name,
                                    *self._affine(b.scale, b.zero), *self._affine(scale, zero))
             return Tensor(name, a.shape, scale, zero)
-        real = self.model.node("Add", self.real(a), self.real(b))
+        real = self.model.node(operator, self.real(a), self.real(b))
         if relu:
             real = self.model.node("Relu", real)
         return self.quantize(real, a.shape, spread)
+
+    def slice(self, source: Tensor) -> Tensor:
+        """Ranges of any axes, of rows and columns with steps, of integers or of reals."""
+        count = len(source.shape)
+        axes = [axis for axis in range(count) if self.rng.integers(3)] or [0]
+        shape, starts, ends, steps = list(source.shape), [], [], []
+        for axis in axes:
+            size = source.shape[axis]
+            start = int(self.rng.integers(size))
+            stop = int(self.rng.integers(start, size)) + 1
+            steps.append(int(self.rng.integers(1, 4)) if axis else 1)
+            shape[axis] = len(range(start, stop, steps[-1]))
+            starts.append(start - size * int(self.rng.integers(2)))
+            ends.append(1 << 40 if stop == size else stop)
+        axes = [axis + 1 - (count + 1) * int(self.rng.integers(2)) for axis in axes]
+        inputs = [self.model.constant(values, INT64) for values in (starts, ends, axes, steps)]
+        real = source.name if self.style.qlinear else self.real(source)
+        name = self.model.node("Slice", real, *inputs)
+        if not self.style.qlinear:
+            name = self.model.node("QuantizeLinear", name,
+                                   *self._affine(source.scale, source.zero))
+        return replace(source, name=name, shape=tuple(shape))
 
     def max_pool(self, source: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...],
                  pads: tuple[int, ...], ceil_mode: int = 0) -> Tensor:
@@ -327,11 +349,14 @@ def random_layer(rng: np.random.Generator, style: Style, kind: str) -> bytes:
                          pads=(0, pads[1], 0, pads[3]), relu=relu)
     elif kind in ("matmul", "gemm"):
         last = grow.dense(source, int(rng.integers(1, 12)), gemm=kind == "gemm", relu=relu)
-    elif kind == "add":
+    elif kind == "slice":
+        last = grow.conv(grow.slice(source), 3, (1, 1))
+    elif kind in ("add", "sub"):
         # What dequantizes integers need not agree with what quantized them.
         other = replace(grow.max_pool(source, (3, 3), (1, 1), (1, 1, 1, 1)),
                         scale=grow.draw_scale(), zero=grow.draw_zero())
-        last = grow.add(source, other, relu=bool(rng.integers(2)))
+        pair = [source, other] if rng.integers(2) else [other, source]
+        last = grow.add(*pair, relu=bool(rng.integers(2)), operator=kind.title())
     elif kind == "max_pool":
         last = grow.max_pool(source, (2, 3), stride, (1, 0, 0, 2), int(rng.integers(2)))
     elif kind == "average_pool":
@@ -343,7 +368,7 @@ def random_layer(rng: np.random.Generator, style: Style, kind: str) -> bytes:
 
 
 LAYERS = ("conv", "conv1d", "grouped", "depthwise", "dilated", "same", "row", "matmul", "gemm",
-          "add", "max_pool", "average_pool", "global_average_pool", "mean")
+          "add", "max_pool", "average_pool", "global_average_pool", "mean", "sub", "slice")
 
 
 def integer_model(rng: np.random.Generator, kind: str, activation: int, weight: int) -> bytes:

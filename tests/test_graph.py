@@ -144,23 +144,43 @@ def test_times_must_be_a_number_of_copies() -> None:
 
 @pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("bits", [(4, 7, True, False), (8, 8, True, True), (1, 3, False, False)])
-def test_adder(stalls: Stalls, bits: tuple[int, int, bool, bool]) -> None:
+@pytest.mark.parametrize("join", [ir.Add, ir.Subtract])
+def test_adder(join: type[ir.Elementwise], stalls: Stalls, bits: tuple[int, int, bool, bool]
+               ) -> None:
     a, b = (TensorType((5, 1, 3), n, is_signed) for n, is_signed in zip(bits[:2], bits[2:],
                                                                        strict=True))
-    total = ir.Add("add", "a", "b").output_type(a, b)
+    layer = join("join", "a", "b")
+    total = layer.output_type(a, b)
     x, y = random_images(a, 6, 1), random_images(b, 6, 2)
     shapes = [signed(k.bits) if k.signed else unsigned(k.bits) for k in (a, b, total)]
     # Both operands side by side in one stream, which a fork takes apart: the two come by turns.
     block = Graph([Stage("first", Buffer(Beat(shapes[0], 3)), {"i": "i_0"}),
                    Stage("second", Buffer(Beat(shapes[1], 3)), {"i": "i_1"}),
-                   Stage("add", Adder(*shapes, lanes=3), {"i_0": "first", "i_1": "second"})],
+                   Stage("join", Adder(*shapes, lanes=3, subtracts=join is ir.Subtract),
+                         {"i_0": "first", "i_1": "second"})],
                   ("i_0", "i_1"))
     got = transfer_two(block, [p for f in x.reshape(6, -1).tolist() for p in pack(f, a.bits, 3, 3)],
                        [p for f in y.reshape(6, -1).tolist() for p in pack(f, b.bits, 3, 3)],
                        stalls)
-    wanted = [p for f in golden.add(x, y).reshape(6, -1).tolist()
+    wanted = [p for f in golden.execute(layer, x, y).reshape(6, -1).tolist()
               for p in pack(f, total.bits, 3, 3)]
     assert got == wanted
+
+
+def test_a_difference_has_the_narrowest_type_that_holds_it() -> None:
+    few, signs = TensorType((1, 1, 2), 4, False, 3), ir.Bipolar((1, 1, 2))
+    layer = ir.Subtract("less", "a", "b")
+    assert layer.inputs == ("a", "b")
+    assert layer.output_type(few, few) == TensorType((1, 1, 2), 5, True, 3)  # -15 to 15
+    assert layer.output_type(few, TensorType((1, 1, 2), 5, True)).bits == 6  # -15 to 31
+    assert layer.output_type(signs, signs) == TensorType((1, 1, 2), 3, True)  # -2 to 2
+    with pytest.raises(PenjingError, match=r"^layer less: its inputs must have one shape, not \(1, "
+                                           r"1, 2\) and \(1, 1, 3\)$"):
+        layer.output_type(few, TensorType((1, 1, 3), 4, False))
+    with pytest.raises(PenjingError, match=r"^layer less: its results need 49 bits, more than 48"):
+        layer.output_type(TensorType((1, 1, 2), 48, True), few)
+    with pytest.raises(PenjingError, match="other must be a name, not 3"):
+        ir.Subtract("less", "a", 3)
 
 
 def transfer_two(dut: Graph, first: list[int], second: list[int], stalls: Stalls) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_files
+import penjing
 import pytest
 from choices import choices
 from hypothesis import given, settings
@@ -20,8 +21,10 @@ from onnx_oracle import steps
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
+from penjing.sim import golden
 from penjing.sim.oracles import onnxruntime as oracle
 
+SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
 
 
@@ -292,18 +295,70 @@ def test_float_logits_are_accumulators(tmp_path: Path) -> None:
     assert not steps(tmp_path, model.bytes(y)).any()
 
 
-def test_sum_of_what_nothing_quantized(tmp_path: Path) -> None:
-    """Convolutions whose sum is the first to be quantized, twice nested, with activations."""
+@pytest.mark.parametrize("operator", ["Add", "Sub"])
+def test_sum_of_what_nothing_quantized(operator: str, tmp_path: Path) -> None:
+    """Convolutions whose sum or difference is the first to be quantized, twice nested."""
     model = Model((1, 3, 6, 6))
     x = quantized_input(model)
     a, b, c = (model.node("Conv", x, real_weights(model, (3, 3, 1, 1), seed=seed))
                for seed in range(3))
-    total = model.node("Relu", model.node("Add", model.node("Relu", a), b))
-    total = model.node("Add", total, model.node("Add", c, x))
+    total = model.node("Relu", model.node(operator, model.node("Relu", a), b))
+    total = model.node("Add", total, model.node(operator, c, x))
     data = quantized_output(model, total, scale=1.5)
-    assert sum(isinstance(layer, ir.Add) for layer in layers(data)) == 3
+    kinds = [layer.kind for layer in layers(data) if isinstance(layer, ir.Elementwise)]
+    other = "add" if operator == "Add" else "subtract"
+    assert kinds == [other, other, "add"]
     for rounding in ROUNDINGS:
         assert steps(tmp_path, data, rounding=rounding).max() <= 1
+
+
+def sliced(model: Model, real: str, starts: list[int], ends: list[int], axes: list[int],
+           by: list[int]) -> str:
+    return model.node("Slice", real, *(model.constant(values, INT64)
+                                       for values in (starts, ends, axes, by)))
+
+
+def test_slice_of_accumulators_with_a_scale_for_each_channel(tmp_path: Path) -> None:
+    model = Model((1, 3, 6, 5))
+    a = model.node("Conv", quantized_input(model), real_weights(model, (6, 3, 1, 1)))
+    data = quantized_output(model, sliced(model, a, [2, 1], [5, 9], [1, 2], [1, 2]))
+    assert [layer.kind for layer in layers(data)] == ["convolution", "crop", "slice",
+                                                      "scalerequantize"]
+    assert steps(tmp_path, data).max() <= oracle.ALLOWED_STEPS
+
+
+@pytest.mark.parametrize(("starts", "ends", "axes", "by", "reason"), [
+    ([3], [0], [2], [-1], "it goes backwards; take"), ([0], [3], [1], [2], "by steps of 2; take a"),
+    ([3], [2], [3], [1], "it leaves nothing of an input of shape"),
+    ([0], [1], [4], [1], "its bounds do not fit"), ([0, 1], [1], [2], [1], "its bounds do not fit"),
+    ([0], [130], [2], [65], "by steps of 65; take steps of at most 64")])
+def test_slices_that_are_refused(starts: list[int], ends: list[int], axes: list[int], by: list[int],
+                                 reason: str) -> None:
+    model = Model((1, 3, 130, 4))
+    x = sliced(model, quantized_input(model), starts, ends, axes, by)
+    assert reason in refusal(quantized_output(model, x))
+
+
+def test_what_is_not_quantized_is_neither_cut_nor_subtracted() -> None:
+    model = Model((1, 3, 4, 4))
+    cut = sliced(model, "x", [0], [1], [1], [1])
+    assert "it cuts what is not quantized" in refusal(quantized_output(model, cut))
+    model = Model((1, 3, 4, 4))
+    real = model.node("Sub", quantized_input(model), model.constant([[[1.0]]], FLOAT))
+    assert "its input 1 is a constant; let it read an activation" in refusal(
+        quantized_output(model, real))
+
+
+@pytest.mark.parametrize("name", ["ort_slice", "ort_sub"])
+def test_file_of_today(name: str) -> None:
+    path = SHARED / "cases" / "formats" / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip(f"needs the file {path}")
+    network = importer.load(path, "net")
+    x = onnx_files.images(network.input_type, 40, 0)
+    far = np.abs(golden.run(network, x) - oracle.run(path, x))
+    assert far.max() <= oracle.ALLOWED_STEPS
+    assert (far > 0).mean() < 0.001
 
 
 @pytest.mark.parametrize("operator", ["Relu", "Clip"])

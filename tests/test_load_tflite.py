@@ -158,11 +158,11 @@ def test_whole_network(name: str) -> None:
     whole_network(name, 8)
 
 
-CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/op_gelu", "formats/op_gmax",
-         "formats/op_hswish", "formats/op_leaky", "formats/op_logistic", "formats/op_normz",
-         "formats/op_tanh", "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_relu1",
-         "formats/tf_scaleadd", "networks/keras_conv1d", "networks/keras_flatten",
-         "networks/keras_leaky")
+CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/op_crop", "formats/op_gelu",
+         "formats/op_gmax", "formats/op_hswish", "formats/op_leaky", "formats/op_logistic",
+         "formats/op_normz", "formats/op_tanh", "formats/tf_argmax", "formats/tf_bnlast",
+         "formats/tf_relu1", "formats/tf_scaleadd", "networks/keras_conv1d", "networks/keras_crop",
+         "networks/keras_flatten", "networks/keras_leaky")
 """Files of today's converters."""
 
 
@@ -228,6 +228,32 @@ def test_layers_are_called_as_in_the_file() -> None:
     assert sum(name.startswith("conv2d") for name in names) > 9
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 1.1, 2, 7, 1000])
+def test_a_map_minus_itself_has_any_scale(ratio: float, tmp_path: Path) -> None:
+    """Keras gives what is always 0 the least scale there is, of which LiteRT makes 1."""
+    path = of_itself("SUB", ratio).write(tmp_path / "net.tflite")
+    (layer,) = agree(path).layers
+    assert isinstance(layer, ir.Table)
+    assert set(layer.values.flat) == {6 if ratio > 1 else 5}
+    (layer,) = tflite.load(path, "net", ir.ScaleRounding.SINGLE).layers
+    assert isinstance(layer, ir.Table)
+    assert set(layer.values.flat) == {5}
+
+
+def of_itself(kind: str, ratio: float) -> Drawn:
+    """A map plus or minus itself; at a ``ratio`` of 1, the last spare bit is the output's step."""
+    file, x = small()
+    y = file.activation((1, 4, 4, 2), scale=0.1 / (1 << 19) / ratio, zero_point=5)
+    file.operator(kind, [x, x], [y], f"{kind.title()}Options")
+    file.ends(x, y)
+    return file
+
+
+@pytest.mark.parametrize(("kind", "ratio"), [("SUB", 1), ("ADD", 1), ("ADD", 1.1), ("ADD", 9)])
+def test_scales_at_which_litert_aborts_are_refused(kind: str, ratio: float) -> None:
+    assert "the scale of its output is too small for its inputs" in refusal(of_itself(kind, ratio))
+
+
 # --- what is refused, each in one line that names operator, reason and way out
 def refusal(file: File) -> str:
     with pytest.raises(PenjingError) as caught:
@@ -290,20 +316,15 @@ def test_what_cannot_be_exact_is_refused() -> None:
     assert "nothing is computed" in refusal(file)
 
 
-def numbers(file: File, *values: int) -> int:
-    """A constant list."""
-    return file.tensor((len(values),), "INT32", data=np.array(values, np.int64))
-
-
 def refused_shape(kind: str, values: tuple[int, ...], out: tuple[int, ...]) -> str:
     """Why a FILL or its kin of constants is refused."""
     file, x = small()
     shape = file.tensor(out, "INT32")
     seven = file.tensor((), "INT32", data=np.array(7))
-    operands = {"FILL": [numbers(file, *values), seven],
-                "BROADCAST_TO": [seven, numbers(file, *values)],
-                "TILE": [numbers(file, 1, 2), numbers(file, *values)],
-                "FLOOR_DIV": [seven, numbers(file, *values)]}[kind]
+    operands = {"FILL": [file.numbers(*values), seven],
+                "BROADCAST_TO": [seven, file.numbers(*values)],
+                "TILE": [file.numbers(1, 2), file.numbers(*values)],
+                "FLOOR_DIV": [seven, file.numbers(*values)]}[kind]
     file.operator(kind, operands, [shape])
     y = file.activation((1, 4, 4, 2), scale=0.1, zero_point=3)
     file.operator("RESHAPE", [x, shape], [y])
@@ -328,8 +349,8 @@ def refused_operator(kind: str, table: str | None = None, first: Any = (), then:
     """Why an operator of a map of 4×4×2 and constants before and after it is refused."""
     file, x = small()
     y = file.activation(out, scale=scale, zero_point=3)
-    file.operator(kind, [*(numbers(file, *values) for values in first), x,
-                         *(numbers(file, *values) for values in then)], [y], table, **options)
+    file.operator(kind, [*(file.numbers(*values) for values in first), x,
+                         *(file.numbers(*values) for values in then)], [y], table, **options)
     file.operator("RELU", [y], [z := file.activation(out, scale=scale, zero_point=3)])
     file.ends(x, z)
     return refusal(file)
@@ -345,8 +366,6 @@ def test_what_moves_elements_is_refused_where_no_hardware_does_it() -> None:
     assert "axis 7 is none of 4" in refused_operator(
         "CONCATENATION", "ConcatenationOptions", axis=7)
     assert "only channels" in refused_operator("SPLIT", "SplitOptions", [(1,)], numSplits=1)
-    rows = [(0, 1, 0, 0), (1, 3, 4, 2)]
-    assert "rows, columns" in refused_operator("SLICE", "SliceOptions", (), rows, out=(1, 3, 4, 2))
     assert "outside its input" in refused_operator(
         "SLICE", "SliceOptions", (), [(0, 0, 0, 1), (1, 4, 4, 2)])
     assert "not those of 4 axes" in refused_operator("SLICE", "SliceOptions", (), [(0,), (1,)])
@@ -354,12 +373,41 @@ def test_what_moves_elements_is_refused_where_no_hardware_does_it() -> None:
         assert "adds or removes axes" in refused_operator(
             "STRIDED_SLICE", "StridedSliceOptions", (),
             [(0, 0, 0, 0), (1, 4, 4, 2), (1, 1, 1, 1)], **{mask: 1})
-    assert "it has steps" in refused_operator(
-        "STRIDED_SLICE", "StridedSliceOptions", (), [(0,) * 4, (1, 4, 4, 2), (1, 1, 1, 2)])
+    for steps, reason in (((1, -1, 1, 1), "backwards"), ((1, 0, 1, 1), "backwards"),
+                          ((1, 1, 1), "not those of 4 axes")):
+        assert reason in refused_operator("STRIDED_SLICE", "StridedSliceOptions", (),
+                                          [(0,) * 4, (1, 4, 4, 2), steps])
+    assert "outside its input" in refused_operator(
+        "STRIDED_SLICE", "StridedSliceOptions", (), [(0, 3, 0, 0), (1, 2, 4, 2), (1,) * 4])
     assert "changes the order" in refused_operator(
         "TRANSPOSE", "TransposeOptions", (), [(0, 3, 1, 2)], out=(1, 2, 4, 4))
     assert "are not those of" in refused_operator(
         "TRANSPOSE", "TransposeOptions", (), [(0, 1, 1, 2)])
+
+
+def cut(begin: tuple[int, ...], end: tuple[int, ...], steps: tuple[int, ...]) -> File:
+    """A STRIDED_SLICE of a map of 70×1×4."""
+    file = Drawn(np.random.default_rng(0))
+    x = file.activation((1, 70, 1, 4), scale=0.1, zero_point=3)
+    shape = [len(range(*each)) for each in zip(begin, end, steps, strict=True)]
+    y = file.activation(shape, scale=0.1, zero_point=3)
+    file.operator("STRIDED_SLICE", [x, *(file.numbers(*each) for each in (begin, end, steps))],
+                  [y], "StridedSliceOptions")
+    file.ends(x, y)
+    return file
+
+
+def test_steps_have_limits() -> None:
+    """They have none where one row or channel alone is taken."""
+    assert "rows or columns by steps of 65; take steps of at most 64" in refusal(
+        cut((0, 0, 0, 0), (1, 70, 1, 4), (1, 65, 1, 1)))
+    assert "channels by steps of 2; take a range of channels" in refusal(
+        cut((0, 0, 0, 0), (1, 70, 1, 4), (1, 1, 1, 2)))
+    single = tflite.convert(tflite.parse(
+        cut((0, 65, 0, 2), (1, 70, 1, 4), (1, 65, 1, 2)).bytes()), "net")
+    crop, part = single.layers
+    assert isinstance(crop, ir.Crop) and crop.rows == (65, 66, 1) and crop.columns == (0, 1, 1)
+    assert isinstance(part, ir.Slice) and (part.start, part.stop) == (2, 3)
 
 
 def test_functions_that_are_no_table_are_refused() -> None:

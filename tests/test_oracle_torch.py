@@ -36,10 +36,17 @@ def random_network(rng: np.random.Generator) -> ir.Network:
             ir.AveragePool("mean", "pool", (2, 2), integers(1, 3, 2), (1, 1, 0, 1),
                            ir.Rounding(rng.choice(["half_up", "half_away"])),
                            bool(rng.integers(2)), int(rng.integers(0, 3))),
-            ir.Clamp("clamp", "mean", -20, 25)):
+            ir.Clamp("clamp", "mean", -20, 25),
+            ir.Subtract("difference", *(("clamp", "mean") if rng.integers(2) else
+                                        ("mean", "clamp")))):
         net.add(layer)
+    taken = []
+    for size in net.type.shape[:2]:
+        start = int(rng.integers(size))
+        taken.append((start, int(rng.integers(start, size)) + 1, int(rng.integers(1, 4))))
+    net.add(ir.Crop("crop", "difference", *taken))
     height, width, channels = net.type.shape
-    net.add(ir.Reshape("reshape", "clamp", (channels, height, width)))
+    net.add(ir.Reshape("reshape", "crop", (channels, height, width)))
     net.add(ir.Flatten("flat", "reshape"))
     size = net.type.elements
     net.add(ir.Dense("dense", "flat", ir.Weights(rng.integers(-128, 128, (6, size)), 8),

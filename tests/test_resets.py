@@ -14,6 +14,7 @@ from amaranth.hdl._ast import SignalSet
 from engines import dot_engine, select_engine
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer
+from penjing.hdl.crop import Axis, Cropper
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
@@ -39,6 +40,10 @@ BLOCKS: dict[str, Callable[[int], Any]] = {
     "gearbox": lambda bits: Gearbox(bits, i_lanes=2, o_lanes=3, i_group=6, o_group=6, frame=6),
     "upsizer": lambda bits: Upsizer(bits, i_lanes=2, o_lanes=4, o_group=8, frame=8),
     "adder": lambda bits: Adder(signed(bits), signed(bits), signed(bits + 1), lanes=2),
+    "subtractor": lambda bits: Adder(signed(bits), signed(bits), signed(bits + 1), lanes=2,
+                                     subtracts=True),
+    "cropper": lambda bits: Cropper(signed(bits), lanes=2, channels=3, rows=Axis(5, 1, 4, 2),
+                                    columns=Axis(4, 0, 4, 3)),
     "argmax": lambda bits: ArgMaxer(signed(bits), count=5),
     "shift": lambda bits: ShiftRequantizer(signed(bits), signed(bits - 2), lanes=2, shift=2, low=-2,
                                            high=3),

@@ -24,6 +24,7 @@ from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.block import Block
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
+from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.engine import Engine, EngineArray
@@ -99,6 +100,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     Concatenator: JOIN,
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
                                                  False, -8))),
+    Cropper: Twin("crop", net(MAP, CLAMP, ir.Crop("crop", "clamp", (1, 4, 2), (0, 2, 1)))),
     Slicer: Twin("channel_slice", net(MAP, CLAMP, ir.Slice("slice", "clamp", 1, 3)), Goal(96)),
     ArgMaxer: Twin("argmax", net(MAP, ir.ArgMax("argmax", "x"))),
     AveragePooler: Twin("average_pool", net(MAP, pool(ir.AveragePool)), Goal(200)),

@@ -148,6 +148,10 @@ class Drawn(File):
         values = self.rng.integers(-5000, 5000, outputs)
         return [x, weights, self.tensor((outputs,), "INT32", source * factors, 0, values)]
 
+    def numbers(self, *values: int) -> int:
+        """Add a constant list."""
+        return self.tensor((len(values),), "INT32", data=np.array(values, np.int64))
+
     def ends(self, first: int, last: int) -> None:
         """Let these be input and output."""
         self.graph.inputs, self.graph.outputs = [first], [last]
@@ -238,6 +242,15 @@ def dense(file: Drawn, kind: str = "INT8") -> None:
 
 
 def add(file: Drawn) -> None:
+    of_two_maps(file, "ADD", "AddOptions")
+
+
+def sub(file: Drawn) -> None:
+    of_two_maps(file, "SUB", "SubOptions")
+
+
+def of_two_maps(file: Drawn, kind: str, table: str) -> None:
+    """An operator of a map and another one, or of the map twice."""
     shape = (1, file.integer(1, 4), file.integer(1, 4), file.integer(1, 4))
     # Twice the same tensor, the other one a requantized copy of it.
     x = file.activation(shape)
@@ -245,8 +258,7 @@ def add(file: Drawn) -> None:
     file.operator("QUANTIZE", [x], [other], "QuantizeOptions")
     y = file.activation(shape, scale=file.scale(-2, 1.5))
     pair = file.choice([x, other], [other, x], [x, x])
-    file.operator("ADD", pair, [y], "AddOptions",
-                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.operator(kind, pair, [y], table, fusedActivationFunction=file.choice(*ACTIVATIONS))
     file.ends(x, y)
 
 
@@ -515,9 +527,6 @@ def channel_ranges(file: Drawn) -> None:
     def part(channels: int) -> int:
         return file.activation((1, height, width, channels), scale=scale, zero_point=point)
 
-    def numbers(*values: int) -> int:
-        return file.tensor((len(values),), "INT32", data=np.array(values))
-
     parts = [x, part(count // 2), part(count // 2)]
     axis = file.tensor((), "INT32", data=np.array(file.choice(3, -1)))
     file.operator("SPLIT", [axis, x], parts[1:], "SplitOptions", numSplits=2)
@@ -526,11 +535,12 @@ def channel_ranges(file: Drawn) -> None:
     parts.append(part(last - first))
     if file.choice(True, False):
         size = -1 if last == count else last - first
-        file.operator("SLICE", [x, numbers(0, 0, 0, first), numbers(1, -1, width, size)],
-                      parts[-1:], "SliceOptions")
+        file.operator("SLICE", [x, file.numbers(0, 0, 0, first),
+                                file.numbers(1, -1, width, size)], parts[-1:], "SliceOptions")
     else:
-        file.operator("STRIDED_SLICE", [x, numbers(0, 0, 0, first - count),
-                                        numbers(1, height, 0, last), numbers(1, 1, 1, 1)],
+        file.operator("STRIDED_SLICE", [x, file.numbers(0, 0, 0, first - count),
+                                        file.numbers(1, height, 0, last),
+                                        file.numbers(1, 1, 1, 1)],
                       parts[-1:], "StridedSliceOptions", endMask=4)
     taken = [file.choice(*parts) for _ in range(file.integer(1, 4))]
     total = sum(file.graph.tensors[n].shape[3] for n in taken)
@@ -538,6 +548,38 @@ def channel_ranges(file: Drawn) -> None:
     file.operator("CONCATENATION", taken, [y], "ConcatenationOptions", axis=file.choice(3, -1))
     file.operator("RELU", [y], [z := part(total)])
     file.ends(x, z)
+
+
+def crop(file: Drawn) -> None:
+    """Rows, columns and channels at once, by a SLICE, or by a STRIDED_SLICE with steps."""
+    shape = (1, *(file.integer(1, 9) for _ in range(file.integer(1, 3))))
+    begin = [file.integer(0, size - 1) for size in shape]
+    end = [file.integer(first + 1, size) for first, size in zip(begin, shape, strict=True)]
+    steps = [1] * len(shape)
+    if file.choice(True, False):
+        size = [-1 if last == total and file.choice(True, False) else last - first
+                for first, last, total in zip(begin, end, shape, strict=True)]
+        operands, kind, table, masks = [begin, size], "SLICE", "SliceOptions", {}
+    else:
+        steps[1:-1] = [file.choice(1, 2, 3) for _ in shape[1:-1]]
+        operands, kind, table = [begin, end, steps], "STRIDED_SLICE", "StridedSliceOptions"
+        masks = {"beginMask": some_bits(file, [first == 0 for first in begin]),
+                 "endMask": some_bits(file, [a == b for a, b in zip(end, shape, strict=True)])}
+        # Some are counted from the end.
+        operands[0] = [first - file.choice(0, total)
+                       for first, total in zip(begin, shape, strict=True)]
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation(shape, scale=scale, zero_point=point)
+    taken = [len(range(*each)) for each in zip(begin, end, steps, strict=True)]
+    y = file.activation(taken, scale=scale, zero_point=point)
+    file.operator(kind, [x, *(file.numbers(*values) for values in operands)], [y], table, **masks)
+    file.operator("RELU", [y], [z := like(file, y, scale=scale, zero_point=point)])
+    file.ends(x, z)
+
+
+def some_bits(file: Drawn, possible: Sequence[bool]) -> int:
+    """Any of the bits that are ``possible``."""
+    return sum(file.integer(0, 1) << n for n, one in enumerate(possible) if one)
 
 
 def extreme(file: Drawn) -> None:
@@ -591,9 +633,9 @@ def transpose(file: Drawn) -> None:
 
 Draw = Callable[[Drawn], None]
 
-OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, average_pool, max_pool, mean,
-                               relu, quantize, reshape, residual, logistic, silu, unary,
-                               with_constants, flatten, channel_ranges, transpose, extreme,
+OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, sub, average_pool, max_pool,
+                               mean, relu, quantize, reshape, residual, logistic, silu, unary,
+                               with_constants, flatten, channel_ranges, crop, transpose, extreme,
                                reduce_max, arg_max)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

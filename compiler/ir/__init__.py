@@ -9,7 +9,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 
 from .builder import Builder
 from .encoding import MAX_CODES, Codebook, Encoding, Plain
-from .joins import Add, Concatenation
+from .joins import Add, Concatenation, Elementwise, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .names import NAME, PORTS, Names, cleaned
 from .network import Network
@@ -28,7 +28,17 @@ from .requantize import (
     Table,
     Threshold,
 )
-from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, Slice, rewired
+from .shapes import (
+    MAX_STEP,
+    Crop,
+    Flatten,
+    Pad,
+    Repeat,
+    Reshape,
+    Rewiring,
+    Slice,
+    rewired,
+)
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -43,12 +53,12 @@ from .tensor import (
 from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS",
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_STEP", "MAX_THRESHOLDS",
     "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "TABLE_BITS", "Add",
     "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Concatenation",
-    "Convolution", "Dense",
-    "Depthwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate",
-    "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
-    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "Slice", "SlidingLayer", "SlopeRequantize", "SumPool", "Table", "TensorType", "Threshold",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "Convolution", "Crop", "Dense",
+    "Depthwise", "Elementwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool",
+    "MultiplyAccumulate", "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat",
+    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
+    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType",
+    "Threshold", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

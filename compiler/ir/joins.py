@@ -10,8 +10,11 @@ from .tensor import MAX_BITS, Bipolar, TensorType, require
 
 
 @dataclass(frozen=True)
-class Add(Layer):
-    """``input + other``, exactly; both have one shape, and are brought to one scale before."""
+class Elementwise(Layer):
+    """What is made of two tensors, element by element; both have one shape.
+
+    They are brought to one scale before.
+    """
 
     other: str
 
@@ -26,13 +29,32 @@ class Add(Layer):
         return (self.input, self.other)
 
     def output_type(self, *sources: TensorType) -> TensorType:
-        """The narrowest type that holds every sum."""
+        """The narrowest signed type that holds every result."""
         source, other = sources
         require(source.shape == other.shape,
                 f"layer {self.name}: its inputs must have one shape, not {source.shape} and "
                 f"{other.shape}")
-        return holding(self, source.shape, source.low + other.low, source.high + other.high,
-                       source.fraction)
+        return holding(self, source.shape, *self._interval(source, other), source.fraction)
+
+    def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
+        """The least and the largest result."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Add(Elementwise):
+    """``input + other``, exactly; both have one shape, and are brought to one scale before."""
+
+    def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
+        return source.low + other.low, source.high + other.high
+
+
+@dataclass(frozen=True)
+class Subtract(Elementwise):
+    """``input - other``, exactly; both have one shape, and are brought to one scale before."""
+
+    def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
+        return source.low - other.high, source.high - other.low
 
 
 @dataclass(frozen=True)

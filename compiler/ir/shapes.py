@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from .layers import Layer, require_value
 from .tensor import MAX_ELEMENTS, TensorType, is_int, require, require_ints
 
+MAX_STEP = 64
+"""The largest step of the rows and columns of a `Crop`."""
+
 
 @dataclass(frozen=True)
 class Pad(Layer):
@@ -78,6 +81,36 @@ class Slice(Layer):
                 f"layer {self.name}: stop must be at most the {channels} channels of its input, "
                 f"not {self.stop}")
         return replace(source, shape=(height, width, self.stop - self.start))
+
+
+@dataclass(frozen=True)
+class Crop(Layer):
+    """Some rows and columns: (start, stop, step) of each, ``stop`` not included, counted from 0.
+
+    (H, W, C) becomes (rows, columns, C); steps are 1 to `MAX_STEP`. A `Slice` takes channels.
+    """
+
+    rows: tuple[int, int, int]
+    columns: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for what, taken in (("rows", self.rows), ("columns", self.columns)):
+            require_ints(f"layer {self.name}", what, taken, 3, 0, MAX_ELEMENTS)
+            start, stop, step = taken
+            require(start < stop and 1 <= step <= MAX_STEP,
+                    f"layer {self.name}: {what} must be (start, stop, step), start < stop and "
+                    f"1 <= step <= {MAX_STEP}, not {taken}")
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, of these rows and columns."""
+        (source,) = sources
+        height, width, channels = source.shape
+        for what, size, (_, stop, _) in (("rows", height, self.rows),
+                                         ("columns", width, self.columns)):
+            require(stop <= size, f"layer {self.name}: {what} must stop at or before the {size} "
+                                  f"of its input, not at {stop}")
+        return replace(source, shape=(len(range(*self.rows)), len(range(*self.columns)), channels))
 
 
 @dataclass(frozen=True)

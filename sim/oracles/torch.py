@@ -89,6 +89,11 @@ def _(layer: ir.Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Subtract, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return torch.sub(x, other)
+
+
+@_execute.register
 def _(layer: ir.Dense, x: torch.Tensor) -> torch.Tensor:
     result = functional.linear(x.flatten(1), _tensor(layer.weights.values), _tensor(layer.bias))
     return result[:, :, None, None]
@@ -144,6 +149,13 @@ def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
 @_execute.register
 def _(layer: ir.Repeat, x: torch.Tensor) -> torch.Tensor:
     return x.repeat_interleave(layer.times, 1)
+
+
+@_execute.register
+def _(layer: ir.Crop, x: torch.Tensor) -> torch.Tensor:
+    for axis, taken in ((2, layer.rows), (3, layer.columns)):
+        x = x.index_select(axis, torch.arange(*taken))
+    return x
 
 
 @_execute.register

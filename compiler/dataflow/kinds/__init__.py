@@ -11,6 +11,7 @@ from ..site import Site
 from .argmax import Largest
 from .binary import Binary
 from .concatenation import Union
+from .crop import Cutout
 from .dot import Dot
 from .engine import Engine
 from .join import Sum
@@ -26,17 +27,16 @@ from .ternary import Ternary
 from .threshold import Search
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
-           "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale", "Search", "Shift", "Sliced",
-           "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
+           "Engine", "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale", "Search", "Shift",
+           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Union, Part,
-    Copies, Wires, Largest)
+    Union, Part, Cutout, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -101,7 +101,7 @@ def _(layer: ir.Table, site: Site, ask: Ask) -> Iterator[Kind]:
 
 
 @candidates.register
-def _(layer: ir.Add, site: Site, ask: Ask) -> Iterator[Kind]:
+def _(layer: ir.Elementwise, site: Site, ask: Ask) -> Iterator[Kind]:
     return Sum.candidates(site, ask)
 
 
@@ -118,6 +118,11 @@ def _(layer: ir.Repeat, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Slice, site: Site, ask: Ask) -> Iterator[Kind]:
     return Part.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Crop, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Cutout.candidates(site, ask)
 
 
 @candidates.register

@@ -11,6 +11,7 @@ import numpy as np
 from ....hdl.add import ADDER_LATENCY, Adder
 from ....hdl.skip import SKIP_LATENCY
 from ....hdl.tech import Technology
+from ... import ir
 from ...cost import Fabric, Resources
 from .. import timing
 from ..gears import regrouping
@@ -21,7 +22,7 @@ from .kind import Ask, Kind, Stages, shape_of, widening
 
 @dataclass(frozen=True, kw_only=True)
 class Sum(Kind):
-    """The sum of its inputs, lane by lane, each repacked to the same lanes."""
+    """The sum or difference of its inputs, lane by lane, each repacked to the same lanes."""
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
@@ -66,7 +67,8 @@ class Sum(Kind):
         return tuple(branches)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
-        """The adder."""
+        """The adder, which may subtract."""
         first, second = self.carried(site)
-        return [("add", Adder(shape_of(first), shape_of(second), shape_of(site.result),
-                              lanes=self.o.lanes))]
+        return [(site.layer.kind, Adder(shape_of(first), shape_of(second), shape_of(site.result),
+                                        lanes=self.o.lanes,
+                                        subtracts=isinstance(site.layer, ir.Subtract)))]

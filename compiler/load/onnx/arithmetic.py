@@ -140,7 +140,8 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
             own, term.name, ratios, step, offset=term.zero,
             low=None if low is None else max(low, -limit),
             high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
-    return builder.add(ir.Add(builder.name(operands.node, "_sum"), *names))
+    layer = ir.Subtract if value.subtracts else ir.Add
+    return builder.add(layer(builder.name(operands.node, "_sum"), *names))
 
 
 def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:

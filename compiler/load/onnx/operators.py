@@ -243,15 +243,20 @@ def add(operands: Operands) -> Value:
     return _sum(operands, operands.activation(0), operands.activation(1))
 
 
+def subtract(operands: Operands) -> Value:
+    """Sub of two activations."""
+    return _sum(operands, operands.activation(0), operands.activation(1), subtracts=True)
+
+
 def qlinear_add(operands: Operands) -> Value:
     """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
     total = _sum(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
     return quantize(operands, total, quantized(operands, 6, 7), zero_first=True)
 
 
-def _sum(operands: Operands, a: Value, b: Value) -> Sum:
+def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
     if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
-        operands.refuse("it adds integers, or what is not quantized",
+        operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     mine, other = a.layout, b.layout
     if mine.shape != other.shape and mine.loops == other.loops and isinstance(b, Real):
@@ -261,7 +266,7 @@ def _sum(operands: Operands, a: Value, b: Value) -> Sum:
         operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
                         f"{', '.join(map(str, other.dims))}), or another order of axes",
                         "add tensors of one shape")
-    total = Sum((a, b), mine)
+    total = Sum((a, b), mine, subtracts=subtracts)
     if total.count > _MOST_TERMS:
         operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
                         "put QuantizeLinear and DequantizeLinear behind sums")
@@ -390,7 +395,7 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
-    ("", "Add"): add, ("com.microsoft", "QLinearAdd"): qlinear_add,
+    ("", "Add"): add, ("", "Sub"): subtract, ("com.microsoft", "QLinearAdd"): qlinear_add,
     ("", "Mul"): scaled(False), ("", "Div"): scaled(True), ("", "Cast"): cast,
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
 }

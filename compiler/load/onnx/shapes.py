@@ -1,4 +1,4 @@
-"""The operators that move no data, and those on constants that exporters compute shapes with."""
+"""The operators that compute nothing, and those on constants that exporters compute shapes with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from ... import ir
+from ..ranges import cut
 from .arithmetic import real, settle
 from .file import Array, Constant
 from .graph import Operands
-from .linear import with_channels
+from .linear import as_map, map_of, spatial, with_channels
 from .values import Activation, Curve, Integers, Known, Layout, Real, Value
 
 _MOST_SHAPE_ELEMENTS = 4096
@@ -233,10 +234,14 @@ def concat(operands: Operands) -> Value:
     return Known(np.concatenate(parts))
 
 
-def cut(operands: Operands) -> Value:
-    """Slice of a shape."""
-    if not isinstance(operands.value(0), Known):
-        operands.refuse("it cuts an activation", "slice outside of the network")
+def slice_(operands: Operands) -> Value:
+    """Slice of a shape, or of a map's rows, columns and channels."""
+    value = operands.value(0)
+    return _of_shape(operands) if isinstance(value, Known) else _of_map(operands, value)
+
+
+def _of_shape(operands: Operands) -> Known:
+    """A part of a shape."""
     values = _small(operands, 0, "data")
     starts, ends, steps = (operands.integers(place, name) if operands.has(place) or place < 3
                            else (1,) for place, name in ((1, "starts"), (2, "ends"), (4, "steps")))
@@ -248,11 +253,50 @@ def cut(operands: Operands) -> Value:
     return Known(values[starts[0]:ends[0]:steps[0]])
 
 
+def _of_map(operands: Operands, value: Activation) -> Value:
+    """Ranges of a map's axes."""
+    if isinstance(value, Real):
+        value = settle(operands, value)
+    if not isinstance(value, Integers | Real):
+        operands.refuse("it cuts what is not quantized", "quantize its input first")
+    value = as_map(operands, value)
+    axes = spatial(value.layout)
+    _, channels, *inner = _ranges(operands, (1, *value.layout.dims))
+    rows, columns = inner if axes == 2 else [range(1), *inner]
+    name = cut(operands.builder, value.name, lambda: operands.builder.name(operands.node), rows,
+               columns, channels)
+    layout = map_of(operands, operands.builder.types[name].shape, axes)
+    if isinstance(value, Real) and value.scale.size > 1:
+        value = replace(value, scale=value.scale[channels[0]:channels[-1] + 1])
+    return replace(value, name=name, layout=layout)
+
+
+def _ranges(operands: Operands, dims: tuple[int, ...]) -> list[range]:
+    """What a Slice takes of axes of the sizes ``dims``."""
+    starts, ends, axes, steps = (operands.integers(place, name) for place, name in (
+        (1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")))
+    if starts is None or ends is None:
+        operands.refuse("its starts or ends are missing")
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps) or any(
+            not -len(dims) <= axis < len(dims) for axis in axes):
+        operands.refuse(f"its bounds do not fit an input of shape {dims}")
+    if min(steps, default=1) < 1:
+        operands.refuse("it goes backwards", "take ranges with steps forward")
+    ranges = [range(size) for size in dims]
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        ranges[axis] = range(*slice(start, end, step).indices(dims[axis]))
+    if not all(ranges):
+        operands.refuse(f"it leaves nothing of an input of shape {dims}")
+    return ranges
+
+
 LAYOUT: Mapping[tuple[str, str], Callable[[Operands], Value]] = {
     ("", "Identity"): identity, ("", "Dropout"): identity, ("", "Constant"): constant,
     ("", "Reshape"): reshape, ("", "Flatten"): flatten, ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): unsqueeze, ("", "Transpose"): transpose, ("", "Softmax"): softmax,
     ("", "LogSoftmax"): softmax, ("", "ArgMax"): argmax, ("", "Shape"): shape,
-    ("", "Gather"): gather, ("", "Concat"): concat, ("", "Slice"): cut,
+    ("", "Gather"): gather, ("", "Concat"): concat, ("", "Slice"): slice_,
 }
 """The operators that compute nothing but places, by domain and name."""

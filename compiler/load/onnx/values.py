@@ -130,12 +130,16 @@ class Real:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """The sum of two tensors of reals, then clamped to ``low`` and ``high``."""
+    """The sum of two tensors of reals, then clamped to ``low`` and ``high``.
+
+    It is their difference if it ``subtracts``.
+    """
 
     terms: tuple[Real | Sum, Real | Sum]
     layout: Layout
     low: float = -math.inf
     high: float = math.inf
+    subtracts: bool = False
 
     @property
     def count(self) -> int:

@@ -19,7 +19,7 @@ from .graph import AGAIN, Graph, Padding, Refused, Value, affine, map_shape
 Convert = Callable[[Graph, Operator], None]
 
 ADD_SHIFT = 20
-"""Spare bits that the reference gives the inputs of an addition of int8."""
+"""Spare bits that the reference gives the inputs of an ADD or a SUB of int8."""
 _SAME, _VALID = 0, 1
 
 
@@ -206,33 +206,38 @@ def arg_max(graph: Graph, operator: Operator) -> None:
 
 
 # --- elementwise
-def add(graph: Graph, operator: Operator) -> None:
-    """ADD: both inputs brought to one scale with spare bits, an exact sum, and back."""
-    inputs = [input_affine(graph, operator, position) for position in range(2)]
-    target = output_affine(graph, operator)
-    low, high = activation_bounds(operator, target)
-    (first, shape), (second, other) = (graph.source(operator, position) for position in range(2))
-    if shape != other:
-        raise Refused(operator, f"its inputs are {shape} and {other} (height, width, channels), "
-                                f"broadcasting is not supported", "give both one shape")
-    name = graph.name_of(operator, "add")
-    # Twice the larger scale, so that the sum of two inputs keeps within what each may be.
-    common = 2 * max(meaning.scale for meaning in inputs)
-    scaled = []
-    for suffix, layer, meaning in zip("ab", (first, second), inputs, strict=True):
-        ratio = meaning.scale / common
-        wide = Affine(_wide_bits(graph, layer, meaning, ratio), True,
-                      common / (1 << ADD_SHIFT), 0)
-        part = requantize(graph.unique(f"{name}_{suffix}"), layer, np.array([ratio]), wide,
-                          offset=meaning.zero_point, pre_shift=ADD_SHIFT, rounding=graph.rounding)
-        scaled.append(graph.add(part))
-    total = graph.add(ir.Add(graph.unique(f"{name}_sum"), scaled[0], scaled[1]))
-    ratio = common / ((1 << ADD_SHIFT) * target.scale)
-    if ratio >= 1:
-        raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
-    graph.add(requantize(name, total, np.array([ratio]), target, low=low, high=high,
-                         rounding=graph.rounding))
-    graph.finish_layer(operator, name)
+def elementwise(layer: type[ir.Elementwise], what: str) -> Convert:
+    """ADD or SUB: inputs brought to one scale with spare bits, their exact ``what``, and back."""
+    def convert(graph: Graph, operator: Operator) -> None:
+        inputs = [input_affine(graph, operator, position) for position in range(2)]
+        target = output_affine(graph, operator)
+        low, high = activation_bounds(operator, target)
+        (first, shape), (second, other) = (graph.source(operator, n) for n in range(2))
+        if shape != other:
+            raise Refused(operator, f"its inputs are {shape} and {other} (height, width, "
+                                    f"channels), broadcasting is not supported",
+                          "give both one shape")
+        name = graph.name_of(operator, operator.kind.lower())
+        # Twice the larger scale, so that the sum of two inputs keeps within what each may be.
+        common = 2 * max(meaning.scale for meaning in inputs)
+        scaled = [_widened(graph, graph.unique(f"{name}_{suffix}"), one, meaning, common)
+                  for suffix, one, meaning in zip("ab", (first, second), inputs, strict=True)]
+        exact = graph.add(layer(graph.unique(f"{name}_{what}"), scaled[0], scaled[1]))
+        ratio = common / ((1 << ADD_SHIFT) * target.scale)
+        if ratio >= 1:
+            raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
+        graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
+                             rounding=graph.rounding))
+        graph.finish_layer(operator, name)
+    return convert
+
+
+def _widened(graph: Graph, name: str, layer: str, meaning: Affine, common: float) -> str:
+    """The layer ``name``: what ``layer`` puts out, in spare bits of the scale ``common``."""
+    ratio = meaning.scale / common
+    wide = Affine(_wide_bits(graph, layer, meaning, ratio), True, common / (1 << ADD_SHIFT), 0)
+    return graph.add(requantize(name, layer, np.array([ratio]), wide, offset=meaning.zero_point,
+                                pre_shift=ADD_SHIFT, rounding=graph.rounding))
 
 
 def _wide_bits(graph: Graph, layer: str, meaning: Affine, ratio: float) -> int:

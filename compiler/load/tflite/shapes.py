@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import ir
 from ..affine import Affine
+from ..ranges import cut
 from .file import Operator, Tensor
 from .graph import AGAIN, NO_PADDING, Graph, Refused, Value, affine, map_shape
 from .operators import same_meaning
@@ -57,27 +58,20 @@ def split(graph: Graph, operator: Operator) -> None:
     if len(axes) != 1 or _axis(operator, axes[0], source) != len(source.shape) - 1:
         raise Refused(operator, f"it is over axes {axes} of {source.shape}, only channels are "
                                 f"supported", "split the last axis")
-    layer, (_, _, channels) = graph.source(operator, 1)
+    layer, (height, width, channels) = graph.source(operator, 1)
     if parts == 0 or channels % parts:
         raise Refused(operator, f"it makes {parts} parts of {channels} channels", AGAIN)
     size = channels // parts
     for n in range(parts):
         target = graph.tensor(operator, n, ends=True)
         _unscaled(graph, operator, [source], target)
-        name = _slice(graph, operator, layer, n * size, (n + 1) * size, channels)
+        name = cut(graph, layer, lambda: graph.name_of(operator, "slice"), range(height),
+                   range(width), range(n * size, (n + 1) * size))
         graph.finish_layer(operator, name, n, parts)
 
 
-def _slice(graph: Graph, operator: Operator, layer: str, start: int, stop: int, channels: int
-           ) -> str:
-    """The layer that puts out the channels from ``start`` up to ``stop``."""
-    if (start, stop) == (0, channels):
-        return layer
-    return graph.add(ir.Slice(graph.name_of(operator, "slice"), layer, start, stop))
-
-
 def slice_(graph: Graph, operator: Operator) -> None:
-    """SLICE of channels."""
+    """SLICE of rows, columns and channels."""
     begin, size = (graph.integers(operator, n, ("INT32", "INT64")).reshape(-1).tolist()
                    for n in (1, 2))
     shape = graph.tensor(operator, 0).shape
@@ -89,7 +83,7 @@ def slice_(graph: Graph, operator: Operator) -> None:
 
 
 def strided_slice(graph: Graph, operator: Operator) -> None:
-    """STRIDED_SLICE of channels, with steps of 1."""
+    """STRIDED_SLICE of rows, columns and channels, with steps forward."""
     options = operator.options
     begin, end, steps = (graph.integers(operator, n, ("INT32",)).reshape(-1).tolist()
                          for n in (1, 2, 3))
@@ -97,30 +91,29 @@ def strided_slice(graph: Graph, operator: Operator) -> None:
     if not len(begin) == len(end) == len(steps) <= len(shape):
         raise Refused(operator, f"its bounds are not those of {len(shape)} axes", AGAIN)
     if any(options[name] for name in ("ellipsis", "new_axis", "shrink_axis", "offset")) or (
-            any(step != 1 for step in steps)):
-        raise Refused(operator, "it has steps, or adds or removes axes",
-                      "take a range of channels only")
+            any(step < 1 for step in steps)):
+        raise Refused(operator, "it goes backwards, or adds or removes axes",
+                      "take ranges of rows, columns and channels only")
     ranges = [range(total) for total in shape]
-    for axis, (first, last) in enumerate(zip(begin, end, strict=True)):
+    for axis, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
         known = slice(None if int(options["begin"]) >> axis & 1 else first,
-                      None if int(options["end"]) >> axis & 1 else last)
+                      None if int(options["end"]) >> axis & 1 else last, step)
         ranges[axis] = range(*known.indices(shape[axis]))
     _cut(graph, operator, ranges)
 
 
 def _cut(graph: Graph, operator: Operator, ranges: list[range]) -> None:
-    """Take ``ranges`` of the axes, of which only the last may be cut."""
+    """Take ``ranges`` of the axes, the first of which is the batch."""
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     _unscaled(graph, operator, [source], target)
-    if any(not 0 <= taken.start < taken.stop <= total
+    if any(not taken or taken[0] < 0 or taken[-1] >= total
            for taken, total in zip(ranges, source.shape, strict=True)):
         raise Refused(operator, f"its bounds lie outside its input {source.shape}", AGAIN)
-    if any(len(taken) != total for taken, total in zip(ranges[:-1], source.shape, strict=False)):
-        raise Refused(operator, f"it cuts rows, columns or frames of {source.shape}",
-                      "cut channels only")
-    layer, (_, _, channels) = graph.source(operator)
-    graph.finish_layer(operator, _slice(graph, operator, layer, ranges[-1].start, ranges[-1].stop,
-                                        channels))
+    layer, _ = graph.source(operator)
+    _, *inner = ranges
+    rows, columns, channels = [range(1)] * (3 - len(inner)) + inner
+    graph.finish_layer(operator, cut(graph, layer, lambda: graph.name_of(operator, "slice"), rows,
+                                     columns, channels))
 
 
 # --- order and shape

@@ -137,8 +137,14 @@ def total(sign: int) -> Callable[..., Integers]:
         scaled = [multiply((x - meaning.zero_point) << ADD_SHIFT,
                            *quantize_multiplier(meaning.scale / common), rounding)
                   for x, meaning in ((a, first), (b, second))]
-        ratio = quantize_multiplier(common / ((1 << ADD_SHIFT) * target.scale))
-        return multiply(scaled[0] + sign * scaled[1], *ratio, rounding) + target.zero_point
+        exact = scaled[0] + sign * scaled[1]
+        ratio = common / ((1 << ADD_SHIFT) * target.scale)
+        if ratio >= 1 and (sign > 0 or ratio == 1 or exact.any()):
+            raise PenjingError(f"the scale of its output is too small for its inputs; {AGAIN}")
+        if ratio > 1 and rounding is ir.ScaleRounding.DOUBLE:
+            # A map minus itself: LiteRT, which then shifts by a negative number, makes 1 of 0.
+            return np.full_like(exact, 1 + target.zero_point)
+        return multiply(exact, *quantize_multiplier(ratio), rounding) + target.zero_point
     return compute
 
 
