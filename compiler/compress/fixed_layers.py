@@ -46,7 +46,7 @@ class Step:
         return isinstance(self.layer, EXACT) and (not self.exact or self.relu is not None)
 
 
-EXACT = (fl.FloatConvolution, fl.FloatDense, fl.FloatAdd, fl.FloatConcatenation)
+EXACT = (fl.FloatConvolution, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract, fl.FloatConcatenation)
 """Layers that compute exactly, in more bits than their inputs have."""
 
 
@@ -212,6 +212,14 @@ def _(layer: fl.FloatAdd, step: Step, state: State, *inputs: Tensor) -> Tensor:
 
 
 @quantize_layer.register
+def _(layer: fl.FloatSubtract, step: Step, state: State, *inputs: Tensor) -> Tensor:
+    first, second = _aligned(layer, state, inputs)
+    difference = state.add(ir.Subtract(layer.name, first.source, second.source),
+                           first.values - second.values, first.fraction, _WIDE)
+    return _finish(step, state, difference)
+
+
+@quantize_layer.register
 def _(layer: fl.FloatConcatenation, step: Step, state: State, *inputs: Tensor) -> Tensor:
     first, *others = aligned = _aligned(layer, state, inputs)
     whole = state.add(
@@ -308,6 +316,12 @@ def _(layer: fl.FloatSlice, step: Step, state: State, given: Tensor) -> Tensor:
     part = ir.Slice(layer.name, given.source, layer.start, layer.stop)
     return replace(given, source=state.net.add(part),
                    values=given.values[..., layer.start:layer.stop])
+
+
+@quantize_layer.register
+def _(layer: fl.FloatCrop, step: Step, state: State, given: Tensor) -> Tensor:
+    part = ir.Crop(layer.name, given.source, layer.rows, layer.columns)
+    return replace(given, source=state.net.add(part), values=fl.execute(layer, given.values))
 
 
 @quantize_layer.register

@@ -135,7 +135,8 @@ def _is_exact(network: FloatNetwork, layer: FloatLayer) -> bool:
     return True
 
 
-_POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatSlice, fl.FloatArgMax)
+_POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatSlice, fl.FloatCrop,
+          fl.FloatArgMax)
 """Layers that leave the widths of their input."""
 
 

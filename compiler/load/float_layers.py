@@ -159,6 +159,11 @@ class FloatAdd(FloatLayer):
 
 
 @dataclass(frozen=True)
+class FloatSubtract(FloatLayer):
+    """The first of two maps of one shape less the second."""
+
+
+@dataclass(frozen=True)
 class FloatConcatenation(FloatLayer):
     """The channels of all its inputs, in their order."""
 
@@ -169,6 +174,14 @@ class FloatSlice(FloatLayer):
 
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class FloatCrop(FloatLayer):
+    """Some rows and columns: (start, stop, step) of each."""
+
+    rows: tuple[int, int, int]
+    columns: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -238,8 +251,9 @@ def _(layer: FloatFlatten, shape: Shape) -> Shape:
     return (1, 1, shape[0] * shape[1] * shape[2])
 
 
-@output_shape.register
-def _(layer: FloatAdd, shape: Shape, other: Shape) -> Shape:
+@output_shape.register(FloatAdd)
+@output_shape.register(FloatSubtract)
+def _(layer: FloatLayer, shape: Shape, other: Shape) -> Shape:
     require(shape == other, f"layer {layer.name}: its inputs have shapes {shape} and {other}, "
                              f"which must be equal")
     return shape
@@ -257,6 +271,16 @@ def _(layer: FloatSlice, shape: Shape) -> Shape:
     require(0 <= layer.start < layer.stop <= shape[2],
              f"layer {layer.name}: it takes channels {layer.start} to {layer.stop} of {shape[2]}")
     return (*shape[:2], layer.stop - layer.start)
+
+
+@output_shape.register
+def _(layer: FloatCrop, shape: Shape) -> Shape:
+    sizes = []
+    for size, (start, stop, step) in zip(shape, (layer.rows, layer.columns), strict=False):
+        require(0 <= start < stop <= size and step >= 1,
+                f"layer {layer.name}: it takes {start} to {stop} by {step} of {size}")
+        sizes.append(len(range(start, stop, step)))
+    return sizes[0], sizes[1], shape[2]
 
 
 @output_shape.register

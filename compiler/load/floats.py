@@ -21,6 +21,7 @@ from .float_layers import (
     FloatAveragePool,
     FloatConcatenation,
     FloatConvolution,
+    FloatCrop,
     FloatDense,
     FloatFlatten,
     FloatLayer,
@@ -28,6 +29,7 @@ from .float_layers import (
     FloatMultiply,
     FloatRelu,
     FloatSlice,
+    FloatSubtract,
     FloatUnary,
     FloatZeros,
     Shape,
@@ -35,10 +37,11 @@ from .float_layers import (
 )
 
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
-           "FloatConvolution", "FloatDense", "FloatFlatten", "FloatLayer", "FloatMaxPool",
-           "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice", "FloatUnary", "FloatZeros",
-           "Floats", "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute",
-           "max_pool", "output_shape", "run", "run_all", "window_sum"]
+           "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
+           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice",
+           "FloatSubtract", "FloatUnary", "FloatZeros", "Floats", "Padding", "Pair", "Shape",
+           "convolution", "counts", "dense", "execute", "max_pool", "output_shape", "run",
+           "run_all", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -156,6 +159,11 @@ def _(layer: FloatAdd, x: Floats, other: Floats) -> Floats:
 
 
 @execute.register
+def _(layer: FloatSubtract, x: Floats, other: Floats) -> Floats:
+    return x - other
+
+
+@execute.register
 def _(layer: FloatConcatenation, *x: Floats) -> Floats:
     return np.concatenate(x, -1)
 
@@ -163,6 +171,11 @@ def _(layer: FloatConcatenation, *x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatSlice, x: Floats) -> Floats:
     return x[..., layer.start:layer.stop]
+
+
+@execute.register
+def _(layer: FloatCrop, x: Floats) -> Floats:
+    return x[:, slice(*layer.rows), slice(*layer.columns)]
 
 
 @execute.register

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir import PenjingError
-from ..floats import FloatNetwork
+from ..floats import FloatAdd, FloatNetwork, FloatSubtract
 from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
 from . import elementwise, linear, maps
@@ -20,11 +20,12 @@ from .graph import Graph, Operator, label, refuse
 
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
-SUPPORTED = ("Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
-             "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
-             "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a "
-             "map, ZeroPad, Flatten, Dropout, sums, concatenations and parts of channels, channels "
-             "plus or times constants, softmax and argmax at the end")
+SUPPORTED = (
+    "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
+    "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, "
+    "Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, "
+    "Flatten, Dropout, sums, differences, concatenations, parts of channels, rows and columns, "
+    "channels plus or times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -114,8 +115,10 @@ _OPERATORS: Mapping[str, Operator] = {
     **_named(maps.mean, "mean.dim"),
     **_named(maps.maximum, "amax.default"),
     **_named(maps.pad, "pad.default", "constant_pad_nd.default"),
-    **_named(linear.with_constant(linear.plus, maps.add, True), "add.Tensor", "add_.Tensor"),
-    **_named(linear.with_constant(linear.minus, _unsupported, False), "sub.Tensor", "sub_.Tensor"),
+    **_named(linear.with_constant(linear.plus, maps.elementwise(FloatAdd), True),
+             "add.Tensor", "add_.Tensor"),
+    **_named(linear.with_constant(linear.minus, maps.elementwise(FloatSubtract), False),
+             "sub.Tensor", "sub_.Tensor"),
     **_named(linear.with_constant(linear.times, _unsupported, True), "mul.Tensor", "mul_.Tensor"),
     **_named(linear.with_constant(linear.over, _unsupported, False), "div.Tensor", "div_.Tensor"),
     **_named(maps.concatenate, "cat.default", "concat.default"),
@@ -131,7 +134,6 @@ _OPERATORS: Mapping[str, Operator] = {
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
 _HINTS: Mapping[str, str] = {
     "mul": "products of maps are not supported yet",
-    "sub": "differences of maps are not supported yet",
     "div": "quotients of maps are not supported",
     "conv_transpose2d": "use an upsampling and a convolution",
     "adaptive_max_pool2d": "use x.amax((2, 3))",

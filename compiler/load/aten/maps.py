@@ -10,8 +10,10 @@ from ..floats import (
     FloatArgMax,
     FloatAveragePool,
     FloatConcatenation,
+    FloatCrop,
     FloatMaxPool,
     FloatSlice,
+    FloatSubtract,
     FloatZeros,
     Padding,
     Pair,
@@ -21,6 +23,7 @@ from .graph import (
     NO_PADDING,
     Arguments,
     Graph,
+    Operator,
     Seen,
     refuse,
     refuse_padding,
@@ -203,18 +206,20 @@ def identity(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 
 # --- joins and parts
-def add(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """The sum of two tensors of one shape."""
-    first, second = graph.source(node), graph.source(node, 1)
-    if arguments.number("alpha", 1.0) != 1:
-        refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
-    refuse_padding(node, first, second)
-    if (first.dims, first.order) != (second.dims, second.order):
-        refuse(node, f"its inputs are (N, {', '.join(map(str, first.dims))}) and (N, "
-                     f"{', '.join(map(str, second.dims))}), broadcasting is not supported; give "
-                     f"both one shape")
-    return graph.add(FloatAdd(graph.name(node)), first, second,
-                     positive=first.positive and second.positive)
+def elementwise(layer: type[FloatAdd] | type[FloatSubtract]) -> Operator:
+    """The sum or the difference of two tensors of one shape."""
+    def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+        first, second = graph.source(node), graph.source(node, 1)
+        if arguments.number("alpha", 1.0) != 1:
+            refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+        refuse_padding(node, first, second)
+        if (first.dims, first.order) != (second.dims, second.order):
+            refuse(node, f"its inputs are (N, {', '.join(map(str, first.dims))}) and (N, "
+                         f"{', '.join(map(str, second.dims))}), broadcasting is not supported; "
+                         f"give both one shape")
+        return graph.add(layer(graph.name(node)), first, second,
+                         positive=layer is FloatAdd and first.positive and second.positive)
+    return convert
 
 
 def concatenate(graph: Graph, node: Node, arguments: Arguments) -> Seen:
@@ -278,22 +283,30 @@ def chunk(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
 
 
 def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """A range of channels, or all of another axis."""
+    """A range of channels, or rows or columns with any step."""
     seen = graph.source(node)
-    axis, step = arguments.integer("dim", 0), arguments.integer("step", 1)
+    axis, step = arguments.integer("dim", 0) % (len(seen.dims) + 1), arguments.integer("step", 1)
     start, end = arguments.get("start"), arguments.get("end")
     if any(value is not None and type(value) is not int for value in (start, end)):
         refuse(node, "its bounds are no numbers; export the model again")
-    size = seen.dims[axis % (len(seen.dims) + 1) - 1] if axis % (len(seen.dims) + 1) else None
-    if size is None or step != 1:
-        refuse(node, "it takes a part of the batch, or has steps; take a range of channels")
-    taken = range(*slice(start, end).indices(size))
+    if axis == 0 or step < 1:
+        refuse(node, "it takes a part of the batch; keep the first dimension")
+    size = seen.dims[axis - 1]
+    taken = range(*slice(start, end, step).indices(size))
     if len(taken) == size:
         return seen
     refuse_padding(node, seen)
+    if not taken:
+        refuse(node, f"{start} to {end} are no part of its {size}")
+    if axis > 1 and (seen.is_map or seen.is_line):
+        rows, columns = ((0, size, 1) for size in seen.shape[:2])
+        bounds = taken.start, taken.stop, taken.step
+        rows, columns = (rows, bounds) if axis == len(seen.dims) else (bounds, columns)
+        return graph.add(FloatCrop(graph.name(node), rows, columns), seen, positive=seen.positive)
     _require_channels(node, seen, axis)
-    if seen.order is not None or not taken:
-        refuse(node, f"channels {start} to {end} are no range of its {size}")
+    if seen.order is not None or step != 1:
+        refuse(node, f"it takes channels of a flattened map, or with a step of {step}; take a "
+                     f"range of channels")
     return graph.add(FloatSlice(graph.name(node), taken.start, taken.stop), seen,
                      positive=seen.positive)
 
