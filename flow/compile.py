@@ -63,8 +63,22 @@ class Target:
     clock_mhz: float | None = None
     fps: float | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
-    folds: Path | None = None
+    folds: str | Path | None = None
     multipliers: Multipliers | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("clock", self.clock_mhz), ("frames per second", self.fps)):
+            if value is not None and type(value) not in (int, float):
+                raise PenjingError(f"{what}: it must be a number, not {value!r:.40}")
+        if not isinstance(self.budget, Mapping) or any(
+                type(value) is not int for value in self.budget.values()):
+            raise PenjingError(f"budget: it must be a mapping of limits such as "
+                               f"{{'multipliers': 64}}, not {self.budget!r:.60}")
+        if not isinstance(self.folds, str | Path | None):
+            raise PenjingError(f"folds: it must be the path of a JSON file, not {self.folds!r:.60}")
+        if not isinstance(self.multipliers, Multipliers | None):
+            raise PenjingError(f"multipliers: it must be a penjing.Multipliers, not "
+                               f"{self.multipliers!r:.40}")
 
 
 def board_json(board: Board) -> dict[str, Any]:
@@ -102,7 +116,7 @@ def plan(network: Network, target: Target) -> Plan:
         if cycles < 1:
             raise PenjingError(f"frames per second: {target.fps:g} leave less than one cycle of "
                                f"{clock_mhz:g} MHz for a frame; ask for fewer")
-    goal = Goal(cycles, _folds(network, target.folds) if target.folds else {})
+    goal = Goal(cycles, _folds(network, Path(target.folds)) if target.folds else {})
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
                                         if isinstance(layer, ir.MultiplyAccumulate))

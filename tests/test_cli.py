@@ -200,7 +200,8 @@ def test_multipliers_of_dsp_blocks_alone() -> None:
     fast = flow.plan(wide, flow.Target("ulx3s-12f", 100.0, fps=200_000))
     assert fast.multipliers > 28
     assert fast.resources.dsps == 28
-    with pytest.raises(PenjingError, match=r"needs \d+ multipliers on ulx3s-12f, which has 28"):
+    with pytest.raises(PenjingError,
+                       match=r"needs \d+ multipliers on ulx3s-12f, where it may have 28"):
         flow.plan(wide, flow.Target("ulx3s-12f", 100.0, fps=200_000,
                                     multipliers=flow.Multipliers.DSP))
     alone = flow.plan(wide, flow.Target("ulx3s-12f", multipliers=flow.Multipliers.DSP))
@@ -226,7 +227,7 @@ def test_network_of_ten_times_resnet8_is_refused(tmp_path: Path,
     file.save(ir.Network("large", "x", ir.TensorType((8, 8, 64), 8, True), tuple(layers)), path)
     assert main(["compile", str(path), "-b", "ulx3s-85f", "-o", str(out)]) == 2
     line, = capsys.readouterr().err.splitlines()
-    found = re.search(r"needs (\d+) block RAMs .*on ulx3s-85f, which has 208", line)
+    found = re.search(r"needs (\d+) block RAMs .*on ulx3s-85f, where it may have 208", line)
     assert found
     assert int(found[1]) > 774_144 * 8 // (18 * 1024)
     assert not out.exists()

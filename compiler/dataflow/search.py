@@ -298,5 +298,6 @@ def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
     for what, needed, linked, available in _shortages(budget, plan):
         share = f" ({linked} of them for the serial link)" if linked else ""
         raise PenjingError(
-            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, which has "
-            f"{available}; take a larger board, fewer bits, fewer multipliers or a smaller network")
+            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, where it "
+            f"may have {available}; take a larger board or limit, a lower frame rate, fewer bits or "
+            f"multipliers, or a smaller network")
