@@ -77,7 +77,7 @@ class Target:
         if not isinstance(self.folds, str | Path | None):
             raise PenjingError(f"folds: it must be the path of a JSON file, not {self.folds!r:.60}")
         if not isinstance(self.multipliers, Multipliers | None):
-            raise PenjingError(f"multipliers: it must be a penjing.Multipliers, not "
+            raise PenjingError(f"multipliers: it must be a penjing.flow.Multipliers, not "
                                f"{self.multipliers!r:.40}")
 
 

@@ -343,6 +343,18 @@ def program(path: Path) -> None:
     np.savez(path / "net.npz", x=x, y=y.numpy())
 
 
+@pytest.mark.parametrize(("given", "reason"), [
+    ({"fps": "fast"}, "^frames per second: it must be a number, not 'fast'"),
+    ({"clock_mhz": "100"}, "^clock: it must be a number"),
+    ({"budget": 16}, "^budget: it must be a mapping of limits"),
+    ({"budget": {"luts": 1.5}}, "^budget: it must be a mapping of limits"),
+    ({"folds": 3}, "^folds: it must be the path of a JSON file"),
+    ({"multipliers": "dsp"}, r"^multipliers: it must be a penjing\.flow\.Multipliers")])
+def test_a_target_that_is_none_is_refused(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PenjingError, match=reason):
+        flow.Target("generic", **given)
+
+
 def test_pytorch_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path)

@@ -54,7 +54,8 @@ def _fitting(bench: ModuleType, network: Network, fps: float | None) -> Plan:
 def test_the_full_example_is_refused_before_synthesis(bench: ModuleType, tmp_path: Path) -> None:
     line = bench.refusal(tmp_path / "full")["line"]
     found = re.fullmatch(r"network fashion_mnist: it needs (\d+) [\w -]+?( \(\d+ of them for the "
-                         r"serial link\))? on icebreaker, where it may have (\d+); take [^\n]+", line)
+                         r"serial link\))? on icebreaker, where it may have (\d+); take [^\n]+",
+                         line)
     assert found
     assert int(found[1]) > int(found[3])
     assert not (tmp_path / "full").exists()

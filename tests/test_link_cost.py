@@ -52,7 +52,7 @@ def test_no_room_beside_the_link() -> None:
     assert plan(network, Target("generic")).resources.brams > 0
     with pytest.raises(PenjingError, match=(
             r"^network net: it needs \d+ block RAMs \(24 of them for the serial link\) on "
-            r"icebreaker, where it may have 30; take a larger board, ")):
+            r"icebreaker, where it may have 30; take a larger board or limit, ")):
         plan(network, Target("icebreaker"))
 
 

@@ -299,5 +299,5 @@ def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
         share = f" ({linked} of them for the serial link)" if linked else ""
         raise PenjingError(
             f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, where it "
-            f"may have {available}; take a larger board or limit, a lower frame rate, fewer bits or "
-            f"multipliers, or a smaller network")
+            f"may have {available}; take a larger board or limit, a lower frame rate, fewer bits "
+            f"or multipliers, or a smaller network")
