@@ -68,6 +68,21 @@ def test_integers_equal_the_golden_model(seed: int) -> None:
     np.testing.assert_array_equal(given, golden.run(network, x))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_tables_slices_and_concatenations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = ir.TensorType((4, 3, 5), int(rng.integers(1, 9)), bool(rng.integers(2)))
+    net = ir.Builder(kind)
+    rows = int(rng.choice([1, 5]))
+    net.add(ir.Table("table", "x", rng.integers(-32, 32, (rows, 1 << kind.bits)), 6, True,
+                     kind.low))
+    net.add(ir.Slice("slice", "table", seed % 3, 3 + seed % 3))
+    net.add(ir.Concatenation("join", "slice", ("table", "slice")))
+    network = net.network()
+    x = rng.integers(kind.low, kind.high + 1, (5, *kind.shape))
+    np.testing.assert_array_equal(oracle.run(network, x), golden.run(network, x))
+
+
 @pytest.mark.parametrize("shift", [-40, -1, 0, 1, 7, 46, 47, 48, 49, 64])
 def test_shifts_at_the_limits(shift: int) -> None:
     kind = ir.TensorType((1, 1, 8), 48, True)

@@ -94,6 +94,24 @@ def _(layer: ir.Subtract, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Concatenation, *x: torch.Tensor) -> torch.Tensor:
+    return torch.cat(x, 1)
+
+
+@_execute.register
+def _(layer: ir.Slice, x: torch.Tensor) -> torch.Tensor:
+    return x[:, layer.start:layer.stop]
+
+
+@_execute.register
+def _(layer: ir.Table, x: torch.Tensor) -> torch.Tensor:
+    rows = _tensor(layer.values).expand(x.shape[1], -1)
+    places = (x - layer.low).to(torch.int64).movedim(1, 0).flatten(1)
+    found = rows.gather(1, places)
+    return found.reshape(x.movedim(1, 0).shape).movedim(0, 1)
+
+
+@_execute.register
 def _(layer: ir.Dense, x: torch.Tensor) -> torch.Tensor:
     result = functional.linear(x.flatten(1), _tensor(layer.weights.values), _tensor(layer.bias))
     return result[:, :, None, None]
