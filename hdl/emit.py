@@ -144,6 +144,10 @@ class _Emission(Sharing):
                          else ir.PortDirection.Output)
             ports["__".join(map(str, path))] = Value.cast(value), direction
         design = whole.prepare(ports, hierarchy=(name,))
+        if not self._current and all(port != "clk" for port, *_ in design.ports):
+            # Who instantiates the whole need not know that it is only wiring.
+            unused = {port: (Signal(), ir.PortDirection.Input) for port in ("clk", "rst")}
+            design = whole.prepare({**ports, **unused}, hierarchy=(name,))
         self._texts += reversed(verilog.write(design, self._memories))
         return frozenset(port for port, signal, _ in design.ports if len(signal))
 

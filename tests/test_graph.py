@@ -265,3 +265,12 @@ def test_a_module_is_not_called_as_its_ports() -> None:
     assert "module clk_(" in alone
     with pytest.raises(PenjingError, match=r"name must not be clk, .*; give it another"):
         replace(network, name="clk")
+
+
+def test_what_is_only_wiring_has_a_clock_all_the_same() -> None:
+    """So that whoever instantiates or simulates a whole need not know."""
+    network = Network("net", "x", TensorType((2, 2, 3), 4, True), (ir.Repeat("twice", "x", 2),))
+    plan = schedule(network, Budget(ECP5, PLENTY, 8), Goal())
+    text = emit(accelerator.whole(network, plan, Generic()), "net").text
+    assert re.match(r"module net\(.*input clk, input rst\);", text, re.DOTALL)
+    assert text.count("clk") == 1

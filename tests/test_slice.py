@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds.slice import Part
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Budget, Goal, schedule, search
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.slice import Slicer, SlicerShape
@@ -182,3 +183,38 @@ def test_a_file_holds_it(tmp_path: object) -> None:
     network = woven(3)
     file.save(network, tmp_path / "net.penjing")
     assert file.load(tmp_path / "net.penjing") == network
+
+
+def readers(channels: int) -> list[ir.Layer]:
+    """Layers that take a slice of so many channels at paces of their own."""
+    ones = np.ones(channels, np.int64)
+    weights = ir.Weights(np.ones((2, 1, 1, channels), np.int64), 2)
+    return [
+        ir.ScaleRequantize("read", "part", ones << 30, 0 * ones, 8, True),
+        ir.MaxPool("read", "part", (2, 1), (1, 1)), ir.SumPool("read", "part", (2, 1), (1, 1)),
+        ir.AveragePool("read", "part", (2, 1), (1, 1)), ir.Pad("read", "part", (1, 0, 0, 0), 1),
+        ir.ArgMax("read", "part"), ir.Slice("read", "part", 0, max(1, channels // 2)),
+        ir.Clamp("read", "part", 0, 9),
+        ir.Convolution("read", "part", weights, np.zeros(2, np.int64))]
+
+
+@pytest.mark.parametrize("which", range(9))
+def test_what_reads_a_slice_keeps_the_interval(which: int) -> None:
+    """What is kept comes in bursts; a slow reader must not hold up what is dropped."""
+    compared = 0
+    for channels, start, count in itertools.product((8, 12, 32), (0, 4), (3, 5, 8)):
+        if start + count > channels:
+            continue
+        network = Network("net", "x", TensorType((2, 1, channels), 4, False), (
+            ir.Slice("part", "x", start, start + count), readers(count)[which]))
+        for pace in (channels // 4, channels // 2, channels, 2 * channels):
+            try:
+                found = search(network, Budget(ECP5, PLENTY, 100), Goal(2 * pace))
+            except PenjingError:
+                continue
+            ends = found.finished.frame_ends(60)
+            assert ends[-1] - ends[-2] == found.plan.cycles_per_frame, (channels, start, count)
+            compared += 1
+            if (channels, start, count) == (12, 0, 5):
+                check_network(network, found.timed())
+    assert compared > 20

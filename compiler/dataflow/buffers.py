@@ -96,9 +96,32 @@ def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[
         else:
             index[layer.name] = len(nodes)
             nodes.append(timing.Node(stage, sources))
+    return _queued(nodes)
+
+
+def _queued(nodes: Sequence[timing.Node]) -> list[timing.Node]:
+    """The ``nodes`` with queues where tensors must wait outside of windows.
+
+    Those that join their inputs have them, and those that pass on what others read, too. What
+    drops beats gives the others in bursts: who may take several cycles a beat needs a queue then,
+    or it would hold up what is dropped.
+    """
     readers = Counter(source for node in nodes for source in node.inputs)
-    # What passes beats on has a queue in front where others read them, too.
-    return [replace(node, stage=replace(node.stage,
-                                        latency=node.stage.latency + SKIP_LATENCY))
-            if isinstance(node.stage, timing.Passing) and readers[node.inputs[0]] > 1 else node
-            for node in nodes]
+    result: list[timing.Node] = []
+    bursts: set[int] = set()
+    for n, node in enumerate(nodes):
+        stage, source = node.stage, node.inputs[0]
+        if isinstance(stage, timing.Joining):
+            result.append(replace(node, queued=True))
+            continue
+        queued = source in bursts and stage.is_slow
+        if isinstance(stage, timing.Passing):
+            queued = queued or readers[source] > 1
+            if stage.kept is not None or (source in bursts and not queued):
+                bursts.add(n)
+            if queued:
+                stage = replace(stage, latency=stage.latency + SKIP_LATENCY)
+        elif queued:
+            stage = replace(stage, gear=stage.gear + SKIP_LATENCY)
+        result.append(timing.Node(stage, node.inputs, queued))
+    return result

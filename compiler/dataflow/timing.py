@@ -99,7 +99,12 @@ class Windowed:
     def blocks(self, room: Depths) -> list[control.Block]:
         """All that beats go through, the buffer of that ``room``."""
         window = window_control.Window(room.words, self.need, self.freed, self.repeat, self.reader)
-        return [*self.front, window, *self.behind]
+        return [*control.queue(room.queues[0]), *self.front, window, *self.behind]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it may take several cycles a beat, those of one word after the other."""
+        return self.i.lanes > self.lanes
 
     @property
     def words(self) -> int:
@@ -230,6 +235,11 @@ class Passing:
         """All that beats go through, behind a queue of that ``room``."""
         return [*control.queue(room.queues[0]), *self.stages]
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it may take several cycles a beat."""
+        return self.spacing > 1 or any(isinstance(stage, control.Repacker) for stage in self.stages)
+
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
         made = paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
@@ -306,10 +316,15 @@ INPUT = -1
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A layer in the graph: its timing, and the nodes (or INPUT) that it reads."""
+    """A layer in the graph: its timing, and the nodes (or INPUT) that it reads.
+
+    ``queued`` says whether a queue is in front of each input; a layer that joins its inputs always
+    has them.
+    """
 
     stage: Stage
     inputs: tuple[int, ...]
+    queued: bool = False
 
 
 @dataclass(frozen=True)
@@ -325,8 +340,7 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
     """The room that each node needs for frames every ``interval`` cycles.
 
     A tensor with several readers is given as early as the first of them must have it; the others
-    keep it: a window in its buffer, any other layer in a queue, which a layer that joins its inputs
-    always has.
+    keep it: a window in its buffer, any other layer in its queue.
     """
     times, schedules = _earliest(nodes, i_beats, interval)
     readers = Counter(source for node in nodes for source in node.inputs)
@@ -354,18 +368,20 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
         given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
                     else node.stage.output_times(*(given[source] for source in node.inputs)))
     taken = _taken(nodes, given, readers)
+
+    def queues(n: int) -> tuple[int, ...]:
+        return tuple(most_alive(given[source], deadline, interval) + BUFFER_MARGIN
+                     if nodes[n].queued else 0
+                     for source, deadline in zip(nodes[n].inputs, wanted[n], strict=True))
+
     result = []
     for n, node in enumerate(nodes):
         if isinstance(node.stage, Windowed):
             words = node.stage.word_times(given[node.inputs[0]])
             ends = node.stage.ends(starts[n], taken[n], interval)
-            result.append(Depths(node.stage.depth(words, ends, interval), (0,)))
-            continue
-        queues = tuple(
-            most_alive(given[source], deadline, interval) + BUFFER_MARGIN
-            if readers[source] > 1 or isinstance(node.stage, Joining) else 0
-            for source, deadline in zip(node.inputs, wanted[n], strict=True))
-        result.append(Depths(0, queues))
+            result.append(Depths(node.stage.depth(words, ends, interval), queues(n)))
+        else:
+            result.append(Depths(0, queues(n)))
     return result
 
 
@@ -378,9 +394,11 @@ def _taken(nodes: Sequence[Node], given: dict[int, Integers], readers: Counter[i
     taken = dict(given)
     for n in reversed(range(len(nodes))):
         stage, source = nodes[n].stage, nodes[n].inputs[0]
-        if readers[source] == 1 and isinstance(stage, Passing):
+        if readers[source] > 1 or nodes[n].queued:
+            continue
+        if isinstance(stage, Passing):
             taken[source] = stage.taken_times(given[source], taken[n])
-        elif readers[source] == 1 and isinstance(stage, Windowed):
+        elif isinstance(stage, Windowed):
             taken[source] = stage.taken_times(given[source])
     return taken
 

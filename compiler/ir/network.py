@@ -8,7 +8,7 @@ from functools import cached_property
 
 from .layers import Layer
 from .names import NAME, PORTS
-from .tensor import Bipolar, TensorType, require
+from .tensor import Bipolar, PenjingError, TensorType, require
 
 
 def checked_type(layer: Layer, types: Mapping[str, TensorType]) -> TensorType:
@@ -21,7 +21,12 @@ def checked_type(layer: Layer, types: Mapping[str, TensorType]) -> TensorType:
             f"layer {layer.name}: its name is used twice; give it another")
     for name in layer.inputs:
         require(name in types, f"layer {layer.name}: its input {name!r} is no earlier layer")
-    return layer.output_type(*(types[name] for name in layer.inputs))
+    try:
+        return layer.output_type(*(types[name] for name in layer.inputs))
+    except PenjingError as error:
+        if str(error).startswith(f"layer {layer.name}:"):
+            raise
+        raise PenjingError(f"layer {layer.name}: {error}") from None
 
 
 @dataclass(frozen=True)
