@@ -227,6 +227,11 @@ def channel_slice(x: Integers, start: int, stop: int) -> Integers:
     return x[..., start:stop]
 
 
+def upsample(x: Integers, factors: tuple[int, int]) -> Integers:
+    """(N, H, W, C) to (N, y * H, x * W, C): ``factors`` (y, x) copies of each row and column."""
+    return x.repeat(factors[0], 1).repeat(factors[1], 2)
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -341,6 +346,11 @@ def _(layer: ir.Repeat, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Slice, x: Integers) -> Integers:
     return channel_slice(x, layer.start, layer.stop)
+
+
+@execute.register
+def _(layer: ir.Upsample, x: Integers) -> Integers:
+    return upsample(x, layer.factors)
 
 
 @execute.register

@@ -188,6 +188,13 @@ def part(grow: Web, rng: np.random.Generator) -> None:
     grow.add(ir.Slice(grow.fresh("slice"), grow.at, start, stop))
 
 
+def upsample(grow: Web, rng: np.random.Generator) -> None:
+    """Copies of rows and columns, as many as keep the map small."""
+    most = max(1, min(3, int((MOST_ELEMENTS / grow.type.elements) ** 0.5)))
+    factors = tuple(int(n) for n in rng.integers(1, most + 1, 2))
+    grow.add(ir.Upsample(grow.fresh("upsample"), grow.at, factors))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -196,7 +203,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table)
+    concatenate, part, table, upsample)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

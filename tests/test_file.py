@@ -51,6 +51,7 @@ def network() -> ir.Network:
         ir.Table("names", "best", np.array([[-90, 3, 0, 89]]), 8, True, 0, 2, -1, 0.25),
         ir.Concatenation("twin", "best", ("best", "best")),
         ir.Slice("half", "twin", 1, 3),
+        ir.Upsample("larger", "half", (2, 64)),
     ))
 
 

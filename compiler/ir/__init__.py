@@ -28,7 +28,17 @@ from .requantize import (
     Table,
     Threshold,
 )
-from .shapes import Flatten, Pad, Repeat, Reshape, Rewiring, Slice, rewired
+from .shapes import (
+    MAX_FACTOR,
+    Flatten,
+    Pad,
+    Repeat,
+    Reshape,
+    Rewiring,
+    Slice,
+    Upsample,
+    rewired,
+)
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -43,7 +53,7 @@ from .tensor import (
 from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_THRESHOLDS",
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_THRESHOLDS",
     "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "TABLE_BITS", "Add",
     "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Concatenation",
     "Convolution", "Dense",
@@ -51,4 +61,4 @@ __all__ = [
     "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
     "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
     "Slice", "SlidingLayer", "SlopeRequantize", "SumPool", "Table", "TensorType", "Threshold",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
