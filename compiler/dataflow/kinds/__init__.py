@@ -29,7 +29,8 @@ from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Dot", "Engine",
            "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale", "Search",
-           "Shift", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+           "Shift", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires",
+           "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
