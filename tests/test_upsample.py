@@ -117,14 +117,20 @@ def test_an_upsampling_takes_its_predicted_cycles(factors: tuple[int, int], sign
     assert np.diff(alone)[-1] == planned.cycles
 
 
-@pytest.mark.parametrize("factors", [(2, 2), (7, 1), (1, 5), (64, 1)])
+@pytest.mark.parametrize("factors", [(2, 2), (7, 1), (64, 1)])
 def test_a_buffer_holds_rows_and_no_map(factors: tuple[int, int]) -> None:
     """Two rows are the most that is on its way: one that goes out, and one that comes in."""
-    network = enlarged(factors, size=(24, 8, 2))
-    kind = found(network).timed().layer("up").kind
+    network = enlarged(factors, size=(12, 32, 2))
+    kind = found(network).plan.layer("up").kind
     assert isinstance(kind, Enlargement) and kind.buffer is not None
-    row = 8 * -(-4 // kind.o.lanes)
-    assert row < kind.buffer.words <= 4 * row < 24 * row
+    row = 32 * -(-4 // kind.o.lanes)
+    assert row < kind.buffer.words <= 4 * row < 12 * row
+
+
+@pytest.mark.parametrize(("factors", "cycles"), [((2, 1), 200), ((3, 2), 1200)])
+def test_a_row_is_longer_than_what_is_on_its_way(factors: tuple[int, int], cycles: int) -> None:
+    network = enlarged(factors, size=(2, 24, 2))
+    check(network, found(network, cycles))
 
 
 @pytest.mark.parametrize(("factors", "cycles"), [
