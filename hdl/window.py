@@ -41,9 +41,9 @@ class _Read:
 @dataclass(frozen=True)
 class _Flags:
     """What the counters say of one beat: it is the ``last`` of its frame or of a position
-    (``position_end``), its window begins ``inside`` the frame (see `begins_inside`), which of its
-    ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be turned with
-    all that is needed in one word (``spare``)."""
+    (``position_end``), what is before its window is free (``inside``, see `begins_inside`), which
+    of its ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be
+    turned with all that is needed in one word (``spare``)."""
 
     last: Value
     position_end: Value
@@ -215,7 +215,9 @@ class Window(Block):
         """Counters of the read order; returns whether each is at its end, and its value."""
         ends: list[Value] = []
         counters: list[Value] = []
-        names = ("slice_x", "slice_y", "slice", "x", "y")
+        names = ["slice_x", "slice_y", "slice", "x", "y"]
+        if self._geometry.passes > 1:
+            names.insert(4, "pass")
         for name, loop in zip(names, self._geometry.loops, strict=True):
             if loop.count == 1:
                 ends.append(Const(1))

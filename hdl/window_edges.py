@@ -16,13 +16,16 @@ __all__ = ["begins_inside", "columns_inside", "rows_inside"]
 
 
 def begins_inside(geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
-    """Whether the window begins before the right and the lower edge.
+    """Whether the window begins before the right and the lower edge, in the last pass over its row.
 
-    Beyond them, the elements at its address may still be wanted by the row that follows.
+    Elsewhere, the elements before its address may still be wanted: by the row that follows, or by
+    the next pass.
     """
     flags = [_below(counter, count, padding, stride, size) for counter, count, padding, stride,
-             size in zip((counters[4], counters[3]), geometry.positions, geometry.padding[::2],
+             size in zip((counters[-1], counters[3]), geometry.positions, geometry.padding[::2],
                          geometry.stride, geometry.size[:2], strict=True)]
+    if geometry.passes > 1:
+        flags.append(counters[4] == geometry.passes - 1)
     return Cat(flags).all()
 
 
@@ -31,7 +34,7 @@ def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) 
     kernel_height = geometry.kernel[0]
     if not any(geometry.padding[:2]) and kernel_height % geometry.rows == 0:
         return Const(-1, geometry.rows)
-    y = counters[4]
+    y = counters[-1]
     inside = [_within(y, geometry.positions[0], geometry.padding[0] - row, geometry.stride[0],
                       geometry.size[0]) for row in range(kernel_height)]
     rows_ok = Signal(geometry.rows)

@@ -34,6 +34,7 @@ class WindowGeometry:
     rows : kernel rows read at once, each from a copy of the buffer.
     lanes : consecutive elements read at once in each of those rows.
     repeat : how often each position is read, once for every fold of the outputs.
+    passes : how often each row of positions is read, one pass behind the other.
     per_channel : read order. False: each kernel row is one run of ``kernel width * channels``
         elements. True: for every ``lanes`` channels, the kernel's taps one by one; ``rows`` and
         ``repeat`` are then 1.
@@ -46,6 +47,7 @@ class WindowGeometry:
     lanes: int
     rows: int = 1
     repeat: int = 1
+    passes: int = 1
     per_channel: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class WindowGeometry:
             raise ValueError(f"rows must be within 1 and the kernel's height, not {self.rows!r}")
         if self.repeat < 1 or (self.per_channel and self.repeat > 1):
             raise ValueError(f"repeat must be at least 1, and 1 per channel, not {self.repeat!r}")
+        if self.passes < 1:
+            raise ValueError(f"passes must be at least 1, not {self.passes!r}")
         if self.positions[0] < 1 or self.positions[1] < 1:
             raise ValueError(f"kernel must fit the padded size, not {self.kernel!r}")
 
@@ -74,7 +78,10 @@ class WindowGeometry:
 
     @cached_property
     def loops(self) -> tuple[Loop, ...]:
-        """The read order, innermost first; the last two are the output's x and y."""
+        """The read order, innermost first.
+
+        Behind three of a position come x, the passes over a row if there are several, and y.
+        """
         _, width, channels = self.size
         height_out, width_out = self.positions
         if self.per_channel:
@@ -85,7 +92,8 @@ class WindowGeometry:
             inner = (Loop(beats(self.run, self.lanes), self.lanes),
                      Loop(beats(self.kernel[0], self.rows), self.rows * width * channels),
                      Loop(self.repeat, 0))
-        return (*inner, Loop(width_out, self.stride[1] * channels),
+        passes = (Loop(self.passes, 0),) if self.passes > 1 else ()
+        return (*inner, Loop(width_out, self.stride[1] * channels), *passes,
                 Loop(height_out, self.stride[0] * width * channels))
 
     @property

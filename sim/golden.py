@@ -237,6 +237,11 @@ def crop(x: Integers, rows: tuple[int, int, int], columns: tuple[int, int, int])
     return x[:, slice(*rows), slice(*columns)]
 
 
+def upsample(x: Integers, factors: tuple[int, int]) -> Integers:
+    """(N, H, W, C) to (N, y * H, x * W, C): ``factors`` (y, x) copies of each row and column."""
+    return x.repeat(factors[0], 1).repeat(factors[1], 2)
+
+
 def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, *shape), in the same raster order."""
     return x.reshape(len(x), *shape)
@@ -361,6 +366,11 @@ def _(layer: ir.Slice, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Crop, x: Integers) -> Integers:
     return crop(x, layer.rows, layer.columns)
+
+
+@execute.register
+def _(layer: ir.Upsample, x: Integers) -> Integers:
+    return upsample(x, layer.factors)
 
 
 @execute.register

@@ -276,6 +276,14 @@ def borders(draw: Draw) -> Case:
 
 
 @st.composite
+def enlargements(draw: Draw) -> Case:
+    """Copies of rows and columns."""
+    grow = draw(inputs(most=(4, 4, 6)))
+    factors = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    return draw(cases(grow, ir.Upsample(LAYER, grow.tail, factors)))
+
+
+@st.composite
 def branches(draw: Draw, grow: Builder, name: str) -> str:
     """A branch that keeps the input's shape, if not its type, its beats or its time; its end."""
     choice = draw(st.integers(0, 3))
@@ -484,6 +492,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Union: (unions(),),
     kinds.Part: (parts(),),
     kinds.Cutout: (cutouts(),),
+    kinds.Enlargement: (enlargements(),),
     kinds.Copies: (copies(),),
     kinds.Wires: (wires(),),
     kinds.Largest: (largest(),),

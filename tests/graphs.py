@@ -199,6 +199,13 @@ def crop(grow: Web, rng: np.random.Generator) -> None:
     grow.add(ir.Crop(grow.fresh("crop"), grow.at, *taken))
 
 
+def upsample(grow: Web, rng: np.random.Generator) -> None:
+    """Copies of rows and columns, as many as keep the map small."""
+    most = max(1, min(3, int((MOST_ELEMENTS / grow.type.elements) ** 0.5)))
+    factors = tuple(int(n) for n in rng.integers(1, most + 1, 2))
+    grow.add(ir.Upsample(grow.fresh("upsample"), grow.at, factors))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -207,7 +214,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, crop, table)
+    concatenate, part, table, upsample, crop)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -53,6 +53,7 @@ def network() -> ir.Network:
         ir.Slice("half", "twin", 1, 3),
         ir.Crop("piece", "half", (0, 1, 1), (0, 1, 64)),
         ir.Subtract("difference", "half", "piece"),
+        ir.Upsample("larger", "half", (2, 64)),
     ))
 
 

@@ -45,6 +45,7 @@ from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue,
 from penjing.hdl.table import LookupTable
 from penjing.hdl.tech import Generic
 from penjing.hdl.threshold import Thresholder
+from penjing.hdl.upsample import Upsampler
 from penjing.hdl.upsizer import Upsizer
 from penjing.hdl.weights import CodebookWeights
 from penjing.hdl.window import Window
@@ -137,6 +138,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     SumPooler: Twin("sum_pool", net(MAP, pool(ir.SumPool)), Goal(200)),
     Thresholder: Twin("threshold", net(MAP, ir.Threshold(
         "threshold", "x", np.array([[-3, 0, 2]]), np.array([0]), 3, True))),
+    Upsampler: Twin("upsample", net(MAP, ir.Upsample("up", "x", (2, 3))), Goal(400)),
     Upsizer: PRODUCTS,
     Window: Twin("convolution", net(MAP, ir.Convolution(
         "conv", "x", random_weights(RNG, (2, 3, 3, 4)), np.array([3, -4]),

@@ -68,11 +68,12 @@ class File:
         return len(self.graph.tensors) - 1
 
     def operator(self, kind: str, inputs: Sequence[int], outputs: Sequence[int],
-                 table: str | None = None, **options: object) -> None:
-        """Add an operator; ``table`` names its options in the schema."""
+                 table: str | None = None, *, version: int = 1, **options: object) -> None:
+        """Add an operator of that ``version``; ``table`` names its options in the schema."""
         number = getattr(schema.BuiltinOperator, kind)
         code = schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+        code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+        code.version = version
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self.model.operatorCodes)
         self.model.operatorCodes.append(code)
@@ -631,11 +632,97 @@ def transpose(file: Drawn) -> None:
     file.ends(x, z)
 
 
+def resize(file: Drawn) -> None:
+    """RESIZE_NEAREST_NEIGHBOR to a whole multiple, whose float32 of sizes up to 8 is even."""
+    height, width, count = (file.integer(1, 8) for _ in range(3))
+    scale, point = file.scale(), file.zero_point()
+    x = file.activation((1, height, width, count), scale=scale, zero_point=point)
+    down, across = file.integer(1, 8), file.integer(1, 8)
+    size = file.tensor((2,), "INT32", data=np.array([height * down, width * across]))
+    y = file.activation((1, height * down, width * across, count), scale=scale, zero_point=point)
+    file.operator("RESIZE_NEAREST_NEIGHBOR", [x, size], [y], "ResizeNearestNeighborOptions",
+                  halfPixelCenters=file.choice(True, False))
+    file.ends(x, with_relu(file, y))
+
+
+def with_relu(file: Drawn, x: int) -> int:
+    """A RELU behind ``x``, of its scale, so that there is a layer in any case."""
+    kind = file.graph.tensors[x].quantization
+    y = like(file, x, scale=kind.scale[0], zero_point=kind.zeroPoint[0])
+    file.operator("RELU", [x], [y])
+    return y
+
+
+def upsampling(file: Drawn) -> None:
+    """As Keras writes it: an axis more behind rows, columns or both, copies, and a map again.
+
+    The shape of that may be left open, and declared as if it were of one row.
+    """
+    height, width, count = (file.integer(1, 5) for _ in range(3))
+    scale, point = file.scale(), file.zero_point()
+    times = [file.integer(1, 4), file.integer(1, 4)]
+    x = file.activation((1, height, width, count), scale=scale, zero_point=point)
+
+    def numbers(*values: int) -> int:
+        return file.tensor((len(values),), "INT32", data=np.array(values))
+
+    def activation(*shape: int) -> int:
+        return file.activation(shape, scale=scale, zero_point=point)
+
+    def copied(source: int, sizes: list[int], copies: list[int]) -> int:
+        """TILE or BROADCAST_TO of axes of one element, as many ``copies`` of each axis."""
+        whole = [size * n for size, n in zip(sizes, copies, strict=True)]
+        y = activation(*whole)
+        if file.choice(True, False):
+            file.operator("TILE", [source, numbers(*copies)], [y], version=3)
+        else:
+            file.operator("BROADCAST_TO", [source, numbers(*whole)], [y], version=2)
+        return y
+
+    def mapped(source: int, *shape: int) -> int:
+        is_open = file.choice(True, False)
+        y = activation(1, 1, *shape[1:]) if is_open else activation(1, *shape)
+        if is_open:
+            file.graph.tensors[y].shapeSignature = [-1, -1, *shape[1:]]
+        file.operator("RESHAPE", [source, numbers(1, file.choice(-1, shape[0]), *shape[1:])], [y],
+                      "ReshapeOptions")
+        return y
+
+    if file.choice(True, False):
+        apart = activation(1, height, 1, width, 1, count)
+        file.operator("RESHAPE", [x, numbers(1, height, 1, width, 1, count)], [apart])
+        last = copied(apart, [1, height, 1, width, 1, count], [1, 1, times[0], 1, times[1], 1])
+    else:
+        apart = activation(1, height, 1, width, count)
+        file.operator("EXPAND_DIMS", [x, file.tensor((), "INT32", data=np.array(2))], [apart])
+        rows = mapped(copied(apart, [1, height, 1, width, count], [1, 1, times[0], 1, 1]),
+                      height * times[0], width, count)
+        apart = activation(1, height * times[0], width, 1, count)
+        file.operator("EXPAND_DIMS", [rows, file.tensor((), "INT32", data=np.array(-2))], [apart])
+        last = copied(apart, [1, height * times[0], width, 1, count], [1, 1, 1, times[1], 1])
+    y = mapped(last, height * times[0], width * times[1], count)
+    z = activation(1, height * times[0], width * times[1], count)
+    file.operator("RELU", [y], [z])
+    file.ends(x, z)
+
+
+def spread(file: Drawn) -> None:
+    """A vector that becomes a map, as behind a global pool."""
+    count, scale, point = file.integer(1, 6), file.scale(), file.zero_point()
+    height, width = file.integer(1, 9), file.integer(2, 9)
+    x = file.activation((1, 1, 1, count), scale=scale, zero_point=point)
+    y = file.activation((1, height, width, count), scale=scale, zero_point=point)
+    kind = file.choice("TILE", "BROADCAST_TO")
+    shape = 1, height, width, 1 if kind == "TILE" else count
+    file.operator(kind, [x, file.tensor((4,), "INT32", data=np.array(shape))], [y], version=2)
+    file.ends(x, with_relu(file, y))
+
+
 Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, sub, average_pool, max_pool,
                                mean, relu, quantize, reshape, residual, logistic, silu, unary,
                                with_constants, flatten, channel_ranges, crop, transpose, extreme,
-                               reduce_max, arg_max)
+                               reduce_max, arg_max, resize, upsampling, spread)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

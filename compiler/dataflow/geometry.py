@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ir import Integers
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the window of a layer slides over: maps of ``size`` (height, width, channels)."""
+    """What the window of a layer slides over: maps of ``size`` (height, width, channels).
+
+    Of its ``positions``, each row is read in several ``passes``, one behind the other.
+    """
 
     size: tuple[int, int, int]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     positions: int
+    passes: int = 1
 
     @property
     def run(self) -> int:
@@ -48,9 +53,9 @@ def slices_per_position(shape: Geometry, lanes: int) -> tuple[int, int]:
 
 
 def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
-    """(positions, beats) last word that each beat of a first pass waits for; -1 for none."""
+    """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
     height, width, channels = shape.size
-    y, x = _positions(shape)
+    y, x, _ = _positions(shape)
     row = np.arange(-(-shape.kernel[0] // rows))[:, None] * rows + np.arange(rows)
     last = np.minimum((np.arange(-(-shape.run // lanes)) + 1) * lanes, shape.run) - 1
     # (positions, row groups, row copies)
@@ -66,7 +71,7 @@ def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
 def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
     """The same for a window read channel slice by channel slice, tap by tap."""
     height, width, channels = shape.size
-    y, x = _positions(shape)
+    y, x, _ = _positions(shape)
     last = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
     line = y[:, None, None] + np.arange(shape.kernel[0])[None, :, None]
     first = (line * width + x[:, None, None] + np.arange(shape.kernel[1])) * channels
@@ -79,17 +84,20 @@ def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
 def freed_words(shape: Geometry, lanes: int) -> Integers:
     """(positions,) words of the frame that no later position reads."""
     height, width, channels = shape.size
-    y, x = _positions(shape)
-    # A window that begins beyond an edge says nothing: the next row may lie before it.
-    first = np.where((y < height) & (x < width), (y * width + x) * channels // lanes, 0)
+    y, x, is_last = _positions(shape)
+    # A window that begins beyond an edge says nothing: the next row may lie before it. Nor does one
+    # whose row is read again.
+    first = np.where((y < height) & (x < width) & is_last, (y * width + x) * channels // lanes, 0)
     following = np.append(first[1:], -(-height * width * channels // lanes))
     return np.maximum.accumulate(np.maximum(following, 0))
 
 
-def _positions(shape: Geometry) -> tuple[Integers, Integers]:
-    """Top and left edge of every window, in raster order."""
+def _positions(shape: Geometry) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+    """Top and left edge of every window, in the order of reads, and whether that is its row's
+    last pass."""
     top, bottom, left, right = shape.padding
     height = (shape.size[0] + top + bottom - shape.kernel[0]) // shape.stride[0] + 1
     width = (shape.size[1] + left + right - shape.kernel[1]) // shape.stride[1] + 1
-    y, x = np.divmod(np.arange(height * width), width)
-    return y * shape.stride[0] - top, x * shape.stride[1] - left
+    row, x = np.divmod(np.arange(height * shape.passes * width), width)
+    y, turn = np.divmod(row, shape.passes)
+    return y * shape.stride[0] - top, x * shape.stride[1] - left, turn == shape.passes - 1

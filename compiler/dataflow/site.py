@@ -38,6 +38,10 @@ class Site:
             return Geometry(shape, (1, 1), (1, 1), (0, 0, 0, 0), 1)
         if isinstance(layer, ir.Pad):
             return Geometry(shape, (1, 1), (1, 1), layer.padding, positions)
+        if isinstance(layer, ir.Upsample):
+            # Of each output row, the positions are those of its input row.
+            return Geometry(shape, (1, 1), (1, 1), (0, 0, 0, 0), positions // layer.factors[1],
+                            layer.factors[0])
         if isinstance(layer, ir.SlidingLayer | ir.PoolLayer):
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")

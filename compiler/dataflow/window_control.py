@@ -122,8 +122,8 @@ class Reduction:
 
 
 @dataclass(frozen=True)
-class Border:
-    """A `penjing.hdl.pad.Padder`: reads go out as they are, once the frame has begun."""
+class Passage:
+    """Reads go out as they are."""
 
     length = 1
     gate = 0
@@ -131,14 +131,24 @@ class Border:
     def accept(self, segment: int, offered: int, before: int, o: Link, begun: int | None
                ) -> int | None:
         """When the read is taken from outside."""
-        if begun is None:
-            return None
         if len(o.offered) == segment:
-            o.offered.append(max(offered, begun + 1))
+            o.offered.append(offered)
         return o.taken[segment] if len(o.taken) > segment else None
 
     def finish(self, segment: int, taken: int, o: Link) -> None:
         """It is out."""
+
+
+@dataclass(frozen=True)
+class Border(Passage):
+    """A `penjing.hdl.pad.Padder`: reads go out as they are, once the frame has begun."""
+
+    def accept(self, segment: int, offered: int, before: int, o: Link, begun: int | None
+               ) -> int | None:
+        """When the read is taken from outside."""
+        if begun is None:
+            return None
+        return super().accept(segment, max(offered, begun + 1), before, o, begun)
 
 
 @dataclass(frozen=True, eq=False)

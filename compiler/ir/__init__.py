@@ -29,6 +29,7 @@ from .requantize import (
     Threshold,
 )
 from .shapes import (
+    MAX_FACTOR,
     MAX_STEP,
     Crop,
     Flatten,
@@ -37,6 +38,7 @@ from .shapes import (
     Reshape,
     Rewiring,
     Slice,
+    Upsample,
     rewired,
 )
 from .tensor import (
@@ -53,12 +55,12 @@ from .tensor import (
 from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FRACTION", "MAX_STEP", "MAX_THRESHOLDS",
-    "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS", "TABLE_BITS", "Add",
-    "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook", "Concatenation",
-    "Convolution", "Crop", "Dense",
-    "Depthwise", "Elementwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool",
-    "MultiplyAccumulate", "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat",
-    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType",
-    "Threshold", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_STEP",
+    "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS",
+    "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook",
+    "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
+    "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
+    "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding",
+    "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
+    "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType", "Threshold", "Upsample",
+    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -10,6 +10,8 @@ from .tensor import MAX_ELEMENTS, TensorType, is_int, require, require_ints
 
 MAX_STEP = 64
 """The largest step of the rows and columns of a `Crop`."""
+MAX_FACTOR = 64
+"""The most copies of a row or a column that an `Upsample` makes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,27 @@ class Repeat(Layer):
         (source,) = sources
         height, width, channels = source.shape
         return replace(source, shape=(height, width, channels * self.times))
+
+
+@dataclass(frozen=True)
+class Upsample(Layer):
+    """Each element ``factors`` (y, x) times: rows y times, and in each row every element x times.
+
+    (H, W, C) becomes (y * H, x * W, C). Of all elements, the nearest one is repeated.
+    """
+
+    factors: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ints(f"layer {self.name}", "factors", self.factors, 2, 1, MAX_FACTOR)
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input, of more rows and columns."""
+        (source,) = sources
+        height, width, channels = source.shape
+        y, x = self.factors
+        return replace(source, shape=(height * y, width * x, channels))
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,11 @@ def _(layer: ir.Crop, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Upsample, x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.interpolate(x, scale_factor=layer.factors, mode="nearest-exact")
+
+
+@_execute.register
 def _(layer: ir.Rewiring, x: torch.Tensor) -> torch.Tensor:
     channels, height, width = x.shape[1:]
     raster = x.permute(0, 2, 3, 1).reshape(len(x), *layer.new_shape((height, width, channels)))

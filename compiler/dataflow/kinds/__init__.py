@@ -25,18 +25,20 @@ from .slope import Slope
 from .table import Lookup
 from .ternary import Ternary
 from .threshold import Search
+from .upsample import Enlargement
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale", "Search", "Shift",
-           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale",
+           "Search", "Shift", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires",
+           "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Union, Part, Cutout, Copies, Wires, Largest)
+    Union, Part, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -113,6 +115,11 @@ def _(layer: ir.Concatenation, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Repeat, site: Site, ask: Ask) -> Iterator[Kind]:
     return Copies.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Upsample, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Enlargement.candidates(site, ask)
 
 
 @candidates.register

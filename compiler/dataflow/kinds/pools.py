@@ -29,12 +29,10 @@ from ...cost.arithmetic import Levels
 from ...cost.memories import index_bits
 from ...ir import TensorType
 from .. import control, timing, window_control
-from ..gears import gears
 from ..geometry import elements_inside
-from ..port import Port
 from ..site import Site
 from .kind import Ask, Stages, carried_as_is, code, shape_of, style
-from .window import Windowed, sliced_window
+from .window import Windowed, sliced_port, sliced_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +43,7 @@ class _Sliced(Windowed):
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The fewest lanes that are fast enough, or a few more that need no gearbox."""
         shape = site.geometry
-        channels = shape.size[2]
-        steps = max(1, ask.cycles // (shape.positions * shape.taps))
-        lanes = -(-channels // min(steps, channels))
-        arriving = ask.inputs[0].lanes
-        if (lanes < arriving < 2 * lanes and arriving <= channels
-                and not gears(ask.inputs[0], arriving, site.source.elements)):
-            # A few lanes more cost less than a gearbox, which is slow besides.
-            lanes = arriving
-        yield cls(inputs=ask.inputs, o=Port(lanes, channels))
+        yield cls(inputs=ask.inputs, o=sliced_port(site, ask, shape.positions * shape.taps))
 
     def latency(self, site: Site) -> int:
         """Cycles from the last tap of a slice to its output beat."""

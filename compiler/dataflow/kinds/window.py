@@ -14,8 +14,9 @@ from ...cost import Fabric, Memory, Resources, Storage, memories, streams
 from ...cost.memories import index_bits
 from .. import control, geometry, timing, window_control
 from ..gears import Gear, gears
+from ..port import Port
 from ..site import Site
-from .kind import Kind, Stages, shape_of, style
+from .kind import Ask, Kind, Stages, shape_of, style
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Windowed(Kind):
         As long as it has no buffer, the least counts that its kernel can do with.
         """
         window, (source,) = self.window(site), self.carried(site)
-        reach = (window.kernel[0] - 1) * window.row_step + window.kernel[1] * window.size[2]
+        rows = window.kernel[0] - 1 + (window.passes > 1)
+        reach = rows * window.row_step + window.kernel[1] * window.size[2]
         buffer = self.buffer or self._of_depth(site, fabric, -(-reach // window.lanes))
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
         return sum(gears, _window_cells(fabric, window, buffer, source.bits))
@@ -111,6 +113,21 @@ class Windowed(Kind):
         return [*(gear.block(shape) for gear in self.gears(site)),
                 ("window", Window(shape, window, depth=self.buffer.words, fill=fill,
                                   style=style(self.buffer.storage), technology=technology))]
+
+
+def sliced_port(site: Site, ask: Ask, reads: int) -> Port:
+    """The fewest lanes at which so many ``reads`` of a channel are fast enough.
+
+    They are a few more where those need no gearbox.
+    """
+    i, channels = ask.inputs[0], site.source.shape[2]
+    steps = max(1, ask.cycles // reads)
+    lanes = -(-channels // min(steps, channels))
+    if (lanes < i.lanes < 2 * lanes and i.lanes <= channels
+            and not gears(i, i.lanes, site.source.elements)):
+        # A few lanes more cost less than a gearbox, which is slow besides.
+        lanes = i.lanes
+    return Port(lanes, channels)
 
 
 def sliced_window(site: Site, lanes: int) -> WindowGeometry:

@@ -1,8 +1,8 @@
 """TensorFlow Lite networks to integer networks, exact to the reference kernels.
 
 A file is read into checked plain data (`file`). What it computes of shapes is done (`constants`),
-and each of its other operators becomes layers (`operators`, `linear`, `tables`, `shapes`) of a
-network in the making (`graph`).
+and each of its other operators becomes layers (`operators`, `linear`, `tables`, `shapes`,
+`copies`) of a network in the making (`graph`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
-from . import linear, operators, shapes, tables
+from . import copies, linear, operators, shapes, tables
 from .constants import fold
 from .ends import LEAST_SOFTMAX_STEP, Ends, ends
 from .file import Model, Operator, parse, read
@@ -48,7 +48,9 @@ _CONVERT: Mapping[str, Convert] = {
     "PAD": shapes.pad, "PADV2": shapes.pad, "RESHAPE": shapes.reshape,
     "SQUEEZE": shapes.reshape, "EXPAND_DIMS": shapes.reshape, "TRANSPOSE": shapes.transpose,
     "CONCATENATION": shapes.concatenation, "SPLIT": shapes.split, "SLICE": shapes.slice_,
-    "STRIDED_SLICE": shapes.strided_slice}
+    "STRIDED_SLICE": shapes.strided_slice,
+    "RESIZE_NEAREST_NEIGHBOR": copies.resize_nearest, "TILE": copies.tile,
+    "BROADCAST_TO": copies.broadcast}
 SUPPORTED = ", ".join(_CONVERT)
 
 

@@ -6,6 +6,7 @@ Here it has one frame, and the shapes are numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir import Integers, PenjingError
-from .file import Model, Operator, Tensor
+from .file import DYNAMIC, MAX_DIMENSIONS, Model, Operator, Tensor
 from .graph import AGAIN, Refused
 
 _MOST = 1 << 12
@@ -37,7 +38,27 @@ def fold(model: Model) -> Model:
             tensors[index] = _computed(operator, tensors)
         else:
             operators.append(operator)
+            if operator.kind == "RESHAPE":
+                _give_shape(operator, tensors)
     return replace(model, tensors=tuple(tensors), operators=tuple(operators))
+
+
+def _give_shape(operator: Operator, tensors: list[Tensor]) -> None:
+    """Let the output of a RESHAPE have the shape that it reads, where the file left that open."""
+    if len(operator.inputs) != 2 or len(operator.outputs) != 1 or (
+            min(*operator.inputs, *operator.outputs) < 0):
+        return
+    source, wanted = (tensors[index] for index in operator.inputs)
+    out = tensors[operator.outputs[0]]
+    if out.odd != DYNAMIC or wanted.data is None or wanted.kind != "INT32" or (
+            len(wanted.shape) != 1 or wanted.elements > MAX_DIMENSIONS):
+        return
+    sizes = _values(wanted).tolist()
+    if sizes.count(-1) == 1:
+        rest = -math.prod(sizes)
+        sizes[sizes.index(-1)] = source.elements // rest if rest > 0 else 0
+    if min(sizes, default=0) > 0 and math.prod(sizes) == source.elements:
+        tensors[out.index] = replace(out, shape=tuple(sizes), odd=None)
 
 
 def _is_known(operator: Operator, tensors: Sequence[Tensor]) -> bool:

@@ -28,14 +28,17 @@ MAX_TENSORS = 1 << 14
 MAX_OPERATORS = 1 << 12
 MAX_NAME = 1000
 """The longest part of a tensor's name that is kept."""
+MAX_DIMENSIONS = 8
 
-_MAX_DIMENSIONS = 8
 _MAX_OPERANDS = 64
 _MAX_SCALES = 1 << 16
 _NAME_FIELD, _CUSTOM_CODE_FIELD = 10, 6  # of Tensor and OperatorCode, in their tables of fields
 _VERSION = 3
 _MAGIC = b"TFL3"
 _WAY_OUT = "convert the network again"
+
+DYNAMIC = "its shape is dynamic, and only the batch may be"
+"""What is odd of a tensor whose shape is not known before its operands are."""
 
 Number = int | float | bool
 
@@ -118,6 +121,8 @@ _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "CONCATENATION": ("ConcatenationOptions", {
         "axis": "Axis", "activation": "FusedActivationFunction"}),
     "PACK": ("PackOptions", {"axis": "Axis"}),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", {
+        "align_corners": "AlignCorners", "half_pixel_centers": "HalfPixelCenters"}),
     "GATHER": ("GatherOptions", {"axis": "Axis", "batch_dimensions": "BatchDims"}),
     "STRIDED_SLICE": ("StridedSliceOptions", {
         "begin": "BeginMask", "end": "EndMask", "ellipsis": "EllipsisMask",
@@ -236,7 +241,7 @@ def _indices(read_vector: Callable[[], Any], tensors: int) -> tuple[int, ...]:
 
 
 def _tensor(model: Any, record: Any, index: int) -> Tensor:
-    shape = tuple(int(n) for n in _vector(record.ShapeAsNumpy, _MAX_DIMENSIONS))
+    shape = tuple(int(n) for n in _vector(record.ShapeAsNumpy, MAX_DIMENSIONS))
     name = _text(record, _NAME_FIELD)
     if any(n < 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise PenjingError(f"tensor {index} ({name:.60}): its shape {shape} has a negative size or "
@@ -252,8 +257,8 @@ def _tensor(model: Any, record: Any, index: int) -> Tensor:
             odd = "its quantization is of a kind of its own (custom or by blocks)"
     if record.Sparsity() is not None:
         odd = "its values are stored sparsely"
-    if (_vector(record.ShapeSignatureAsNumpy, _MAX_DIMENSIONS)[1:] < 0).any():
-        odd = "its shape is dynamic, and only the batch may be"
+    if (_vector(record.ShapeSignatureAsNumpy, MAX_DIMENSIONS)[1:] < 0).any():
+        odd = odd or DYNAMIC
     kind = _KINDS.get(record.Type(), f"type {record.Type()}")
     data, trouble = _data(model, record.Buffer(), kind, math.prod(shape))
     return Tensor(index, name, kind, shape, scales, zero_points, axis, data, odd or trouble)

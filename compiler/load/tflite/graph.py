@@ -189,10 +189,13 @@ class Graph(ir.Builder):
         """The layer that puts out ``tensor``, which is computed, as it is."""
         return self._finish(self.values[tensor.index], map_shape(tensor))
 
+    def shaped(self, operator: Operator, shape: Shape) -> str:
+        """The layer that puts out the first activation in ``shape``, of as many elements."""
+        return self._finish(self.value(operator), shape)
+
     def flat(self, operator: Operator) -> str:
         """The layer that puts out the first activation as a vector."""
-        shape = map_shape(self.tensor(operator, 0))
-        return self._finish(self.value(operator), (1, 1, math.prod(shape)))
+        return self.shaped(operator, (1, 1, math.prod(map_shape(self.tensor(operator, 0)))))
 
     def source_with_padding(self, operator: Operator) -> Value:
         """The first activation in its own shape, its padding left to the reader."""

@@ -137,9 +137,9 @@ def transpose(graph: Graph, operator: Operator) -> None:
 def reshape(graph: Graph, operator: Operator) -> None:
     """RESHAPE and its kin: free until somebody reads, since raster order stays."""
     value = graph.value(operator)
-    target = graph.tensor(operator, 0, ends=True)
-    shape = map_shape(target)
-    source = graph.tensor(operator, 0)
+    source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
+    # Axes beyond those of a map are for operators that know them.
+    shape = map_shape(target) if len(target.shape) <= 4 else value.shape
     if affine(source) != affine(target):
         raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
     if target.elements != source.elements or not _as_declared(graph, operator, target):
@@ -152,7 +152,13 @@ def reshape(graph: Graph, operator: Operator) -> None:
 
 
 def _as_declared(graph: Graph, operator: Operator, target: Tensor) -> bool:
-    """Whether the shape that a RESHAPE reads, if any, is that of its output."""
+    """Whether the shape that a RESHAPE reads, if any, is that of its output; so the axis that an
+    EXPAND_DIMS reads."""
+    if operator.kind == "EXPAND_DIMS":
+        axes = graph.integers(operator, 1, ("INT32", "INT64")).reshape(-1).tolist()
+        shape = graph.tensor(operator, 0).shape
+        return len(axes) == 1 and -len(shape) - 1 <= axes[0] <= len(shape) and (
+            target.shape == tuple(np.expand_dims(np.empty(shape, np.bool_), axes[0]).shape))
     if operator.kind != "RESHAPE" or len(operator.inputs) < 2:
         return True
     wanted = graph.integers(operator, 1, ("INT32",))
