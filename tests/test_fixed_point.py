@@ -34,6 +34,7 @@ from penjing.compiler.load.floats import (
     FloatSlice,
     FloatSubtract,
     FloatUnary,
+    FloatUpsample,
     FloatZeros,
 )
 from penjing.compiler.load.unary import Unary
@@ -119,7 +120,7 @@ def graph() -> FloatNetwork:
         FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
         FloatSubtract("difference", inputs=("sum", "zeros")),
         FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "difference")),
-        FloatCrop("crop", (1, 12, 1), (0, 11, 1)),
+        FloatUpsample("larger", (1, 2)), FloatCrop("crop", (1, 12, 1), (0, 22, 2)),
         FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
         replace(conv("c", 3, 10, seed=3), groups=5),

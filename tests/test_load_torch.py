@@ -202,6 +202,8 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
                      nn.Conv2d(3, 2, 3, padding=1)), (4, 5, 3)),
     (lambda: Shifted(torch.tensor([0.5, 0.25]).reshape(1, 2, 1, 1), nn.ReLU()), (4, 5, 2)),
     (lambda: Lambda(lambda x: 2 * (3 + x)), (4, 5, 2)),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.Upsample(scale_factor=(2, 3))), (4, 5, 2)),
+    (lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(2, 3, 2)), (6, 2)),
     (lambda: Lambda(lambda x: x[:, :, 1:-1, 2::3] - x[:, :, :3, :2]), (5, 7, 2)),
     (lambda: Lambda(lambda x: functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 1))), (6, 7, 2)),
     (lambda: Wired(lambda x, a: x[:, :, 1::2] - a(x), nn.Conv1d(2, 2, 2, 2)), (8, 2)),
@@ -244,7 +246,7 @@ def test_graph(index: int) -> None:
     agree(build(), shape)
 
 
-@pytest.mark.parametrize("name", ["act", "conv1d", "dil", "dw", "mlpvec", "res"])
+@pytest.mark.parametrize("name", ["act", "cat", "conv1d", "dil", "dw", "mlpvec", "res"])
 def test_program_of_today(name: str) -> None:
     """The same reals as PyTorch, and a fixed-point network that comes close to them."""
     path = SHARED / "cases" / "networks" / f"torch_{name}.pt2"
@@ -406,6 +408,9 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: Lambda(lambda x: torch.cat([x.flatten(1), x.flatten(1)], 1)), (5, 4, 2), "flattened"),
     (lambda: Lambda(lambda x: x.chunk(2, 3)[0]), (5, 4, 2), "only channels are supported"),
     (lambda: Lambda(lambda x: x[:, ::2]), (5, 4, 3), "with a step of 2"),
+    (lambda: nn.Upsample(scale_factor=1.5), (4, 4, 2), "only whole factors"),
+    (lambda: nn.Upsample(size=(8, 7)), (4, 4, 2), "only whole factors"),
+    (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (4, 4, 2), "upsample_bilinear2d"),
     (lambda: Lambda(lambda x: x - x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
     (lambda: Lambda(lambda x: x.permute(0, 1, 3, 2)), (5, 4, 2), "aten.permute.default"),
     (lambda: Lambda(lambda x: x.reshape(2, -1)), (5, 4, 2), "changes the batch"),

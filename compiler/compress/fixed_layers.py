@@ -325,6 +325,12 @@ def _(layer: fl.FloatCrop, step: Step, state: State, given: Tensor) -> Tensor:
 
 
 @quantize_layer.register
+def _(layer: fl.FloatUpsample, step: Step, state: State, given: Tensor) -> Tensor:
+    larger = ir.Upsample(layer.name, given.source, layer.factors)
+    return replace(given, source=state.net.add(larger), values=fl.execute(layer, given.values))
+
+
+@quantize_layer.register
 def _(layer: fl.FloatZeros, step: Step, state: State, given: Tensor) -> Tensor:
     return state.add(ir.Clamp(layer.name, given.source, 0, 0), np.zeros_like(given.values),
                      given.fraction, (0, 0))

@@ -10,6 +10,7 @@ from ...hdl.skip import SKIP_LATENCY, SKIP_QUEUE_DEPTH
 from ..cost import Fabric, Memory, Resources, memories, streams
 from ..ir import Network
 from . import frames, timing
+from .depths import INPUT, Node, depths
 from .kinds.kind import Kind
 from .kinds.window import Windowed
 from .plan import LayerPlan
@@ -25,7 +26,7 @@ class Finished:
 
     layers: tuple[LayerPlan, ...]
     interval: int
-    nodes: tuple[timing.Node, ...]
+    nodes: tuple[Node, ...]
     rooms: tuple[timing.Depths, ...]
     i_beats: int
 
@@ -42,18 +43,18 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
     stages = {name: kind.stage(sites[name]) for name, kind in kinds.items()}
     nodes = _nodes(network, stages)
     i_beats = kinds[network.layers[0].name].i.beats(network.input_type.elements)
-    together = iter(timing.depths(nodes, i_beats, interval))
+    together = iter(depths(nodes, i_beats, interval))
     layers, rooms = [], []
     for name, kind in kinds.items():
         site, stage = sites[name], stages[name]
-        depths = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
+        room = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
         if isinstance(kind, Windowed):
             assert isinstance(stage, timing.Windowed)
             # Deep enough for the layer alone, too, at its own pace.
-            alone, = timing.depths([timing.Node(stage, (timing.INPUT,))],
+            alone, = depths([Node(stage, (INPUT,))],
                                    kind.i.beats(stage.elements), cycles[name])
-            kind = kind.buffered(site, fabric, max(depths.words, alone.words))
-        layers.append(_planned(site, kind, cycles[name], depths.queues, fabric))
+            kind = kind.buffered(site, fabric, max(room.words, alone.words))
+        layers.append(_planned(site, kind, cycles[name], room.queues, fabric))
         if stage is not None:
             buffer = kind.buffer if isinstance(kind, Windowed) else None
             rooms.append(timing.Depths(buffer.words if buffer else 0, tuple(
@@ -85,21 +86,21 @@ def cells(site: Site, kind: Kind, queues: Sequence[Memory | None], fabric: Fabri
         for queue in queues if queue), kind.cells(site, fabric)))
 
 
-def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[timing.Node]:
+def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[Node]:
     """The graph of all layers but those that are mere wiring."""
-    nodes: list[timing.Node] = []
-    index = {network.input: timing.INPUT}
+    nodes: list[Node] = []
+    index = {network.input: INPUT}
     for layer in network.layers:
         sources, stage = tuple(index[name] for name in layer.inputs), stages[layer.name]
         if stage is None:
             index[layer.name] = sources[0]
         else:
             index[layer.name] = len(nodes)
-            nodes.append(timing.Node(stage, sources))
+            nodes.append(Node(stage, sources))
     return _queued(nodes)
 
 
-def _queued(nodes: Sequence[timing.Node]) -> list[timing.Node]:
+def _queued(nodes: Sequence[Node]) -> list[Node]:
     """The ``nodes`` with queues where tensors must wait outside of windows.
 
     Those that join their inputs have them, and those that pass on what others read, too. What
@@ -107,7 +108,7 @@ def _queued(nodes: Sequence[timing.Node]) -> list[timing.Node]:
     or it would hold up what is dropped.
     """
     readers = Counter(source for node in nodes for source in node.inputs)
-    result: list[timing.Node] = []
+    result: list[Node] = []
     bursts: set[int] = set()
     for n, node in enumerate(nodes):
         stage, source = node.stage, node.inputs[0]
@@ -123,5 +124,5 @@ def _queued(nodes: Sequence[timing.Node]) -> list[timing.Node]:
                 stage = replace(stage, latency=stage.latency + SKIP_LATENCY)
         elif queued:
             stage = replace(stage, gear=stage.gear + SKIP_LATENCY)
-        result.append(timing.Node(stage, node.inputs, queued))
+        result.append(Node(stage, node.inputs, queued))
     return result

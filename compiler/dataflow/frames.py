@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from . import control
-from .timing import INPUT, Depths, Joining, Node
+from .depths import INPUT, Node
+from .timing import Depths, Joining
 
 
 def frame_ends(nodes: Sequence[Node], rooms: Sequence[Depths], i_beats: int, frames: int

@@ -185,6 +185,13 @@ class FloatCrop(FloatLayer):
 
 
 @dataclass(frozen=True)
+class FloatUpsample(FloatLayer):
+    """Every row and column repeated, ``factors`` (down, across) times."""
+
+    factors: Pair
+
+
+@dataclass(frozen=True)
 class FloatZeros(FloatLayer):
     """A map of zeros, of the shape of its input."""
 
@@ -271,6 +278,11 @@ def _(layer: FloatSlice, shape: Shape) -> Shape:
     require(0 <= layer.start < layer.stop <= shape[2],
              f"layer {layer.name}: it takes channels {layer.start} to {layer.stop} of {shape[2]}")
     return (*shape[:2], layer.stop - layer.start)
+
+
+@output_shape.register
+def _(layer: FloatUpsample, shape: Shape) -> Shape:
+    return shape[0] * layer.factors[0], shape[1] * layer.factors[1], shape[2]
 
 
 @output_shape.register

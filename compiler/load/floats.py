@@ -31,6 +31,7 @@ from .float_layers import (
     FloatSlice,
     FloatSubtract,
     FloatUnary,
+    FloatUpsample,
     FloatZeros,
     Shape,
     output_shape,
@@ -39,9 +40,9 @@ from .float_layers import (
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
            "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
            "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice",
-           "FloatSubtract", "FloatUnary", "FloatZeros", "Floats", "Padding", "Pair", "Shape",
-           "convolution", "counts", "dense", "execute", "max_pool", "output_shape", "run",
-           "run_all", "window_sum"]
+           "FloatSubtract", "FloatUnary", "FloatUpsample", "FloatZeros", "Floats", "Padding",
+           "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool", "output_shape",
+           "run", "run_all", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -176,6 +177,11 @@ def _(layer: FloatSlice, x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatCrop, x: Floats) -> Floats:
     return x[:, slice(*layer.rows), slice(*layer.columns)]
+
+
+@execute.register
+def _(layer: FloatUpsample, x: Floats) -> Floats:
+    return x.repeat(layer.factors[0], 1).repeat(layer.factors[1], 2)
 
 
 @execute.register

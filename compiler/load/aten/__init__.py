@@ -24,8 +24,8 @@ SUPPORTED = (
     "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
     "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, "
     "Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, "
-    "Flatten, Dropout, sums, differences, concatenations, parts of channels, rows and columns, "
-    "channels plus or times constants, softmax and argmax at the end")
+    "nearest upsampling, Flatten, Dropout, sums, differences, concatenations, parts of channels, "
+    "rows and columns, channels plus or times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -125,6 +125,7 @@ _OPERATORS: Mapping[str, Operator] = {
     **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
     **_named(maps.chunk, "chunk.default"),
     **_named(maps.slice_, "slice.Tensor"),
+    **_named(maps.upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
     **_named(maps.argmax, "argmax.default"),
     **dict.fromkeys(RESHAPES, maps.reshape),
     **dict.fromkeys(IDENTITIES, maps.identity),

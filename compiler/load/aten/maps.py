@@ -14,6 +14,7 @@ from ..floats import (
     FloatMaxPool,
     FloatSlice,
     FloatSubtract,
+    FloatUpsample,
     FloatZeros,
     Padding,
     Pair,
@@ -309,6 +310,23 @@ def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
                      f"range of channels")
     return graph.add(FloatSlice(graph.name(node), taken.start, taken.stop), seen,
                      positive=seen.positive)
+
+
+def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Upsample and interpolate to the nearest element, by whole factors."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    refuse_padding(node, seen)
+    sizes = [size for size in graph.program.sizes.get(node.outputs[0], ())[2:] if size is not None]
+    rank = len(seen.dims) - 1
+    whole = [divmod(size, given) for size, given in zip(sizes, seen.dims[1:], strict=False)]
+    scales = arguments.get("scale_factors")
+    if len(whole) != rank or any(factor < 1 or rest for factor, rest in whole) or (
+            isinstance(scales, tuple) and scales != tuple(float(factor) for factor, _ in whole)):
+        refuse(node, f"it makes {seen.dims[1:]} to {tuple(sizes)} by {scales}, only whole factors "
+                     f"are supported; use a scale_factor of 2 or 3, say")
+    down, across = ([1] * (2 - rank) + [factor for factor, _ in whole])
+    return graph.add(FloatUpsample(graph.name(node), (down, across)), seen, positive=seen.positive)
 
 
 # --- the end
