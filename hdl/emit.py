@@ -176,9 +176,10 @@ def identity(value: object) -> object:
         return type(value), *map(identity, value)
     if isinstance(value, Mapping):
         return dict, *((key, identity(item)) for key, item in value.items())
-    if isinstance(value, (Shape, range)):
-        shape = Shape.cast(value)
-        return Shape, shape.width, shape.signed
+    if isinstance(value, Shape):
+        return Shape, value.width, value.signed
+    if isinstance(value, range):  # not as a shape: it may say which elements
+        return range, value.start, value.stop, value.step
     if isinstance(value, data.Layout):
         return type(value), value.size, tuple(
             (key, part.offset, identity(part.shape)) for key, part in value)

@@ -101,6 +101,26 @@ def modules(text: str) -> list[str]:
     return re.findall(r"^module (\S+?) ?\(", text, re.MULTILINE)
 
 
+class Counts(Block):
+    """Puts out the first of a range of numbers, and how many they are."""
+
+    def __init__(self, numbers: range) -> None:
+        self._numbers = numbers
+        super().__init__({"i": wiring.In(1), "o": wiring.Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(Mux(self.i, self._numbers.start, len(self._numbers)))
+        return m
+
+
+def test_blocks_of_different_ranges_are_not_equal() -> None:
+    """Though the ranges take the same bits as shapes."""
+    text = emit(Twins([Counts(numbers) for numbers in (range(3), range(1, 4), range(3))]),
+                "top").text
+    assert modules(text) == ["top", "top$counts_2", "top$counts"]
+
+
 def test_equal_blocks_are_one_module() -> None:
     shapes = [(8, 8), (8, 8), (8, 7), (signed(8), 8), (8, 8)]
     text = emit(Twins([Multiplier(a, b) for a, b in shapes]), "top").text
