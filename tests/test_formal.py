@@ -93,7 +93,7 @@ def harness(name: str) -> wiring.Component:
 
 
 BLOCKS = ["buffer", "skid_buffer", "half_rate_buffer", "queue_3", "queue_4", "fork_2", "fork_3",
-          "skip_4", pytest.param("skip_5", marks=pytest.mark.slow), "gearbox_1_3_4_4_8",
+          pytest.param("skip_5", marks=pytest.mark.slow), "gearbox_1_3_4_4_8",
           "gearbox_3_2_5_5_10", "gearbox_4_2_6_3_6", "gearbox_2_3_2_6_6",
           "upsizer_1_3_4_8", "upsizer_2_4_8_8"]
 
