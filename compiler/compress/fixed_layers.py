@@ -203,20 +203,14 @@ def _best_map(name: str, state: State, kind: TensorType, reals: Floats, fraction
                          maximum, error)
 
 
-@quantize_layer.register
-def _(layer: fl.FloatAdd, step: Step, state: State, *inputs: Tensor) -> Tensor:
+@quantize_layer.register(fl.FloatAdd)
+@quantize_layer.register(fl.FloatSubtract)
+def _(layer: FloatLayer, step: Step, state: State, *inputs: Tensor) -> Tensor:
     first, second = _aligned(layer, state, inputs)
-    total = state.add(ir.Add(layer.name, first.source, second.source),
-                      first.values + second.values, first.fraction, _WIDE)
-    return _finish(step, state, total)
-
-
-@quantize_layer.register
-def _(layer: fl.FloatSubtract, step: Step, state: State, *inputs: Tensor) -> Tensor:
-    first, second = _aligned(layer, state, inputs)
-    difference = state.add(ir.Subtract(layer.name, first.source, second.source),
-                           first.values - second.values, first.fraction, _WIDE)
-    return _finish(step, state, difference)
+    made = ir.Add if isinstance(layer, fl.FloatAdd) else ir.Subtract
+    exact = state.add(made(layer.name, first.source, second.source),
+                      fl.execute(layer, first.values, second.values), first.fraction, _WIDE)
+    return _finish(step, state, exact)
 
 
 @quantize_layer.register
@@ -305,29 +299,31 @@ def _(layer: fl.FloatAveragePool, step: Step, state: State, given: Tensor) -> Te
                        count_padding=layer.count_padding), values, given.fraction, given.bounds)
 
 
+def _moved(layer: FloatLayer, state: State, given: Tensor, made: ir.Layer) -> Tensor:
+    """``given``, its elements moved by ``layer``, which becomes the layer ``made``."""
+    return replace(given, source=state.net.add(made), values=fl.execute(layer, given.values))
+
+
 @quantize_layer.register
 def _(layer: fl.FloatFlatten, step: Step, state: State, given: Tensor) -> Tensor:
-    return replace(given, source=state.net.add(ir.Flatten(layer.name, given.source)),
-                   values=given.values.reshape(len(given.values), 1, 1, -1))
+    return _moved(layer, state, given, ir.Flatten(layer.name, given.source))
 
 
 @quantize_layer.register
 def _(layer: fl.FloatSlice, step: Step, state: State, given: Tensor) -> Tensor:
-    part = ir.Slice(layer.name, given.source, layer.start, layer.stop)
-    return replace(given, source=state.net.add(part),
-                   values=given.values[..., layer.start:layer.stop])
+    return _moved(layer, state, given,
+                  ir.Slice(layer.name, given.source, layer.start, layer.stop))
 
 
 @quantize_layer.register
 def _(layer: fl.FloatCrop, step: Step, state: State, given: Tensor) -> Tensor:
-    part = ir.Crop(layer.name, given.source, layer.rows, layer.columns)
-    return replace(given, source=state.net.add(part), values=fl.execute(layer, given.values))
+    return _moved(layer, state, given,
+                  ir.Crop(layer.name, given.source, layer.rows, layer.columns))
 
 
 @quantize_layer.register
 def _(layer: fl.FloatUpsample, step: Step, state: State, given: Tensor) -> Tensor:
-    larger = ir.Upsample(layer.name, given.source, layer.factors)
-    return replace(given, source=state.net.add(larger), values=fl.execute(layer, given.values))
+    return _moved(layer, state, given, ir.Upsample(layer.name, given.source, layer.factors))
 
 
 @quantize_layer.register

@@ -73,20 +73,16 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
         given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
                     else node.stage.output_times(*(given[source] for source in node.inputs)))
     taken = _taken(nodes, given, readers)
-
-    def queues(n: int) -> tuple[int, ...]:
-        return tuple(most_alive(given[source], deadline, interval) + BUFFER_MARGIN
-                     if nodes[n].queued else 0
-                     for source, deadline in zip(nodes[n].inputs, wanted[n], strict=True))
-
     result = []
     for n, node in enumerate(nodes):
+        depth = 0
         if isinstance(node.stage, Windowed):
             words = node.stage.word_times(given[node.inputs[0]])
             ends = node.stage.ends(starts[n], taken[n], interval)
-            result.append(Depths(node.stage.depth(words, ends, interval), queues(n)))
-        else:
-            result.append(Depths(0, queues(n)))
+            depth = node.stage.depth(words, ends, interval)
+        result.append(Depths(depth, tuple(
+            most_alive(given[source], deadline, interval) + BUFFER_MARGIN if node.queued else 0
+            for source, deadline in zip(node.inputs, wanted[n], strict=True))))
     return result
 
 

@@ -16,7 +16,7 @@ from .graph import Arguments, Graph, Operator, Seen, refuse, refuse_padding
 
 def _relu(graph: Graph, node: Node, limit: float | None) -> Seen:
     seen = graph.source(node)
-    result = graph.add(FloatRelu(graph.name(node), limit), replace(seen), positive=True)
+    result = graph.add(FloatRelu(graph.name(node), limit), seen, positive=True)
     # A ReLU keeps zeros, so a padding may wait across it.
     return replace(result, dims=seen.dims, padding=seen.padding)
 

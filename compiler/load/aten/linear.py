@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..dilation import dilated, dilated_shape
 from ..floats import FloatConvolution, FloatDense, FloatMultiply, Floats, Padding, Pair
 from ..pt2 import MAX_ELEMENTS, Node
 from .graph import (
@@ -52,17 +53,11 @@ def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 def _dilated(node: Node, weights: Floats, dilation: Pair) -> Floats:
     """``weights`` (outputs, height, width, inputs) with zeros between the taps."""
-    if dilation == (1, 1):
-        return weights
     if min(dilation) < 1:
         refuse(node, f"its dilation {dilation} must be positive")
-    sizes = [(taps - 1) * step + 1 for taps, step in zip(weights.shape[1:3], dilation, strict=True)]
-    shape = (weights.shape[0], *sizes, weights.shape[3])
-    if math.prod(shape) > MAX_ELEMENTS:
+    if math.prod(dilated_shape(weights.shape, dilation)) > MAX_ELEMENTS:
         refuse(node, f"dilated, it has more than {MAX_ELEMENTS} weights; dilate less")
-    spread = np.zeros(shape)
-    spread[:, ::dilation[0], ::dilation[1]] = weights
-    return spread
+    return dilated(weights, dilation)
 
 
 def _named_padding(node: Node, padding: str, kernel: tuple[int, ...], stride: Pair) -> Padding:

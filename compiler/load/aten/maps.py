@@ -258,18 +258,20 @@ def _parts(graph: Graph, node: Node, axis: int, sizes: list[int]) -> tuple[Seen,
                  for size, end in zip(sizes, ends, strict=True))
 
 
+def _runs(channels: int, size: int) -> list[int]:
+    """So many channels in runs of ``size``, the last one shorter if need be."""
+    return [min(size, channels - start) for start in range(0, channels, size)]
+
+
 def split(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
     """split: runs of equal length, or of the lengths that are given."""
-    channels = graph.source(node).dims[0]
-    given = arguments.get("split_sizes", arguments.get("split_size"))
-    if isinstance(given, tuple):
-        sizes = list(arguments.integers("split_sizes" if "split_sizes" in {
-            argument.name for argument in node.arguments} else "split_size"))
-    else:
-        size = arguments.integer("split_size")
+    name = "split_size" if arguments.get("split_sizes") is None else "split_sizes"
+    sizes = list(arguments.integers(name))
+    if not isinstance(arguments.get(name), tuple):
+        (size,) = sizes
         if size < 1:
             refuse(node, f"its size {size} must be positive")
-        sizes = [min(size, channels - start) for start in range(0, channels, size)]
+        sizes = _runs(graph.source(node).dims[0], size)
     return _parts(graph, node, arguments.integer("dim", 0), sizes)
 
 
@@ -278,9 +280,7 @@ def chunk(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
     channels, count = graph.source(node).dims[0], arguments.integer("chunks")
     if count < 1:
         refuse(node, f"its number of chunks, {count}, must be positive")
-    size = -(-channels // count)
-    sizes = [min(size, channels - start) for start in range(0, channels, size)]
-    return _parts(graph, node, arguments.integer("dim", 0), sizes)
+    return _parts(graph, node, arguments.integer("dim", 0), _runs(channels, -(-channels // count)))
 
 
 def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:

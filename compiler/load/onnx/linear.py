@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import ir
 from ..affine import fold_zero_point
+from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand
 from .file import Array
 from .graph import Operands, positive
@@ -169,14 +170,10 @@ def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, 
     """The weights as (outputs, height, width, inputs), with zeros between dilated taps."""
     outputs, inputs, *taps = weights.values.shape
     rows, columns = taps if axes == 2 else (1, taps[0])
-    height, width = (rows - 1) * dilation[0] + 1, (columns - 1) * dilation[1] + 1
-    operands.builder.spend_weights(operands.node, outputs * inputs * height * width)
+    shape = outputs, rows, columns, inputs
+    operands.builder.spend_weights(operands.node, math.prod(dilated_shape(shape, dilation)))
     dense = weights.integers().reshape(outputs, inputs, rows, columns).transpose(0, 2, 3, 1)
-    if dilation == (1, 1):
-        return dense
-    spread = np.zeros((outputs, height, width, inputs), np.int64)
-    spread[:, ::dilation[0], ::dilation[1]] = dense
-    return spread
+    return dilated(dense, dilation)
 
 
 def _stored(operands: Operands, weights: Array) -> ir.Weights:

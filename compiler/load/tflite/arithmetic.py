@@ -16,6 +16,8 @@ from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
 
 _INT32 = (1 << 31) - 1
+ADD_SHIFT = 20
+"""Spare bits that the reference gives the inputs of an addition of int8."""
 
 ACTIVATIONS: dict[int, tuple[str, float | None, float | None]] = {
     0: ("NONE", None, None), 1: ("RELU", 0.0, None), 2: ("RELU_N1_TO_1", -1.0, 1.0),
@@ -52,6 +54,16 @@ def float_ratio(source: Affine, target: Affine) -> float:
     """The quotient of two scales as a float32, as activations take it."""
     with np.errstate(over="ignore", under="ignore"):
         return float(np.float32(source.scale) / np.float32(target.scale))
+
+
+def sum_scales(first: Affine, second: Affine, target: Affine) -> tuple[float, float]:
+    """The scale to which ADD and SUB bring both inputs, and what their result is multiplied by.
+
+    The scale is twice the larger one, so that the sum of two inputs keeps within what each may be;
+    both inputs get `ADD_SHIFT` spare bits below it.
+    """
+    common = 2 * max(first.scale, second.scale)
+    return common, common / ((1 << ADD_SHIFT) * target.scale)
 
 
 def mean_multiplier(source: Affine, target: Affine, count: int) -> tuple[int, int]:

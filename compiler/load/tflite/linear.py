@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import Integers
 from ..affine import Affine, fold_zero_point, requantize
+from ..dilation import dilated, dilated_shape
 from .arithmetic import channel_ratios, halves_away
 from .file import Operator, Tensor
 from .graph import AGAIN, Graph, Padding, Refused, map_shape
@@ -89,20 +90,11 @@ def _fits(padding: Padding, kernel: tuple[int, int]) -> bool:
 
 
 def _dilated(graph: Graph, operator: Operator, values: Integers) -> Integers:
-    """``values`` with zeros between the taps.
-
-    The integer network knows no dilation: a dilated kernel is a larger one with zeros. They cost
-    the hardware cycles, but no result.
-    """
+    """``values`` with zeros between the taps."""
     dilation = pair(operator, "dilation")
-    if dilation == (1, 1):
-        return values
-    sizes = [(taps - 1) * step + 1 for taps, step in zip(values.shape[1:3], dilation, strict=True)]
-    shape = (values.shape[0], *sizes, *values.shape[3:])
-    graph.charge(operator, math.prod(shape))
-    spread = np.zeros(shape, np.int64)
-    spread[:, :: dilation[0], :: dilation[1]] = values
-    return spread
+    if dilation != (1, 1):
+        graph.charge(operator, math.prod(dilated_shape(values.shape, dilation)))
+    return dilated(values, dilation)
 
 
 def dense(graph: Graph, operator: Operator) -> None:

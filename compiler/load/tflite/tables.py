@@ -16,11 +16,18 @@ from ... import ir
 from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
 from . import operators
-from .arithmetic import divide_by_power, double_high, float_ratio, multiply, truncate
+from .arithmetic import (
+    ADD_SHIFT,
+    divide_by_power,
+    double_high,
+    float_ratio,
+    multiply,
+    sum_scales,
+    truncate,
+)
 from .file import Operator, Tensor
 from .graph import AGAIN, Graph, Reals, Refused, Tabulated, affine, map_shape
 from .operators import (
-    ADD_SHIFT,
     Convert,
     activation_bounds,
     input_affine,
@@ -133,12 +140,11 @@ def total(sign: int) -> Callable[..., Integers]:
     """ADD, or SUB with a ``sign`` of -1."""
     def compute(first: Affine, second: Affine, target: Affine, a: Integers, b: Integers,
                 rounding: ir.ScaleRounding) -> Integers:
-        common = 2 * max(first.scale, second.scale)
+        common, ratio = sum_scales(first, second, target)
         scaled = [multiply((x - meaning.zero_point) << ADD_SHIFT,
                            *quantize_multiplier(meaning.scale / common), rounding)
                   for x, meaning in ((a, first), (b, second))]
         exact = scaled[0] + sign * scaled[1]
-        ratio = common / ((1 << ADD_SHIFT) * target.scale)
         if ratio >= 1 and (sign > 0 or ratio == 1 or exact.any()):
             raise PenjingError(f"the scale of its output is too small for its inputs; {AGAIN}")
         if ratio > 1 and rounding is ir.ScaleRounding.DOUBLE:
