@@ -9,6 +9,7 @@ What goes over the line is described in `penjing.boards.protocol`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,15 @@ class Link:
         than the board's 0.1 s, so that a message cut off has ended there too.
     retries : how often to send a request again if the answer does not come or tells of damage.
     expected : the network that must be on the board; any unless given.
+    clock : tells the seconds; those that pass for a simulated board are not those of the wall.
 
     Raises `PenjingError` where the port cannot be opened, no board answers, or another network is
     on it.
     """
 
     def __init__(self, port: str, *, baud: int = 1_000_000, timeout: float = 1.0, retries: int = 4,
-                 expected: Identity | None = None) -> None:
+                 expected: Identity | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         if retries < 0 or timeout <= 0:
             raise PenjingError(f"{port}: retries must be at least 0 and timeout above 0, not "
                                f"{retries} and {timeout}; leave them out")
@@ -63,6 +66,7 @@ class Link:
         self._baud = baud
         self._timeout = timeout
         self._retries = retries
+        self._clock = clock
         self._sequence = 0
         self._repeats = 0
         self._decoder = Decoder(Identity.size())
@@ -130,7 +134,7 @@ class Link:
             self._repeats += attempt > 0
             try:
                 self._serial.write(request)
-                found, problem = self._await(answer, time.monotonic() + patience)
+                found, problem = self._await(answer, self._clock() + patience)
             except OSError as error:
                 raise PenjingError(f"{self._port}: {error}; is the board still connected?"
                                    ) from error
@@ -142,7 +146,7 @@ class Link:
     def _await(self, answer: Kind, deadline: float) -> tuple[bytes | None, str]:
         """The answer's payload, or what came instead."""
         problem = "silence"
-        while time.monotonic() < deadline:
+        while self._clock() < deadline:
             for message in self._decoder.feed(self._serial.read(max(1, self._serial.in_waiting))):
                 if message.sequence != self._sequence:
                     continue

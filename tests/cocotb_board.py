@@ -18,10 +18,13 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
+from cocotb.utils import get_sim_time
 from penjing.boards.protocol import Decoder, Message
 from penjing.host import Link
 
 PERIOD_NS = 10
+PATIENCE_SECONDS = 0.01
+"""Of the simulation: on a busy machine the host would else lose patience with a slow simulator."""
 Damage = Callable[[bytes], bytes]
 
 
@@ -82,6 +85,7 @@ class Line:
     """A UART at the far end of the board's line, and a pseudo-terminal ``port`` behind it.
 
     The next message in either direction passes the first of ``requests`` or ``answers``, if any.
+    ``seconds`` have been simulated so far.
     """
 
     def __init__(self, dut: Any, bit_ns: int) -> None:
@@ -93,7 +97,7 @@ class Line:
         self.port = os.ttyname(self._terminal)
         self.requests: deque[Damage] = deque()
         self.answers: deque[Damage] = deque()
-        self.odd_answers = 0
+        self.seconds = 0.0
 
     async def to_board(self) -> None:
         """Carry what the host writes, message by message."""
@@ -141,7 +145,7 @@ class Line:
 def converse(line: Line, images: np.ndarray, outcome: dict[str, Any]) -> None:
     """What the host does, in a thread of its own; ``outcome`` gets results and repeats."""
     try:
-        with Link(line.port, timeout=1.0) as board:
+        with Link(line.port, timeout=PATIENCE_SECONDS, clock=lambda: line.seconds) as board:
             outcome["digest"] = board.identity.digest.hex()
             for frame, (request, answer, _) in zip(images, CASES.values(), strict=False):
                 line.requests.append(request)
@@ -173,6 +177,7 @@ async def board_answers(dut: Any) -> None:
     host = threading.Thread(target=converse, args=(line, frames["images"], outcome), daemon=True)
     host.start()
     while host.is_alive():
+        line.seconds = get_sim_time("sec")
         await Timer(100 * PERIOD_NS, "ns")
 
     assert "error" not in outcome, outcome["error"]
