@@ -154,7 +154,7 @@ def scale_requantize(x: Integers, multipliers: Integers, shifts: Integers, zero_
     """
     value = x - offset << pre_shift
     if rounding is ir.ScaleRounding.SINGLE:
-        scaled = value * multipliers + (1 << 30 - shifts) >> 31 - shifts
+        scaled = half_up_multiply(value, multipliers, shifts)
     elif rounding is not ir.ScaleRounding.DOUBLE:
         last = int(rounding is ir.ScaleRounding.ODD)
         scaled = half_to_divide(value * multipliers, 31 - shifts, last)
@@ -171,6 +171,16 @@ def doubling_high_multiply(x: Integers, multiplier: Integers) -> Integers:
     depends on the sign, which comes to the same; it saturates for two negative numbers only.
     """
     return x * multiplier + (1 << 30) >> 31
+
+
+def half_up_multiply(x: Integers, multiplier: Integers, shift: Integers) -> Integers:
+    """``round(x * multiplier * 2**(shift - 31))``, halves up, for ``x`` of up to 48 bits.
+
+    The product may have more than 64 bits, so the low bits of the multiplier have one of their own.
+    """
+    low = np.minimum(16, 30 - shift)
+    lower = x * (multiplier & (1 << low) - 1) >> low
+    return x * (multiplier >> low) + lower + (1 << 30 - shift - low) >> 31 - shift - low
 
 
 def rounding_divide(x: Integers, exponent: Integers) -> Integers:

@@ -24,7 +24,9 @@ from .tensor import (
 MULTIPLIER_BITS = 31
 """Bits of the multiplier of a scale requantization, a fixed-point number below 1."""
 REFERENCE_BITS = 32
-"""What a scale requantization multiplies must fit: the reference arithmetic is that of int32."""
+"""What a scale requantization multiplies must fit: the reference arithmetic is that of int32.
+
+Where it rounds once, halves up, it may have `MAX_BITS`, as accumulators of int16 activations do."""
 SLOPE_BITS = 18
 """Bits of the multiplier of a slope requantization, its sign included: what a DSP block takes."""
 MAX_THRESHOLDS = 255
@@ -146,10 +148,11 @@ class ScaleRequantize(Layer):
         shift = self.pre_shift + max(0, int(self.shifts.max()))
         bits = signed_bits((source.low - self.offset) << shift,
                            (source.high - self.offset) << shift)
-        require(bits <= REFERENCE_BITS,
+        once = self.rounding is ScaleRounding.SINGLE
+        room = MAX_BITS if once else REFERENCE_BITS
+        require(bits <= room,
                 f"layer {self.name}: what it multiplies may need {bits} bits, more than the "
-                f"{REFERENCE_BITS} of the reference arithmetic; narrow the weights or the "
-                f"activations")
+                f"{room} of the arithmetic; narrow the weights or the activations")
         return TensorType(source.shape, self.bits, self.signed, 0, self.zero_point, self.scale)
 
 

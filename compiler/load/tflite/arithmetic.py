@@ -18,6 +18,8 @@ from ..affine import Affine, quantize_multiplier
 _INT32 = (1 << 31) - 1
 ADD_SHIFT = 20
 """Spare bits that the reference gives the inputs of an addition of int8."""
+HALF_BITS = 15
+"""Bits behind the point of 16-bit numbers."""
 
 ACTIVATIONS: dict[int, tuple[str, float | None, float | None]] = {
     0: ("NONE", None, None), 1: ("RELU", 0.0, None), 2: ("RELU_N1_TO_1", -1.0, 1.0),
@@ -89,6 +91,11 @@ def halves_away(multiplier: int, shift: int, low: int, high: int) -> int:
         return multiplier
     # Where neither holds, a half of 1 in 2**zeros outputs rounds up; real scales have none.
     return multiplier + 1 if max(-low, high) < 1 << zeros else multiplier
+
+
+def half_multiplier(multiplier: int) -> int:
+    """The 15 bits of a multiplier of 31 with which kernels of 16-bit numbers compute."""
+    return min(multiplier + (1 << 15) >> 16, (1 << HALF_BITS) - 1)
 
 
 def double_high(x: Integers, multiplier: int, bits: int) -> Integers:

@@ -132,6 +132,8 @@ _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 ITEM_BYTES = {"FLOAT32": 4, "INT32": 4, "INT64": 8, "INT8": 1, "UINT8": 1, "INT16": 2,
               "FLOAT16": 2, "BOOL": 1}
+PACKED_BITS = {"INT4": 4, "INT2": 2}
+"""Bits of those that share a byte, the first one in its lowest."""
 _KINDS = {value: name for name, value in vars(schema.TensorType).items() if type(value) is int}
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
               if type(value) is int}
@@ -275,7 +277,8 @@ def _data(model: Any, index: int, kind: str,
     values = buffer.DataAsNumpy()
     if not isinstance(values, np.ndarray) or not len(values):
         return None, None
-    wanted = (elements + 1) // 2 if kind == "INT4" else elements * ITEM_BYTES.get(kind, 0)
+    bits = PACKED_BITS.get(kind, 8 * ITEM_BYTES.get(kind, 0))
+    wanted = (elements * bits + 7) // 8
     if len(values) != wanted:
         return None, f"its shape needs {wanted} bytes of {kind}, its buffer holds {len(values)}"
     return values, None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import Integers, PenjingError
 from ..affine import Affine
-from .file import Model, Operator, Tensor
+from .file import PACKED_BITS, Model, Operator, Tensor
 from .names import short
 
 AGAIN = "convert the network again"
@@ -92,6 +92,12 @@ def _require_plain(tensor: Tensor) -> None:
         raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): {tensor.odd}; {AGAIN}")
 
 
+WIDE = ("INT8", "INT16")
+"""What activations may be where a layer is more than a table."""
+_KINDS = {"INT8": (8, True), "UINT8": (8, False), "INT16": (16, True)}
+"""Bits of what activations may be, and whether it has a sign."""
+
+
 def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     """What the integers of an activation stand for; `PenjingError` unless it is of ``kinds``."""
     _require_plain(tensor)
@@ -104,12 +110,13 @@ def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
         raise PenjingError(f"{who}: it has {len(tensor.scales)} scales, an activation has one; "
                            f"{AGAIN}")
     scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
-    signed = tensor.kind == "INT8"
-    low, high = (-128, 127) if signed else (0, 255)
-    if not 0 < scale < math.inf or not low <= zero_point <= high:
+    bits, signed = _KINDS[tensor.kind]
+    low = -(1 << bits - 1) if signed else 0
+    within = zero_point == 0 if bits == 16 else low <= zero_point < low + (1 << bits)
+    if not 0 < scale < math.inf or not within:
         raise PenjingError(f"{who}: its scale {scale:g} or zero point {zero_point} is no number "
                            f"of {tensor.kind}; convert the network again")
-    return Affine(8, signed, scale, zero_point)
+    return Affine(bits, signed, scale, zero_point)
 
 
 class Graph(ir.Builder):
@@ -130,7 +137,7 @@ class Graph(ir.Builder):
     # --- the ends
     def start(self, tensor: Tensor, shape: Shape | None = None) -> None:
         """Let ``tensor`` be the network's input, of ``shape`` if it is not the tensor's own."""
-        kind = affine(tensor, ("INT8", "UINT8"))
+        kind = affine(tensor, ("INT8", "UINT8", "INT16"))
         shape = shape or map_shape(tensor)
         self.declare(ir.TensorType(shape, kind.bits, kind.signed, 0, kind.zero_point, kind.scale))
         self.values[tensor.index] = Value(self.input, shape)
@@ -271,9 +278,11 @@ class Graph(ir.Builder):
         tensor = self.constant(operator, position, kinds)
         assert tensor.data is not None
         self.charge(operator, tensor.elements)
-        if tensor.kind == "INT4":  # two to a byte, the low half first
-            halves = np.stack([tensor.data << 4, tensor.data & 0xF0], -1).view(np.int8) >> 4
-            flat = halves.reshape(-1)[:tensor.elements]
+        bits = PACKED_BITS.get(tensor.kind)
+        if bits is not None:  # several to a byte, the lowest bits first
+            places = np.arange(8 - bits, -1, -bits, np.uint8)
+            tops = (tensor.data[:, None] << places).view(np.int8)
+            flat = (tops >> 8 - bits).reshape(-1)[:tensor.elements]
         else:
             flat = tensor.data.view(f"<i{tensor.data.size // max(1, tensor.elements)}")
         return flat.astype(np.int64).reshape(tensor.shape)

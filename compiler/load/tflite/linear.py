@@ -12,9 +12,9 @@ from ... import ir
 from ...ir import Integers
 from ..affine import Affine, fold_zero_point, requantize
 from ..dilation import dilated, dilated_shape
-from .arithmetic import channel_ratios, halves_away
-from .file import Operator, Tensor
-from .graph import AGAIN, Graph, Padding, Refused, map_shape
+from .arithmetic import channel_ratios, half_multiplier, halves_away
+from .file import PACKED_BITS, Operator, Tensor
+from .graph import AGAIN, WIDE, Graph, Padding, Refused, map_shape
 from .operators import (
     activation_bounds,
     input_affine,
@@ -24,7 +24,7 @@ from .operators import (
     window_padding,
 )
 
-_BITS = {"INT8": 8, "INT4": 4}
+_BITS = {"INT8": 8, **PACKED_BITS}
 
 
 def convolution(graph: Graph, operator: Operator) -> None:
@@ -59,7 +59,7 @@ def depthwise(graph: Graph, operator: Operator) -> None:
 def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
            groups: int | None) -> None:
     """Convolution or, where ``groups`` is None, depthwise; ``values`` has the outputs first."""
-    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    source, target = _meanings(graph, operator)
     values = _dilated(graph, operator, values)
     kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
     value = graph.source_with_padding(operator)
@@ -80,7 +80,7 @@ def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
                                  groups))
     scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
                        target, graph.rounding)
-    graph.add(scaling)
+    graph.add(scaling if target.bits == 8 else _of_64_bits(scaling))
     graph.finish_layer(operator, scaling.name)
 
 
@@ -102,7 +102,7 @@ def dense(graph: Graph, operator: Operator) -> None:
     if operator.options["format"] != 0:
         raise Refused(operator, "its weights are shuffled", AGAIN)
     weights, values = _weights(graph, operator, 2, 0)
-    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    source, target = _meanings(graph, operator)
     if len(weights.scales) == 1:
         # The reference subtracts the weights' zero point here, and here only.
         values = values - int(weights.zero_points[0])
@@ -131,7 +131,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
     Even LiteRT's reference resolver multiplies matrices by kernels that round once, halves away
     from zero, unlike its convolutions.
     """
-    ratios = channel_ratios(input_affine(graph, operator), weights.scales, target)
+    ratios = channel_ratios(_meanings(graph, operator)[0], weights.scales, target)
     layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
     kind = graph.types[name]
     pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
@@ -141,14 +141,27 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
 
 def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.float64],
              target: Affine, rounding: ir.ScaleRounding) -> ir.ScaleRequantize:
+    bits = graph.types[name].bits
+    if bits > ir.REFERENCE_BITS and target.bits == 8:
+        raise Refused(operator, f"its sums may need {bits} bits, the reference has "
+                                f"{ir.REFERENCE_BITS}", "narrow its weights or its bias")
     low, high = activation_bounds(operator, target)
     return requantize(graph.unique(f"{name}_scale"), name, ratios, target, low=low, high=high,
                       rounding=rounding)
 
 
+def _of_64_bits(layer: ir.ScaleRequantize) -> ir.ScaleRequantize:
+    """The requantizer ``layer`` as the reference has it where accumulators have 64 bits.
+
+    Convolutions of 16-bit activations multiply by half of a multiplier's bits, and round once.
+    """
+    halves = [half_multiplier(multiplier) << 16 for multiplier in layer.multipliers.tolist()]
+    return replace(layer, multipliers=np.array(halves), rounding=ir.ScaleRounding.SINGLE)
+
+
 def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Tensor, Integers]:
     """The weights and their values; their scales are one, or one for each index of ``axis``."""
-    tensor = graph.constant(operator, 1, ("INT8", "INT4"))
+    tensor = graph.constant(operator, 1, tuple(_BITS))
     if len(tensor.shape) != rank or 0 in tensor.shape:
         raise Refused(operator, f"its weights are {tensor.shape}, not of {rank} dimensions", AGAIN)
     count = len(tensor.scales)
@@ -160,18 +173,28 @@ def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Te
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         raise Refused(operator, "a scale of its weights is not positive and finite", AGAIN)
     per_tensor = operator.kind == "FULLY_CONNECTED" and count == 1
-    least = -8 if tensor.kind == "INT4" else -128
+    least = -(1 << _BITS[tensor.kind] - 1)
     if tensor.zero_points.any() and not (
             per_tensor and least <= int(tensor.zero_points[0]) < -least):
         raise Refused(operator, "its weights have a zero point other than 0",
                       "quantize weights symmetrically")
-    return tensor, graph.integers(operator, 1, ("INT8", "INT4"))
+    return tensor, graph.integers(operator, 1, tuple(_BITS))
+
+
+def _meanings(graph: Graph, operator: Operator) -> tuple[Affine, Affine]:
+    """What the integers of the input and the output stand for, which are as wide."""
+    source, target = input_affine(graph, operator, 0, WIDE), output_affine(graph, operator, WIDE)
+    if source.bits != target.bits:
+        raise Refused(operator, f"its input has {source.bits} bits, its output {target.bits}",
+                      AGAIN)
+    return source, target
 
 
 def _bias(graph: Graph, operator: Operator, outputs: int) -> Integers:
     if len(operator.inputs) < 3 or operator.inputs[2] < 0:
         return np.zeros(outputs, np.int64)
-    bias = graph.integers(operator, 2, ("INT32",)).reshape(-1)
+    wide = _meanings(graph, operator)[0].bits == 16
+    bias = graph.integers(operator, 2, ("INT64" if wide else "INT32",)).reshape(-1)
     if bias.shape != (outputs,):
         raise Refused(operator, f"its bias has {bias.size} values for {outputs} outputs", AGAIN)
     return bias

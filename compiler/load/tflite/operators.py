@@ -21,7 +21,7 @@ from .arithmetic import (
     sum_scales,
 )
 from .file import Operator, Tensor
-from .graph import AGAIN, Graph, Padding, Refused, Value, affine, map_shape
+from .graph import AGAIN, WIDE, Graph, Padding, Refused, Value, affine, map_shape
 
 Convert = Callable[[Graph, Operator], None]
 
@@ -33,9 +33,10 @@ def output_affine(graph: Graph, operator: Operator, kinds: tuple[str, ...] = ("I
     return affine(graph.tensor(operator, 0, ends=True), kinds)
 
 
-def input_affine(graph: Graph, operator: Operator, position: int = 0) -> Affine:
+def input_affine(graph: Graph, operator: Operator, position: int = 0,
+                 kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     """What the integers of an input stand for."""
-    return affine(graph.tensor(operator, position))
+    return affine(graph.tensor(operator, position), kinds)
 
 
 def activation_bounds(operator: Operator, target: Affine) -> tuple[int, int]:
@@ -83,7 +84,7 @@ def sum_padding(first: Padding, second: Padding) -> Padding:
 # --- pools
 def same_meaning(operator: Operator, graph: Graph) -> Affine:
     """The one meaning of an input and an output that the reference does not scale."""
-    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    source, target = input_affine(graph, operator, 0, WIDE), output_affine(graph, operator, WIDE)
     if source.zero_point != target.zero_point or abs(source.scale - target.scale) > 1e-6:
         raise Refused(operator, f"input and output must have one scale and zero point, not "
                                 f"{source.scale:g}, {source.zero_point} and {target.scale:g}, "

@@ -10,13 +10,13 @@ from ... import ir
 from ..affine import Affine
 from ..ranges import cut
 from .file import Operator, Tensor
-from .graph import AGAIN, NO_PADDING, Graph, Refused, Value, affine, map_shape
+from .graph import AGAIN, NO_PADDING, WIDE, Graph, Refused, Value, affine, map_shape
 from .operators import same_meaning
 
 
 def _unscaled(graph: Graph, operator: Operator, sources: list[Tensor], target: Tensor) -> None:
     """Refuse an output whose integers do not mean what those of the ``sources`` mean."""
-    if any(affine(source) != affine(target) for source in sources):
+    if any(affine(source, WIDE) != affine(target, WIDE) for source in sources):
         raise Refused(operator, "an input and an output differ in scale or zero point", AGAIN)
 
 
@@ -140,8 +140,7 @@ def reshape(graph: Graph, operator: Operator) -> None:
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     # Axes beyond those of a map are for operators that know them.
     shape = map_shape(target) if len(target.shape) <= 4 else value.shape
-    if affine(source) != affine(target):
-        raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
+    _unscaled(graph, operator, [source], target)
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
                                 f"than its output has", AGAIN)

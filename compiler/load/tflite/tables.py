@@ -18,9 +18,11 @@ from ..affine import Affine, quantize_multiplier
 from . import operators
 from .arithmetic import (
     ADD_SHIFT,
+    HALF_BITS,
     divide_by_power,
     double_high,
     float_ratio,
+    half_multiplier,
     multiply,
     sum_scales,
     truncate,
@@ -38,8 +40,6 @@ from .operators import (
 Function = Callable[[Operator, Affine, Affine, Integers, ir.ScaleRounding], Integers]
 """An operator's output for integers that it reads, before it is clamped, from both meanings."""
 
-_HALF_BITS = 15
-"""Bits behind the point of the 16-bit numbers that a HARD_SWISH computes with."""
 _SWISH_SHIFT = 7
 """Bits that a HARD_SWISH appends to its input."""
 
@@ -301,27 +301,26 @@ def hard_swish(operator: Operator, source: Affine, target: Affine, q: Integers,
     fine = np.float32(1 / (1 << _SWISH_SHIFT)) * np.float32(source.scale)
     output, exponent = _half_multiplier(fine / np.float32(target.scale))
     relu, relu_exponent = _half_multiplier(fine / np.float32(3 / 32768))
-    if not -_HALF_BITS <= exponent <= 0 or relu_exponent < -_HALF_BITS:
+    if not -HALF_BITS <= exponent <= 0 or relu_exponent < -HALF_BITS:
         raise Refused(operator, f"its scales, {source.scale:g} and {target.scale:g}, are too far "
                                 f"apart for its 16-bit arithmetic", AGAIN)
     x = (q - source.zero_point) << _SWISH_SHIFT
-    scaled = double_high(x, output, _HALF_BITS)
+    scaled = double_high(x, output, HALF_BITS)
     share = _saturated(x << max(0, relu_exponent - 1))
-    share = double_high(share, relu, _HALF_BITS)
+    share = double_high(share, relu, HALF_BITS)
     if relu_exponent > 0:
         share = _saturated(share << 1)
     share = divide_by_power(share, max(0, -relu_exponent))
-    share = (share + (1 << _HALF_BITS)) >> 1
-    product = truncate(share * scaled, _HALF_BITS)
+    share = (share + (1 << HALF_BITS)) >> 1
+    product = truncate(share * scaled, HALF_BITS)
     return divide_by_power(_saturated(product), -exponent) + target.zero_point
 
 
 def _half_multiplier(ratio: np.float32) -> tuple[int, int]:
     """The 16 bits of a multiplier, and its exponent."""
     multiplier, shift = quantize_multiplier(float(ratio))
-    rounded = (multiplier + (1 << 15)) >> 16
-    return min(rounded, (1 << _HALF_BITS) - 1), shift
+    return half_multiplier(multiplier), shift
 
 
 def _saturated(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.clip(values, -(1 << _HALF_BITS), (1 << _HALF_BITS) - 1)
+    return np.clip(values, -(1 << HALF_BITS), (1 << HALF_BITS) - 1)
