@@ -79,8 +79,9 @@ def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | No
         if framework == "tflite":
             from ..compiler.load import tflite
 
-            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE),
-                         Settings(framework, tflite.softmax_beta(path)), path)
+            opened = tflite.open_model(path, name, rounding or ScaleRounding.DOUBLE)
+            return Model(opened.network, Settings(framework, tflite.softmax_beta(path),
+                                                  opened.axes), path)
         from ..compiler.load import onnx
 
         return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN), Settings(framework),

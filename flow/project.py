@@ -17,7 +17,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,14 @@ class Settings:
     """What the network and the plan do not say.
 
     ``framework`` is where the network came from: ``pytorch``, ``tflite``, ``onnx`` or None. The
-    host makes a softmax with the beta ``softmax`` of its output, unless that is None.
+    host makes a softmax with the beta ``softmax`` of its output, unless that is None. ``axes`` are
+    those of (height, width, channels) that an image of the framework has, in its own order; axes of
+    one element are left out. None where it is that of the network's input.
     """
 
     framework: str | None = None
     softmax: float | None = None
+    axes: tuple[int, ...] | None = None
     version: str = __version__
 
 
@@ -80,6 +84,9 @@ class Project:
                                f"--board B -o {path}")
         settings = _read_settings(path / MARK)
         network = file.load(path / NETWORK)
+        sizes = [size for size in network.input_type.shape if size > 1]
+        if settings.axes not in (None, *permutations(range(len(sizes)))):
+            raise PenjingError(f"{path / MARK}: damaged; compile the network again")
         return cls(path, network, plan_file.load(path / PLAN, network), settings)
 
     @property
@@ -136,9 +143,13 @@ class Project:
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""
         x, kind = images.x, self.network.input_type
-        if self.settings.framework == "tflite" and x.shape[1:] in (
-                (kind.elements,), tuple(size for size in kind.shape if size > 1)):
-            x = x.reshape(len(x), *kind.shape)  # the file's own order of elements is that of maps
+        if self.settings.framework == "tflite":
+            sizes = [size for size in kind.shape if size > 1]
+            axes = self.settings.axes or tuple(range(len(sizes)))
+            shape = tuple(sizes[axis] for axis in axes)
+            if tuple(size for size in x.shape[1:] if size > 1) in (shape, (kind.elements,)):
+                back = [axes.index(axis) + 1 for axis in range(len(axes))]
+                x = x.reshape(len(x), *shape).transpose(0, *back).reshape(len(x), *kind.shape)
         with naming(images.path):
             return self.code.integers(x)
 
@@ -243,6 +254,8 @@ def _read_settings(path: Path) -> Settings:
         with open(path, "rb") as stream:
             value = json.loads(stream.read(_MAX_MARK_BYTES))
         settings = Settings(**value)
+        if settings.axes is not None:  # lists, in JSON
+            settings = replace(settings, axes=tuple(settings.axes))
     except FileNotFoundError:
         raise PenjingError(f"{path.parent}: no Penjing project; make it with penjing compile MODEL "
                            f"--board B -o {path.parent}") from None

@@ -122,7 +122,7 @@ case("custom_operator.tflite", kind("CUSTOM", "FlexErf"), "operator 0 (CUSTOM Fl
      "not supported")
 case("float_network.tflite", tflite(floats), "CONV_2D", "FLOAT32", "int8")
 case("float_weights.tflite", tensor(1, type=0), "operator 0 (CONV_2D)", "FLOAT32")
-case("of_16_bits.tflite", tensor(0, type=7), "INT16", "quantize the whole network to int8")
+case("of_16_bits.tflite", tensor(0, type=7), "INT16", "zero point 3")
 case("two_inputs.tflite", tflite(two_inputs), "2 inputs", "one input")
 case("weights_not_constant.tflite", tflite(no_weights), "operator 0 (CONV_2D)", "no constant")
 case("input_is_a_constant.tflite", tflite(constant_input), "tensor 0", "constant")

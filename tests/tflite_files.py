@@ -13,17 +13,21 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 TYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64,
-         "FLOAT32": np.float32, "INT4": np.int8, "INT16": np.int16}
+         "FLOAT32": np.float32, "INT16": np.int16}
 SAME, VALID = 0, 1
 NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 ACTIVATIONS = (NONE, RELU, RELU_N1_TO_1, RELU6)
 
 
-def packed(values: NDArray[Any]) -> bytes:
-    """int4 ``values``, two to a byte, the low half first."""
-    flat = values.astype(np.int8).reshape(-1).view(np.uint8) & 15
-    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
-    return (flat[::2] | flat[1::2] << 4).tobytes()
+PACKED = {"INT4": 4, "INT2": 2}
+"""Bits of those that share a byte."""
+
+
+def packed(values: NDArray[Any], bits: int) -> bytes:
+    """``values`` of 2 or 4 ``bits``, several to a byte, the lowest first."""
+    flat = values.astype(np.int64).reshape(-1) & (1 << bits) - 1
+    flat = np.append(flat, np.zeros(-len(flat) % (8 // bits), np.int64)).reshape(-1, 8 // bits)
+    return (flat << np.arange(0, 8, bits)).sum(1).astype(np.uint8).tobytes()
 
 
 class File:
@@ -60,7 +64,8 @@ class File:
         if data is not None:
             assert data.shape == tuple(shape), (data.shape, shape)
             buffer = schema.BufferT()
-            raw = packed(data) if kind == "INT4" else data.astype(TYPES[kind]).tobytes()
+            raw = (packed(data, PACKED[kind]) if kind in PACKED
+                   else data.astype(TYPES[kind]).tobytes())
             buffer.data = np.frombuffer(raw, np.uint8)
             tensor.buffer = len(self.model.buffers)
             self.model.buffers.append(buffer)
@@ -103,12 +108,17 @@ def windows(size: int, kernel: int, stride: int, padding: int) -> int:
     return math.ceil(size / stride) if padding == SAME else (size - kernel) // stride + 1
 
 
-class Drawn(File):
-    """A file of one operator or a few, its numbers drawn from ``rng``."""
+MAGNITUDE = {"INT8": 74, "INT4": 5, "INT2": 1}
+"""Of a typical weight."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+
+class Drawn(File):
+    """A file of one operator or a few, its numbers drawn from ``rng``, activations of ``kind``."""
+
+    def __init__(self, rng: np.random.Generator, kind: str = "INT8") -> None:
         super().__init__()
         self.rng = rng
+        self.kind = kind
 
     def integer(self, low: int, high: int) -> int:
         """From ``low`` to ``high``, both included."""
@@ -125,18 +135,21 @@ class Drawn(File):
                                 else 10 ** exponent))
 
     def zero_point(self) -> int:
-        """An int8, the extremes often."""
+        """An int8, the extremes often; int16 has none."""
+        if self.kind == "INT16":
+            return 0
         return int(self.choice(-128, 127, 0, self.integer(-128, 127)))
 
-    def activation(self, shape: Sequence[int], kind: str = "INT8", scale: float | None = None,
+    def activation(self, shape: Sequence[int], kind: str | None = None, scale: float | None = None,
                    zero_point: int | None = None) -> int:
         """Add a tensor with one scale and zero point."""
         point = self.zero_point() + 128 * (kind == "UINT8") if zero_point is None else zero_point
-        return self.tensor(shape, kind, self.scale() if scale is None else scale, point)
+        return self.tensor(shape, kind or self.kind, self.scale() if scale is None else scale,
+                           point)
 
     def weights(self, shape: Sequence[int], axis: int, kind: str, scales: object) -> int:
         """Add weights, symmetric, of the whole range."""
-        low = -8 if kind == "INT4" else -128
+        low = {"INT4": -8, "INT2": -2}.get(kind, -128)
         values = self.rng.integers(low, -low, tuple(shape))
         return self.tensor(shape, kind, scales, 0, values, axis)
 
@@ -147,7 +160,8 @@ class Drawn(File):
         source, factors = (np.array(self.graph.tensors[n].quantization.scale, np.float32)
                            for n in (x, weights))
         values = self.rng.integers(-5000, 5000, outputs)
-        return [x, weights, self.tensor((outputs,), "INT32", source * factors, 0, values)]
+        wide = "INT64" if self.kind == "INT16" else "INT32"
+        return [x, weights, self.tensor((outputs,), wide, source * factors, 0, values)]
 
     def numbers(self, *values: int) -> int:
         """Add a constant list."""
@@ -188,7 +202,7 @@ def convolution(file: Drawn, kind: str = "INT8") -> None:
     taps = (ky - 1) * dilation[0] + 1, (kx - 1) * dilation[1] + 1
     shape = sizes(height, width, taps, (sy, sx), padding)
     source, target = file.scale(), file.scale()
-    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(ky * kx * inputs / groups)
+    typical = 74 * MAGNITUDE[kind] * math.sqrt(ky * kx * inputs / groups)
     x = file.activation((1, height, width, inputs), scale=source)
     scales = file.ratios(outputs, typical) * np.float32(target / source)
     w = file.weights((outputs, ky, kx, inputs // groups), 0, kind, scales)
@@ -207,7 +221,7 @@ def depthwise(file: Drawn, kind: str = "INT8") -> None:
     taps = (ky - 1) * dilation[0] + 1, (kx - 1) * dilation[1] + 1
     shape = sizes(height, width, taps, (sy, sx), padding)
     source, target = file.scale(), file.scale()
-    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(ky * kx)
+    typical = 74 * MAGNITUDE[kind] * math.sqrt(ky * kx)
     x = file.activation((1, height, width, inputs), scale=source)
     scales = file.ratios(outputs, typical) * np.float32(target / source)
     w = file.weights((1, ky, kx, outputs), 3, kind, scales)
@@ -231,7 +245,7 @@ def dense(file: Drawn, kind: str = "INT8") -> None:
                                     ((1, 5, inputs), (1, 5, outputs)))
     taken = math.prod(shape) if form == "map" else inputs
     source, target = file.scale(), file.scale()
-    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(taken)
+    typical = 74 * MAGNITUDE[kind] * math.sqrt(taken)
     scales = file.ratios(outputs, typical) * np.float32(target / source)
     x = file.activation(shape, scale=source)
     w = file.weights((outputs, taken), 0, kind, scales)

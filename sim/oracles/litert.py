@@ -28,7 +28,8 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
 
     Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
     """
-    ends = tflite.ends(tflite.read(path))
+    model = tflite.read(path)
+    ends, graph = tflite.ends(model), tflite.graph_of(model)
     if ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP:
         raise PenjingError(f"{path}: a step of its SOFTMAX, {ends.step:g}, is so small that LiteRT "
                            f"aborts; compare the logits of a network cut before it")
@@ -40,7 +41,8 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
             experimental_preserve_all_tensors=True)  # not only the last one is looked at
         interpreter.allocate_tensors()
         entry = interpreter.get_input_details()[0]
-        frames: NDArray[np.generic] = x.reshape(len(x), *entry["shape"])
+        frames: NDArray[np.generic] = _ordered(x, graph.entry_order).reshape(
+            len(x), *entry["shape"])
         if entry["dtype"] == np.float32:
             frames = np.float32(ends.scale) * (frames - ends.zero_point).astype(np.float32)
         results: list[list[NDArray[np.generic]]] = []
@@ -52,6 +54,9 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
         raise PenjingError(f"{path}: LiteRT cannot run it ({one_line(error):.200}); convert the "
                            f"network again") from None
     logits, *probabilities = (_maps(np.stack(values)) for values in zip(*results, strict=True))
+    end = graph.values[ends.logits]
+    if end.order is not None:
+        logits = _ordered(logits, np.argsort(end.order)).reshape(len(x), *end.shape)
     return logits, probabilities[0] if probabilities else None
 
 
@@ -68,6 +73,11 @@ def _content(path: str | Path) -> bytes:
             table = code._tab
             struct.pack_into("<i", data, table.Pos + table.Offset(_VERSION_FIELD), _LAST_TILE)
     return bytes(data)
+
+
+def _ordered(x: Integers, order: Integers | None) -> Integers:
+    """The elements of each image of ``x``, taken in that ``order``."""
+    return x if order is None else x.reshape(len(x), -1)[:, order]
 
 
 def _maps(values: NDArray[np.generic]) -> Integers:

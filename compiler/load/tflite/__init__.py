@@ -8,6 +8,7 @@ and each of its other operators becomes layers (`operators`, `linear`, `tables`,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read",
-           "softmax_beta"]
+__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "Import", "convert", "ends", "graph_of",
+           "load", "open_model", "parse", "read", "softmax_beta"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
@@ -54,8 +55,20 @@ _CONVERT: Mapping[str, Convert] = {
 SUPPORTED = ", ".join(_CONVERT)
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+@dataclass(frozen=True)
+class Import:
+    """The network of a file, and the axes of its images.
+
+    ``axes`` are those of the network's input (H, W, C) in the order in which an image of the file
+    has them, axes of one element left out. They are None where that is the input's own order.
+    """
+
+    network: ir.Network
+    axes: tuple[int, ...] | None
+
+
+def open_model(path: str | Path, name: str,
+               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Import:
     """The integer network of the file ``path``, called ``name``.
 
     A SOFTMAX at the end is left to the host, the network puts out logits. `PenjingError` tells in
@@ -63,9 +76,16 @@ def load(path: str | Path, name: str,
     """
     model = read(path)
     try:
-        return convert(model, name, rounding)
+        graph = graph_of(model, rounding)
+        return Import(graph.network_of(name, model.outputs[0]), graph.axes)
     except PenjingError as error:
         raise PenjingError(f"{path}: {error}") from None
+
+
+def load(path: str | Path, name: str,
+         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+    """The network of `open_model`."""
+    return open_model(path, name, rounding).network
 
 
 def softmax_beta(path: str | Path) -> float | None:
@@ -76,6 +96,11 @@ def softmax_beta(path: str | Path) -> float | None:
 def convert(model: Model, name: str,
             rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
     """The integer network that ``model`` computes."""
+    return graph_of(model, rounding).network_of(name, model.outputs[0])
+
+
+def graph_of(model: Model, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Graph:
+    """What becomes of all operators of ``model``."""
     for what, indices in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(indices) != 1 or indices[0] < 0:
             raise PenjingError(f"it has {len(indices)} {what}; convert a network of one input and "
@@ -90,7 +115,7 @@ def convert(model: Model, name: str,
         graph.start(entry)
     for operator in model.operators:
         _add(graph, operator)
-    return graph.network_of(name, model.outputs[0])
+    return graph
 
 
 def _add(graph: Graph, operator: Operator) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 
 from ... import ir
 from .file import Operator
-from .graph import AGAIN, Graph, Refused, Value, affine, map_shape
+from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
 
 _WHOLE = f"enlarge by whole factors from 1 to {ir.MAX_FACTOR}"
 
 
 def _same_meaning(graph: Graph, operator: Operator) -> None:
-    if affine(graph.tensor(operator, 0)) != affine(graph.tensor(operator, 0, ends=True)):
+    if affine(graph.tensor(operator, 0), WIDE) != affine(graph.tensor(operator, 0, ends=True),
+                                                         WIDE):
         raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
 
 

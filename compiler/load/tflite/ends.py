@@ -49,6 +49,10 @@ def ends(model: Model) -> Ends:
     last = model.outputs[0]
     if last in made_by and made_by[last].kind == "DEQUANTIZE":
         last = made_by[last].inputs[0]
+    if last in made_by and made_by[last].kind == "QUANTIZE":  # probabilities in other steps
+        before = made_by.get(made_by[last].inputs[0])
+        if before is not None and before.kind == "SOFTMAX":
+            last = before.outputs[0]
     if last in made_by and made_by[last].kind == "SOFTMAX":
         softmax = made_by[last]
         beta, logits = float(softmax.options["beta"]), model.tensors[softmax.inputs[0]]

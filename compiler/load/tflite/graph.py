@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,13 @@ Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """Who computes a tensor of the file, and what has yet to be done to it.
 
     ``layer`` puts out a map of ``shape``; around it belong ``padding`` elements of ``pad_value``.
-    The tensor's own shape may be another one of as many elements, in the same order.
+    The tensor's own shape may be another one of as many elements. They are in the same order, or
+    ``order`` says of each element of the tensor which one it is of the map, which has no padding.
     """
 
     layer: str
@@ -39,6 +41,7 @@ class Value:
     padding: Padding = NO_PADDING
     pad_value: int = 0
     final: bool = False
+    order: Integers | None = None
 
     @property
     def padded(self) -> Shape:
@@ -131,21 +134,42 @@ class Graph(ir.Builder):
         self.reals: dict[int, Reals] = {}
         self.uses = Counter(index for operator in model.operators for index in operator.inputs)
         self.uses.update(model.outputs)
+        self.entry_order: Integers | None = None
+        """Of each element of the input, as the file has them, its place in the network's map."""
         self._finished: dict[tuple[str, Padding, int, Shape], str] = {}
         self._weights = 0
 
     # --- the ends
-    def start(self, tensor: Tensor, shape: Shape | None = None) -> None:
-        """Let ``tensor`` be the network's input, of ``shape`` if it is not the tensor's own."""
+    def start(self, tensor: Tensor, shape: Shape | None = None, order: Integers | None = None
+              ) -> None:
+        """Let ``tensor`` be the network's input, of ``shape`` if it is not the tensor's own.
+
+        Its elements, as the file has them, have that ``order`` in the map, as in a `Value`.
+        """
         kind = affine(tensor, ("INT8", "UINT8", "INT16"))
         shape = shape or map_shape(tensor)
         self.declare(ir.TensorType(shape, kind.bits, kind.signed, 0, kind.zero_point, kind.scale))
-        self.values[tensor.index] = Value(self.input, shape)
+        self.values[tensor.index] = Value(self.input, shape, order=order)
+        self.entry_order = self.entry_order if order is None else order
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """Which axes of the input (H, W, C) an image of the file has, in its own order.
+
+        Axes of one element are left out. None where that is the input's order.
+        """
+        if self.entry_order is None:
+            return None
+        sizes = tuple(size for size in self.types[self.input].shape if size > 1)
+        places = np.arange(math.prod(sizes)).reshape(sizes)
+        return next(axes for axes in permutations(range(len(sizes)))
+                    if np.array_equal(places.transpose(axes).reshape(-1), self.entry_order))
 
     def is_free_input(self, index: int) -> bool:
-        """Whether the tensor ``index`` is the network's input and has one reader only."""
-        value = self.values.get(index)
-        return value is not None and value.layer == self.input and self.uses[index] == 1
+        """Whether the tensor ``index`` is the network's input, in any shape, and all its readers
+        come from here on."""
+        same = [other for other, value in self.values.items() if value.layer == self.input]
+        return index in same and all(self.uses[other] == 1 for other in same)
 
     def network_of(self, name: str, output: int) -> ir.Network:
         """The network whose output is the tensor ``output``; layers that it needs not are left."""
@@ -153,10 +177,16 @@ class Graph(ir.Builder):
         if value is None:
             raise PenjingError(f"tensor {output}: the network's output is computed by no operator; "
                                f"{AGAIN}")
-        last = self._finish(value, map_shape(self.model.tensors[output]))
-        if last == self.input:
+        if value.order is None:
+            last = self._finish(value, map_shape(self.model.tensors[output]))
+        else:  # what reads the output knows its order
+            last = value.layer
+        if last == self.input and self.entry_order is None:
             raise PenjingError("nothing is computed between its input and its output; convert a "
                                "network that has layers")
+        if last == self.input:  # images come in the order that it makes: they pass as they are
+            kind = self.types[last]
+            last = self.add(ir.Clamp(self.unique("same"), last, kind.low, kind.high))
         return self.network(name, last)
 
     # --- what operators read
@@ -201,18 +231,23 @@ class Graph(ir.Builder):
         return self._finish(self.value(operator), shape)
 
     def flat(self, operator: Operator) -> str:
-        """The layer that puts out the first activation as a vector."""
-        return self.shaped(operator, (1, 1, math.prod(map_shape(self.tensor(operator, 0)))))
+        """The layer that puts out the first activation as a vector, in the order of its map."""
+        value = self.value(operator)
+        return self._finish(replace(value, order=None), (1, 1, math.prod(value.padded)))
 
     def source_with_padding(self, operator: Operator) -> Value:
         """The first activation in its own shape, its padding left to the reader."""
         value, shape = self.value(operator), map_shape(self.tensor(operator, 0))
-        if value.padded == shape:
+        if value.padded == shape and value.order is None:
             return value
         return Value(self._finish(value, shape), shape)
 
     def _finish(self, value: Value, shape: Shape) -> str:
         """The layer that puts out ``value`` with its padding and in ``shape``."""
+        if value.order is not None:
+            raise PenjingError("a TRANSPOSE has changed the order of the elements that it reads; "
+                               "transpose at the ends of the network, before a flatten or before a "
+                               "mean over height and width, or convert a network of channels last")
         key = (value.layer, value.padding, value.pad_value, shape)
         if key in self._finished:
             return self._finished[key]

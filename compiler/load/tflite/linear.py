@@ -106,7 +106,10 @@ def dense(graph: Graph, operator: Operator) -> None:
     if len(weights.scales) == 1:
         # The reference subtracts the weights' zero point here, and here only.
         values = values - int(weights.zero_points[0])
+    order = graph.value(operator).order
     outputs, inputs = values.shape
+    if order is not None and len(order) == inputs:  # the columns change their places instead
+        values = values[:, np.argsort(order)]
     folded = fold_zero_point(values, _bias(graph, operator, outputs), source.zero_point)
     kernels = ir.Weights(values, _BITS[weights.kind] + int(weights.zero_points.any()))
     height, width, channels = map_shape(graph.tensor(operator, 0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -159,41 +160,76 @@ def max_pool(graph: Graph, operator: Operator) -> None:
     graph.finish_layer(operator, _clamped(graph, operator, name, target))
 
 
-def _reduced(graph: Graph, operator: Operator) -> tuple[str, tuple[int, int]]:
-    """The layer that an operator over height, width or both reads, and the window that it takes."""
+def _reduced(graph: Graph, operator: Operator) -> tuple[Value, tuple[int, int]]:
+    """What an operator over height, width or both reads, and the window that it takes of the map.
+
+    What it puts out has the order of the value.
+    """
     tensor = graph.tensor(operator, 0)
     axes = graph.integers(operator, 1, ("INT32",)).reshape(-1)[:8].tolist()
     rank = len(tensor.shape)
     resolved = {axis + rank if axis < 0 else axis for axis in axes}
-    layer, (height, width, _) = graph.source(operator)
-    over = {axis + 4 - rank for axis in resolved}
-    if not over or not over <= {1, 2} or min(resolved) < 1:
-        raise Refused(operator, f"it is over the axes {axes} of {rank}, only height and width are "
+    refusal = Refused(operator, f"it is over the axes {axes} of {rank}, only height and width are "
                                 f"supported", "reduce height and width only")
-    return layer, (height if 1 in over else 1, width if 2 in over else 1)
+    if not resolved or not 1 <= min(resolved) <= max(resolved) < rank:
+        raise refusal
+    value = graph.value(operator)
+    if value.order is not None:
+        return _reduced_in_order(graph, operator, value, tuple(resolved), refusal)
+    layer, shape = graph.source(operator)
+    over = {axis + 4 - rank for axis in resolved}
+    if not over <= {1, 2}:
+        raise refusal
+    return Value(layer, shape), (shape[0] if 1 in over else 1, shape[1] if 2 in over else 1)
+
+
+def _reduced_in_order(graph: Graph, operator: Operator, value: Value, axes: tuple[int, ...],
+                      refusal: Refused) -> tuple[Value, tuple[int, int]]:
+    """`_reduced` of elements that have another order than those of the map.
+
+    Each element of the output belongs to a set of places, which must be those of a window.
+    """
+    assert value.order is not None
+    sizes = graph.tensor(operator, 0).shape
+    kept = [axis for axis in range(len(sizes)) if axis not in axes]
+    count = math.prod(sizes[axis] for axis in axes)
+    graph.charge(operator, len(value.order))
+    places = np.sort(value.order.reshape(sizes).transpose(*kept, *axes).reshape(-1, count))
+    height, width, channels = value.shape
+    for down, across in ((height, width), (height, 1), (1, width)):
+        tiles = np.arange(len(value.order)).reshape(
+            height // down, down, width // across, across, channels).transpose(0, 2, 4, 1, 3)
+        windows = tiles.reshape(-1, down * across)
+        after = np.argsort(np.argsort(places[:, 0]))
+        if windows.shape == places.shape and np.array_equal(windows[after], places):
+            natural = np.array_equal(after, np.arange(len(after)))
+            return replace(value, order=None if natural else after), (down, across)
+    raise refusal
 
 
 def mean(graph: Graph, operator: Operator) -> None:
     """MEAN over height, width or both: an exact sum, times the scales by the count."""
-    source, target = input_affine(graph, operator), output_affine(graph, operator)
-    layer, kernel = _reduced(graph, operator)
+    source, target = input_affine(graph, operator, 0, WIDE), output_affine(graph, operator, WIDE)
+    value, kernel = _reduced(graph, operator)
     count = kernel[0] * kernel[1]
     name = graph.name_of(operator, "mean")
-    total = graph.add(ir.SumPool(graph.unique(f"{name}_sum"), layer, kernel, kernel))
+    total = graph.add(ir.SumPool(graph.unique(f"{name}_sum"), value.layer, kernel,
+                                 kernel))
     multiplier, shift = mean_multiplier(source, target, count)
     graph.add(ir.ScaleRequantize(
         name, total, np.array([multiplier]), np.array([shift]), target.bits, target.signed,
         source.zero_point * count, 0, target.zero_point, rounding=graph.rounding,
         scale=target.scale))
-    graph.finish(operator, Value(name, graph.types[name].shape))
+    graph.finish(operator, Value(name, graph.types[name].shape, order=value.order))
 
 
 def reduce_max(graph: Graph, operator: Operator) -> None:
     """REDUCE_MAX over height, width or both."""
     same_meaning(operator, graph)
-    layer, kernel = _reduced(graph, operator)
-    name = graph.add(ir.MaxPool(graph.name_of(operator, "reduce_max"), layer, kernel, kernel))
-    graph.finish(operator, Value(name, graph.types[name].shape))
+    value, kernel = _reduced(graph, operator)
+    name = graph.add(ir.MaxPool(graph.name_of(operator, "reduce_max"), value.layer, kernel,
+                                kernel))
+    graph.finish(operator, Value(name, graph.types[name].shape, order=value.order))
 
 
 def arg_max(graph: Graph, operator: Operator) -> None:
@@ -257,8 +293,12 @@ def quantize(graph: Graph, operator: Operator) -> None:
     if source.kind == "FLOAT32":
         _quantize_input(graph, operator, source)
         return
-    before = affine(source, ("INT8", "UINT8"))
-    after = output_affine(graph, operator, ("INT8", "UINT8"))
+    value = graph.values.get(source.index)
+    if value is not None and value.final:  # other steps for what the host computes
+        graph.finish(operator, value)
+        return
+    before = affine(source, (*WIDE, "UINT8"))
+    after = output_affine(graph, operator, (*WIDE, "UINT8"))
     layer, _ = graph.source(operator)
     name = graph.name_of(operator, "quantize")
     graph.add(requantize(name, layer, np.array([before.scale / after.scale]), after,
@@ -285,7 +325,8 @@ def dequantize(graph: Graph, operator: Operator) -> None:
 def relu(low: float, high: float | None) -> Convert:
     """RELU and its kin as operators of their own, which may change the scale."""
     def convert(graph: Graph, operator: Operator) -> None:
-        source, target = input_affine(graph, operator), output_affine(graph, operator)
+        source, target = (input_affine(graph, operator, 0, WIDE),
+                          output_affine(graph, operator, WIDE))
         least, most = bounds(low, high, target)
         layer, _ = graph.source(operator)
         name = graph.name_of(operator, "relu")
@@ -305,9 +346,12 @@ def softmax(graph: Graph, operator: Operator) -> None:
     logits = input_affine(graph, operator)
     probabilities(graph, operator)
     value = graph.value(operator)
+    if value.order is not None:
+        raise Refused(operator, "a TRANSPOSE comes before it", "take it over channels that are "
+                      "the last axis")
     output = operator.outputs[:1]
     readers = [reader for reader in graph.model.operators if output[0] in reader.inputs]
-    if any(reader.kind != "DEQUANTIZE" for reader in readers) or (
+    if any(reader.kind not in ("DEQUANTIZE", "QUANTIZE") for reader in readers) or (
             not readers and graph.model.outputs != output):
         raise Refused(operator, "it is not the last one", "cut the network after the SOFTMAX")
     beta = float(operator.options["beta"])
@@ -316,7 +360,7 @@ def softmax(graph: Graph, operator: Operator) -> None:
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     if source.shape != target.shape:
         raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
-    graph.finish(operator, Value(value.layer, value.shape, value.padding, value.pad_value, True))
+    graph.finish(operator, replace(value, final=True))
 
 
 def probabilities(graph: Graph, operator: Operator) -> None:

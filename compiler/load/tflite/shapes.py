@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -118,20 +119,32 @@ def _cut(graph: Graph, operator: Operator, ranges: list[range]) -> None:
 
 # --- order and shape
 def transpose(graph: Graph, operator: Operator) -> None:
-    """TRANSPOSE that moves axes of one element only: the elements keep their order."""
+    """TRANSPOSE: noted for the reader, who may know it, or at the input the order of the images."""
     order = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
     _unscaled(graph, operator, [source], target)
-    if sorted(order) != list(range(len(source.shape))):
-        raise Refused(operator, f"its axes {order} are not those of {source.shape}", AGAIN)
-    moved = [axis for axis in order if source.shape[axis] > 1]
-    if moved != sorted(moved):
-        raise Refused(operator, f"it changes the order of {source.shape} to {order}",
-                      "convert a network of channels last")
-    map_shape(target)
-    if target.elements != math.prod(source.shape):
+    sizes = source.shape
+    if sorted(order) != list(range(len(sizes))):
+        raise Refused(operator, f"its axes {order} are not those of {sizes}", AGAIN)
+    if target.shape != tuple(sizes[axis] for axis in order):
         raise Refused(operator, f"its output is declared as {target.shape}", AGAIN)
-    graph.finish(operator, graph.value(operator))
+    moved = [axis for axis in order if sizes[axis] > 1]
+    if moved == sorted(moved):  # only axes of one element move
+        map_shape(target)
+        graph.finish(operator, graph.value(operator))
+        return
+    value = graph.value(operator)
+    if any(value.padding):
+        layer, shape = graph.source(operator)
+        value = Value(layer, shape)
+    graph.charge(operator, source.elements)
+    before = np.arange(source.elements) if value.order is None else value.order
+    after = before.reshape(sizes).transpose(order).reshape(-1)
+    if value.order is None and len(moved) <= 3 and graph.is_free_input(source.index):
+        graph.start(source, map_shape(target), np.argsort(after))
+        value, after = graph.value(operator), np.arange(source.elements)
+    natural = np.array_equal(after, np.arange(source.elements))
+    graph.finish(operator, replace(value, order=None if natural else after))
 
 
 def reshape(graph: Graph, operator: Operator) -> None:
@@ -144,7 +157,7 @@ def reshape(graph: Graph, operator: Operator) -> None:
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
                                 f"than its output has", AGAIN)
-    if graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
+    if value.order is None and graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
         graph.start(source, shape)  # the frame is the same row of numbers
         value = graph.value(operator)
     graph.finish(operator, value)
