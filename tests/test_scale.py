@@ -22,7 +22,7 @@ STEPS = (1, 2, 3, 4, 5, 7, 8, 11, 16, 20, 31, 40)
 
 
 def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorType]:
-    """A layer whose reference arithmetic stays within 32 bits, and the type of its input."""
+    """A layer whose arithmetic is allowed, and the type of its input."""
     while True:
         channels, bits = int(rng.integers(1, 8)), int(rng.integers(2, 29))
         kind = TensorType((3, 1, channels), int(rng.integers(1, 24)), bool(rng.integers(2)))
@@ -72,6 +72,20 @@ def test_requantizer_equals_golden_in_any_number_of_steps(steps: int) -> None:
     rng = np.random.default_rng(steps)
     layer, kind = random_layer(rng)
     check(layer, kind, images(layer, kind, rng), int(rng.integers(1, 4)), steps)
+
+
+@pytest.mark.parametrize(("steps", "bits"), [(1, 33), (5, 40), (31, 48)])
+def test_sums_of_more_than_32_bits_are_rounded_once(steps: int, bits: int) -> None:
+    rng = np.random.default_rng(steps)
+    kind = TensorType((3, 1, 4), bits, True)
+    multipliers = np.array([1 << 30, (1 << 31) - 1, 0x5a5a << 16, 0x12345677])
+    layer = ir.ScaleRequantize("scale", "x", multipliers, np.array([15, 16, 17, 14]) - bits, 16,
+                               True, rounding=ir.ScaleRounding.SINGLE)
+    x = images(layer, kind, rng)
+    wanted = (x * multipliers.astype(object) + (1 << 30 - layer.shifts)) >> 31 - layer.shifts
+    np.testing.assert_array_equal(golden.execute(layer, x), np.clip(
+        wanted, -1 << 15, (1 << 15) - 1).astype(np.int64))
+    check(layer, kind, x, 2, steps)
 
 
 @pytest.mark.parametrize("steps", STEPS[::3])

@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install penjing[tflite]")
 
 from penjing.compiler import ir
-from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import tflite
 from test_load_tflite import SHARED, agree, refusal, refused_operator, small
 from tflite_files import Drawn
@@ -18,12 +17,11 @@ from tflite_files import Drawn
 RESIZE, OPTIONS = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"
 
 
-def resized(size: int, factor: int, *, half: bool) -> Drawn:
-    """A column of ``size`` rows that becomes one of ``factor`` times as many."""
+def resized(size: int, new: int, *, half: bool) -> Drawn:
+    """A column of ``size`` rows that becomes one of ``new`` rows."""
     file = Drawn(np.random.default_rng(0))
-    x, y, z = (file.tensor((1, rows, 1, 1), "INT8", 0.5, 3)
-               for rows in (size, size * factor, size * factor))
-    file.operator(RESIZE, [x, file.tensor((2,), "INT32", data=np.array([size * factor, 1]))], [y],
+    x, y, z = (file.tensor((1, rows, 1, 1), "INT8", 0.5, 3) for rows in (size, new, new))
+    file.operator(RESIZE, [x, file.tensor((2,), "INT32", data=np.array([new, 1]))], [y],
                   OPTIONS, halfPixelCenters=half)
     file.operator("RELU", [y], [z])
     file.ends(x, z)
@@ -35,8 +33,8 @@ def resized(size: int, factor: int, *, half: bool) -> Drawn:
 def test_every_factor_is_that_of_the_reference_or_refused(size: int, factor: int, tmp_path: Path
                                                           ) -> None:
     """Without half pixels, its float32 of an element's first copy may be that of the one before."""
-    agree(resized(size, factor, half=True).write(tmp_path / "half.tflite"))
-    file = resized(size, factor, half=False)
+    agree(resized(size, size * factor, half=True).write(tmp_path / "half.tflite"))
+    file = resized(size, size * factor, half=False)
     firsts = np.arange(size, dtype=np.float32) * np.float32(factor)
     found = np.floor(firsts * (np.float32(size) / np.float32(size * factor)))
     if np.array_equal(found, np.arange(size)):
@@ -44,6 +42,23 @@ def test_every_factor_is_that_of_the_reference_or_refused(size: int, factor: int
     else:
         assert factor in (41, 55)
         assert f"makes {size}×1 to {size * factor}×1 unevenly" in refusal(file)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_every_ratio_is_that_of_the_reference_or_refused(half: bool, tmp_path: Path) -> None:
+    refused = 0
+    for size, new in [(16, 25), (16, 37), (3, 2), (7, 5), (5, 7), (9, 4), (12, 18), (1, 9), (9, 1),
+                      (6, 28), (23, 31), (30, 29)]:
+        file = resized(size, new, half=half)
+        places = (np.arange(new, dtype=np.float32) + np.float32(half / 2)) * (
+            np.float32(size) / np.float32(new))
+        if np.array_equal(np.floor(places), (2 * np.arange(new) + half) * size // (2 * new)):
+            network = agree(file.write(tmp_path / "net.tflite"))
+            assert network.output_type.shape == (new, 1, 1)
+        else:
+            refused += 1
+            assert f"makes {size}×1 to {new}×1 unevenly" in refusal(file)
+    assert refused <= 3
 
 
 def test_what_enlarges_rows_and_then_columns_is_one_layer() -> None:
@@ -56,26 +71,26 @@ def test_what_enlarges_rows_and_then_columns_is_one_layer() -> None:
     assert network.type_of(layer.name).shape == (16, 16, 12)
 
 
-def test_factors_that_are_not_whole_are_refused() -> None:
+def test_rows_are_resized_before_columns_are() -> None:
+    """So that 14,800 elements are repeated, not 236,800."""
     path = SHARED / "cases" / "formats" / "op_rs_n_10.tflite"
     if not path.exists():
         pytest.skip(f"needs the file {path}")
-    with pytest.raises(PenjingError, match=r"RESIZE_NEAREST_NEIGHBOR\): it makes 16×16 to 25×37; "
-                                           r"enlarge by whole factors from 1 to 64$"):
-        tflite.load(path, "net")
+    network = agree(path)
+    assert [(layer.kind, network.type_of(layer.name).shape[:2]) for layer in network.layers] == [
+        ("upsample", (400, 16)), ("crop", (25, 16)), ("upsample", (25, 592)), ("crop", (25, 37))]
 
 
 def test_what_is_no_repetition_is_refused() -> None:
-    assert "makes 4×4 to 8×6; enlarge by whole" in refused_operator(
-        RESIZE, OPTIONS, (), [(8, 6)], out=(1, 8, 6, 2))
-    assert "makes 4×4 to 2×0; enlarge by whole" in refused_operator(RESIZE, OPTIONS, (), [(2, 0)])
+    assert "[2, 0] is not two numbers from 1" in refused_operator(RESIZE, OPTIONS, (), [(2, 0)])
     assert "aligns corners" in refused_operator(
         RESIZE, OPTIONS, (), [(8, 8)], out=(1, 8, 8, 2), alignCorners=True)
     assert "is not two numbers" in refused_operator(RESIZE, OPTIONS, (), [(8, 8, 2)])
     assert "declared as another shape" in refused_operator(
         RESIZE, OPTIONS, (), [(8, 8)], out=(1, 4, 16, 2))
-    assert "enlarges 65×1 times" in refused_operator(
-        RESIZE, OPTIONS, (), [(260, 4)], out=(1, 260, 4, 2))
+    for rows in (260, 65):
+        assert "enlarges 65×1 times" in refused_operator(
+            RESIZE, OPTIONS, (), [(rows, 4)], out=(1, rows, 4, 2))
     for kind, values in ((RESIZE, (8, 8)), ("TILE", (1, 1, 1, 1)), ("BROADCAST_TO", (1, 4, 4, 2))):
         table = OPTIONS if kind == RESIZE else None
         assert "scale or zero point" in refused_operator(

@@ -646,6 +646,55 @@ def transpose(file: Drawn) -> None:
     file.ends(x, z)
 
 
+def moved(file: Drawn, x: int, order: Sequence[int], shape: Sequence[int] | None = None) -> int:
+    """Add a TRANSPOSE of ``x`` and, if a ``shape`` is given, a RESHAPE to that behind it."""
+    def numbers(values: Sequence[int]) -> int:
+        return file.tensor((len(values),), "INT32", data=np.array(values))
+
+    before = file.graph.tensors[x]
+    same = {"scale": before.quantization.scale[0], "zero_point": before.quantization.zeroPoint[0]}
+    y = file.activation([before.shape[axis] for axis in order], **same)
+    file.operator("TRANSPOSE", [x, numbers(order)], [y], "TransposeOptions")
+    if shape is None:
+        return y
+    z = file.activation(shape, **same)
+    file.operator("RESHAPE", [y, numbers(shape)], [z])
+    return z
+
+
+def turned(file: Drawn) -> None:
+    """Maps as PyTorch has them: turned at the input, before a flatten or a mean, or at the end."""
+    sizes = (file.integer(1, 5), file.integer(1, 5), file.integer(1, 5))
+    x = file.activation((1, *sizes))
+    order = file.choice((0, 2, 3, 1), (0, 3, 1, 2), (0, 1, 3, 2), (0, 1, 2, 3))
+    y = with_relu(file, moved(file, x, order))
+    shape = [1, *(sizes[axis - 1] for axis in order[1:])]
+    order = file.choice((0, 3, 1, 2), (0, 2, 1, 3), (0, 3, 2, 1))
+    form = file.choice("end", "flatten", "mean", "back")
+    if form == "end":
+        file.ends(x, moved(file, y, order))
+    elif form == "flatten":
+        flat = moved(file, y, order, (1, math.prod(sizes)))
+        weights = file.weights((3, math.prod(sizes)), 0, "INT8", 0.01)
+        z = file.activation((1, 3))
+        file.operator("FULLY_CONNECTED", [flat, weights], [z], "FullyConnectedOptions")
+        file.ends(x, z)
+    elif form == "mean":
+        z = moved(file, y, order)
+        # Height, width or both, where the TRANSPOSE has left them.
+        over = file.choice((1, 2), (1,), (2,))
+        axes = [order.index(axis) for axis in over]
+        left = [1 if n in axes else shape[axis] for n, axis in enumerate(order)]
+        scale = file.graph.tensors[y].quantization
+        end = file.activation(left, scale=scale.scale[0], zero_point=scale.zeroPoint[0])
+        file.operator(file.choice("MEAN", "REDUCE_MAX"), [z, file.numbers(*axes)], [end],
+                      "ReducerOptions", keepDims=True)
+        file.ends(x, end)
+    else:
+        back = [order.index(axis) for axis in range(4)]
+        file.ends(x, with_relu(file, moved(file, moved(file, y, order), back)))
+
+
 def resize(file: Drawn) -> None:
     """RESIZE_NEAREST_NEIGHBOR to a whole multiple, whose float32 of sizes up to 8 is even."""
     height, width, count = (file.integer(1, 8) for _ in range(3))
@@ -737,6 +786,10 @@ Draw = Callable[[Drawn], None]
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, sub, average_pool, max_pool,
                                mean, relu, quantize, reshape, residual, logistic, silu, unary,
                                with_constants, flatten, channel_ranges, crop, transpose, extreme,
-                               reduce_max, arg_max, resize, upsampling, spread)
+                               reduce_max, arg_max, resize, upsampling, spread, turned)
+OF_16_BITS: tuple[Draw, ...] = (convolution, depthwise, dense, average_pool, max_pool, mean,
+                                reshape, flatten, channel_ranges, crop, transpose, reduce_max,
+                                upsampling)
+"""Those that the reference has of int16 too, and the importer takes."""
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ... import ir
+from ..ranges import cut
 from .file import Operator
 from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
-
-_WHOLE = f"enlarge by whole factors from 1 to {ir.MAX_FACTOR}"
 
 
 def _same_meaning(graph: Graph, operator: Operator) -> None:
@@ -75,41 +74,76 @@ def _repeat(graph: Graph, operator: Operator, sizes: Sequence[int], times: Seque
 
 
 def _enlarge(graph: Graph, operator: Operator, layer: str, factors: tuple[int, int]) -> None:
-    """Let the output be ``layer``, enlarged by ``factors``; twice in a row is once by both."""
+    """Let the output be ``layer``, enlarged by ``factors``."""
+    layer = _enlarged(graph, operator, layer, factors)
+    graph.finish(operator, Value(layer, graph.types[layer].shape))
+
+
+def _enlarged(graph: Graph, operator: Operator, layer: str, factors: tuple[int, int]) -> str:
+    """The layer that puts out ``layer`` enlarged by ``factors``; twice in a row is once by both."""
     before = graph.layers.get(layer)
     if isinstance(before, ir.Upsample):
         both = factors[0] * before.factors[0], factors[1] * before.factors[1]
         if max(both) <= ir.MAX_FACTOR:
             layer, factors = before.input, both
     if not all(1 <= factor <= ir.MAX_FACTOR for factor in factors):
-        raise Refused(operator, f"it enlarges {factors[0]}×{factors[1]} times", _WHOLE)
-    if factors != (1, 1):
-        layer = graph.add(ir.Upsample(graph.name_of(operator, "upsample"), layer, factors))
-    graph.finish(operator, Value(layer, graph.types[layer].shape))
+        raise Refused(operator, f"it enlarges {factors[0]}×{factors[1]} times",
+                      f"enlarge by whole factors from 1 to {ir.MAX_FACTOR}")
+    if factors == (1, 1):
+        return layer
+    return graph.add(ir.Upsample(graph.name_of(operator, "upsample"), layer, factors))
 
 
 # --- resizing
 def resize_nearest(graph: Graph, operator: Operator) -> None:
-    """RESIZE_NEAREST_NEIGHBOR to a whole multiple, where it repeats rows and columns."""
+    """RESIZE_NEAREST_NEIGHBOR: rows and columns are repeated, and of the copies some are taken.
+
+    One axis comes after the other, so that few copies are made in vain.
+    """
     _same_meaning(graph, operator)
     layer, (height, width, channels) = graph.source(operator)
     wanted = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     if operator.options["align_corners"]:
         raise Refused(operator, "it aligns corners", "leave align_corners off")
-    if len(wanted) != 2:
-        raise Refused(operator, f"its size {wanted!s:.100} is not two numbers", AGAIN)
-    if any(new < 1 or new % size for size, new in zip((height, width), wanted, strict=True)):
-        raise Refused(operator, f"it makes {height}×{width} to {wanted[0]}×{wanted[1]}", _WHOLE)
-    factors = wanted[0] // height, wanted[1] // width
+    if len(wanted) != 2 or min(wanted) < 1:
+        raise Refused(operator, f"its size {wanted!s:.100} is not two numbers from 1", AGAIN)
     if map_shape(graph.tensor(operator, 0, ends=True)) != (*wanted, channels):
         raise Refused(operator, f"it makes {wanted[0]}×{wanted[1]}, its output is declared as "
                                 f"another shape", AGAIN)
     half = bool(operator.options["half_pixel_centers"])
-    if not all(np.array_equal(_nearest(size, new, half), np.arange(new) // (new // size))
-               for size, new in zip((height, width), wanted, strict=True)):
+    found = [_copies(size, new, half) for size, new in zip((height, width), wanted, strict=True)]
+    if None in found:
         raise Refused(operator, f"the float32 of the reference kernel makes {height}×{width} to "
                                 f"{wanted[0]}×{wanted[1]} unevenly", "take a power of two")
-    _enlarge(graph, operator, layer, factors)
+    (down, rows), (across, columns) = (each for each in found if each is not None)
+    if (len(rows), len(columns)) == (height * down, width * across):
+        _enlarge(graph, operator, layer, (down, across))
+        return
+
+    def name() -> str:
+        return graph.name_of(operator, "resize")
+
+    layer = _enlarged(graph, operator, layer, (down, 1))
+    layer = cut(graph, layer, name, rows, range(width), range(channels))
+    layer = _enlarged(graph, operator, layer, (1, across))
+    layer = cut(graph, layer, name, range(wanted[0]), columns, range(channels))
+    graph.finish(operator, Value(layer, graph.types[layer].shape))
+
+
+def _copies(size: int, new: int, half: bool) -> tuple[int, range] | None:
+    """How often each of ``size`` elements is repeated, and which copies are the ``new`` ones.
+
+    None where those of the reference kernel are not evenly apart.
+    """
+    nearest = _nearest(size, new, half)
+    # The place of a new element in the old ones, as a fraction; half pixels take odd halves.
+    for start, factor, step in ((0, new, size), (size, 2 * new, 2 * size)):
+        shared = math.gcd(start, factor, step)
+        first, step, factor = start // shared, step // shared, factor // shared
+        taken = range(first, first + step * (new - 1) + 1, step)
+        if np.array_equal(np.array(taken) // factor, nearest):
+            return factor, taken
+    return None
 
 
 def _nearest(size: int, new: int, half: bool) -> ir.Integers:

@@ -166,10 +166,15 @@ class Graph(ir.Builder):
                     if np.array_equal(places.transpose(axes).reshape(-1), self.entry_order))
 
     def is_free_input(self, index: int) -> bool:
-        """Whether the tensor ``index`` is the network's input, in any shape, and all its readers
-        come from here on."""
-        same = [other for other, value in self.values.items() if value.layer == self.input]
-        return index in same and all(self.uses[other] == 1 for other in same)
+        """Whether the tensor ``index`` is the network's input, which nothing else reads.
+
+        It may have another shape.
+        """
+        value = self.values.get(index)
+        return value is not None and value.layer == self.input and value.order is None and (
+            not any(value.padding)) and all(
+                self.uses[other] == 1 for other, same in self.values.items()
+                if same.layer == self.input)
 
     def network_of(self, name: str, output: int) -> ir.Network:
         """The network whose output is the tensor ``output``; layers that it needs not are left."""
@@ -315,7 +320,7 @@ class Graph(ir.Builder):
         self.charge(operator, tensor.elements)
         bits = PACKED_BITS.get(tensor.kind)
         if bits is not None:  # several to a byte, the lowest bits first
-            places = np.arange(8 - bits, -1, -bits, np.uint8)
+            places = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
             tops = (tensor.data[:, None] << places).view(np.int8)
             flat = (tops >> 8 - bits).reshape(-1)[:tensor.elements]
         else:

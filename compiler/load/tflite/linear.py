@@ -164,7 +164,9 @@ def _of_64_bits(layer: ir.ScaleRequantize) -> ir.ScaleRequantize:
 
 def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Tensor, Integers]:
     """The weights and their values; their scales are one, or one for each index of ``axis``."""
-    tensor = graph.constant(operator, 1, tuple(_BITS))
+    # Of 2 bits, the reference multiplies matrices only.
+    kinds = ("INT8", "INT4", "INT2") if operator.kind == "FULLY_CONNECTED" else ("INT8", "INT4")
+    tensor = graph.constant(operator, 1, kinds)
     if len(tensor.shape) != rank or 0 in tensor.shape:
         raise Refused(operator, f"its weights are {tensor.shape}, not of {rank} dimensions", AGAIN)
     count = len(tensor.scales)
@@ -181,7 +183,7 @@ def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Te
             per_tensor and least <= int(tensor.zero_points[0]) < -least):
         raise Refused(operator, "its weights have a zero point other than 0",
                       "quantize weights symmetrically")
-    return tensor, graph.integers(operator, 1, tuple(_BITS))
+    return tensor, graph.integers(operator, 1, kinds)
 
 
 def _meanings(graph: Graph, operator: Operator) -> tuple[Affine, Affine]:

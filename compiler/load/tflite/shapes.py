@@ -140,7 +140,7 @@ def transpose(graph: Graph, operator: Operator) -> None:
     graph.charge(operator, source.elements)
     before = np.arange(source.elements) if value.order is None else value.order
     after = before.reshape(sizes).transpose(order).reshape(-1)
-    if value.order is None and len(moved) <= 3 and graph.is_free_input(source.index):
+    if len(moved) <= 3 and graph.is_free_input(source.index):
         graph.start(source, map_shape(target), np.argsort(after))
         value, after = graph.value(operator), np.arange(source.elements)
     natural = np.array_equal(after, np.arange(source.elements))
@@ -157,7 +157,7 @@ def reshape(graph: Graph, operator: Operator) -> None:
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
                                 f"than its output has", AGAIN)
-    if value.order is None and graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
+    if graph.is_free_input(source.index) and value.shape != shape and value.shape[:2] == (1, 1):
         graph.start(source, shape)  # the frame is the same row of numbers
         value = graph.value(operator)
     graph.finish(operator, value)
