@@ -121,8 +121,8 @@ def _compared(result: Evaluation, opened: Project, oracle: Oracle, outputs: Inte
     result = replace(result, oracle=oracle.name, oracle_steps=oracle.steps,
                      oracle_mismatches=int(np.count_nonzero(differences)),
                      oracle_largest=int(differences.max(initial=0)), values_compared=outputs.size)
-    softmax = opened.softmax
-    if softmax is None or answers.probabilities is None:
+    softmax = None if answers.probabilities is None else opened.softmax
+    if softmax is None:
         return result
     return replace(result, probabilities_compared=outputs.size, probability_mismatches=int(
         np.count_nonzero(softmax(outputs) != answers.probabilities)))

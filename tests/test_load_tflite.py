@@ -493,10 +493,8 @@ def test_a_softmax_of_tiny_steps_leaves_logits(tmp_path: Path) -> None:
     file.operator("SOFTMAX", [y], [probabilities], "SoftmaxOptions", beta=1.0)
     file.ends(x, probabilities)
     path = file.write(tmp_path / "net.tflite")
-    network = tflite.load(path, "net")
-    assert network.output_type.scale == pytest.approx(1e-9)
-    with pytest.raises(PenjingError, match="LiteRT aborts"):
-        litert.run(path, np.zeros((1, 4, 4, 2), np.int64))
+    assert agree(path).output_type.scale == pytest.approx(1e-9)
+    assert litert.run(path, np.zeros((1, 4, 4, 2), np.int64))[1] is None
 
 
 def test_names_in_a_file_cannot_break_a_line() -> None:

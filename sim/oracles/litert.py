@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -21,22 +22,24 @@ from ...compiler.load.pt2 import one_line
 _LAST_TILE = 2
 """The last version of TILE by which the reference kernels can be called."""
 _VERSION_FIELD = 8  # of OperatorCode, in its table of fields
+_BETA_FIELD = 4  # of SoftmaxOptions
+_LARGE_BETA = 1e30
+"""A beta that makes a step of the least scale there is large enough."""
 
 
 def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
     """The logits and, where a SOFTMAX follows, the probabilities for integers ``x`` (N, H, W, C).
 
-    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
+    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``. There are no
+    probabilities where a step of the logits is so small that LiteRT aborts.
     """
     model = tflite.read(path)
     ends, graph = tflite.ends(model), tflite.graph_of(model)
-    if ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP:
-        raise PenjingError(f"{path}: a step of its SOFTMAX, {ends.step:g}, is so small that LiteRT "
-                           f"aborts; compare the logits of a network cut before it")
-    wanted = [ends.logits] + ([] if ends.probabilities is None else [ends.probabilities])
+    aborts = ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP
+    wanted = [ends.logits] + ([] if ends.probabilities is None or aborts else [ends.probabilities])
     try:
         interpreter = Interpreter(
-            model_content=_content(path),
+            model_content=_content(path, aborts),
             experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
             experimental_preserve_all_tensors=True)  # not only the last one is looked at
         interpreter.allocate_tensors()
@@ -60,19 +63,29 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
     return logits, probabilities[0] if probabilities else None
 
 
-def _content(path: str | Path) -> bytes:
+def _content(path: str | Path, any_beta: bool) -> bytes:
     """The file's bytes, in which each TILE is of a version that the reference kernels know.
 
-    The third is the same kernel, of more types; only its number is not registered.
+    The third is the same kernel, of more types; only its number is not registered. With `any_beta`,
+    what a SOFTMAX makes does not matter: its beta becomes one with which LiteRT computes it.
     """
     data = bytearray(Path(path).read_bytes())
     model = schema.Model.GetRootAs(data, 0)
     for n in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(n)
         if code.BuiltinCode() == schema.BuiltinOperator.TILE and code.Version() > _LAST_TILE:
-            table = code._tab
-            struct.pack_into("<i", data, table.Pos + table.Offset(_VERSION_FIELD), _LAST_TILE)
+            _put(data, "<i", code._tab, _VERSION_FIELD, _LAST_TILE)
+    graph = model.Subgraphs(0)
+    for n in range(graph.OperatorsLength()):
+        operator = graph.Operators(n)
+        if any_beta and operator.BuiltinOptionsType() == schema.BuiltinOptions.SoftmaxOptions:
+            _put(data, "<f", operator.BuiltinOptions(), _BETA_FIELD, _LARGE_BETA)
     return bytes(data)
+
+
+def _put(data: bytearray, kind: str, table: Any, field: int, value: float) -> None:
+    """Write ``value`` where a ``table`` of the flatbuffer has that ``field``."""
+    struct.pack_into(kind, data, table.Pos + table.Offset(field), value)
 
 
 def _ordered(x: Integers, order: Integers | None) -> Integers:
