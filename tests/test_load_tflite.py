@@ -275,6 +275,22 @@ def test_layers_are_called_as_in_the_file() -> None:
     assert sum(name.startswith("conv2d") for name in names) > 9
 
 
+@pytest.mark.parametrize(("channels", "kind"), [(1, ir.Convolution), (4, ir.Convolution),
+                                               (5, ir.Depthwise)])
+def test_a_depthwise_layer_of_few_channels_is_a_convolution(
+        channels: int, kind: type[ir.Layer]) -> None:
+    file = Drawn(np.random.default_rng(0))
+    x = file.activation((1, 8, 8, channels))
+    weights = file.weights((1, 7, 7, channels), 3, "INT8", 0.01)
+    y = file.activation((1, 2, 2, channels))
+    file.operator("DEPTHWISE_CONV_2D", [x, weights], [y], "DepthwiseConv2DOptions", padding=VALID,
+                  strideH=1, strideW=1, depthMultiplier=1, dilationHFactor=1, dilationWFactor=1)
+    file.ends(x, y)
+    layer, _ = tflite.convert(tflite.parse(file.bytes()), "net").layers
+    assert isinstance(layer, kind)
+    assert isinstance(layer, ir.Depthwise) or layer.groups == channels
+
+
 @pytest.mark.parametrize("ratio", [0.5, 0.9, 1.1, 2, 7, 1000])
 def test_a_map_minus_itself_has_any_scale(ratio: float, tmp_path: Path) -> None:
     """Keras gives what is always 0 the least scale there is, of which LiteRT makes 1."""

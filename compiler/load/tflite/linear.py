@@ -25,6 +25,8 @@ from .operators import (
 )
 
 _BITS = {"INT8": 8, **PACKED_BITS}
+_FEW = 4
+"""Channels up to which products of each with the weights of all may be worth their multipliers."""
 
 
 def convolution(graph: Graph, operator: Operator) -> None:
@@ -41,7 +43,8 @@ def convolution(graph: Graph, operator: Operator) -> None:
 def depthwise(graph: Graph, operator: Operator) -> None:
     """DEPTHWISE_CONV_2D with any multiplier: output n reads channel ``n // multiplier``.
 
-    That of one channel is a convolution, which spreads over outputs and taps.
+    That of few channels is a convolution in groups, for which there also is hardware that spreads
+    over outputs and taps.
     """
     weights, values = _weights(graph, operator, 4, 3)
     outputs = values.shape[3]
@@ -50,8 +53,8 @@ def depthwise(graph: Graph, operator: Operator) -> None:
         raise Refused(operator, f"its filter {values.shape} is no multiple of the {channels} "
                                 f"channels of its input", AGAIN)
     kernels = values[0].transpose(2, 0, 1)
-    if channels == 1:
-        _slide(graph, operator, weights, kernels[..., None], 1)
+    if channels <= _FEW:
+        _slide(graph, operator, weights, kernels[..., None], channels)
     else:
         _slide(graph, operator, weights, kernels, None)
 
