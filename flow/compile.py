@@ -36,8 +36,8 @@ __all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
 GENERIC_LUTS = 320
-"""The LUTs that such a target spends on speed for each of them, unless the user or a frame rate says
-how many: a network without multipliers would be unrolled whole."""
+"""The LUTs that such a target spends on speed for each of them, unless the user or a frame rate
+says how many: a network without multipliers would be unrolled whole."""
 
 _SLOWEST = 1 << 48  # cycles a frame that every network can keep to
 _LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
