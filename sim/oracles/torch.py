@@ -170,6 +170,11 @@ def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Pad, x: torch.Tensor) -> torch.Tensor:
+    return _padded(x, layer.padding, layer.value)
+
+
+@_execute.register
 def _(layer: ir.Repeat, x: torch.Tensor) -> torch.Tensor:
     return x.repeat_interleave(layer.times, 1)
 
