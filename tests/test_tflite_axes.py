@@ -97,8 +97,7 @@ def test_what_does_not_know_another_order_is_refused() -> None:
     file.operator("MAX_POOL_2D", [z], [end], "Pool2DOptions", padding=SAME, strideH=1, strideW=1,
                   filterHeight=2, filterWidth=2)
     file.ends(x, end)
-    assert "before a mean over height and width, or convert a network of channels last" in refusal(
-        file)
+    assert "order of the elements that it reads; transpose channels only, or at" in refusal(file)
 
     file, x = small()
     z = moved(file, with_relu(file, x), (0, 3, 1, 2))

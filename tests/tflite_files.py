@@ -695,6 +695,19 @@ def turned(file: Drawn) -> None:
         file.ends(x, with_relu(file, moved(file, moved(file, y, order), back)))
 
 
+def shuffle(file: Drawn) -> None:
+    """Channels of two groups by turns, or the other way round."""
+    height, width, count = file.integer(1, 3), file.integer(1, 3), file.integer(2, 4)
+    x = file.activation((1, height, width, 2 * count))
+    same = file.graph.tensors[x].quantization
+    apart = file.activation((1, height, width, *file.choice((2, count), (count, 2))),
+                            scale=same.scale[0], zero_point=same.zeroPoint[0])
+    shape = file.graph.tensors[apart].shape
+    file.operator("RESHAPE", [x, file.numbers(*shape)], [apart])
+    mixed = moved(file, apart, (0, 1, 2, 4, 3), (1, height, width, 2 * count))
+    file.ends(x, with_relu(file, mixed))
+
+
 def resize(file: Drawn) -> None:
     """RESIZE_NEAREST_NEIGHBOR to a whole multiple, whose float32 of sizes up to 8 is even."""
     height, width, count = (file.integer(1, 8) for _ in range(3))
@@ -786,7 +799,7 @@ Draw = Callable[[Drawn], None]
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, sub, average_pool, max_pool,
                                mean, relu, quantize, reshape, residual, logistic, silu, unary,
                                with_constants, flatten, channel_ranges, crop, transpose, extreme,
-                               reduce_max, arg_max, resize, upsampling, spread, turned)
+                               reduce_max, arg_max, resize, upsampling, spread, turned, shuffle)
 OF_16_BITS: tuple[Draw, ...] = (convolution, depthwise, dense, average_pool, max_pool, mean,
                                 reshape, flatten, channel_ranges, crop, transpose, reduce_max,
                                 upsampling)

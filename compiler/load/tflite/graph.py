@@ -250,9 +250,7 @@ class Graph(ir.Builder):
     def _finish(self, value: Value, shape: Shape) -> str:
         """The layer that puts out ``value`` with its padding and in ``shape``."""
         if value.order is not None:
-            raise PenjingError("a TRANSPOSE has changed the order of the elements that it reads; "
-                               "transpose at the ends of the network, before a flatten or before a "
-                               "mean over height and width, or convert a network of channels last")
+            return self._permuted(value, value.order, shape)
         key = (value.layer, value.padding, value.pad_value, shape)
         if key in self._finished:
             return self._finished[key]
@@ -265,6 +263,19 @@ class Graph(ir.Builder):
             name = self.add(ir.rewired(self.unique(f"{name}_{what}"), name, shape))
         self._finished[key] = name
         return name
+
+    def _permuted(self, value: Value, order: Integers, shape: Shape) -> str:
+        """The layer that puts out ``value`` in ``shape``, in which only channels are mixed."""
+        pixels = order.reshape(-1, shape[2])
+        channels = pixels[0]
+        if channels.max() >= shape[2] or not np.array_equal(
+                pixels, np.arange(order.size).reshape(pixels.shape)[:, channels]):
+            raise PenjingError("a TRANSPOSE has changed the order of the elements that it reads; "
+                               "transpose channels only, or at the ends of the network, before a "
+                               "flatten or before a mean over height and width")
+        source = self._finish(replace(value, order=None), shape)
+        return self.add(ir.Permutation(self.unique(f"{source}_permuted"), source,
+                                       tuple(channels.tolist())))
 
     # --- what operators add
     def name_of(self, operator: Operator, otherwise: str) -> str:

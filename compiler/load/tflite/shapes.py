@@ -140,7 +140,7 @@ def transpose(graph: Graph, operator: Operator) -> None:
     graph.charge(operator, source.elements)
     before = np.arange(source.elements) if value.order is None else value.order
     after = before.reshape(sizes).transpose(order).reshape(-1)
-    if len(moved) <= 3 and graph.is_free_input(source.index):
+    if len(sizes) <= 4 and graph.is_free_input(source.index):
         graph.start(source, map_shape(target), np.argsort(after))
         value, after = graph.value(operator), np.arange(source.elements)
     natural = np.array_equal(after, np.arange(source.elements))
