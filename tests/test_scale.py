@@ -79,12 +79,12 @@ def test_sums_of_more_than_32_bits_are_rounded_once(steps: int, bits: int) -> No
     rng = np.random.default_rng(steps)
     kind = TensorType((3, 1, 4), bits, True)
     multipliers = np.array([1 << 30, (1 << 31) - 1, 0x5a5a << 16, 0x12345677])
-    layer = ir.ScaleRequantize("scale", "x", multipliers, np.array([15, 16, 17, 14]) - bits, 16,
+    layer = ir.ScaleRequantize("scale", "x", multipliers, np.array([18, 19, 20, 17]) - bits, 20,
                                True, rounding=ir.ScaleRounding.SINGLE)
     x = images(layer, kind, rng)
     wanted = (x * multipliers.astype(object) + (1 << 30 - layer.shifts)) >> 31 - layer.shifts
     np.testing.assert_array_equal(golden.execute(layer, x), np.clip(
-        wanted, -1 << 15, (1 << 15) - 1).astype(np.int64))
+        wanted, -1 << 19, (1 << 19) - 1).astype(np.int64))
     check(layer, kind, x, 2, steps)
 
 

@@ -91,9 +91,9 @@ def test_product_shape_and_limits(technology: Technology) -> None:
     for dsp in (False, True):
         dut = technology.multiplier(unsigned(8), signed(3), dsp=dsp)
         assert dut.p.shape() == signed(11)
-        with pytest.raises(ValueError, match=r"^a must have 1 to 32 bits, not signed\(33\)$"):
-            technology.multiplier(signed(33), signed(2), dsp=dsp)
-    with pytest.raises(ValueError, match=r"^b must have 1 to 32 bits, not unsigned\(0\)$"):
+        with pytest.raises(ValueError, match=r"^a must have 1 to 48 bits, not signed\(49\)$"):
+            technology.multiplier(signed(49), signed(2), dsp=dsp)
+    with pytest.raises(ValueError, match=r"^b must have 1 to 48 bits, not unsigned\(0\)$"):
         technology.multiplier(signed(4), unsigned(0), dsp=False)
 
 

@@ -16,7 +16,7 @@ __all__ = ["MULTIPLIER_LATENCY", "Multiplier", "RowMultiplier"]
 MULTIPLIER_LATENCY = 2
 """Cycles from operands to their product, of every family and every kind."""
 
-_WIDEST = 32
+_WIDEST = 48  # bits of the widest accumulators
 
 
 def product_shape(a: Shape, b: Shape) -> Shape:
