@@ -23,6 +23,7 @@ from .entry import entry_layout
 from .file import Graph, Node, parse, read
 from .graph import Builder, Operands, Refused
 from .operators import ARITHMETIC, Convert
+from .linear import nearest
 from .pools import POOLS
 from .probe import probe
 from .resize import RESIZING
@@ -132,6 +133,7 @@ def _finish(builder: Builder, name: str) -> Import:
             raise PenjingError(f"its output {result:.80} has "
                                f"{'bounds' if value.clamped else 'a scale for each channel'} that "
                                f"nothing has quantized; end the network with QuantizeLinear")
+        value = nearest(builder, value)
         scale, zero = float(value.scale[0]), value.zero
     if value.name == builder.input:
         raise PenjingError("nothing is computed between its input and its output; export a network "

@@ -48,7 +48,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
                 return Integers(builder.add(ir.Clamp(name, value.name, *bounds)), value.layout)
             return Integers(value.name, value.layout)
         ratios = ratio_of(operands, value, target.scale).astype(np.float64)
-        source, offset = value.name, value.zero
+        source, offset, rests = value.name, value.zero, value.rest
     else:
         fraction = min(_SPARE_BITS, _WIDEST_TERM - max(_reach(operands, term, target)
                                                        for term in value.terms))
@@ -56,14 +56,14 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
             operands.refuse(f"the scales of what is added and of the sum, {target.scale:.3g}, "
                             f"differ too much", "quantize the sum with a larger scale")
         source, offset = _add(operands, value, target, fraction, name), 0
-        ratios = np.array([2.0 ** -fraction])
+        ratios, rests = np.array([2.0 ** -fraction]), np.zeros(1)
     shift = _pre_shift(builder, source, offset, ratios)
     rounding = builder.rounding
     if zero_first and target.zero % 2 and rounding is ir.ScaleRounding.EVEN:
         rounding = ir.ScaleRounding.ODD
     return Integers(builder.add(requantize(
         name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
-        high=high, rounding=rounding)), value.layout)
+        high=high, rounding=rounding, rests=rests)), value.layout)
 
 
 def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
@@ -83,7 +83,7 @@ def _same(builder: Builder, value: Real, target: Quantized) -> bool:
     kind = builder.types[value.name]
     low, high = target.range
     return (value.zero == target.zero and bool((value.scale == target.scale).all())
-            and low <= kind.low and kind.high <= high)
+            and not value.rest.any() and low <= kind.low and kind.high <= high)
 
 
 def ratio_of(operands: Operands, value: Real, scale: np.float32) -> NDArray[np.float32]:
@@ -101,7 +101,7 @@ def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.fl
     if builder.rounding is not ir.ScaleRounding.DOUBLE:
         return 0
     kind = builder.types[source]
-    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset)
+    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset + 1)
     shifts = [quantize_multiplier(float(ratio))[1] for ratio in ratios]
     return max(0, min(room, _SPARE_BITS + max(shifts), 31 + min(shifts)))
 
@@ -139,13 +139,17 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
         names.append(builder.add(requantize(
             own, term.name, ratios, step, offset=term.zero,
             low=None if low is None else max(low, -limit),
-            high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
+            high=None if high is None else min(high, limit - 1), rounding=builder.rounding,
+            rests=term.rest)))
     layer = ir.Subtract if value.subtracts else ir.Add
     return builder.add(layer(builder.name(operands.node, "_sum"), *names))
 
 
 def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
-    """``value`` with its clamp, if any, carried out on the integers."""
+    """``value`` with its clamp, if any, carried out on the integers, which are all of it."""
+    if value.rest.any():
+        operands.refuse("its input has biases that are no whole steps of its scale",
+                        "put QuantizeLinear and DequantizeLinear before it")
     if not value.clamped:
         return value
     builder = operands.builder
@@ -179,6 +183,11 @@ def narrowed(operands: Operands, name: str, low: int, high: int) -> str:
 
 def real(operands: Operands, position: int = 0) -> Real:
     """An input that is ``scale * (q - zero)``, with nothing left to be done to it."""
+    return settle(operands, unsettled(operands, position))
+
+
+def unsettled(operands: Operands, position: int = 0) -> Real:
+    """An input that is reals of one tensor of integers."""
     value = operands.activation(position)
     if isinstance(value, FloatInput):
         operands.refuse("it reads the network's input before that is quantized",
@@ -191,7 +200,7 @@ def real(operands: Operands, position: int = 0) -> Real:
                         "put QuantizeLinear and DequantizeLinear behind the sum")
     if isinstance(value, Curve):
         operands.refuse("it reads what a quantizer of QONNX made", "keep to one dialect")
-    return settle(operands, value)
+    return value
 
 
 def multiplicand(operands: Operands, value: Real) -> np.float32:

@@ -280,7 +280,8 @@ def _add_constant(operands: Operands, value: Value, position: int) -> Value:
             operands.refuse("it adds reals to integers", "cast the integers to float before it")
         plain = Real(value.name, value.layout, _ONE)
         steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
-        added = linear.add_bias(operands, plain, per_channel(operands, steps, value.layout))
+        added = linear.transformed(operands, plain, _ONE, per_channel(
+            operands, steps, value.layout))
         if added is None:
             operands.refuse("it adds a constant to what are no accumulators",
                             "add biases to convolutions and matrix products only")
@@ -288,7 +289,7 @@ def _add_constant(operands: Operands, value: Value, position: int) -> Value:
     if not isinstance(value, Real):
         operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
     bias = per_channel(operands, bias, value.layout)
-    result = linear.add_bias(operands, value, bias)
+    result = linear.transformed(operands, value, _ONE, bias)
     if result is not None:
         return result
     steps_real = bias.reals().reshape(-1) / value.scale.astype(np.float64)

@@ -145,7 +145,7 @@ def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tup
         source = builder.add(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
                                      value.zero))
         padding = (0, 0, 0, 0)
-    if not exact and area & area - 1 and _is_power(value):
+    if not exact and area & area - 1 and linear.is_power(value.scale):
         return _rounded(operands, replace(value, name=source), kernel, stride, padding, True)
     name = builder.add(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
     with np.errstate(under="ignore"):
@@ -158,7 +158,7 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     """Means over windows, rounded to some bits below the last one of an element."""
     builder = operands.builder
     # To steps that are powers of two, these are bits enough that only halves become halves.
-    spare = (kernel[0] * kernel[1]).bit_length() + 3 if _is_power(value) else _MEAN_BITS
+    spare = (kernel[0] * kernel[1]).bit_length() + 3 if linear.is_power(value.scale) else _MEAN_BITS
     spare = min(spare, _MEAN_BITS)
     name = builder.add(ir.AveragePool(
         builder.name(operands.node), value.name, kernel, stride, padding,
@@ -166,11 +166,6 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     with np.errstate(under="ignore"):
         scale = positive(operands, value.scale * np.float32(2.0 ** -spare))
     return replace(value, name=name, scale=scale, zero=value.zero << spare)
-
-
-def _is_power(value: Real) -> bool:
-    """Whether a step of ``value`` is a power of two."""
-    return bool((np.frexp(value.scale)[0] == 0.5).all())
 
 
 def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[

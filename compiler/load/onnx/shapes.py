@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import ir
 from ..ranges import cut
-from .arithmetic import real, settle
+from .arithmetic import real
 from .file import Array, Constant
 from .graph import Operands
 from .linear import as_map, map_of, spatial, with_channels
@@ -60,8 +60,7 @@ def _with(operands: Operands, value: Activation, dims: tuple[int, ...]) -> Activ
     if len(dims) > 8:
         operands.refuse(f"it makes a tensor of {len(dims) + 1} dimensions")
     # A value must not need the channels where they no longer are an axis of their own.
-    channels = (value.scale.size if isinstance(value, Real)
-                else value.rows if isinstance(value, Curve) else 1)
+    channels = value.rows if isinstance(value, Real | Curve) else 1
     if channels > 1 and layout.channel_axis() is None:
         operands.refuse("its input has a scale for each channel",
                         "put QuantizeLinear and DequantizeLinear before it")
@@ -191,7 +190,6 @@ def argmax(operands: Operands) -> Value:
     if isinstance(value, Real):
         if value.scale.size != 1:
             operands.refuse("its input has a scale for each channel", "quantize its input")
-        value = settle(operands, value)
     name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
     keep = operands.integer("keepdims", 1)
     dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
@@ -255,8 +253,6 @@ def _of_shape(operands: Operands) -> Known:
 
 def _of_map(operands: Operands, value: Activation) -> Value:
     """Ranges of a map's axes."""
-    if isinstance(value, Real):
-        value = settle(operands, value)
     if not isinstance(value, Integers | Real):
         operands.refuse("it cuts what is not quantized", "quantize its input first")
     value = as_map(operands, value)
@@ -266,8 +262,10 @@ def _of_map(operands: Operands, value: Activation) -> Value:
     name = cut(operands.builder, value.name, lambda: operands.builder.name(operands.node), rows,
                columns, channels)
     layout = map_of(operands, operands.builder.types[name].shape, axes)
-    if isinstance(value, Real) and value.scale.size > 1:
-        value = replace(value, scale=value.scale[channels[0]:channels[-1] + 1])
+    if isinstance(value, Real):
+        scale, rest = (numbers if numbers.size == 1 else numbers[channels[0]:channels[-1] + 1]
+                       for numbers in (value.scale, value.rest))
+        value = replace(value, scale=scale, rest=rest)
     return replace(value, name=name, layout=layout)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -111,9 +111,10 @@ class Integers:
 
 @dataclass(frozen=True, eq=False)
 class Real:
-    """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
+    """``scale * (q - zero + rest)`` for the integers q of ``name``, clamped to ``low``, ``high``.
 
     ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
+    ``rest``, (1,) or one a channel and within [0, 1), is what biases have below a step of q.
     """
 
     name: str
@@ -122,11 +123,17 @@ class Real:
     zero: int = 0
     low: float = -math.inf
     high: float = math.inf
+    rest: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
 
     @property
     def clamped(self) -> bool:
         """Whether the clamp may change anything."""
         return (self.low, self.high) != (-math.inf, math.inf)
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels if they differ."""
+        return max(self.scale.size, self.rest.size)
 
 
 @dataclass(frozen=True, eq=False)
