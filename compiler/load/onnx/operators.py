@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ... import ir
 from . import linear
 from .arithmetic import narrowed, quantize, real, settle
 from .file import TYPES, Array, ElementType
