@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize
-from .graph import Builder, Operands, Quantized
-from .values import Curve, FloatInput, Integers, Real, Sum, Value
+from .graph import Builder, Operands, Quantized, positive
+from .thresholds import Quantizer, emit
+from .values import Curve, FloatInput, Floats32, Integers, Joined, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -34,6 +35,10 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     builder = operands.builder
     if isinstance(value, FloatInput):
         return _quantize_input(operands, value, target)
+    if isinstance(value, Joined):
+        return _quantize_parts(operands, value, target, suffix)
+    if isinstance(value, Curve):
+        return Integers(_quantize_function(operands, value, target), value.layout)
     if not isinstance(value, Real | Sum):
         operands.refuse("it quantizes what is no tensor of reals")
     low, high = (target.integer(bound) if math.isfinite(bound) else None
@@ -66,8 +71,36 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
         high=high, rounding=rounding, rests=rests)), value.layout)
 
 
+def _quantize_parts(operands: Operands, value: Joined, target: Quantized, suffix: str) -> Integers:
+    builder = operands.builder
+    first, *others = (quantize(operands, part, target, f"{suffix}_{n}").name
+                      for n, part in enumerate(value.parts))
+    return Integers(builder.add(ir.Concatenation(
+        builder.name(operands.node, suffix), first, tuple(others))), value.layout)
+
+
+def _quantize_function(operands: Operands, value: Curve, target: Quantized) -> str:
+    def levels(x: Floats32) -> Floats32:
+        return np.clip(np.rint(x / target.scale) + np.float32(target.zero), *target.range)
+
+    return emit(operands, value, Quantizer(np.array([target.scale]), target.zero, *target.range, 1,
+                                           levels), as_table=True)
+
+
 def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
     builder = operands.builder
+    # What the graph adds and multiplies before it quantizes changes the meaning of the integers.
+    shift = value.addend / float(target.scale)
+    zero = target.zero + round(shift)
+    low, high = target.range
+    if abs(shift - round(shift)) > 1e-3 or not low <= zero <= high:
+        operands.refuse(f"{value.addend:g} is added to the network's input before, which is no "
+                        f"whole step of the scale {target.scale:g} or beyond its range",
+                        "let the graph take uint8 and cast them to float first, or normalize "
+                        "before the network and export it without")
+    with np.errstate(all="ignore"):
+        scale = positive(operands, np.array([float(target.scale) / value.factor], np.float32))[0]
+    target = replace(target, scale=scale, zero=zero)
     if builder.entry is None:
         builder.entry = target
         builder.declare_integers(target.type)
@@ -199,7 +232,11 @@ def unsettled(operands: Operands, position: int = 0) -> Real:
         operands.refuse("it reads a sum that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear behind the sum")
     if isinstance(value, Curve):
-        operands.refuse("it reads what a quantizer of QONNX made", "keep to one dialect")
+        operands.refuse("it reads a function that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    if isinstance(value, Joined):
+        operands.refuse("it reads a concatenation that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear behind the Concat")
     return value
 
 

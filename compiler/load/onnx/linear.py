@@ -88,6 +88,21 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
     return replace(value, name=name, layout=layout)
 
 
+def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
+    """A constant that is broadcast over all but the channels, as one value or one a channel."""
+    if known.values.size == 1:
+        return replace(known, values=known.values.reshape(1), axis=0)
+    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
+    axis = layout.channel_axis()
+    if axis is None or len(dims) != len(layout.dims) + 1 or (
+            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
+        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
+                        "use one value, or one a channel")
+    if known.scale is not None and known.scale.size != 1:
+        return Known(known.reals().reshape(-1))
+    return replace(known, values=known.values.reshape(-1), axis=0)
+
+
 def spatial(layout: Layout) -> int:
     """The number of spatial axes of a map."""
     return len(layout.dims) - 1

@@ -10,8 +10,8 @@ import numpy as np
 from ... import ir
 from . import linear
 from .arithmetic import quantize, real, settle
-from .graph import Operands, positive
-from .operators import Convert, qlinear_input, quantized
+from .graph import Convert, Operands, positive
+from .operators import qlinear_input, quantized
 from .values import NCHW, Integers, Layout, Real, Value
 
 _MEAN_BITS = 12
@@ -43,6 +43,21 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
                                             kernel, stride, padding))
     shape = operands.builder.types[name].shape
     return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
+
+
+def global_max_pool(operands: Operands) -> Value:
+    """GlobalMaxPool of integers or reals."""
+    value = operands.activation(0)
+    if not isinstance(value, Integers | Real):
+        operands.refuse("it reads what is not quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    value = linear.as_map(operands, value)
+    size = value.layout.shape[:2]
+    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name, size,
+                                            size))
+    shape = operands.builder.types[name].shape
+    return replace(value, name=name, layout=linear.map_of(operands, shape,
+                                                          linear.spatial(value.layout)))
 
 
 def average_pool(operands: Operands) -> Value:
@@ -221,7 +236,8 @@ def pad(operands: Operands) -> Value:
 
 
 POOLS: Mapping[tuple[str, str], Convert] = {
-    ("", "MaxPool"): max_pool, ("", "AveragePool"): average_pool,
+    ("", "MaxPool"): max_pool, ("", "GlobalMaxPool"): global_max_pool,
+    ("", "AveragePool"): average_pool,
     ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
     ("", "GlobalAveragePool"): global_average_pool,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -155,11 +155,21 @@ class Sum:
         return sum(term.count if isinstance(term, Sum) else 1 for term in self.terms)
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The channels of several tensors of reals, one tensor after the other."""
+
+    parts: tuple[Real | Sum | Curve, ...]
+    layout: Layout
+
+
 @dataclass(frozen=True)
 class FloatInput:
-    """The graph's input, reals that nothing has quantized yet."""
+    """The graph's input x as ``factor * x + addend``, reals that nothing has quantized yet."""
 
     layout: Layout
+    factor: float = 1.0
+    addend: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,11 +285,5 @@ class Curve:
                 and np.array_equal(self.scale, other.scale))
 
 
-Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
+Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
-
-
-def clamp(value: Real | Sum, low: float, high: float) -> Real | Sum:
-    """``value``, clamped once more."""
-    bounds = [min(max(bound, low), high) for bound in (value.low, value.high)]
-    return replace(value, low=bounds[0], high=bounds[1])
