@@ -21,9 +21,9 @@ from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
 from .file import Graph, Node, parse, read
-from .graph import Builder, Operands, Refused
+from .graph import Builder, Convert, Operands, Refused
 from .linear import nearest
-from .operators import ARITHMETIC, Convert
+from .operators import ARITHMETIC
 from .pools import POOLS
 from .probe import probe
 from .resize import RESIZING
@@ -32,6 +32,7 @@ from .values import Curve, Integers, Known, Layout, Real
 
 __all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
 
+_BYTE = 8
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
 _ADVICE = {
@@ -120,8 +121,10 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
         raise PenjingError(f"{node}: {error}") from None
     for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,),
                            strict=False):
-        is_plain = isinstance(value, Curve) and not value.steps
-        builder.values[name] = replace(value, origin=name) if is_plain else value
+        if isinstance(value, Curve) and not value.steps:
+            builder.values[name] = replace(value, origin=name)
+        else:
+            builder.values[name] = value
 
 
 def _finish(builder: Builder, name: str) -> Import:
@@ -163,6 +166,8 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
         before = builder.values.get(node.inputs[0]) if node.inputs else None
         if not isinstance(before, Integers | Real) or before.name != value.name:
             break
+        if isinstance(before, Integers) and builder.types[before.name].bits < _BYTE:
+            break  # ONNX Runtime hands out no integers of half a byte
         result = node.inputs[0]
     value = builder.values.get(result)
     if isinstance(value, Integers | Real):

@@ -159,7 +159,7 @@ class Sum:
 class Joined:
     """The channels of several tensors of reals, one tensor after the other."""
 
-    parts: tuple[Real | Sum | Curve, ...]
+    parts: tuple[Part, ...]
     layout: Layout
 
 
@@ -285,5 +285,6 @@ class Curve:
                 and np.array_equal(self.scale, other.scale))
 
 
+Part: TypeAlias = Real | Sum | Curve
 Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
