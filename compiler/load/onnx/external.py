@@ -63,22 +63,22 @@ def _file(tensor: onnx.TensorProto, folder: Path, location: str) -> tuple[Path, 
     """The file ``location`` of the folder, without links, and its size."""
     parts = PurePosixPath(location).parts
     if not parts or ".." in parts or PurePosixPath(location).is_absolute() or "\\" in location:
-        raise _refused(tensor, f"its values lie in {location:.80!r}, which is no file of the "
+        raise _refused(tensor, f"its values lie in {location[:80]!r}, which is no file of the "
                                f"model's folder")
     try:
         path = (folder / location).resolve(strict=True)
         status = path.stat()
     except (OSError, ValueError, RuntimeError):  # a loop of links is a RuntimeError
-        raise _refused(tensor, f"its values lie in {location:.80!r}, which is not there") from None
+        raise _refused(tensor, f"its values lie in {location[:80]!r}, which is not there") from None
     if not path.is_relative_to(folder.resolve()) or not stat.S_ISREG(status.st_mode):
-        raise _refused(tensor, f"its values lie in {location:.80!r}, which is no file of the "
+        raise _refused(tensor, f"its values lie in {location[:80]!r}, which is no file of the "
                                f"model's folder")
     return path, status.st_size
 
 
 def _number(tensor: onnx.TensorProto, text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise _refused(tensor, f"its place {text:.20!r} is no number")
+        raise _refused(tensor, f"its place {text[:20]!r} is no number")
     return int(text)
 
 
