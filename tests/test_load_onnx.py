@@ -435,6 +435,26 @@ def test_a_function_of_accumulators_is_thresholds(tmp_path: Path) -> None:
     assert steps(tmp_path, data, count=8).max() <= 1
 
 
+@pytest.mark.parametrize("pool", ["GlobalMaxPool", "MaxPool", None])
+def test_a_function_that_nothing_has_quantized(pool: str | None, tmp_path: Path) -> None:
+    """As `quantize_static` leaves it before a pool or a difference: what rises, pools may precede.
+    """
+    model = Model((1, 3, 4, 4))
+    x = quantized_input(model)
+    y = model.node("Conv", x, real_weights(model, (3, 3, 1, 1)))
+    affine = model.constant(0.3, FLOAT), model.constant(4, INT8)
+    y = model.node("DequantizeLinear", model.node("QuantizeLinear", y, *affine), *affine)
+    if pool is None:
+        y = model.node("Sub", model.node("Gelu", y), x)
+    else:
+        more = {"kernel_shape": (2, 2)} if pool == "MaxPool" else {}
+        y = model.node(pool, model.node("Softplus", y), **more)
+    far = steps(tmp_path, quantized_output(model, y, scale=0.1317), count=20)
+    assert far.max() <= 1 and (far > 0).mean() < 0.003
+    falls = model.node("GlobalMaxPool", model.node("Neg", x))
+    assert "it reads what is not quantized" in refusal(quantized_output(model, falls))
+
+
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div", "BatchNormalization"])
 def test_constants_of_either_sign(operator: str, wide: bool, tmp_path: Path) -> None:

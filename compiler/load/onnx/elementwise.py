@@ -284,7 +284,7 @@ def norm(operands: Operands) -> tuple[Floats32, Floats32]:
     if operands.integer("training_mode", 0):
         operands.refuse("it is in training mode", "export the network for inference")
     gamma, beta, mean, variance = (
-        operands.numbers(n, "parameters").astype(np.float32) for n in range(1, 5))
+        operands.known(n, "parameters").reals().astype(np.float32) for n in range(1, 5))
     value = operands.activation()
     channels = value.layout.shape[2]
     if value.layout.channel_axis() != 0 or any(

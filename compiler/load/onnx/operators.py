@@ -20,6 +20,7 @@ from .values import (
     FloatInput,
     Integers,
     Known,
+    Part,
     Real,
     Sum,
     Value,
@@ -272,7 +273,7 @@ def qlinear_add(operands: Operands) -> Value:
 
 
 def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
-    if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
+    if not isinstance(a, Part) or not isinstance(b, Part):
         operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     mine, other = a.layout, b.layout

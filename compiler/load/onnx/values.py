@@ -143,7 +143,7 @@ class Sum:
     It is their difference if it ``subtracts``.
     """
 
-    terms: tuple[Real | Sum, Real | Sum]
+    terms: tuple[Part, Part]
     layout: Layout
     low: float = -math.inf
     high: float = math.inf
