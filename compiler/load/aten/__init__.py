@@ -93,6 +93,7 @@ SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default"
 _OPERATORS: Mapping[str, Operator] = {
     **_named(linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
              "conv2d.padding", "convolution.default"),
+    **_named(linear.transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
     **_named(linear.linear, "linear.default"),
     **_named(linear.batch_norm, "batch_norm.default"),
     **_in_place_too(elementwise.relu(None), "relu"),
@@ -136,7 +137,6 @@ _DECOMPOSED = "save the program as torch.export.export returns it, without run_d
 _HINTS: Mapping[str, str] = {
     "mul": "products of maps are not supported yet",
     "div": "quotients of maps are not supported",
-    "conv_transpose2d": "use an upsampling and a convolution",
     "adaptive_max_pool2d": "use x.amax((2, 3))",
     "max_pool2d_with_indices": _DECOMPOSED,
     "_native_batch_norm_legit_no_training": _DECOMPOSED,

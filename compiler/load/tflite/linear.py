@@ -104,12 +104,9 @@ def transposed(graph: Graph, operator: Operator) -> None:
     crop = (top, stride[0] * (height - 1) + kernel[0] - top - size[0],
             left, stride[1] * (width - 1) + kernel[1] - left - size[1])
     folded = fold_zero_point(values, _bias(graph, operator, len(values)), source.zero_point)
-    whole, kept = ir.whole_strides((height, width), kernel, stride, crop)
-    name = graph.add(ir.TransposedConvolution(
+    name = graph.add_transposed(
         graph.name_of(operator, "transposed"), layer, ir.Weights(values, _BITS[weights.kind]),
-        folded, stride, whole, source.zero_point))
-    if kept:
-        name = graph.add(ir.Crop(graph.unique(f"{name}_crop"), name, *kept))
+        folded, stride, crop, source.zero_point)
     scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
                        target, graph.rounding)
     graph.add(scaling)
