@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .block import Block
 from .checks import at_least
-from .sequencer import Rounds
+from .sequencer import ONCE, Rounds
 from .steady import delay
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
 from .weights import WeightSource
@@ -47,7 +47,7 @@ class EngineShape:
     depth: int
     results_latency: int = 0
     channel_groups: int = 1
-    rounds: Rounds = Rounds()
+    rounds: Rounds = ONCE
 
     def __post_init__(self) -> None:
         at_least(1, pe=self.pe, simd=self.simd, folds=self.folds, outputs=self.outputs,

@@ -14,7 +14,7 @@ from .checks import at_least
 from .counter import counter_end
 from .tech import MemoryStyle, Technology
 
-__all__ = ["SEQUENCER_LATENCY", "Rounds", "Sequencer", "SequencerShape"]
+__all__ = ["ONCE", "SEQUENCER_LATENCY", "Rounds", "Sequencer", "SequencerShape"]
 
 SEQUENCER_LATENCY = 2
 """Cycles from a step to its word."""
@@ -34,6 +34,10 @@ class Rounds:
         at_least(1, parts=self.parts, turns=self.turns)
 
 
+ONCE = Rounds()
+"""All words one after the other."""
+
+
 @dataclass(frozen=True)
 class SequencerShape:
     """Structure of a `Sequencer`: so many ``words`` of ``width`` bits, in block RAM or not, read in
@@ -42,7 +46,7 @@ class SequencerShape:
     words: int
     width: int
     block: bool
-    rounds: Rounds = Rounds()
+    rounds: Rounds = ONCE
 
     def __post_init__(self) -> None:
         if self.words % self.rounds.parts:
@@ -89,7 +93,7 @@ class Sequencer(Block):
     """
 
     def __init__(self, words: Sequence[int], width: int, *, style: MemoryStyle,
-                 technology: Technology, rounds: Rounds = Rounds()) -> None:
+                 technology: Technology, rounds: Rounds = ONCE) -> None:
         self._words = words
         self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK, rounds)
         self._style = style

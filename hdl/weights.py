@@ -11,7 +11,7 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
-from .sequencer import SEQUENCER_LATENCY, Rounds, Sequencer
+from .sequencer import ONCE, SEQUENCER_LATENCY, Rounds, Sequencer
 from .steady import join
 from .tech import MEMORY_LATENCY, MemoryStyle, Technology
 
@@ -65,7 +65,7 @@ class CodebookWeights(Block):
 
     def __init__(self, words: Sequence[int], weights: int, *, codebook: Sequence[int],
                  weight_bits: int, style: MemoryStyle, technology: Technology,
-                 rounds: Rounds = Rounds()) -> None:
+                 rounds: Rounds = ONCE) -> None:
         at_least(1, weights=weights, weight_bits=weight_bits)
         if not 2 <= len(codebook) <= MOST_ENTRIES:
             raise ValueError(f"codebook must have 2 to {MOST_ENTRIES} values, not {len(codebook)}")

@@ -9,7 +9,7 @@ from .names import Names
 from .network import Network, checked_type
 from .shapes import Crop
 from .tensor import Integers, TensorType, require
-from .transposed import TransposedConvolution, whole_strides
+from .transposed import TransposedConvolution, require_laid, whole_strides
 from .weights import Weights
 
 
@@ -93,8 +93,13 @@ class Builder:
         require(weights.values.ndim == 4 and source in self._types,
                 f"layer {name}: weights must be (outputs, height, width, inputs), and its source "
                 f"{source!r} a tensor of the network")
+        require_laid(name, stride, crop)
         height, width, _ = self._types[source].shape
         _, tall, wide, _ = weights.values.shape
+        top, bottom, left, right = crop
+        require(top + bottom < stride[0] * (height - 1) + tall
+                and left + right < stride[1] * (width - 1) + wide,
+                f"layer {name}: crop {crop} leaves nothing of its output")
         whole, kept = whole_strides((height, width), (tall, wide), stride, crop)
         self.add(TransposedConvolution(name, source, weights, bias, stride, whole, pad_value,
                                        groups))

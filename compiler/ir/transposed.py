@@ -42,8 +42,7 @@ class TransposedConvolution(MultiplyAccumulate):
         require(self.weights.values.ndim == 4,
                 f"{what}: weights must be (outputs, height, width, inputs), "
                 f"not {self.weights.values.shape}")
-        require_ints(what, "stride", self.stride, 2, 1, _LIMIT)
-        require_ints(what, "crop", self.crop, 4, -_LIMIT, _LIMIT)
+        require_laid(self.name, self.stride, self.crop)
         require(is_int(self.pad_value),
                 f"{what}: pad value must be an integer, not {self.pad_value!r}")
         require_groups(self, self.groups)
@@ -128,6 +127,12 @@ class TransposedConvolution(MultiplyAccumulate):
         height, width, _ = result.shape
         strides = height // self.stride[0] * (width // self.stride[1])
         return strides * int(self.weights.values.size)
+
+
+def require_laid(name: str, stride: object, crop: object) -> None:
+    """Require a ``stride`` (y, x) and a ``crop`` (top, bottom, left, right)."""
+    require_ints(f"layer {name}", "stride", stride, 2, 1, _LIMIT)
+    require_ints(f"layer {name}", "crop", crop, 4, -_LIMIT, _LIMIT)
 
 
 def whole_strides(size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],

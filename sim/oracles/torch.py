@@ -86,7 +86,7 @@ def _(layer: ir.Depthwise, x: torch.Tensor) -> torch.Tensor:
 @_execute.register
 def _(layer: ir.TransposedConvolution, x: torch.Tensor) -> torch.Tensor:
     # What lies between elements and around them is the pad value here, and zero there.
-    outputs, height, width, inputs = layer.weights.values.shape
+    _, height, width, inputs = layer.weights.values.shape
     weights = layer.weights.values.reshape(layer.groups, -1, height, width, inputs)
     weights = weights.transpose(0, 4, 1, 2, 3).reshape(x.shape[1], -1, height, width)
     bias = layer.bias + layer.pad_value * layer.weights.values.sum((1, 2, 3))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ....hdl.sequencer import Rounds, SequencerShape
+from ....hdl.sequencer import ONCE, Rounds, SequencerShape
 from ....hdl.steady import BLOCK_BITS
 from ...cost import Fabric, Resources, Storage, memories
 
 
 def in_order(fabric: Fabric, storage: Storage, words: int, width: int,
-             rounds: Rounds = Rounds()) -> Resources:
+             rounds: Rounds = ONCE) -> Resources:
     """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds``."""
     shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds)
     return memories.in_order(fabric, storage, shape.counts, shape.parts)

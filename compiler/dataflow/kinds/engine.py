@@ -189,8 +189,9 @@ def output_lanes(outputs: int, beats: int) -> int:
 def pad_code(site: Site, source: ir.TensorType) -> int:
     """What stands for the layer's padding in the type ``source``."""
     layer = site.layer
-    has_border = isinstance(layer, ir.SlidingLayer | ir.TransposedConvolution)
-    return code(source, layer.pad_value) if has_border else 0
+    if isinstance(layer, ir.SlidingLayer | ir.TransposedConvolution):
+        return code(source, layer.pad_value)
+    return 0
 
 
 def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:

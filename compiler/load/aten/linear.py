@@ -18,7 +18,7 @@ from ..floats import (
     Padding,
     Pair,
 )
-from ..pt2 import MAX_ELEMENTS, Node
+from ..pt2 import MAX_ELEMENTS, Node, Reference
 from .graph import (
     NO_PADDING,
     Arguments,
@@ -76,7 +76,7 @@ def transposed(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         groups), seen)
 
 
-def _kernel(graph: Graph, node: Node, arguments: Arguments, seen: Seen) -> tuple[str, Floats]:
+def _kernel(graph: Graph, node: Node, arguments: Arguments, seen: Seen) -> tuple[Reference, Floats]:
     """What the weights are called, and they with two axes of taps behind two of channels."""
     reference, weights = graph.weight(node, "weights", arguments.get("weight"))
     if weights.ndim != len(seen.dims) + 1:
