@@ -265,10 +265,12 @@ def transposed(draw: Draw, weights: Weighing) -> Case:
     channels = kind.shape[2]
     kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    crop, _ = ir.whole_strides(kind.shape[:2], kernel, stride, tuple(
-        draw(st.integers(low, taps - 1)) if size > 1 else 0 for size, taps, low in
-        zip((kind.shape[0], kind.shape[0], kind.shape[1], kind.shape[1]),
-            (kernel[0], kernel[0], kernel[1], kernel[1]), (0, -2, 0, -2), strict=True)))
+    wanted = []
+    for size, taps, step in zip(kind.shape[:2], kernel, stride, strict=True):
+        before = draw(st.integers(0, taps - 1))
+        left = step * (size - 1) + taps - before
+        wanted += [before, draw(st.integers(-2, min(left, taps) - 1))]
+    crop, _ = ir.whole_strides(kind.shape[:2], kernel, stride, tuple(wanted))
     groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
     outputs = groups * draw(st.integers(1, max(1, 4 // groups)))
     layer = ir.TransposedConvolution(

@@ -21,11 +21,11 @@ from .graph import Graph, Operator, label, refuse
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
-    "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
-    "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, "
-    "Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, "
-    "nearest upsampling, Flatten, Dropout, sums, differences, concatenations, parts of channels, "
-    "rows and columns, channels plus or times constants, softmax and argmax at the end")
+    "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
+    "ReLU6, Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
+    "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, "
+    "ZeroPad, nearest upsampling, Flatten, Dropout, sums, differences, concatenations, parts of "
+    "channels, rows and columns, channels plus or times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
