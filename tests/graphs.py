@@ -209,8 +209,8 @@ def upsample(grow: Web, rng: np.random.Generator) -> None:
 def transposed(grow: Web, rng: np.random.Generator) -> None:
     """A transposed convolution, of which any rows and columns are left off."""
     height, width, channels = grow.type.shape
-    if grow.type.bits > WIDEST or grow.type.elements > MOST_ELEMENTS // 8:
-        return
+    if grow.type.bits > WIDEST or grow.type.elements > MOST_ELEMENTS // 16:
+        return  # larger ones take their time in all that is behind them
     kernel, stride = (tuple(int(n) for n in rng.integers(1, most, 2)) for most in (4, 3))
     sizes = [step * (size - 1) + taps
              for step, size, taps in zip(stride, (height, width), kernel, strict=True)]
@@ -219,7 +219,7 @@ def transposed(grow: Web, rng: np.random.Generator) -> None:
         before = int(rng.integers(min(size, taps)))
         crop += [before, int(rng.integers(-1, min(size - before, taps)))]
     groups = int(rng.choice([n for n in (1, channels) if channels % n == 0]))
-    outputs = groups * int(rng.integers(1, 3))
+    outputs = max(groups, int(rng.integers(1, 3)))
     source, pad_value = grow.at, random_value(rng, grow.type)
     grow.add_transposed(grow.fresh("transposed"), source,
                         mixed_weights(rng, (outputs, *kernel, channels // groups)),
