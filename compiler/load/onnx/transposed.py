@@ -48,10 +48,12 @@ def conv_transpose(operands: Operands) -> Real:
     kernel = _kernel(operands, weights, axes, groups)
     stride, crop = _crop(operands, x.layout.shape[:2], kernel.shape[1:3], axes)
     builder = operands.builder
-    wide = fold_zero_point(kernel, bias_steps(operands, bias, scale, len(kernel)), x.zero)
+    steps, rest = bias_steps(operands, bias, scale, len(kernel))
+    wide = fold_zero_point(kernel, steps, x.zero)
     name = builder.add_transposed(builder.name(operands.node), x.name, narrowest(operands, kernel),
                                   wide, stride, crop, x.zero, groups)
-    return Real(name, map_of(operands, require_accumulators(operands, name), axes), scale)
+    layout = map_of(operands, require_accumulators(operands, name), axes)
+    return Real(name, layout, scale, rest=rest)
 
 
 def _kernel(operands: Operands, weights: Known, axes: int, groups: int) -> Integers:
