@@ -1,12 +1,12 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
 A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
-(`operators`, `pools`, `resize`, `linear`, `arithmetic`) of a network in the making (`graph`), or a
-note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
-a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
-well: a layer's results differ, by one step, only where the float is not exact. Networks with the
-quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose activations are
-thresholds, exact at ties.
+(`operators`, `pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making
+(`graph`), or a note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime.
+Where ONNX rounds a float product, the network multiplies exactly by a fixed-point number and rounds
+halves to even as well: a layer's results differ, by one step, only where the float is not exact.
+Networks with the quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose
+activations are thresholds, exact at ties.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from .pools import POOLS
 from .probe import probe
 from .resize import RESIZING
 from .shapes import LAYOUT
+from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
 __all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
 
 _BYTE = 8
-_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
+_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
 _ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
