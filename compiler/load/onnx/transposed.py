@@ -11,7 +11,7 @@ from ...ir import Integers
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand, real
-from .graph import Operands, positive
+from .graph import Convert, Operands, positive
 from .linear import (
     as_map,
     bias_steps,
@@ -22,7 +22,6 @@ from .linear import (
     weight_scales,
     window,
 )
-from .operators import Convert
 from .values import Known, Real
 
 _MOST = 4096
