@@ -290,6 +290,9 @@ def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> R
     """
     builder = operands.builder
     layer = builder.layers.get(x.name)
+    crop = layer if isinstance(layer, ir.Crop) else None  # of a transposed convolution
+    if crop is not None:
+        layer = builder.layers.get(crop.input)
     if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
         return None
     outputs = len(layer.bias)
@@ -308,6 +311,8 @@ def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> R
     name = builder.name(operands.node)
     _accumulate(operands, replace(layer, name=name, weights=weights,
                                   bias=layer.bias * signs + steps + carry))
+    if crop is not None:
+        name = builder.add(replace(crop, name=builder.name(operands.node, "_crop"), input=name))
     return replace(x, name=name, scale=scale, rest=rest)
 
 
