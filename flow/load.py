@@ -80,7 +80,7 @@ def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | No
             from ..compiler.load import tflite
 
             return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE),
-                         Settings(framework, tflite.softmax_beta(path)), path)
+                         Settings(framework), path)
         from ..compiler.load import onnx
 
         return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN), Settings(framework),

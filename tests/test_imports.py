@@ -31,7 +31,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "sim.oracles.torch": ("compiler.ir",),
     "sim": ("sim", "hdl", "compiler"),
     "boards": ("boards", "hdl", "compiler"),
-    "host": ("boards.protocol", "compiler.ir"),
+    "host": ("boards.protocol", "compiler.ir", "sim.tail"),
     "flow": ("",),
     "flow.data": ("compiler.ir",),
     "__main__": ("",),

@@ -41,6 +41,7 @@ from .shapes import (
     Upsample,
     rewired,
 )
+from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -62,5 +63,5 @@ __all__ = [
     "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
     "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding",
     "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
-    "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType", "Threshold", "Upsample",
+    "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold", "Upsample",
     "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -16,13 +16,13 @@ from ... import ir
 from ...ir import PenjingError
 from . import copies, linear, operators, shapes, tables
 from .constants import fold
-from .ends import LEAST_SOFTMAX_STEP, Ends, ends
+from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, ending, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read",
-           "softmax_beta"]
+__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ending", "Ends", "convert", "ends", "load", "parse",
+           "read"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
@@ -58,19 +58,15 @@ def load(path: str | Path, name: str,
          rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
-    A SOFTMAX at the end is left to the host, the network puts out logits. `PenjingError` tells in
-    one line what is wrong with the file, or which operator cannot be imported.
+    A SOFTMAX at the end is left to the host, and so is what computes with reals there: the network
+    puts out logits, its tail says the rest. `PenjingError` tells in one line what is wrong with the
+    file, or which operator cannot be imported.
     """
     model = read(path)
     try:
         return convert(model, name, rounding)
     except PenjingError as error:
         raise PenjingError(f"{path}: {error}") from None
-
-
-def softmax_beta(path: str | Path) -> float | None:
-    """The beta of the SOFTMAX that `load` leaves to the host; None if there is none."""
-    return ends(read(path)).beta
 
 
 def convert(model: Model, name: str,
@@ -88,9 +84,11 @@ def convert(model: Model, name: str,
                            f"and a constant; {AGAIN}")
     if entry.kind != "FLOAT32":  # reals become integers at the QUANTIZE that reads them
         graph.start(entry)
+    end = ending(model)
     for operator in model.operators:
-        _add(graph, operator)
-    return graph.network_of(name, model.outputs[0])
+        if operator.index not in end.left:
+            _add(graph, operator)
+    return graph.network_of(name, end.logits, end.tail)
 
 
 def _add(graph: Graph, operator: Operator) -> None:
