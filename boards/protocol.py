@@ -160,7 +160,7 @@ class Identity:
             bits, signed, *shape = cls._TENSOR.unpack_from(payload, offset)
             height, width, channels = shape
             types.append(TensorType((height, width, channels), bits, bool(signed)))
-        return cls(payload[1:9], *types)
+        return cls(payload[1:9], types[0], types[1])
 
     def matches(self, other: Identity) -> bool:
         """Whether both are of one network, fraction lengths not looked at."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.ir import TailFunction, Integers, Tail
+from ..compiler.ir import Integers, Tail, TailFunction
 from .softmax import Softmax
 
 __all__ = ["answers"]
@@ -53,5 +53,6 @@ def _argmax(x: _Reals) -> Integers:
 
 
 _FUNCTIONS: Mapping[TailFunction, Callable[[_Reals], NDArray[Any]]] = {
-    TailFunction.NONE: _same, TailFunction.SOFTMAX: _softmax, TailFunction.LOG_SOFTMAX: _log_softmax,
-    TailFunction.SIGMOID: _sigmoid, TailFunction.ARGMAX: _argmax}
+    TailFunction.NONE: _same, TailFunction.SOFTMAX: _softmax,
+    TailFunction.LOG_SOFTMAX: _log_softmax, TailFunction.SIGMOID: _sigmoid,
+    TailFunction.ARGMAX: _argmax}

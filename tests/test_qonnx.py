@@ -127,7 +127,7 @@ def test_multi_threshold(scale: float, bias: float, base: int, step: int) -> Non
     assert layer.thresholds.tolist() == [[-3, 0, 1], [7, 7, 100]]
     assert (layer.base, layer.step) == (base, step)
     imported = importer.convert(importer.parse(model.bytes("t1_0")), "net")
-    assert imported.output_scale == scale / step
+    assert imported.worth == ir.Tail((scale / step,))
 
 
 def test_zero_points_are_folded_into_what_reads_them(tmp_path: Path) -> None:

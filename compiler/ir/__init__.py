@@ -63,5 +63,5 @@ __all__ = [
     "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
     "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding",
     "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
-    "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold", "Upsample",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType",
+    "Threshold", "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -7,6 +7,7 @@ A layer may differ by `ALLOWED_STEPS`, and in accumulators not at all.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ...compiler.ir import Integers, PenjingError
 from ...compiler.load import onnx
 from ...compiler.load.pt2 import one_line
+from . import Answers
 
 ALLOWED_STEPS = 1
 """The largest difference of an output that the two roundings explain."""
@@ -28,14 +30,38 @@ def run(path: str | Path, x: Integers) -> Integers:
     """What ONNX Runtime computes with the file ``path`` for the integers ``x`` (N, H, W, C).
 
     A model that takes reals gets ``scale * (x - zero_point)``. The result is (N, H, W, C), the
-    integers that the integer network puts out: those before a last DequantizeLinear or Softmax.
+    integers that the integer network puts out, even where the model goes on with reals.
     """
+    return np.concatenate([answers.outputs for answers in batches(path, x)])
+
+
+def batches(path: str | Path, x: Integers) -> Iterator[Answers]:
+    """The same and more, some images at a time: also what it computes at last, and in between."""
     imported, model = onnx.open_model(path)
     session = _session(path, model)
     feed = _feed(imported, session.get_inputs()[0].type, x)
-    parts = [_run(path, session, feed[start:start + _BATCH])
-             for start in range(0, len(feed), _BATCH)]
-    return _integers(imported, np.concatenate(parts))
+    names = [output.name for output in session.get_outputs()]
+    for start in range(0, len(feed), _BATCH):
+        values = dict(zip(names, _run(path, session, feed[start:start + _BATCH]), strict=True))
+        yield _answers(imported, values)
+
+
+def _answers(imported: onnx.Import, values: Mapping[str, NDArray[Any]]) -> Answers:
+    """What the model put out, by name, as the network would."""
+    def integers(name: str, layout: onnx.Layout) -> Integers:
+        return _maps(layout, values[onnx.as_int32(name)]).astype(np.int64)
+
+    if imported.worth is None:
+        outputs = integers(imported.result, imported.output)
+    else:
+        reals = _maps(imported.output, values[imported.result]).astype(np.float64)
+        outputs = np.rint((reals - imported.worth.offsets) / imported.worth.scales).astype(np.int64)
+    final = None
+    if imported.answer is not None:
+        name, layout = imported.answer
+        final = _maps(layout, values[name])
+    return Answers(outputs, final, {layer: integers(*tensor)
+                                    for layer, tensor in imported.inner.items()})
 
 
 def _session(path: str | Path, model: bytes) -> onnxruntime.InferenceSession:
@@ -66,30 +92,28 @@ def _feed(imported: onnx.Import, kind: str, x: Integers) -> NDArray[Any]:
 
 
 def _run(path: str | Path, session: onnxruntime.InferenceSession,
-         feed: NDArray[Any]) -> NDArray[Any]:
-    """The output for ``feed``, image by image where the model takes no batch."""
+         feed: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outputs for ``feed``, image by image where the model takes no batch."""
     entry = session.get_inputs()[0]
     try:
         if entry.shape[0] != 1:
             try:
-                whole: NDArray[Any] = session.run(None, {entry.name: feed})[0]
-                if whole.ndim and len(whole) == len(feed):
+                whole: list[NDArray[Any]] = session.run(None, {entry.name: feed})
+                if all(values.ndim and len(values) == len(feed) for values in whole):
                     return whole
             except Exception:  # a Reshape to a batch of 1, say
                 if len(feed) == 1:
                     raise
-        return np.concatenate([session.run(None, {entry.name: image[None]})[0] for image in feed])
+        single = [session.run(None, {entry.name: image[None]}) for image in feed]
+        return [np.concatenate(values) for values in zip(*single, strict=True)]
     except Exception as error:
         raise _refusal(path, error) from None
 
 
-def _integers(imported: onnx.Import, outputs: NDArray[Any]) -> Integers:
-    layout = imported.output
-    if outputs.size != len(outputs) * math.prod(layout.shape):
-        raise PenjingError(f"ONNX Runtime puts out {outputs.shape[1:]} an image, the network "
+def _maps(layout: onnx.Layout, values: NDArray[Any]) -> NDArray[Any]:
+    """``values`` of a tensor of the graph as (N, H, W, C)."""
+    if values.size != len(values) * math.prod(layout.shape):
+        raise PenjingError(f"ONNX Runtime puts out {values.shape[1:]} an image, the network "
                            f"{layout.shape}; export the model again")
-    split = outputs.reshape(len(outputs), *layout.split)
-    if imported.output_scale is not None:
-        split = np.rint(split.astype(np.float64) / imported.output_scale) + imported.output_zero
     back = [layout.order.index(axis) + 1 for axis in range(3)]
-    return split.transpose(0, *back).astype(np.int64)
+    return values.reshape(len(values), *layout.split).transpose(0, *back)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ... import ir
-from ...ir import PenjingError
+from ...ir import PenjingError, Tail
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
@@ -24,12 +24,13 @@ from .file import Graph, Node, parse, read
 from .graph import Builder, Operands, Refused
 from .operators import ARITHMETIC, Convert
 from .pools import POOLS
-from .probe import probe
+from .probe import as_int32, probe
 from .resize import RESIZING
 from .shapes import LAYOUT
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
+__all__ = ["SUPPORTED", "Import", "Layout", "as_int32", "convert", "load", "open_model", "parse",
+           "read"]
 
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
@@ -47,8 +48,10 @@ class Import:
     """An integer network, and how its ends lie in the ONNX graph.
 
     ``input`` and ``output`` are the layouts of the graph's input and of the tensor ``result``,
-    which is what the network puts out; where that is a float tensor, its integers are
-    ``result / output_scale + output_zero``. ``float_input`` tells that the graph takes reals.
+    which is what the network puts out; where that is a float tensor, ``worth`` tells what its
+    integers are worth in it. ``answer`` is the tensor that the host makes of them, and its layout;
+    None where there is no tail. ``inner`` are the tensors of integers that layers of the network
+    put out, by the names of these. ``float_input`` tells that the graph takes reals.
     """
 
     network: ir.Network
@@ -56,26 +59,35 @@ class Import:
     float_input: bool
     output: Layout
     result: str
-    output_scale: float | None
-    output_zero: int
+    worth: Tail | None
+    answer: tuple[str, Layout] | None
+    inner: Mapping[str, tuple[str, Layout]]
 
 
 def load(path: str | Path, name: str,
          rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
-    A Softmax at the end is left to the host, the network puts out logits. `PenjingError` tells in
-    one line what is wrong with the file, or which node cannot be imported.
+    What is real at the end is left to the host, as the network's tail: it puts out the integers
+    that stand for them. `PenjingError` tells in one line what is wrong with the file, or which node
+    cannot be imported.
     """
     return _read(path, name, rounding)[0].network
 
 
-def open_model(path: str | Path, name: str = "net",
-               rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> tuple[Import, bytes]:
-    """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
-    imported, data = _read(path, name, rounding)
+def open_model(path: str | Path) -> tuple[Import, bytes]:
+    """What `load` makes of the file, and the bytes of a model that puts out what it names.
+
+    Its outputs are the ``result``, the ``answer`` if there is one, and the ``inner`` tensors.
+    """
+    imported, data = _read(path, "net", ir.ScaleRounding.EVEN)
+    outputs = {imported.result: imported.worth is None}
+    if imported.answer is not None:
+        outputs.setdefault(imported.answer[0], False)
+    for name, _ in imported.inner.values():
+        outputs.setdefault(name, True)
     try:
-        return imported, probe(data, imported.result)
+        return imported, probe(data, outputs)
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
@@ -124,34 +136,37 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
 
 
 def _finish(builder: Builder, name: str) -> Import:
-    graph = builder.graph
+    graph, end = builder.graph, builder.end
     result, value = _result(builder)
-    scale, zero = None, 0
-    if isinstance(value, Real):
-        if value.clamped or value.scale.size != 1:
-            raise PenjingError(f"its output {result:.80} has "
-                               f"{'bounds' if value.clamped else 'a scale for each channel'} that "
-                               f"nothing has quantized; end the network with QuantizeLinear")
-        scale, zero = float(value.scale[0]), value.zero
     if value.name == builder.input:
         raise PenjingError("nothing is computed between its input and its output; export a network "
                            "that has layers")
-    network = builder.network(name, value.name)
+    last = builder.values[graph.output if end is None else end.input]
+    tail, answer = None, None
+    if isinstance(last, Real) or (isinstance(last, Curve) and last.tail is not None):
+        assert last.tail is not None
+        tail = last.tail if end is None else replace(last.tail, function=end.function)
+        answer = (graph.output, last.layout) if end is None else (end.answer, end.layout)
+    network = builder.network(name, value.name, tail)
+    layers = {layer.name for layer in network.layers}
+    inner = {found.name: (tensor, found.layout) for tensor, found in builder.values.items()
+             if isinstance(found, Integers) and found.name in layers}
     return Import(network, builder.layout, not graph.input.type.integer, value.layout, result,
-                  scale, zero)
+                  None if isinstance(value, Integers) else value.tail, answer, inner)
 
 
-def _result(builder: Builder) -> tuple[str, Integers | Real]:
+def _result(builder: Builder) -> tuple[str, Integers | Real | Curve]:
     """The tensor of integers that the graph's output stands for, and its name in the graph.
 
     Behind the integers that a QuantizeLinear makes, DequantizeLinear and what only moves elements
     need not be run.
     """
     graph = builder.graph
-    result = graph.output if builder.end is None else builder.end
+    result = graph.output if builder.end is None else builder.end.input
     curve = builder.values.get(result)
     if isinstance(curve, Curve):
-        return curve.origin, qonnx.final(curve, builder.values.get(curve.origin))
+        final = qonnx.final(curve, builder.values.get(curve.origin))
+        return result if final is curve else curve.origin, final
     made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}
     for _ in graph.nodes:
         value = builder.values.get(result)
@@ -163,6 +178,9 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
             break
         result = node.inputs[0]
     value = builder.values.get(result)
+    if isinstance(value, Real) and value.clamped:
+        raise PenjingError(f"its output {result:.80} has bounds that nothing has quantized; end "
+                           f"the network with QuantizeLinear")
     if isinstance(value, Integers | Real):
         return result, value
     kind = ("a constant" if isinstance(value, Known) else "made by no node" if value is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import ir
 from ..affine import fold_zero_point
@@ -74,9 +75,10 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
     before = value.layout
     if layout.shape == before.shape:
         return value
-    if isinstance(value, Real) and value.scale.size > 1 and (
+    if isinstance(value, Real) and max(value.scale.size, value.rest.size) > 1 and (
             before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
-        operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
+        operands.refuse("its input has a scale or a bias for each channel, and is reshaped to "
+                        "other channels",
                         "put QuantizeLinear and DequantizeLinear before the Reshape")
     name = operands.builder.add(ir.rewired(
         operands.builder.name(operands.node, "_reshape"), value.name, layout.shape))
@@ -145,7 +147,8 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     kernel = whole.shape[1], whole.shape[2]
     padding = pads(operands, (height, width), kernel, stride, axes)
     source, padding = padded(operands, x.name, padding, kernel, x.zero)
-    wide = fold_zero_point(whole, bias_steps(operands, bias, scale, outputs), x.zero)
+    steps, rest = bias_steps(operands, bias, scale, outputs)
+    wide = fold_zero_point(whole, steps, x.zero)
     name = operands.builder.name(operands.node)
     stored = _stored(operands, whole)
     if groups == channels > 1:
@@ -154,7 +157,7 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     else:
         layer = ir.Convolution(name, source, stored, wide, stride, padding, x.zero, groups)
     shape = _accumulate(operands, layer)
-    return Real(name, map_of(operands, shape, axes), scale)
+    return Real(name, map_of(operands, shape, axes), scale, rest=rest)
 
 
 def _accumulate(operands: Operands, layer: ir.Layer) -> tuple[int, int, int]:
@@ -184,24 +187,28 @@ def _stored(operands: Operands, weights: Array) -> ir.Weights:
     return ir.Weights.narrowest(weights)
 
 
-def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int) -> Array:
-    """``bias`` in steps of the accumulators: exact if it was quantized so, else to the nearest."""
+def bias_steps(operands: Operands, bias: Known | None, scale: Scales,
+               outputs: int) -> tuple[Array, NDArray[np.float64]]:
+    """``bias`` in whole steps of the accumulators, and the reals that it is besides."""
     if bias is None:
-        return np.zeros(outputs, np.int64)
+        return np.zeros(outputs, np.int64), np.zeros(1)
     if bias.values.size not in (1, outputs):
         operands.refuse(f"its bias has {bias.values.size} values, it has {outputs} outputs")
     if bias.scale is not None and bias.scale.size in (1, bias.values.size) and np.allclose(
             bias.scale, scale, rtol=1e-5, atol=0):
-        steps = bias.integers().reshape(-1)
+        steps, rest = bias.integers().reshape(-1), np.zeros(1)
     else:
         # Half a step of an accumulator is far below the steps of what it is quantized to.
         with np.errstate(over="ignore", invalid="ignore"):
-            reals = bias.reals().reshape(-1) / scale.astype(np.float64)
-        if not (np.abs(reals) < 1 << 40).all():
+            wide = scale.astype(np.float64)
+            reals = bias.reals().reshape(-1)
+            exact = reals / wide
+        if not (np.abs(exact) < 1 << 40).all():
             operands.refuse("its bias is not finite, or far beyond its accumulators",
                             "quantize the network again")
-        steps = np.rint(reals).astype(np.int64)
-    return np.broadcast_to(steps, outputs)
+        steps = np.rint(exact).astype(np.int64)
+        rest = np.where(exact == steps, 0.0, reals - steps * wide)
+    return np.broadcast_to(steps, outputs), rest
 
 
 def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
@@ -229,11 +236,12 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     source = x.name
     if layout.shape[:2] != (1, 1):
         source = builder.add(ir.Flatten(builder.name(operands.node, "_flat"), source))
-    wide = fold_zero_point(ordered, bias_steps(operands, bias, scale, outputs), x.zero)
+    steps, rest = bias_steps(operands, bias, scale, outputs)
+    wide = fold_zero_point(ordered, steps, x.zero)
     name = builder.name(operands.node)
     shape = _accumulate(operands, ir.Dense(
         name, source, _stored(operands, ordered), wide))
-    return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale)
+    return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale, rest=rest)
 
 
 def add_bias(operands: Operands, x: Real, bias: Known) -> Real | None:
@@ -243,8 +251,8 @@ def add_bias(operands: Operands, x: Real, bias: Known) -> Real | None:
     if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
         return None
     # The layer without the bias stays for whoever else reads it, or is dropped at the end.
-    steps = bias_steps(operands, bias, x.scale, len(layer.bias))
+    steps, rest = bias_steps(operands, bias, x.scale, len(layer.bias))
     builder.spend_folded(operands.node, layer.weights.values.size)
     name = builder.name(operands.node)
     _accumulate(operands, replace(layer, name=name, bias=layer.bias + steps))
-    return replace(x, name=name)
+    return replace(x, name=name, rest=x.rest + rest)

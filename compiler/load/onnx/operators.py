@@ -327,7 +327,8 @@ def scaled(divide: bool) -> Convert:
             factors = per_channel(operands, factor, value.layout).reals().astype(np.float32)
             scale = value.scale / factors if divide else value.scale * factors
         value = settle(operands, value)
-        return replace(value, scale=positive(operands, scale.astype(np.float32)))
+        rest = value.rest / factors if divide else value.rest * factors
+        return replace(value, scale=positive(operands, scale.astype(np.float32)), rest=rest)
     return convert
 
 

@@ -283,6 +283,12 @@ def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
 def largest(operands: Operands) -> Value:
     """ArgMax over the channels."""
     curve = curve_of(operands)
+    if curve.tail is not None and curve.rows > 1:
+        plain = Real(curve.name, curve.layout, np.array(curve.tail.scales, np.float32))
+        offsets = np.array(curve.tail.offsets)
+        biased = linear.add_bias(operands, plain, Known(offsets))
+        operands.builder.values[operands.node.inputs[0]] = biased or replace(plain, rest=offsets)
+        return argmax(operands)
     if curve.rows > 1 or curve.falls.any():
         operands.refuse("its input has a function of its own for each channel, or a falling one",
                         "put a Quant before it")
@@ -290,16 +296,19 @@ def largest(operands: Operands) -> Value:
     return argmax(operands)
 
 
-def final(curve: Curve, whole: Value | None) -> Real:
+def final(curve: Curve, whole: Value | None) -> Curve:
     """What the network puts out where its output is ``curve``; ``whole`` is the curve's origin.
 
-    The steps of the last function are left to the host, if they are the same for all channels.
+    A line in each channel is the network's tail. The steps of another last function are left to
+    the user, if they are the same for all channels.
     """
+    if curve.tail is not None:
+        return curve
     if curve.rows > 1 or curve.falls.any() or not isinstance(whole, Curve) or (
             whole.name != curve.name):
         raise PenjingError("its output is a function of its own for each channel, or one that "
                            "falls, that nothing has quantized; end the network with a Quant")
-    return Real(curve.name, whole.layout, curve.scale.astype(np.float32), curve.zero)
+    return replace(whole, steps=())
 
 
 OPERATORS: Mapping[tuple[str, str], Convert] = {

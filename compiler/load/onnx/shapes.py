@@ -166,18 +166,25 @@ def _split(layout: Layout) -> list[list[int]] | None:
 
 
 def softmax(operands: Operands) -> Value:
-    """Softmax at the end is left to the host: the network puts out what it reads."""
+    """Softmax and LogSoftmax at the end: the network puts out what they read.
+
+    That of a vector is the host's; of a map, one must know the operator set to tell the axes.
+    """
     value = operands.activation(0)
-    builder, node = operands.builder, operands.node
-    if builder.feeds_more_than_ends(node):
-        operands.refuse("it is not at the end of the network",
-                        "remove it, or what follows it")
-    builder.end = node.inputs[0]
+    dims, function = value.layout.dims, ir.TailFunction.NONE
+    if math.prod(dims) == dims[-1] == value.layout.shape[2] and (
+            operands.integer("axis", -1) in (-1, len(dims))):
+        function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
+                    else ir.TailFunction.LOG_SOFTMAX)
+    operands.builder.finish(operands, function, value.layout)
     return value
 
 
 def argmax(operands: Operands) -> Value:
-    """ArgMax over the channels; of equal ones the first wins."""
+    """ArgMax over the channels; of equal ones the first wins.
+
+    Integers that are not worth the same in all channels are left to the host.
+    """
     value = operands.activation(0)
     value = with_channels(operands, value if isinstance(value, Integers) else real(operands))
     layout = value.layout
@@ -188,15 +195,16 @@ def argmax(operands: Operands) -> Value:
         operands.refuse(f"it is taken along axis {axis}", "take it over the channels")
     if operands.integer("select_last_index", 0):
         operands.refuse("the last of equal values wins", "let the first win")
-    if isinstance(value, Real):
-        if value.scale.size != 1:
-            operands.refuse("its input has a scale for each channel", "quantize its input")
-        value = settle(operands, value)
-    name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
     keep = operands.integer("keepdims", 1)
     dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
                  if keep or place != channels)
-    return Integers(name, Layout(operands.builder.types[name].shape, layout.order, dims))
+    found = Layout((*layout.shape[:2], 1), layout.order, dims)
+    if isinstance(value, Real) and not value.is_comparable:
+        operands.builder.values[operands.node.inputs[0]] = value
+        operands.builder.finish(operands, ir.TailFunction.ARGMAX, found)
+        return value
+    name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
+    return Integers(name, found)
 
 
 # --- constants
@@ -266,8 +274,10 @@ def _of_map(operands: Operands, value: Activation) -> Value:
     name = cut(operands.builder, value.name, lambda: operands.builder.name(operands.node), rows,
                columns, channels)
     layout = map_of(operands, operands.builder.types[name].shape, axes)
-    if isinstance(value, Real) and value.scale.size > 1:
-        value = replace(value, scale=value.scale[channels[0]:channels[-1] + 1])
+    if isinstance(value, Real):
+        part = slice(channels[0], channels[-1] + 1)
+        value = replace(value, scale=value.scale if value.scale.size == 1 else value.scale[part],
+                        rest=value.rest if value.rest.size == 1 else value.rest[part])
     return replace(value, name=name, layout=layout)
 
 

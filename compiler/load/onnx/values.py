@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir import Tail
 from .file import Array, ElementType
 
 Shape = tuple[int, int, int]
@@ -113,6 +114,7 @@ class Real:
     """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
 
     ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
+    ``rest``, likewise, is to be added before the clamp: what a bias of reals has below a step.
     """
 
     name: str
@@ -121,6 +123,19 @@ class Real:
     zero: int = 0
     low: float = -math.inf
     high: float = math.inf
+    rest: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+
+    @property
+    def tail(self) -> Tail:
+        """What the host makes of the integers; it knows nothing of the clamp."""
+        scale = self.scale.astype(np.float64)
+        return Tail(tuple(scale.tolist()), tuple((self.rest - scale * self.zero).tolist()))
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether of the integers of two channels the greater is that of the greater real."""
+        return bool(self.scale[0] > 0 and (self.scale == self.scale[0]).all()
+                    and (self.rest == self.rest[0]).all())
 
     @property
     def clamped(self) -> bool:
@@ -205,6 +220,18 @@ class Step:
         operand = self.operand[:, None]
         return self.operation(operand, x) if self.reverse else self.operation(x, operand)
 
+    @property
+    def line(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """(factor, addend) of the line that the operation is, in reals; None where it is none."""
+        operand, one = self.operand.astype(np.float64), np.ones(1)
+        if self.operation is np.add:
+            return one, operand
+        if self.operation is np.subtract:
+            return (-one, operand) if self.reverse else (one, -operand)
+        if self.operation is np.multiply:
+            return operand, np.zeros(1)
+        return (1 / operand, np.zeros(1)) if self.operation is np.divide else None
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -233,6 +260,17 @@ class Curve:
         for step in self.steps:
             falls = falls ^ step.falls
         return falls
+
+    @property
+    def tail(self) -> Tail | None:
+        """What the host makes of the integers, if it is a line in each channel."""
+        scale, offset = self.scale, -self.scale * self.zero
+        for step in self.steps:
+            if step.line is None:
+                return None
+            factor, addend = step.line
+            scale, offset = scale * factor, offset * factor + addend
+        return Tail(tuple(scale.tolist()), tuple(offset.tolist()))
 
     def __call__(self, q: NDArray[np.int64]) -> NDArray[np.float32]:
         """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""
