@@ -213,8 +213,8 @@ class Renamed:
     (lambda m: m.node("MatMul", "t0_0", number(m, np.full((3, 2), 0.3))),
      "MatMul .*: its weights are floats that nothing has quantized; put a Quant behind them"),
     (lambda m: m.node("BipolarQuant", "x", number(m, 1)), "the sign of the network's input"),
-    (lambda m: m.node("Mul", "t0_0", number(m, [1, 2, 3])), "end the network with a Quant"),
-    (lambda m: m.node("Mul", "t0_0", number(m, -1)), "end the network with a Quant"),
+    *((lambda m, by=by: m.node("Relu", m.node("Mul", "t0_0", number(m, by))),
+       "end the network with a Quant") for by in ([1, 2, 3], -1)),
     (lambda m: m.node("Mul", "t0_0", "t0_0"), "Mul .*: it combines two activations")])
 def test_refusals(build: Callable[[Model], str], message: str) -> None:
     model = flat((3,))
