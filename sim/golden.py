@@ -145,32 +145,35 @@ def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
 
 def scale_requantize(x: Integers, multipliers: Integers, shifts: Integers, zero_point: int,
                      low: int, high: int, *, offset: int = 0, pre_shift: int = 0,
-                     rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Integers:
-    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
+                     rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+                     addends: Integers | None = None) -> Integers:
+    """``clamp(zero_point + round(((x - offset) * m + a) * 2**(pre_shift - 31 + s)), low, high)``.
 
-    ``multipliers`` m and ``shifts`` s are (C,) or (1,). DOUBLE follows TensorFlow Lite's
-    ``MultiplyByQuantizedMultiplier``: `doubling_high_multiply`, then `rounding_divide`; SINGLE its
-    variant with one rounding, halves up; EVEN and ODD are `half_to_divide`.
+    ``multipliers`` m, ``shifts`` s and ``addends`` a (None for zeros) are (C,) or (1,). DOUBLE
+    follows TensorFlow Lite's ``MultiplyByQuantizedMultiplier``: `doubling_high_divide`, then
+    `rounding_divide`; SINGLE its variant with one rounding, halves up; EVEN and ODD are
+    `half_to_divide`.
     """
-    value = x - offset << pre_shift
+    product = (x - offset) * multipliers
+    product = (product if addends is None else product + addends) << pre_shift
     if rounding is ir.ScaleRounding.SINGLE:
-        scaled = value * multipliers + (1 << 30 - shifts) >> 31 - shifts
+        scaled = product + (1 << 30 - shifts) >> 31 - shifts
     elif rounding is not ir.ScaleRounding.DOUBLE:
         last = int(rounding is ir.ScaleRounding.ODD)
-        scaled = half_to_divide(value * multipliers, 31 - shifts, last)
+        scaled = half_to_divide(product, 31 - shifts, last)
     else:
-        high_half = doubling_high_multiply(value << np.maximum(shifts, 0), multipliers)
+        high_half = doubling_high_divide(product << np.maximum(shifts, 0))
         scaled = rounding_divide(high_half, np.maximum(-shifts, 0))
     return np.clip(scaled + zero_point, low, high)
 
 
-def doubling_high_multiply(x: Integers, multiplier: Integers) -> Integers:
-    """``round(2 * x * multiplier / 2**32)``, halves up, for a ``multiplier`` that is not negative.
+def doubling_high_divide(product: Integers) -> Integers:
+    """``round(2 * product / 2**32)``, halves up, of a ``product`` by what is not negative.
 
     gemmlowp's ``SaturatingRoundingDoublingHighMul``: its division truncates, after a nudge that
     depends on the sign, which comes to the same; it saturates for two negative numbers only.
     """
-    return x * multiplier + (1 << 30) >> 31
+    return product + (1 << 30) >> 31
 
 
 def rounding_divide(x: Integers, exponent: Integers) -> Integers:
@@ -329,7 +332,7 @@ def _(layer: ir.ShiftRequantize, x: Integers) -> Integers:
 def _(layer: ir.ScaleRequantize, x: Integers) -> Integers:
     return scale_requantize(x, layer.multipliers, layer.shifts, layer.zero_point, *layer.bounds,
                             offset=layer.offset, pre_shift=layer.pre_shift,
-                            rounding=layer.rounding)
+                            rounding=layer.rounding, addends=layer.addends)
 
 
 @execute.register

@@ -76,5 +76,8 @@ def _exact(layer: ir.Layer, mine: Integers, *sources: Integers) -> NDArray[np.fl
 
 @_exact.register
 def _(layer: ir.ScaleRequantize, mine: Integers, x: Integers) -> NDArray[np.float64]:
-    factors = layer.multipliers * 2.0 ** (layer.pre_shift + layer.shifts - 31)
-    return np.clip((x - layer.offset) * factors + layer.zero_point, *layer.bounds)
+    products = (x - layer.offset) * layer.multipliers.astype(np.float64)
+    if layer.addends is not None:
+        products += layer.addends
+    factors = 2.0 ** (layer.pre_shift + layer.shifts - 31)
+    return np.clip(products * factors + layer.zero_point, *layer.bounds)

@@ -387,7 +387,7 @@ def scales(draw: Draw) -> Case:
     source, channels = grow.type, grow.type.shape[2]
     rows = draw(st.sampled_from([1, channels]))
     offset = draw(st.integers(-200, 200))
-    room = 32 - signed_bits(source.low - offset, source.high - offset)
+    room = 32 - signed_bits(source.low - offset, source.high - offset + 1)
     top = draw(st.integers(-16, min(2, room)))
     multipliers = draw(values((rows,), 1 << 30, (1 << 31) - 1))
     multipliers[0] = draw(st.sampled_from([int(multipliers[0]), 0, 1 << 30, (1 << 31) - 1]))
@@ -396,7 +396,8 @@ def scales(draw: Draw) -> Case:
     return draw(cases(grow, ir.ScaleRequantize(
         LAYER, grow.tail, multipliers, draw(values((rows,), top - 5, top)), kind.bits, kind.signed,
         offset, draw(st.integers(0, room - max(0, top))), draw(st.integers(kind.low, kind.high)),
-        low, high, draw(st.sampled_from(ir.ScaleRounding))), edges=[offset]))
+        low, high, draw(st.sampled_from(ir.ScaleRounding)),
+        addends=draw(st.sampled_from([None, multipliers // 3]))), edges=[offset]))
 
 
 @st.composite

@@ -39,7 +39,6 @@ _ADVICE = {
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
-    "BatchNormalization": "fold it into the convolution before it, for example with onnxsim",
 }
 
 
@@ -125,14 +124,15 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
             for name in node.outputs if name):
         raise Refused(node, "its output has no name, or one that is taken", "export it again")
     try:
-        value = convert_node(Operands(builder, node))
+        made = convert_node(Operands(builder, node))
     except Refused:
         raise
     except PenjingError as error:
         raise PenjingError(f"{node}: {error}") from None
-    if isinstance(value, Curve) and not value.steps:
-        value = replace(value, origin=node.outputs[0])
-    builder.values[node.outputs[0]] = value
+    for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,),
+                           strict=False):
+        is_plain = isinstance(value, Curve) and not value.steps
+        builder.values[name] = replace(value, origin=name) if is_plain else value
 
 
 def _finish(builder: Builder, name: str) -> Import:
@@ -164,7 +164,7 @@ def _result(builder: Builder) -> tuple[str, Integers | Real | Curve]:
     graph = builder.graph
     result = graph.output if builder.end is None else builder.end.input
     curve = builder.values.get(result)
-    if isinstance(curve, Curve):
+    if isinstance(curve, Curve) and isinstance(builder.values.get(curve.origin), Curve):
         final = qonnx.final(curve, builder.values.get(curve.origin))
         return result if final is curve else curve.origin, final
     made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}

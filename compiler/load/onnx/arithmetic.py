@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize
-from .graph import Builder, Operands, Quantized
-from .values import Curve, FloatInput, Integers, Real, Sum, Value
+from .graph import Builder, Operands, Quantized, positive
+from .thresholds import Quantizer, emit
+from .values import Curve, FloatInput, Floats32, Integers, Joined, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -34,6 +35,10 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     builder = operands.builder
     if isinstance(value, FloatInput):
         return _quantize_input(operands, value, target)
+    if isinstance(value, Joined):
+        return _quantize_parts(operands, value, target, suffix)
+    if isinstance(value, Curve):
+        return Integers(_quantize_function(operands, value, target), value.layout)
     if not isinstance(value, Real | Sum):
         operands.refuse("it quantizes what is no tensor of reals")
     low, high = (target.integer(bound) if math.isfinite(bound) else None
@@ -48,7 +53,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
                 return Integers(builder.add(ir.Clamp(name, value.name, *bounds)), value.layout)
             return Integers(value.name, value.layout)
         ratios = ratio_of(operands, value, target.scale).astype(np.float64)
-        source, offset = value.name, value.zero
+        source, offset, rests = value.name, value.zero, value.rest
     else:
         fraction = min(_SPARE_BITS, _WIDEST_TERM - max(_reach(operands, term, target)
                                                        for term in value.terms))
@@ -56,18 +61,46 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
             operands.refuse(f"the scales of what is added and of the sum, {target.scale:.3g}, "
                             f"differ too much", "quantize the sum with a larger scale")
         source, offset = _add(operands, value, target, fraction, name), 0
-        ratios = np.array([2.0 ** -fraction])
+        ratios, rests = np.array([2.0 ** -fraction]), np.zeros(1)
     shift = _pre_shift(builder, source, offset, ratios)
     rounding = builder.rounding
     if zero_first and target.zero % 2 and rounding is ir.ScaleRounding.EVEN:
         rounding = ir.ScaleRounding.ODD
     return Integers(builder.add(requantize(
         name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
-        high=high, rounding=rounding)), value.layout)
+        high=high, rounding=rounding, rests=rests)), value.layout)
+
+
+def _quantize_parts(operands: Operands, value: Joined, target: Quantized, suffix: str) -> Integers:
+    builder = operands.builder
+    first, *others = (quantize(operands, part, target, f"{suffix}_{n}").name
+                      for n, part in enumerate(value.parts))
+    return Integers(builder.add(ir.Concatenation(
+        builder.name(operands.node, suffix), first, tuple(others))), value.layout)
+
+
+def _quantize_function(operands: Operands, value: Curve, target: Quantized) -> str:
+    def levels(x: Floats32) -> Floats32:
+        return np.clip(np.rint(x / target.scale) + np.float32(target.zero), *target.range)
+
+    return emit(operands, value, Quantizer(np.array([target.scale]), target.zero, *target.range, 1,
+                                           levels), as_table=True)
 
 
 def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
     builder = operands.builder
+    # What the graph adds and multiplies before it quantizes changes the meaning of the integers.
+    shift = value.addend / float(target.scale)
+    zero = target.zero + round(shift)
+    low, high = target.range
+    if abs(shift - round(shift)) > 1e-3 or not low <= zero <= high:
+        operands.refuse(f"{value.addend:g} is added to the network's input before, which is no "
+                        f"whole step of the scale {target.scale:g} or beyond its range",
+                        "let the graph take uint8 and cast them to float first, or normalize "
+                        "before the network and export it without")
+    with np.errstate(all="ignore"):
+        scale = positive(operands, np.array([float(target.scale) / value.factor], np.float32))[0]
+    target = replace(target, scale=scale, zero=zero)
     if builder.entry is None:
         builder.entry = target
         builder.declare_integers(target.type)
@@ -83,7 +116,7 @@ def _same(builder: Builder, value: Real, target: Quantized) -> bool:
     kind = builder.types[value.name]
     low, high = target.range
     return (value.zero == target.zero and bool((value.scale == target.scale).all())
-            and low <= kind.low and kind.high <= high)
+            and not value.rest.any() and low <= kind.low and kind.high <= high)
 
 
 def ratio_of(operands: Operands, value: Real, scale: np.float32) -> NDArray[np.float32]:
@@ -101,7 +134,7 @@ def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.fl
     if builder.rounding is not ir.ScaleRounding.DOUBLE:
         return 0
     kind = builder.types[source]
-    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset)
+    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset + 1)
     shifts = [quantize_multiplier(float(ratio))[1] for ratio in ratios]
     return max(0, min(room, _SPARE_BITS + max(shifts), 31 + min(shifts)))
 
@@ -139,13 +172,17 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
         names.append(builder.add(requantize(
             own, term.name, ratios, step, offset=term.zero,
             low=None if low is None else max(low, -limit),
-            high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
+            high=None if high is None else min(high, limit - 1), rounding=builder.rounding,
+            rests=term.rest)))
     layer = ir.Subtract if value.subtracts else ir.Add
     return builder.add(layer(builder.name(operands.node, "_sum"), *names))
 
 
 def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
-    """``value`` with its clamp, if any, carried out on the integers."""
+    """``value`` with its clamp, if any, carried out on the integers, which are all of it."""
+    if value.rest.any():
+        operands.refuse("its input has biases that are no whole steps of its scale",
+                        "put QuantizeLinear and DequantizeLinear before it")
     if not value.clamped:
         return value
     builder = operands.builder
@@ -165,8 +202,25 @@ def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
     return replace(value, name=name, low=-math.inf, high=math.inf)
 
 
+def narrowed(operands: Operands, name: str, low: int, high: int) -> str:
+    """The integers ``name`` clamped: by what requantizes them, where that comes right before."""
+    builder = operands.builder
+    layer, own = builder.layers.get(name), builder.name(operands.node)
+    if not isinstance(layer, ir.ScaleRequantize):
+        return builder.add(ir.Clamp(own, name, low, high))
+    low, high = (min(max(edge, low), high) for edge in layer.bounds)
+    least, most = min(low, layer.zero_point), max(high, layer.zero_point)
+    bits = ir.signed_bits(least, most) if layer.signed else ir.unsigned_bits(most)
+    return builder.add(replace(layer, name=own, bits=bits, low=low, high=high))
+
+
 def real(operands: Operands, position: int = 0) -> Real:
     """An input that is ``scale * (q - zero)``, with nothing left to be done to it."""
+    return settle(operands, unsettled(operands, position))
+
+
+def unsettled(operands: Operands, position: int = 0) -> Real:
+    """An input that is reals of one tensor of integers."""
     value = operands.activation(position)
     if isinstance(value, FloatInput):
         operands.refuse("it reads the network's input before that is quantized",
@@ -178,8 +232,12 @@ def real(operands: Operands, position: int = 0) -> Real:
         operands.refuse("it reads a sum that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear behind the sum")
     if isinstance(value, Curve):
-        operands.refuse("it reads what a quantizer of QONNX made", "keep to one dialect")
-    return settle(operands, value)
+        operands.refuse("it reads a function that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    if isinstance(value, Joined):
+        operands.refuse("it reads a concatenation that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear behind the Concat")
+    return value
 
 
 def multiplicand(operands: Operands, value: Real) -> np.float32:

@@ -19,7 +19,10 @@ from .values import NCHW, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]
 Moved = TypeVar("Moved", bound=Integers | Real)
+Rests = NDArray[np.float64]
 _WIDEST_ACCUMULATOR = 32
+_FLOAT32 = 2.0 ** -22
+"""How exact a quotient of two numbers in float32 is, about."""
 
 
 def pads(operands: Operands, size: tuple[int, int], kernel: tuple[int, int],
@@ -75,14 +78,28 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
     before = value.layout
     if layout.shape == before.shape:
         return value
-    if isinstance(value, Real) and max(value.scale.size, value.rest.size) > 1 and (
+    if isinstance(value, Real) and value.rows > 1 and (
             before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
-        operands.refuse("its input has a scale or a bias for each channel, and is reshaped to "
-                        "other channels",
+        operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
                         "put QuantizeLinear and DequantizeLinear before the Reshape")
     name = operands.builder.add(ir.rewired(
         operands.builder.name(operands.node, "_reshape"), value.name, layout.shape))
     return replace(value, name=name, layout=layout)
+
+
+def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
+    """A constant that is broadcast over all but the channels, as one value or one a channel."""
+    if known.values.size == 1:
+        return replace(known, values=known.values.reshape(1), axis=0)
+    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
+    axis = layout.channel_axis()
+    if axis is None or len(dims) != len(layout.dims) + 1 or (
+            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
+        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
+                        "use one value, or one a channel")
+    if known.scale is not None and known.scale.size != 1:
+        return Known(known.reals().reshape(-1))
+    return replace(known, values=known.values.reshape(-1), axis=0)
 
 
 def spatial(layout: Layout) -> int:
@@ -187,9 +204,12 @@ def _stored(operands: Operands, weights: Array) -> ir.Weights:
     return ir.Weights.narrowest(weights)
 
 
-def bias_steps(operands: Operands, bias: Known | None, scale: Scales,
-               outputs: int) -> tuple[Array, NDArray[np.float64]]:
-    """``bias`` in whole steps of the accumulators, and the reals that it is besides."""
+def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int
+               ) -> tuple[Array, Rests]:
+    """``bias`` in whole steps (outputs,) of the accumulators, and what is left of each.
+
+    If it was quantized so, nothing is left.
+    """
     if bias is None:
         return np.zeros(outputs, np.int64), np.zeros(1)
     if bias.values.size not in (1, outputs):
@@ -198,17 +218,31 @@ def bias_steps(operands: Operands, bias: Known | None, scale: Scales,
             bias.scale, scale, rtol=1e-5, atol=0):
         steps, rest = bias.integers().reshape(-1), np.zeros(1)
     else:
-        # Half a step of an accumulator is far below the steps of what it is quantized to.
         with np.errstate(over="ignore", invalid="ignore"):
-            wide = scale.astype(np.float64)
-            reals = bias.reals().reshape(-1)
-            exact = reals / wide
-        if not (np.abs(exact) < 1 << 40).all():
+            reals = bias.reals().reshape(-1) / scale.astype(np.float64)
+        if not (np.abs(reals) < 1 << 40).all():
             operands.refuse("its bias is not finite, or far beyond its accumulators",
                             "quantize the network again")
-        steps = np.rint(exact).astype(np.int64)
-        rest = np.where(exact == steps, 0.0, reals - steps * wide)
+        steps, rest = _divided(reals, scale)
     return np.broadcast_to(steps, outputs), rest
+
+
+def _divided(steps: NDArray[np.float64], scale: Scales) -> tuple[Array, Rests]:
+    """The whole numbers below ``steps``, quotients by ``scale``, and what is left of each.
+
+    Unless scales are powers of two, a quotient of numbers in float32 is whole if it nearly is.
+    """
+    near = 0 if is_power(scale) else np.abs(steps) * _FLOAT32
+    whole = np.rint(steps)
+    is_whole = np.abs(steps - whole) <= near
+    below = np.where(is_whole, whole, np.floor(steps))
+    rest = np.where(is_whole, 0, steps - below)
+    return below.astype(np.int64), rest if rest.any() else np.zeros(1)
+
+
+def is_power(scale: Scales) -> bool:
+    """Whether each ``scale`` is a power of two."""
+    return bool((np.frexp(scale)[0] == 0.5).all())
 
 
 def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
@@ -244,15 +278,29 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale, rest=rest)
 
 
-def add_bias(operands: Operands, x: Real, bias: Known) -> Real | None:
-    """``x`` with ``bias`` added to its accumulators; None if it is no sum of products."""
+def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> Real | None:
+    """``x`` times ``factors`` plus ``addend``, each one or one a channel, by weights and biases.
+
+    None if x is no sum of products.
+    """
     builder = operands.builder
     layer = builder.layers.get(x.name)
     if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
         return None
-    # The layer without the bias stays for whoever else reads it, or is dropped at the end.
-    steps, rest = bias_steps(operands, bias, x.scale, len(layer.bias))
-    builder.spend_folded(operands.node, layer.weights.values.size)
+    outputs = len(layer.bias)
+    signs = np.broadcast_to(np.sign(factors).astype(np.int64), outputs)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = positive(operands, (x.scale * np.where(factors == 0, 1, np.abs(factors))).astype(
+            np.float32))
+    steps, rest = bias_steps(operands, addend, scale, outputs)
+    carry, rest = _divided(x.rest * signs + rest, scale)
+    # The layer as it was stays for whoever else reads it, or is dropped at the end.
+    weights = layer.weights
+    builder.spend_folded(operands.node, weights.values.size)
+    if (signs != 1).any():
+        shape = -1, *(1,) * (weights.values.ndim - 1)
+        weights = _stored(operands, weights.values * signs.reshape(shape))
     name = builder.name(operands.node)
-    _accumulate(operands, replace(layer, name=name, bias=layer.bias + steps))
-    return replace(x, name=name, rest=x.rest + rest)
+    _accumulate(operands, replace(layer, name=name, weights=weights,
+                                  bias=layer.bias * signs + steps + carry))
+    return replace(x, name=name, scale=scale, rest=rest)

@@ -6,28 +6,24 @@ Each takes the `Operands` of a node and returns the `Value` of its first output.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from ... import ir
-from . import linear
-from .arithmetic import quantize, real, settle
+from . import elementwise, linear
+from .arithmetic import narrowed, quantize, real
 from .file import TYPES, Array, ElementType
-from .graph import Operands, Quantized, positive
+from .functions import FUNCTIONS
+from .graph import Convert, Operands, Quantized
 from .values import (
     FloatInput,
     Integers,
     Known,
-    Layout,
     Real,
     Sum,
     Value,
-    clamp,
 )
-
-Convert = Callable[[Operands], Value]
 
 _ONE = np.ones(1, np.float32)
 _UINT8 = 2
@@ -235,17 +231,31 @@ def qgemm(operands: Operands) -> Value:
 
 
 # --- element by element
+def arithmetic(operation: np.ufunc, otherwise: Convert) -> Convert:
+    """Add, Sub, Mul or Div; ``otherwise`` of two activations that are not of one tensor."""
+    def convert(operands: Operands) -> Value | tuple[Value, ...]:
+        known = [isinstance(operands.value(position), Known) for position in (0, 1)]
+        if all(known):
+            return elementwise.folded(operands, operation)
+        if any(known):
+            return elementwise.with_constant(operands, operation)
+        return elementwise.of_one_tensor(operands, operation) or otherwise(operands)
+    return convert
+
+
 def add(operands: Operands) -> Value:
-    """Add of two activations, or of a constant to accumulators."""
-    for position in (0, 1):
-        if isinstance(operands.value(position), Known):
-            return _add_constant(operands, operands.activation(1 - position), position)
+    """Add of two activations."""
     return _sum(operands, operands.activation(0), operands.activation(1))
 
 
 def subtract(operands: Operands) -> Value:
     """Sub of two activations."""
     return _sum(operands, operands.activation(0), operands.activation(1), subtracts=True)
+
+
+def two_activations(operands: Operands) -> Value:
+    """Mul or Div of two activations."""
+    operands.refuse("it combines two activations", "multiply and divide by constants only")
 
 
 def qlinear_add(operands: Operands) -> Value:
@@ -271,65 +281,6 @@ def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum
         operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
                         "put QuantizeLinear and DequantizeLinear behind sums")
     return total
-
-
-def _add_constant(operands: Operands, value: Value, position: int) -> Value:
-    bias = operands.known(position, "addend")
-    if isinstance(value, Integers):
-        if bias.values.dtype.kind not in "iu" or bias.scale is not None:
-            operands.refuse("it adds reals to integers", "cast the integers to float before it")
-        plain = Real(value.name, value.layout, _ONE)
-        steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
-        added = linear.add_bias(operands, plain, per_channel(operands, steps, value.layout))
-        if added is None:
-            operands.refuse("it adds a constant to what are no accumulators",
-                            "add biases to convolutions and matrix products only")
-        return _accumulators(added)
-    if not isinstance(value, Real):
-        operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
-    bias = per_channel(operands, bias, value.layout)
-    result = linear.add_bias(operands, value, bias)
-    if result is not None:
-        return result
-    steps_real = bias.reals().reshape(-1) / value.scale.astype(np.float64)
-    if steps_real.size != 1 or not abs(steps_real[0]) < 1 << 30 or value.clamped or (
-            abs(steps_real[0] - round(float(steps_real[0]))) > 1e-3):
-        operands.refuse("it adds a constant that is no whole step of its input",
-                        "add biases to convolutions and matrix products only")
-    return replace(value, zero=value.zero - round(float(steps_real[0])))
-
-
-def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
-    """A constant that is broadcast over all but the channels, as one value or one a channel."""
-    if known.values.size == 1:
-        return replace(known, values=known.values.reshape(1), axis=0)
-    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
-    axis = layout.channel_axis()
-    if axis is None or len(dims) != len(layout.dims) + 1 or (
-            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
-        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
-                        "use one value, or one a channel")
-    if known.scale is not None and known.scale.size != 1:
-        return Known(known.reals().reshape(-1))
-    return replace(known, values=known.values.reshape(-1), axis=0)
-
-
-def scaled(divide: bool) -> Convert:
-    """Mul or Div of reals by a positive constant."""
-    def convert(operands: Operands) -> Value:
-        second = 1 if divide or isinstance(operands.value(1), Known) else 0
-        value = operands.activation(1 - second)
-        factor = operands.known(second, "factor")
-        if not isinstance(value, Real):
-            operands.refuse("it multiplies integers, or what is not quantized",
-                            "multiply dequantized tensors by constants only")
-        with np.errstate(all="ignore"):
-            factors = per_channel(operands, factor, value.layout).reals().astype(np.float32)
-            scale = value.scale / factors if divide else value.scale * factors
-        value = settle(operands, value)
-        rest = value.rest / factors if divide else value.rest * factors
-        return replace(value, scale=positive(operands, scale.astype(np.float32)), rest=rest)
-    return convert
 
 
 def cast(operands: Operands) -> Value:
@@ -360,19 +311,27 @@ def bounded(low: float, high: float) -> Convert:
         least, most = low, high
         if operands.node.operator == "Clip":
             least, most = _clip_bounds(operands)
-        value = operands.activation(0)
+        value = operands.value(0)
+        if isinstance(value, Known):
+            return _bounded_constant(operands, value, least, most)
         if isinstance(value, Integers):
             kind = operands.builder.types[value.name]
             edges = [int(min(max(bound, kind.low), kind.high)) for bound in (least, most)]
-            name = operands.builder.add(ir.Clamp(operands.builder.name(operands.node), value.name,
-                                                  *edges))
-            return Integers(name, value.layout)
+            return replace(value, name=narrowed(operands, value.name, *edges))
         if isinstance(value, FloatInput):
             operands.refuse("it reads the network's input before that is quantized",
                             "let a QuantizeLinear be the first to read it")
-        assert isinstance(value, Real | Sum)
-        return clamp(value, least, most)
+        return elementwise.clamped(value, least, most)
     return convert
+
+
+def _bounded_constant(operands: Operands, value: Known, low: float, high: float) -> Known:
+    """A constant within bounds, as exporters clip weights of fewer bits than their type has."""
+    if value.scale is not None:
+        operands.refuse("it clips a dequantized constant", "clip its integers, or store it clipped")
+    operands.builder.spend_folded(operands.node, value.values.size)
+    bounded = np.minimum(np.maximum(value.values, low), high)
+    return replace(value, values=bounded.astype(value.values.dtype))
 
 
 def _clip_bounds(operands: Operands) -> tuple[float, float]:
@@ -396,8 +355,14 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
-    ("", "Add"): add, ("", "Sub"): subtract, ("com.microsoft", "QLinearAdd"): qlinear_add,
-    ("", "Mul"): scaled(False), ("", "Div"): scaled(True), ("", "Cast"): cast,
+    ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
+    ("", "Mul"): arithmetic(np.multiply, two_activations),
+    ("", "Div"): arithmetic(np.divide, two_activations),
+    ("", "Pow"): elementwise.constant_only(np.power),
+    ("", "Sqrt"): elementwise.constant_only(np.sqrt),
+    ("com.microsoft", "QLinearAdd"): qlinear_add, ("", "Cast"): cast,
+    ("", "BatchNormalization"): elementwise.batch_norm,
+    **{("", name): elementwise.function for name in FUNCTIONS},
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
 }
 """The operators that compute, by domain and name."""

@@ -10,8 +10,8 @@ import numpy as np
 from ... import ir
 from . import linear
 from .arithmetic import quantize, real, settle
-from .graph import Operands, positive
-from .operators import Convert, qlinear_input, quantized
+from .graph import Convert, Operands, positive
+from .operators import qlinear_input, quantized
 from .values import NCHW, Integers, Layout, Real, Value
 
 _MEAN_BITS = 12
@@ -45,6 +45,21 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
     return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
 
 
+def global_max_pool(operands: Operands) -> Value:
+    """GlobalMaxPool of integers or reals."""
+    value = operands.activation(0)
+    if not isinstance(value, Integers | Real):
+        operands.refuse("it reads what is not quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    value = linear.as_map(operands, value)
+    size = value.layout.shape[:2]
+    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name, size,
+                                            size))
+    shape = operands.builder.types[name].shape
+    return replace(value, name=name, layout=linear.map_of(operands, shape,
+                                                          linear.spatial(value.layout)))
+
+
 def average_pool(operands: Operands) -> Value:
     """AveragePool of reals."""
     return average(operands, real(operands), exact=False)
@@ -59,19 +74,24 @@ def qlinear_average_pool(operands: Operands) -> Value:
 
 def global_average_pool(operands: Operands) -> Value:
     """GlobalAveragePool of reals."""
-    return mean(operands, real(operands), True, exact=False)
+    return everywhere(operands, real(operands), exact=False)
 
 
 def qlinear_global_average_pool(operands: Operands) -> Value:
     """QLinearGlobalAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    means = mean(operands, qlinear_input(operands, 0), True, exact=False)
+    means = everywhere(operands, qlinear_input(operands, 0), exact=False)
     return quantize(operands, means, quantized(operands, 3, 4), "_q")
 
 
 def reduce_mean(operands: Operands) -> Value:
-    """ReduceMean over height and width."""
-    value = linear.with_channels(operands, real(operands))
+    """ReduceMean of reals over height and width."""
+    return reduced(operands, real(operands), exact=False)
+
+
+def reduced(operands: Operands, value: Real, *, exact: bool) -> Real:
+    """The means over the node's axes, height and width; if ``exact``, sums, as of `average`."""
+    value = linear.with_channels(operands, value)
     rank, channels = len(value.layout.dims), value.layout.channel_axis()
     axes = operands.integers(1, "axes") or ()
     if any(not -rank - 1 <= axis <= rank for axis in axes):
@@ -81,7 +101,12 @@ def reduce_mean(operands: Operands) -> Value:
             value.layout.in_order(NCHW) is False and value.layout.split != value.layout.dims):
         operands.refuse(f"it averages over the axes {tuple(sorted(wanted))}",
                         "average over height and width, all of both")
-    return mean(operands, value, bool(operands.integer("keepdims", 1)), exact=False)
+    return _mean(operands, value, bool(operands.integer("keepdims", 1)), exact=exact)
+
+
+def everywhere(operands: Operands, value: Real, *, exact: bool) -> Real:
+    """The means over all positions; if ``exact``, sums, as of `average`."""
+    return _mean(operands, linear.as_map(operands, value), True, exact=exact)
 
 
 def _no_channels_last(operands: Operands) -> None:
@@ -89,10 +114,7 @@ def _no_channels_last(operands: Operands) -> None:
         operands.refuse("its channels come last", "export the network with channels first")
 
 
-def mean(operands: Operands, value: Real, keep: bool, *, exact: bool = True) -> Real:
-    """The mean of all positions; if it must be ``exact``, their sums, whose scale is divided."""
-    if operands.node.operator != "ReduceMean":
-        value = linear.as_map(operands, value)
+def _mean(operands: Operands, value: Real, keep: bool, *, exact: bool) -> Real:
     layout = value.layout
     channels = layout.channel_axis()
     means = _means(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0), exact=exact)
@@ -101,7 +123,7 @@ def mean(operands: Operands, value: Real, keep: bool, *, exact: bool = True) -> 
     return replace(means, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
 
 
-def average(operands: Operands, value: Real, *, exact: bool = True) -> Real:
+def average(operands: Operands, value: Real, *, exact: bool) -> Real:
     """The means over the node's windows; if ``exact``, their sums, whose scale is divided."""
     value = linear.as_map(operands, value)
     axes = linear.spatial(value.layout)
@@ -138,7 +160,7 @@ def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tup
         source = builder.add(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
                                      value.zero))
         padding = (0, 0, 0, 0)
-    if not exact and area & area - 1 and _is_power(value):
+    if not exact and area & area - 1 and linear.is_power(value.scale):
         return _rounded(operands, replace(value, name=source), kernel, stride, padding, True)
     name = builder.add(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
     with np.errstate(under="ignore"):
@@ -151,7 +173,7 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     """Means over windows, rounded to some bits below the last one of an element."""
     builder = operands.builder
     # To steps that are powers of two, these are bits enough that only halves become halves.
-    spare = (kernel[0] * kernel[1]).bit_length() + 3 if _is_power(value) else _MEAN_BITS
+    spare = (kernel[0] * kernel[1]).bit_length() + 3 if linear.is_power(value.scale) else _MEAN_BITS
     spare = min(spare, _MEAN_BITS)
     name = builder.add(ir.AveragePool(
         builder.name(operands.node), value.name, kernel, stride, padding,
@@ -159,11 +181,6 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     with np.errstate(under="ignore"):
         scale = positive(operands, value.scale * np.float32(2.0 ** -spare))
     return replace(value, name=name, scale=scale, zero=value.zero << spare)
-
-
-def _is_power(value: Real) -> bool:
-    """Whether a step of ``value`` is a power of two."""
-    return bool((np.frexp(value.scale)[0] == 0.5).all())
 
 
 def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[
@@ -219,7 +236,8 @@ def pad(operands: Operands) -> Value:
 
 
 POOLS: Mapping[tuple[str, str], Convert] = {
-    ("", "MaxPool"): max_pool, ("", "AveragePool"): average_pool,
+    ("", "MaxPool"): max_pool, ("", "GlobalMaxPool"): global_max_pool,
+    ("", "AveragePool"): average_pool,
     ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
     ("", "GlobalAveragePool"): global_average_pool,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,

@@ -1,8 +1,9 @@
 """QONNX: networks whose tensors are floats, with quantizers of any width among them.
 
-What lies between two quantizers is a monotone function of integers (`Curve`), which the second one
-makes thresholds of. Multiplications by weights have exact accumulators. Of a network that computes
-with its input before it quantizes it, the input is pixels of 8 bits that stand for pixel / 255.
+What lies between two quantizers is a function of integers (`Curve`), which the second one makes
+thresholds of, or a table if it falls and rises. Multiplications by weights have exact accumulators.
+Of a network that computes with its input before it quantizes it, the input is pixels of 8 bits that
+stand for pixel / 255.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ import numpy as np
 from ... import ir
 from ...ir import PenjingError
 from . import linear, pools
+from .elementwise import (
+    by_constant,
+    combined,
+    constant_only,
+    folded,
+    norm,
+    stepped,
+    within,
+)
 from .file import Graph
-from .graph import Operands
-from .operators import Convert
+from .functions import FUNCTIONS
+from .graph import Convert, Operands
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
-from .values import Curve, FloatInput, Integers, Known, Real, Scales, Step, Value
+from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value
 
 DOMAINS = ("", "onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 """Where the quantizers have been at home."""
@@ -100,11 +110,9 @@ def arithmetic(operation: np.ufunc) -> Convert:
     def convert(operands: Operands) -> Value:
         known = [isinstance(operands.value(position), Known) for position in (0, 1)]
         if all(known):
-            return _folded(operands, operation)
+            return folded(operands, operation)
         if not any(known):
-            if operation is np.add:
-                return _sum(operands)
-            operands.refuse("it combines two activations", "add activations only")
+            return _both(operands, operation)
         reverse = known[0]
         curve = curve_of(operands, int(reverse))
         operand = by_channel(operands, operands.known(int(not reverse), "operand").reals().astype(
@@ -115,14 +123,8 @@ def arithmetic(operation: np.ufunc) -> Convert:
             operands.refuse("it divides by an activation or by 0", "divide by a constant")
         if operation is np.add or (operation is np.subtract and not reverse):
             return _added(operands, curve, operand if operation is np.add else -operand)
-        falls = operand < 0 if operation in (np.multiply, np.divide) else np.ones_like(
-            operand, np.bool_)
-        return _stepped(curve, Step(operation, operand, falls, reverse))
+        return stepped(curve, by_constant(operation, operand, reverse))
     return convert
-
-
-def _stepped(curve: Curve, *steps: Step) -> Curve:
-    return replace(curve, steps=(*curve.steps, *steps))
 
 
 def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
@@ -137,7 +139,23 @@ def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
             builder.spend_folded(operands.node, layer.weights.values.size)
             name = builder.add(replace(layer, name=builder.name(operands.node), bias=bias))
             return replace(curve, name=name, origin=operands.node.outputs[0])
-    return _stepped(curve, Step(np.add, operand, np.zeros(operand.size, np.bool_)))
+    return stepped(curve, by_constant(np.add, operand))
+
+
+def _both(operands: Operands, operation: np.ufunc) -> Value:
+    """Two functions of the same integers, which are one; or the sum of two activations."""
+    a, b = curve_of(operands, 0), curve_of(operands, 1)
+    if (a.steps or b.steps or operation is not np.add) and a.same_reals(b):
+        return combined(operands, operation, a, b)
+    if operation is np.add:
+        return _sum(operands)
+    return operands.refuse("it combines two activations", "add activations only")
+
+
+def function(operands: Operands) -> Value:
+    """A function of single elements that is no arithmetic with constants."""
+    curve = curve_of(operands)
+    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
 def _sum(operands: Operands) -> Value:
@@ -168,25 +186,10 @@ def _shifted(operands: Operands, name: str, shift: int, suffix: str) -> str:
 
 
 def batch_norm(operands: Operands) -> Value:
-    """BatchNormalization, as ONNX Runtime computes it: one factor and one addend a channel."""
-    if operands.integer("training_mode", 0):
-        operands.refuse("it is in training mode", "export the network for inference")
-    curve = curve_of(operands)
-    gamma, beta, mean, variance = (
-        operands.numbers(n, "parameters").astype(np.float32) for n in range(1, 5))
-    channels = curve.layout.shape[2]
-    if curve.layout.channel_axis() != 0 or any(
-            part.shape != (channels,) for part in (gamma, beta, mean, variance)):
-        operands.refuse(f"its parameters do not fit an input of {channels} channels, or these do "
-                        f"not come first")
-    with np.errstate(all="ignore"):
-        deviation = np.sqrt(variance + np.float32(operands.number("epsilon", 1e-5)))
-        factor = gamma * (np.float32(1) / deviation)
-        addend = beta - mean * factor
-    if not (np.isfinite(factor).all() and np.isfinite(addend).all()):
-        operands.refuse("its parameters make no numbers", "train the network again")
-    return _stepped(curve, Step(np.multiply, factor, factor < 0),
-                    Step(np.add, addend, np.zeros(addend.size, np.bool_)))
+    """BatchNormalization, as one factor and one addend a channel."""
+    factor, addend = norm(operands)
+    return stepped(curve_of(operands), by_constant(np.multiply, factor),
+                   by_constant(np.add, addend))
 
 
 def bounded(operands: Operands) -> Value:
@@ -198,40 +201,7 @@ def bounded(operands: Operands) -> Value:
                      for n, name, default in ((1, "min", -math.inf), (2, "max", math.inf)))
     if not low <= high:
         operands.refuse(f"its bounds {low:g} and {high:g} are not in order")
-    rises = np.zeros(1, np.bool_)
-    steps = (Step(operation, np.array([bound], np.float32), rises)
-             for operation, bound in ((np.maximum, low), (np.minimum, high)) if np.isfinite(bound))
-    return _stepped(curve_of(operands), *steps)
-
-
-def _folded(operands: Operands, operation: np.ufunc) -> Known:
-    """An operation on constants, in float32."""
-    parts = []
-    for position in range(operation.nin):
-        known = operands.known(position, "operands")
-        parts.append(known.reals().astype(np.float32) if known.scale is not None
-                     else operands.numbers(position, "operands"))
-    try:
-        operands.builder.spend_folded(operands.node, math.prod(np.broadcast_shapes(
-            *(part.shape for part in parts))))
-    except ValueError:
-        operands.refuse("the shapes of its constants do not fit")
-    whole = all(part.dtype.kind in "iu" for part in parts)
-    with np.errstate(all="ignore"):
-        if whole and operation is np.divide:
-            operands.refuse("it divides whole constants", "store the quotient")
-        result = operation(*(part if whole else part.astype(np.float32) for part in parts))
-    return Known(np.asarray(result))
-
-
-def constant_only(operation: np.ufunc) -> Convert:
-    """Pow and Sqrt, which exporters compute scales with."""
-    def convert(operands: Operands) -> Value:
-        if any(not isinstance(operands.value(n), Known) for n in range(operation.nin)):
-            operands.refuse("it is no monotone function of an activation that is supported",
-                            "use it on constants only")
-        return _folded(operands, operation)
-    return convert
+    return stepped(curve_of(operands), *within(low, high))
 
 
 def cast(operands: Operands) -> Value:
@@ -254,22 +224,22 @@ def cast(operands: Operands) -> Value:
 def max_pool(operands: Operands) -> Value:
     """MaxPool, which a function that does not fall may follow as well as precede."""
     curve = curve_of(operands)
-    if curve.falls.any():
-        operands.refuse("the greatest value is that of the least accumulator in some channels",
+    if not curve.rises:
+        operands.refuse("the greatest value is not that of the greatest accumulator",
                         "put a Quant before it")
     return _pooled(operands, curve, pools.maxima(operands, _real(curve)))
 
 
 def average(operands: Operands) -> Value:
-    """AveragePool and GlobalAveragePool: an exact sum, and a division."""
+    """AveragePool, GlobalAveragePool and ReduceMean: an exact sum, of which one is worth less."""
     curve = plain(operands)
-    made = (pools.average(operands, _real(curve)) if operands.node.operator == "AveragePool"
-            else pools.mean(operands, _real(curve), True))
+    pool = {"AveragePool": pools.average, "ReduceMean": pools.reduced}.get(
+        operands.node.operator, pools.everywhere)
+    made = pool(operands, _real(curve), exact=True)
     layer = operands.builder.layers[made.name]
     assert isinstance(layer, ir.SumPool)
-    area = np.array([layer.kernel[0] * layer.kernel[1]], np.float32)
-    summed = replace(_pooled(operands, curve, made), zero=made.zero)
-    return _stepped(summed, Step(np.divide, area, np.zeros(1, np.bool_)))
+    return replace(_pooled(operands, curve, made), zero=made.zero,
+                   scale=curve.scale / (layer.kernel[0] * layer.kernel[1]))
 
 
 def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
@@ -284,12 +254,12 @@ def largest(operands: Operands) -> Value:
     """ArgMax over the channels."""
     curve = curve_of(operands)
     if curve.tail is not None and curve.rows > 1:
-        plain = Real(curve.name, curve.layout, np.array(curve.tail.scales, np.float32))
-        offsets = np.array(curve.tail.offsets)
-        biased = linear.add_bias(operands, plain, Known(offsets))
-        operands.builder.values[operands.node.inputs[0]] = biased or replace(plain, rest=offsets)
-        return argmax(operands)
-    if curve.rows > 1 or curve.falls.any():
+        made = linear.transformed(operands, Real(curve.name, curve.layout, _ONE),
+                                  np.array(curve.tail.scales), Known(np.array(curve.tail.offsets)))
+        if made is not None:
+            operands.builder.values[operands.node.inputs[0]] = made
+            return argmax(operands)
+    if curve.rows > 1 or not curve.rises:
         operands.refuse("its input has a function of its own for each channel, or a falling one",
                         "put a Quant before it")
     operands.builder.values[operands.node.inputs[0]] = Integers(curve.name, curve.layout)
@@ -304,7 +274,7 @@ def final(curve: Curve, whole: Value | None) -> Curve:
     """
     if curve.tail is not None:
         return curve
-    if curve.rows > 1 or curve.falls.any() or not isinstance(whole, Curve) or (
+    if curve.rows > 1 or not curve.rises or not isinstance(whole, Curve) or (
             whole.name != curve.name):
         raise PenjingError("its output is a function of its own for each channel, or one that "
                            "falls, that nothing has quantized; end the network with a Quant")
@@ -322,6 +292,7 @@ OPERATORS: Mapping[tuple[str, str], Convert] = {
     ("", "BatchNormalization"): batch_norm, ("", "Relu"): bounded, ("", "Clip"): bounded,
     ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt),
     ("", "Cast"): cast, ("", "MaxPool"): max_pool, ("", "AveragePool"): average,
-    ("", "GlobalAveragePool"): average, ("", "ArgMax"): largest,
+    ("", "GlobalAveragePool"): average, ("", "ReduceMean"): average, ("", "ArgMax"): largest,
+    **{("", name): function for name in FUNCTIONS},
 }
 """The operators of QONNX networks, by domain and name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from .file import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
+Floats32: TypeAlias = NDArray[np.float32]
 
 NCHW: Shape = (2, 0, 1)
 """The order of ONNX's axes (channels, height, width) among (height, width, channels)."""
@@ -111,10 +112,10 @@ class Integers:
 
 @dataclass(frozen=True, eq=False)
 class Real:
-    """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
+    """``scale * (q - zero + rest)`` for the integers q of ``name``, clamped to ``low``, ``high``.
 
     ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
-    ``rest``, likewise, is to be added before the clamp: what a bias of reals has below a step.
+    ``rest``, (1,) or one a channel and within [0, 1), is what biases have below a step of q.
     """
 
     name: str
@@ -129,18 +130,22 @@ class Real:
     def tail(self) -> Tail:
         """What the host makes of the integers; it knows nothing of the clamp."""
         scale = self.scale.astype(np.float64)
-        return Tail(tuple(scale.tolist()), tuple((self.rest - scale * self.zero).tolist()))
+        return Tail(tuple(scale.tolist()), tuple((scale * (self.rest - self.zero)).tolist()))
 
     @property
     def is_comparable(self) -> bool:
         """Whether of the integers of two channels the greater is that of the greater real."""
-        return bool(self.scale[0] > 0 and (self.scale == self.scale[0]).all()
-                    and (self.rest == self.rest[0]).all())
+        return bool((self.scale == self.scale[0]).all() and (self.rest == self.rest[0]).all())
 
     @property
     def clamped(self) -> bool:
         """Whether the clamp may change anything."""
         return (self.low, self.high) != (-math.inf, math.inf)
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels if they differ."""
+        return max(self.scale.size, self.rest.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +167,21 @@ class Sum:
         return sum(term.count if isinstance(term, Sum) else 1 for term in self.terms)
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The channels of several tensors of reals, one tensor after the other."""
+
+    parts: tuple[Real | Sum | Curve, ...]
+    layout: Layout
+
+
 @dataclass(frozen=True)
 class FloatInput:
-    """The graph's input, reals that nothing has quantized yet."""
+    """The graph's input x as ``factor * x + addend``, reals that nothing has quantized yet."""
 
     layout: Layout
+    factor: float = 1.0
+    addend: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,37 +220,28 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One float32 operation ``operation(x, operand)``, ``operand`` (1,) or one a channel.
+    """One float32 function of x (C, n), or of (1, n) for all channels alike.
 
-    ``reverse`` exchanges the two. ``falls`` tells for which channels a larger x gives less.
+    ``falls`` (1,), or (C,) if the function differs among channels, tells where a larger x gives
+    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it. ``line`` is
+    its (factor, addend), each (1,) or (C,), where it is one.
     """
 
-    operation: Callable[..., NDArray[np.float32]]
-    operand: Scales
+    function: Callable[[Floats32], Floats32]
     falls: NDArray[np.bool_]
-    reverse: bool = False
+    monotone: bool = True
+    count: int = 1
+    line: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The operation on x (C, n), or (1, n) for all channels alike."""
-        operand = self.operand[:, None]
-        return self.operation(operand, x) if self.reverse else self.operation(x, operand)
 
-    @property
-    def line(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """(factor, addend) of the line that the operation is, in reals; None where it is none."""
-        operand, one = self.operand.astype(np.float64), np.ones(1)
-        if self.operation is np.add:
-            return one, operand
-        if self.operation is np.subtract:
-            return (-one, operand) if self.reverse else (one, -operand)
-        if self.operation is np.multiply:
-            return operand, np.zeros(1)
-        return (1 / operand, np.zeros(1)) if self.operation is np.divide else None
+def rising(function: Callable[[Floats32], Floats32], rows: int = 1) -> Step:
+    """The step of a ``function`` of ``rows`` channels that never falls."""
+    return Step(function, np.zeros(rows, np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A monotone function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
+    """A function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
 
     q are the integers of ``name``, ``scale`` (float64, (1,) or one a channel) is what one of them
     is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is.
@@ -251,11 +257,26 @@ class Curve:
     @property
     def rows(self) -> int:
         """1, or the number of channels if they differ."""
-        return max(self.scale.size, *(step.operand.size for step in self.steps), 1)
+        return max(self.scale.size, *(step.falls.size for step in self.steps), 1)
+
+    @property
+    def count(self) -> int:
+        """How many operations its steps are."""
+        return sum(step.count for step in self.steps)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether each step is, and so the whole."""
+        return all(step.monotone for step in self.steps)
+
+    @property
+    def rises(self) -> bool:
+        """Whether a larger integer never gives a lesser value, in any channel."""
+        return self.monotone and not self.falls.any()
 
     @property
     def falls(self) -> NDArray[np.bool_]:
-        """(rows,) whether a larger integer gives a lesser value."""
+        """(rows,) whether a larger integer gives a lesser value, if the function is `monotone`."""
         falls = np.zeros(self.rows, np.bool_)
         for step in self.steps:
             falls = falls ^ step.falls
@@ -272,20 +293,22 @@ class Curve:
             scale, offset = scale * factor, offset * factor + addend
         return Tail(tuple(scale.tolist()), tuple(offset.tolist()))
 
-    def __call__(self, q: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __call__(self, q: NDArray[np.int64]) -> Floats32:
         """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""
+        return self.of_reals(((q - self.zero) * self.scale[:, None]).astype(np.float32))
+
+    def of_reals(self, x: Floats32) -> Floats32:
+        """The same for the reals x that integers stand for."""
         with np.errstate(all="ignore"):
-            x = ((q - self.zero) * self.scale[:, None]).astype(np.float32)
             for step in self.steps:
-                x = step(x)
+                x = step.function(x)
         return x
 
+    def same_reals(self, other: Curve) -> bool:
+        """Whether both are functions of the same reals, element by element."""
+        return ((self.name, self.layout, self.zero) == (other.name, other.layout, other.zero)
+                and np.array_equal(self.scale, other.scale))
 
-Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
+
+Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
-
-
-def clamp(value: Real | Sum, low: float, high: float) -> Real | Sum:
-    """``value``, clamped once more."""
-    bounds = [min(max(bound, low), high) for bound in (value.low, value.high)]
-    return replace(value, low=bounds[0], high=bounds[1])
