@@ -6,7 +6,6 @@ A layer may differ by `ALLOWED_STEPS`, and in accumulators not at all.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def run(path: str | Path, x: Integers) -> Integers:
     feed = _feed(imported, session.get_inputs()[0].type, x)
     parts = [_run(path, session, feed[start:start + _BATCH])
              for start in range(0, len(feed), _BATCH)]
-    return _integers(imported, np.concatenate(parts))
+    return imported.integers(np.concatenate(parts))
 
 
 def _session(path: str | Path, model: bytes) -> onnxruntime.InferenceSession:
@@ -55,14 +54,12 @@ def _refusal(path: str | Path, error: Exception) -> PenjingError:
 
 
 def _feed(imported: onnx.Import, kind: str, x: Integers) -> NDArray[Any]:
-    """``x`` as the graph's input: its axes in order, its integers as reals if need be."""
-    layout, source = imported.input, imported.network.input_type
-    ordered = x.transpose(0, *(axis + 1 for axis in layout.order)).reshape(len(x), *layout.dims)
+    """``x`` as the graph's input, which is of type ``kind``."""
+    ordered = imported.feed(x)
     if not imported.float_input:
         return ordered.astype(kind.removeprefix("tensor(").removesuffix(")"))
-    reals = np.float32(source.step) * (ordered - source.zero_point).astype(np.float32)
     width = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)
-    return reals.astype(width)
+    return ordered.astype(width)
 
 
 def _run(path: str | Path, session: onnxruntime.InferenceSession,
@@ -81,15 +78,3 @@ def _run(path: str | Path, session: onnxruntime.InferenceSession,
         return np.concatenate([session.run(None, {entry.name: image[None]})[0] for image in feed])
     except Exception as error:
         raise _refusal(path, error) from None
-
-
-def _integers(imported: onnx.Import, outputs: NDArray[Any]) -> Integers:
-    layout = imported.output
-    if outputs.size != len(outputs) * math.prod(layout.shape):
-        raise PenjingError(f"ONNX Runtime puts out {outputs.shape[1:]} an image, the network "
-                           f"{layout.shape}; export the model again")
-    split = outputs.reshape(len(outputs), *layout.split)
-    if imported.output_scale is not None:
-        split = np.rint(split.astype(np.float64) / imported.output_scale) + imported.output_zero
-    back = [layout.order.index(axis) + 1 for axis in range(3)]
-    return split.transpose(0, *back).astype(np.int64)

@@ -1,6 +1,7 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
-A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
+A file is read into checked plain data (`wire`, `file`, `model`), as is a program of PyTorch whose
+operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers
 (`operators`, `pools`, `resize`, `linear`, `arithmetic`) of a network in the making (`graph`), or a
 note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
 a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
@@ -11,25 +12,27 @@ thresholds, exact at ties.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
-from .file import Graph, Node, parse, read
 from .graph import Builder, Operands, Refused
+from .model import Array, Graph, Node
 from .operators import ARITHMETIC, Convert
 from .pools import POOLS
-from .probe import probe
 from .resize import RESIZING
 from .shapes import LAYOUT
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
+__all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse"]
 
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
@@ -59,6 +62,30 @@ class Import:
     output_scale: float | None
     output_zero: int
 
+    def feed(self, x: ir.Integers) -> Array:
+        """The network's integers ``x`` (N, H, W, C) as the graph takes them: its axes in order.
+
+        Reals are float32.
+        """
+        layout, source = self.input, self.network.input_type
+        ordered = x.transpose(0, *(axis + 1 for axis in layout.order)).reshape(
+            len(x), *layout.dims)
+        if not self.float_input:
+            return ordered
+        return np.float32(source.step) * (ordered - source.zero_point).astype(np.float32)
+
+    def integers(self, outputs: Array) -> ir.Integers:
+        """What the network puts out (N, H, W, C) where ``result`` is ``outputs``."""
+        layout = self.output
+        if outputs.size != len(outputs) * math.prod(layout.shape):
+            raise PenjingError(f"its framework puts out {outputs.shape[1:]} an image, the network "
+                               f"{layout.shape}; export the model again")
+        split = outputs.reshape(len(outputs), *layout.split)
+        if self.output_scale is not None:
+            split = np.rint(split.astype(np.float64) / self.output_scale) + self.output_zero
+        back = [layout.order.index(axis) + 1 for axis in range(3)]
+        return split.transpose(0, *back).astype(np.int64)
+
 
 def load(path: str | Path, name: str,
          rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
@@ -73,6 +100,8 @@ def load(path: str | Path, name: str,
 def open_model(path: str | Path, name: str = "net",
                rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> tuple[Import, bytes]:
     """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
+    from .probe import probe
+
     imported, data = _read(path, name, rounding)
     try:
         return imported, probe(data, imported.result)
@@ -80,8 +109,17 @@ def open_model(path: str | Path, name: str = "net",
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
+def parse(data: bytes) -> Graph:
+    """The graph in the bytes of a file."""
+    from . import file  # deferred, as those below: the package onnx is needed for files only
+
+    return file.parse(data)
+
+
 def _read(path: str | Path, name: str, rounding: ir.ScaleRounding) -> tuple[Import, bytes]:
-    data = read(path)
+    from . import file
+
+    data = file.read(path)
     try:
         return convert(parse(data), name, rounding), data
     except PenjingError as error:

@@ -14,8 +14,8 @@ import numpy as np
 from ... import ir
 from . import linear
 from .arithmetic import quantize, real, settle
-from .file import TYPES, Array, ElementType
 from .graph import Operands, Quantized, positive
+from .model import TYPES, Array, ElementType
 from .values import (
     FloatInput,
     Integers,

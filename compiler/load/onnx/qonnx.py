@@ -16,8 +16,8 @@ import numpy as np
 from ... import ir
 from ...ir import PenjingError
 from . import linear, pools
-from .file import Graph
 from .graph import Operands
+from .model import Graph
 from .operators import Convert
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax

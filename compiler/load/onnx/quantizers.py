@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ... import ir
-from .file import Array
 from .graph import INPUT, Operands
+from .model import Array
 from .operators import per_channel
 from .thresholds import (
     ROUNDINGS,

@@ -11,9 +11,9 @@ import numpy as np
 from ... import ir
 from ..ranges import cut
 from .arithmetic import real, settle
-from .file import Array, Constant
 from .graph import Operands
 from .linear import as_map, map_of, spatial, with_channels
+from .model import Array, Constant
 from .values import Activation, Curve, Integers, Known, Layout, Real, Value
 
 _MOST_SHAPE_ELEMENTS = 4096

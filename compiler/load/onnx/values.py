@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .file import Array, ElementType
+from .model import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
