@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..compiler.ir import Integers
-from .load import needing
+from .load import EXTRAS, needing
 from .project import Project
 
 __all__ = ["Answers", "Oracle", "find"]
@@ -42,7 +42,7 @@ def find(project: Project) -> Oracle | None:
     model, framework = project.model, project.settings.framework
     if model is None or framework is None:
         return None
-    with needing(model, framework):
+    with needing(model, EXTRAS[framework]):
         return _FIND[framework](project, model)
 
 
@@ -51,6 +51,12 @@ def _pytorch(project: Project, model: Path) -> Oracle:
 
     return Oracle("pytorch",
                   lambda x: Answers(pytorch.run(project.network, x)))
+
+
+def _pt2e(project: Project, model: Path) -> Oracle:
+    from ..sim.oracles import pt2e
+
+    return Oracle("pytorch", lambda x: Answers(pt2e.run(model, x)), pt2e.ALLOWED_STEPS)
 
 
 def _litert(project: Project, model: Path) -> Oracle:
@@ -67,4 +73,4 @@ def _onnxruntime(project: Project, model: Path) -> Oracle:
 
 
 _FIND: dict[str, Callable[[Project, Path], Oracle]] = {
-    "pytorch": _pytorch, "tflite": _litert, "onnx": _onnxruntime}
+    "pytorch": _pytorch, "pt2e": _pt2e, "tflite": _litert, "onnx": _onnxruntime}

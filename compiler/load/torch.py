@@ -1,7 +1,7 @@
 """PyTorch programs: loading them, and running them.
 
 A file is read by `pt2`, never by torch's own loader, which unpickles. Its operators run here only
-after `aten` has accepted each of them.
+after `aten` or `pt2e` has accepted each of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from ..ir import PenjingError
-from . import aten, pt2
+from ..ir import Integers, PenjingError
+from . import aten, pt2, pt2e
 from .floats import FloatNetwork, Floats
 
 _BATCH_ELEMENTS = 1 << 26
@@ -98,31 +98,61 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     dims = program.sizes[program.input][1:]
     images = torch.from_numpy(x.astype(np.float32)).reshape(len(x), height, width, channels)
     images = images.permute(0, 3, 1, 2).reshape(len(x), *dims)  # type: ignore[arg-type]
-    with torch.no_grad(), _quiet():
-        weights = {name: torch.from_numpy(weight.values.astype(np.float32))
-                   for name, weight in program.weights.items()}
-        # Padding may blow up a small input, so the maps bound the batch too.
-        most = max(math.prod(shape) for shape in network.shapes.values())
-        batch = max(1, min(batch, _BATCH_ELEMENTS // most))
-        try:
-            output = torch.cat([_run(program, weights, images[start:start + batch].contiguous())
-                                for start in range(0, len(images), batch)])
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
-                               f"export the model again") from None
+    batch = _bounded(batch, network.shapes.values())
+    output = _run_all(program, origin, images, batch, program.output)
     if output.ndim > 2:  # channels last, of a line too
         output = output.movedim(1, -1)
     return output.numpy().astype(np.float64)
 
 
-def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor],
-         x: torch.Tensor) -> torch.Tensor:
-    """Interpret ``program``, which `aten` has accepted, for one batch of any size."""
+def run_quantized(path: str | Path, x: Integers, batch: int = 64) -> Integers:
+    """What the quantized program ``path`` puts out for integers ``x`` (N, H, W, C), by PyTorch.
+
+    They are those that the integer network takes and puts out. The program's own operators run in
+    float32, ``batch`` images at a time.
+    """
+    import torch.ao.quantization.fx._decomposed  # defines the operators
+
+    program = pt2.read(path)
+    imported = pt2e.convert(program, str(path), "net")
+    images = torch.from_numpy(imported.feed(x))
+    batch = _bounded(batch, (imported.network.type_of(layer.name).shape
+                             for layer in imported.network.layers))
+    outputs = _run_all(program, str(path), images, batch, imported.result)
+    return imported.integers(outputs.numpy())
+
+
+def _bounded(batch: int, shapes: Iterable[tuple[int, ...]]) -> int:
+    """``batch``, or as many images as fit: padding may blow up a small input."""
+    return max(1, min(batch, _BATCH_ELEMENTS // max(map(math.prod, shapes))))
+
+
+def _run_all(program: pt2.Program, origin: str, images: torch.Tensor, batch: int,
+             result: str) -> torch.Tensor:
+    """The tensor ``result`` of ``program`` for ``images``, ``batch`` of them at a time."""
+    weights = {name: torch.from_numpy(
+        weight.values.astype(np.float32) if weight.values.dtype.kind == "f" else weight.values)
+        for name, weight in program.weights.items()}
+    with torch.no_grad(), _quiet():
+        try:
+            return torch.cat([_run(program, weights, images[start:start + batch].contiguous(),
+                                   result)
+                              for start in range(0, len(images), batch)])
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
+                               f"export the model again") from None
+
+
+def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
+         result: str) -> torch.Tensor:
+    """Interpret ``program``, which was accepted, for one batch of any size, up to ``result``."""
     tensors = {**weights, program.input: x}
 
     def value_of(value: pt2.Value) -> object:
         if isinstance(value, tuple):
             return [value_of(item) for item in value]
+        if isinstance(value, pt2.ElementKind):
+            return getattr(torch, value.name)
         return tensors[value.name] if isinstance(value, pt2.Reference) else value
 
     for node in program.nodes:
@@ -131,22 +161,24 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor],
         values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
         if node.target in aten.IDENTITIES:
-            result: Any = first
+            made: Any = first
         elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
             assert isinstance(first, torch.Tensor)
             sizes = program.sizes[node.outputs[0]][1:]
-            result = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
+            made = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
         else:
-            result = _operator(node)(
+            made = _operator(node)(
                 *(values[a.name] for a in node.arguments if not a.keyword),
                 **{a.name: values[a.name] for a in node.arguments if a.keyword})
-        results = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        tensors.update(zip(node.outputs, results, strict=True))
-    return tensors[program.output]
+        outputs = (made,) if isinstance(made, torch.Tensor) else tuple(made)
+        tensors.update(zip(node.outputs, outputs, strict=True))
+        if result in node.outputs:
+            break
+    return tensors[result]
 
 
 def _operator(node: pt2.Node) -> torch._ops.OpOverload:
-    _, name, overload = node.target.split(".")
-    operator = getattr(getattr(torch.ops.aten, name), overload)
+    namespace, name, overload = node.target.split(".")
+    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     assert isinstance(operator, torch._ops.OpOverload)
     return operator

@@ -20,11 +20,20 @@ from numpy.typing import NDArray
 
 from ...ir import PenjingError
 from . import wire
-from .model import TYPES, Array, Attribute, Constant, ElementType, Graph, Node, Port
+from .model import (
+    MAX_NODES,
+    TYPES,
+    Array,
+    Attribute,
+    Constant,
+    ElementType,
+    Graph,
+    Node,
+    Port,
+)
 
 MAX_FILE_BYTES = 64 << 20
 """The largest file that is read."""
-MAX_NODES = 10_000
 
 _MAX_RANK = 8
 _MAX_DIMENSION = 1 << 31

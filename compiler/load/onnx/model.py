@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+MAX_NODES = 10_000
+"""The most nodes of a graph."""
+
 Array: TypeAlias = NDArray[Any]
 Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None"
 
