@@ -29,6 +29,8 @@ MAX_JSON_BYTES = 16 << 20
 """The largest graph or table of weights."""
 MAX_ELEMENTS = 1 << 26
 """The most weights of one program."""
+MAX_NODES = 10_000
+"""The most calls of operators."""
 
 _MAX_ENTRIES = 100_000
 _SCHEMA_MAJOR = 8
@@ -205,6 +207,9 @@ def _program(archive: _Archive) -> Program:
         raise PenjingError(f"its schema version is {major!r:.20}, not {_SCHEMA_MAJOR}; {_EXPORT}")
     name = models[0].removeprefix("models/").removesuffix(".json")
     graph, signature = (model["graph_module"][key] for key in ("graph", "signature"))
+    if len(graph["nodes"]) > MAX_NODES:
+        raise PenjingError(f"it has {len(graph['nodes'])} nodes, more than {MAX_NODES}; no network "
+                           f"of that size fits an FPGA")
     sizes = {str(key): tuple(size.get("as_int") for size in meta["sizes"])
              for key, meta in graph["tensor_values"].items()}
     inputs, parameters, constants = _inputs(signature["input_specs"])

@@ -49,6 +49,13 @@ def refuse(node: Node, reason: str) -> NoReturn:
     raise PenjingError(f"{label(node)}: {reason}")
 
 
+def output_of(node: Node) -> str:
+    """The tensor that ``node`` puts out, which must be one."""
+    if len(node.outputs) != 1:
+        refuse(node, f"it has {len(node.outputs)} outputs, not one; export the model again")
+    return node.outputs[0]
+
+
 class Arguments:
     """A node's arguments by name, each checked for its type when it is read."""
 

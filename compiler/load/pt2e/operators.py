@@ -18,7 +18,7 @@ from .quantizers import (
     quantize_per_channel,
     quantize_per_tensor,
 )
-from .rewriting import Call, Rewriting, guard
+from .rewriting import Call, Rewriting
 
 Translate: TypeAlias = Callable[[Call], object]
 
@@ -28,7 +28,6 @@ _END = (1 << 63) - 1
 
 def translate(program: Program) -> model.Graph:
     """``program`` in ONNX's operators."""
-    guard(program)
     graph = Rewriting(program)
     for node in program.nodes:
         if node.target not in SKIPPED:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir import PenjingError
-from ..aten.graph import Arguments, caller, label, layer_name, refuse
+from ..aten.graph import Arguments, caller, label, layer_name, output_of, refuse
 from ..onnx import model
 from ..onnx.model import Array, ElementType
 from ..pt2 import Node, Program, Reference, Value
@@ -113,6 +112,9 @@ class Call:
     def make(self, output: str, operator: str, *inputs: str, **attributes: model.Attribute) -> str:
         """Append the node that makes the tensor ``output``."""
         graph = self.graph
+        if len(graph.nodes) == model.MAX_NODES:
+            refuse(self.node, f"the network has more than {model.MAX_NODES} operators; give a "
+                              f"smaller one")
         graph.nodes.append(model.Node(
             len(graph.nodes), operator, "", layer_name(self.node, caller(self.node)), inputs,
             (output,), attributes, label(self.node)))
@@ -121,18 +123,8 @@ class Call:
     @property
     def output(self) -> str:
         """The name of its one output."""
-        if len(self.node.outputs) != 1:
-            refuse(self.node, f"it has {len(self.node.outputs)} outputs, not one; export the model "
-                              f"again")
-        return self.node.outputs[0]
+        return output_of(self.node)
 
     def between(self) -> str:
         """A name for a tensor that only the next node reads."""
         return f"{self.node.name} {len(self.graph.nodes)}"
-
-
-def guard(program: Program) -> None:
-    """Refuse a ``program`` of more nodes than any network has."""
-    if len(program.nodes) > model.MAX_NODES:
-        raise PenjingError(f"it has {len(program.nodes)} nodes, more than {model.MAX_NODES}; no "
-                           f"network of that size fits an FPGA")
