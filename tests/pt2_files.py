@@ -42,7 +42,7 @@ def _argument(value: object) -> dict[str, Any]:
     if isinstance(value, list | tuple):
         if value and isinstance(value[0], Ref):
             return {"as_tensors": [{"name": item.name} for item in value]}
-        return {"as_ints": list(value)}
+        return {"as_floats" if float in map(type, value) else "as_ints": list(value)}
     names = {bool: "as_bool", int: "as_int", float: "as_float", str: "as_string"}
     return {names[type(value)]: value}
 
