@@ -87,7 +87,9 @@ def _nodes(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _argument(rng: Generator, model: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = _one(rng, _one(rng, _nodes(model))["inputs"])
+    # Where none is left, one that nobody reads.
+    inputs = _one(rng, _nodes(model))["inputs"] or [{"name": "", "arg": {}}]
+    entry: dict[str, Any] = _one(rng, inputs)
     return entry
 
 
@@ -194,9 +196,9 @@ def refill(rng: Generator, file: File, model: dict[str, Any]) -> None:
 def signature(rng: Generator, file: File, model: dict[str, Any]) -> None:
     """Inputs, weights and outputs that are not there, or twice."""
     specs = model["graph_module"]["signature"][str(rng.choice(["input_specs", "output_specs"]))]
-    if rng.integers(2):
+    if specs and rng.integers(2):
         specs.append(_one(rng, specs))
-    else:
+    elif specs:
         del specs[rng.integers(len(specs))]
 
 
