@@ -11,16 +11,17 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from ..ir import Integers, PenjingError
-from . import aten, pt2, pt2e
+from ..ir import PenjingError
+from . import aten, pt2
 from .floats import FloatNetwork, Floats
 
 _BATCH_ELEMENTS = 1 << 26
@@ -98,54 +99,40 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     dims = program.sizes[program.input][1:]
     images = torch.from_numpy(x.astype(np.float32)).reshape(len(x), height, width, channels)
     images = images.permute(0, 3, 1, 2).reshape(len(x), *dims)  # type: ignore[arg-type]
-    batch = _bounded(batch, network.shapes.values())
-    output = _run_all(program, origin, images, batch, program.output)
+    # Padding may blow up a small input, so the maps bound the batch too.
+    most = max(math.prod(shape) for shape in network.shapes.values())
+    batch = max(1, min(batch, _BATCH_ELEMENTS // most))
+    output = np.concatenate([
+        run_program(program, origin, images[start:start + batch].numpy(), program.output)
+        for start in range(0, len(images), batch)])
     if output.ndim > 2:  # channels last, of a line too
-        output = output.movedim(1, -1)
-    return output.numpy().astype(np.float64)
+        output = np.moveaxis(output, 1, -1)
+    return output.astype(np.float64)
 
 
-def run_quantized(path: str | Path, x: Integers, batch: int = 64) -> Integers:
-    """What the quantized program ``path`` puts out for integers ``x`` (N, H, W, C), by PyTorch.
+def run_program(program: pt2.Program, origin: str, x: NDArray[Any], result: str) -> NDArray[Any]:
+    """The tensor ``result`` of ``program``, which was accepted, for one batch ``x`` of any size.
 
-    They are those that the integer network takes and puts out. The program's own operators run in
-    float32, ``batch`` images at a time.
+    The program's own operators run, on floats in float32.
     """
-    import torch.ao.quantization.fx._decomposed  # defines the operators
+    # It defines the operators of quantized programs.
+    import torch.ao.quantization.fx._decomposed
 
-    program = pt2.read(path)
-    imported = pt2e.convert(program, str(path), "net")
-    images = torch.from_numpy(imported.feed(x))
-    batch = _bounded(batch, (imported.network.type_of(layer.name).shape
-                             for layer in imported.network.layers))
-    outputs = _run_all(program, str(path), images, batch, imported.result)
-    return imported.integers(outputs.numpy())
-
-
-def _bounded(batch: int, shapes: Iterable[tuple[int, ...]]) -> int:
-    """``batch``, or as many images as fit: padding may blow up a small input."""
-    return max(1, min(batch, _BATCH_ELEMENTS // max(map(math.prod, shapes))))
-
-
-def _run_all(program: pt2.Program, origin: str, images: torch.Tensor, batch: int,
-             result: str) -> torch.Tensor:
-    """The tensor ``result`` of ``program`` for ``images``, ``batch`` of them at a time."""
-    weights = {name: torch.from_numpy(
-        weight.values.astype(np.float32) if weight.values.dtype.kind == "f" else weight.values)
-        for name, weight in program.weights.items()}
     with torch.no_grad(), _quiet():
+        weights = {name: torch.from_numpy(weight.values.astype(
+            np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
+            for name, weight in program.weights.items()}
         try:
-            return torch.cat([_run(program, weights, images[start:start + batch].contiguous(),
-                                   result)
-                              for start in range(0, len(images), batch)])
+            output = _run(program, weights, torch.from_numpy(x).contiguous(), result)
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
+    return output.numpy()
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
          result: str) -> torch.Tensor:
-    """Interpret ``program``, which was accepted, for one batch of any size, up to ``result``."""
+    """Interpret ``program`` as far as its tensor ``result``."""
     tensors = {**weights, program.input: x}
 
     def value_of(value: pt2.Value) -> object:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...compiler.ir import Integers, PenjingError
 from ...compiler.load import onnx
 from ...compiler.load.pt2 import one_line
+from .graphs import feed, integers
 
 ALLOWED_STEPS = 1
 """The largest difference of an output that the two roundings explain."""
@@ -31,10 +32,10 @@ def run(path: str | Path, x: Integers) -> Integers:
     """
     imported, model = onnx.open_model(path)
     session = _session(path, model)
-    feed = _feed(imported, session.get_inputs()[0].type, x)
-    parts = [_run(path, session, feed[start:start + _BATCH])
-             for start in range(0, len(feed), _BATCH)]
-    return imported.integers(np.concatenate(parts))
+    given = _feed(imported, session.get_inputs()[0].type, x)
+    parts = [_run(path, session, given[start:start + _BATCH])
+             for start in range(0, len(given), _BATCH)]
+    return integers(imported, np.concatenate(parts))
 
 
 def _session(path: str | Path, model: bytes) -> onnxruntime.InferenceSession:
@@ -55,7 +56,7 @@ def _refusal(path: str | Path, error: Exception) -> PenjingError:
 
 def _feed(imported: onnx.Import, kind: str, x: Integers) -> NDArray[Any]:
     """``x`` as the graph's input, which is of type ``kind``."""
-    ordered = imported.feed(x)
+    ordered = feed(imported, x)
     if not imported.float_input:
         return ordered.astype(kind.removeprefix("tensor(").removesuffix(")"))
     width = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)

@@ -12,12 +12,9 @@ thresholds, exact at ties.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
@@ -25,7 +22,7 @@ from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
 from .graph import Builder, Operands, Refused
-from .model import Array, Graph, Node
+from .model import Graph, Node
 from .operators import ARITHMETIC, Convert
 from .pools import POOLS
 from .resize import RESIZING
@@ -61,30 +58,6 @@ class Import:
     result: str
     output_scale: float | None
     output_zero: int
-
-    def feed(self, x: ir.Integers) -> Array:
-        """The network's integers ``x`` (N, H, W, C) as the graph takes them: its axes in order.
-
-        Reals are float32.
-        """
-        layout, source = self.input, self.network.input_type
-        ordered = x.transpose(0, *(axis + 1 for axis in layout.order)).reshape(
-            len(x), *layout.dims)
-        if not self.float_input:
-            return ordered
-        return np.float32(source.step) * (ordered - source.zero_point).astype(np.float32)
-
-    def integers(self, outputs: Array) -> ir.Integers:
-        """What the network puts out (N, H, W, C) where ``result`` is ``outputs``."""
-        layout = self.output
-        if outputs.size != len(outputs) * math.prod(layout.shape):
-            raise PenjingError(f"its framework puts out {outputs.shape[1:]} an image, the network "
-                               f"{layout.shape}; export the model again")
-        split = outputs.reshape(len(outputs), *layout.split)
-        if self.output_scale is not None:
-            split = np.rint(split.astype(np.float64) / self.output_scale) + self.output_zero
-        back = [layout.order.index(axis) + 1 for axis in range(3)]
-        return split.transpose(0, *back).astype(np.int64)
 
 
 def load(path: str | Path, name: str,
