@@ -116,6 +116,23 @@ def weights_quantized_in_the_graph(net: Quantized) -> None:
 
 
 @operator
+def weights_by_tensor_and_a_quantized_bias(net: Quantized) -> None:
+    """As other quantizers than torchao's store them; a constant that is lifted on the way."""
+    low, high = -128, 127
+    range_of = {"zero_point": 0, "quant_min": low, "quant_max": high, "dtype": Kind("int8")}
+    values = net.weight(net.rng.integers(low, high + 1, (3, 4, 2, 2)).astype(np.int8))
+    w = net.node(f"{DECOMPOSED}.dequantize_per_tensor.default", (4, 2, 2), input=values,
+                 scale=2.0 ** -7, **range_of)
+    steps = net.weight(net.rng.integers(-9999, 9999, 3).astype(np.int32))
+    steps = net.node("lift_fresh_copy.default", (), self=steps)
+    bias = net.node(f"{DECOMPOSED}.dequantize_per_tensor.default", (), input=steps,
+                    scale=net.start.scale * 2.0 ** -7, zero_point=0, quant_min=-2**31,
+                    quant_max=2**31 - 1, dtype=Kind("int32"))
+    real = net.node("conv2d.default", (3, 5, 5), input=net.real(net.start), weight=w, bias=bias)
+    net.end(net.quantize(real, net.start.scale * 200))
+
+
+@operator
 def parts_and_their_difference(net: Quantized) -> None:
     real = net.real(net.start)
     first = net.node("chunk.default", (2, 6, 6), self=real, chunks=2, dim=1)
