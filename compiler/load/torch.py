@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +103,19 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     most = max(math.prod(shape) for shape in network.shapes.values())
     batch = max(1, min(batch, _BATCH_ELEMENTS // most))
     output = np.concatenate([
-        run_program(program, origin, images[start:start + batch].numpy(), program.output)
+        run_program(program, origin, images[start:start + batch].numpy(),
+                    (program.output,))[program.output]
         for start in range(0, len(images), batch)])
     if output.ndim > 2:  # channels last, of a line too
         output = np.moveaxis(output, 1, -1)
     return output.astype(np.float64)
 
 
-def run_program(program: pt2.Program, origin: str, x: NDArray[Any], result: str) -> NDArray[Any]:
-    """The tensor ``result`` of ``program``, which was accepted, for one batch ``x`` of any size.
+def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
+                names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The tensors ``names`` of ``program``, which was accepted, for one batch ``x`` of any size.
 
-    The program's own operators run, on floats in float32.
+    The program's own operators run, on floats in float32, as far as it takes.
     """
     # It defines the operators of quantized programs.
     import torch.ao.quantization.fx._decomposed
@@ -123,17 +125,18 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any], result: str)
             np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
             for name, weight in program.weights.items()}
         try:
-            output = _run(program, weights, torch.from_numpy(x).contiguous(), result)
+            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
-    return output.numpy()
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
-         result: str) -> torch.Tensor:
-    """Interpret ``program`` as far as its tensor ``result``."""
+         names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Interpret ``program`` until it has made the tensors ``names``."""
     tensors = {**weights, program.input: x}
+    missing = set(names) - set(tensors)
 
     def value_of(value: pt2.Value) -> object:
         if isinstance(value, tuple):
@@ -143,6 +146,8 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
         return tensors[value.name] if isinstance(value, pt2.Reference) else value
 
     for node in program.nodes:
+        if not missing:
+            break
         if node.target in aten.SKIPPED:
             continue
         values = {a.name: value_of(a.value) for a in node.arguments}
@@ -159,9 +164,8 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
                 **{a.name: values[a.name] for a in node.arguments if a.keyword})
         outputs = (made,) if isinstance(made, torch.Tensor) else tuple(made)
         tensors.update(zip(node.outputs, outputs, strict=True))
-        if result in node.outputs:
-            break
-    return tensors[result]
+        missing.difference_update(node.outputs)
+    return {name: tensors[name] for name in names}
 
 
 def _operator(node: pt2.Node) -> torch._ops.OpOverload:

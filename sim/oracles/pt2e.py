@@ -35,6 +35,7 @@ def run(path: str | Path, x: Integers) -> Integers:
     # Padding may blow up a small input, so the maps bound the batch too.
     most = max(math.prod(network.type_of(layer.name).shape) for layer in network.layers)
     batch = max(1, min(_BATCH, _BATCH_ELEMENTS // most))
-    parts = [pytorch.run_program(program, str(path), given[start:start + batch], imported.result)
+    result = imported.result
+    parts = [pytorch.run_program(program, str(path), given[start:start + batch], (result,))
              for start in range(0, len(given), batch)]
-    return integers(imported, np.concatenate(parts))
+    return integers(imported, np.concatenate([part[result] for part in parts]))
