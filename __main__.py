@@ -94,9 +94,9 @@ def _compile(
     input_scale: Annotated[float | None, typer.Option(
         help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
     requantize: Annotated[Requantize | None, typer.Option(
-        help="Rounding of .tflite and .onnx networks: as LiteRT's reference kernels (double, the "
-             "default of .tflite), once with halves up (single), or once with halves to even "
-             "(even, the default of .onnx).")] = None,
+        help="Rounding of networks that were quantized elsewhere: as LiteRT's reference kernels "
+             "(double, the default of .tflite), once with halves up (single), or once with halves "
+             "to even (even, the default of .onnx and .pt2).")] = None,
     mode: Annotated[Mode | None, typer.Option(
         help="A fraction length for each layer (dynamic, the default), the same but judged by the "
              "network's output (slower, often better below 8 bits), or one for all.")] = None,

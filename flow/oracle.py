@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..compiler.ir import Integers
 from ..sim.oracles import Answers
-from .load import needing
+from .load import EXTRAS, needing
 from .project import Project
 
 __all__ = ["Oracle", "find"]
@@ -35,7 +35,7 @@ def find(project: Project) -> Oracle | None:
     model, framework = project.model, project.settings.framework
     if model is None or framework is None:
         return None
-    with needing(model, framework):
+    with needing(model, EXTRAS[framework]):
         return _FIND[framework](project, model)
 
 
@@ -43,6 +43,12 @@ def _pytorch(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import torch as pytorch  # deferred, as those below: slow, and an extra
 
     return Oracle("pytorch", lambda x: [Answers(pytorch.run(project.network, x))])
+
+
+def _pt2e(project: Project, model: Path) -> Oracle:
+    from ..sim.oracles import pt2e
+
+    return Oracle("pytorch", lambda x: pt2e.batches(model, x), pt2e.ALLOWED_STEPS)
 
 
 def _litert(project: Project, model: Path) -> Oracle:
@@ -59,4 +65,4 @@ def _onnxruntime(project: Project, model: Path) -> Oracle:
 
 
 _FIND: dict[str, Callable[[Project, Path], Oracle]] = {
-    "pytorch": _pytorch, "tflite": _litert, "onnx": _onnxruntime}
+    "pytorch": _pytorch, "pt2e": _pt2e, "tflite": _litert, "onnx": _onnxruntime}

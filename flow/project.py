@@ -42,7 +42,8 @@ MARK = "penjing.json"
 """The file that makes a folder a project."""
 NETWORK = "network.penjing"
 PLAN = "plan.json"
-MODELS = {"pytorch": "model.pt2", "tflite": "model.tflite", "onnx": "model.onnx"}
+MODELS = {"pytorch": "model.pt2", "pt2e": "model.pt2", "tflite": "model.tflite",
+          "onnx": "model.onnx"}
 """The copy of what the network came from, by framework."""
 SIMULATOR = "simulator"
 BOARD = "board"
@@ -54,7 +55,8 @@ _MAX_MARK_BYTES = 1 << 16
 class Settings:
     """What the network and the plan do not say.
 
-    ``framework`` is where the network came from: ``pytorch``, ``tflite``, ``onnx`` or None.
+    ``framework`` is where the network came from: ``pytorch``, ``pt2e`` (PyTorch, quantized there),
+    ``tflite``, ``onnx`` or None.
     """
 
     framework: str | None = None

@@ -6,8 +6,7 @@ A layer may differ by `ALLOWED_STEPS`, and in accumulators not at all.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ...compiler.ir import Integers, PenjingError
 from ...compiler.load import onnx
 from ...compiler.load.pt2 import one_line
 from . import Answers
+from .graphs import answers, feed
 
 ALLOWED_STEPS = 1
 """The largest difference of an output that the two roundings explain."""
@@ -32,36 +32,17 @@ def run(path: str | Path, x: Integers) -> Integers:
     A model that takes reals gets ``scale * (x - zero_point)``. The result is (N, H, W, C), the
     integers that the integer network puts out, even where the model goes on with reals.
     """
-    return np.concatenate([answers.outputs for answers in batches(path, x)])
+    return np.concatenate([found.outputs for found in batches(path, x)])
 
 
 def batches(path: str | Path, x: Integers) -> Iterator[Answers]:
     """The same and more, some images at a time: also what it computes at last, and in between."""
     imported, model = onnx.open_model(path)
     session = _session(path, model)
-    feed = _feed(imported, session.get_inputs()[0].type, x)
-    names = [output.name for output in session.get_outputs()]
-    for start in range(0, len(feed), _BATCH):
-        values = dict(zip(names, _run(path, session, feed[start:start + _BATCH]), strict=True))
-        yield _answers(imported, values)
-
-
-def _answers(imported: onnx.Import, values: Mapping[str, NDArray[Any]]) -> Answers:
-    """What the model put out, by name, as the network would."""
-    def integers(name: str, layout: onnx.Layout) -> Integers:
-        return _maps(layout, values[onnx.as_int32(name)]).astype(np.int64)
-
-    if imported.worth is None:
-        outputs = integers(imported.result, imported.output)
-    else:
-        reals = _maps(imported.output, values[imported.result]).astype(np.float64)
-        outputs = np.rint((reals - imported.worth.offsets) / imported.worth.scales).astype(np.int64)
-    final = None
-    if imported.answer is not None:
-        name, layout = imported.answer
-        final = _maps(layout, values[name])
-    return Answers(outputs, final, {layer: integers(*tensor)
-                                    for layer, tensor in imported.inner.items()})
+    given = _feed(imported, session.get_inputs()[0].type, x)
+    for start in range(0, len(given), _BATCH):
+        values = _run(path, session, given[start:start + _BATCH])
+        yield answers(imported, dict(zip(imported.tensors, values, strict=True)))
 
 
 def _session(path: str | Path, model: bytes) -> onnxruntime.InferenceSession:
@@ -81,14 +62,12 @@ def _refusal(path: str | Path, error: Exception) -> PenjingError:
 
 
 def _feed(imported: onnx.Import, kind: str, x: Integers) -> NDArray[Any]:
-    """``x`` as the graph's input: its axes in order, its integers as reals if need be."""
-    layout, source = imported.input, imported.network.input_type
-    ordered = x.transpose(0, *(axis + 1 for axis in layout.order)).reshape(len(x), *layout.dims)
+    """``x`` as the graph's input, which is of type ``kind``."""
+    ordered = feed(imported, x)
     if not imported.float_input:
         return ordered.astype(kind.removeprefix("tensor(").removesuffix(")"))
-    reals = np.float32(source.step) * (ordered - source.zero_point).astype(np.float32)
     width = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)
-    return reals.astype(width)
+    return ordered.astype(width)
 
 
 def _run(path: str | Path, session: onnxruntime.InferenceSession,
@@ -108,12 +87,3 @@ def _run(path: str | Path, session: onnxruntime.InferenceSession,
         return [np.concatenate(values) for values in zip(*single, strict=True)]
     except Exception as error:
         raise _refusal(path, error) from None
-
-
-def _maps(layout: onnx.Layout, values: NDArray[Any]) -> NDArray[Any]:
-    """``values`` of a tensor of the graph as (N, H, W, C)."""
-    if values.size != len(values) * math.prod(layout.shape):
-        raise PenjingError(f"ONNX Runtime puts out {values.shape[1:]} an image, the network "
-                           f"{layout.shape}; export the model again")
-    back = [layout.order.index(axis) + 1 for axis in range(3)]
-    return values.reshape(len(values), *layout.split).transpose(0, *back)

@@ -26,6 +26,7 @@ from .graph import (
     Graph,
     Operator,
     Seen,
+    output_of,
     refuse,
     refuse_padding,
     require_map,
@@ -183,7 +184,7 @@ def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """What keeps the elements of each axis, or flattens all."""
     seen = graph.source(node)
     refuse_padding(node, seen)
-    sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
+    sizes = graph.program.sizes.get(output_of(node), ())[1:]
     dims = tuple(size for size in sizes if size is not None)
     if len(dims) != len(sizes) or math.prod(dims) != math.prod(seen.dims):
         refuse(node, f"it changes the batch: (N, {', '.join(map(str, seen.dims))}) cannot become "
@@ -317,7 +318,8 @@ def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     seen = graph.source(node)
     require_map(node, seen)
     refuse_padding(node, seen)
-    sizes = [size for size in graph.program.sizes.get(node.outputs[0], ())[2:] if size is not None]
+    sizes = [size for size in graph.program.sizes.get(output_of(node), ())[2:]
+             if size is not None]
     rank = len(seen.dims) - 1
     whole = [divmod(size, given) for size, given in zip(sizes, seen.dims[1:], strict=False)]
     scales = arguments.get("scale_factors")

@@ -1,6 +1,7 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
-A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
+A file is read into checked plain data (`wire`, `file`, `model`), as is a program of PyTorch whose
+operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers
 (`operators`, `pools`, `resize`, `linear`, `arithmetic`) of a network in the making (`graph`), or a
 note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
 a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
@@ -20,17 +21,15 @@ from ...ir import PenjingError, Tail
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
-from .file import Graph, Node, parse, read
 from .graph import Builder, Operands, Refused
+from .model import Graph, Node
 from .operators import ARITHMETIC, Convert
 from .pools import POOLS
-from .probe import as_int32, probe
 from .resize import RESIZING
 from .shapes import LAYOUT
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "Layout", "as_int32", "convert", "load", "open_model", "parse",
-           "read"]
+__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse"]
 
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
@@ -62,6 +61,13 @@ class Import:
     answer: tuple[str, Layout] | None
     inner: Mapping[str, tuple[str, Layout]]
 
+    @property
+    def tensors(self) -> Mapping[str, bool]:
+        """All tensors of the graph that are named here, and whether each is of integers."""
+        others = [] if self.answer is None else [self.answer[0]]
+        return {self.result: self.worth is None, **dict.fromkeys(others, False),
+                **{name: True for name, _ in self.inner.values()}}
+
 
 def load(path: str | Path, name: str,
          rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
@@ -75,24 +81,27 @@ def load(path: str | Path, name: str,
 
 
 def open_model(path: str | Path) -> tuple[Import, bytes]:
-    """What `load` makes of the file, and the bytes of a model that puts out what it names.
+    """What `load` makes of the file, and the bytes of a model that puts out its ``tensors``."""
+    from .probe import probe
 
-    Its outputs are the ``result``, the ``answer`` if there is one, and the ``inner`` tensors.
-    """
     imported, data = _read(path, "net", ir.ScaleRounding.EVEN)
-    outputs = {imported.result: imported.worth is None}
-    if imported.answer is not None:
-        outputs.setdefault(imported.answer[0], False)
-    for name, _ in imported.inner.values():
-        outputs.setdefault(name, True)
     try:
-        return imported, probe(data, outputs)
+        return imported, probe(data, imported.tensors)
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
+def parse(data: bytes) -> Graph:
+    """The graph in the bytes of a file."""
+    from . import file  # deferred, as those below: the package onnx is needed for files only
+
+    return file.parse(data)
+
+
 def _read(path: str | Path, name: str, rounding: ir.ScaleRounding) -> tuple[Import, bytes]:
-    data = read(path)
+    from . import file
+
+    data = file.read(path)
     try:
         return convert(parse(data), name, rounding), data
     except PenjingError as error:

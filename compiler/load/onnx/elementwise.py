@@ -19,10 +19,10 @@ from ... import ir
 from ...ir import Integers as Whole
 from . import linear
 from .arithmetic import unsettled
-from .file import Array
 from .functions import FUNCTIONS
 from .graph import Builder, Convert, Operands, positive
 from .linear import per_channel
+from .model import Array
 from .values import (
     Curve,
     FloatInput,

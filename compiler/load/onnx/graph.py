@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
-from .file import Array, ElementType, Graph, Node
+from .model import Array, ElementType, Graph, Node
 from .values import Activation, FloatInput, Integers, Known, Layout, Scales, Value
 
 MAX_WEIGHTS = 1 << 23

@@ -13,8 +13,8 @@ from ... import ir
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand
-from .file import Array
 from .graph import Operands, positive
+from .model import Array
 from .values import NCHW, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]

@@ -26,9 +26,9 @@ from .elementwise import (
     stepped,
     within,
 )
-from .file import Graph
 from .functions import FUNCTIONS
 from .graph import Convert, Operands
+from .model import Graph
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
 from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value

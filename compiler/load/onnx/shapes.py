@@ -12,9 +12,9 @@ import numpy as np
 from ... import ir
 from ..ranges import cut
 from .arithmetic import settle, unsettled
-from .file import Array, Constant
 from .graph import Convert, Operands
 from .linear import as_map, map_of, spatial, with_channels
+from .model import Array, Constant
 from .values import (
     Activation,
     Curve,

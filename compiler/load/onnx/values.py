@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir import Tail
-from .file import Array, ElementType
+from .model import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
