@@ -269,8 +269,8 @@ def test_quantizers_that_are_refused(name: str, value: object, reason: str,
 
 def test_other_ends_are_refused(tmp_path: Path) -> None:
     net = Quantized(np.random.default_rng(0), (4,))
-    net.linear(net.start, 4)
-    refused(tmp_path, net, "its output .* has a scale for each channel that nothing has quantized")
+    net.node("relu.default", (4,), self=Ref(net.linear(net.start, 4)))
+    refused(tmp_path, net, "its output .* has bounds that nothing has quantized")
     net = Quantized(np.random.default_rng(0), (4,))
     net.node("relu.default", (4,), self=Ref("x"))
     refused(tmp_path, net, "it reads the network's input before that is quantized")

@@ -34,6 +34,7 @@ from .shapes import (
     Crop,
     Flatten,
     Pad,
+    Permutation,
     Repeat,
     Reshape,
     Rewiring,
@@ -61,7 +62,7 @@ __all__ = [
     "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook",
     "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
     "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
-    "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding",
-    "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
+    "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring",
+    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
     "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType",
     "Threshold", "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
