@@ -479,3 +479,20 @@ def test_input_that_cannot_be(tensor: dict[str, Any], reason: str) -> None:
     file.operator("RELU", [x], [y])
     file.ends(x, y)
     assert reason in refusal(file)
+
+
+def test_a_channel_of_large_scale_beside_large_sums(tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0))
+    x = file.activation((1, 8192), scale=0.1, zero_point=-3)
+    y = file.activation((1, 2), scale=1 / 512, zero_point=4)
+    weights = np.full((2, 8192), 127)
+    weights[1] = 0
+    scales = np.float32([1e-4, 1])
+    w = file.tensor(weights.shape, "INT8", scales, 0, weights)
+    bias = file.tensor((2,), "INT32", np.float32(0.1) * scales, 0, np.array([90, 1]))
+    file.operator("FULLY_CONNECTED", [x, w, bias], [y], "FullyConnectedOptions")
+    file.ends(x, y)
+    network = agree(file.write(tmp_path / "net.tflite"))
+    dense, scale = network.layers
+    assert isinstance(dense, ir.Dense) and isinstance(scale, ir.ScaleRequantize)
+    assert dense.weights.bits == 8 and dense.bias[1] > 1 and scale.shifts[1] > 0

@@ -220,6 +220,7 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     told = json.loads(capsys.readouterr().out)
     assert (told["oracle"], told["values_compared"], told["oracle_steps"]) == ("pytorch", 200, 1)
     assert told["oracle_mismatches"] <= 2
+    assert told["layer_values"] > 10_000 and not told["layer_mismatches"]
 
 
 # --- what is refused
@@ -269,7 +270,7 @@ def test_quantizers_that_are_refused(name: str, value: object, reason: str,
 
 def test_other_ends_are_refused(tmp_path: Path) -> None:
     net = Quantized(np.random.default_rng(0), (4,))
-    net.node("relu.default", (4,), self=Ref(net.linear(net.start, 4)))
+    net.node("relu.default", (4,), self=net.linear(net.start, 4)[0])
     refused(tmp_path, net, "its output .* has bounds that nothing has quantized")
     net = Quantized(np.random.default_rng(0), (4,))
     net.node("relu.default", (4,), self=Ref("x"))
