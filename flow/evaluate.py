@@ -177,7 +177,8 @@ def _beside_floats(result: Evaluation, opened: Project, given: Data, reals: NDAr
 
     assert opened.model is not None
     kind = opened.network.output_type
-    floats = pytorch.run_float(opened.model, opened.code.real(given.x))
+    floats = pytorch.run_float(opened.model, opened.code.real(given.x),
+                               result=opened.settings.result)
     floats = floats.reshape(len(given.x), *kind.shape)
     if labels is not None:
         return replace(result, float_accuracy=_accuracy(opened.network, floats, labels))

@@ -48,33 +48,38 @@ class Model:
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,
-         progress: Progress = silent, rounding: ScaleRounding | None = None) -> Model:
+         progress: Progress = silent, rounding: ScaleRounding | None = None,
+         result: str | None = None) -> Model:
     """The integer network of a file, which the suffix tells the kind of.
 
     A ``.penjing``, ``.tflite`` or ``.onnx`` file holds integers; a ``.pt2`` program is quantized,
     unless PT2E has done that.
     ``name`` becomes the network's and its Verilog's name; by default it is the file's, or the one
     that the ``.penjing`` file holds. ``rounding`` is for networks of another framework, which by
-    default are rounded as there.
+    default are rounded as there; ``result`` names the output that is to be taken of several.
     `PenjingError` if the file is none of these, or anything is unfit.
     """
     path = Path(path)
     options = quantization or Quantization()
     suffix = path.suffix.lower()
     if suffix == ".pt2" or (suffix not in (file.SUFFIX, *FOREIGN) and _is_zip(path)):
-        program = pt2.read(path)
+        program = pt2.read(path, result)
         if not pt2e.is_quantized(program):
             _refuse_rounding(path, rounding)
-            return _quantized(path, program, options, _identifier(name or path.stem), progress)
+            return _quantized(path, program, options, _identifier(name or path.stem), progress,
+                              result)
         _refuse_options(path, options)
         network = pt2e.convert(program, str(path), _identifier(name or path.stem),
                                rounding or ScaleRounding.EVEN).network
-        return Model(network, Settings("pt2e"), path)
+        return Model(network, Settings("pt2e", result), path)
     if suffix not in FOREIGN:
         _refuse_rounding(path, rounding)
     _refuse_options(path, options)
     if suffix in FOREIGN:
-        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding)
+        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding, result)
+    if result is not None:
+        raise PenjingError(f"{path}: --result is for networks of another framework, this one has "
+                           f"one output; leave it away")
     network = file.load(path)
     if name is not None:
         network = replace(network, name=_identifier(name))
@@ -93,18 +98,19 @@ def _refuse_options(path: Path, options: Quantization) -> None:
                            f"integers; leave them away")
 
 
-def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | None) -> Model:
+def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | None,
+             result: str | None) -> Model:
     """The integer network of another framework's file, by the reader that its extra installs."""
     with needing(path, EXTRAS[framework]):
         if framework == "tflite":
             from ..compiler.load import tflite
 
-            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE),
-                         Settings(framework), path)
+            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE, result),
+                         Settings(framework, result), path)
         from ..compiler.load import onnx
 
-        return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN), Settings(framework),
-                     path)
+        return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN, result),
+                     Settings(framework, result), path)
 
 
 @contextlib.contextmanager
@@ -131,7 +137,7 @@ def _identifier(name: str) -> str:
 
 
 def _quantized(path: Path, program: pt2.Program, options: Quantization, name: str,
-               progress: Progress) -> Model:
+               progress: Progress, result: str | None) -> Model:
     floats = aten.convert(program, str(path))
     if options.calibration is None:
         raise PenjingError(f"{path}: a float network needs calibration data; give --calibration "
@@ -142,4 +148,4 @@ def _quantized(path: Path, program: pt2.Program, options: Quantization, name: st
     with data.naming(images.path):
         network = quantize(floats, images.x, name=name, **settings,
                            progress=lambda done, total, layer: progress("quantize", done, total))
-    return Model(network, Settings("pytorch"), path)
+    return Model(network, Settings("pytorch", result), path)

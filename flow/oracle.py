@@ -48,19 +48,20 @@ def _pytorch(project: Project, model: Path) -> Oracle:
 def _pt2e(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import pt2e
 
-    return Oracle("pytorch", lambda x: pt2e.batches(model, x), pt2e.ALLOWED_STEPS)
+    return Oracle("pytorch", lambda x: pt2e.batches(model, x, project.settings.result),
+                  pt2e.ALLOWED_STEPS)
 
 
 def _litert(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import litert
 
-    return Oracle("litert", lambda x: [Answers(*litert.run(model, x))])
+    return Oracle("litert", lambda x: [Answers(*litert.run(model, x, project.settings.result))])
 
 
 def _onnxruntime(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import onnxruntime
 
-    return Oracle("onnxruntime", lambda x: onnxruntime.batches(model, x),
+    return Oracle("onnxruntime", lambda x: onnxruntime.batches(model, x, project.settings.result),
                   onnxruntime.ALLOWED_STEPS)
 
 

@@ -56,10 +56,11 @@ class Settings:
     """What the network and the plan do not say.
 
     ``framework`` is where the network came from: ``pytorch``, ``pt2e`` (PyTorch, quantized there),
-    ``tflite``, ``onnx`` or None.
+    ``tflite``, ``onnx`` or None. ``result`` is the output that was taken, if there were several.
     """
 
     framework: str | None = None
+    result: str | None = None
     version: str = __version__
 
 
@@ -248,6 +249,6 @@ def _read_settings(path: Path) -> Settings:
         raise PenjingError(f"{path}: cannot be read ({error.strerror}); {way_out}") from None
     except (ValueError, TypeError, RecursionError):
         raise PenjingError(f"{path}: damaged; {way_out}") from None
-    if settings.framework not in (None, *MODELS):
+    if settings.framework not in (None, *MODELS) or not isinstance(settings.result, str | None):
         raise PenjingError(f"{path}: damaged; {way_out}")
     return settings

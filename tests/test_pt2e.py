@@ -220,7 +220,7 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     told = json.loads(capsys.readouterr().out)
     assert (told["oracle"], told["values_compared"], told["oracle_steps"]) == ("pytorch", 200, 1)
     assert told["oracle_mismatches"] <= 2
-    assert told["layer_values"] > 10_000 and not told["layer_mismatches"]
+    assert told["layer_values"] > 9_000 and not told["layer_mismatches"]
 
 
 # --- what is refused

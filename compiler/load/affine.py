@@ -18,8 +18,7 @@ from ..ir import Integers, PenjingError, signed_bits
 _LEAST_SHIFT = -31
 _ONE = 1 << 31
 _NO_RESTS = np.zeros(1)
-MAX_WEIGHT_BITS = 16
-"""The widest weights."""
+_MOST_WEIGHT_BITS = 16
 _REST_BITS = 16
 """Bits below the last one of a result to which what is added to a product is exact."""
 
@@ -90,7 +89,8 @@ def with_room(builder: ir.Builder, source: str, ratios: NDArray[np.float64],
     shifts = np.array([quantize_multiplier(float(ratio))[1] for ratio in ratios])
     factors = 1 << np.broadcast_to(np.maximum(shifts - max(room, 0), 0), outputs)
     weights = layer.weights.values * factors.reshape(-1, *(1,) * (layer.weights.values.ndim - 1))
-    if (factors == 1).all() or signed_bits(int(weights.min()), int(weights.max())) > MAX_WEIGHT_BITS:
+    bits = signed_bits(int(weights.min()), int(weights.max()))
+    if (factors == 1).all() or bits > _MOST_WEIGHT_BITS:
         return source, ratios, rests
     shifted = rests * factors
     carry = np.floor(shifted)

@@ -9,11 +9,12 @@ reads those and nothing else; it checks each size that the file claims before it
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import PenjingError
+from .outputs import chosen, needed
 
 MAX_FILE_BYTES = 512 << 20
 """The largest archive that is read."""
@@ -114,8 +116,11 @@ class Program:
     weights: Mapping[str, Weight]
 
 
-def read(path: str | Path) -> Program:
-    """The program in the file ``path``; `PenjingError` where it is damaged or something else."""
+def read(path: str | Path, result: str | None = None) -> Program:
+    """The program in the file ``path``; of several outputs, its is that called ``result``.
+
+    `PenjingError` where the file is damaged or something else.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -124,13 +129,13 @@ def read(path: str | Path) -> Program:
     if len(data) > MAX_FILE_BYTES:
         raise PenjingError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; no network of that "
                            f"size fits an FPGA, so check the path")
-    return parse(data, str(path))
+    return parse(data, str(path), result)
 
 
-def parse(data: bytes, origin: str) -> Program:
-    """The program in the bytes of an archive; ``origin`` names it in errors."""
+def parse(data: bytes, origin: str, result: str | None = None) -> Program:
+    """The program in the bytes of an archive, as `read` has it; ``origin`` names it in errors."""
     try:
-        return _program(_Archive(data))
+        return _program(_Archive(data), result)
     except PenjingError as error:
         raise PenjingError(f"{origin}: {one_line(error)}") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error):
@@ -196,7 +201,7 @@ def _refuse_other_formats(entries: Mapping[str, object], roots: set[str]) -> Non
     raise PenjingError(f"not a PyTorch program; {_EXPORT}")
 
 
-def _program(archive: _Archive) -> Program:
+def _program(archive: _Archive, result: str | None) -> Program:
     models = [name for name in archive.names
               if name.startswith("models/") and name.endswith(".json")]
     if len(models) != 1:
@@ -215,14 +220,29 @@ def _program(archive: _Archive) -> Program:
     inputs, parameters, constants = _inputs(signature["input_specs"])
     outputs = [spec["user_output"]["arg"]["as_tensor"]["name"]
                for spec in signature["output_specs"] if "user_output" in spec]
-    for what, names in (("input", inputs), ("output", outputs)):
-        if len(names) != 1:
-            raise PenjingError(f"the program has {len(names)} {what}s; export one that takes one "
-                               f"tensor and returns one")
+    if len(inputs) != 1:
+        raise PenjingError(f"the program has {len(inputs)} inputs; export one that takes one "
+                           f"tensor")
+    output = outputs[chosen(outputs, result)]
+    nodes = tuple(map(_node, graph["nodes"]))
+    if len(outputs) > 1:
+        kept = needed([(_names(node), node.outputs) for node in nodes], output)
+        nodes = tuple(itertools.compress(nodes, kept))
     weights: dict[str, Weight] = {}
     for folder, paths in (("weights", parameters), ("constants", constants)):
         _add_weights(archive, folder, name, paths, weights)
-    return Program(tuple(map(_node, graph["nodes"])), inputs[0], outputs[0], sizes, weights)
+    return Program(nodes, inputs[0], output, sizes, weights)
+
+
+def _names(node: Node) -> Iterator[str]:
+    """The tensors that ``node`` reads."""
+    values = [argument.value for argument in node.arguments]
+    while values:
+        value = values.pop()
+        if isinstance(value, Reference):
+            yield value.name
+        elif isinstance(value, tuple):
+            values += value
 
 
 def _inputs(specs: list[dict[str, Any]]) -> tuple[list[str], dict[str, str], dict[str, str]]:

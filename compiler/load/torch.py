@@ -57,13 +57,13 @@ def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatN
     return from_program(program)
 
 
-def _parse(source: str | Path | ExportedProgram) -> pt2.Program:
+def _parse(source: str | Path | ExportedProgram, result: str | None = None) -> pt2.Program:
     if not isinstance(source, ExportedProgram):
-        return pt2.read(source)
+        return pt2.read(source, result)
     buffer = io.BytesIO()
     with _quiet():
         torch.export.save(source, buffer)
-    return pt2.parse(buffer.getvalue(), "program")
+    return pt2.parse(buffer.getvalue(), "program", result)
 
 
 @contextlib.contextmanager
@@ -80,13 +80,14 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256) -> Floats:
+def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
+              result: str | None = None) -> Floats:
     """The output of the program ``source`` for reals ``x`` (N, H, W, C) or (N, F), by PyTorch.
 
     The program's own operators run in float32, ``batch`` images at a time. The result is (N, F) or,
     for a map, (N, H, W, C).
     """
-    program = _parse(source)
+    program = _parse(source, result)
     origin = "program" if isinstance(source, ExportedProgram) else str(source)
     network = aten.convert(program, origin)
     height, width, channels = network.input_shape

@@ -24,12 +24,14 @@ _LAST_TILE = 2
 _VERSION_FIELD = 8  # of OperatorCode, in its table of fields
 
 
-def run(path: str | Path, x: Integers) -> tuple[Integers, NDArray[Any] | None]:
+def run(path: str | Path, x: Integers, result: str | None = None
+        ) -> tuple[Integers, NDArray[Any] | None]:
     """The logits and, where the host goes on, its answers for integers ``x`` (N, H, W, C).
 
-    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
+    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``; of several
+    outputs, that called ``result`` is told.
     """
-    ends = tflite.ends(tflite.read(path))
+    ends = tflite.ends(tflite.choose(tflite.read(path), result))
     tail = ends.ending.tail
     if tail is not None and tail.function is TailFunction.INT8_SOFTMAX and (
             tail.scales[0] <= tflite.LEAST_SOFTMAX_STEP):

@@ -35,9 +35,12 @@ def run(path: str | Path, x: Integers) -> Integers:
     return np.concatenate([found.outputs for found in batches(path, x)])
 
 
-def batches(path: str | Path, x: Integers) -> Iterator[Answers]:
-    """The same and more, some images at a time: also what it computes at last, and in between."""
-    imported, model = onnx.open_model(path)
+def batches(path: str | Path, x: Integers, result: str | None = None) -> Iterator[Answers]:
+    """The same and more, some images at a time: also what it computes at last, and in between.
+
+    Of several outputs, that called ``result`` is computed.
+    """
+    imported, model = onnx.open_model(path, result)
     session = _session(path, model)
     given = _feed(imported, session.get_inputs()[0].type, x)
     for start in range(0, len(given), _BATCH):

@@ -35,9 +35,12 @@ def run(path: str | Path, x: Integers) -> Integers:
     return np.concatenate([found.outputs for found in batches(path, x)])
 
 
-def batches(path: str | Path, x: Integers) -> Iterator[Answers]:
-    """The same and more, some images at a time: also what it computes at last, and in between."""
-    program = pt2.read(path)
+def batches(path: str | Path, x: Integers, result: str | None = None) -> Iterator[Answers]:
+    """The same and more, some images at a time: also what it computes at last, and in between.
+
+    Of several outputs, that called ``result`` is computed.
+    """
+    program = pt2.read(path, result)
     imported = pt2e.convert(program, str(path), "net")
     # Some of the graph's tensors are none of the program's, which has it otherwise.
     made = {name for node in program.nodes for name in node.outputs}

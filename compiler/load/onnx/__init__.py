@@ -69,41 +69,42 @@ class Import:
                 **{name: True for name, _ in self.inner.values()}}
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
+def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN,
+         result: str | None = None) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
     What is real at the end is left to the host, as the network's tail: it puts out the integers
-    that stand for them. `PenjingError` tells in one line what is wrong with the file, or which node
-    cannot be imported.
+    that stand for them. Of several outputs, that called ``result`` is taken. `PenjingError` tells
+    in one line what is wrong with the file, or which node cannot be imported.
     """
-    return _read(path, name, rounding)[0].network
+    return _read(path, name, rounding, result)[0].network
 
 
-def open_model(path: str | Path) -> tuple[Import, bytes]:
+def open_model(path: str | Path, result: str | None = None) -> tuple[Import, bytes]:
     """What `load` makes of the file, and the bytes of a model that puts out its ``tensors``."""
     from .probe import probe
 
-    imported, data = _read(path, "net", ir.ScaleRounding.EVEN)
+    imported, data = _read(path, "net", ir.ScaleRounding.EVEN, result)
     try:
         return imported, probe(data, imported.tensors)
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
-def parse(data: bytes) -> Graph:
-    """The graph in the bytes of a file."""
+def parse(data: bytes, result: str | None = None) -> Graph:
+    """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
     from . import file  # deferred, as those below: the package onnx is needed for files only
 
-    return file.parse(data)
+    return file.parse(data, result)
 
 
-def _read(path: str | Path, name: str, rounding: ir.ScaleRounding) -> tuple[Import, bytes]:
+def _read(path: str | Path, name: str, rounding: ir.ScaleRounding, result: str | None
+          ) -> tuple[Import, bytes]:
     from . import file
 
     data = file.read(path)
     try:
-        return convert(parse(data), name, rounding), data
+        return convert(parse(data, result), name, rounding), data
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 

@@ -7,6 +7,7 @@ protocol buffer any more, and no array that the bytes of the file do not fill.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import stat
@@ -19,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...ir import PenjingError
+from ..outputs import chosen, needed
 from . import wire
 from .model import (
     MAX_NODES,
@@ -60,11 +62,11 @@ def read(path: str | Path) -> bytes:
     return data
 
 
-def parse(data: bytes) -> Graph:
-    """The graph in the bytes of a file."""
+def parse(data: bytes, result: str | None = None) -> Graph:
+    """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
     try:
         wire.check(data)
-        return _graph(onnx.load_model_from_string(data))
+        return _graph(onnx.load_model_from_string(data), result)
     except PenjingError:
         raise
     except Exception as error:  # the parser's own exceptions share no base class
@@ -73,7 +75,7 @@ def parse(data: bytes) -> Graph:
         raise wire.damaged() from None
 
 
-def _graph(model: onnx.ModelProto) -> Graph:
+def _graph(model: onnx.ModelProto, result: str | None) -> Graph:
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not _OLDEST <= entry.version <= _NEWEST:
             raise PenjingError(f"its operators are those of opset {entry.version}; export it with "
@@ -90,12 +92,16 @@ def _graph(model: onnx.ModelProto) -> Graph:
                  if (constant := _constant(tensor)) is not None}
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
-    for what, ports in (("inputs", inputs), ("outputs", graph.output)):
-        if len(ports) != 1:
-            raise PenjingError(f"the graph has {len(ports)} {what}; export a network that takes "
-                               f"one tensor and returns one")
-    return Graph(tuple(_node(index, node) for index, node in enumerate(graph.node)), constants,
-                 _port(inputs[0]), _text(graph.output[0].name))
+    if len(inputs) != 1:
+        raise PenjingError(f"the graph has {len(inputs)} inputs; export a network that takes one "
+                           f"tensor")
+    outputs = [_text(port.name) for port in graph.output]
+    output = outputs[chosen(outputs, result)]
+    nodes = tuple(_node(index, node) for index, node in enumerate(graph.node))
+    if len(outputs) > 1:
+        kept = needed([(node.inputs, node.outputs) for node in nodes], output)
+        nodes = tuple(itertools.compress(nodes, kept))
+    return Graph(nodes, constants, _port(inputs[0]), output)
 
 
 def _text(value: str | bytes) -> str:

@@ -134,8 +134,8 @@ class Builder(ir.Builder):
     def _feeds_more_than_ends(self, node: Node) -> bool:
         """Whether anything but moving, quantizing and the end follows ``node``."""
         reached = set(node.outputs)
-        for other in self.graph.nodes[node.index + 1:]:
-            if reached.intersection(other.inputs):
+        for other in self.graph.nodes:
+            if other.index > node.index and reached.intersection(other.inputs):
                 if other.operator not in _ENDS:
                     return True
                 reached.update(other.outputs)

@@ -29,13 +29,15 @@ def is_quantized(program: Program) -> bool:
     return any(node.target.startswith(_NAMESPACE) for node in program.nodes)
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
+def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN,
+         result: str | None = None) -> ir.Network:
     """The integer network of the ``.pt2`` file ``path``, called ``name``.
+
+    Of several outputs, that called ``result`` is taken.
 
     `PenjingError` tells in one line what is wrong with the file, or which node cannot be imported.
     """
-    return convert(read(path), str(path), name, rounding).network
+    return convert(read(path, result), str(path), name, rounding).network
 
 
 def convert(program: Program, origin: str, name: str,

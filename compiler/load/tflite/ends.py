@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 
 from ...ir import PenjingError, Tail, TailFunction
+from ..outputs import chosen, needed
 from .file import Model, Operator, Tensor
 
 LEAST_SOFTMAX_STEP = 2.0 ** -26
@@ -45,10 +47,26 @@ class Ends:
     ending: Ending
 
 
+def choose(model: Model, result: str | None = None) -> Model:
+    """``model`` with one output: that called ``result``, or the only one.
+
+    Operators that it does not need are left away.
+    """
+    output = model.outputs[chosen([model.tensors[index].name if index >= 0 else "?"
+                                   for index in model.outputs], result)]
+    if output < 0:
+        raise PenjingError("its output is no tensor; convert the network again")
+    if len(model.outputs) == 1:
+        return model
+    kept = needed([(operator.inputs, operator.outputs) for operator in model.operators], output)
+    return replace(model, operators=tuple(compress(model.operators, kept)), outputs=(output,))
+
+
 def ends(model: Model) -> Ends:
     """The ends of ``model``, which `convert` has accepted."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise PenjingError("it must have one input and one output")
+    if len(model.inputs) != 1:
+        raise PenjingError("it must have one input")
+    model = choose(model)
     entry = model.tensors[model.inputs[0]]
     if entry.kind == "FLOAT32":
         reader = next((operator for operator in model.operators if operator.kind == "QUANTIZE"
