@@ -49,16 +49,17 @@ def agrees(data: bytes, path: Path) -> Network:
     return network
 
 
-@pytest.mark.parametrize("operator", ["", "Softmax", "LogSoftmax", "ArgMax"])
+@pytest.mark.parametrize("operator", ["", "Softmax", "LogSoftmax", "Sigmoid", "ArgMax"])
 @pytest.mark.parametrize("scales", [SCALES, SCALES[:1]])
 def test_float_biases_are_exact_in_the_offsets(operator: str, scales: np.ndarray,
                                                tmp_path: Path) -> None:
     model = Model(("n", 6))
     bias = np.float32([0.123, -4.5, 0.0071, 1.0])
     last = logits(model, scales, bias)
-    attributes = {"keepdims": 0} if operator == "ArgMax" else {}
+    attributes = {"": {}, "Sigmoid": {}, "ArgMax": {"axis": 1, "keepdims": 0}}.get(
+        operator, {"axis": 1})
     if operator:
-        last = model.node(operator, last, axis=1, **attributes)
+        last = model.node(operator, last, **attributes)
     network = agrees(model.bytes(last, INT64 if operator == "ArgMax" else FLOAT),
                      tmp_path / "net.onnx")
     assert network.tail is not None and network.layers[-1].kind == "dense"

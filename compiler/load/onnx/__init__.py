@@ -21,15 +21,15 @@ from ...ir import PenjingError, Tail
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
-from .graph import Builder, Operands, Refused
+from .graph import Builder, Convert, Operands, Refused
 from .model import Graph, Node
-from .operators import ARITHMETIC, Convert
+from .operators import ARITHMETIC
 from .pools import POOLS
 from .resize import RESIZING
 from .shapes import LAYOUT
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse"]
+__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse", "read"]
 
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
@@ -91,18 +91,23 @@ def open_model(path: str | Path, result: str | None = None) -> tuple[Import, byt
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
+def read(path: str | Path) -> bytes:
+    """The model in the file ``path``, with the constants that lie in other files of its folder."""
+    from . import file  # deferred, as those below: the package onnx is needed for files only
+
+    return file.read(path)
+
+
 def parse(data: bytes, result: str | None = None) -> Graph:
     """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
-    from . import file  # deferred, as those below: the package onnx is needed for files only
+    from . import file
 
     return file.parse(data, result)
 
 
 def _read(path: str | Path, name: str, rounding: ir.ScaleRounding, result: str | None
           ) -> tuple[Import, bytes]:
-    from . import file
-
-    data = file.read(path)
+    data = read(path)
     try:
         return convert(parse(data, result), name, rounding), data
     except PenjingError as error:
@@ -141,8 +146,10 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
         raise PenjingError(f"{node}: {error}") from None
     for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,),
                            strict=False):
-        is_plain = isinstance(value, Curve) and not value.steps
-        builder.values[name] = replace(value, origin=name) if is_plain else value
+        if isinstance(value, Curve) and not value.steps:
+            builder.values[name] = replace(value, origin=name)
+        else:
+            builder.values[name] = value
 
 
 def _finish(builder: Builder, name: str) -> Import:

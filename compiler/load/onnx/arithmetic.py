@@ -13,7 +13,7 @@ from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize, with_room
 from .graph import Builder, Operands, Quantized, positive
 from .thresholds import Quantizer, emit
-from .values import Curve, FloatInput, Floats32, Integers, Joined, Real, Sum, Value
+from .values import Curve, FloatInput, Floats32, Integers, Joined, Part, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -140,14 +140,31 @@ def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.fl
     return max(0, min(room, _SPARE_BITS + max(shifts), 31 + min(shifts)))
 
 
-def _reach(operands: Operands, term: Real | Sum, target: Quantized) -> int:
+def _reach(operands: Operands, term: Part, target: Quantized) -> int:
     """Bits of the integers that ``term`` needs in steps of ``target``."""
     if isinstance(term, Sum):
         return max(_reach(operands, inner, target) for inner in term.terms) + 1
     kind = operands.builder.types[term.name]
-    most = max(abs(kind.low - term.zero), abs(kind.high - term.zero))
-    steps = most * float(ratio_of(operands, term, target.scale).max())
+    if isinstance(term, Curve):
+        steps = float(np.abs(_all_steps(operands, term, target)).max())
+    else:
+        most = max(abs(kind.low - term.zero), abs(kind.high - term.zero))
+        steps = most * float(ratio_of(operands, term, target.scale).max())
     return math.ceil(steps + 1).bit_length() + 1
+
+
+def _all_steps(operands: Operands, term: Curve, target: Quantized) -> NDArray[np.float64]:
+    """The values (rows, n) of ``term`` at all of its integers, in steps of ``target``."""
+    kind = operands.builder.types[term.name]
+    if kind.bits > ir.TABLE_BITS:
+        operands.refuse(f"it adds a function of integers of {kind.bits} bits that nothing has "
+                        f"quantized", "put QuantizeLinear and DequantizeLinear before the sum")
+    values = term(np.arange(kind.low, kind.high + 1)[None]).astype(np.float64)
+    steps: NDArray[np.float64] = values / float(target.scale)
+    if not (np.abs(steps) < 1 << _WIDEST_TERM).all():
+        operands.refuse(f"what it adds is no number, or far beyond the scale {target.scale:.3g} of "
+                        f"the sum", "quantize the network again")
+    return steps
 
 
 def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name: str) -> str:
@@ -156,6 +173,12 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
     names = []
     for term, suffix in zip(value.terms, ("_a", "_b"), strict=True):
         own = builder.name(operands.node, suffix)
+        if isinstance(term, Curve):
+            steps = np.rint(_all_steps(operands, term, target) * 2 ** fraction).astype(np.int64)
+            names.append(builder.add(ir.Table(
+                own, term.name, steps, _reach(operands, term, target) + fraction, True,
+                builder.types[term.name].low)))
+            continue
         low, high = (round(float(bound) / float(target.scale) * 2 ** fraction)
                      if math.isfinite(bound) else None for bound in (term.low, term.high))
         if isinstance(term, Sum):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +29,13 @@ from .values import (
     Integers,
     Joined,
     Known,
+    Part,
     Real,
     Scales,
     Step,
-    Sum,
     Value,
 )
 
-Part = TypeVar("Part", Real, Sum, Curve, Joined)
 _ONE = np.ones(1, np.float32)
 _NONE = Known(np.zeros(1, np.float32))
 _MOST_OPERATIONS = 256
@@ -123,12 +121,16 @@ def within(low: float, high: float) -> tuple[Step, ...]:
                  if math.isfinite(bound))
 
 
-def clamped(value: Part, low: float, high: float) -> Part:
+def clamped(value: Part | Joined, low: float, high: float) -> Part | Joined:
     """``value``, clamped once more."""
+    if isinstance(value, Joined):
+        return replace(value, parts=tuple(_clamped(part, low, high) for part in value.parts))
+    return _clamped(value, low, high)
+
+
+def _clamped(value: Part, low: float, high: float) -> Part:
     if isinstance(value, Curve):
         return stepped(value, *within(low, high))
-    if isinstance(value, Joined):
-        return replace(value, parts=tuple(clamped(part, low, high) for part in value.parts))
     least, most = (min(max(bound, low), high) for bound in (value.low, value.high))
     return replace(value, low=least, high=most)
 
@@ -153,7 +155,17 @@ def combined(operands: Operands, operation: np.ufunc, a: Curve, b: Curve) -> Cur
 def function(operands: Operands) -> Value:
     """A function of single elements that is no arithmetic with constants."""
     curve = function_of(operands)
-    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
+    return ended(operands, curve) or stepped(
+        curve, FUNCTIONS[operands.node.operator](operands, curve))
+
+
+def ended(operands: Operands, curve: Curve) -> Value | None:
+    """What a Sigmoid of ``curve`` reads if it makes the output of the graph, so is the host's."""
+    node, builder = operands.node, operands.builder
+    if node.operator != "Sigmoid" or node.outputs[0] != builder.graph.output or curve.tail is None:
+        return None
+    builder.finish(operands, ir.TailFunction.SIGMOID, curve.layout)
+    return operands.value(0)
 
 
 def of_one_tensor(operands: Operands, operation: np.ufunc) -> Curve | None:
@@ -174,11 +186,8 @@ def of_one_tensor(operands: Operands, operation: np.ufunc) -> Curve | None:
     shared = next((name for name in first if name in second), None)
     if shared is None or builder.types[shared].bits > ir.TABLE_BITS:
         return None
-    a, b = (Curve(shared, curve.layout, np.ones(1), curve.origin, 0, (Step(
-        lambda x, of=levels[shared]: of(x.astype(np.int64)), np.zeros(curve.rows, np.bool_),
-        monotone=False, count=curve.count),))
-        for curve, levels in zip(curves, (first, second), strict=True))
-    return combined(operands, operation, a, b)
+    return combined(operands, operation, _from(shared, first[shared], curves[0]),
+                    _from(shared, second[shared], curves[1]))
 
 
 Levels = Callable[[Whole], Floats32]
@@ -186,11 +195,19 @@ Levels = Callable[[Whole], Floats32]
 
 def _sources(builder: Builder, curve: Curve) -> Iterator[tuple[str, Levels]]:
     """The tensors of whose integers (1, n) ``curve`` is a function, and that function."""
-    name, levels = curve.name, curve.__call__
+    name = curve.name
+    levels: Levels = curve.__call__
     yield name, levels
     while isinstance(layer := builder.layers.get(name), ir.Table) and len(layer.values) == 1:
         name, levels = layer.input, _behind(layer, levels)
         yield name, levels
+
+
+def _from(name: str, levels: Levels, curve: Curve) -> Curve:
+    """``curve`` as the function ``levels`` of the integers of ``name``."""
+    step = Step(lambda x: levels(x.astype(np.int64)), np.zeros(curve.rows, np.bool_),
+                monotone=False, count=curve.count)
+    return Curve(name, curve.layout, np.ones(1), curve.origin, 0, (step,))
 
 
 def _behind(table: ir.Table, levels: Levels) -> Levels:
@@ -290,7 +307,7 @@ def norm(operands: Operands) -> tuple[Floats32, Floats32]:
     if operands.integer("training_mode", 0):
         operands.refuse("it is in training mode", "export the network for inference")
     gamma, beta, mean, variance = (
-        operands.numbers(n, "parameters").astype(np.float32) for n in range(1, 5))
+        operands.known(n, "parameters").reals().astype(np.float32) for n in range(1, 5))
     value = operands.activation()
     channels = value.layout.shape[2]
     if value.layout.channel_axis() != 0 or any(

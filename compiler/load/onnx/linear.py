@@ -15,10 +15,10 @@ from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand
 from .graph import Operands, positive
 from .model import Array
-from .values import NCHW, Integers, Known, Layout, Real, Scales
+from .values import NCHW, Curve, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]
-Moved = TypeVar("Moved", bound=Integers | Real)
+Moved = TypeVar("Moved", bound=Integers | Real | Curve)
 Rests = NDArray[np.float64]
 _WIDEST_ACCUMULATOR = 32
 _FLOAT32 = 2.0 ** -22
@@ -78,7 +78,7 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
     before = value.layout
     if layout.shape == before.shape:
         return value
-    if isinstance(value, Real) and value.rows > 1 and (
+    if isinstance(value, Real | Curve) and value.rows > 1 and (
             before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
         operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
                         "put QuantizeLinear and DequantizeLinear before the Reshape")

@@ -48,6 +48,8 @@ TYPES: Mapping[int, ElementType] = {
     11: ElementType("float64", "<f8", 64, "double_data"),
     21: ElementType("uint4", "<u1", 4, "int32_data"),
     22: ElementType("int4", "<i1", 4, "int32_data"),
+    25: ElementType("uint2", "<u1", 2, "int32_data"),
+    26: ElementType("int2", "<i1", 2, "int32_data"),
 }
 """The types of elements that are read, by the number that stands for them."""
 

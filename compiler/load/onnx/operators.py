@@ -20,6 +20,7 @@ from .values import (
     FloatInput,
     Integers,
     Known,
+    Part,
     Real,
     Sum,
     Value,
@@ -57,6 +58,7 @@ def _output_type(operands: Operands, zero: int) -> ElementType:
 def quantize_linear(operands: Operands) -> Value:
     """QuantizeLinear, of an activation or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     if isinstance(value, Known):
         return _quantize_constant(operands, value)
     return quantize(operands, value, quantized(operands, 1, 2))
@@ -80,6 +82,7 @@ def _quantize_constant(operands: Operands, value: Known) -> Known:
 def dequantize_linear(operands: Operands) -> Value:
     """DequantizeLinear, of integers or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     scale, zero = operands.scales(1), operands.zeros(2)
     if isinstance(value, Known):
         if value.scale is not None or value.values.dtype.kind not in "iu":
@@ -98,10 +101,15 @@ def _dequantized(operands: Operands, value: Value, scale: Array, zero: Array) ->
     return Real(value.name, value.layout, size.reshape(1), point)
 
 
+def _refuse_blocks(operands: Operands) -> None:
+    size = operands.integer("block_size", 0)
+    if size:
+        operands.refuse(f"it has a scale for each block of {size}, and no accumulator is the sum "
+                        f"of products of several scales", "quantize weights by output channel")
+
+
 def _axis(operands: Operands, value: Known, numbers: tuple[Array, ...]) -> int:
     """The axis along which a constant has scales and zero points."""
-    if operands.integer("block_size", 0):
-        operands.refuse("it has scales for blocks", "quantize weights by output channel")
     if all(entry.size == 1 for entry in numbers):
         return 0
     rank = value.values.ndim
@@ -265,7 +273,7 @@ def qlinear_add(operands: Operands) -> Value:
 
 
 def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
-    if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
+    if not isinstance(a, Part) or not isinstance(b, Part):
         operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     mine, other = a.layout, b.layout

@@ -12,7 +12,7 @@ from . import linear
 from .arithmetic import quantize, real, settle
 from .graph import Convert, Operands, positive
 from .operators import qlinear_input, quantized
-from .values import NCHW, Integers, Layout, Real, Value
+from .values import NCHW, Curve, Integers, Layout, Real, Value
 
 _MEAN_BITS = 12
 """The most bits of a mean below the last one of its elements, where windows differ in what counts.
@@ -25,11 +25,17 @@ def max_pool(operands: Operands) -> Value:
     """MaxPool of integers or reals, since a positive scale keeps the order."""
     if any(operands.node.outputs[1:]):
         operands.refuse("its second output, the indices, is used", "use the maxima only")
+    return maxima(operands, _ordered(operands))
+
+
+def _ordered(operands: Operands) -> Integers | Real | Curve:
+    """An input whose greatest value is that of its greatest integer."""
     value = operands.activation(0)
-    if not isinstance(value, Integers | Real):
+    if not isinstance(value, Integers | Real | Curve) or (
+            isinstance(value, Curve) and not value.rises):
         operands.refuse("it reads what is not quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
-    return maxima(operands, value)
+    return value
 
 
 def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
@@ -47,11 +53,7 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
 
 def global_max_pool(operands: Operands) -> Value:
     """GlobalMaxPool of integers or reals."""
-    value = operands.activation(0)
-    if not isinstance(value, Integers | Real):
-        operands.refuse("it reads what is not quantized",
-                        "put QuantizeLinear and DequantizeLinear before it")
-    value = linear.as_map(operands, value)
+    value = linear.as_map(operands, _ordered(operands))
     size = value.layout.shape[:2]
     name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name, size,
                                             size))

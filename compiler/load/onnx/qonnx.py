@@ -21,6 +21,7 @@ from .elementwise import (
     by_constant,
     combined,
     constant_only,
+    ended,
     folded,
     norm,
     stepped,
@@ -155,7 +156,8 @@ def _both(operands: Operands, operation: np.ufunc) -> Value:
 def function(operands: Operands) -> Value:
     """A function of single elements that is no arithmetic with constants."""
     curve = curve_of(operands)
-    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
+    return ended(operands, curve) or stepped(
+        curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
 def _sum(operands: Operands) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
@@ -23,8 +23,8 @@ from .values import (
     Joined,
     Known,
     Layout,
+    Part,
     Real,
-    Sum,
     Value,
 )
 
@@ -260,7 +260,7 @@ def concat(operands: Operands) -> Value:
 
 def _of_activations(operands: Operands) -> Value:
     """Channels of several tensors: at once if they mean the same, else when they are quantized."""
-    parts: list[Integers | Real | Sum | Curve] = []
+    parts: list[Integers | Part] = []
     for position in range(len(operands.node.inputs)):
         value = operands.activation(position)
         if isinstance(value, FloatInput | Joined):
@@ -279,24 +279,26 @@ def _of_activations(operands: Operands) -> Value:
     count = sum(part.layout.shape[2] for part in parts)
     dims = tuple(count if place == channels else size for place, size in enumerate(first.dims))
     layout = Layout((*first.shape[:2], count), first.order, dims)
-    whole = [part for part in parts if isinstance(part, Integers)]
-    if len(whole) == len(parts) or _alike(operands, parts):
-        builder, (source, *others) = operands.builder, [part.name for part in parts
-                                                        if not isinstance(part, Sum)]
-        name = builder.add(ir.Concatenation(builder.name(operands.node), source, tuple(others)))
-        return replace(parts[0], name=name, layout=layout)
-    if whole:
+    reals = tuple(part for part in parts if not isinstance(part, Integers))
+    if reals and len(reals) < len(parts):
         operands.refuse("it concatenates integers and reals", "dequantize all of its inputs")
-    return Joined(tuple(part for part in parts if not isinstance(part, Integers)), layout)
+    alike = [part for part in parts if isinstance(part, Integers | Real)]
+    if len(alike) < len(parts) or len({_meaning(operands, part) for part in alike}) > 1:
+        return Joined(reals, layout)
+    builder = operands.builder
+    name = builder.add(ir.Concatenation(builder.name(operands.node), alike[0].name,
+                                        tuple(part.name for part in alike[1:])))
+    return replace(alike[0], name=name, layout=layout)
 
 
-def _alike(operands: Operands, parts: Sequence[Activation]) -> bool:
-    """Whether the ``parts`` are reals whose integers mean the same, also to who reads the type."""
-    return all(isinstance(part, Real) and part.rows == 1 and not part.rest.any()
-               for part in parts) and len({
-                   (part.scale[0], part.zero, part.low, part.high, kind.step, kind.zero_point)
-                   for part in parts if isinstance(part, Real)
-                   for kind in [operands.builder.types[part.name]]}) == 1
+def _meaning(operands: Operands, part: Integers | Real) -> Hashable:
+    """What is equal of parts whose integers mean the same, also to who reads their types."""
+    kind = operands.builder.types[part.name]
+    if isinstance(part, Integers):
+        return None
+    if part.rows > 1 or part.rest.any():
+        return id(part)
+    return part.scale[0], part.zero, part.low, part.high, kind.step, kind.zero_point
 
 
 def split(operands: Operands) -> tuple[Value, ...]:
@@ -358,9 +360,9 @@ def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) 
                columns, channels)
     layout = map_of(operands, operands.builder.types[name].shape, axes)
     if isinstance(value, Real):
-        scale, rest = (numbers if numbers.size == 1 else numbers[channels[0]:channels[-1] + 1]
-                       for numbers in (value.scale, value.rest))
-        value = replace(value, scale=scale, rest=rest)
+        mine = slice(channels[0], channels[-1] + 1)
+        value = replace(value, scale=value.scale if value.scale.size == 1 else value.scale[mine],
+                        rest=value.rest if value.rest.size == 1 else value.rest[mine])
     return replace(value, name=name, layout=layout)
 
 

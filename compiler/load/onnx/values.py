@@ -155,7 +155,7 @@ class Sum:
     It is their difference if it ``subtracts``.
     """
 
-    terms: tuple[Real | Sum, Real | Sum]
+    terms: tuple[Part, Part]
     layout: Layout
     low: float = -math.inf
     high: float = math.inf
@@ -171,7 +171,7 @@ class Sum:
 class Joined:
     """The channels of several tensors of reals, one tensor after the other."""
 
-    parts: tuple[Real | Sum | Curve, ...]
+    parts: tuple[Part, ...]
     layout: Layout
 
 
@@ -310,5 +310,6 @@ class Curve:
                 and np.array_equal(self.scale, other.scale))
 
 
+Part: TypeAlias = Real | Sum | Curve
 Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
