@@ -57,6 +57,37 @@ def depthwise(x: Integers, weights: Integers, bias: Integers, stride: tuple[int,
     return total + bias
 
 
+def transposed_convolution(x: Integers, weights: Integers, bias: Integers,
+                           stride: tuple[int, int] = (1, 1),
+                           crop: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
+                           groups: int = 1) -> Integers:
+    """Exact accumulators: ``bias`` and, of each element, its kernel times how far it is from
+    ``pad_value``, which is what lies between elements and around them.
+
+    ``x`` (N, H, W, C), ``weights`` (outputs, kernel height, kernel width, C / groups), ``bias``
+    (outputs,), ``crop`` (top, bottom, left, right) rows and columns that are left off; negative
+    ones at the bottom and at the right are put on.
+    """
+    images, height, width, _ = x.shape
+    outputs, kernel_height, kernel_width, inputs = weights.shape
+    top, bottom, left, right = crop
+    tall, wide = stride[0] * (height - 1) + 1, stride[1] * (width - 1) + 1
+    total = np.zeros((images, tall + kernel_height - 1 + max(0, -bottom),
+                      wide + kernel_width - 1 + max(0, -right), outputs), np.int64)
+    total += bias + pad_value * weights.sum((1, 2, 3))
+    share = outputs // groups
+    distance = (x - pad_value).astype(_product_type(x - pad_value, weights))
+    for group in range(groups):
+        mine = slice(group * share, (group + 1) * share)
+        columns = distance[..., group * inputs : (group + 1) * inputs].reshape(-1, inputs)
+        for y in range(kernel_height):
+            for column in range(kernel_width):
+                added = _matmul(columns, weights[mine, y, column].T)
+                total[:, y : y + tall : stride[0], column : column + wide : stride[1], mine] += (
+                    added.reshape(images, height, width, share))
+    return total[:, top : total.shape[1] - max(0, bottom), left : total.shape[2] - max(0, right)]
+
+
 def _product_type(x: Integers, weights: Integers, fill: int = 0) -> type[np.number[Any]]:
     """The type with the fastest product of ``x``, or ``fill``, by ``weights`` that is exact.
 
@@ -286,6 +317,12 @@ def _(layer: ir.Convolution, x: Integers) -> Integers:
 def _(layer: ir.Depthwise, x: Integers) -> Integers:
     return depthwise(x, layer.weights.values, layer.bias, layer.stride, layer.padding,
                      layer.pad_value)
+
+
+@execute.register
+def _(layer: ir.TransposedConvolution, x: Integers) -> Integers:
+    return transposed_convolution(x, layer.weights.values, layer.bias, layer.stride, layer.crop,
+                                  layer.pad_value, layer.groups)
 
 
 @execute.register

@@ -159,10 +159,10 @@ def test_whole_network(name: str) -> None:
 
 CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/op_crop", "formats/op_gelu",
          "formats/op_gmax", "formats/op_hswish", "formats/op_leaky", "formats/op_logistic",
-         "formats/op_normz", "formats/op_tanh", "formats/op_upnn", "formats/tf_argmax",
-         "formats/tf_bnlast", "formats/tf_relu1", "formats/tf_scaleadd", "networks/keras_conv1d",
-         "networks/keras_crop", "networks/keras_flatten", "networks/keras_leaky",
-         "networks/keras_unet")
+         "formats/op_normz", "formats/op_tanh", "formats/op_tconv", "formats/op_upnn",
+         "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_relu1", "formats/tf_scaleadd",
+         "networks/keras_autoenc", "networks/keras_conv1d", "networks/keras_crop",
+         "networks/keras_flatten", "networks/keras_leaky", "networks/keras_unet")
 """Files of today's converters."""
 
 
@@ -496,3 +496,18 @@ def test_a_channel_of_large_scale_beside_large_sums(tmp_path: Path) -> None:
     dense, scale = network.layers
     assert isinstance(dense, ir.Dense) and isinstance(scale, ir.ScaleRequantize)
     assert dense.weights.bits == 8 and dense.bias[1] > 1 and scale.shifts[1] > 0
+
+
+def test_a_transposed_convolution_is_refused_with_the_reason() -> None:
+    def reason(shape: tuple[int, ...], filter_shape: tuple[int, ...], stride: int) -> str:
+        file, x = small()
+        weights = file.weights(filter_shape, 0, "INT8", 0.5)
+        y = file.activation((1, 8, 8, 2))
+        file.operator("TRANSPOSE_CONV", [file.numbers(*shape), weights, x], [y],
+                      "TransposeConvOptions", padding=SAME, strideH=stride, strideW=stride)
+        file.ends(x, y)
+        return refusal(file)
+
+    assert "does not take the 2 channels" in reason((1, 8, 8, 2), (2, 3, 3, 5), 2)
+    assert "is declared as another shape than [1, 9, 8, 2]" in reason((1, 9, 8, 2), (2, 3, 3, 2), 2)
+    assert "its stride is 0×0" in reason((1, 8, 8, 2), (2, 3, 3, 2), 0)

@@ -1,8 +1,8 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
 A file is read into checked plain data (`wire`, `file`, `model`), as is a program of PyTorch whose
-operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers
-(`operators`, `pools`, `resize`, `linear`, `arithmetic`) of a network in the making (`graph`), or a
+operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers (`operators`,
+`pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making (`graph`), or a
 note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
 a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
 well: a layer's results differ, by one step, only where the float is not exact. Networks with the
@@ -27,11 +27,12 @@ from .operators import ARITHMETIC
 from .pools import POOLS
 from .resize import RESIZING
 from .shapes import LAYOUT
+from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
 __all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse", "read"]
 
-_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
+_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
 _ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "

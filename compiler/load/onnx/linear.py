@@ -167,7 +167,7 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     steps, rest = bias_steps(operands, bias, scale, outputs)
     wide = fold_zero_point(whole, steps, x.zero)
     name = operands.builder.name(operands.node)
-    stored = _stored(operands, whole)
+    stored = narrowest(operands, whole)
     if groups == channels > 1:
         layer: ir.Layer = ir.Depthwise(name, source, replace(stored, values=whole[..., 0]), wide,
                                        stride, padding, x.zero)
@@ -178,8 +178,12 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
 
 
 def _accumulate(operands: Operands, layer: ir.Layer) -> tuple[int, int, int]:
-    builder = operands.builder
-    kind = builder.types[builder.add(layer)]
+    return require_accumulators(operands, operands.builder.add(layer))
+
+
+def require_accumulators(operands: Operands, name: str) -> tuple[int, int, int]:
+    """The shape of the layer ``name``, refused unless ONNX can hold its accumulators."""
+    kind = operands.builder.types[name]
     if kind.bits > _WIDEST_ACCUMULATOR:
         operands.refuse(f"its accumulators may need {kind.bits} bits, more than the "
                         f"{_WIDEST_ACCUMULATOR} that ONNX has", "split the layer")
@@ -196,7 +200,7 @@ def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, 
     return dilated(dense, dilation)
 
 
-def _stored(operands: Operands, weights: Array) -> ir.Weights:
+def narrowest(operands: Operands, weights: Array) -> ir.Weights:
     """``weights`` of the narrowest width."""
     bits = ir.signed_bits(int(weights.min()), int(weights.max()))
     if bits > 16:
@@ -274,7 +278,7 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     wide = fold_zero_point(ordered, steps, x.zero)
     name = builder.name(operands.node)
     shape = _accumulate(operands, ir.Dense(
-        name, source, _stored(operands, ordered), wide))
+        name, source, narrowest(operands, ordered), wide))
     return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale, rest=rest)
 
 
@@ -299,7 +303,7 @@ def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> R
     builder.spend_folded(operands.node, weights.values.size)
     if (signs != 1).any():
         shape = -1, *(1,) * (weights.values.ndim - 1)
-        weights = _stored(operands, weights.values * signs.reshape(shape))
+        weights = narrowest(operands, weights.values * signs.reshape(shape))
     name = builder.name(operands.node)
     _accumulate(operands, replace(layer, name=name, weights=weights,
                                   bias=layer.bias * signs + steps + carry))
