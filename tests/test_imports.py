@@ -27,7 +27,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
     "compiler": ("compiler",),
     "sim.golden": ("compiler.ir",),
-    "sim.oracles": ("compiler.ir", "compiler.load"),
+    "sim.oracles": ("compiler.ir", "compiler.load", "sim.oracles"),
     "sim.oracles.torch": ("compiler.ir",),
     "sim": ("sim", "hdl", "compiler"),
     "boards": ("boards", "hdl", "compiler"),
