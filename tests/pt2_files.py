@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 KINDS = {"uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "float32": 7}
 DECOMPOSED = "quantized_decomposed"
+KEYWORDS = ("alpha", "approximate", "out_dtype")
+"""The arguments that operators take by their names only."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class File:
         namespace = "" if target.count(".") == 2 else "aten."
         self.nodes.append({
             "target": f"torch.ops.{namespace}{target}", "metadata": {}, "name": name,
-            "inputs": [{"name": key, "arg": _argument(value), "kind": 1}
+            "inputs": [{"name": key, "arg": _argument(value), "kind": 1 + (key in KEYWORDS)}
                        for key, value in arguments.items()],
             "outputs": [{"as_tensor": {"name": name}}]})
         self.dims[name] = tuple(dims)
