@@ -89,6 +89,35 @@ unary("mul.Tensor", (4, 6, 6), other=0.25)
 unary("div.Tensor", (4, 6, 6), other=2)
 
 
+for activation in ("sigmoid", "tanh", "silu", "mish", "hardswish", "hardsigmoid", "gelu", "elu",
+                   "softplus"):
+    unary(f"{activation}.default", (4, 6, 6))
+unary("leaky_relu_.default", (4, 6, 6), negative_slope=0.125)
+unary("gelu.default", (4, 6, 6), approximate="tanh")
+
+
+@operator
+def slopes_and_factors_of_channels(net: Quantized) -> None:
+    def weight(values: np.ndarray) -> Ref:
+        return net.weight(values.astype(np.float32))
+
+    x = net.node("batch_norm.default", (4, 6, 6), input=net.real(net.start),
+                 weight=weight(2.0 ** np.arange(-2, 2)), bias=weight(np.arange(4) / 4),
+                 running_mean=weight(np.zeros(4)), running_var=weight(np.ones(4) - 2.0 ** -10),
+                 training=False, momentum=0.1, eps=2.0 ** -10, cudnn_enabled=False)
+    x = net.node("prelu.default", (4, 6, 6), self=net.real(net.quantize(x, 2.0)),
+                 weight=weight(np.array([0.5, 0, -1, 0.25])))
+    ends(net, x)
+
+
+@operator
+def channels_of_other_scales(net: Quantized) -> None:
+    half = net.node("mul.Tensor", (4, 6, 6), self=net.real(net.start), other=0.5)
+    second = net.quantize(half, 1.0)
+    ends(net, net.node("cat.default", (8, 6, 6), tensors=[net.real(net.start), net.real(second)],
+                       dim=1))
+
+
 @operator
 def tensors_for_parameters(net: Quantized) -> None:
     x = net.node("upsample_nearest2d.vec", (4, 12, 6), input=net.real(net.start),
@@ -234,7 +263,7 @@ def refused(folder: Path, net: Quantized, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("target", "arguments", "reason"), [
-    ("mish.default", {}, r"node mish_2 \(aten.mish.default\): not supported in a quantized"),
+    ("selu.default", {}, r"node selu_2 \(aten.selu.default\): not supported in a quantized"),
     ("add.Tensor", {"other": Ref("quantize_per_tensor_0"), "alpha": 2}, "its alpha is not 1"),
     ("adaptive_avg_pool2d.default", {"output_size": [4, 4]}, "no equal windows for"),
     ("avg_pool2d.default", {"kernel_size": [2, 2], "divisor_override": 3}, "divisor_override"),

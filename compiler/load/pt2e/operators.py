@@ -104,6 +104,66 @@ def same(operator: str) -> Translate:
     return lambda call: call.add(operator, call.tensor())
 
 
+def function(operator: str, *parameters: tuple[str, str, float]) -> Translate:
+    """A function of single elements.
+
+    ``parameters`` are torch's name, ONNX's and torch's default of each that it has.
+    """
+    def convert(call: Call) -> None:
+        values = {name: call.arguments.number(own, default) or 0.0
+                  for own, name, default in parameters}
+        call.add(operator, call.tensor(), **values)
+    return convert
+
+
+def hard_sigmoid(call: Call) -> None:
+    """Hardsigmoid, whose slope ONNX leaves open."""
+    call.add("HardSigmoid", call.tensor("self"), alpha=1 / 6, beta=0.5)
+
+
+def gelu(call: Call) -> None:
+    """GELU, exact or by a tanh."""
+    approximate = call.arguments.get("approximate", "none")
+    if not isinstance(approximate, str):
+        refuse(call.node, "its approximation is no text; export the model again")
+    call.add("Gelu", call.tensor("self"), approximate=approximate)
+
+
+def elu(call: Call) -> None:
+    """ELU; a CELU or SELU scales its input or output, which is refused."""
+    if any(call.arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
+        refuse(call.node, "it scales its input or output; use ELU")
+    call.add("Elu", call.tensor("self"), alpha=call.arguments.number("alpha", 1.0) or 0.0)
+
+
+def softplus(call: Call) -> None:
+    """Softplus."""
+    if call.arguments.number("beta", 1.0) != 1:
+        refuse(call.node, "its beta is not 1; scale its input and its output instead")
+    call.add("Softplus", call.tensor("self"))
+
+
+def prelu(call: Call) -> None:
+    """PReLU with one slope, or one a channel."""
+    slopes = call.known("weight")
+    axes = len(call.dims("self")) - 1
+    call.add("PRelu", call.tensor("self"), call.graph.constant(
+        slopes.reshape(-1, *(1,) * axes), model.TYPES[1]))
+
+
+def batch_norm(call: Call) -> None:
+    """BatchNorm1d and 2d, which PT2E folds where it can."""
+    if call.arguments.get("training") is True:
+        refuse(call.node, "exported in training mode; call model.eval() before "
+                          "torch.export.export")
+    size = call.dims("input")[0]
+    affine = (call.tensor(name) if call.arguments.get(name) is not None else
+              call.graph.constant(np.full(size, value, np.float32), model.TYPES[1])
+              for name, value in (("weight", 1.0), ("bias", 0.0)))
+    call.add("BatchNormalization", call.tensor("input"), *affine, call.tensor("running_mean"),
+             call.tensor("running_var"), epsilon=call.arguments.number("eps", 1e-5) or 0.0)
+
+
 # --- pools
 def max_pool(call: Call) -> None:
     """MaxPool1d and MaxPool2d."""
@@ -315,6 +375,18 @@ _OPERATORS: Mapping[str, Translate] = {
     **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
     **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
     **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
+    **_in_place_too(function("Sigmoid"), "sigmoid"),
+    **_in_place_too(function("Tanh"), "tanh"),
+    **_in_place_too(function("Swish"), "silu"),
+    **_in_place_too(function("Mish"), "mish"),
+    **_in_place_too(function("HardSwish"), "hardswish"),
+    **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
+    **_in_place_too(hard_sigmoid, "hardsigmoid"),
+    **_in_place_too(gelu, "gelu"),
+    **_in_place_too(elu, "elu"),
+    **_named(softplus, "softplus.default"),
+    **_named(prelu, "prelu.default"),
+    **_named(batch_norm, "batch_norm.default"),
     **_named(max_pool, "max_pool1d.default", "max_pool2d.default"),
     **_named(average_pool, "avg_pool1d.default", "avg_pool2d.default"),
     **_named(adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
