@@ -511,3 +511,24 @@ def test_a_transposed_convolution_is_refused_with_the_reason() -> None:
     assert "does not take the 2 channels" in reason((1, 8, 8, 2), (2, 3, 3, 5), 2)
     assert "is declared as another shape than [1, 9, 8, 2]" in reason((1, 9, 8, 2), (2, 3, 3, 2), 2)
     assert "its stride is 0×0" in reason((1, 8, 8, 2), (2, 3, 3, 2), 0)
+
+
+@pytest.mark.parametrize(("kind", "options"), [
+    ("SOFTMAX", {"beta": 0.5}), ("LOG_SOFTMAX", {}), ("LOGISTIC", {}), ("", {})])
+def test_reals_at_the_end_are_the_hosts(kind: str, options: dict[str, float],
+                                        tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0))
+    x, y = (file.activation((1, 6), scale=0.07, zero_point=point) for point in (5, -9))
+    file.operator("RELU", [x], [y])
+    real = file.tensor((1, 6), "FLOAT32")
+    file.operator("DEQUANTIZE", [y], [real])
+    last = real
+    if kind:
+        last = file.tensor((1, 6), "FLOAT32")
+        more = ("SoftmaxOptions",) if options else ()
+        file.operator(kind, [real], [last], *more, **options)
+    file.ends(x, last)
+    network = agree(file.write(tmp_path / "net.tflite"))
+    wanted = {"": "none", "LOGISTIC": "sigmoid"}.get(kind, kind.lower())
+    assert network.tail is not None and network.tail.function.value == wanted
+    assert [layer.kind for layer in network.layers] == ["scalerequantize"]
