@@ -1,7 +1,7 @@
 """TensorFlow Lite's int8 softmax, bit for bit: what the host makes of a network's logits.
 
 All is fixed point of 32 bits: Qm.n below has m integer bits and n = 31 - m fraction bits. Products
-are `golden.doubling_high_multiply`, quotients by powers of two `golden.rounding_divide`.
+are `golden.doubling_high_divide`, quotients by powers of two `golden.rounding_divide`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,18 @@ _MINUS_32_OVER_17 = -round(32 / 17 * 2**29)
 
 @dataclass(frozen=True)
 class Softmax:
-    """The constants of a softmax of logits that are worth ``scale`` a step, times ``beta``."""
+    """The constants of a softmax of logits that are worth ``step`` each in its exponents."""
 
     multiplier: int
     left_shift: int
     least: int
 
     @classmethod
-    def of(cls, scale: float, beta: float = 1.0) -> Softmax:
+    def of(cls, step: float) -> Softmax:
         """Derive them; differences below ``least`` are as good as minus infinity."""
-        real = min(beta * scale * (1 << 31 - _DIFFERENCE_BITS), float(_MOST))
+        real = min(step * (1 << 31 - _DIFFERENCE_BITS), float(_MOST))
         if real <= 1:
-            raise PenjingError(f"softmax: a scale of {scale:g} with beta {beta:g} is too small; "
-                               f"take the logits")
+            raise PenjingError(f"softmax: a step of {step:g} is too small; take the logits")
         multiplier, left_shift = quantize_multiplier(real)
         radius = ((1 << _DIFFERENCE_BITS) - 1) * (1 << 31 - _DIFFERENCE_BITS) / (1 << left_shift)
         return cls(multiplier, left_shift, -math.floor(radius))

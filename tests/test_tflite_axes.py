@@ -16,6 +16,7 @@ from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import tflite
 from penjing.flow.data import Data
 from penjing.flow.project import MARK, Project
+from penjing.sim.oracles import litert
 from test_load_tflite import SHARED, agree, refusal, refused_operator, small
 from tflite_files import SAME, Drawn, moved, with_relu
 
@@ -79,6 +80,18 @@ def test_lines_of_channels_first(tmp_path: Path) -> None:
     assert (opened.network.input_type.shape, opened.axes) == ((1, 7, 3), (1, 0))
 
 
+def test_reals_at_the_end_are_turned_back(tmp_path: Path) -> None:
+    file, x = small()
+    z = moved(file, with_relu(file, x), (0, 3, 1, 2))
+    end = file.tensor(file.graph.tensors[z].shape, "FLOAT32")
+    file.operator("DEQUANTIZE", [z], [end], "DequantizeOptions")
+    file.ends(x, end)
+    outputs, reals = litert.run(file.write(tmp_path / "net.tflite"), np.arange(32).reshape(
+        1, 4, 4, 2))
+    np.testing.assert_allclose(reals, np.float32(0.1) * (outputs - 3))
+    agree(tmp_path / "net.tflite")
+
+
 def test_an_input_with_other_readers_keeps_its_order() -> None:
     file, x = small()
     y = moved(file, x, (0, 3, 1, 2))
@@ -112,6 +125,14 @@ def test_what_does_not_know_another_order_is_refused() -> None:
     file.operator("SOFTMAX", [z], [end], "SoftmaxOptions", beta=1.0)
     file.ends(x, end)
     assert "operator 2 (SOFTMAX): a TRANSPOSE comes before it" in refusal(file)
+
+    file, x = small()
+    z = moved(file, with_relu(file, x), (0, 3, 1, 2))
+    reals, end = (file.tensor(file.graph.tensors[z].shape, "FLOAT32") for _ in range(2))
+    file.operator("DEQUANTIZE", [z], [reals], "DequantizeOptions")
+    file.operator("SOFTMAX", [reals], [end], "SoftmaxOptions", beta=1.0)
+    file.ends(x, end)
+    assert "a TRANSPOSE comes before its last function" in refusal(file)
 
     assert "are not those of" in refused_operator(
         "TRANSPOSE", "TransposeOptions", (), [(0, 1, 1, 2)])

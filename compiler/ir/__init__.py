@@ -42,6 +42,7 @@ from .shapes import (
     Upsample,
     rewired,
 )
+from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -53,6 +54,7 @@ from .tensor import (
     signed_bits,
     unsigned_bits,
 )
+from .transposed import TransposedConvolution, whole_strides
 from .weights import Weights
 
 __all__ = [
@@ -63,5 +65,6 @@ __all__ = [
     "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
     "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring",
     "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
-    "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType", "Threshold", "Upsample",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType",
+    "Threshold", "TransposedConvolution", "Upsample", "Weights", "cleaned", "rewired",
+    "signed_bits", "unsigned_bits", "whole_strides"]

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from ...compiler.ir import Integers, PenjingError
+from ...compiler.ir import Integers, PenjingError, TailFunction
 from ...compiler.load import tflite
 from ...compiler.load.pt2 import one_line
 
@@ -27,16 +27,20 @@ _LARGE_BETA = 1e30
 """A beta that makes a step of the least scale there is large enough."""
 
 
-def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
-    """The logits and, where a SOFTMAX follows, the probabilities for integers ``x`` (N, H, W, C).
+def run(path: str | Path, x: Integers, result: str | None = None
+        ) -> tuple[Integers, NDArray[Any] | None]:
+    """The logits and, where the host goes on, its answers for integers ``x`` (N, H, W, C).
 
-    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``. There are no
-    probabilities where a step of the logits is so small that LiteRT aborts.
+    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``; of several
+    outputs, that called ``result`` is told. There are no answers where a step of the logits is so
+    small that LiteRT aborts at a SOFTMAX.
     """
-    model = tflite.read(path)
+    model = tflite.choose(tflite.read(path), result)
     ends, graph = tflite.ends(model), tflite.graph_of(model)
-    aborts = ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP
-    wanted = [ends.logits] + ([] if ends.probabilities is None or aborts else [ends.probabilities])
+    tail = ends.ending.tail
+    aborts = tail is not None and tail.function is TailFunction.INT8_SOFTMAX and (
+        tail.scales[0] <= tflite.LEAST_SOFTMAX_STEP)
+    wanted = [ends.ending.logits] + ([] if tail is None or aborts else [ends.ending.answer])
     try:
         interpreter = Interpreter(
             model_content=_content(path, aborts),
@@ -56,11 +60,13 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
     except (ValueError, RuntimeError) as error:
         raise PenjingError(f"{path}: LiteRT cannot run it ({one_line(error):.200}); convert the "
                            f"network again") from None
-    logits, *probabilities = (_maps(np.stack(values)) for values in zip(*results, strict=True))
-    end = graph.values[ends.logits]
+    end = graph.values[ends.ending.logits]
+    logits, *answers = (_maps(np.stack(values)) for values in zip(*results, strict=True))
     if end.order is not None:
-        logits = _ordered(logits, np.argsort(end.order)).reshape(len(x), *end.shape)
-    return logits, probabilities[0] if probabilities else None
+        back = np.argsort(end.order)
+        logits, *answers = (_ordered(values, back).reshape(len(x), *end.shape)
+                            for values in (logits, *answers))
+    return logits.astype(np.int64), answers[0] if answers else None
 
 
 def _content(path: str | Path, any_beta: bool) -> bytes:
@@ -88,12 +94,12 @@ def _put(data: bytearray, kind: str, table: Any, field: int, value: float) -> No
     struct.pack_into(kind, data, table.Pos + table.Offset(field), value)
 
 
-def _ordered(x: Integers, order: Integers | None) -> Integers:
+def _ordered(x: NDArray[Any], order: Integers | None) -> NDArray[Any]:
     """The elements of each image of ``x``, taken in that ``order``."""
     return x if order is None else x.reshape(len(x), -1)[:, order]
 
 
-def _maps(values: NDArray[np.generic]) -> Integers:
+def _maps(values: NDArray[Any]) -> NDArray[Any]:
     """(N, 1, …) of one to three more dimensions as (N, H, W, C)."""
     sizes = values.shape[2:]
-    return values.reshape(len(values), *[1] * (3 - len(sizes)), *sizes).astype(np.int64)
+    return values.reshape(len(values), *[1] * (3 - len(sizes)), *sizes)

@@ -1,131 +1,70 @@
 """Read an ``.onnx`` file, which may be damaged or hostile, into plain checked data.
 
 The parser of the ``onnx`` package sees only bytes whose size was bounded and whose messages were
-counted (`wire`). It never follows a reference to another file. What leaves this module holds no
-protocol buffer any more, and no array that the bytes of the file do not fill.
+counted (`wire`). References to other files are followed within the file's folder only (`external`).
+What leaves this module holds no protocol buffer any more, and no array that the bytes do not fill.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import stat
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from ...ir import PenjingError
-from . import wire
+from ..outputs import chosen, needed
+from ..pt2 import one_line
+from . import external, wire
+from .model import (
+    MAX_NODES,
+    TYPES,
+    Array,
+    Attribute,
+    Constant,
+    ElementType,
+    Graph,
+    Node,
+    Port,
+)
 
 MAX_FILE_BYTES = 64 << 20
 """The largest file that is read."""
-MAX_NODES = 10_000
 
 _MAX_RANK = 8
 _MAX_DIMENSION = 1 << 31
 _OLDEST, _NEWEST = 9, 30
 _WAY_OUT = "export the network again"
 
-Array: TypeAlias = NDArray[Any]
-Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None"
-
-STANDARD, MICROSOFT = "", "com.microsoft"
-"""The domains of operators that are known."""
-
-
-@dataclass(frozen=True)
-class ElementType:
-    """How the elements of a tensor are stored: in ``bits``, as the numpy type ``dtype``."""
-
-    name: str
-    dtype: str
-    bits: int
-    field: str
-
-    @property
-    def integer(self) -> bool:
-        """Whether the elements are integers."""
-        return self.dtype[1] in "iu"
-
-    @property
-    def signed(self) -> bool:
-        """Whether they may be negative."""
-        return self.dtype[1] != "u"
-
-
-TYPES: Mapping[int, ElementType] = {
-    1: ElementType("float32", "<f4", 32, "float_data"),
-    2: ElementType("uint8", "<u1", 8, "int32_data"),
-    3: ElementType("int8", "<i1", 8, "int32_data"),
-    4: ElementType("uint16", "<u2", 16, "int32_data"),
-    5: ElementType("int16", "<i2", 16, "int32_data"),
-    6: ElementType("int32", "<i4", 32, "int32_data"),
-    7: ElementType("int64", "<i8", 64, "int64_data"),
-    9: ElementType("bool", "<?1", 8, "int32_data"),
-    10: ElementType("float16", "<f2", 16, "int32_data"),
-    11: ElementType("float64", "<f8", 64, "double_data"),
-    21: ElementType("uint4", "<u1", 4, "int32_data"),
-    22: ElementType("int4", "<i1", 4, "int32_data"),
-}
-"""The types of elements that are read, by the number that stands for them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """An array of the file, and the type of its elements."""
-
-    values: Array
-    type: ElementType
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation: its place in the graph, its operator, and the names of its tensors.
-
-    An input or output that is left out is "". An attribute of a kind that no supported operator has
-    is None.
-    """
-
-    index: int
-    operator: str
-    domain: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute | Constant]
-
-    def __str__(self) -> str:
-        domain = f"{self.domain}." if self.domain else ""
-        name = f' "{self.name:.80}"' if self.name else ""
-        return f"node {self.index} ({domain}{self.operator}{name})"
-
-
-@dataclass(frozen=True)
-class Port:
-    """The graph's input: ``dims`` are its dimensions, None where they are not fixed."""
-
-    name: str
-    type: ElementType
-    dims: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A graph of one input and one output, in order of execution."""
-
-    nodes: tuple[Node, ...]
-    constants: Mapping[str, Constant]
-    input: Port
-    output: str
+T = TypeVar("T")
 
 
 def read(path: str | Path) -> bytes:
-    """The bytes of the file ``path``, of a size that is believed."""
+    """The model in the file ``path``, of a size that is believed.
+
+    Constants that lie in other files of its folder are within.
+    """
+    data = _bytes(path)
+    if b"location" not in data:  # by which all that lies elsewhere is named
+        return data
+    try:
+        model = _model(data)
+        external.embed(model.graph, Path(path).parent, {
+            number: kind.bits for number, kind in TYPES.items()}, MAX_FILE_BYTES - len(data))
+        whole: bytes = model.SerializeToString()
+        return whole
+    except PenjingError as error:
+        raise PenjingError(f"{path}: {one_line(error)}") from None
+
+
+def _bytes(path: str | Path) -> bytes:
     try:
         with open(path, "rb") as stream:
             status = os.fstat(stream.fileno())
@@ -143,11 +82,23 @@ def read(path: str | Path) -> bytes:
     return data
 
 
-def parse(data: bytes) -> Graph:
-    """The graph in the bytes of a file."""
-    try:
+def parse(data: bytes, result: str | None = None) -> Graph:
+    """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
+    return _checked(lambda: _graph(_model(data), result))
+
+
+def _model(data: bytes) -> onnx.ModelProto:
+    def load() -> onnx.ModelProto:
         wire.check(data)
-        return _graph(onnx.load_model_from_string(data))
+        return onnx.load_model_from_string(data)
+
+    return _checked(load)
+
+
+def _checked(work: Callable[[], T]) -> T:
+    """What ``work`` makes of a model; `PenjingError` if it stumbles."""
+    try:
+        return work()
     except PenjingError:
         raise
     except Exception as error:  # the parser's own exceptions share no base class
@@ -156,7 +107,7 @@ def parse(data: bytes) -> Graph:
         raise wire.damaged() from None
 
 
-def _graph(model: onnx.ModelProto) -> Graph:
+def _graph(model: onnx.ModelProto, result: str | None) -> Graph:
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not _OLDEST <= entry.version <= _NEWEST:
             raise PenjingError(f"its operators are those of opset {entry.version}; export it with "
@@ -173,12 +124,16 @@ def _graph(model: onnx.ModelProto) -> Graph:
                  if (constant := _constant(tensor)) is not None}
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
-    for what, ports in (("inputs", inputs), ("outputs", graph.output)):
-        if len(ports) != 1:
-            raise PenjingError(f"the graph has {len(ports)} {what}; export a network that takes "
-                               f"one tensor and returns one")
-    return Graph(tuple(_node(index, node) for index, node in enumerate(graph.node)), constants,
-                 _port(inputs[0]), _text(graph.output[0].name))
+    if len(inputs) != 1:
+        raise PenjingError(f"the graph has {len(inputs)} inputs; export a network that takes one "
+                           f"tensor")
+    outputs = [_text(port.name) for port in graph.output]
+    output = outputs[chosen(outputs, result)]
+    nodes = tuple(_node(index, node) for index, node in enumerate(graph.node))
+    if len(outputs) > 1:
+        kept = needed([(node.inputs, node.outputs) for node in nodes], output)
+        nodes = tuple(itertools.compress(nodes, kept))
+    return Graph(nodes, constants, _port(inputs[0]), output)
 
 
 def _text(value: str | bytes) -> str:
@@ -232,8 +187,8 @@ def _constant(tensor: onnx.TensorProto) -> Constant | None:
         return None
     name = f"constant {_text(tensor.name):.80}"
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise PenjingError(f"{name}: its values lie in another file; save the model as one file, "
-                           f"with onnx.save(onnx.load(path), new_path)")
+        raise PenjingError(f"{name}: its values lie in another file and are no initializer; save "
+                           f"the model as one file, with onnx.save(onnx.load(path), new_path)")
     dims = tuple(map(int, tensor.dims))
     if len(dims) > _MAX_RANK or any(not 0 <= dim < _MAX_DIMENSION for dim in dims):
         raise PenjingError(f"{name}: its shape {dims[:_MAX_RANK + 1]} is absurd; {_WAY_OUT}")
@@ -247,9 +202,8 @@ def _constant(tensor: onnx.TensorProto) -> Constant | None:
 
 def _raw(data: bytes, kind: ElementType, count: int) -> Array:
     """At most ``count`` elements of ``data``, or as many as it holds, if these are others."""
-    if kind.bits == 4:
-        values = _nibbles(np.frombuffer(data, np.uint8), kind)
-        return values[:count] if len(data) == (count + 1) // 2 else values
+    if kind.bits < 8:
+        return _packed(np.frombuffer(data, np.uint8), kind, count)
     dtype = _dtype(kind)
     if len(data) % dtype.itemsize:
         raise wire.damaged()
@@ -264,9 +218,8 @@ def _typed(numbers: Collection[int | float], kind: ElementType, count: int) -> A
             return np.fromiter(numbers, np.int64, len(numbers)).astype("<u2").view("<f2")
         return np.fromiter(numbers, dtype, len(numbers))
     values = np.fromiter(numbers, np.int64, len(numbers))
-    if kind.bits == 4:
-        pairs = _nibbles(values.astype(np.uint8), kind)
-        return pairs[:count] if values.size == (count + 1) // 2 else pairs
+    if kind.bits < 8:
+        return _packed(values.astype(np.uint8), kind, count)
     return values.astype(dtype)
 
 
@@ -274,7 +227,14 @@ def _dtype(kind: ElementType) -> np.dtype[Any]:
     return np.dtype(np.bool_) if kind.name == "bool" else np.dtype(kind.dtype)
 
 
-def _nibbles(data: NDArray[np.uint8], kind: ElementType) -> Array:
-    """Two elements a byte, the lower half first."""
-    values = np.stack([data & 15, data >> 4], 1).reshape(-1)
-    return ((values ^ 8).astype(np.int8) - 8 if kind.signed else values).astype(kind.dtype)
+def _packed(data: NDArray[np.uint8], kind: ElementType, count: int) -> Array:
+    """The ``count`` elements of bytes that hold several each, the lowest bits first.
+
+    More or fewer than that where the bytes are as many as more or fewer need.
+    """
+    places = range(0, 8, kind.bits)
+    values = np.stack([data >> place & (1 << kind.bits) - 1 for place in places], 1).reshape(-1)
+    half = 1 << kind.bits - 1
+    values = (values ^ half).astype(np.int8) - half if kind.signed else values
+    exact = data.size == -(-count // len(places))
+    return values.astype(kind.dtype)[:count if exact else None]

@@ -6,27 +6,25 @@ Each takes the `Operands` of a node and returns the `Value` of its first output.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from . import linear
-from .arithmetic import narrowed, quantize, real, settle
-from .file import TYPES, Array, ElementType
-from .graph import Operands, Quantized, positive
+from . import elementwise, linear
+from .arithmetic import narrowed, quantize, real
+from .functions import FUNCTIONS
+from .graph import Convert, Operands, Quantized
+from .model import TYPES, Array, ElementType
 from .values import (
     FloatInput,
     Integers,
     Known,
-    Layout,
+    Part,
     Real,
     Sum,
     Value,
-    clamp,
 )
-
-Convert = Callable[[Operands], Value]
 
 _ONE = np.ones(1, np.float32)
 _UINT8 = 2
@@ -60,6 +58,7 @@ def _output_type(operands: Operands, zero: int) -> ElementType:
 def quantize_linear(operands: Operands) -> Value:
     """QuantizeLinear, of an activation or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     if isinstance(value, Known):
         return _quantize_constant(operands, value)
     return quantize(operands, value, quantized(operands, 1, 2))
@@ -83,6 +82,7 @@ def _quantize_constant(operands: Operands, value: Known) -> Known:
 def dequantize_linear(operands: Operands) -> Value:
     """DequantizeLinear, of integers or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     scale, zero = operands.scales(1), operands.zeros(2)
     if isinstance(value, Known):
         if value.scale is not None or value.values.dtype.kind not in "iu":
@@ -101,10 +101,15 @@ def _dequantized(operands: Operands, value: Value, scale: Array, zero: Array) ->
     return Real(value.name, value.layout, size.reshape(1), point)
 
 
+def _refuse_blocks(operands: Operands) -> None:
+    size = operands.integer("block_size", 0)
+    if size:
+        operands.refuse(f"it has a scale for each block of {size}, and no accumulator is the sum "
+                        f"of products of several scales", "quantize weights by output channel")
+
+
 def _axis(operands: Operands, value: Known, numbers: tuple[Array, ...]) -> int:
     """The axis along which a constant has scales and zero points."""
-    if operands.integer("block_size", 0):
-        operands.refuse("it has scales for blocks", "quantize weights by output channel")
     if all(entry.size == 1 for entry in numbers):
         return 0
     rank = value.values.ndim
@@ -234,17 +239,31 @@ def qgemm(operands: Operands) -> Value:
 
 
 # --- element by element
+def arithmetic(operation: np.ufunc, otherwise: Convert) -> Convert:
+    """Add, Sub, Mul or Div; ``otherwise`` of two activations that are not of one tensor."""
+    def convert(operands: Operands) -> Value | tuple[Value, ...]:
+        known = [isinstance(operands.value(position), Known) for position in (0, 1)]
+        if all(known):
+            return elementwise.folded(operands, operation)
+        if any(known):
+            return elementwise.with_constant(operands, operation)
+        return elementwise.of_one_tensor(operands, operation) or otherwise(operands)
+    return convert
+
+
 def add(operands: Operands) -> Value:
-    """Add of two activations, or of a constant to accumulators."""
-    for position in (0, 1):
-        if isinstance(operands.value(position), Known):
-            return _add_constant(operands, operands.activation(1 - position), position)
+    """Add of two activations."""
     return _sum(operands, operands.activation(0), operands.activation(1))
 
 
 def subtract(operands: Operands) -> Value:
     """Sub of two activations."""
     return _sum(operands, operands.activation(0), operands.activation(1), subtracts=True)
+
+
+def two_activations(operands: Operands) -> Value:
+    """Mul or Div of two activations."""
+    operands.refuse("it combines two activations", "multiply and divide by constants only")
 
 
 def qlinear_add(operands: Operands) -> Value:
@@ -254,7 +273,7 @@ def qlinear_add(operands: Operands) -> Value:
 
 
 def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
-    if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
+    if not isinstance(a, Part) or not isinstance(b, Part):
         operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     mine, other = a.layout, b.layout
@@ -270,64 +289,6 @@ def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum
         operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
                         "put QuantizeLinear and DequantizeLinear behind sums")
     return total
-
-
-def _add_constant(operands: Operands, value: Value, position: int) -> Value:
-    bias = operands.known(position, "addend")
-    if isinstance(value, Integers):
-        if bias.values.dtype.kind not in "iu" or bias.scale is not None:
-            operands.refuse("it adds reals to integers", "cast the integers to float before it")
-        plain = Real(value.name, value.layout, _ONE)
-        steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
-        added = linear.add_bias(operands, plain, per_channel(operands, steps, value.layout))
-        if added is None:
-            operands.refuse("it adds a constant to what are no accumulators",
-                            "add biases to convolutions and matrix products only")
-        return _accumulators(added)
-    if not isinstance(value, Real):
-        operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
-    bias = per_channel(operands, bias, value.layout)
-    result = linear.add_bias(operands, value, bias)
-    if result is not None:
-        return result
-    steps_real = bias.reals().reshape(-1) / value.scale.astype(np.float64)
-    if steps_real.size != 1 or not abs(steps_real[0]) < 1 << 30 or value.clamped or (
-            abs(steps_real[0] - round(float(steps_real[0]))) > 1e-3):
-        operands.refuse("it adds a constant that is no whole step of its input",
-                        "add biases to convolutions and matrix products only")
-    return replace(value, zero=value.zero - round(float(steps_real[0])))
-
-
-def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
-    """A constant that is broadcast over all but the channels, as one value or one a channel."""
-    if known.values.size == 1:
-        return replace(known, values=known.values.reshape(1), axis=0)
-    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
-    axis = layout.channel_axis()
-    if axis is None or len(dims) != len(layout.dims) + 1 or (
-            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
-        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
-                        "use one value, or one a channel")
-    if known.scale is not None and known.scale.size != 1:
-        return Known(known.reals().reshape(-1))
-    return replace(known, values=known.values.reshape(-1), axis=0)
-
-
-def scaled(divide: bool) -> Convert:
-    """Mul or Div of reals by a positive constant."""
-    def convert(operands: Operands) -> Value:
-        second = 1 if divide or isinstance(operands.value(1), Known) else 0
-        value = operands.activation(1 - second)
-        factor = operands.known(second, "factor")
-        if not isinstance(value, Real):
-            operands.refuse("it multiplies integers, or what is not quantized",
-                            "multiply dequantized tensors by constants only")
-        with np.errstate(all="ignore"):
-            factors = per_channel(operands, factor, value.layout).reals().astype(np.float32)
-            scale = value.scale / factors if divide else value.scale * factors
-        value = settle(operands, value)
-        return replace(value, scale=positive(operands, scale.astype(np.float32)))
-    return convert
 
 
 def cast(operands: Operands) -> Value:
@@ -368,8 +329,7 @@ def bounded(low: float, high: float) -> Convert:
         if isinstance(value, FloatInput):
             operands.refuse("it reads the network's input before that is quantized",
                             "let a QuantizeLinear be the first to read it")
-        assert isinstance(value, Real | Sum)
-        return clamp(value, least, most)
+        return elementwise.clamped(value, least, most)
     return convert
 
 
@@ -403,8 +363,14 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
-    ("", "Add"): add, ("", "Sub"): subtract, ("com.microsoft", "QLinearAdd"): qlinear_add,
-    ("", "Mul"): scaled(False), ("", "Div"): scaled(True), ("", "Cast"): cast,
+    ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
+    ("", "Mul"): arithmetic(np.multiply, two_activations),
+    ("", "Div"): arithmetic(np.divide, two_activations),
+    ("", "Pow"): elementwise.constant_only(np.power),
+    ("", "Sqrt"): elementwise.constant_only(np.sqrt),
+    ("com.microsoft", "QLinearAdd"): qlinear_add, ("", "Cast"): cast,
+    ("", "BatchNormalization"): elementwise.batch_norm,
+    **{("", name): elementwise.function for name in FUNCTIONS},
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
 }
 """The operators that compute, by domain and name."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .file import Array, ElementType
+from ...ir import Tail
+from .model import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
@@ -111,9 +112,10 @@ class Integers:
 
 @dataclass(frozen=True, eq=False)
 class Real:
-    """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
+    """``scale * (q - zero + rest)`` for the integers q of ``name``, clamped to ``low``, ``high``.
 
     ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
+    ``rest``, (1,) or one a channel and within [0, 1), is what biases have below a step of q.
     """
 
     name: str
@@ -122,11 +124,28 @@ class Real:
     zero: int = 0
     low: float = -math.inf
     high: float = math.inf
+    rest: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+
+    @property
+    def tail(self) -> Tail:
+        """What the host makes of the integers; it knows nothing of the clamp."""
+        scale = self.scale.astype(np.float64)
+        return Tail(tuple(scale.tolist()), tuple((scale * (self.rest - self.zero)).tolist()))
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether of the integers of two channels the greater is that of the greater real."""
+        return bool((self.scale == self.scale[0]).all() and (self.rest == self.rest[0]).all())
 
     @property
     def clamped(self) -> bool:
         """Whether the clamp may change anything."""
         return (self.low, self.high) != (-math.inf, math.inf)
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels if they differ."""
+        return max(self.scale.size, self.rest.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +155,7 @@ class Sum:
     It is their difference if it ``subtracts``.
     """
 
-    terms: tuple[Real | Sum, Real | Sum]
+    terms: tuple[Part, Part]
     layout: Layout
     low: float = -math.inf
     high: float = math.inf
@@ -148,11 +167,21 @@ class Sum:
         return sum(term.count if isinstance(term, Sum) else 1 for term in self.terms)
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The channels of several tensors of reals, one tensor after the other."""
+
+    parts: tuple[Part, ...]
+    layout: Layout
+
+
 @dataclass(frozen=True)
 class FloatInput:
-    """The graph's input, reals that nothing has quantized yet."""
+    """The graph's input x as ``factor * x + addend``, reals that nothing has quantized yet."""
 
     layout: Layout
+    factor: float = 1.0
+    addend: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,13 +223,15 @@ class Step:
     """One float32 function of x (C, n), or of (1, n) for all channels alike.
 
     ``falls`` (1,), or (C,) if the function differs among channels, tells where a larger x gives
-    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it.
+    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it. ``line`` is
+    its (factor, addend), each (1,) or (C,), where it is one.
     """
 
     function: Callable[[Floats32], Floats32]
     falls: NDArray[np.bool_]
     monotone: bool = True
     count: int = 1
+    line: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 def rising(function: Callable[[Floats32], Floats32], rows: int = 1) -> Step:
@@ -251,6 +282,17 @@ class Curve:
             falls = falls ^ step.falls
         return falls
 
+    @property
+    def tail(self) -> Tail | None:
+        """What the host makes of the integers, if it is a line in each channel."""
+        scale, offset = self.scale, -self.scale * self.zero
+        for step in self.steps:
+            if step.line is None:
+                return None
+            factor, addend = step.line
+            scale, offset = scale * factor, offset * factor + addend
+        return Tail(tuple(scale.tolist()), tuple(offset.tolist()))
+
     def __call__(self, q: NDArray[np.int64]) -> Floats32:
         """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""
         return self.of_reals(((q - self.zero) * self.scale[:, None]).astype(np.float32))
@@ -268,11 +310,6 @@ class Curve:
                 and np.array_equal(self.scale, other.scale))
 
 
-Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
+Part: TypeAlias = Real | Sum | Curve
+Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
-
-
-def clamp(value: Real | Sum, low: float, high: float) -> Real | Sum:
-    """``value``, clamped once more."""
-    bounds = [min(max(bound, low), high) for bound in (value.low, value.high)]
-    return replace(value, low=bounds[0], high=bounds[1])

@@ -17,17 +17,17 @@ from ... import ir
 from ...ir import PenjingError
 from . import copies, linear, operators, shapes, tables
 from .constants import fold
-from .ends import LEAST_SOFTMAX_STEP, Ends, ends
+from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, choose, ending, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "Import", "convert", "ends", "graph_of",
-           "load", "open_model", "parse", "read", "softmax_beta"]
+__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ending", "Ends", "Import", "choose", "convert",
+           "ends", "graph_of", "load", "open_model", "parse", "read"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
-    "FULLY_CONNECTED": linear.dense,
+    "TRANSPOSE_CONV": linear.transposed, "FULLY_CONNECTED": linear.dense,
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
     "MEAN": operators.mean, "REDUCE_MAX": operators.reduce_max, "ARG_MAX": operators.arg_max,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
@@ -68,44 +68,45 @@ class Import:
 
 
 def open_model(path: str | Path, name: str,
-               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Import:
+               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+               result: str | None = None) -> Import:
     """The integer network of the file ``path``, called ``name``.
 
-    A SOFTMAX at the end is left to the host, the network puts out logits. `PenjingError` tells in
-    one line what is wrong with the file, or which operator cannot be imported.
+    A SOFTMAX at the end is left to the host, and so is what computes with reals there: the network
+    puts out logits, its tail says the rest. Of several outputs, that called ``result`` is taken.
+    `PenjingError` tells in one line what is wrong with the file, or which operator cannot be
+    imported.
     """
     model = read(path)
     try:
-        graph = graph_of(model, rounding)
-        return Import(graph.network_of(name, model.outputs[0]), graph.axes)
+        return _imported(choose(model, result), name, rounding)
     except PenjingError as error:
         raise PenjingError(f"{path}: {error}") from None
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+         result: str | None = None) -> ir.Network:
     """The network of `open_model`."""
-    return open_model(path, name, rounding).network
-
-
-def softmax_beta(path: str | Path) -> float | None:
-    """The beta of the SOFTMAX that `load` leaves to the host; None if there is none."""
-    return ends(read(path)).beta
+    return open_model(path, name, rounding, result).network
 
 
 def convert(model: Model, name: str,
             rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
     """The integer network that ``model`` computes."""
-    return graph_of(model, rounding).network_of(name, model.outputs[0])
+    return _imported(model, name, rounding).network
+
+
+def _imported(model: Model, name: str, rounding: ir.ScaleRounding) -> Import:
+    graph = graph_of(model, rounding)
+    end = ending(graph.model)
+    return Import(graph.network_of(name, end.logits, end.tail), graph.axes)
 
 
 def graph_of(model: Model, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Graph:
-    """What becomes of all operators of ``model``."""
-    for what, indices in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(indices) != 1 or indices[0] < 0:
-            raise PenjingError(f"it has {len(indices)} {what}; convert a network of one input and "
-                               f"one output")
-    model = fold(model)
+    """What becomes of all operators of ``model``, but of those that are left to the host."""
+    if len(model.inputs) != 1 or model.inputs[0] < 0:
+        raise PenjingError(f"it has {len(model.inputs)} inputs; convert a network of one input")
+    model = fold(choose(model))
     graph = Graph(model, rounding)
     entry = model.tensors[model.inputs[0]]
     if entry.data is not None:
@@ -113,8 +114,10 @@ def graph_of(model: Model, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE)
                            f"and a constant; {AGAIN}")
     if entry.kind != "FLOAT32":  # reals become integers at the QUANTIZE that reads them
         graph.start(entry)
+    end = ending(model)
     for operator in model.operators:
-        _add(graph, operator)
+        if operator.index not in end.left:
+            _add(graph, operator)
     return graph
 
 

@@ -176,7 +176,7 @@ class Graph(ir.Builder):
                 self.uses[other] == 1 for other, same in self.values.items()
                 if same.layer == self.input)
 
-    def network_of(self, name: str, output: int) -> ir.Network:
+    def network_of(self, name: str, output: int, tail: ir.Tail | None) -> ir.Network:
         """The network whose output is the tensor ``output``; layers that it needs not are left."""
         value = self.values.get(output)
         if value is None:
@@ -184,15 +184,18 @@ class Graph(ir.Builder):
                                f"{AGAIN}")
         if value.order is None:
             last = self._finish(value, map_shape(self.model.tensors[output]))
-        else:  # what reads the output knows its order
-            last = value.layer
+        elif tail is None or tail.function in (ir.TailFunction.NONE, ir.TailFunction.SIGMOID):
+            last = value.layer  # what reads the output knows its order
+        else:
+            raise PenjingError("a TRANSPOSE comes before its last function; take that over "
+                               "channels that are the last axis")
         if last == self.input and self.entry_order is None:
             raise PenjingError("nothing is computed between its input and its output; convert a "
                                "network that has layers")
         if last == self.input:  # images come in the order that it makes: they pass as they are
             kind = self.types[last]
             last = self.add(ir.Clamp(self.unique("same"), last, kind.low, kind.high))
-        return self.network(name, last)
+        return self.network(name, last, tail)
 
     # --- what operators read
     def tensor(self, operator: Operator, position: int, ends: bool = False) -> Tensor:

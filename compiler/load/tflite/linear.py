@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import Integers
-from ..affine import Affine, fold_zero_point, requantize
+from ..affine import Affine, fold_zero_point, requantize, with_room
 from ..dilation import dilated, dilated_shape
 from .arithmetic import channel_ratios, half_multiplier, halves_away
 from .file import PACKED_BITS, Operator, Tensor
@@ -62,7 +62,7 @@ def depthwise(graph: Graph, operator: Operator) -> None:
 def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
            groups: int | None) -> None:
     """Convolution or, where ``groups`` is None, depthwise; ``values`` has the outputs first."""
-    source, target = _meanings(graph, operator)
+    source, _ = _meanings(graph, operator)
     values = _dilated(graph, operator, values)
     kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
     value = graph.source_with_padding(operator)
@@ -81,10 +81,33 @@ def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
     else:
         graph.add(ir.Convolution(name, layer, kernels, folded, stride, padding, source.zero_point,
                                  groups))
-    scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
-                       target, graph.rounding)
-    graph.add(scaling if target.bits == 8 else _of_64_bits(scaling))
-    graph.finish_layer(operator, scaling.name)
+    _finish(graph, operator, name, weights)
+
+
+def transposed(graph: Graph, operator: Operator) -> None:
+    """TRANSPOSE_CONV, whose output has the shape that its first input tells."""
+    wanted = graph.integers(operator, 0, ("INT32",))
+    # The others come as those of a convolution do, but in another order.
+    operator = replace(operator, inputs=(*operator.inputs[2:0:-1], *operator.inputs[3:]))
+    weights, values = _weights(graph, operator, 4, 0)
+    source, _ = _meanings(graph, operator)
+    layer, (height, width, channels) = graph.source(operator)
+    if values.shape[3] != channels:
+        raise Refused(operator, f"its filter {values.shape} does not take the {channels} channels "
+                                f"of its input", AGAIN)
+    size = map_shape(graph.tensor(operator, 0, ends=True))
+    if wanted.tolist() != [1, *size]:
+        raise Refused(operator, f"its output is declared as another shape than "
+                                f"{wanted.tolist()!s:.100}", AGAIN)
+    kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
+    top, _, left, _ = window_padding(operator, size, kernel, stride)
+    crop = (top, stride[0] * (height - 1) + kernel[0] - top - size[0],
+            left, stride[1] * (width - 1) + kernel[1] - left - size[1])
+    folded = fold_zero_point(values, _bias(graph, operator, len(values)), source.zero_point)
+    name = graph.add_transposed(
+        graph.name_of(operator, "transposed"), layer, ir.Weights(values, _BITS[weights.kind]),
+        folded, stride, crop, source.zero_point)
+    _finish(graph, operator, name, weights)
 
 
 def _fits(padding: Padding, kernel: tuple[int, int]) -> bool:
@@ -139,7 +162,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
     """
     ratios = channel_ratios(_meanings(graph, operator)[0], weights.scales, target)
     layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
-    kind = graph.types[name]
+    kind = graph.types[layer.input]
     pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
     return replace(layer, multipliers=np.array(
         [halves_away(multiplier, shift, kind.low, kind.high) for multiplier, shift in pairs]))
@@ -152,8 +175,18 @@ def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.flo
         raise Refused(operator, f"its sums may need {bits} bits, the reference has "
                                 f"{ir.REFERENCE_BITS}", "narrow its weights or its bias")
     low, high = activation_bounds(operator, target)
+    name, ratios, _ = with_room(graph, name, ratios)
     return requantize(graph.unique(f"{name}_scale"), name, ratios, target, low=low, high=high,
                       rounding=rounding)
+
+
+def _finish(graph: Graph, operator: Operator, name: str, weights: Tensor) -> None:
+    """Let the accumulators of the layer ``name`` be the output of a sliding ``operator``."""
+    source, target = _meanings(graph, operator)
+    scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
+                       target, graph.rounding)
+    graph.add(scaling if target.bits == 8 else _of_64_bits(scaling))
+    graph.finish_layer(operator, scaling.name)
 
 
 def _of_64_bits(layer: ir.ScaleRequantize) -> ir.ScaleRequantize:
