@@ -21,9 +21,9 @@ _NAMES = {
         "Codebook", "Plain", "Weights",
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop",
-        "Dense", "Depthwise", "Flatten", "MaxPool", "Pad", "Repeat", "Reshape", "ScaleRequantize",
-        "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool", "Table", "Threshold",
-        "Upsample",
+        "Dense", "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Repeat", "Reshape",
+        "ScaleRequantize", "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool",
+        "Table", "Threshold", "Upsample",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),
