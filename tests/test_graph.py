@@ -200,8 +200,8 @@ def test_a_product_has_the_narrowest_type_that_holds_it() -> None:
     assert ir.Multiply("x", "a", "b", (8, 8)).output_type(few, few).bits == 8  # -56 to 64
     assert ir.Multiply("x", "a", "b").output_type(signs, signs) == TensorType((1, 1, 2), 2, True)
     assert ir.Multiply("x", "a", "b").output_type(wide, wide).bits == 48
-    with pytest.raises(PenjingError, match=r"^layer x: what it multiplies, b, has 25 bits, more than"
-                                           " 24; requantize it"):
+    with pytest.raises(PenjingError, match=r"^layer x: what it multiplies, b, has 25 bits, more "
+                                           r"than 24; requantize it"):
         ir.Multiply("x", "a", "b", (0, 1)).output_type(wide, wide)
     with pytest.raises(PenjingError, match="offsets must be 2 integers from"):
         ir.Multiply("x", "a", "b", (0, 1 << 25))

@@ -61,7 +61,7 @@ def test_factors_that_are_not_whole_are_refused() -> None:
     if not path.exists():
         pytest.skip(f"needs the file {path}")
     with pytest.raises(PenjingError, match=r"RESIZE_NEAREST_NEIGHBOR\): it makes 16×16 to 25×37; "
-                                           r"enlarge by whole factors from 1 to 64$"):
+                                           r"enlarge by whole factors from 1 to 1024$"):
         tflite.load(path, "net")
 
 
