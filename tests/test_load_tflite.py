@@ -416,9 +416,17 @@ def test_functions_that_are_no_table_are_refused() -> None:
     y, z = (file.activation((1, 4, 4, 2), scale=0.1, zero_point=3) for _ in range(2))
     file.operator("MAX_POOL_2D", [x], [y], "Pool2DOptions", padding=SAME, strideH=1, strideW=1,
                   filterHeight=2, filterWidth=2)
-    file.operator("MUL", [x, y], [z], "MulOptions")
+    file.operator("PRELU", [x, y], [z])
     file.ends(x, z)
     assert "neither a function of the other or a constant" in refusal(file)
+
+    file, x = small()
+    y, z = (file.activation(shape, scale=0.1, zero_point=3)
+            for shape in ((1, 1, 1, 32), (1, 4, 4, 2)))
+    file.operator("RESHAPE", [x, file.numbers(1, 1, 1, 32)], [y])
+    file.operator("MUL", [x, y], [z], "MulOptions")
+    file.ends(x, z)
+    assert "its inputs are (4, 4, 2) and (1, 1, 32)" in refusal(file)
 
     file, x = small()
     slopes = file.tensor((4, 4, 2), "INT8", 0.1, 0, np.ones((4, 4, 2)))
