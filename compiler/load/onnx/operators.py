@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ... import ir
+from ..broadcast import broadcast, common_shape
 from . import linear
-from .arithmetic import quantize, real, settle
+from .arithmetic import multiplicand, quantize, real, settle
 from .file import TYPES, Array, ElementType
 from .graph import Operands, Quantized, positive
 from .values import (
@@ -258,19 +259,75 @@ def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum
     if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
         operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
-    mine, other = a.layout, b.layout
-    if mine.shape != other.shape and mine.loops == other.loops and isinstance(b, Real):
-        b = linear.reshaped(operands, b, mine)
-        other = replace(mine, dims=other.dims)
-    if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
-        operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
-                        f"{', '.join(map(str, other.dims))}), or another order of axes",
-                        "add tensors of one shape")
-    total = Sum((a, b), mine, subtracts=subtracts)
+    if isinstance(a, Real) and isinstance(b, Real):
+        a, b = _of_one_shape(operands, a, b)
+    elif isinstance(b, Real):
+        b = _laid_out(operands, b, a.layout)
+    _require_one_shape(operands, a.layout, b.layout)
+    total = Sum((a, b), a.layout, subtracts=subtracts)
     if total.count > _MOST_TERMS:
         operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
                         "put QuantizeLinear and DequantizeLinear behind sums")
     return total
+
+
+def _of_one_shape(operands: Operands, a: Real, b: Real) -> tuple[Real, Real]:
+    """Both, in one layout; axes of one element are repeated where the other has more."""
+    mine, other = a.layout, b.layout
+    if mine.dims != other.dims and len(mine.dims) == len(other.dims) > 1 and all(
+            first == second or 1 in (first, second)
+            for first, second in zip(mine.dims, other.dims, strict=True)):
+        a, b = linear.as_map(operands, a), linear.as_map(operands, b)
+        shape = common_shape(a.layout.shape, b.layout.shape)
+        return _repeated(operands, a, shape), _repeated(operands, b, shape)
+    b = _laid_out(operands, b, mine)
+    _require_one_shape(operands, mine, b.layout)
+    return a, b
+
+
+def _laid_out(operands: Operands, value: Real, layout: Layout) -> Real:
+    """``value`` in a ``layout`` of the same loops, or as it is."""
+    if layout.shape == value.layout.shape or layout.loops != value.layout.loops:
+        return value
+    return linear.reshaped(operands, value, replace(layout, dims=value.layout.dims))
+
+
+def _require_one_shape(operands: Operands, mine: Layout, other: Layout) -> None:
+    """Refuse two operands unless ONNX sees them alike."""
+    if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
+        operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
+                        f"{', '.join(map(str, other.dims))}), or another order of axes",
+                        "give both one shape")
+
+
+def _repeated(operands: Operands, value: Real, shape: tuple[int, int, int]) -> Real:
+    """The map ``value``, repeated to ``shape``."""
+    name = broadcast(operands.builder, value.name, shape,
+                     lambda: operands.builder.name(operands.node, "_repeated"))
+    return replace(value, name=name,
+                   layout=linear.map_of(operands, shape, linear.spatial(value.layout)))
+
+
+def multiply(operands: Operands) -> Value:
+    """Mul of two activations, or of reals by a positive constant."""
+    if any(isinstance(operands.value(position), Known) for position in (0, 1)):
+        return scaled(False)(operands)
+    return _product(operands, real(operands), real(operands, 1))
+
+
+def qlinear_multiply(operands: Operands) -> Value:
+    """QLinearMul: a, scale, zero; b, scale, zero; scale, zero."""
+    product = _product(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
+
+
+def _product(operands: Operands, a: Real, b: Real) -> Real:
+    with np.errstate(over="ignore", under="ignore"):
+        scale = multiplicand(operands, a) * multiplicand(operands, b)
+    a, b = _of_one_shape(operands, a, b)
+    builder = operands.builder
+    name = builder.add(ir.Multiply(builder.name(operands.node), a.name, b.name, (a.zero, b.zero)))
+    return Real(name, a.layout, positive(operands, scale.reshape(1)))
 
 
 def _add_constant(operands: Operands, value: Value, position: int) -> Value:
@@ -396,7 +453,8 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
     ("", "Add"): add, ("", "Sub"): subtract, ("com.microsoft", "QLinearAdd"): qlinear_add,
-    ("", "Mul"): scaled(False), ("", "Div"): scaled(True), ("", "Cast"): cast,
+    ("", "Mul"): multiply, ("com.microsoft", "QLinearMul"): qlinear_multiply,
+    ("", "Div"): scaled(True), ("", "Cast"): cast,
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
 }
 """The operators that compute, by domain and name."""

@@ -237,16 +237,17 @@ def elementwise(layer: type[ir.Elementwise], what: str) -> Convert:
 
 def multiply(graph: Graph, operator: Operator) -> None:
     """MUL of two maps: the exact product, rounded once."""
-    first, second = inputs = [input_affine(graph, operator, position) for position in range(2)]
+    first, second = (input_affine(graph, operator, position) for position in range(2))
     target = output_affine(graph, operator)
     low, high = activation_bounds(operator, target)
     operands, shape = _operands(graph, operator)
     name = graph.name_of(operator, "mul")
-    factors = [_repeated(graph, operand, shape) for operand in operands]
-    exact = graph.add(ir.Multiply(graph.unique(f"{name}_product"), *factors,
+    a, b = (_repeated(graph, operand, shape) for operand in operands)
+    exact = graph.add(ir.Multiply(graph.unique(f"{name}_product"), a, b,
                                   (first.zero_point, second.zero_point)))
-    graph.add(requantize(name, exact, np.array([product_ratio(*inputs, target)]), target, low=low,
-                         high=high, rounding=graph.rounding))
+    ratio = product_ratio(first, second, target)
+    graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
+                         rounding=graph.rounding))
     graph.finish_layer(operator, name)
 
 
