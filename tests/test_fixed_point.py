@@ -30,6 +30,7 @@ from penjing.compiler.load.floats import (
     FloatLayer,
     FloatMaxPool,
     FloatNetwork,
+    FloatProduct,
     FloatRelu,
     FloatSlice,
     FloatSubtract,
@@ -119,7 +120,10 @@ def graph() -> FloatNetwork:
         FloatZeros("zeros", inputs=("low",)),
         FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
         FloatSubtract("difference", inputs=("sum", "zeros")),
-        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "difference")),
+        FloatProduct("square", inputs=("input", "input")),
+        FloatAveragePool("all", (12, 11), (12, 11)), FloatUpsample("factors", (12, 11)),
+        FloatProduct("weighed", inputs=("difference", "factors")),
+        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "weighed")),
         FloatUpsample("larger", (1, 2)), FloatCrop("crop", (1, 12, 1), (0, 22, 2)),
         FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
@@ -143,7 +147,8 @@ def random_graph(seed: int) -> FloatNetwork:
             replace(conv(name, 4, 4, padding=(1, 1, 1, 1), seed=n), inputs=(source,)),
             replace(conv(name, 1, 4, (1, 1), n, padding=NONE), groups=4, inputs=(source,)),
             FloatUnary(name, list(Unary)[int(rng.integers(6))], inputs=(source,)),
-            FloatMaxPool(name, (3, 3), (1, 1), (1, 1, 1, 1), inputs=(source,))][rng.integers(6)])
+            FloatMaxPool(name, (3, 3), (1, 1), (1, 1, 1, 1), inputs=(source,)),
+            FloatProduct(name, inputs=(source, other))][rng.integers(7)])
     read = {name for layer in layers for name in layer.inputs}
     rest = tuple(layer.name for layer in layers if layer.name not in read)
     return FloatNetwork((12, 11, 3), (*layers, FloatConcatenation("end", inputs=(*rest, "input"))))
@@ -288,6 +293,19 @@ def test_relu_moves_only_where_it_is_exact() -> None:
         ("d", "dense"), ("r3", "shiftrequantize")]
     wanted = floats.run(FloatNetwork((12, 11, 3), layers), images() / 255)
     assert np.abs(real_output(network, images()) - wanted).max() < 0.05
+
+
+def test_a_factor_of_the_input_is_in_one_side_of_a_product() -> None:
+    """Pixels stand for parts of 255, and no shift divides by that."""
+    x = images()
+    layers: tuple[FloatLayer, ...] = (
+        FloatProduct("square", inputs=("input", "input")), FloatAveragePool("p", (3, 3), (1, 1)),
+        FloatCrop("crop", (1, 11, 1), (1, 10, 1), inputs=("input",)),
+        FloatProduct("cube", inputs=("crop", "p")), conv("c", 3, 4))
+    floating = FloatNetwork((12, 11, 3), layers)
+    wanted = floats.run(floating, x / 255)
+    error = np.abs(real_output(quantize(floating, x, 12, 12), x) - wanted)
+    assert error.mean() < 0.002 * np.abs(wanted).mean()
 
 
 def test_relu_on_signed_input() -> None:

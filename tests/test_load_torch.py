@@ -165,6 +165,33 @@ def shared(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
     return norm(y) + y.relu()
 
 
+class SqueezeExcitation(nn.Module):
+    """A residual block whose channels are weighed by what the whole map says of them.
+
+    ``linear`` writes it with layers that take vectors.
+    """
+
+    def __init__(self, channels: int, linear: bool = False) -> None:
+        super().__init__()
+        few = max(1, channels // 2)
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.linear = linear
+        self.gate = nn.Sequential(
+            nn.Linear(channels, few), nn.ReLU(), nn.Linear(few, channels), nn.Sigmoid(),
+        ) if linear else nn.Sequential(
+            nn.Conv2d(channels, few, 1), nn.ReLU(), nn.Conv2d(few, channels, 1), nn.Hardsigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.convolution(x))
+        if self.linear:
+            factors = self.gate(functional.adaptive_avg_pool2d(y, 1).flatten(1))
+            y = y * factors.view(-1, y.shape[1], 1, 1).expand_as(y)
+        else:
+            y = self.gate(y.mean((2, 3), keepdim=True)) * y
+        return torch.relu(x + y)
+
+
 class Shifted(nn.Module):
     """The input less a mean, over a deviation, as it stands in front of many networks."""
 
@@ -197,6 +224,13 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: Wired(shuffled, nn.Conv2d(4, 3, 1)), (5, 4, 8)),
     (lambda: Wired(shared, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
     (lambda: Lambda(lambda x: x + x), (5, 4, 2)),
+    (lambda: nn.Sequential(SqueezeExcitation(4), SqueezeExcitation(4, linear=True)), (5, 4, 4)),
+    (lambda: Lambda(lambda x: x * x), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x - x.mean((2, 3), keepdim=True)), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x * (1 - x)), (5, 4, 2)),
+    (lambda: Wired(lambda x, a: x * a(x).sigmoid(), nn.Conv2d(3, 1, 1)), (5, 4, 3)),
+    (lambda: Wired(lambda x, a: x * a(x.mean(2, keepdim=True)) - x, nn.Conv1d(2, 2, 1)), (7, 2)),
+    (lambda: Wired(lambda x, a: a(x) * x, nn.Linear(5, 5)), (5,)),
     (lambda: Lambda(lambda x: x[:, 1:][:, -2:] + x[:, :2]), (5, 4, 4)),
     (lambda: Shifted(torch.tensor([0.5, 0.25, 0.1]).reshape(3, 1, 1),
                      nn.Conv2d(3, 2, 3, padding=1)), (4, 5, 3)),
@@ -398,12 +432,13 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1),
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
-    (lambda: Lambda(lambda x: 1 - x), (5, 4, 2), "aten.rsub.Scalar"),
     (lambda: Lambda(lambda x: x / 0), (5, 4, 2), "is 0 or not finite"),
     (lambda: Shifted(torch.ones(5, 4)), (5, 4, 2), "its constant has shape"),
     (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
-    (lambda: Lambda(lambda x: x + x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
-    (lambda: Lambda(lambda x: x * x), (5, 4, 2), "products of maps are not supported yet"),
+    (lambda: Lambda(lambda x: x * x.mean((2, 3))), (5, 2, 2), "only axes of 1 behind the batch"),
+    (lambda: Lambda(lambda x: x[:, :, None].expand(1, 2, 3, 5, 2).amax((3, 4))), (5, 2, 2),
+     "only axes of 1 behind the batch"),
+    (lambda: Lambda(lambda x: 1 / x), (5, 4, 2), "not supported"),
     (lambda: Lambda(lambda x: torch.cat([x, x], 2)), (5, 4, 2), "is along axis 2 of .*use dim=1"),
     (lambda: Lambda(lambda x: torch.cat([x.flatten(1), x.flatten(1)], 1)), (5, 4, 2), "flattened"),
     (lambda: Lambda(lambda x: x.chunk(2, 3)[0]), (5, 4, 2), "only channels are supported"),
@@ -411,7 +446,6 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.Upsample(scale_factor=1.5), (4, 4, 2), "only whole factors"),
     (lambda: nn.Upsample(size=(8, 7)), (4, 4, 2), "only whole factors"),
     (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (4, 4, 2), "upsample_bilinear2d"),
-    (lambda: Lambda(lambda x: x - x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
     (lambda: Lambda(lambda x: x.permute(0, 1, 3, 2)), (5, 4, 2), "aten.permute.default"),
     (lambda: Lambda(lambda x: x.reshape(2, -1)), (5, 4, 2), "changes the batch"),
     (lambda: Lambda(lambda x: x.mean(1)), (5, 4, 2), "only over height and width"),

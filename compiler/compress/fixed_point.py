@@ -136,7 +136,7 @@ def _is_exact(network: FloatNetwork, layer: FloatLayer) -> bool:
 
 
 _POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatSlice, fl.FloatCrop,
-          fl.FloatUpsample, fl.FloatArgMax)
+          fl.FloatUpsample, fl.FloatRepeat, fl.FloatArgMax)
 """Layers that leave the widths of their input."""
 
 

@@ -27,7 +27,9 @@ from .float_layers import (
     FloatLayer,
     FloatMaxPool,
     FloatMultiply,
+    FloatProduct,
     FloatRelu,
+    FloatRepeat,
     FloatSlice,
     FloatSubtract,
     FloatUnary,
@@ -39,10 +41,10 @@ from .float_layers import (
 
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
            "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
-           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatRelu", "FloatSlice",
-           "FloatSubtract", "FloatUnary", "FloatUpsample", "FloatZeros", "Floats", "Padding",
-           "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool", "output_shape",
-           "run", "run_all", "window_sum"]
+           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatProduct", "FloatRelu",
+           "FloatRepeat", "FloatSlice", "FloatSubtract", "FloatUnary", "FloatUpsample",
+           "FloatZeros", "Floats", "Padding", "Pair", "Shape", "convolution", "counts",
+           "dense", "execute", "max_pool", "output_shape", "run", "run_all", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -165,6 +167,11 @@ def _(layer: FloatSubtract, x: Floats, other: Floats) -> Floats:
 
 
 @execute.register
+def _(layer: FloatProduct, x: Floats, other: Floats) -> Floats:
+    return x * other
+
+
+@execute.register
 def _(layer: FloatConcatenation, *x: Floats) -> Floats:
     return np.concatenate(x, -1)
 
@@ -182,6 +189,11 @@ def _(layer: FloatCrop, x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatUpsample, x: Floats) -> Floats:
     return x.repeat(layer.factors[0], 1).repeat(layer.factors[1], 2)
+
+
+@execute.register
+def _(layer: FloatRepeat, x: Floats) -> Floats:
+    return x.repeat(layer.times, -1)
 
 
 @execute.register
