@@ -64,7 +64,7 @@ def test_what_is_drawn_shrinks() -> None:
 
     with pytest.raises(AssertionError):
         fails()
-    assert len(smallest[-1].layers) <= 5
+    assert len(smallest[-1].layers) <= 6
 
 
 def test_steps_are_all_that_grows_a_graph() -> None:
