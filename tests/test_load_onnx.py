@@ -349,7 +349,7 @@ def test_what_is_not_quantized_is_neither_cut_nor_subtracted() -> None:
         quantized_output(model, real))
 
 
-@pytest.mark.parametrize("name", ["ort_slice", "ort_sub"])
+@pytest.mark.parametrize("name", ["ort_mul", "ort_slice", "ort_sub"])
 def test_file_of_today(name: str) -> None:
     path = SHARED / "cases" / "formats" / f"{name}.onnx"
     if not path.exists():

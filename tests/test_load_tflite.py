@@ -160,10 +160,10 @@ def test_whole_network(name: str) -> None:
 
 CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/op_crop", "formats/op_gelu",
          "formats/op_gmax", "formats/op_hswish", "formats/op_leaky", "formats/op_logistic",
-         "formats/op_normz", "formats/op_tanh", "formats/op_upnn", "formats/tf_argmax",
-         "formats/tf_bnlast", "formats/tf_relu1", "formats/tf_scaleadd", "networks/keras_conv1d",
-         "networks/keras_crop", "networks/keras_flatten", "networks/keras_leaky",
-         "networks/keras_unet")
+         "formats/op_normz", "formats/op_tanh", "formats/op_upnn", "formats/tf_addscalar",
+         "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_relu1", "formats/tf_scaleadd",
+         "networks/keras_conv1d", "networks/keras_crop", "networks/keras_flatten",
+         "networks/keras_leaky", "networks/keras_se", "networks/keras_unet")
 """Files of today's converters."""
 
 
