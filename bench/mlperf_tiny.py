@@ -1,9 +1,9 @@
-"""The four MLPerf Tiny networks on ULX3S-85F: exactness, accuracy, cycles, and what they take.
+"""The five MLPerf Tiny networks on ULX3S-85F: exactness, accuracy, cycles, and what they take.
 
 Without an option it prints the table from the stored results. ``--run`` compiles each network with
 the board's DSP blocks alone, compares the golden model with LiteRT's reference kernels in every
 logit, and simulates the Verilog against the golden model; ``--route`` places and routes it to a
-bitstream (an hour and more for all four). Projects are kept in ``--work``, so that a later call
+bitstream (an hour and more for all). Projects are kept in ``--work``, so that a later call
 finds simulators and bitstreams there.
 
     python bench/mlperf_tiny.py --run --models MODELS --data DATA
@@ -62,6 +62,7 @@ BENCHMARKS = (
     Benchmark("mobilenet", "MobileNetV1-0.25", "vww_96_int8.tflite", 58_000, "69,191 (VCU128)"),
     Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900,
               "1,874 (a smaller network)"),
+    Benchmark("wake_word", "streaming wake word", "str_ww_ref_model.tflite", 5_800, "none"),
 )
 
 
@@ -186,7 +187,7 @@ def parse_args() -> argparse.Namespace:
     """Define the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     common.network_options(parser, TITLES, "mlperf_tiny",
-                           models="the four .tflite files",
+                           models="the .tflite files",
                            data="cifar10_test.npz and kws01.npz")
     parser.add_argument("--frames", type=int, default=20, help="simulated without stalls")
     parser.add_argument("--stalled", type=int, default=3, help="simulated under each pattern")

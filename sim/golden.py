@@ -6,6 +6,7 @@ or the schedule; an oracle that shares code with the suspect proves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -237,6 +238,11 @@ def channel_slice(x: Integers, start: int, stop: int) -> Integers:
     return x[..., start:stop]
 
 
+def permute(x: Integers, order: Sequence[int]) -> Integers:
+    """(N, H, W, C) with channel ``order[n]`` at place n, for each n."""
+    return x[..., list(order)]
+
+
 def crop(x: Integers, rows: tuple[int, int, int], columns: tuple[int, int, int]) -> Integers:
     """(N, H, W, C) to (N, rows, columns, C): those from a start on, before a stop, by a step."""
     return x[:, slice(*rows), slice(*columns)]
@@ -371,6 +377,11 @@ def _(layer: ir.Repeat, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Slice, x: Integers) -> Integers:
     return channel_slice(x, layer.start, layer.stop)
+
+
+@execute.register
+def _(layer: ir.Permutation, x: Integers) -> Integers:
+    return permute(x, layer.order)
 
 
 @execute.register

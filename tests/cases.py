@@ -342,6 +342,15 @@ def parts(draw: Draw) -> Case:
 
 
 @st.composite
+def permutations(draw: Draw) -> Case:
+    """Channels in any order; there is some hardware before or behind it."""
+    grow = draw(inputs())
+    order = tuple(draw(st.permutations(range(grow.type.shape[2]))))
+    return draw(cases(grow, ir.Permutation(LAYER, grow.tail, order),
+                      ends=None if grow.layers else False))
+
+
+@st.composite
 def steps(draw: Draw, size: int) -> tuple[int, int, int]:
     """Some of so many rows or columns: (start, stop, step)."""
     start = draw(st.integers(0, size - 1))
@@ -502,6 +511,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Product: (products(),),
     kinds.Union: (unions(),),
     kinds.Part: (parts(),),
+    kinds.Shuffle: (permutations(),),
     kinds.Cutout: (cutouts(),),
     kinds.Enlargement: (enlargements(),),
     kinds.Copies: (copies(),),

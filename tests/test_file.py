@@ -55,6 +55,7 @@ def network() -> ir.Network:
         ir.Subtract("difference", "half", "piece"),
         ir.Upsample("larger", "half", (2, 64)),
         ir.Multiply("product", "larger", "larger", (-3, 1)),
+        ir.Permutation("mixed", "larger", (1, 0)),
     ))
 
 

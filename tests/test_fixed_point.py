@@ -30,8 +30,11 @@ from penjing.compiler.load.floats import (
     FloatLayer,
     FloatMaxPool,
     FloatNetwork,
+    FloatPad,
+    FloatPermutation,
     FloatProduct,
     FloatRelu,
+    FloatReshape,
     FloatSlice,
     FloatSubtract,
     FloatUnary,
@@ -125,6 +128,8 @@ def graph() -> FloatNetwork:
         FloatProduct("weighed", inputs=("difference", "factors")),
         FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "weighed")),
         FloatUpsample("larger", (1, 2)), FloatCrop("crop", (1, 12, 1), (0, 22, 2)),
+        FloatPermutation("mixed", (*range(3, 15), 0, 2, 1)), FloatPad("pad", (0, 1, 2, 0)),
+        FloatReshape("turned", (13, 12, 15)), FloatCrop("less", (1, 13, 1), (0, 11, 1)),
         FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
         replace(conv("c", 3, 10, seed=3), groups=5),
@@ -160,7 +165,7 @@ def test_graphs_are_close_to_float(mode: Mode) -> None:
     wanted = floats.run(graph(), x / 255)
     network = quantize(graph(), x, 8, 8, mode=mode)
     error = np.abs(real_output(network, x) - wanted).mean() / np.abs(wanted).mean()
-    assert error < (0.1 if mode is Mode.STATIC else 0.03), error
+    assert error < (0.12 if mode is Mode.STATIC else 0.03), error
 
 
 def test_a_table_of_wide_maps_is_refused() -> None:

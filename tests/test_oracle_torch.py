@@ -46,8 +46,10 @@ def random_network(rng: np.random.Generator) -> ir.Network:
         start = int(rng.integers(size))
         taken.append((start, int(rng.integers(start, size)) + 1, int(rng.integers(1, 4))))
     net.add(ir.Crop("crop", "product", *taken))
+    net.add(ir.Pad("pad", "crop", integers(0, 3, 4), 7))  # type: ignore[arg-type]
+    net.add(ir.Permutation("mixed", "pad", tuple(rng.permutation(5).tolist())))
     height, width, channels = net.type.shape
-    net.add(ir.Reshape("reshape", "crop", (channels, height, width)))
+    net.add(ir.Reshape("reshape", "mixed", (channels, height, width)))
     net.add(ir.Flatten("flat", "reshape"))
     size = net.type.elements
     net.add(ir.Dense("dense", "flat", ir.Weights(rng.integers(-128, 128, (6, size)), 8),

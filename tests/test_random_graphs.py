@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from graphs import STEPS, Web, check, planned, random_graph
 from hypothesis import HealthCheck, Phase, given, settings
+from networks import random_candidate
 from penjing.compiler import ir
 from penjing.compiler.dataflow.search import Candidate
 from penjing.compiler.ir import Network
 
 EXAMPLES = 12
+GROUPS, GROUP = 10, 50
+"""So many times so many small graphs."""
 
 
 @given(planned(random_graph))
@@ -20,6 +23,19 @@ EXAMPLES = 12
           suppress_health_check=list(HealthCheck))
 def test_graph_equals_golden_in_the_predicted_cycles(drawn: tuple[Network, Candidate]) -> None:
     check(*drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_many_small_graphs_equal_golden_in_the_predicted_cycles(group: int) -> None:
+    """By a seed each, which is told; `bench/graphs.py` draws larger ones likewise."""
+    for seed in range(group * GROUP, (group + 1) * GROUP):
+        network = random_graph(seed, steps=3)
+        try:
+            check(network, random_candidate(network, seed))
+        except Exception as error:
+            error.add_note(f"the graph of seed {seed}")
+            raise
 
 
 def kinds(network: Network) -> Iterable[str]:

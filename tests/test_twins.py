@@ -32,6 +32,7 @@ from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.multiply import StreamMultiplier
 from penjing.hdl.pad import Padder
+from penjing.hdl.permute import Permuter
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.repeat import Repeater
 from penjing.hdl.requantize import ShiftRequantizer
@@ -103,6 +104,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
                                                  False, -8))),
     Cropper: Twin("crop", net(MAP, CLAMP, ir.Crop("crop", "clamp", (1, 4, 2), (0, 2, 1)))),
+    Permuter: Twin("permute", net(MAP, CLAMP, ir.Permutation("mix", "clamp", (2, 0, 3, 1)))),
     Slicer: Twin("channel_slice", net(MAP, CLAMP, ir.Slice("slice", "clamp", 1, 3)), Goal(96)),
     ArgMaxer: Twin("argmax", net(MAP, ir.ArgMax("argmax", "x"))),
     AveragePooler: Twin("average_pool", net(MAP, pool(ir.AveragePool)), Goal(200)),

@@ -318,6 +318,22 @@ def _(layer: fl.FloatFlatten, step: Step, state: State, given: Tensor) -> Tensor
 
 
 @quantize_layer.register
+def _(layer: fl.FloatReshape, step: Step, state: State, given: Tensor) -> Tensor:
+    return _moved(layer, state, given, ir.Reshape(layer.name, given.source, layer.shape))
+
+
+@quantize_layer.register
+def _(layer: fl.FloatPad, step: Step, state: State, given: Tensor) -> Tensor:
+    padded = _moved(layer, state, given, ir.Pad(layer.name, given.source, layer.padding))
+    return replace(padded, bounds=(min(0, given.bounds[0]), max(0, given.bounds[1])))
+
+
+@quantize_layer.register
+def _(layer: fl.FloatPermutation, step: Step, state: State, given: Tensor) -> Tensor:
+    return _moved(layer, state, given, ir.Permutation(layer.name, given.source, layer.order))
+
+
+@quantize_layer.register
 def _(layer: fl.FloatSlice, step: Step, state: State, given: Tensor) -> Tensor:
     return _moved(layer, state, given,
                   ir.Slice(layer.name, given.source, layer.start, layer.stop))

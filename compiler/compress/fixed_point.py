@@ -135,8 +135,9 @@ def _is_exact(network: FloatNetwork, layer: FloatLayer) -> bool:
     return True
 
 
-_POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatSlice, fl.FloatCrop,
-          fl.FloatUpsample, fl.FloatRepeat, fl.FloatArgMax)
+_POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatReshape, fl.FloatPad,
+          fl.FloatSlice, fl.FloatPermutation, fl.FloatCrop, fl.FloatUpsample, fl.FloatRepeat,
+          fl.FloatArgMax)
 """Layers that leave the widths of their input."""
 
 

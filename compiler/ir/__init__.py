@@ -34,6 +34,7 @@ from .shapes import (
     Crop,
     Flatten,
     Pad,
+    Permutation,
     Repeat,
     Reshape,
     Rewiring,
@@ -60,7 +61,7 @@ __all__ = [
     "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
     "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
     "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "Pad", "PenjingError", "Plain", "PoolLayer", "Repeat", "Reshape",
-    "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice",
-    "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType", "Threshold",
-    "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "Names", "Network", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat",
+    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
+    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType",
+    "Threshold", "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]

@@ -107,6 +107,32 @@ class Slice(Layer):
 
 
 @dataclass(frozen=True)
+class Permutation(Layer):
+    """The channels in another ``order``: channel ``order[n]`` of the input becomes channel n.
+
+    ``order`` holds each of the numbers from 0 to C - 1 once. A channel shuffle is one.
+    """
+
+    order: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(isinstance(self.order, tuple) and len(self.order) <= MAX_ELEMENTS
+                and all(map(is_int, self.order))
+                and sorted(self.order) == list(range(len(self.order))),
+                f"layer {self.name}: order must be a tuple that holds each of the numbers from 0 "
+                f"on once, not {self.order!s:.60}")
+
+    def output_type(self, *sources: TensorType) -> TensorType:
+        """The type of its input."""
+        (source,) = sources
+        require(len(self.order) == source.shape[2],
+                f"layer {self.name}: order has {len(self.order)} channels, its input has "
+                f"{source.shape[2]}")
+        return source
+
+
+@dataclass(frozen=True)
 class Crop(Layer):
     """Some rows and columns: (start, stop, step) of each, ``stop`` not included, counted from 0.
 

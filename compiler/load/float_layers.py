@@ -5,6 +5,7 @@ Every class validates itself on construction; a `PenjingError` names the layer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TypeAlias
@@ -130,6 +131,20 @@ class FloatFlatten(FloatLayer):
     """(H, W, C) to (1, 1, H·W·C), in raster order."""
 
 
+@dataclass(frozen=True)
+class FloatReshape(FloatLayer):
+    """(H, W, C) to another ``shape`` of as many elements, in raster order."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class FloatPad(FloatLayer):
+    """Zeros around a map: ``padding`` (top, bottom, left, right)."""
+
+    padding: Padding
+
+
 @dataclass(frozen=True, eq=False)
 class FloatUnary(FloatLayer):
     """``function(gain * x)`` of each element.
@@ -179,6 +194,13 @@ class FloatSlice(FloatLayer):
 
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class FloatPermutation(FloatLayer):
+    """The channels in another ``order``: that number ``order[n]`` becomes the n-th."""
+
+    order: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -270,6 +292,21 @@ def _(layer: FloatFlatten, shape: Shape) -> Shape:
     return (1, 1, shape[0] * shape[1] * shape[2])
 
 
+@output_shape.register
+def _(layer: FloatReshape, shape: Shape) -> Shape:
+    require(math.prod(layer.shape) == math.prod(shape),
+            f"layer {layer.name}: its input of shape {shape} cannot become {layer.shape}")
+    return layer.shape
+
+
+@output_shape.register
+def _(layer: FloatPad, shape: Shape) -> Shape:
+    top, bottom, left, right = layer.padding
+    require(min(layer.padding) >= 0 and max(layer.padding) <= _MOST,
+            f"layer {layer.name}: padding must lie within 0 and {_MOST}, not {layer.padding}")
+    return shape[0] + top + bottom, shape[1] + left + right, shape[2]
+
+
 @output_shape.register(FloatAdd)
 @output_shape.register(FloatSubtract)
 @output_shape.register(FloatProduct)
@@ -291,6 +328,13 @@ def _(layer: FloatSlice, shape: Shape) -> Shape:
     require(0 <= layer.start < layer.stop <= shape[2],
              f"layer {layer.name}: it takes channels {layer.start} to {layer.stop} of {shape[2]}")
     return (*shape[:2], layer.stop - layer.start)
+
+
+@output_shape.register
+def _(layer: FloatPermutation, shape: Shape) -> Shape:
+    require(sorted(layer.order) == list(range(shape[2])),
+            f"layer {layer.name}: its order is not one of {shape[2]} channels")
+    return shape
 
 
 @output_shape.register

@@ -27,9 +27,12 @@ from .float_layers import (
     FloatLayer,
     FloatMaxPool,
     FloatMultiply,
+    FloatPad,
+    FloatPermutation,
     FloatProduct,
     FloatRelu,
     FloatRepeat,
+    FloatReshape,
     FloatSlice,
     FloatSubtract,
     FloatUnary,
@@ -41,10 +44,11 @@ from .float_layers import (
 
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
            "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
-           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatProduct", "FloatRelu",
-           "FloatRepeat", "FloatSlice", "FloatSubtract", "FloatUnary", "FloatUpsample",
-           "FloatZeros", "Floats", "Padding", "Pair", "Shape", "convolution", "counts",
-           "dense", "execute", "max_pool", "output_shape", "run", "run_all", "window_sum"]
+           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad", "FloatPermutation",
+           "FloatProduct", "FloatRelu", "FloatRepeat", "FloatReshape", "FloatSlice",
+           "FloatSubtract", "FloatUnary", "FloatUpsample", "FloatZeros", "Floats", "Padding",
+           "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool",
+           "output_shape", "run", "run_all", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -154,6 +158,22 @@ def counts(layer: FloatAveragePool, shape: Sequence[int]) -> Floats:
 @execute.register
 def _(layer: FloatFlatten, x: Floats) -> Floats:
     return x.reshape(len(x), 1, 1, -1)
+
+
+@execute.register
+def _(layer: FloatReshape, x: Floats) -> Floats:
+    return x.reshape(len(x), *layer.shape)
+
+
+@execute.register
+def _(layer: FloatPad, x: Floats) -> Floats:
+    top, bottom, left, right = layer.padding
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+
+
+@execute.register
+def _(layer: FloatPermutation, x: Floats) -> Floats:
+    return x[..., list(layer.order)]
 
 
 @execute.register

@@ -110,6 +110,11 @@ def _(layer: ir.Slice, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Permutation, x: torch.Tensor) -> torch.Tensor:
+    return x.index_select(1, torch.tensor(layer.order))
+
+
+@_execute.register
 def _(layer: ir.Table, x: torch.Tensor) -> torch.Tensor:
     rows = _tensor(layer.values).expand(x.shape[1], -1)
     places = (x - layer.low).to(torch.int64).movedim(1, 0).flatten(1)
@@ -168,6 +173,11 @@ def _(layer: ir.Threshold, x: torch.Tensor) -> torch.Tensor:
 @_execute.register
 def _(layer: ir.Clamp, x: torch.Tensor) -> torch.Tensor:
     return torch.clamp(x, *layer.bounds)
+
+
+@_execute.register
+def _(layer: ir.Pad, x: torch.Tensor) -> torch.Tensor:
+    return _padded(x, layer.padding, layer.value)
 
 
 @_execute.register

@@ -16,6 +16,7 @@ from .dot import Dot
 from .engine import Engine
 from .join import Sum
 from .kind import Ask, Kind
+from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
 from .product import Product
 from .scale import Scale
@@ -31,15 +32,15 @@ from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
            "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Product",
-           "Scale", "Search", "Shift", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union",
-           "Wires", "candidates"]
+           "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow",
+           "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Product, Union, Part, Cutout, Enlargement, Copies, Wires, Largest)
+    Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -131,6 +132,11 @@ def _(layer: ir.Upsample, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Slice, site: Site, ask: Ask) -> Iterator[Kind]:
     return Part.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Permutation, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Shuffle.candidates(site, ask)
 
 
 @candidates.register

@@ -1,4 +1,4 @@
-"""What kinds share that let some beats of their input go on and drop the others."""
+"""What kinds share that repack their input, and may drop beats of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....hdl.crop import CropperShape
+from ....hdl.permute import PermuterShape
 from ....hdl.slice import SlicerShape
 from ...ir import Integers, TensorType
 from .. import control, timing
@@ -24,8 +25,8 @@ class Dropping(Kind):
     taken: Port
 
     @abstractmethod
-    def shape(self, site: Site) -> SlicerShape | CropperShape:
-        """The structure of what drops beats."""
+    def shape(self, site: Site) -> SlicerShape | CropperShape | PermuterShape:
+        """The structure of what takes the beats."""
 
     @abstractmethod
     def kept(self, site: Site) -> Integers | None:

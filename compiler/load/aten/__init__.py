@@ -15,17 +15,18 @@ from ...ir import PenjingError
 from ..floats import FloatAdd, FloatNetwork, FloatProduct, FloatSubtract
 from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
-from . import elementwise, linear, maps
+from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, label, refuse
 
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
-    "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, "
-    "Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, "
-    "Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, "
-    "nearest upsampling, Flatten, Dropout, sums, differences, products, concatenations, parts of "
-    "channels, rows and columns, channels plus or times constants, softmax and argmax at the end")
+    "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, Hardtanh(0, "
+    "x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, Softplus, max "
+    "and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, nearest "
+    "upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, differences, "
+    "products, concatenations, parts of channels, rows and columns, channels plus or times "
+    "constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -130,7 +131,10 @@ _OPERATORS: Mapping[str, Operator] = {
     **_named(maps.slice_, "slice.Tensor"),
     **_named(maps.upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
     **_named(maps.argmax, "argmax.default"),
-    **dict.fromkeys(RESHAPES, maps.reshape),
+    **dict.fromkeys(RESHAPES, axes.reshape),
+    **_named(axes.permute, "permute.default", "transpose.int", "movedim.int", "movedim.intlist",
+             "moveaxis.int", "swapaxes.default"),
+    **_named(axes.channel_shuffle, "channel_shuffle.default", "native_channel_shuffle.default"),
     **dict.fromkeys(IDENTITIES, maps.identity),
     **_named(maps.softmax, "softmax.int", "log_softmax.int"),
 }
@@ -143,5 +147,4 @@ _HINTS: Mapping[str, str] = {
     "max_pool2d_with_indices": _DECOMPOSED,
     "_native_batch_norm_legit_no_training": _DECOMPOSED,
     "addmm": _DECOMPOSED,
-    "permute": _DECOMPOSED,
 }

@@ -11,11 +11,11 @@ import numpy as np
 from ..floats import FloatRelu, Floats, FloatUnary
 from ..pt2 import Node
 from ..unary import Unary
-from .graph import Arguments, Graph, Operator, Seen, refuse, refuse_padding
+from .graph import Arguments, Graph, Operator, Seen, refuse
 
 
 def _relu(graph: Graph, node: Node, limit: float | None) -> Seen:
-    seen = graph.source(node)
+    seen = graph.waiting(node)
     result = graph.add(FloatRelu(graph.name(node), limit), seen, positive=True)
     # A ReLU keeps zeros, so a padding may wait across it.
     return replace(result, dims=seen.dims, padding=seen.padding)
@@ -42,7 +42,6 @@ def clamp(otherwise: float | None) -> Operator:
 
 def _unary(graph: Graph, node: Node, function: Unary, parameter: Floats | None = None) -> Seen:
     seen = graph.source(node)
-    refuse_padding(node, seen)
     result = graph.add(FloatUnary(graph.name(node), function, parameter), seen,
                        positive=function in (Unary.SIGMOID, Unary.HARD_SIGMOID, Unary.SOFTPLUS))
     return replace(result, dims=seen.dims)

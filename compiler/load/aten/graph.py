@@ -9,12 +9,13 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 
-from ...ir import Names, PenjingError, cleaned
+from ...ir import Integers, Names, PenjingError, cleaned
 from ..floats import (
     INPUT,
     FloatFlatten,
     FloatLayer,
     FloatNetwork,
+    FloatPad,
     Floats,
     Padding,
     Pair,
@@ -87,21 +88,22 @@ class Arguments:
         return values[0], values[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A tensor of the program: who computes it, and how torch sees it.
 
     ``layer`` puts out a map of ``shape`` (H, W, C); ``dims`` is the tensor's shape in torch without
-    the batch; ``padding`` zeros not yet given to a layer; ``order`` the (C, H, W) of a flattened
-    map whose elements torch keeps in another order; ``positive`` that no value is negative;
-    ``final`` why no layer may follow, if so.
+    the batch; ``padding`` zeros not yet given to a layer; ``order`` says of each element, as torch
+    orders them, which one it is of the map in raster order, None where ``dims`` are that map's
+    channels, height and width; ``positive`` that no value is negative; ``final`` why no layer may
+    follow, if so.
     """
 
     layer: str
     shape: Shape
     dims: tuple[int, ...]
     padding: Padding = NO_PADDING
-    order: Shape | None = None
+    order: Integers | None = None
     positive: bool = False
     final: str = ""
 
@@ -149,7 +151,7 @@ class Graph:
                              for argument in node.arguments
                              for reference in _references(argument.value))
         self._uses[program.output] += 1
-        self._same: dict[str, str] = {}
+        self._same = set[str]()
         first = self._input(nodes)
         self._seen = {program.input: first}
         self.input_shape = first.shape
@@ -170,17 +172,30 @@ class Graph:
         return Seen(INPUT, (height, width, channels), dims)
 
     # --- what operators read
-    def source(self, node: Node, position: int = 0) -> Seen:
-        """The tensor that is the argument of ``node`` at ``position``."""
+    def waiting(self, node: Node, position: int = 0) -> Seen:
+        """The tensor that is the argument of ``node`` at ``position``, for who takes its padding.
+        """
         value = node.arguments[position].value if len(node.arguments) > position else None
         return self._of(node, value)
+
+    def source(self, node: Node, position: int = 0) -> Seen:
+        """The tensor that is the argument of ``node`` at ``position``, padded."""
+        return self.padded(self.waiting(node, position), node)
+
+    def padded(self, seen: Seen, reader: Node | None) -> Seen:
+        """``seen`` with the padding that waits put around it, since ``reader`` does not take it."""
+        if seen.padding == NO_PADDING:
+            return seen
+        name = self.name(reader) if reader else self._names.unique("pad")
+        return self.add(FloatPad(name, seen.padding), seen.with_padding(NO_PADDING),
+                        positive=seen.positive)
 
     def sources(self, node: Node) -> list[Seen]:
         """The tensors of the list that is the first argument of ``node``."""
         value = node.arguments[0].value if node.arguments else None
         if not isinstance(value, tuple) or not value:
             refuse(node, "it takes a list of tensors; export the model again")
-        return [self._of(node, item) for item in value]
+        return [self.padded(self._of(node, item), node) for item in value]
 
     def _of(self, node: Node, value: Value) -> Seen:
         if not isinstance(value, Reference):
@@ -207,10 +222,12 @@ class Graph:
 
     def is_read_once(self, node: Node, position: int = 0) -> bool:
         """Whether ``node`` alone reads what the layer of its argument at ``position`` puts out."""
-        (name,) = map(_name, _references(node.arguments[position].value))
-        while self._uses[name] == 1 and name in self._same:
-            name = self._same[name]
-        return self._uses[name] == 1
+        return self.readers(self.waiting(node, position).layer) == 1
+
+    def readers(self, layer: str) -> int:
+        """How many nodes read what ``layer`` puts out, but for those that only hand it on."""
+        names = [name for name, seen in self._seen.items() if seen.layer == layer]
+        return sum(self._uses[name] for name in names) - len(self._same.intersection(names))
 
     def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
         """The values of the parameter that is the argument ``name``."""
@@ -240,7 +257,9 @@ class Graph:
         height, width, channels = shape
         first = sources[0]
         dims: tuple[int, ...] = channels, height, width
-        if first.is_vector:
+        if first.order is not None:
+            dims = first.dims  # what is single elements' matter
+        elif first.is_vector:
             dims = (channels,)
         elif first.is_line:
             dims = channels, width
@@ -265,18 +284,18 @@ class Graph:
             self._seen[name] = seen
             first = _references(node.arguments[0].value)
             if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
-                self._same[name] = first[0].name
+                self._same.add(name)
 
     def network(self) -> FloatNetwork:
         """The network whose output is the program's; layers that it needs not are left."""
         last = self._seen.get(self.program.output)
-        if last is not None and last.padding != NO_PADDING:
-            raise PenjingError("the program ends with a padding; let a layer follow it")
+        if last is not None:
+            last = self.padded(last, None)
         if last is None or last.layer == INPUT:
             raise PenjingError("the program has no layers; export one that has")
         if last.order is not None:
-            raise PenjingError("the program ends with a flattened map, whose order differs in "
-                               "hardware; remove the flatten at its end")
+            raise PenjingError("the program ends with a map that is flattened or turned, whose "
+                               "order differs in hardware; leave that to the host")
         needed, kept = {last.layer}, []
         for layer in reversed(self.layers.values()):
             if layer.name in needed:
@@ -296,10 +315,6 @@ def _references(value: Value) -> list[Reference]:
         else []
 
 
-def _name(reference: Reference) -> str:
-    return reference.name
-
-
 # --- what several operators ask
 def require_map(node: Node, seen: Seen) -> None:
     """Refuse ``node`` unless torch sees a map of channels, or a line of them."""
@@ -308,11 +323,16 @@ def require_map(node: Node, seen: Seen) -> None:
                      f"{', '.join(map(str, seen.dims))}); reshape its input")
 
 
-def refuse_padding(node: Node, *tensors: Seen) -> None:
-    """Refuse ``node`` if a padding waits, since it cannot take it."""
-    if any(seen.padding != NO_PADDING for seen in tensors):
-        refuse(node, "a zero padding comes before it; pad in front of a convolution or a "
-                     "pooling layer only")
+def fits(padding: Padding, kernel: tuple[int, ...]) -> bool:
+    """Whether each window of ``kernel`` (height, width) reads something besides the padding."""
+    return max(padding[:2]) < kernel[0] and max(padding[2:]) < kernel[1]
+
+
+def same_order(first: Seen, second: Seen) -> bool:
+    """Whether the hardware has the elements of both in one order."""
+    if first.order is None or second.order is None:
+        return first.order is second.order
+    return np.array_equal(first.order, second.order)
 
 
 def window(arguments: Arguments, seen: Seen, name: str, neutral: int,

@@ -17,8 +17,8 @@ from .graph import (
     Graph,
     Operator,
     Seen,
+    fits,
     refuse,
-    refuse_padding,
     require_map,
     sum_padding,
     window,
@@ -27,7 +27,7 @@ from .graph import (
 
 def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Conv1d and Conv2d: any groups and dilation."""
-    seen = graph.source(node)
+    seen = graph.waiting(node)
     require_map(node, seen)
     if arguments.get("transposed", False) is not False:
         refuse(node, "a transposed convolution is not supported yet; use an upsampling and a "
@@ -40,15 +40,18 @@ def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     weights = _dilated(node, weights.transpose(0, 2, 3, 1),
                        window(arguments, seen, "dilation", 1, (1, 1)))
     stride = window(arguments, seen, "stride", 1, (1, 1))
-    padding = arguments.get("padding", 0)
-    if isinstance(padding, str):
-        own = _named_padding(node, padding, weights.shape[1:3], stride)
+    named = arguments.get("padding", 0)
+    if isinstance(named, str):
+        own = _named_padding(node, named, weights.shape[1:3], stride)
     else:
         vertical, horizontal = window(arguments, seen, "padding", 0, (0, 0))
         own = (vertical, vertical, horizontal, horizontal)
+    padding = sum_padding(own, seen.padding)
+    if not fits(padding, weights.shape[1:3]):
+        seen, padding = graph.padded(seen.with_padding(padding), node), NO_PADDING
     return graph.add(FloatConvolution(
         graph.name(node, reference), weights, _bias(graph, node, arguments, len(weights)), stride,
-        sum_padding(own, seen.padding), arguments.integer("groups", 1)), seen)
+        padding, arguments.integer("groups", 1)), seen)
 
 
 def _dilated(node: Node, weights: Floats, dilation: Pair) -> Floats:
@@ -80,14 +83,15 @@ def linear(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     if not seen.is_vector:
         refuse(node, f"a linear layer takes (N, F), not (N, {', '.join(map(str, seen.dims))}); "
                      f"put a Flatten before it")
-    refuse_padding(node, seen)
     reference, weights = graph.weight(node, "weights", arguments.get("weight"))
     if weights.ndim != 2 or weights.shape[1] != seen.dims[0]:
         refuse(node, f"its weights have shape {weights.shape}, its input {seen.dims[0]} features; "
                      f"export the model again")
     bias = _bias(graph, node, arguments, len(weights))
     if seen.order is not None:
-        weights = weights.reshape(-1, *seen.order).transpose(0, 2, 3, 1).reshape(len(weights), -1)
+        columns = np.empty_like(weights)
+        columns[:, seen.order] = weights
+        weights = columns
     return graph.add(FloatDense(graph.name(node, reference), weights, bias),
                      replace(seen, order=None))
 
@@ -96,7 +100,6 @@ def batch_norm(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Folded into the layer before it if no other reads that; else a factor and a bias a channel.
     """
     seen = graph.source(node)
-    refuse_padding(node, seen)
     if seen.order is not None:
         refuse(node, "it takes a flattened map, channel by channel; move it before the flatten")
     channels = seen.shape[2]
@@ -145,7 +148,6 @@ def with_constant(function: Callable[[Floats], tuple[Floats, Floats]], otherwise
             if arguments.number("alpha", 1.0) != 1:
                 refuse(node, "its alpha is not 1; scale the constant instead")
             seen = graph.source(node, position)
-            refuse_padding(node, seen)
             channels = seen.shape[2]
             rank = len(seen.dims)
             if constant.size not in (1, channels) or seen.order is not None or (

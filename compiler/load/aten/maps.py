@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import NoReturn
 
@@ -30,9 +29,10 @@ from .graph import (
     Graph,
     Operator,
     Seen,
+    fits,
     refuse,
-    refuse_padding,
     require_map,
+    same_order,
     sum_padding,
     window,
 )
@@ -66,18 +66,15 @@ def _ceil_padding(seen: Seen, kernel: Pair, stride: Pair, padding: Padding, ceil
 
 def max_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """MaxPool1d and MaxPool2d."""
-    seen = graph.source(node)
+    seen = graph.waiting(node)
     require_map(node, seen)
     kernel, stride, own = _pool_window(node, arguments, seen)
     if window(arguments, seen, "dilation", 1, (1, 1)) != (1, 1):
         refuse(node, "a dilated max pool is not supported; use dilation = 1")
-    if seen.padding != NO_PADDING and not seen.positive:
-        refuse(node, "zeros padded before it may win against negative values; put a ReLU before "
-                     "it or use the padding of MaxPool2d")
-    # Where no value is negative a padded zero never wins, and ceil_mode sees the padded map.
     ceil = arguments.flag("ceil_mode", False)
-    if ceil and seen.padding != NO_PADDING:
-        refuse(node, "ceil_mode after a zero padding is not supported; pad more instead")
+    # Zeros that may win are values like others, and ceil_mode looks at their map.
+    if ceil or not seen.positive or not fits(sum_padding(own, seen.padding), kernel):
+        seen = graph.source(node)
     padding = sum_padding(_ceil_padding(seen, kernel, stride, own, ceil), seen.padding)
     return graph.add(FloatMaxPool(graph.name(node), kernel, stride, padding), seen,
                      positive=seen.positive)
@@ -85,15 +82,14 @@ def max_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 def average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """AvgPool1d and AvgPool2d; padding counts, or does not."""
-    seen = graph.source(node)
+    seen = graph.waiting(node)
     require_map(node, seen)
     kernel, stride, own = _pool_window(node, arguments, seen)
     counts = arguments.flag("count_include_pad", True) or own == NO_PADDING
-    if not counts and seen.padding != NO_PADDING:
-        refuse(node, "count_include_pad = False counts zeros padded before it, not its own; use "
-                     "one padding")
     if arguments.number("divisor_override") not in (None, kernel[0] * kernel[1]):
         refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+    if not counts or not fits(sum_padding(own, seen.padding), kernel):
+        seen = graph.source(node)  # zeros that were padded before count always
     padding = sum_padding(own, seen.padding)
     if _ceil_padding(seen, kernel, stride, padding, arguments.flag("ceil_mode", False)) != padding:
         refuse(node, "ceil_mode divides by another number at the border; pad the map so that the "
@@ -106,7 +102,6 @@ def adaptive_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """AdaptiveAvgPool1d and 2d, where all windows are equal."""
     seen = graph.source(node)
     require_map(node, seen)
-    refuse_padding(node, seen)
     wanted = window(arguments, seen, "output_size", 1)
     if min(wanted) < 1 or seen.shape[0] % wanted[0] or seen.shape[1] % wanted[1]:
         refuse(node, f"a map of {seen.shape[:2]} has no equal windows for {wanted}; use an output "
@@ -120,7 +115,6 @@ def _whole(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """The map that ``node`` reduces over height and width, or over the length of a line."""
     seen = graph.source(node)
     require_map(node, seen)
-    refuse_padding(node, seen)
     rank = len(seen.dims) + 1
     axes = {axis % rank for axis in arguments.integers("dim", ())}
     if axes != set(range(2, rank)) or arguments.get("dtype") is not None:
@@ -154,7 +148,7 @@ def maximum(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 # --- shapes
 def pad(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Zeros around a map wait for the layer that reads them; as channels they are concatenated."""
-    seen = graph.source(node)
+    seen = graph.waiting(node)
     require_map(node, seen)
     mode, value = arguments.get("mode", "constant"), arguments.number("value", 0.0) or 0.0
     if mode != "constant" or value != 0:
@@ -167,7 +161,7 @@ def pad(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     front, behind = pads[-2:]
     left, right, top, bottom = (*pads[:-2], 0, 0)[:4]
     if front or behind:
-        refuse_padding(node, seen)
+        seen = graph.source(node)
         zeros = graph.add(FloatZeros(graph.name(node)), seen, positive=True)
         joined = [*_zeros(graph, node, zeros, front), seen, *_zeros(graph, node, zeros, behind)]
         seen = graph.add(FloatConcatenation(graph.name(node)), *joined, positive=seen.positive)
@@ -183,28 +177,6 @@ def _zeros(graph: Graph, node: Node, zeros: Seen, channels: int) -> list[Seen]:
     return parts
 
 
-def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """What keeps the elements of each axis, or flattens all."""
-    seen = graph.source(node)
-    refuse_padding(node, seen)
-    sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
-    dims = tuple(size for size in sizes if size is not None)
-    if len(dims) != len(sizes) or math.prod(dims) != math.prod(seen.dims):
-        refuse(node, f"it changes the batch: (N, {', '.join(map(str, seen.dims))}) cannot become "
-                     f"(N, {', '.join(map(str, sizes))}); keep the first dimension")
-    if [d for d in dims if d > 1] != [d for d in seen.dims if d > 1]:
-        if len(dims) != 1:
-            refuse(node, f"it turns {seen.dims} into {dims}; only flattening to (N, F) is "
-                         f"supported")
-        height, width, channels = seen.shape
-        order = (channels, height, width) if channels > 1 and height * width > 1 else None
-        return replace(graph.flatten(node, seen), dims=dims, order=order, positive=seen.positive)
-    if len(dims) == 1 and seen.shape[:2] != (1, 1):
-        # One channel or one row: the order is the same.
-        return replace(graph.flatten(node, seen), dims=dims, positive=seen.positive)
-    return replace(seen, dims=dims)
-
-
 def identity(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """What changes nothing."""
     return graph.source(node)
@@ -218,8 +190,7 @@ def elementwise(layer: type[FloatAdd] | type[FloatSubtract] | type[FloatProduct]
         first, second = graph.source(node), graph.source(node, 1)
         if arguments.number("alpha", 1.0) != 1:
             refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
-        refuse_padding(node, first, second)
-        if (first.dims, first.order) != (second.dims, second.order):
+        if first.dims != second.dims or not same_order(first, second):
             if len(first.dims) != len(second.dims) or not all(
                     (seen.is_map or seen.is_line) for seen in (first, second)):
                 _refuse_shapes(node, first.dims, second.dims)
@@ -253,7 +224,6 @@ def _repeated(graph: Graph, node: Node, seen: Seen, shape: Shape) -> Seen:
 def expand(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """expand and expand_as: a vector or a row becomes a map."""
     seen = graph.source(node)
-    refuse_padding(node, seen)
     sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
     dims = tuple(size for size in sizes if size is not None)
     if dims == seen.dims:
@@ -267,7 +237,6 @@ def expand(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 def concatenate(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """The channels of all, one behind the other."""
     tensors = graph.sources(node)
-    refuse_padding(node, *tensors)
     first = tensors[0]
     _require_channels(node, first, arguments.integer("dim", 0))
     if any(seen.order is not None or len(seen.dims) != len(first.dims) for seen in tensors):
@@ -289,7 +258,6 @@ def _require_channels(node: Node, seen: Seen, axis: int) -> None:
 def _parts(graph: Graph, node: Node, axis: int, sizes: list[int]) -> tuple[Seen, ...]:
     """Runs of so many channels."""
     seen = graph.source(node)
-    refuse_padding(node, seen)
     _require_channels(node, seen, axis)
     if seen.order is not None or sum(sizes) != seen.shape[2]:
         refuse(node, f"parts of {sizes} channels are not the {seen.shape[2]} of its input")
@@ -337,7 +305,6 @@ def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     taken = range(*slice(start, end, step).indices(size))
     if len(taken) == size:
         return seen
-    refuse_padding(node, seen)
     if not taken:
         refuse(node, f"{start} to {end} are no part of its {size}")
     if axis > 1 and (seen.is_map or seen.is_line):
@@ -357,7 +324,6 @@ def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Upsample and interpolate to the nearest element, by whole factors."""
     seen = graph.source(node)
     require_map(node, seen)
-    refuse_padding(node, seen)
     sizes = [size for size in graph.program.sizes.get(node.outputs[0], ())[2:] if size is not None]
     rank = len(seen.dims) - 1
     whole = [divmod(size, given) for size, given in zip(sizes, seen.dims[1:], strict=False)]
@@ -374,7 +340,6 @@ def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 def argmax(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """The number of the largest channel, at the end."""
     seen = graph.source(node)
-    refuse_padding(node, seen)
     axis = arguments.get("dim")
     vector = seen.is_vector and seen.order is None
     if not (axis in (1, -1) if vector else axis == 1 and (seen.is_map or seen.is_line)):
