@@ -16,7 +16,11 @@ from typing import Any
 import numpy as np
 import penjing
 import pytest
+from graphs import check
+from networks import PLENTY
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.search import Budget, Goal, search
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork
@@ -26,6 +30,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[to
 
 from penjing.compiler.load import pt2  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
+from penjing.sim.oracles import torch as oracle  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -330,6 +335,23 @@ def test_program_of_today(name: str) -> None:
     given = golden.run(fixed, quantize_input(x, fixed.input_type)) * 2.0 ** -(
         fixed.output_type.fraction)
     assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
+
+
+def test_a_block_that_squeezes_and_excites_runs_in_hardware() -> None:
+    """Values equal PyTorch's in integers, and every frame ends in the predicted cycle."""
+    torch.manual_seed(0)
+    module = unsettle(SqueezeExcitation(3))
+    program = torch.export.export(module, (torch.zeros(1, 3, 4, 3),))
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 4, 3, 3))
+    network = quantize(loader.from_program(program), x)
+    assert {"multiply", "upsample"} <= {layer.kind for layer in network.layers}
+    integers = quantize_input(x, network.input_type)
+    np.testing.assert_array_equal(oracle.run(network, integers), golden.run(network, integers))
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x).float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    given = golden.run(network, integers) * 2.0 ** -network.output_type.fraction
+    assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
+    check(network, search(network, Budget(ECP5, PLENTY, 40), Goal()))
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(-1)])
