@@ -35,6 +35,9 @@ __all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget
 
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
+GENERIC_LUTS = 320
+"""The LUTs that such a target spends on speed for each of them, unless the user or a frame rate
+says how many: a network without multipliers would be unrolled whole."""
 
 _SLOWEST = 1 << 48  # cycles a frame that every network can keep to
 _LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
@@ -156,7 +159,9 @@ def _budget(board: Board, network: Network, target: Target, settled: bool) -> Bu
     multipliers = limits.pop("multipliers")
     link = ((lambda made: planned_link(board, Design(network, made)))
             if board.platform else None)
-    return Budget(board.family.fabric, Resources(**limits), multipliers, link)
+    speed_luts = (GENERIC_LUTS * target.budget.get("multipliers", GENERIC_MULTIPLIERS)
+                  if limits["luts"] >= UNLIMITED else None)
+    return Budget(board.family.fabric, Resources(**limits), multipliers, link, speed_luts)
 
 
 def _folds(network: Network, path: Path) -> dict[str, Fold]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx_files import FLOAT, INT64, Model
 
-MODES = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR")
+MODES = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
+MONOTONE = (("Relu", {}), ("LeakyRelu", {"alpha": 0.125}), ("HardSigmoid", {"alpha": 0.25}),
+            ("ThresholdedRelu", {"alpha": 0.5}), ("Neg", {}))
+"""Functions without a last bit that depends on the processor, as that of exp does."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Grow:
         signed = bool(rng.integers(2)) if signed is None else signed
         narrow = int(rng.integers(2)) if bits > 1 else 0
         quantized = self.model.node(
-            "Quant", name, self.number(scale), self.number(0), self.number(bits),
+            str(rng.choice(["Quant", "IntQuant"])), name, self.number(scale), self.number(0),
+            self.number(bits),
             signed=int(signed), narrow=narrow, rounding_mode=str(rng.choice(MODES)))
         return Tensor(quantized, shape, scale)
 
@@ -103,7 +107,8 @@ class Grow:
         if rng.integers(4):
             name = self.batch_norm(name, shape[0])
         if rng.integers(2):
-            name = model.node("Relu", name)
+            operator, attributes = MONOTONE[rng.integers(len(MONOTONE)) * rng.integers(2)]
+            name = model.node(operator, name, **attributes)
         scale = float(np.exp(rng.uniform(-3, 0))) if last else None
         self.tensor = self.quantize(name, shape, scale=scale)
 
@@ -118,14 +123,20 @@ class Grow:
             self.tensor = Tensor(name, shape, self.tensor.scale)
             return
         name = model.node("AveragePool", self.tensor.name, kernel_shape=[2, 2], strides=[2, 2])
-        if rng.integers(2):
-            name = model.node("Mul", name, self.number(4))
-            bits = [self.number(n) for n in (10, int(rng.integers(5, 8)))]
-            name = model.node("Trunc", name, self.number(self.tensor.scale), self.number(0), *bits,
-                              rounding_mode=str(rng.choice(MODES)))
-            self.tensor = Tensor(name, shape, self.tensor.scale)
-        else:
+        form, scale = int(rng.integers(3)), self.tensor.scale
+        if form == 0:
             self.tensor = self.quantize(name, shape)
+            return
+        few, mode = self.number(int(rng.integers(5, 8))), str(rng.choice(MODES))
+        if form == 1:
+            name = model.node("Mul", name, self.number(4))
+            name = model.node("Trunc", name, self.number(scale), self.number(0), self.number(10),
+                              few, rounding_mode=mode)
+        else:
+            name = model.node("Trunc", name, self.number(scale / 4), self.number(0),
+                              self.number(10), self.number(scale), few, rounding_mode=mode,
+                              signed=int(rng.integers(2)), narrow=int(rng.integers(2)))
+        self.tensor = Tensor(name, shape, scale)
 
     def residual(self) -> None:
         """A convolution of one channel each beside which its input goes on."""
@@ -156,11 +167,11 @@ def random_model(rng: np.random.Generator) -> bytes:
     return grow.bytes()
 
 
-def flat(dims: tuple[int, ...]) -> Model:
-    """A model of one quantized vector, "t0_0", of 8 bits at scale 1."""
-    model = Model((1, *dims), FLOAT, 13)
-    model.node("Quant", "x", *(model.constant(n, FLOAT) for n in (1, 0, 8)), signed=1, narrow=0,
-               rounding_mode="ROUND")
+def flat(dims: tuple[int, ...], scale: float = 1, opset: int = 13) -> Model:
+    """A model of one quantized vector, "t0_0", of 8 bits at ``scale``."""
+    model = Model((1, *dims), FLOAT, opset)
+    model.node("Quant", "x", *(model.constant(n, FLOAT) for n in (scale, 0, 8)), signed=1,
+               narrow=0, rounding_mode="ROUND")
     return model
 
 

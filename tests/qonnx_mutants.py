@@ -10,8 +10,9 @@ import onnx
 import onnx_mutants
 import qonnx_files
 
-OPERATORS = ("Quant", "BipolarQuant", "Trunc", "MultiThreshold", "BatchNormalization", "Mul", "Div",
-             "Add", "Sub", "Pow", "Sqrt", "Relu", "Clip", "AveragePool", "GlobalAveragePool")
+OPERATORS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "BatchNormalization",
+             "Mul", "Div", "Add", "Sub", "Pow", "Sqrt", "Relu", "Clip", "AveragePool",
+             "GlobalAveragePool", "ReduceMean", "Sigmoid", "Elu", "PRelu", "HardSwish", "Gelu")
 
 
 def mutant(index: int) -> bytes:

@@ -212,6 +212,19 @@ def test_multipliers_of_dsp_blocks_alone() -> None:
         flow.plan(wide, flow.Target("generic", multipliers=flow.Multipliers.ANY))
 
 
+def test_without_multipliers_nor_device_speed_is_bounded() -> None:
+    """It would be unrolled whole: 2,048 lanes, which take minutes to emit."""
+    one, half = np.array([1 << 30]), np.array([1])
+    net = ir.Network("relu6", "x", ir.TensorType((16, 16, 8), 8, True), (
+        ir.ScaleRequantize("relu", "x", one, half, 8, True, low=0, high=96),))
+    plan = flow.plan(net, flow.Target("generic"))
+    assert 1000 < plan.resources.luts < 64 * 330
+    assert plan.cycles_per_frame == -(-2048 // plan.layer("relu").o.lanes) > 1
+    more = flow.plan(net, flow.Target("generic", budget={"luts": 200_000}))
+    assert more.cycles_per_frame < plan.cycles_per_frame
+    assert flow.plan(net, flow.Target("generic", fps=100e6)).cycles_per_frame == 1
+
+
 def test_network_of_ten_times_resnet8_is_refused(tmp_path: Path,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
     """Its 774,144 weights alone take more block RAM than the largest board has."""

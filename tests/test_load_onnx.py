@@ -349,9 +349,13 @@ def test_what_is_not_quantized_is_neither_cut_nor_subtracted() -> None:
         quantized_output(model, real))
 
 
-@pytest.mark.parametrize("name", ["ort_mul", "ort_slice", "ort_sub"])
+@pytest.mark.parametrize("name", [
+    "formats/ort_mul", "formats/ort_slice", "formats/ort_sub", "files/qcdq_44_script",
+    "files/trunc_brevitas", "formats/qcdq_brevitas", "formats/qonnx_brevitas_gap_then_linear",
+    "formats/qonnx_brevitas_reducemean", "formats/qonnx_brevitas_sigmoid",
+    "formats/qonnx_brevitas_trunc_v2"])
 def test_file_of_today(name: str) -> None:
-    path = SHARED / "cases" / "formats" / f"{name}.onnx"
+    path = SHARED / "cases" / f"{name}.onnx"
     if not path.exists():
         pytest.skip(f"needs the file {path}")
     network = importer.load(path, "net")
@@ -369,6 +373,34 @@ def test_activation_on_integers(operator: str, tmp_path: Path) -> None:
     assert [layer.kind for layer in layers(data)] == ["clamp"]
     if operator == "Clip":  # ONNX Runtime has no Relu of int8
         assert not steps(tmp_path, data).any()
+
+
+@pytest.mark.parametrize("zero", [0, 20])
+def test_clips_narrow_weights_and_activations(zero: int, tmp_path: Path) -> None:
+    """As Brevitas' export_onnx_qcdq writes networks of 4 bits."""
+    model = Model((1, 3, 4, 4))
+    bounds = [model.constant(n, INT8) for n in (-7, 7)]
+    affine = model.constant(0.1, FLOAT), model.constant(0, INT8)
+    w = model.constant(np.random.default_rng(0).normal(size=(5, 3, 2, 2)), FLOAT)
+    w = model.node("Clip", model.node("QuantizeLinear", w, *affine), *bounds)
+    y = model.node("Conv", quantized_input(model), model.node("DequantizeLinear", w, *affine))
+    affine = model.constant(0.25, FLOAT), model.constant(zero, UINT8)
+    y = model.node("QuantizeLinear", model.node("Relu", y), *affine)
+    y = model.node("Clip", y, *(model.constant(n, UINT8) for n in (0, 15)))
+    data = model.bytes(model.node("DequantizeLinear", y, *affine))
+    conv, requantize = layers(data)
+    assert isinstance(conv, ir.Convolution) and conv.weights.bits == 4
+    assert isinstance(requantize, ir.ScaleRequantize)
+    assert (requantize.bits, requantize.signed) == (5 if zero else 4, False)
+    assert requantize.bounds == (min(zero, 15), 15)
+    assert not steps(tmp_path, data).any()
+
+
+def test_a_clip_of_what_is_dequantized_is_refused() -> None:
+    model = Model((1, 3, 4, 4))
+    w = model.node("Clip", real_weights(model, (3, 3, 2, 2)), model.constant(-1, FLOAT))
+    assert "it clips a dequantized constant; clip its integers" in refusal(
+        quantized_output(model, model.node("Conv", quantized_input(model), w)))
 
 
 def test_pads_beyond_the_kernel_and_pad(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from penjing.flow.compile import Target, compile_model
 from penjing.flow.simulate import simulate
 from penjing.sim import golden
 from penjing.sim.oracles import onnxruntime as oracle
-from qonnx_files import flat, random_model
+from qonnx_files import flat, random_model, shape_of
 
 TFC = {"TFC_1W1A": 9296, "TFC_1W2A": 9474, "TFC_2W2A": 9660}
 """Of MNIST's 10,000 test images, how many the authors' networks classify correctly."""
@@ -68,17 +68,26 @@ def activation(model: Model) -> ir.Threshold:
     return layers[-1]
 
 
+ROUNDED = {
+    "ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc,
+    "UP": lambda x: np.where(x < 0, np.floor(x), np.ceil(x)),
+    "HALF_UP": lambda x: np.where(x < 0, np.ceil(x - 0.5), np.floor(x + 0.5)),
+    "HALF_DOWN": lambda x: np.where(x < 0, np.floor(x + 0.5), np.ceil(x - 0.5))}
+"""The rounding modes of qonnx 1.0.0."""
+
+
 @pytest.mark.parametrize(("mode", "wanted"), [
     ("ROUND", [-6, -5, -2, -1, 2, 3, 6]),  # halves to even: -2.5 is -2, -0.5 and 0.5 are 0
-    ("FLOOR", [-6, -4, -2, 0, 2, 4, 6]), ("CEIL", [-7, -5, -3, -1, 1, 3, 5])])
+    ("FLOOR", [-6, -4, -2, 0, 2, 4, 6]), ("CEIL", [-7, -5, -3, -1, 1, 3, 5]),
+    ("UP", [-6, -4, -2, 0, 1, 3, 5]), ("DOWN", [-7, -5, -3, -1, 2, 4, 6]),
+    ("HALF_UP", [-6, -4, -2, 0, 1, 3, 5]), ("HALF_DOWN", [-7, -5, -3, -1, 2, 4, 6])])
 def test_ties_go_where_the_quantizer_rounds_them(mode: str, wanted: list[int]) -> None:
     model = flat((1,))
     model.node("Quant", "t0_0", number(model, 2), number(model, 0), number(model, 3), signed=1,
                narrow=0, rounding_mode=mode)
     layer = activation(model)
     x = np.arange(-128, 128).reshape(-1, 1, 1, 1)
-    function = {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil}[mode]
-    assert np.array_equal(golden.execute(layer, x), np.clip(function(x / 2), -4, 3))
+    assert np.array_equal(golden.execute(layer, x), np.clip(ROUNDED[mode](x / 2), -4, 3))
     assert layer.thresholds.tolist() == [wanted]
 
 
@@ -145,6 +154,90 @@ def test_zero_points_are_folded_into_what_reads_them(tmp_path: Path) -> None:
         assert differences(tmp_path / "net.onnx", model.bytes(name), seed) == 0
 
 
+@pytest.mark.parametrize("mode", ["ROUND", "floor", "HALF_UP"])
+@pytest.mark.parametrize("zero", [0, 12, -20])
+def test_trunc_of_operator_set_2(mode: str, zero: int, tmp_path: Path) -> None:
+    # An average of 2×2, as Brevitas' TruncAvgPool2d writes it, in the operations of qonnx 1.0.0.
+    model = Model((1, 3, 4, 4), FLOAT, 13)
+    name = model.node("Quant", "x", *(number(model, n) for n in (0.75, 0, 6)), signed=1, narrow=0)
+    name = model.node("AveragePool", name, kernel_shape=[2, 2], strides=[2, 2])
+    name = model.node("Trunc", name, *(number(model, n) for n in (0.1875, zero, 8, 0.75, 5)),
+                      signed=1, narrow=1, rounding_mode=mode)
+    data = model.bytes(name)
+    imported = importer.convert(importer.parse(data), "net")
+    x = onnx_files.images(imported.network.input_type, 8, 0)
+    sums = x.reshape(8, 2, 2, 2, 2, 3).sum((2, 4))
+    wanted = ROUNDED[mode.upper()](np.clip((sums + zero) / 4, -15, 15))
+    assert np.array_equal(golden.run(imported.network, x), wanted)
+    assert (imported.output_scale, imported.output_zero) == (0.75, zero // 4)
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+def quantized_function(model: Model, name: str, **attributes: object) -> str:
+    """The vector "t0_0" of `fine` behind the function ``name``, quantized to 6 bits."""
+    constants = [number(model, np.linspace(0, 0.9, 256))] if name == "PRelu" else []
+    if name == "Swish":  # as torch.onnx writes it, and GELU likewise
+        value = model.node("Mul", "t0_0", model.node("Sigmoid", "t0_0"))
+    elif name == "Erf":
+        value = model.node("Erf", model.node("Div", "t0_0", number(model, 1.41421354)))
+        value = model.node("Mul", model.node("Add", value, number(model, 1)), "t0_0")
+        value = model.node("Mul", value, number(model, 0.5))
+    else:
+        value = model.node(name, "t0_0", *constants, **attributes)
+    return model.node("Quant", value, *(number(model, n) for n in (0.0371, 3, 6)), signed=1,
+                      narrow=0)
+
+
+@pytest.mark.parametrize(("name", "attributes", "kind"), [
+    ("LeakyRelu", {"alpha": 0.3}, ir.Threshold), ("LeakyRelu", {"alpha": -0.5}, ir.Table),
+    ("PRelu", {}, ir.Threshold), ("Sigmoid", {}, ir.Threshold), ("Tanh", {}, ir.Threshold),
+    ("Elu", {"alpha": 0.7}, ir.Threshold), ("Selu", {}, ir.Threshold),
+    ("Celu", {"alpha": 0.5}, ir.Threshold), ("Softplus", {}, ir.Threshold),
+    ("Softsign", {}, ir.Threshold), ("HardSigmoid", {"alpha": 0.3}, ir.Threshold),
+    ("HardSigmoid", {"alpha": -0.3}, ir.Threshold), ("ThresholdedRelu", {}, ir.Threshold),
+    ("Exp", {}, ir.Threshold), ("Neg", {}, ir.Threshold), ("Round", {}, ir.Threshold),
+    ("Abs", {}, ir.Table), ("HardSwish", {}, ir.Table), ("Mish", {}, ir.Table),
+    ("Gelu", {}, ir.Table), ("Gelu", {"approximate": "tanh"}, ir.Table), ("Swish", {}, ir.Table),
+    ("Erf", {}, ir.Table)])
+def test_functions_between_quantizers(name: str, attributes: dict[str, object], kind: type,
+                                      tmp_path: Path) -> None:
+    model = flat((256,), 0.03125, opset=20)
+    data = model.bytes(quantized_function(model, name, **attributes))
+    layers = importer.convert(importer.parse(data), "net").network.layers
+    assert [type(layer) for layer in layers] == [kind]
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+def test_a_quantizer_may_not_see_that_a_function_falls(tmp_path: Path) -> None:
+    # SiLU falls to -0.28 and rises; an unsigned quantizer makes 0 of all that.
+    model = flat((3,), 0.0625)
+    name = model.node("MatMul", "t0_0", number(model, np.arange(-6, 6).reshape(3, 4)))
+    name = model.node("Mul", name, model.node("Sigmoid", name))
+    name = model.node("Quant", name, *(number(model, n) for n in (0.51, 0, 4)), signed=0, narrow=0)
+    data = model.bytes(name)
+    assert isinstance(importer.convert(importer.parse(data), "net").network.layers[-1],
+                      ir.Threshold)
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("operator", ["GlobalAveragePool", "ReduceMean"])
+def test_means_that_nothing_quantizes(operator: str, reads: bool, tmp_path: Path) -> None:
+    # A matrix product multiplies their sums; at the end, the host divides.
+    model = Model((1, 3, 4, 4), FLOAT, 18)
+    name = model.node("Quant", "x", *(number(model, n) for n in (0.5, 5, 4)), signed=0, narrow=0)
+    axes = [shape_of(model, -1, -2)] if operator == "ReduceMean" else []
+    name = model.node(operator, name, *axes)
+    if reads:
+        name = model.node("MatMul", model.node("Flatten", name),
+                          number(model, np.arange(-7, 8).reshape(3, 5)))
+        name = model.node("Quant", name, *(number(model, n) for n in (1.7, 0, 8)), narrow=0)
+    data = model.bytes(name)
+    imported = importer.convert(importer.parse(data), "net")
+    assert imported.output_scale == (np.float32(1.7) if reads else 0.5 / 16)
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
 def test_whole_biases_join_the_accumulators() -> None:
     model = flat((4,))
     weights = model.node("BipolarQuant", number(model, np.ones((4, 3))), number(model, 0.5))
@@ -177,6 +270,25 @@ def then_quantized(operator: str, *constants: object, **attributes: object
     return build
 
 
+def trunc(zero: int, scale: float) -> Callable[[Model], str]:
+    return lambda model: model.node("Trunc", "t0_0", *(number(model, n) for n in (
+        0.1875, zero, 8, scale, 5)))
+
+
+def wide_silu(model: Model) -> str:
+    name = model.node("MatMul", "t0_0", number(model, np.full((3, 2), 7)))
+    name = model.node("Mul", name, number(model, 2.0 ** -9))
+    name = model.node("Mul", name, model.node("Sigmoid", name))
+    return model.node("Quant", name, *(number(model, n) for n in (0.0625, 0, 6)))
+
+
+def doubled(model: Model) -> str:
+    name = "t0_0"
+    for _ in range(60):  # each computes all before it twice
+        name = model.node("Mul", name, name)
+    return name
+
+
 class Renamed:
     """A model whose quantized vector is another tensor."""
 
@@ -193,8 +305,8 @@ class Renamed:
     (quantizer(zero=[0, 1, 0]), "Quant .*: it has a zero point for each channel; use one"),
     (quantizer(zero=0.5), "Quant .*: its zero point 0.5 is no whole number"),
     (quantizer(zero=9), "do not include its zero point 9"),
-    (quantizer(rounding_mode="HALF_UP"),
-     "Quant .*: its rounding mode HALF_UP is not implemented; use one of ROUND, HALF_EVEN"),
+    (quantizer(rounding_mode="NEAREST"),
+     "Quant .*: its rounding mode NEAREST is not implemented; use one of ROUND, HALF_EVEN"),
     (quantizer(scale=-1), "Quant .*: a scale is not positive"),
     (quantizer(scale=[1, 2]), "is not one value a channel"),
     (quantizer(bits=33), "its bit width 33 is no whole number up to 32"),
@@ -215,7 +327,14 @@ class Renamed:
     (lambda m: m.node("BipolarQuant", "x", number(m, 1)), "the sign of the network's input"),
     (lambda m: m.node("Mul", "t0_0", number(m, [1, 2, 3])), "end the network with a Quant"),
     (lambda m: m.node("Mul", "t0_0", number(m, -1)), "end the network with a Quant"),
-    (lambda m: m.node("Mul", "t0_0", "t0_0"), "Mul .*: it combines two activations")])
+    (lambda m: m.node("Mul", "t0_0", quantizer()(m)), "Mul .*: it combines two activations"),
+    (lambda m: m.node("Mul", "t0_0", "t0_0"), "end the network with a Quant"),
+    (then_quantized("Gelu", approximate="erf"), "Gelu .*: its approximation erf is unknown"),
+    (then_quantized("PRelu", [1, 2]), "PRelu .*: its constant of shape .* is not one value a"),
+    (trunc(6, 0.75), "Trunc .*: its zero point 6 is no whole one without the 2 bits"),
+    (trunc(0, 0.1), "Trunc .*: it drops -1 bits"),
+    (wide_silu, "Quant .*: a function that falls and rises comes between it and .* of 1. bits, "),
+    (doubled, "Mul .*: it ends a function of 511 operations on one activation, more than 256")])
 def test_refusals(build: Callable[[Model], str], message: str) -> None:
     model = flat((3,))
     with pytest.raises(PenjingError, match=message) as caught:
@@ -229,7 +348,7 @@ def test_a_maximum_after_a_falling_function_is_refused() -> None:
     name = model.node("Mul", name, number(model, np.array([1, -1]).reshape(1, 2, 1, 1)))
     name = model.node("MaxPool", name, kernel_shape=[2, 2])
     name = model.node("BipolarQuant", name, number(model, 1))
-    with pytest.raises(PenjingError, match=r"MaxPool .*in some channels; put a Quant before it"):
+    with pytest.raises(PenjingError, match=r"MaxPool .*greatest accumulator; put a Quant before"):
         network(model, name)
 
 

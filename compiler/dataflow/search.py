@@ -32,13 +32,15 @@ class Budget:
 
     ``multipliers`` bounds all multipliers together; those beyond ``resources.dsps`` are built from
     logic. ``link`` tells what cells of the ``resources`` a plan leaves to the board's serial link,
-    whose ports are the plan's; None where there is none.
+    whose ports are the plan's; None where there is none. ``speed_luts`` are the most that speed may
+    cost above the slowest plan's, where ``resources`` have no end; None where they have.
     """
 
     fabric: Fabric
     resources: Resources
     multipliers: int
     link: Callable[[Plan], Resources] | None = None
+    speed_luts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,10 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
     low = max((searching.cycles_of(searching.sites[name], fold)
                for name, fold in goal.folds.items()), default=1)
     available = budget.resources
+    luts = (int(ROUTABLE * available.luts) if budget.speed_luts is None
+            else best.plan.resources.luts + budget.speed_luts)
     routable = replace(budget, resources=replace(
-        available, luts=int(ROUTABLE * available.luts), ffs=int(ROUTABLE * available.ffs)))
+        available, luts=luts, ffs=int(ROUTABLE * available.ffs)))
     while low < high:
         middle = (low + high) // 2
         attempt = searching.attempt(middle)

@@ -165,6 +165,18 @@ def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
     return replace(value, name=name, low=-math.inf, high=math.inf)
 
 
+def narrowed(operands: Operands, name: str, low: int, high: int) -> str:
+    """The integers ``name`` clamped: by what requantizes them, where that comes right before."""
+    builder = operands.builder
+    layer, own = builder.layers.get(name), builder.name(operands.node)
+    if not isinstance(layer, ir.ScaleRequantize):
+        return builder.add(ir.Clamp(own, name, low, high))
+    low, high = (min(max(edge, low), high) for edge in layer.bounds)
+    least, most = min(low, layer.zero_point), max(high, layer.zero_point)
+    bits = ir.signed_bits(least, most) if layer.signed else ir.unsigned_bits(most)
+    return builder.add(replace(layer, name=own, bits=bits, low=low, high=high))
+
+
 def real(operands: Operands, position: int = 0) -> Real:
     """An input that is ``scale * (q - zero)``, with nothing left to be done to it."""
     value = operands.activation(position)

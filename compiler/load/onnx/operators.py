@@ -14,7 +14,7 @@ import numpy as np
 from ... import ir
 from ..broadcast import broadcast, common_shape
 from . import linear
-from .arithmetic import multiplicand, quantize, real, settle
+from .arithmetic import multiplicand, narrowed, quantize, real, settle
 from .file import TYPES, Array, ElementType
 from .graph import Operands, Quantized, positive
 from .values import (
@@ -416,19 +416,28 @@ def bounded(low: float, high: float) -> Convert:
         least, most = low, high
         if operands.node.operator == "Clip":
             least, most = _clip_bounds(operands)
-        value = operands.activation(0)
+        value = operands.value(0)
+        if isinstance(value, Known):
+            return _bounded_constant(operands, value, least, most)
         if isinstance(value, Integers):
             kind = operands.builder.types[value.name]
             edges = [int(min(max(bound, kind.low), kind.high)) for bound in (least, most)]
-            name = operands.builder.add(ir.Clamp(operands.builder.name(operands.node), value.name,
-                                                  *edges))
-            return Integers(name, value.layout)
+            return replace(value, name=narrowed(operands, value.name, *edges))
         if isinstance(value, FloatInput):
             operands.refuse("it reads the network's input before that is quantized",
                             "let a QuantizeLinear be the first to read it")
         assert isinstance(value, Real | Sum)
         return clamp(value, least, most)
     return convert
+
+
+def _bounded_constant(operands: Operands, value: Known, low: float, high: float) -> Known:
+    """A constant within bounds, as exporters clip weights of fewer bits than their type has."""
+    if value.scale is not None:
+        operands.refuse("it clips a dequantized constant", "clip its integers, or store it clipped")
+    operands.builder.spend_folded(operands.node, value.values.size)
+    bounded = np.minimum(np.maximum(value.values, low), high)
+    return replace(value, values=bounded.astype(value.values.dtype))
 
 
 def _clip_bounds(operands: Operands) -> tuple[float, float]:

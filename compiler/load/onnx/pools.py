@@ -59,19 +59,24 @@ def qlinear_average_pool(operands: Operands) -> Value:
 
 def global_average_pool(operands: Operands) -> Value:
     """GlobalAveragePool of reals."""
-    return mean(operands, real(operands), True, exact=False)
+    return everywhere(operands, real(operands), exact=False)
 
 
 def qlinear_global_average_pool(operands: Operands) -> Value:
     """QLinearGlobalAveragePool: x, scale, zero; scale, zero."""
     _no_channels_last(operands)
-    means = mean(operands, qlinear_input(operands, 0), True, exact=False)
+    means = everywhere(operands, qlinear_input(operands, 0), exact=False)
     return quantize(operands, means, quantized(operands, 3, 4), "_q")
 
 
 def reduce_mean(operands: Operands) -> Value:
-    """ReduceMean over height and width."""
-    value = linear.with_channels(operands, real(operands))
+    """ReduceMean of reals over height and width."""
+    return reduced(operands, real(operands), exact=False)
+
+
+def reduced(operands: Operands, value: Real, *, exact: bool) -> Real:
+    """The means over the node's axes, height and width; if ``exact``, sums, as of `average`."""
+    value = linear.with_channels(operands, value)
     rank, channels = len(value.layout.dims), value.layout.channel_axis()
     axes = operands.integers(1, "axes") or ()
     if any(not -rank - 1 <= axis <= rank for axis in axes):
@@ -81,7 +86,12 @@ def reduce_mean(operands: Operands) -> Value:
             value.layout.in_order(NCHW) is False and value.layout.split != value.layout.dims):
         operands.refuse(f"it averages over the axes {tuple(sorted(wanted))}",
                         "average over height and width, all of both")
-    return mean(operands, value, bool(operands.integer("keepdims", 1)), exact=False)
+    return _mean(operands, value, bool(operands.integer("keepdims", 1)), exact=exact)
+
+
+def everywhere(operands: Operands, value: Real, *, exact: bool) -> Real:
+    """The means over all positions; if ``exact``, sums, as of `average`."""
+    return _mean(operands, linear.as_map(operands, value), True, exact=exact)
 
 
 def _no_channels_last(operands: Operands) -> None:
@@ -89,10 +99,7 @@ def _no_channels_last(operands: Operands) -> None:
         operands.refuse("its channels come last", "export the network with channels first")
 
 
-def mean(operands: Operands, value: Real, keep: bool, *, exact: bool = True) -> Real:
-    """The mean of all positions; if it must be ``exact``, their sums, whose scale is divided."""
-    if operands.node.operator != "ReduceMean":
-        value = linear.as_map(operands, value)
+def _mean(operands: Operands, value: Real, keep: bool, *, exact: bool) -> Real:
     layout = value.layout
     channels = layout.channel_axis()
     means = _means(operands, value, layout.shape[:2], (1, 1), (0, 0, 0, 0), exact=exact)
@@ -101,7 +108,7 @@ def mean(operands: Operands, value: Real, keep: bool, *, exact: bool = True) -> 
     return replace(means, layout=Layout((1, 1, size), NCHW, dims if keep else (size,)))
 
 
-def average(operands: Operands, value: Real, *, exact: bool = True) -> Real:
+def average(operands: Operands, value: Real, *, exact: bool) -> Real:
     """The means over the node's windows; if ``exact``, their sums, whose scale is divided."""
     value = linear.as_map(operands, value)
     axes = linear.spatial(value.layout)

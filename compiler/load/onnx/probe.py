@@ -75,6 +75,9 @@ def _unify_node(graph: onnx.GraphProto, node: onnx.NodeProto, stored: dict[str, 
 
 
 _ROUNDINGS = {b"ROUND": "Round", b"HALF_EVEN": "Round", b"CEIL": "Ceil", b"FLOOR": "Floor"}
+_BY_MAGNITUDE = {b"UP": (0.0, "Ceil"), b"DOWN": (0.0, "Floor"), b"HALF_UP": (0.5, "Floor"),
+                 b"HALF_DOWN": (-0.5, "Ceil")}
+"""What is added to the magnitude, and how that is rounded."""
 _QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
 
 
@@ -115,22 +118,40 @@ class _Speller:
                             for entry in node.attribute}
         value = self._append("Div", node.input[0], self._constant(1))
         bits = 1.0 if node.op_type == "BipolarQuant" else float(self._bits().reshape(-1)[0])
-        zero: str | None = None
+        zeros: list[str] = []
         if node.op_type != "BipolarQuant":
-            zero = self._constant(2)
-            value = self._append("Add", value, zero)
+            zeros = [self._constant(2)] * 2
+            value = self._append("Add", value, zeros[0])
+        if node.op_type == "Trunc":
+            value = self._append("Round", value)
+            dropped = self._store(np.float32(2) ** self._dropped(bits))
+            value = self._append("Div", value, dropped)
+            if self._two:
+                zeros[1] = self._append("Div", zeros[0], dropped)
         value = self._integers(value, bits)
-        if zero is not None:
-            value = self._append("Sub", value, zero)
-        scale = 4 if node.op_type == "Trunc" and len(node.input) > 5 else 1
-        self._append("Mul", value, self._constant(scale), output=node.output[0])
+        if zeros:
+            value = self._append("Sub", value, zeros[1])
+        self._append("Mul", value, self._constant(4 if self._two else 1), output=node.output[0])
+
+    @property
+    def _two(self) -> bool:
+        """Whether it is a Trunc of operator set 2."""
+        return self._node.op_type == "Trunc" and len(self._node.input) > 5
 
     def _bits(self) -> NDArray[np.float32]:
-        place = (3 if self._node.op_type != "Trunc" else 6 if len(self._node.input) > 5 else 4)
+        place = 3 if self._node.op_type != "Trunc" else 5 if self._two else 4
         if place not in self._numbers:
             raise PenjingError(f"{self._node.op_type} {self._node.name:.80}: its bit width is "
                                f"computed; store it as a constant")
         return self._numbers[place]
+
+    def _dropped(self, bits: float) -> NDArray[np.float32]:
+        """How many bits a Trunc drops."""
+        if not {1, 3, 4} <= self._numbers.keys():
+            raise PenjingError(f"Trunc {self._node.name:.80}: its scale is computed; store it as a "
+                               f"constant")
+        return np.asarray(np.rint(np.log2(self._numbers[4] / self._numbers[1])) if self._two
+                          else self._numbers[3] - bits, np.float32)
 
     def _integers(self, value: str, bits: float) -> str:
         node, attributes = self._node, self._attributes
@@ -138,25 +159,22 @@ class _Speller:
         if node.op_type == "BipolarQuant" or (node.op_type != "Trunc" and bits == 1 and signed):
             below = self._append("Less", value, self._number(0.0))
             return self._append("Where", below, self._number(-1.0), self._number(1.0))
-        default = b"FLOOR" if node.op_type == "Trunc" else b"ROUND"
-        rounding = _ROUNDINGS[attributes.get("rounding_mode", default).upper()]
-        clamped = True
-        if node.op_type == "Trunc":
-            clamped = len(node.input) > 5
-            if not {1, 3, 4} <= self._numbers.keys():
-                raise PenjingError(f"Trunc {node.name:.80}: its scale is computed; store it as a "
-                                   f"constant")
-            dropped = (np.rint(np.log2(self._numbers[4] / self._numbers[1])) if clamped
-                       else self._numbers[3] - bits)
-            value = self._append("Round", value)
-            value = self._append("Div", value, self._store(np.float32(2) ** dropped))
-        if clamped:
+        if node.op_type != "Trunc" or self._two:
             narrow = attributes.get("narrow", 0)
             low = -(2.0 ** (bits - 1)) + narrow if signed else 0.0
             high = 2.0 ** (bits - 1) - 1 if signed else 2.0 ** bits - 1 - narrow
             value = self._append("Max", value, self._number(low))
             value = self._append("Min", value, self._number(high))
-        return self._append(rounding, value)
+        default = b"FLOOR" if node.op_type == "Trunc" else b"ROUND"
+        return self._rounded(value, attributes.get("rounding_mode", default).upper())
+
+    def _rounded(self, value: str, mode: bytes) -> str:
+        if mode in _ROUNDINGS:
+            return self._append(_ROUNDINGS[mode], value)
+        addend, operator = _BY_MAGNITUDE[mode]
+        magnitude = self._append("Add", self._append("Abs", value), self._number(addend))
+        return self._append("Mul", self._append("Sign", value),
+                            self._append(operator, magnitude))
 
     def _append(self, operator: str, *inputs: str, output: str = "") -> str:
         output = output or f"{self._node.output[0]}_part{len(self.nodes)}"

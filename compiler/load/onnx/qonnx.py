@@ -1,8 +1,9 @@
 """QONNX: networks whose tensors are floats, with quantizers of any width among them.
 
-What lies between two quantizers is a monotone function of integers (`Curve`), which the second one
-makes thresholds of. Multiplications by weights have exact accumulators. Of a network that computes
-with its input before it quantizes it, the input is pixels of 8 bits that stand for pixel / 255.
+What lies between two quantizers is a function of integers (`Curve`), which the second one makes
+thresholds of, or a table if it falls and rises. Multiplications by weights have exact accumulators.
+Of a network that computes with its input before it quantizes it, the input is pixels of 8 bits that
+stand for pixel / 255.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ... import ir
 from ...ir import PenjingError
 from . import linear, pools
 from .file import Graph
+from .functions import FUNCTIONS
 from .graph import Operands
 from .operators import Convert
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
@@ -27,6 +29,8 @@ DOMAINS = ("", "onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.gener
 """Where the quantizers have been at home."""
 _QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "FloatQuant")
 _ONE = np.ones(1, np.float32)
+_MOST_OPERATIONS = 256
+"""The most of a function that combines others, each of which is computed anew."""
 
 
 def is_qonnx(graph: Graph) -> bool:
@@ -102,9 +106,7 @@ def arithmetic(operation: np.ufunc) -> Convert:
         if all(known):
             return _folded(operands, operation)
         if not any(known):
-            if operation is np.add:
-                return _sum(operands)
-            operands.refuse("it combines two activations", "add activations only")
+            return _both(operands, operation)
         reverse = known[0]
         curve = curve_of(operands, int(reverse))
         operand = by_channel(operands, operands.known(int(not reverse), "operand").reals().astype(
@@ -115,10 +117,17 @@ def arithmetic(operation: np.ufunc) -> Convert:
             operands.refuse("it divides by an activation or by 0", "divide by a constant")
         if operation is np.add or (operation is np.subtract and not reverse):
             return _added(operands, curve, operand if operation is np.add else -operand)
-        falls = operand < 0 if operation in (np.multiply, np.divide) else np.ones_like(
-            operand, np.bool_)
-        return _stepped(curve, Step(operation, operand, falls, reverse))
+        return _stepped(curve, _by_constant(operation, operand, reverse))
     return convert
+
+
+def _by_constant(operation: np.ufunc, operand: Scales, reverse: bool = False) -> Step:
+    """``operation(x, operand)``, or of both the other way round; ``operand`` is (1,) or (C,)."""
+    column = operand[:, None]
+    falls = (operand < 0 if operation in (np.multiply, np.divide)
+             else np.full(operand.size, operation is np.subtract and reverse))
+    return Step((lambda x: operation(column, x)) if reverse else (lambda x: operation(x, column)),
+                falls)
 
 
 def _stepped(curve: Curve, *steps: Step) -> Curve:
@@ -137,7 +146,30 @@ def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
             builder.spend_folded(operands.node, layer.weights.values.size)
             name = builder.add(replace(layer, name=builder.name(operands.node), bias=bias))
             return replace(curve, name=name, origin=operands.node.outputs[0])
-    return _stepped(curve, Step(np.add, operand, np.zeros(operand.size, np.bool_)))
+    return _stepped(curve, _by_constant(np.add, operand))
+
+
+def _both(operands: Operands, operation: np.ufunc) -> Value:
+    """Two functions of the same integers, which are one; or the sum of two activations."""
+    a, b = curve_of(operands, 0), curve_of(operands, 1)
+    if (a.steps or b.steps or operation is not np.add) and a.same_reals(b):
+        count = a.count + b.count + 1
+        if count > _MOST_OPERATIONS:
+            operands.refuse(f"it ends a function of {count} operations on one activation, more "
+                            f"than {_MOST_OPERATIONS}", "put a Quant between")
+        return replace(a, steps=(Step(
+            lambda x: operation(a.of_reals(x), b.of_reals(x)),
+            np.zeros(max(a.rows, b.rows), np.bool_),
+            monotone=operation is np.add and a.rises and b.rises, count=count),))
+    if operation is np.add:
+        return _sum(operands)
+    return operands.refuse("it combines two activations", "add activations only")
+
+
+def function(operands: Operands) -> Value:
+    """A function of single elements that is no arithmetic with constants."""
+    curve = curve_of(operands)
+    return _stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
 def _sum(operands: Operands) -> Value:
@@ -185,8 +217,7 @@ def batch_norm(operands: Operands) -> Value:
         addend = beta - mean * factor
     if not (np.isfinite(factor).all() and np.isfinite(addend).all()):
         operands.refuse("its parameters make no numbers", "train the network again")
-    return _stepped(curve, Step(np.multiply, factor, factor < 0),
-                    Step(np.add, addend, np.zeros(addend.size, np.bool_)))
+    return _stepped(curve, _by_constant(np.multiply, factor), _by_constant(np.add, addend))
 
 
 def bounded(operands: Operands) -> Value:
@@ -198,8 +229,7 @@ def bounded(operands: Operands) -> Value:
                      for n, name, default in ((1, "min", -math.inf), (2, "max", math.inf)))
     if not low <= high:
         operands.refuse(f"its bounds {low:g} and {high:g} are not in order")
-    rises = np.zeros(1, np.bool_)
-    steps = (Step(operation, np.array([bound], np.float32), rises)
+    steps = (_by_constant(operation, np.array([bound], np.float32))
              for operation, bound in ((np.maximum, low), (np.minimum, high)) if np.isfinite(bound))
     return _stepped(curve_of(operands), *steps)
 
@@ -254,22 +284,22 @@ def cast(operands: Operands) -> Value:
 def max_pool(operands: Operands) -> Value:
     """MaxPool, which a function that does not fall may follow as well as precede."""
     curve = curve_of(operands)
-    if curve.falls.any():
-        operands.refuse("the greatest value is that of the least accumulator in some channels",
+    if not curve.rises:
+        operands.refuse("the greatest value is not that of the greatest accumulator",
                         "put a Quant before it")
     return _pooled(operands, curve, pools.maxima(operands, _real(curve)))
 
 
 def average(operands: Operands) -> Value:
-    """AveragePool and GlobalAveragePool: an exact sum, and a division."""
+    """AveragePool, GlobalAveragePool and ReduceMean: an exact sum, of which one is worth less."""
     curve = plain(operands)
-    made = (pools.average(operands, _real(curve)) if operands.node.operator == "AveragePool"
-            else pools.mean(operands, _real(curve), True))
+    pool = {"AveragePool": pools.average, "ReduceMean": pools.reduced}.get(
+        operands.node.operator, pools.everywhere)
+    made = pool(operands, _real(curve), exact=True)
     layer = operands.builder.layers[made.name]
     assert isinstance(layer, ir.SumPool)
-    area = np.array([layer.kernel[0] * layer.kernel[1]], np.float32)
-    summed = replace(_pooled(operands, curve, made), zero=made.zero)
-    return _stepped(summed, Step(np.divide, area, np.zeros(1, np.bool_)))
+    return replace(_pooled(operands, curve, made), zero=made.zero,
+                   scale=curve.scale / (layer.kernel[0] * layer.kernel[1]))
 
 
 def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
@@ -283,7 +313,7 @@ def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
 def largest(operands: Operands) -> Value:
     """ArgMax over the channels."""
     curve = curve_of(operands)
-    if curve.rows > 1 or curve.falls.any():
+    if curve.rows > 1 or not curve.rises:
         operands.refuse("its input has a function of its own for each channel, or a falling one",
                         "put a Quant before it")
     operands.builder.values[operands.node.inputs[0]] = Integers(curve.name, curve.layout)
@@ -295,7 +325,7 @@ def final(curve: Curve, whole: Value | None) -> Real:
 
     The steps of the last function are left to the host, if they are the same for all channels.
     """
-    if curve.rows > 1 or curve.falls.any() or not isinstance(whole, Curve) or (
+    if curve.rows > 1 or not curve.rises or not isinstance(whole, Curve) or (
             whole.name != curve.name):
         raise PenjingError("its output is a function of its own for each channel, or one that "
                            "falls, that nothing has quantized; end the network with a Quant")
@@ -313,6 +343,7 @@ OPERATORS: Mapping[tuple[str, str], Convert] = {
     ("", "BatchNormalization"): batch_norm, ("", "Relu"): bounded, ("", "Clip"): bounded,
     ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt),
     ("", "Cast"): cast, ("", "MaxPool"): max_pool, ("", "AveragePool"): average,
-    ("", "GlobalAveragePool"): average, ("", "ArgMax"): largest,
+    ("", "GlobalAveragePool"): average, ("", "ReduceMean"): average, ("", "ArgMax"): largest,
+    **{("", name): function for name in FUNCTIONS},
 }
 """The operators of QONNX networks, by domain and name."""

@@ -13,18 +13,21 @@ from .graph import INPUT, Operands
 from .operators import per_channel
 from .thresholds import (
     ROUNDINGS,
-    Floats32,
+    Levels,
     Quantizer,
     counted,
     emit,
     interval,
     rounded,
+    scaled,
     sign,
 )
-from .values import Curve, FloatInput, Integers, Known, Scales, Value
+from .values import Curve, FloatInput, Floats32, Integers, Known, Scales, Value
 
 _ONE = np.ones(1, np.float32)
 _MOST_BITS = 32
+_LAYOUTS = {2: "NWC", 3: "NCHW"}
+"""What a MultiThreshold takes its input for, by the number of axes besides the batch."""
 
 
 # --- activations
@@ -97,20 +100,21 @@ def _quantized(operands: Operands, scale: Array, zero: int, limits: tuple[int, i
     levels = sign if mode is None else rounded(low, high, mode)
     value = operands.value(0)
     if isinstance(value, Known):
-        return _weights(operands, value, Quantizer(_ONE, zero, low, high, 1, levels), scale)
+        return _weights(operands, value, scale, zero, levels)
     scales = by_channel(operands, scale, value)
     if isinstance(value, FloatInput):
         if mode is None:
             operands.refuse("it takes the sign of the network's input",
                             "put a Quant of 2 bits and more behind the input")
         return _entry(operands, value, scales, zero, limits)
-    quantizer = Quantizer(scales, zero, low, high, 2 if mode is None else 1, levels)
+    quantizer = Quantizer(scales, zero, low, high, 2 if mode is None else 1,
+                          scaled(scales, zero, levels))
     curve = curve_of(operands)
     name = emit(operands, curve, quantizer)
     return Curve(name, curve.layout, scales.astype(np.float64), operands.node.outputs[0], zero)
 
 
-def _weights(operands: Operands, value: Known, quantizer: Quantizer, scale: Array) -> Known:
+def _weights(operands: Operands, value: Known, scale: Array, zero: int, levels: Levels) -> Known:
     """A constant in integers, with the scale that they have along one axis."""
     values = operands.numbers(0, "weights").astype(np.float32)
     operands.builder.spend_folded(operands.node, values.size)
@@ -121,10 +125,9 @@ def _weights(operands: Operands, value: Known, quantizer: Quantizer, scale: Arra
         operands.refuse(f"its scale of shape {scale.shape} does not fit weights of shape "
                         f"{values.shape}", "quantize weights by tensor or by output channel")
     with np.errstate(all="ignore"):
-        steps = (values / scale).astype(np.float32).reshape(1, -1)
-    levels = quantizer(steps).reshape(values.shape)
-    return Known(levels.astype(np.int64), None, scale.reshape(-1).astype(np.float32),
-                 np.array([quantizer.zero]), axes[0] if axes else 0)
+        whole = levels((values / scale).astype(np.float32) + np.float32(zero))
+    return Known(whole.astype(np.int64), None, scale.reshape(-1).astype(np.float32),
+                 np.array([zero]), axes[0] if axes else 0)
 
 
 def _entry(operands: Operands, value: FloatInput, scales: Scales, zero: int,
@@ -147,15 +150,16 @@ def _entry(operands: Operands, value: FloatInput, scales: Scales, zero: int,
 
 
 def trunc(operands: Operands) -> Value:
-    """Trunc: x, scale, zero point, bits in, and bits out or output scale, zero point and bits."""
+    """Trunc: x, scale, zero point, bits in; then bits out, or the output's scale and bits.
+
+    Of operator set 1 are five inputs and no clamp, of operator set 2 six.
+    """
     scale, zero = _scale(operands, 1), _zero(operands, 2)
     wide = _bits(operands, 3)
     mode = _mode(operands, "FLOOR")
     newer = len(operands.node.inputs) > 5
-    bits = _bits(operands, 6 if newer else 4)
+    bits = _bits(operands, 5 if newer else 4)
     signed, narrow = operands.integer("signed", 1), operands.integer("narrow", 0)
-    if zero or (newer and _zero(operands, 5)):
-        operands.refuse("it has a zero point", "use zero point 0")
     curve = curve_of(operands)
     scales = by_channel(operands, scale, curve)
     result = by_channel(operands, _scale(operands, 4), curve) if newer else scales
@@ -163,19 +167,25 @@ def trunc(operands: Operands) -> Value:
     halvings = int(dropped[0])
     if not 0 <= halvings < _MOST_BITS or (dropped != halvings).any():
         operands.refuse(f"it drops {halvings} bits", "drop 0 to 31, as many of each channel")
+    point = zero >> halvings if newer else zero
+    if newer and point << halvings != zero:
+        operands.refuse(f"its zero point {zero} is no whole one without the {halvings} bits that "
+                        f"it drops", "use zero point 0")
     # Without its own clamp, as the older form is, nothing lies beyond the range that went in.
     low, high = _limits(bits, bool(signed), bool(narrow)) if newer else _reach(
-        operands, curve, scales, halvings)
-    quantizer = Quantizer(scales, 0, low, high, 1, rounded(low, high, mode, halvings))
+        operands, curve, scales, zero, halvings)
+    quantizer = Quantizer(result, point, low, high, 1,
+                          scaled(scales, zero, rounded(low, high, mode, halvings)))
     name = emit(operands, curve, quantizer)
-    return Curve(name, curve.layout, result.astype(np.float64), operands.node.outputs[0])
+    return Curve(name, curve.layout, result.astype(np.float64), operands.node.outputs[0], point)
 
 
-def _reach(operands: Operands, curve: Curve, scales: Scales, halvings: int) -> tuple[int, int]:
+def _reach(operands: Operands, curve: Curve, scales: Scales, zero: int,
+           halvings: int) -> tuple[int, int]:
     """The integers that a truncation without a clamp may give."""
     limits = interval(operands.builder, curve.name)
     with np.errstate(all="ignore"):
-        ends = curve(np.array([limits])) / scales[:, None] / 2.0 ** halvings
+        ends = (curve(np.array([limits])) / scales[:, None] + zero) / 2.0 ** halvings
     if not (np.abs(ends) < 1 << _MOST_BITS).all():
         operands.refuse("its input is not finite, or far beyond its scale", "quantize it first")
     return math.floor(ends.min()) - 1, math.ceil(ends.max()) + 1  # whatever the rounding
@@ -191,8 +201,9 @@ def multi_threshold(operands: Operands) -> Value:
     if thresholds.ndim != 2 or not (np.diff(thresholds, axis=1) >= 0).all():
         operands.refuse("its thresholds are no (channels, T) that ascend", "sort them")
     rank, axis = len(curve.layout.dims), curve.layout.channel_axis()
-    if rank > 1 and axis != (0 if operands.text("data_layout", "NCHW") == "NCHW" else rank - 1):
-        operands.refuse("its data_layout is not that of its input", "bring channels to the front")
+    order = operands.text("data_layout", "") or _LAYOUTS.get(rank, "")
+    if rank > 1 and order[1:].find("C") != axis:
+        operands.refuse("its data_layout is not that of its input", "let it name the channels")
     scale, bias = operands.number("out_scale", 1.0), operands.number("out_bias", 0.0)
     # Of the two, the larger unit in which both are whole.
     base = next((n * bias / scale for n in (1, 2) if scale > 0 and abs(bias / scale) < 1 << 20

@@ -1,4 +1,4 @@
-"""A monotone float function and its quantizer as integer thresholds, exact at ties.
+"""A float function and its quantizer as integer thresholds or a table, exact at ties.
 
 The function is evaluated in float32 and in the order of the graph.
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ... import ir
+from ...ir import Integers
 from ..stairs import Stairs
 from .graph import Builder, Operands
-from .values import Curve, Scales
+from .values import Curve, Floats32, Scales
 
-Floats32 = NDArray[np.float32]
+Levels = Callable[[Floats32], Floats32]
+
+_MOST_LOOKED_AT = 1 << 20
+"""The most values of a function that falls and rises, which are all computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class Quantizer:
     """What makes integers ``low``, ``low + step``, ... ``high`` of reals.
 
     They stand for ``scale * (q - zero)``; ``scale`` is (1,) or one a channel. ``levels`` gives them
-    as float32 for reals divided by the scale, with the zero point added.
+    as float32 for the reals x (rows, n).
     """
 
     scale: Scales
@@ -32,20 +37,28 @@ class Quantizer:
     low: int
     high: int
     step: int
-    levels: Callable[[Floats32], Floats32]
-
-    def __call__(self, x: Floats32) -> Floats32:
-        """The integers, as float32, for the reals x (rows, n)."""
-        with np.errstate(all="ignore"):
-            return self.levels(x / self.scale[:, None] + np.float32(self.zero))
+    levels: Levels
 
 
-ROUNDINGS: Mapping[str, Callable[[Floats32], Floats32]] = {
-    "ROUND": np.rint, "HALF_EVEN": np.rint, "CEIL": np.ceil, "FLOOR": np.floor}
-"""How quantizers round, by the names of QONNX."""
+def _away(x: Floats32) -> Floats32:
+    return np.sign(x) * np.ceil(np.abs(x))
 
 
-def rounded(low: int, high: int, mode: str, halvings: int = 0) -> Callable[[Floats32], Floats32]:
+def _half_away(x: Floats32) -> Floats32:
+    return np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))
+
+
+def _half_to_zero(x: Floats32) -> Floats32:
+    return np.sign(x) * np.ceil(np.abs(x) - np.float32(0.5))
+
+
+ROUNDINGS: Mapping[str, Levels] = {
+    "ROUND": np.rint, "HALF_EVEN": np.rint, "CEIL": np.ceil, "FLOOR": np.floor, "UP": _away,
+    "DOWN": np.trunc, "HALF_UP": _half_away, "HALF_DOWN": _half_to_zero}
+"""How quantizers round, by the names of QONNX; its up is away from zero."""
+
+
+def rounded(low: int, high: int, mode: str, halvings: int = 0) -> Levels:
     """Levels by clamping and rounding; a Trunc rounds, and drops bits by ``halvings`` first."""
     function = ROUNDINGS[mode]
 
@@ -57,12 +70,17 @@ def rounded(low: int, high: int, mode: str, halvings: int = 0) -> Callable[[Floa
     return levels
 
 
+def scaled(scale: Scales, zero: int, levels: Levels) -> Levels:
+    """``levels`` of reals that are divided by ``scale``, and ``zero`` added."""
+    return lambda x: levels(x / scale[:, None] + np.float32(zero))
+
+
 def sign(x: Floats32) -> Floats32:
     """-1 and +1, which 0 becomes."""
     return np.where(x >= 0, np.float32(1), np.float32(-1))
 
 
-def counted(thresholds: Floats32) -> Callable[[Floats32], Floats32]:
+def counted(thresholds: Floats32) -> Levels:
     """How many of the ``thresholds`` (rows, T) are not above x (rows, n)."""
     def levels(x: Floats32) -> Floats32:
         return (x[..., None] >= thresholds[:, None]).sum(-1).astype(np.float32)
@@ -81,20 +99,68 @@ def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) 
     if rows not in (1, channels) or (rows > 1 and curve.layout.channel_axis() is None):
         operands.refuse(f"it has parameters for {rows} channels, its input has {channels}",
                         "give one parameter, or one a channel")
-    falls = np.broadcast_to(curve.falls, rows)
-    stairs = Stairs(lambda q: quantizer(curve(q)), interval(builder, curve.name), falls,
-                    quantizer.high, quantizer.step)
+    name = builder.name(operands.node)
+    scale = float(quantizer.scale[0]) if quantizer.scale.size == 1 else None
+    limits = interval(builder, curve.name)
+
+    def levels(q: Integers) -> Floats32:
+        with np.errstate(all="ignore"):
+            return quantizer.levels(curve(q))
+
+    falls = (np.broadcast_to(curve.falls, rows) if curve.monotone
+             else _falls(operands, levels, limits, rows))
+    if falls is None:
+        values = _all_levels(operands, curve, levels, limits, rows)
+        low, high = min(int(values.min()), quantizer.zero), max(int(values.max()), quantizer.zero)
+        bits = ir.signed_bits(low, high) if low < 0 else ir.unsigned_bits(high)
+        return builder.add(ir.Table(name, curve.name, values, bits, low < 0,
+                                    builder.types[curve.name].low, 0, quantizer.zero, scale))
+    stairs = Stairs(levels, limits, falls, quantizer.high, quantizer.step)
     reach = stairs.reach()
     if reach is None:
-        operands.refuse("its input may be no number", "train the network again, or repair it")
+        _refuse_no_number(operands)
     base, count = reach
     if count > ir.MAX_THRESHOLDS:
         operands.refuse(f"it makes {count + 1} values of its input, more than "
                         f"{ir.MAX_THRESHOLDS + 1}", "quantize activations to 8 bits at most")
     builder.spend_folded(operands.node, rows * count * builder.types[curve.name].bits)
-    scale = float(quantizer.scale[0]) if quantizer.scale.size == 1 else None
-    return builder.add(stairs.layer(builder.name(operands.node), curve.name, base, count,
-                                     zero=quantizer.zero, scale=scale))
+    return builder.add(stairs.layer(name, curve.name, base, count, zero=quantizer.zero,
+                                    scale=scale))
+
+
+def _falls(operands: Operands, levels: Callable[[Integers], Floats32], limits: tuple[int, int],
+           rows: int) -> NDArray[np.bool_] | None:
+    """(rows,) which of the ``levels`` fall, where none falls and rises; None where one does.
+
+    That is how a function that falls a bit and rises behaves if its quantizer does not see it.
+    """
+    low, high = limits
+    if rows * (high - low + 1) > _MOST_LOOKED_AT:
+        return None
+    operands.builder.spend_folded(operands.node, rows * (high - low + 1))
+    slopes = np.diff(np.broadcast_to(levels(np.arange(low, high + 1)[None]),
+                                     (rows, high - low + 1)))
+    rises = np.asarray((slopes >= 0).all(1))
+    return ~rises if (rises | (slopes <= 0).all(1)).all() else None
+
+
+def _all_levels(operands: Operands, curve: Curve, levels: Callable[[Integers], Floats32],
+                limits: tuple[int, int], rows: int) -> Integers:
+    """The ``levels`` (rows, n) of all integers that the type of the curve's has."""
+    kind = operands.builder.types[curve.name]
+    if kind.bits > ir.TABLE_BITS:
+        operands.refuse(f"a function that falls and rises comes between it and integers of "
+                        f"{kind.bits} bits, where a table takes {ir.TABLE_BITS}",
+                        f"put a Quant of {ir.TABLE_BITS} bits at most before that function")
+    values = levels(np.arange(kind.low, kind.high + 1).clip(*limits)[None])
+    if not np.isfinite(values).all():
+        _refuse_no_number(operands)
+    whole = np.broadcast_to(values, (rows, values.shape[1])).astype(np.int64)
+    return whole[:1] if (whole == whole[0]).all() else whole
+
+
+def _refuse_no_number(operands: Operands) -> NoReturn:
+    operands.refuse("its input may be no number", "train the network again, or repair it")
 
 
 def interval(builder: Builder, name: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from .file import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
+Floats32: TypeAlias = NDArray[np.float32]
 
 NCHW: Shape = (2, 0, 1)
 """The order of ONNX's axes (channels, height, width) among (height, width, channels)."""
@@ -190,25 +191,26 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One float32 operation ``operation(x, operand)``, ``operand`` (1,) or one a channel.
+    """One float32 function of x (C, n), or of (1, n) for all channels alike.
 
-    ``reverse`` exchanges the two. ``falls`` tells for which channels a larger x gives less.
+    ``falls`` (1,), or (C,) if the function differs among channels, tells where a larger x gives
+    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it.
     """
 
-    operation: Callable[..., NDArray[np.float32]]
-    operand: Scales
+    function: Callable[[Floats32], Floats32]
     falls: NDArray[np.bool_]
-    reverse: bool = False
+    monotone: bool = True
+    count: int = 1
 
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The operation on x (C, n), or (1, n) for all channels alike."""
-        operand = self.operand[:, None]
-        return self.operation(operand, x) if self.reverse else self.operation(x, operand)
+
+def rising(function: Callable[[Floats32], Floats32], rows: int = 1) -> Step:
+    """The step of a ``function`` of ``rows`` channels that never falls."""
+    return Step(function, np.zeros(rows, np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A monotone function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
+    """A function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
 
     q are the integers of ``name``, ``scale`` (float64, (1,) or one a channel) is what one of them
     is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is.
@@ -224,23 +226,46 @@ class Curve:
     @property
     def rows(self) -> int:
         """1, or the number of channels if they differ."""
-        return max(self.scale.size, *(step.operand.size for step in self.steps), 1)
+        return max(self.scale.size, *(step.falls.size for step in self.steps), 1)
+
+    @property
+    def count(self) -> int:
+        """How many operations its steps are."""
+        return sum(step.count for step in self.steps)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether each step is, and so the whole."""
+        return all(step.monotone for step in self.steps)
+
+    @property
+    def rises(self) -> bool:
+        """Whether a larger integer never gives a lesser value, in any channel."""
+        return self.monotone and not self.falls.any()
 
     @property
     def falls(self) -> NDArray[np.bool_]:
-        """(rows,) whether a larger integer gives a lesser value."""
+        """(rows,) whether a larger integer gives a lesser value, if the function is `monotone`."""
         falls = np.zeros(self.rows, np.bool_)
         for step in self.steps:
             falls = falls ^ step.falls
         return falls
 
-    def __call__(self, q: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __call__(self, q: NDArray[np.int64]) -> Floats32:
         """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""
+        return self.of_reals(((q - self.zero) * self.scale[:, None]).astype(np.float32))
+
+    def of_reals(self, x: Floats32) -> Floats32:
+        """The same for the reals x that integers stand for."""
         with np.errstate(all="ignore"):
-            x = ((q - self.zero) * self.scale[:, None]).astype(np.float32)
             for step in self.steps:
-                x = step(x)
+                x = step.function(x)
         return x
+
+    def same_reals(self, other: Curve) -> bool:
+        """Whether both are functions of the same reals, element by element."""
+        return ((self.name, self.layout, self.zero) == (other.name, other.layout, other.zero)
+                and np.array_equal(self.scale, other.scale))
 
 
 Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
