@@ -23,7 +23,7 @@ _NAMES = {
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",
         "ScaleRequantize", "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool",
-        "Table", "Threshold", "Upsample",
+        "Table", "Threshold", "TransposedConvolution", "Upsample",
         # what layers are told
         "Rounding", "ScaleRounding"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),

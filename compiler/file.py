@@ -43,7 +43,8 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Convolution, ir.Depthwise, ir.Dense, ir.MaxPool, ir.AveragePool, ir.SumPool, ir.Pad, ir.Add,
     ir.ShiftRequantize, ir.ScaleRequantize, ir.SlopeRequantize, ir.Threshold, ir.Table, ir.Clamp,
     ir.Repeat, ir.Flatten, ir.Reshape, ir.ArgMax, ir.Concatenation,
-    ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.Multiply)
+    ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution,
+    ir.Multiply)
 """The layers that a file may hold; each is written under its `kind`."""
 ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook)
 """The encodings of weights that a file may hold, written in the same way."""
@@ -52,7 +53,8 @@ _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {
     ir.Layer: ("layer", {cls.__name__.lower(): cls for cls in LAYERS}),
     ir.Encoding: ("weight encoding", {cls.__name__.lower(): cls for cls in ENCODINGS})}
 """What is of one of several kinds: how errors call it, and the class of each kind."""
-_ADDED: Mapping[type, Mapping[str, object]] = {ir.Weights: {"encoding": ir.Plain()}}
+_ADDED: Mapping[type, Mapping[str, object]] = {
+    ir.Weights: {"encoding": ir.Plain()}, ir.ScaleRequantize: {"addends": None}}
 """Attributes that older files lack, and what they mean there: so they are left out again."""
 _TYPES = ("int8", "int16", "int32", "int64")
 _CODES = ("I8", "I16", "I32", "I64")
@@ -178,7 +180,12 @@ def _encode_fields(value: object, path: str, tensors: _Tensors) -> dict[str, obj
     added = _ADDED.get(type(value), {})
     return {name: _encode(getattr(value, name), f"{path}.{name}".lstrip("."), tensors)
             for name in _fields(type(value))
-            if name not in added or getattr(value, name) != added[name]}
+            if name not in added or not _is(getattr(value, name), added[name])}
+
+
+def _is(value: object, default: object) -> bool:
+    """Whether an attribute, which may be an array, has its default value."""
+    return type(value) is type(default) and bool(value == default)
 
 
 def _narrow(array: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:

@@ -161,10 +161,20 @@ def create(path: str | Path, network: Network, plan: Plan, settings: Settings, v
         plan_file.save(plan, network, folder / PLAN)
         verilog.write(folder, f"{network.name}.v")
         if model is not None and settings.framework is not None:
-            shutil.copyfile(model, folder / MODELS[settings.framework])
+            _copy(model, folder / MODELS[settings.framework], settings.framework)
         (folder / "compile.json").write_bytes(_dump(result))
         (folder / MARK).write_bytes(_dump(asdict(settings)))
     return Project(path, network, plan, settings)
+
+
+def _copy(model: Path, target: Path, framework: str) -> None:
+    """Write what the network came from to ``target``, with the data that lie beside it."""
+    if framework != "onnx":
+        shutil.copyfile(model, target)
+        return
+    from ..compiler.load import onnx
+
+    target.write_bytes(onnx.read(model))
 
 
 def check_target(path: str | Path) -> None:

@@ -44,7 +44,7 @@ class DotArray(EngineArray):
     shape : the engine's structure.
     element : shape of an input element.
     weight_bits : width of a weight, two's complement.
-    bias : one integer an output.
+    bias : one integer an output, of each part of the shape's rounds.
     accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
     dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     technology : supplies multipliers and memory.
@@ -60,9 +60,9 @@ class DotArray(EngineArray):
         super().__init__(shape, element, weight_bits=weight_bits, total_bits=accumulator_bits,
                          accumulator_bits=accumulator_bits)
         limit = 1 << accumulator_bits - 1
-        if len(bias) != shape.outputs or not all(-limit <= b < limit for b in bias):
-            raise ValueError(f"bias must be {shape.outputs} integers that fit {accumulator_bits} "
-                             f"bits")
+        count = shape.outputs * shape.rounds.parts
+        if len(bias) != count or not all(-limit <= b < limit for b in bias):
+            raise ValueError(f"bias must be {count} integers that fit {accumulator_bits} bits")
         self._weight_bits = weight_bits
         self._bias = bias
         self._dsp_multipliers = dsp_multipliers
@@ -104,9 +104,10 @@ class DotArray(EngineArray):
     def _biases(self, m: Module, step: Value) -> list[Value]:
         """Biases of the group that ``step`` had come to SEQUENCER_LATENCY ago."""
         pe, bits = self._shape.pe, self.totals.shape().elem_shape.width
-        words = [join(self._bias[start : start + pe], bits)
-                 for start in range(0, len(self._bias), pe)]
+        outputs, rounds = self._shape.outputs, self._shape.rounds
+        words = [join(self._bias[part + start : part + min(start + pe, outputs)], bits)
+                 for part in range(0, len(self._bias), outputs) for start in range(0, outputs, pe)]
         m.submodules.bias = rom = Sequencer(words, pe * bits, style=MemoryStyle.LOGIC,
-                                            technology=self._technology)
+                                            technology=self._technology, rounds=rounds)
         m.d.comb += rom.step.eq(step)
         return [rom.data.word_select(n, bits).as_signed() for n in range(pe)]

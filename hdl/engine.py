@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .block import Block
 from .checks import at_least
+from .sequencer import ONCE, Rounds
 from .steady import delay
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
 from .weights import WeightSource
@@ -34,6 +35,8 @@ class EngineShape:
     results_latency : cycles from the totals that leave to the results that they stand for.
     channel_groups : groups of channels that a beat brings, ``simd`` terms of each; every group has
         outputs of its own, equally many.
+    rounds : how weights and biases follow each other: of the positions, ``turns`` in a row have
+        those of one of the ``parts``.
     """
 
     pe: int
@@ -44,6 +47,7 @@ class EngineShape:
     depth: int
     results_latency: int = 0
     channel_groups: int = 1
+    rounds: Rounds = ONCE
 
     def __post_init__(self) -> None:
         at_least(1, pe=self.pe, simd=self.simd, folds=self.folds, outputs=self.outputs,
@@ -73,8 +77,8 @@ class EngineShape:
 
     @property
     def words(self) -> int:
-        """Input beats at one position, each of which has a word of weights."""
-        return self.groups * self.folds
+        """Words of weights: one for each input beat at a position, in each part of the rounds."""
+        return self.groups * self.folds * self.rounds.parts
 
     @property
     def drain_beats(self) -> int:

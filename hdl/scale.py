@@ -40,11 +40,13 @@ class ScaleShape:
     beats : beats until the multipliers begin again.
     steps : cycles a beat.
     value_bits : bits of an input less the offset.
-    bits : of the multipliers at the scale of the smallest shift, without the zeros that all end in.
-    zeros : those that all end in.
+    bits : of the multipliers and addends at the scale of the smallest shift, without the zeros that
+        all end in.
+    zeros : those that all end in, and all addends.
     fraction : bits behind the point, with the one that the finest first rounding looks at.
     dropped : bits of the product below those; where negative, zeros that are missing.
     spread : bits by which the places of the first rounding differ.
+    has_addends : whether something is added to the products.
     """
 
     lanes: int
@@ -56,25 +58,27 @@ class ScaleShape:
     fraction: int
     dropped: int
     spread: int
+    has_addends: bool
 
     @classmethod
     def of(cls, values: range, *, lanes: int, group: int, steps: int, multipliers: Sequence[int],
-           shifts: Sequence[int], offset: int = 0, pre_shift: int = 0, twice: bool = True
-           ) -> ScaleShape:
+           shifts: Sequence[int], offset: int = 0, pre_shift: int = 0, twice: bool = True,
+           addends: Sequence[int] = ()) -> ScaleShape:
         """The structure for inputs within ``values``.
 
         ``twice`` says whether it rounds twice; for the others, see `ScaleRequantizer`.
         """
         at_least(1, lanes=lanes, group=group, steps=steps)
         at_least(0, pre_shift=pre_shift)
-        used = reduce(or_, _scaled(multipliers, shifts))
+        used = reduce(or_, _scaled(multipliers, shifts) + _scaled(addends, shifts))
         zeros = max(0, (used & -used).bit_length() - 1)
         right = [max(0, -s) if twice else 0 for s in shifts]
         fraction = max(right) + 1
         return cls(lanes, channel_beats(len(shifts), group, lanes), steps,
                    signed_bits((values[0] - offset, values[-1] - offset)),
                    max(1, (used >> zeros).bit_length()), zeros, fraction,
-                   31 - pre_shift - min(shifts) - zeros - fraction, max(right) - min(right))
+                   31 - pre_shift - min(shifts) - zeros - fraction, max(right) - min(right),
+                   any(addends))
 
     @property
     def digit(self) -> int:
@@ -83,13 +87,13 @@ class ScaleShape:
 
     @property
     def words(self) -> int:
-        """Words of the multipliers' memory, each a digit for every lane."""
+        """Words of the multipliers' memory, each a digit for every lane, then those of addends."""
         return self.beats * self.steps
 
     @property
     def width(self) -> int:
         """Bits of such a word."""
-        return self.digit * self.lanes
+        return self.digit * self.lanes * (1 + self.has_addends)
 
     @property
     def pieces(self) -> int:
@@ -99,7 +103,8 @@ class ScaleShape:
     @property
     def delay(self) -> int:
         """Cycles from the issue of a digit to its product."""
-        return SEQUENCER_LATENCY + MULTIPLIER_LATENCY + ceil_log2(self.pieces)
+        return (SEQUENCER_LATENCY + MULTIPLIER_LATENCY + self.has_addends
+                + ceil_log2(self.pieces))
 
     @property
     def stages_latency(self) -> int:
@@ -130,21 +135,22 @@ class ScaleShape:
         return max(self.fraction + 1, self.value_bits + self.bits - self.dropped)
 
 
-def _scaled(multipliers: Sequence[int], shifts: Sequence[int]) -> list[int]:
-    """All multipliers at the scale of the smallest shift."""
-    return [m << s - min(shifts) for m, s in zip(multipliers, shifts, strict=True)]
+def _scaled(factors: Sequence[int], shifts: Sequence[int]) -> list[int]:
+    """All multipliers, or addends if there are any, at the scale of the smallest shift."""
+    return [m << s - min(shifts) for m, s in zip(factors, shifts, strict=bool(factors))]
 
 
 class ScaleRequantizer(Block):
-    """``o = clamp(zero_point + round((i - offset) * m * 2**(pre_shift + s - 31)), low, high)``.
+    """``o = clamp(zero_point + round(((i - offset) * m + a) * 2**(pre_shift + s - 31)))``.
 
-    m and s are the channel's. Unless it is ``single`` or has ``halves_to``, it rounds twice: at
-    the weight ``2**max(-s, 0)`` halves up, then halves away from zero. One beat is taken every
-    ``steps`` cycles, and its result comes ``latency`` cycles later: each lane multiplies by some
-    bits of m a cycle, the lowest first, and shifts what it has accumulated. All multipliers stand
-    at one scale, the largest shift's, so a right shift costs no shifter: its first rounding is at
-    another place, and what lies below is masked. The multiplication never stalls: a beat is let in
-    only when the stages behind it (and a queue, if there are more beats on the way) have room.
+    m, a and s are the channel's; the clamp is to ``low`` and ``high``. Unless it is ``single`` or
+    has ``halves_to``, it rounds twice: at the weight ``2**max(-s, 0)`` halves up, then halves away
+    from zero. One beat is taken every ``steps`` cycles, and its result comes ``latency`` cycles
+    later: each lane multiplies by some bits of m a cycle, the lowest first, adds as many of a, and
+    shifts what it has accumulated. All multipliers stand at one scale, the largest shift's, so a
+    right shift costs no shifter: its first rounding is at another place, and what lies below is
+    masked. The multiplication never stalls: a beat is let in only when the stages behind it (and a
+    queue, if there are more beats on the way) have room.
 
     Parameters
     ----------
@@ -159,6 +165,7 @@ class ScaleRequantizer(Block):
     low, high : bounds; both fit ``o_shape``.
     single : whether to round once, halves up.
     halves_to : the last bit of what halves are rounded to, 0 for even, 1 for odd, and once only.
+    addends : as many as multipliers, and within as many bits; none for zeros.
     style : where the multipliers live.
     technology : supplies multipliers and memory.
 
@@ -171,19 +178,22 @@ class ScaleRequantizer(Block):
     def __init__(self, i_shape: ShapeLike, o_shape: ShapeLike, *, lanes: int, group: int,
                  steps: int, multipliers: Sequence[int], shifts: Sequence[int], offset: int = 0,
                  pre_shift: int = 0, zero_point: int = 0, low: int, high: int, single: bool = False,
-                 halves_to: int | None = None, style: MemoryStyle, technology: Technology) -> None:
-        if not multipliers or not all(0 <= m < 1 << 31 for m in multipliers):
-            raise ValueError("multipliers must be at least one, each within 31 bits")
-        if len(shifts) != len(multipliers):
-            raise ValueError(f"shifts must be {len(multipliers)}, as many as multipliers, "
-                             f"not {len(shifts)}")
+                 halves_to: int | None = None, addends: Sequence[int] = (), style: MemoryStyle,
+                 technology: Technology) -> None:
+        if not multipliers or not all(0 <= m < 1 << 31 for m in (*multipliers, *addends)):
+            raise ValueError("multipliers must be at least one, they and addends within 31 bits")
+        for what, given in (("shifts", shifts), ("addends", addends or multipliers)):
+            if len(given) != len(multipliers):
+                raise ValueError(f"{what} must be {len(multipliers)}, as many as multipliers, "
+                                 f"not {len(given)}")
         limits = range_of(Shape.cast(o_shape))
         if low > high or low not in limits or high not in limits:
             raise ValueError(f"bounds must be ordered and fit {o_shape!r}, not ({low}, {high})")
         twice = not single and halves_to is None
         self._shape = shape = ScaleShape.of(
             range_of(Shape.cast(i_shape)), lanes=lanes, group=group, steps=steps,
-            multipliers=multipliers, shifts=shifts, offset=offset, pre_shift=pre_shift, twice=twice)
+            multipliers=multipliers, shifts=shifts, offset=offset, pre_shift=pre_shift, twice=twice,
+            addends=addends)
         self._offset = offset
         self._zero_point = zero_point
         self._bounds = low, high
@@ -191,10 +201,13 @@ class ScaleRequantizer(Block):
         self._style = style
         self._technology = technology
 
-        scaled = [value >> shape.zeros for value in _scaled(multipliers, shifts)]
         places = [max(0, -s) if twice else 0 for s in shifts]
-        rows = channel_words(len(scaled), group, lanes)
-        self._words = [[scaled[row] for row in word] for word in rows]
+        rows = channel_words(len(shifts), group, lanes)
+        self._words: list[list[int]] = [[] for _ in rows]
+        for factors in (multipliers, addends) if shape.has_addends else (multipliers,):
+            scaled = [value >> shape.zeros for value in _scaled(factors, shifts)]
+            for word, row in zip(self._words, rows, strict=True):
+                word += [scaled[place] for place in row]
         self._masks = [[(1 << max(places) - places[row]) - 1 for row in word] for word in rows]
         super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
@@ -225,7 +238,7 @@ class ScaleRequantizer(Block):
         flow = self._flow(m, sink, delay(m, "arrived", done, 1, reset_less=False),
                           delay(m, "last", last, behind + 1))
         for lane in range(lanes):
-            exact, rest = self._multiply(m, lane, take, digits.word_select(lane, shape.digit), more)
+            exact, rest = self._multiply(m, lane, take, digits, more)
             mask = masks.word_select(lane, shape.spread) if shape.spread else Const(0, 0)
             m.d.comb += sink.p.data[lane].eq(self._finish(m, lane, exact, rest, mask, flow))
         return m
@@ -248,7 +261,7 @@ class ScaleRequantizer(Block):
         return take, take | ~idle, left == 1, last
 
     def _digits(self) -> list[int]:
-        """Multipliers digit by digit, the lowest first, those of all lanes side by side."""
+        """Multipliers, then addends, digit by digit, the lowest first, all lanes side by side."""
         digit = self._shape.digit
         mask = (1 << digit) - 1
         return [join([value >> step * digit & mask for value in word], digit)
@@ -264,9 +277,9 @@ class ScaleRequantizer(Block):
         m.d.comb += rom.step.eq(step)
         return rom.data
 
-    def _multiply(self, m: Module, lane: int, take: Value, digit: Value, more: Value
+    def _multiply(self, m: Module, lane: int, take: Value, digits: Value, more: Value
                   ) -> tuple[Value, Value]:
-        """``(i - offset) * m`` from the last bit on that matters, in the cycle after ``done``.
+        """``(i - offset) * m + a`` from the last bit on that matters, in the cycle after ``done``.
 
         Then what tells whether any bit below is set; no bits unless that matters.
         """
@@ -276,7 +289,7 @@ class ScaleRequantizer(Block):
         with m.If(take):
             m.d.sync += taken.eq(self.i.p.data[lane])
         m.d.sync += value.eq(taken - self._offset)
-        total = self._product(m, lane, value, digit)
+        total = self._product(m, lane, value, digits)
         spent = (shape.steps - 1) * shape.digit
         kept: Value = Const(0, 0)
         left: Value = Const(0, 0)
@@ -308,16 +321,26 @@ class ScaleRequantizer(Block):
         m.d.sync += rest.eq(below)
         return exact, rest
 
-    def _product(self, m: Module, lane: int, value: Value, digit: Value) -> Value:
-        """``value * digit``, in pieces that are added pairwise, a register after each level."""
+    def _product(self, m: Module, lane: int, value: Value, digits: Value) -> Value:
+        """``value`` times the lane's digit, in pieces that are added pairwise.
+
+        The pieces of the addend's digit are added to them first. A register follows each level.
+        """
         count, bits = self._shape.pieces, self._shape.digit
         ends = [bits * n // count for n in range(count + 1)]
+        digit = digits.word_select(lane, bits)
         terms: list[tuple[int, Value]] = []
         for start, end in pairwise(ends):
             multiplier = self._technology.multiplier(value.shape(), end - start, dsp=False)
             m.submodules[f"multiplier{lane}_{start}"] = multiplier
             m.d.comb += [multiplier.a.eq(value), multiplier.b.eq(digit[start:end])]
-            terms.append((start, multiplier.p))
+            term: Value = multiplier.p
+            if self._shape.has_addends:
+                addend = delay(m, f"addend{lane}_{start}", digits.word_select(
+                    self._shape.lanes + lane, bits)[start:end], MULTIPLIER_LATENCY)
+                term = Signal(multiplier.p.shape(), name=f"biased{lane}_{start}", reset_less=True)
+                m.d.sync += term.eq(multiplier.p + addend)
+            terms.append((start, term))
         while len(terms) > 1:
             sums: list[tuple[int, Value]] = []
             for (start, low), *rest in (terms[n : n + 2] for n in range(0, len(terms), 2)):

@@ -10,9 +10,11 @@ from amaranth.hdl import *
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
+from .checks import at_least
+from .counter import counter_end
 from .tech import MemoryStyle, Technology
 
-__all__ = ["SEQUENCER_LATENCY", "Sequencer", "SequencerShape"]
+__all__ = ["ONCE", "SEQUENCER_LATENCY", "Rounds", "Sequencer", "SequencerShape"]
 
 SEQUENCER_LATENCY = 2
 """Cycles from a step to its word."""
@@ -21,12 +23,34 @@ SHARED_WORDS = 4
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """How words follow each other: in ``parts``, each of which is read ``turns`` times before the
+    next."""
+
+    parts: int = 1
+    turns: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(1, parts=self.parts, turns=self.turns)
+
+
+ONCE = Rounds()
+"""All words one after the other."""
+
+
+@dataclass(frozen=True)
 class SequencerShape:
-    """Structure of a `Sequencer`: so many ``words`` of ``width`` bits, in block RAM or not."""
+    """Structure of a `Sequencer`: so many ``words`` of ``width`` bits, in block RAM or not, read in
+    ``rounds``."""
 
     words: int
     width: int
     block: bool
+    rounds: Rounds = ONCE
+
+    def __post_init__(self) -> None:
+        if self.words % self.rounds.parts:
+            raise ValueError(f"words must be {self.rounds.parts} equal parts, not {self.words!r}")
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -36,13 +60,16 @@ class SequencerShape:
         return tuple(min(PART_BITS, self.width - low) for low in range(0, self.width, PART_BITS))
 
     @property
-    def counter_bits(self) -> int:
-        """Bits of a counter."""
-        return (self.words - 1).bit_length()
+    def counts(self) -> tuple[int, ...]:
+        """What each counter counts: words and, where parts of them are read again, those of a part
+        and its turns."""
+        parts, turns = self.rounds.parts, self.rounds.turns
+        again = (self.words // parts, turns) if parts > 1 and turns > 1 else ()
+        return (self.words, *again)
 
 
 class Sequencer(Block):
-    """The words of a read-only memory one after the other, endlessly; the first comes first.
+    """The words of a read-only memory in ``rounds``, endlessly; the first comes first.
 
     Two cycles after a cycle ``data`` is the word that ``step`` had come to in that cycle, and
     ``step`` takes it to the next. In front of block RAM there is one counter. A wide word of
@@ -57,6 +84,7 @@ class Sequencer(Block):
     width : bits a word.
     style : where they live.
     technology : supplies the memory.
+    rounds : how they follow each other; one after the other unless it says otherwise.
 
     Members
     -------
@@ -65,9 +93,9 @@ class Sequencer(Block):
     """
 
     def __init__(self, words: Sequence[int], width: int, *, style: MemoryStyle,
-                 technology: Technology) -> None:
+                 technology: Technology, rounds: Rounds = ONCE) -> None:
         self._words = words
-        self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK)
+        self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK, rounds)
         self._style = style
         self._technology = technology
         super().__init__({"step": In(1), "data": Out(width)})
@@ -79,7 +107,7 @@ class Sequencer(Block):
 
     @property
     def length(self) -> int:
-        """Words until they begin again."""
+        """How many words there are."""
         return len(self._words)
 
     def elaborate(self, platform: object) -> Module:
@@ -105,8 +133,15 @@ class Sequencer(Block):
         return m
 
     def _count(self, m: Module, name: str, step: Value) -> Signal:
-        """How many steps there were, modulo the number of words."""
-        count = Signal(range(len(self._words)), name=name)
+        """The address of the word that so many steps have come to."""
+        words, *again = self._shape.counts
+        count = Signal(range(words), name=name)
+        following = Mux(count == words - 1, 0, count + 1)
+        if again:
+            part, turns = again
+            ends = Value.cast(counter_end(m, f"{name}_part", step, part))
+            turned = Value.cast(counter_end(m, f"{name}_turn", step & ends, turns))
+            following = Mux(ends & ~turned, count - (part - 1), following)
         with m.If(step):
-            m.d.sync += count.eq(Mux(count == len(self._words) - 1, 0, count + 1))
+            m.d.sync += count.eq(following)
         return count

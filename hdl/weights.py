@@ -11,7 +11,7 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
-from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .sequencer import ONCE, SEQUENCER_LATENCY, Rounds, Sequencer
 from .steady import join
 from .tech import MEMORY_LATENCY, MemoryStyle, Technology
 
@@ -26,7 +26,7 @@ class WeightSource(Protocol):
     """Gives the word of weights that each ``step`` has come to, ``latency`` cycles later.
 
     It is a component with members ``step``, In(1), and ``data``, Out; the words follow each other
-    endlessly. A `Sequencer`, which stores the words as they are, is one.
+    in rounds, endlessly. A `Sequencer`, which stores the words as they are, is one.
     """
 
     step: Any
@@ -38,7 +38,7 @@ class WeightSource(Protocol):
 
     @property
     def length(self) -> int:
-        """Words until they begin again."""
+        """How many words there are."""
 
 
 class CodebookWeights(Block):
@@ -55,6 +55,7 @@ class CodebookWeights(Block):
     weight_bits : width of a weight, two's complement.
     style : where the indices live.
     technology : supplies memories.
+    rounds : how the words follow each other.
 
     Members
     -------
@@ -63,7 +64,8 @@ class CodebookWeights(Block):
     """
 
     def __init__(self, words: Sequence[int], weights: int, *, codebook: Sequence[int],
-                 weight_bits: int, style: MemoryStyle, technology: Technology) -> None:
+                 weight_bits: int, style: MemoryStyle, technology: Technology,
+                 rounds: Rounds = ONCE) -> None:
         at_least(1, weights=weights, weight_bits=weight_bits)
         if not 2 <= len(codebook) <= MOST_ENTRIES:
             raise ValueError(f"codebook must have 2 to {MOST_ENTRIES} values, not {len(codebook)}")
@@ -72,7 +74,7 @@ class CodebookWeights(Block):
             raise ValueError(f"codebook must lie within {low} and {high}")
         self._index_bits = ceil_log2(len(codebook))
         self._indices = Sequencer(words, weights * self._index_bits, style=style,
-                                  technology=technology)
+                                  technology=technology, rounds=rounds)
         self._table = [join([value], weight_bits) for value in codebook]
         self._weights = weights
         self._weight_bits = weight_bits
@@ -86,7 +88,7 @@ class CodebookWeights(Block):
 
     @property
     def length(self) -> int:
-        """Words until they begin again."""
+        """How many words there are."""
         return self._indices.length
 
     def elaborate(self, platform: object) -> Module:

@@ -57,6 +57,37 @@ def depthwise(x: Integers, weights: Integers, bias: Integers, stride: tuple[int,
     return total + bias
 
 
+def transposed_convolution(x: Integers, weights: Integers, bias: Integers,
+                           stride: tuple[int, int] = (1, 1),
+                           crop: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
+                           groups: int = 1) -> Integers:
+    """Exact accumulators: ``bias`` and, of each element, its kernel times how far it is from
+    ``pad_value``, which is what lies between elements and around them.
+
+    ``x`` (N, H, W, C), ``weights`` (outputs, kernel height, kernel width, C / groups), ``bias``
+    (outputs,), ``crop`` (top, bottom, left, right) rows and columns that are left off; negative
+    ones at the bottom and at the right are put on.
+    """
+    images, height, width, _ = x.shape
+    outputs, kernel_height, kernel_width, inputs = weights.shape
+    top, bottom, left, right = crop
+    tall, wide = stride[0] * (height - 1) + 1, stride[1] * (width - 1) + 1
+    total = np.zeros((images, tall + kernel_height - 1 + max(0, -bottom),
+                      wide + kernel_width - 1 + max(0, -right), outputs), np.int64)
+    total += bias + pad_value * weights.sum((1, 2, 3))
+    share = outputs // groups
+    distance = (x - pad_value).astype(_product_type(x - pad_value, weights))
+    for group in range(groups):
+        mine = slice(group * share, (group + 1) * share)
+        columns = distance[..., group * inputs : (group + 1) * inputs].reshape(-1, inputs)
+        for y in range(kernel_height):
+            for column in range(kernel_width):
+                added = _matmul(columns, weights[mine, y, column].T)
+                total[:, y : y + tall : stride[0], column : column + wide : stride[1], mine] += (
+                    added.reshape(images, height, width, share))
+    return total[:, top : total.shape[1] - max(0, bottom), left : total.shape[2] - max(0, right)]
+
+
 def _product_type(x: Integers, weights: Integers, fill: int = 0) -> type[np.number[Any]]:
     """The type with the fastest product of ``x``, or ``fill``, by ``weights`` that is exact.
 
@@ -151,32 +182,35 @@ def shift_requantize(x: Integers, shift: int, low: int, high: int) -> Integers:
 
 def scale_requantize(x: Integers, multipliers: Integers, shifts: Integers, zero_point: int,
                      low: int, high: int, *, offset: int = 0, pre_shift: int = 0,
-                     rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> Integers:
-    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
+                     rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+                     addends: Integers | None = None) -> Integers:
+    """``clamp(zero_point + round(((x - offset) * m + a) * 2**(pre_shift - 31 + s)), low, high)``.
 
-    ``multipliers`` m and ``shifts`` s are (C,) or (1,). DOUBLE follows TensorFlow Lite's
-    ``MultiplyByQuantizedMultiplier``: `doubling_high_multiply`, then `rounding_divide`; SINGLE its
-    variant with one rounding, halves up; EVEN and ODD are `half_to_divide`.
+    ``multipliers`` m, ``shifts`` s and ``addends`` a (None for zeros) are (C,) or (1,). DOUBLE
+    follows TensorFlow Lite's ``MultiplyByQuantizedMultiplier``: `doubling_high_divide`, then
+    `rounding_divide`; SINGLE its variant with one rounding, halves up; EVEN and ODD are
+    `half_to_divide`.
     """
-    value = x - offset << pre_shift
+    product = (x - offset) * multipliers
+    product = (product if addends is None else product + addends) << pre_shift
     if rounding is ir.ScaleRounding.SINGLE:
-        scaled = value * multipliers + (1 << 30 - shifts) >> 31 - shifts
+        scaled = product + (1 << 30 - shifts) >> 31 - shifts
     elif rounding is not ir.ScaleRounding.DOUBLE:
         last = int(rounding is ir.ScaleRounding.ODD)
-        scaled = half_to_divide(value * multipliers, 31 - shifts, last)
+        scaled = half_to_divide(product, 31 - shifts, last)
     else:
-        high_half = doubling_high_multiply(value << np.maximum(shifts, 0), multipliers)
+        high_half = doubling_high_divide(product << np.maximum(shifts, 0))
         scaled = rounding_divide(high_half, np.maximum(-shifts, 0))
     return np.clip(scaled + zero_point, low, high)
 
 
-def doubling_high_multiply(x: Integers, multiplier: Integers) -> Integers:
-    """``round(2 * x * multiplier / 2**32)``, halves up, for a ``multiplier`` that is not negative.
+def doubling_high_divide(product: Integers) -> Integers:
+    """``round(2 * product / 2**32)``, halves up, of a ``product`` by what is not negative.
 
     gemmlowp's ``SaturatingRoundingDoublingHighMul``: its division truncates, after a nudge that
     depends on the sign, which comes to the same; it saturates for two negative numbers only.
     """
-    return x * multiplier + (1 << 30) >> 31
+    return product + (1 << 30) >> 31
 
 
 def rounding_divide(x: Integers, exponent: Integers) -> Integers:
@@ -291,6 +325,12 @@ def _(layer: ir.Depthwise, x: Integers) -> Integers:
 
 
 @execute.register
+def _(layer: ir.TransposedConvolution, x: Integers) -> Integers:
+    return transposed_convolution(x, layer.weights.values, layer.bias, layer.stride, layer.crop,
+                                  layer.pad_value, layer.groups)
+
+
+@execute.register
 def _(layer: ir.Dense, x: Integers) -> Integers:
     return dense(x, layer.weights.values, layer.bias)
 
@@ -345,7 +385,7 @@ def _(layer: ir.ShiftRequantize, x: Integers) -> Integers:
 def _(layer: ir.ScaleRequantize, x: Integers) -> Integers:
     return scale_requantize(x, layer.multipliers, layer.shifts, layer.zero_point, *layer.bounds,
                             offset=layer.offset, pre_shift=layer.pre_shift,
-                            rounding=layer.rounding)
+                            rounding=layer.rounding, addends=layer.addends)
 
 
 @execute.register

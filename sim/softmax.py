@@ -1,7 +1,7 @@
 """TensorFlow Lite's int8 softmax, bit for bit: what the host makes of a network's logits.
 
 All is fixed point of 32 bits: Qm.n below has m integer bits and n = 31 - m fraction bits. Products
-are `golden.doubling_high_multiply`, quotients by powers of two `golden.rounding_divide`.
+are `golden.doubling_high_divide`, quotients by powers of two `golden.rounding_divide`.
 """
 
 from __future__ import annotations

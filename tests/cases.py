@@ -257,6 +257,30 @@ def sliced(draw: Draw, weights: Weighing) -> Case:
     return draw(cases(grow, layer, fold))
 
 
+@st.composite
+def transposed(draw: Draw, weights: Weighing) -> Case:
+    """A transposed convolution under any fold, or under the best one."""
+    grow = draw(inputs(most=(3, 3, 4)))
+    kind = grow.type
+    channels = kind.shape[2]
+    kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    wanted = []
+    for size, taps, step in zip(kind.shape[:2], kernel, stride, strict=True):
+        before = draw(st.integers(0, taps - 1))
+        left = step * (size - 1) + taps - before
+        wanted += [before, draw(st.integers(-2, min(left, taps) - 1))]
+    crop, _ = ir.whole_strides(kind.shape[:2], kernel, stride, tuple(wanted))
+    groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
+    outputs = groups * draw(st.integers(1, max(1, 4 // groups)))
+    layer = ir.TransposedConvolution(
+        LAYER, grow.tail, draw(weights((outputs, *kernel, channels // groups))),
+        draw(biases(outputs)), stride, crop, draw(st.sampled_from([kind.low, kind.high, 0])),
+        groups)
+    given = draw(folds(outputs * stride[1], layer.taps[0], layer.taps[1] * channels))
+    return draw(cases(grow, layer, given if draw(st.integers(0, 3)) else None))
+
+
 # --- pools, borders and joins
 @st.composite
 def pools(draw: Draw, layer: type[ir.PoolLayer], **fields: st.SearchStrategy[object]) -> Case:
@@ -406,7 +430,7 @@ def scales(draw: Draw) -> Case:
     source, channels = grow.type, grow.type.shape[2]
     rows = draw(st.sampled_from([1, channels]))
     offset = draw(st.integers(-200, 200))
-    room = 32 - signed_bits(source.low - offset, source.high - offset)
+    room = 32 - signed_bits(source.low - offset, source.high - offset + 1)
     top = draw(st.integers(-16, min(2, room)))
     multipliers = draw(values((rows,), 1 << 30, (1 << 31) - 1))
     multipliers[0] = draw(st.sampled_from([int(multipliers[0]), 0, 1 << 30, (1 << 31) - 1]))
@@ -415,7 +439,8 @@ def scales(draw: Draw) -> Case:
     return draw(cases(grow, ir.ScaleRequantize(
         LAYER, grow.tail, multipliers, draw(values((rows,), top - 5, top)), kind.bits, kind.signed,
         offset, draw(st.integers(0, room - max(0, top))), draw(st.integers(kind.low, kind.high)),
-        low, high, draw(st.sampled_from(ir.ScaleRounding))), edges=[offset]))
+        low, high, draw(st.sampled_from(ir.ScaleRounding)),
+        addends=draw(st.sampled_from([None, multipliers // 3]))), edges=[offset]))
 
 
 @st.composite
@@ -496,7 +521,8 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Binary: (flat(signs, full_folds, zeros=False, signs=True),),
     kinds.Ternary: (flat(ternary_weights, folds),),
     kinds.Dot: (flat(any_weights, folds), flat(coded_weights, folds),
-                flat(coded_weights, folds, wide=True)),
+                flat(coded_weights, folds, wide=True), transposed(
+                    lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
     kinds.Maximum: (pools(ir.MaxPool),),
     kinds.SumOfWindow: (pools(ir.SumPool),),
     kinds.Average: (pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),

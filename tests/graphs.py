@@ -236,6 +236,27 @@ def multiply(grow: Web, rng: np.random.Generator) -> None:
     grow.add(random_requantization(rng, grow.fresh("act"), grow.at, grow.type))
 
 
+def transposed(grow: Web, rng: np.random.Generator) -> None:
+    """A transposed convolution, of which any rows and columns are left off."""
+    height, width, channels = grow.type.shape
+    if grow.type.bits > WIDEST or grow.type.elements > MOST_ELEMENTS // 16:
+        return  # larger ones take their time in all that is behind them
+    kernel, stride = (tuple(int(n) for n in rng.integers(1, most, 2)) for most in (4, 3))
+    sizes = [step * (size - 1) + taps
+             for step, size, taps in zip(stride, (height, width), kernel, strict=True)]
+    crop = []
+    for size, taps in zip(sizes, kernel, strict=True):
+        before = int(rng.integers(min(size, taps)))
+        crop += [before, int(rng.integers(-1, min(size - before, taps)))]
+    groups = int(rng.choice([n for n in (1, channels) if channels % n == 0]))
+    outputs = max(groups, int(rng.integers(1, 3)))
+    source, pad_value = grow.at, random_value(rng, grow.type)
+    grow.add_transposed(grow.fresh("transposed"), source,
+                        mixed_weights(rng, (outputs, *kernel, channels // groups)),
+                        rng.integers(-50, 50, outputs), stride, tuple(crop), pad_value, groups)
+    grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -244,7 +265,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table, upsample, crop, permute, multiply)
+    concatenate, part, table, upsample, crop, permute, transposed, multiply)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -165,11 +165,13 @@ def random_requantization(rng: np.random.Generator, name: str, source: str, kind
         return ir.ShiftRequantize(name, source, int(rng.integers(-1, 8)), bits, is_signed)
     channels = kind.shape[2]
     target = TensorType((1, 1, 1), bits, is_signed)
+    multipliers = rng.integers(1 << 30, 1 << 31, channels)
     return ir.ScaleRequantize(
-        name, source, rng.integers(1 << 30, 1 << 31, channels), rng.integers(-7, 2, channels),
+        name, source, multipliers, rng.integers(-7, 2, channels),
         bits, is_signed, offset=int(rng.integers(-9, 9)),
         zero_point=int(rng.integers(target.low, target.high + 1)),
-        rounding=ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
+        rounding=ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])),
+        addends=None if multipliers[0] % 3 else multipliers // 5)
 
 
 def random_slopes(rng: np.random.Generator, name: str, source: str, kind: TensorType, *,

@@ -35,7 +35,7 @@ def network() -> ir.Network:
         ir.Clamp("clamp", "mean", 1, 90),
         ir.ScaleRequantize("scale", "clamp", np.array([3, (1 << 31) - 1, 0, 7, 9]),
                            np.array([-31, 0, 2, 4, 1]), 9, True, 5, 1, -3, scale=0.1,
-                           rounding=ir.ScaleRounding.SINGLE),
+                           rounding=ir.ScaleRounding.SINGLE, addends=np.array([1, 7, 0, 5, 0])),
         ir.Add("add", "clamp", "scale"),
         ir.Threshold("steps", "add", np.array([[-300, 0, 2]] * 4 + [[1, 1, 1 << 30]]),
                      np.array([0, 1, 1, 0, 0]), 3, True, -3, 2, zero_point=1, scale=0.5),
@@ -104,6 +104,7 @@ def test_arrays_are_narrow_and_in_order() -> None:
     assert {name: array.dtype.name for name, array in tensors.items()} == {
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
+        "scale.addends": "int8",
         "slopes.multipliers": "int32", "slopes.offsets": "int32",
         "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8",
         "names.values": "int8"}

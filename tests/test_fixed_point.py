@@ -37,6 +37,7 @@ from penjing.compiler.load.floats import (
     FloatReshape,
     FloatSlice,
     FloatSubtract,
+    FloatTransposed,
     FloatUnary,
     FloatUpsample,
     FloatZeros,
@@ -134,7 +135,10 @@ def graph() -> FloatNetwork:
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
         replace(conv("c", 3, 10, seed=3), groups=5),
         FloatUnary("prelu", Unary.LEAKY_RELU, np.linspace(-0.2, 0.7, 10)),
-        conv("d", 10, 6, (1, 1), seed=4, padding=NONE), FloatAdd("twice", inputs=("d", "d"))))
+        conv("d", 10, 6, (1, 1), seed=4, padding=NONE),
+        FloatTransposed("up", RNG(5).normal(size=(4, 3, 2, 3)) / 4, np.full(4, 0.1), (2, 3),
+                        (1, 0, 0, -1), 2),
+        FloatAdd("twice", inputs=("up", "up"))))
 
 
 def random_graph(seed: int) -> FloatNetwork:

@@ -50,6 +50,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.load.tflite": ("numpy",),
     "compiler.load.tflite.file": ("numpy", "ai_edge_litert"),
     "compiler.load.onnx": ("numpy",),
+    "compiler.load.onnx.external": ("onnx",),
     "compiler.load.onnx.file": ("numpy", "onnx"),
     "compiler.load.onnx.probe": ("numpy", "onnx"),
     "compiler.compress": ("numpy", "torch"),

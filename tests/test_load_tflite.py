@@ -160,10 +160,11 @@ def test_whole_network(name: str) -> None:
 
 CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/op_crop", "formats/op_gelu",
          "formats/op_gmax", "formats/op_hswish", "formats/op_leaky", "formats/op_logistic",
-         "formats/op_normz", "formats/op_tanh", "formats/op_upnn", "formats/tf_addscalar",
-         "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_relu1", "formats/tf_scaleadd",
-         "networks/keras_conv1d", "networks/keras_crop", "networks/keras_flatten",
-         "networks/keras_leaky", "networks/keras_se", "networks/keras_unet")
+         "formats/op_normz", "formats/op_tanh", "formats/op_tconv", "formats/op_upnn",
+         "formats/tf_addscalar", "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_relu1",
+         "formats/tf_scaleadd", "networks/keras_autoenc", "networks/keras_conv1d",
+         "networks/keras_crop", "networks/keras_flatten", "networks/keras_leaky",
+         "networks/keras_se", "networks/keras_unet")
 """Files of today's converters."""
 
 
@@ -487,3 +488,18 @@ def test_input_that_cannot_be(tensor: dict[str, Any], reason: str) -> None:
     file.operator("RELU", [x], [y])
     file.ends(x, y)
     assert reason in refusal(file)
+
+
+def test_a_transposed_convolution_is_refused_with_the_reason() -> None:
+    def reason(shape: tuple[int, ...], filter_shape: tuple[int, ...], stride: int) -> str:
+        file, x = small()
+        weights = file.weights(filter_shape, 0, "INT8", 0.5)
+        y = file.activation((1, 8, 8, 2))
+        file.operator("TRANSPOSE_CONV", [file.numbers(*shape), weights, x], [y],
+                      "TransposeConvOptions", padding=SAME, strideH=stride, strideW=stride)
+        file.ends(x, y)
+        return refusal(file)
+
+    assert "does not take the 2 channels" in reason((1, 8, 8, 2), (2, 3, 3, 5), 2)
+    assert "is declared as another shape than [1, 9, 8, 2]" in reason((1, 9, 8, 2), (2, 3, 3, 2), 2)
+    assert "its stride is 0×0" in reason((1, 8, 8, 2), (2, 3, 3, 2), 0)

@@ -243,6 +243,16 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: Lambda(lambda x: 2 * (3 + x)), (4, 5, 2)),
     (lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.Upsample(scale_factor=(2, 3))), (4, 5, 2)),
     (lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(2, 3, 2)), (6, 2)),
+    (lambda: nn.Sequential(nn.ConvTranspose2d(2, 3, 4, 2, 1), nn.BatchNorm2d(3), nn.ReLU(),
+                           nn.ConvTranspose2d(3, 2, (2, 3), (2, 1), bias=False)), (3, 4, 2)),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, (3, 2), (2, 1), (2, 1), 2, dilation=(2, 1)), (3, 2, 4)),
+    (lambda: nn.Sequential(nn.ZeroPad2d((1, 0, 0, 2)),
+                           nn.ConvTranspose2d(3, 3, 2, 3, groups=3, output_padding=2)), (2, 3, 3)),
+    (lambda: nn.Sequential(nn.ConvTranspose1d(2, 4, 5, 2, 2, 1), nn.ReLU(),
+                           nn.ConvTranspose1d(4, 4, 3, groups=4, dilation=3)), (6, 2)),
+    (lambda: Wired(lambda x, a: torch.convolution(
+        x, a.weight, None, (2, 2), (0, 1), (1, 1), True, (1, 0), 2),
+        nn.ConvTranspose2d(2, 2, (2, 3), groups=2)), (3, 3, 2)),
     (lambda: Lambda(lambda x: x[:, :, 1:-1, 2::3] - x[:, :, :3, :2]), (5, 7, 2)),
     (lambda: Lambda(lambda x: functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 1))), (6, 7, 2)),
     (lambda: Wired(lambda x, a: x[:, :, 1::2] - a(x), nn.Conv1d(2, 2, 2, 2)), (8, 2)),
@@ -459,7 +469,6 @@ def spoiled(value: float, what: str) -> nn.Module:
 
 
 REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
-    (lambda: nn.ConvTranspose2d(2, 4, 3), (5, 5, 2), "aten.conv_transpose2d.*not supported"),
     (lambda: nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"), (5, 5, 2),
      "mode 'reflect' and value 0.0 is not supported; pad with zeros"),
     (lambda: nn.Sequential(nn.ConstantPad2d(1, 2.0), nn.Conv2d(2, 4, 3)), (5, 5, 2), "value 2.0"),

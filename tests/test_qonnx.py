@@ -314,7 +314,7 @@ class Renamed:
     (quantizer(bits=[3, 4]), "its input has 2 bit widths"),
     (quantizer(bits=12, scale=0.01), "it makes .* values of its input, more than 256"),
     (then_quantized("Sin"), "Sin .*: this operator is not supported"),
-    (then_quantized("Pow", 2), "Pow .*: it is no monotone function"),
+    (then_quantized("Pow", 2), "Pow .*: it is no function of an activation"),
     (then_quantized("Div", [1, 0, 1]), "Div .*: it divides by an activation or by 0"),
     (then_quantized("Mul", np.inf), "its constants? .*"),
     (then_quantized("MultiThreshold", [[3, 1]]), "MultiThreshold .*: its thresholds are no"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -32,6 +33,7 @@ def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorTy
         multipliers = rng.integers(0 if rng.integers(5) == 0 else 1 << 30, 1 << 31, count)
         if rng.integers(4) == 0:
             multipliers[:] = 1 << 30  # a power of two: ties are frequent
+        addends = rng.integers(0, multipliers + 1) if rng.integers(2) else None
         limit = 1 << bits - 1
         low, high = sorted(int(v) for v in rng.integers(-limit, limit, 2))
         if rng.integers(2):
@@ -40,7 +42,8 @@ def random_layer(rng: np.random.Generator) -> tuple[ir.ScaleRequantize, TensorTy
             layer = ir.ScaleRequantize(
                 "scale", "x", multipliers, shifts, bits, True, int(rng.integers(-200, 200)),
                 int(rng.integers(0, 21)), int(rng.integers(-limit, limit)), low, high,
-                ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])))
+                ir.ScaleRounding(rng.choice([r.value for r in ir.ScaleRounding])),
+                addends=addends)
             layer.output_type(kind)
         except PenjingError:
             continue
@@ -64,6 +67,7 @@ def block(layer: ir.ScaleRequantize, kind: TensorType, lanes: int, steps: int) -
         zero_point=layer.zero_point, low=low, high=high,
         single=layer.rounding is ir.ScaleRounding.SINGLE,
         halves_to=HALVES.index(layer.rounding) if layer.rounding in HALVES else None,
+        addends=[] if layer.addends is None else layer.addends.tolist(),
         style=MemoryStyle.LOGIC, technology=Generic())
 
 
@@ -93,6 +97,21 @@ def test_every_half_goes_to_even_or_odd(multiplier: int, last: int, steps: int) 
     dut = block(layer, kind, 2, steps)
     run_block(dut, x, golden.execute(layer, x), (kind, Port(2, 2)),
               (TensorType(kind.shape, 9, True), Port(2, 2)), [Stalls.NONE])
+
+
+@pytest.mark.parametrize("rounding", ir.ScaleRounding)
+def test_addends_are_what_a_finer_input_would_bring(rounding: ir.ScaleRounding) -> None:
+    """Five bits below a step, once in the input of a layer and once added to its product."""
+    rng = np.random.default_rng(7)
+    multipliers, shifts = rng.integers(1 << 25, 1 << 26, 4) << 5, np.array([-6, -5, -7, -6])
+    rests = np.array([0, 1, 16, 31])
+    layer = ir.ScaleRequantize("scale", "x", multipliers, shifts, 8, True, offset=3,
+                               rounding=rounding, addends=rests * multipliers >> 5)
+    finer = replace(layer, offset=3 << 5, shifts=shifts - 5, addends=None)
+    x = rng.integers(-3000, 3000, (400, 4))
+    far = golden.execute(layer, x) - golden.execute(finer, (x << 5) + rests)
+    # Two roundings are at other places in the two layers; one is not.
+    assert (abs(far).max() <= 1) if rounding is ir.ScaleRounding.DOUBLE else not far.any()
 
 
 def check(layer: ir.ScaleRequantize, kind: TensorType, x: Integers, lanes: int, steps: int) -> None:
@@ -132,3 +151,5 @@ def test_what_does_not_fit_is_refused() -> None:
     layer, kind = random_layer(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"^steps must be at least 1, not 0$"):
         block(layer, kind, 1, 0)
+    with pytest.raises(PenjingError, match=r"^layer scale: it must have as many addends as "):
+        replace(layer, addends=np.zeros(len(layer.multipliers) + 1, np.int64))

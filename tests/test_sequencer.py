@@ -10,7 +10,14 @@ import pytest
 from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator
 from penjing.hdl.emit import emit
-from penjing.hdl.sequencer import PART_BITS, SEQUENCER_LATENCY, SHARED_WORDS, Sequencer
+from penjing.hdl.sequencer import (
+    PART_BITS,
+    SEQUENCER_LATENCY,
+    SHARED_WORDS,
+    Rounds,
+    Sequencer,
+    SequencerShape,
+)
 from penjing.hdl.tech import Ecp5, Generic, MemoryStyle
 
 
@@ -18,10 +25,30 @@ from penjing.hdl.tech import Ecp5, Generic, MemoryStyle
 @pytest.mark.parametrize("depth", [1, 2, SHARED_WORDS, SHARED_WORDS + 1, 8, 21])
 @pytest.mark.parametrize("width", [1, PART_BITS, 2 * PART_BITS + 3])
 def test_words_in_order(style: MemoryStyle, depth: int, width: int) -> None:
+    check_order(style, depth, width, Rounds(), list(range(depth)))
+
+
+@pytest.mark.parametrize("style", [MemoryStyle.BLOCK, MemoryStyle.LOGIC])
+@pytest.mark.parametrize(("depth", "parts", "turns"), [
+    (6, 2, 3), (6, 6, 2), (6, 3, 1), (6, 1, 5), (1, 1, 1), (2, 2, 4)])
+def test_parts_are_read_several_times(style: MemoryStyle, depth: int, parts: int, turns: int
+                                      ) -> None:
+    of_parts = [range(start, start + depth // parts) for start in range(0, depth, depth // parts)]
+    order = [n for part in of_parts for _ in range(turns) for n in part]
+    check_order(style, depth, PART_BITS + 1, Rounds(parts, turns), order)
+
+
+def test_parts_are_equal() -> None:
+    with pytest.raises(ValueError, match="words must be 4 equal parts, not 6"):
+        SequencerShape(6, 1, False, Rounds(4, 2))
+
+
+def check_order(style: MemoryStyle, depth: int, width: int, rounds: Rounds, order: list[int]
+                ) -> None:
     generator = random.Random(depth * width)
     words = [generator.getrandbits(width) for _ in range(depth)]
-    dut = Sequencer(words, width, style=style, technology=Generic())
-    steps = [generator.random() < 0.7 for _ in range(5 * depth + 20)]
+    dut = Sequencer(words, width, style=style, technology=Generic(), rounds=rounds)
+    steps = [generator.random() < 0.7 for _ in range(5 * len(order) + 20)]
     seen: list[int] = []
 
     async def bench(ctx: Any) -> None:
@@ -37,7 +64,7 @@ def test_words_in_order(style: MemoryStyle, depth: int, width: int) -> None:
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    wanted = [words[sum(steps[:cycle]) % depth] for cycle in range(len(steps))]
+    wanted = [words[order[sum(steps[:cycle]) % len(order)]] for cycle in range(len(steps))]
     assert seen[SEQUENCER_LATENCY:] == wanted[:-SEQUENCER_LATENCY]
 
 

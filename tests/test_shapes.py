@@ -194,9 +194,11 @@ def test_words_of_channels_are_counted(rows: int, group: int, lanes: int) -> Non
 @pytest.mark.parametrize(("multipliers", "shifts", "twice"), [
     ([1 << 30], [0], True), ([(1 << 31) - 1, 5, 1 << 30], [-3, 0, -7], True),
     ([3 << 29, 7 << 20], [2, -1], False)])
-def test_scale(steps: int, multipliers: list[int], shifts: list[int], *, twice: bool) -> None:
+@pytest.mark.parametrize("addend", [0, 5 << 18])
+def test_scale(steps: int, multipliers: list[int], shifts: list[int], addend: int, *,
+               twice: bool) -> None:
     rules: dict[str, Any] = {"lanes": 2, "group": 3, "steps": steps, "multipliers": multipliers,
-                             "shifts": shifts, "offset": 5}
+                             "shifts": shifts, "offset": 5, "addends": [addend] * len(shifts)}
     shape = ScaleShape.of(range(-128, 128), twice=twice, **rules)
     block = ScaleRequantizer(signed(8), signed(8), low=-128, high=127, single=not twice, **rules,
                              **SMALL)

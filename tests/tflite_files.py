@@ -219,6 +219,29 @@ def depthwise(file: Drawn, kind: str = "INT8") -> None:
     file.ends(x, y)
 
 
+def transposed(file: Drawn, kind: str = "INT8") -> None:
+    inputs, outputs = file.integer(1, 5), file.integer(1, 5)
+    height, width, ky, kx, sy, sx, padding = windowed(file, (1, 1))
+    # Several sizes are convolved to the input's size; with SAME, the largest is the usual one.
+    tall, wide = (step * (size - 1) + (step if padding == SAME else taps) for size, taps, step in
+                  ((height, ky, sy), (width, kx, sx)))
+    spare = -1 if padding == SAME else 1
+    shape = (1, tall + spare * file.integer(0, sy - 1), wide + spare * file.integer(0, sx - 1),
+             outputs)
+    source, target = file.scale(), file.scale()
+    typical = 74 * (5 if kind == "INT4" else 74) * math.sqrt(ky * kx * inputs / (sy * sx))
+    x = file.activation((1, height, width, inputs), scale=source)
+    scales = file.ratios(outputs, typical) * np.float32(target / source)
+    w = file.weights((outputs, ky, kx, inputs), 0, kind, scales)
+    y = file.activation(shape, scale=target)
+    _, _, *bias = file.operands(x, w, outputs)
+    activation = file.choice(*ACTIVATIONS)
+    file.operator("TRANSPOSE_CONV", [file.numbers(*shape), w, x, *bias], [y],
+                  "TransposeConvOptions", version=3 if bias else 2, padding=padding, strideH=sy,
+                  strideW=sx, fusedActivationFunction=activation)
+    file.ends(x, y)
+
+
 def dense(file: Drawn, kind: str = "INT8") -> None:
     form = file.choice("vector", "vector", "map", "positions")
     inputs, outputs = file.integer(1, 60), file.integer(1, 20)
@@ -757,9 +780,9 @@ def spread(file: Drawn) -> None:
 
 Draw = Callable[[Drawn], None]
 
-OPERATORS: tuple[Draw, ...] = (convolution, depthwise, dense, add, sub, average_pool, max_pool,
-                               mean, relu, quantize, reshape, residual, logistic, silu, unary,
-                               with_constants, two_maps, flatten, channel_ranges, crop, transpose,
-                               extreme, reduce_max, arg_max, resize, upsampling, spread)
+OPERATORS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, add, sub, average_pool,
+                               max_pool, mean, relu, quantize, reshape, residual, logistic, silu,
+                               unary, with_constants, two_maps, flatten, channel_ranges, crop,
+                               transpose, extreme, reduce_max, arg_max, resize, upsampling, spread)
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

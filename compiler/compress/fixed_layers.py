@@ -46,8 +46,8 @@ class Step:
         return isinstance(self.layer, EXACT) and (not self.exact or self.relu is not None)
 
 
-EXACT = (fl.FloatConvolution, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract, fl.FloatProduct,
-         fl.FloatConcatenation)
+EXACT = (fl.FloatConvolution, fl.FloatTransposed, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract,
+         fl.FloatProduct, fl.FloatConcatenation)
 """Layers that compute exactly, in more bits than their inputs have."""
 
 
@@ -134,6 +134,16 @@ def _(layer: fl.FloatConvolution, step: Step, state: State, given: Tensor) -> Te
                             replace(weights, values=weights.values[..., 0]), bias, layer.stride,
                             layer.padding)
     return _finish(step, state, state.add(made, values, given.fraction + weights.fraction, _WIDE))
+
+
+@quantize_layer.register
+def _(layer: fl.FloatTransposed, step: Step, state: State, given: Tensor) -> Tensor:
+    weights, bias = _integer_weights(layer, state, given)
+    values = fl.transposed(given.values, weights.values.astype(np.float64),
+                           bias.astype(np.float64), layer.stride, layer.crop, layer.groups)
+    source = state.net.add_transposed(layer.name, given.source, weights, bias, layer.stride,
+                                      layer.crop, groups=layer.groups)
+    return _finish(step, state, Tensor(source, values, given.fraction + weights.fraction, _WIDE))
 
 
 @quantize_layer.register

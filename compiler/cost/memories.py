@@ -104,13 +104,21 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
                      ffs=registers * _columns(depth, width))
 
 
-def in_order(fabric: Fabric, storage: Storage, words: int, parts: Sequence[int]) -> Resources:
-    """Cells of ``words`` constants that are read in order; each of ``parts`` has so many bits and a
-    counter of its own, see `hdl.sequencer`."""
+def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int]
+             ) -> Resources:
+    """Cells of constants that are read in order; each of ``parts`` has so many bits and counters of
+    its own.
+
+    Those count ``counts``: all words, and further ones where some of them are read again, see
+    `hdl.sequencer`.
+    """
+    words, *again = counts
     if words == 1:
         return Resources()
-    bits = index_bits(words)
-    counter = Resources(luts=round(fabric.counters(bits)), ffs=bits)
+    bits = sum(map(index_bits, counts))
+    # To read words again, an address goes back.
+    luts = fabric.counters(bits) + (fabric.sums(index_bits(words)) if again else 0)
+    counter = Resources(luts=round(luts), ffs=bits + sum(count > 1 for count in again))
     # The step is kept for a cycle, in silicon where that is a block RAM's.
     step = Resources(ffs=int(storage is not Storage.BLOCK))
     return sum((rom(fabric, storage, words, part) + counter for part in parts), step)

@@ -57,7 +57,7 @@ class Goal:
 
 def check_fold(site: Site, fold: Fold) -> None:
     """Refuse a fold that exceeds the layer's dimensions."""
-    shape, outputs = site.geometry, site.result.shape[2]
+    shape, outputs = site.geometry, site.outputs
     limits = [(1, outputs), (1, shape.kernel[0]), (1, shape.run)]
     if isinstance(site.layer, ir.Depthwise):
         # An engine takes all outputs of a channel at once, and one tap of it.

@@ -29,6 +29,12 @@ class Site:
         """The layer's name."""
         return self.layer.name
 
+    @property
+    def outputs(self) -> int:
+        """Elements that each position of its window makes: of a transposed convolution, those of
+        several pixels."""
+        return self.result.elements // self.geometry.positions
+
     @cached_property
     def geometry(self) -> Geometry:
         """What its window slides over; a dense layer is one window over a 1×1 map."""
@@ -42,6 +48,10 @@ class Site:
             # Of each output row, the positions are those of its input row.
             return Geometry(shape, (1, 1), (1, 1), (0, 0, 0, 0), positions // layer.factors[1],
                             layer.factors[0])
+        if isinstance(layer, ir.TransposedConvolution):
+            # Each pass makes a row of outputs, each window as many pixels as columns are apart.
+            return Geometry(shape, layer.taps, (1, 1), layer.padding, positions // layer.stride[1],
+                            layer.stride[0])
         if isinstance(layer, ir.SlidingLayer | ir.PoolLayer):
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")

@@ -53,6 +53,7 @@ from .tensor import (
     signed_bits,
     unsigned_bits,
 )
+from .transposed import TransposedConvolution, whole_strides
 from .weights import Weights
 
 __all__ = [
@@ -64,4 +65,5 @@ __all__ = [
     "Names", "Network", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat",
     "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
     "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType",
-    "Threshold", "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits"]
+    "Threshold", "TransposedConvolution", "Upsample", "Weights", "cleaned", "rewired",
+    "signed_bits", "unsigned_bits", "whole_strides"]

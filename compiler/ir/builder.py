@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from .layers import Layer
 from .names import Names
 from .network import Network, checked_type
-from .tensor import TensorType, require
+from .shapes import Crop
+from .tensor import Integers, TensorType, require
+from .transposed import TransposedConvolution, require_laid, whole_strides
+from .weights import Weights
 
 
 class Builder:
@@ -77,6 +80,30 @@ class Builder:
         self._layers[layer.name] = layer
         self._names.take(layer.name)
         return layer.name
+
+    def add_transposed(self, name: str, source: str, weights: Weights, bias: Integers,
+                       stride: tuple[int, int], crop: tuple[int, int, int, int],
+                       pad_value: int = 0, groups: int = 1) -> str:
+        """Append a `TransposedConvolution` that leaves any ``crop`` (top, bottom, left, right) off,
+        by a `Crop` behind it where that is no whole strides; the name of the last layer.
+
+        Negative rows at the bottom and columns at the right are put on. For the other parameters
+        see there.
+        """
+        require(weights.values.ndim == 4 and source in self._types,
+                f"layer {name}: weights must be (outputs, height, width, inputs), and its source "
+                f"{source!r} a tensor of the network")
+        require_laid(name, stride, crop)
+        height, width, _ = self._types[source].shape
+        _, tall, wide, _ = weights.values.shape
+        top, bottom, left, right = crop
+        require(top + bottom < stride[0] * (height - 1) + tall
+                and left + right < stride[1] * (width - 1) + wide,
+                f"layer {name}: crop {crop} leaves nothing of its output")
+        whole, kept = whole_strides((height, width), (tall, wide), stride, crop)
+        self.add(TransposedConvolution(name, source, weights, bias, stride, whole, pad_value,
+                                       groups))
+        return self.add(Crop(self.unique(f"{name}_crop"), name, *kept)) if kept else name
 
     def network(self, name: str = "net", output: str | None = None) -> Network:
         """The network that puts out the tensor ``output``, without layers that it does not need.

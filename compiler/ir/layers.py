@@ -78,6 +78,23 @@ def holding(layer: Layer, shape: tuple[int, int, int], low: int, high: int,
     return TensorType(shape, bits, True, fraction)
 
 
+def interval(weights: Integers, bias: Integers, source: TensorType) -> tuple[int, int]:
+    """The least and the most that sums of ``weights`` (outputs, terms) and a ``bias`` (outputs,)
+    can be, of elements of ``source``."""
+    positive = np.maximum(weights, 0).sum(1)
+    negative = np.minimum(weights, 0).sum(1)
+    # Zero and the padding lie within the input type, so partial sums stay inside the interval.
+    return (int((positive * source.low + negative * source.high + bias).min()),
+            int((positive * source.high + negative * source.low + bias).max()))
+
+
+def require_groups(layer: MultiplyAccumulate, groups: int) -> None:
+    """Require that ``groups`` divide the outputs of ``layer``."""
+    require(is_int(groups) and groups >= 1 and len(layer.bias) % groups == 0,
+            f"layer {layer.name}: groups must be an integer that divides its {len(layer.bias)} "
+            f"outputs, not {groups!r}")
+
+
 def require_value(layer: Layer, what: str, value: int, source: TensorType) -> None:
     """Require that ``value`` is one that ``source`` may have."""
     require(source.low <= value <= source.high,
@@ -141,11 +158,12 @@ class MultiplyAccumulate(Layer):
     def _accumulators(self, source: TensorType, size: tuple[int, int]) -> TensorType:
         """Exact accumulators for a map of ``size``, of a width that the real weights need."""
         weights = self.weights.values.reshape(len(self.bias), -1)
-        positive = np.maximum(weights, 0).sum(1)
-        negative = np.minimum(weights, 0).sum(1)
-        # Zero and the padding lie within the input type, so partial sums stay inside the interval.
-        low = int((positive * source.low + negative * source.high + self.bias).min())
-        high = int((positive * source.high + negative * source.low + self.bias).max())
+        return self._holding(source, size, interval(weights, self.bias, source))
+
+    def _holding(self, source: TensorType, size: tuple[int, int], bounds: tuple[int, int]
+                 ) -> TensorType:
+        """Accumulators for a map of ``size``, which lie within ``bounds``."""
+        low, high = bounds
         return holding(self, (*size, len(self.bias)), min(low, 0), max(high, 0),
                        source.fraction + self.weights.fraction)
 
@@ -204,10 +222,7 @@ class Convolution(SlidingLayer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(is_int(self.groups) and self.groups >= 1
-                and len(self.bias) % self.groups == 0,
-                f"layer {self.name}: groups must be an integer that divides its {len(self.bias)} "
-                f"outputs, not {self.groups!r}")
+        require_groups(self, self.groups)
 
     @property
     def _dimensions(self) -> tuple[str, ...]:

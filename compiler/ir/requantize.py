@@ -86,12 +86,13 @@ class ScaleRounding(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class ScaleRequantize(Layer):
-    """``clamp(zero_point + round((x - offset) * 2**(pre_shift - 31 + s) * m), low, high)``.
+    """``clamp(zero_point + round(((x - offset) * m + a) * 2**(pre_shift - 31 + s)), low, high)``.
 
     ``multipliers`` m (31 bits, unsigned) and ``shifts`` s (-31 to 30, negative to the right) are
     (C,), one a channel, or (1,). ``offset`` is the zero point of the input; ``pre_shift`` a left
     shift before all else, which gives a residual addition its spare bits. ``bits``, ``signed`` are
-    the output's, of which ``scale`` (for people) is the worth of one step.
+    the output's, of which ``scale`` (for people) is the worth of one step. ``addends`` a (31 bits,
+    unsigned, as many as m; None for zeros) are what biases have below a step of the input.
     """
 
     multipliers: Integers
@@ -105,20 +106,24 @@ class ScaleRequantize(Layer):
     high: int | None = None
     rounding: ScaleRounding = ScaleRounding.DOUBLE
     scale: float | None = None
+    addends: Integers | None = None
 
     __eq__ = equal_fields
 
     def __post_init__(self) -> None:
         super().__post_init__()
         who = f"layer {self.name}"
-        for what, low, high in (("multipliers", 0, (1 << MULTIPLIER_BITS) - 1),
-                                ("shifts", -31, 30)):
+        most = (1 << MULTIPLIER_BITS) - 1
+        for what, low, high in (("multipliers", 0, most), ("shifts", -31, 30),
+                                ("addends", 0, most)):
+            if what == "addends" and self.addends is None:
+                continue
             values = frozen_array(f"{who}: {what}", getattr(self, what), low, high)
             require(values.ndim == 1, f"{who}: {what} must be one-dimensional")
             object.__setattr__(self, what, values)
-        require(self.multipliers.shape == self.shifts.shape,
-                f"{who}: it must have as many shifts as multipliers, not {self.shifts.size} and "
-                f"{self.multipliers.size}")
+            require(values.shape == self.multipliers.shape,
+                    f"{who}: it must have as many {what} as multipliers, not {values.size} and "
+                    f"{self.multipliers.size}")
         limit = 1 << REFERENCE_BITS - 1
         require(is_int(self.offset) and abs(self.offset) < limit,
                 f"{who}: offset must be an integer of {REFERENCE_BITS} bits, not {self.offset!r}")
@@ -144,8 +149,10 @@ class ScaleRequantize(Layer):
                 f"layer {self.name}: it must have 1 multiplier or {channels}, one a channel, not "
                 f"{self.multipliers.size}")
         shift = self.pre_shift + max(0, int(self.shifts.max()))
+        # What is added to a product is less than a whole step of what is multiplied.
+        above = int(self.addends is not None)
         bits = signed_bits((source.low - self.offset) << shift,
-                           (source.high - self.offset) << shift)
+                           (source.high - self.offset + above) << shift)
         require(bits <= REFERENCE_BITS,
                 f"layer {self.name}: what it multiplies may need {bits} bits, more than the "
                 f"{REFERENCE_BITS} of the reference arithmetic; narrow the weights or the "

@@ -17,6 +17,9 @@ from ..ir import Integers, PenjingError
 
 _LEAST_SHIFT = -31
 _ONE = 1 << 31
+_NO_RESTS = np.zeros(1)
+_REST_BITS = 16
+"""Bits below the last one of a result to which what is added to a product is exact."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,33 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 def requantize(name: str, source: str, ratios: NDArray[np.float64], target: Affine, *,
                offset: int = 0, pre_shift: int = 0, low: int | None = None,
                high: int | None = None,
-               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.ScaleRequantize:
-    """The layer that multiplies by ``ratios`` (C,) or (1,) and puts out integers of ``target``."""
-    pairs = [quantize_multiplier(float(ratio)) for ratio in ratios]
-    if len(set(pairs)) == 1:
-        pairs = pairs[:1]
-    multipliers, shifts = (np.array(values, np.int64) for values in zip(*pairs, strict=True))
+               rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+               rests: NDArray[np.float64] = _NO_RESTS) -> ir.ScaleRequantize:
+    """The layer that multiplies by ``ratios`` (C,) or (1,) and puts out integers of ``target``.
+
+    Before, it adds ``rests`` (C,) or (1,), each at least 0 and below 1.
+    """
+    rows = [(*quantize_multiplier(float(ratio)), float(rest))
+            for ratio, rest in np.broadcast(ratios, rests)]
+    if len(set(rows)) == 1:
+        rows = rows[:1]
+    addends = np.array([_addend(m, s + pre_shift, rest) for m, s, rest in rows], np.int64)
+    multipliers, shifts = (np.array([row[n] for row in rows], np.int64) for n in range(2))
     return ir.ScaleRequantize(
         name, source, multipliers, shifts, target.bits, target.signed, offset, pre_shift,
-        target.zero_point, low, high, rounding, target.scale)
+        target.zero_point, low, high, rounding, target.scale, addends if addends.any() else None)
+
+
+def _addend(multiplier: int, shift: int, rest: float) -> int:
+    """``rest * multiplier``, of as few bits as make no difference in the result.
+
+    The last one is set where others are left out: what is no half does not become one. If the
+    multiplier is a power of two, no more is to be told than that.
+    """
+    common = min((multiplier & -multiplier).bit_length(), 31 - shift)
+    zeros = max(0, 31 - shift - _REST_BITS, common - 2)
+    exact = rest * multiplier / 2 ** zeros
+    return int(exact) << zeros if exact.is_integer() else (int(exact) | 1) << zeros
 
 
 def fold_zero_point(weights: Integers, bias: Integers, zero_point: int) -> Integers:

@@ -56,6 +56,29 @@ def _convolution(x: Floats, weights: Floats, bias: Floats, stride: Pair, padding
     return np.concatenate(parts)
 
 
+def transposed(x: Floats, weights: Floats, bias: Floats, stride: Pair, crop: Padding,
+               groups: int = 1) -> Floats:
+    """``bias`` and, of each element, its products by its kernel, ``stride`` apart from those of its
+    neighbours.
+
+    ``crop`` is (top, bottom, left, right) of what is left off; of the bottom and the right,
+    negative ones are put on.
+    """
+    outputs, height, width, inputs = weights.shape
+    top, bottom, left, right = crop
+    tall, wide = (size - 1 for size in x.shape[1:3])
+    total = np.zeros((len(x), tall * stride[0] + height + max(0, -bottom),
+                      wide * stride[1] + width + max(0, -right), outputs)) + bias
+    kernels = weights.reshape(groups, outputs // groups, height, width, inputs)
+    for y in range(height):
+        for column in range(width):
+            products = [x[..., n * inputs:(n + 1) * inputs] @ kernels[n, :, y, column].T
+                        for n in range(groups)]
+            total[:, y:y + tall * stride[0] + 1:stride[0],
+                  column:column + wide * stride[1] + 1:stride[1]] += np.concatenate(products, -1)
+    return total[:, top:total.shape[1] - max(0, bottom), left:total.shape[2] - max(0, right)]
+
+
 def dense(x: Floats, weights: Floats, bias: Floats) -> Floats:
     """``bias + weights @ x`` for ``x`` (N, 1, 1, inputs)."""
     return (x.reshape(len(x), -1) @ weights.T + bias).reshape(len(x), 1, 1, -1)

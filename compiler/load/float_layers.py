@@ -70,17 +70,34 @@ class FloatConvolution(FloatMultiply):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.weights.ndim == 4, f"layer {self.name}: weights must be (outputs, height, "
-                                         f"width, inputs), not {self.weights.shape}")
+        _check_kernel(self)
         _check_sliding(self.name, self.kernel, self.stride, self.padding)
-        require(self.groups >= 1 and len(self.bias) % self.groups == 0,
-                 f"layer {self.name}: groups must divide its {len(self.bias)} outputs, not "
-                 f"{self.groups!r}")
 
     @property
     def kernel(self) -> Pair:
         """Kernel (height, width)."""
         return self.weights.shape[1], self.weights.shape[2]
+
+
+@dataclass(frozen=True, eq=False)
+class FloatTransposed(FloatMultiply):
+    """Transposed convolution: ``weights`` (outputs, kernel height, kernel width, inputs / groups).
+
+    Of ``stride * (size - 1) + kernel`` rows and columns, ``crop`` (top, bottom, left, right) are
+    left off; negative ones at the bottom and at the right are put on.
+    """
+
+    stride: Pair = (1, 1)
+    crop: Padding = (0, 0, 0, 0)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_kernel(self)
+        for what, values, low in (("stride", self.stride, 1), ("crop", self.crop[::2], 0),
+                                  ("crop", self.crop[1::2], -_MOST)):
+            require(all(low <= value <= _MOST for value in values),
+                    f"layer {self.name}: {what} must lie within {low} and {_MOST}, not {values}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +252,15 @@ class FloatArgMax(FloatLayer):
     """Index of the largest channel at each position; the lowest index wins a tie."""
 
 
+def _check_kernel(layer: FloatConvolution | FloatTransposed) -> None:
+    require(layer.weights.ndim == 4,
+            f"layer {layer.name}: weights must be (outputs, height, width, inputs), "
+            f"not {layer.weights.shape}")
+    require(layer.groups >= 1 and len(layer.bias) % layer.groups == 0,
+            f"layer {layer.name}: groups must divide its {len(layer.bias)} outputs, not "
+            f"{layer.groups!r}")
+
+
 def _check_sliding(name: str, kernel: Pair, stride: Pair, padding: Padding) -> None:
     for what, values, low, high in (("kernel", kernel, 1, _MOST), ("stride", stride, 1, _MOST),
                                     ("padding", padding, 0, _MOST)):
@@ -255,10 +281,26 @@ def output_shape(layer: FloatLayer, *shapes: Shape) -> Shape:
 
 @output_shape.register
 def _(layer: FloatConvolution, shape: Shape) -> Shape:
-    inputs = layer.weights.shape[3] * layer.groups
-    require(inputs == shape[2], f"layer {layer.name}: weights take {inputs} channels, its input "
-                                 f"has {shape[2]}")
+    _check_channels(layer, shape)
     return (*_window_counts(layer, shape), layer.weights.shape[0])
+
+
+@output_shape.register
+def _(layer: FloatTransposed, shape: Shape) -> Shape:
+    _check_channels(layer, shape)
+    outputs, height, width, _ = layer.weights.shape
+    top, bottom, left, right = layer.crop
+    size = (layer.stride[0] * (shape[0] - 1) + height - top - bottom,
+            layer.stride[1] * (shape[1] - 1) + width - left - right)
+    require(min(size) > 0,
+            f"layer {layer.name}: crop {layer.crop} leaves nothing of its output; pad less")
+    return (*size, outputs)
+
+
+def _check_channels(layer: FloatConvolution | FloatTransposed, shape: Shape) -> None:
+    inputs = layer.weights.shape[3] * layer.groups
+    require(inputs == shape[2],
+            f"layer {layer.name}: weights take {inputs} channels, its input has {shape[2]}")
 
 
 @output_shape.register

@@ -14,7 +14,16 @@ import numpy as np
 
 from ..ir import MAX_ELEMENTS, PenjingError
 from ..ir.tensor import require
-from .float_kernels import Floats, Padding, Pair, convolution, dense, max_pool, window_sum
+from .float_kernels import (
+    Floats,
+    Padding,
+    Pair,
+    convolution,
+    dense,
+    max_pool,
+    transposed,
+    window_sum,
+)
 from .float_layers import (
     FloatAdd,
     FloatArgMax,
@@ -35,6 +44,7 @@ from .float_layers import (
     FloatReshape,
     FloatSlice,
     FloatSubtract,
+    FloatTransposed,
     FloatUnary,
     FloatUpsample,
     FloatZeros,
@@ -46,9 +56,9 @@ __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcate
            "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
            "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad", "FloatPermutation",
            "FloatProduct", "FloatRelu", "FloatRepeat", "FloatReshape", "FloatSlice",
-           "FloatSubtract", "FloatUnary", "FloatUpsample", "FloatZeros", "Floats", "Padding",
-           "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool",
-           "output_shape", "run", "run_all", "window_sum"]
+           "FloatSubtract", "FloatTransposed", "FloatUnary", "FloatUpsample", "FloatZeros",
+           "Floats", "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute",
+           "max_pool", "output_shape", "run", "run_all", "transposed", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -119,6 +129,11 @@ def execute(layer: FloatLayer, *x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatConvolution, x: Floats) -> Floats:
     return convolution(x, layer.weights, layer.bias, layer.stride, layer.padding, layer.groups)
+
+
+@execute.register
+def _(layer: FloatTransposed, x: Floats) -> Floats:
+    return transposed(x, layer.weights, layer.bias, layer.stride, layer.crop, layer.groups)
 
 
 @execute.register

@@ -84,6 +84,19 @@ def _(layer: ir.Depthwise, x: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.TransposedConvolution, x: torch.Tensor) -> torch.Tensor:
+    # What lies between elements and around them is the pad value here, and zero there.
+    _, height, width, inputs = layer.weights.values.shape
+    weights = layer.weights.values.reshape(layer.groups, -1, height, width, inputs)
+    weights = weights.transpose(0, 4, 1, 2, 3).reshape(x.shape[1], -1, height, width)
+    bias = layer.bias + layer.pad_value * layer.weights.values.sum((1, 2, 3))
+    whole = functional.conv_transpose2d(x - layer.pad_value, _tensor(weights), None, layer.stride,
+                                        groups=layer.groups)
+    top, bottom, left, right = layer.crop
+    return functional.pad(whole, (-left, -right, -top, -bottom)) + _tensor(bias)[:, None, None]
+
+
+@_execute.register
 def _(layer: ir.Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return x + other
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from ....hdl.sequencer import SequencerShape
+from ....hdl.sequencer import ONCE, Rounds, SequencerShape
 from ....hdl.steady import BLOCK_BITS
 from ...cost import Fabric, Resources, Storage, memories
 
 
-def in_order(fabric: Fabric, storage: Storage, words: int, width: int) -> Resources:
-    """Cells of a `Sequencer` of ``words`` words of ``width`` bits."""
-    shape = SequencerShape(words, width, storage is Storage.BLOCK)
-    return memories.in_order(fabric, storage, words, shape.parts)
+def in_order(fabric: Fabric, storage: Storage, words: int, width: int,
+             rounds: Rounds = ONCE) -> Resources:
+    """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds``."""
+    shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds)
+    return memories.in_order(fabric, storage, shape.counts, shape.parts)
 
 
 def of_channels(fabric: Fabric, storage: Storage, words: int, width: int, *, registers: int = 2

@@ -10,10 +10,9 @@ from ....hdl.tech import Technology
 from ... import ir
 from ...cost import memories
 from ..fold import Fold
-from ..port import Port
 from ..site import Site
-from .engine import Multiplying, dsp_blocks, multiplies, pad_code
-from .flat import Flat, fills_lanes
+from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
+from .flat import Flat, fills_lanes, is_grouped
 from .kind import Ask, Stages
 from .stores import store_of
 
@@ -26,13 +25,11 @@ class Dot(Multiplying, Flat):
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
         """The engine under ``fold``."""
         layer = multiplies(site)
-        grouped = isinstance(layer, ir.Convolution) and layer.groups > 1
-        spare = not fills_lanes(site, fold) or len(layer.bias) % fold.pe > 0
-        store = store_of(layer.weights, zeros=grouped or spare)
+        spare = not fills_lanes(site, fold) or site.outputs % fold.pe > 0
+        store = store_of(layer.weights, zeros=is_grouped(layer) or spare or _has_gaps(layer))
         frame = cls.framed(site, fold, DotShape(fold.simd), store.latency)
         return cls(
-            inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
-            store=store,
+            inputs=ask.inputs, o=output_port(site, frame), fold=fold, frame=frame, store=store,
             storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
             dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
 
@@ -41,3 +38,9 @@ class Dot(Multiplying, Flat):
         fill = pad_code(site, self.carried(site)[0])
         return [*self.window_blocks(site, technology, fill),
                 ("dot", self.assembled(site, self.weights(site), technology))]
+
+
+def _has_gaps(layer: ir.Layer) -> bool:
+    """Whether some outputs of a transposed ``layer`` are reached by fewer weights than others."""
+    return isinstance(layer, ir.TransposedConvolution) and any(
+        taps % stride for taps, stride in zip(layer.kernel, layer.stride, strict=True))

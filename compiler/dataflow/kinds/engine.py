@@ -21,6 +21,7 @@ from ...cost.memories import index_bits
 from ...ir import Integers
 from .. import timing, window_control
 from ..fold import Fold
+from ..port import Port
 from ..site import Site
 from . import constants
 from .kind import Ask, code, shape_of, style
@@ -88,14 +89,15 @@ class Engine(Windowed):
         result = site.result
         return (Memory("weights", self.frame.words,
                        self.fold.products * self.weight_bits(site), self.storage),
-                Memory("bias", result.shape[2], result.bits, Storage.LOGIC),
+                Memory("bias", self.frame.outputs * self.frame.rounds.parts, result.bits,
+                       Storage.LOGIC),
                 *super().memories(site))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
         width = self.fold.products * self.weight_bits(site)
         return super().cells(site, fabric) + constants.in_order(
-            fabric, self.storage, self.frame.words, width) + _frame_cells(
+            fabric, self.storage, self.frame.words, width, self.frame.rounds) + _frame_cells(
                 fabric, self.frame, site.result.bits)
 
 
@@ -120,8 +122,9 @@ class Multiplying(Engine):
         cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
         cells += arithmetic.adder_tree(fabric, frame.simd, a_bits + b_bits) * frame.pe
         # A bias has fewer bits than a sum: the others are copies of its sign.
-        bias_bits = min(total_bits, signed_bits(multiplies(site).bias.tolist()))
-        cells += constants.in_order(fabric, Storage.LOGIC, frame.groups, frame.pe * bias_bits)
+        bias_bits = min(total_bits, signed_bits(biases(site)))
+        cells += constants.in_order(fabric, Storage.LOGIC, frame.groups * frame.rounds.parts,
+                                    frame.pe * bias_bits, frame.rounds)
         # Each output: accumulator with the choice of the bias, and the drain's shift register.
         accumulators = (fabric.sums(total_bits, frame.pe)
                         + frame.pe * total_bits * fabric.logic.mux
@@ -138,12 +141,11 @@ class Multiplying(Engine):
 
     def assembled(self, site: Site, weights: Integers, technology: Technology) -> EngineBlock:
         """The engine of ``weights`` (beats, outputs, terms)."""
-        layer = multiplies(site)
         array = DotArray(self.frame, shape_of(self.carried(site)[0]),
-                         weight_bits=self.store.value_bits, bias=layer.bias.tolist(),
+                         weight_bits=self.store.value_bits, bias=biases(site),
                          accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
                          technology=technology)
-        source = self.store.source(weights, style(self.storage), technology)
+        source = self.store.source(weights, style(self.storage), technology, self.frame.rounds)
         return EngineBlock(self.frame, array, source)
 
 
@@ -151,6 +153,20 @@ def multiplies(site: Site) -> ir.MultiplyAccumulate:
     """The layer of ``site``, which has weights."""
     assert isinstance(site.layer, ir.MultiplyAccumulate)
     return site.layer
+
+
+def biases(site: Site) -> list[int]:
+    """Those of all outputs of a position, for each pass over a row."""
+    layer = multiplies(site)
+    if isinstance(layer, ir.TransposedConvolution):
+        return [int(bias) for bias in layer.phase_bias.reshape(-1)]
+    return [int(bias) for bias in layer.bias]
+
+
+def output_port(site: Site, frame: EngineShape) -> Port:
+    """How the outputs of a ``frame`` leave: a fresh beat for each pixel where none has a tail."""
+    channels = site.result.shape[2]
+    return Port(frame.o_lanes, frame.outputs if channels % frame.o_lanes else channels)
 
 
 def channel_groups(site: Site) -> tuple[int, int]:
@@ -173,7 +189,9 @@ def output_lanes(outputs: int, beats: int) -> int:
 def pad_code(site: Site, source: ir.TensorType) -> int:
     """What stands for the layer's padding in the type ``source``."""
     layer = site.layer
-    return code(source, layer.pad_value) if isinstance(layer, ir.SlidingLayer) else 0
+    if isinstance(layer, ir.SlidingLayer | ir.TransposedConvolution):
+        return code(source, layer.pad_value)
+    return 0
 
 
 def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
 from ....hdl.engine import EngineShape
-from ....hdl.sequencer import SEQUENCER_LATENCY
+from ....hdl.sequencer import SEQUENCER_LATENCY, Rounds
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...ir import Integers
@@ -46,13 +46,13 @@ class Flat(Engine):
         shape = site.geometry
         if isinstance(site.layer, ir.Depthwise):
             return
-        for runs in quotients(site.result.shape[2]):
+        for runs in quotients(site.outputs):
             for row_groups in quotients(shape.kernel[0]):
                 rows = -(-shape.kernel[0] // row_groups)
                 steps = cycles // (shape.positions * runs * row_groups)
                 lanes = cls.lanes(shape.run, steps, spare=shape.kernel[0] % rows > 0)
                 if lanes:
-                    yield Fold(-(-site.result.shape[2] // runs), rows, lanes)
+                    yield Fold(-(-site.outputs // runs), rows, lanes)
 
     @classmethod
     def lanes(cls, run: int, steps: int, *, spare: bool) -> int:
@@ -69,16 +69,20 @@ class Flat(Engine):
 
         ``latency`` is that of its weights' source.
         """
-        shape, outputs = site.geometry, site.result.shape[2]
+        shape, outputs = site.geometry, site.outputs
         _, beats = fold.steps(outputs, shape.kernel[0], shape.run)
+        # Each pass has weights and biases of its own, for all positions of its row.
+        row = shape.positions // site.result.shape[0]
         return EngineShape(fold.pe, fold.simd, beats, outputs, output_lanes(fold.pe, beats),
-                           latency + array.depth, array.results_latency)
+                           latency + array.depth, array.results_latency,
+                           rounds=Rounds(shape.passes, row))
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read once for every run of outputs."""
         shape, fold = site.geometry, self.fold
         return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding,
-                              lanes=fold.lanes, rows=fold.rows, repeat=self.frame.groups)
+                              lanes=fold.lanes, rows=fold.rows, repeat=self.frame.groups,
+                              passes=shape.passes)
 
     def weights(self, site: Site, *, spare: int = 0) -> Integers:
         """Weights in the order of the reads: (beats, outputs, row copies * lanes).
@@ -87,19 +91,20 @@ class Flat(Engine):
         channels, those of other groups times zero: that costs ``groups`` times its multiplications
         and its memory.
         """
-        layer, fold = multiplies(site), self.fold
+        layer, fold, shape = multiplies(site), self.fold, site.geometry
         values = layer.weights.values
-        if isinstance(layer, ir.Convolution) and layer.groups > 1:
+        if is_grouped(layer):
             values = _ungrouped(values, layer.groups)
-        height = values.shape[1] if values.ndim == 4 else 1
-        flat = values.reshape(values.shape[0], height, -1)
-        sizes = fold.pe, fold.rows, fold.lanes
+        if isinstance(layer, ir.TransposedConvolution):
+            values = layer.phases(values)
+        flat = values.reshape(shape.passes, site.outputs, shape.kernel[0], -1)
+        sizes = 1, fold.pe, fold.rows, fold.lanes
         padded = np.pad(flat, [(0, -whole % part) for whole, part in
                                zip(flat.shape, sizes, strict=True)], constant_values=spare)
-        runs, row_groups, steps = (whole // part for whole, part in
-                                   zip(padded.shape, sizes, strict=True))
-        split = padded.reshape(runs, fold.pe, row_groups, fold.rows, steps, fold.lanes)
-        beats = split.transpose(0, 2, 4, 1, 3, 5)
+        passes, runs, row_groups, steps = (whole // part for whole, part in
+                                           zip(padded.shape, sizes, strict=True))
+        split = padded.reshape(passes, runs, fold.pe, row_groups, fold.rows, steps, fold.lanes)
+        beats = split.transpose(0, 1, 3, 5, 2, 4, 6)
         return beats.reshape(-1, fold.pe, fold.simd)
 
 
@@ -107,6 +112,11 @@ def fills_lanes(site: Site, fold: Fold) -> bool:
     """Whether every lane of every beat takes an input of the kernel."""
     shape = site.geometry
     return shape.kernel[0] % fold.rows == 0 and shape.run % fold.lanes == 0
+
+
+def is_grouped(layer: ir.Layer) -> TypeGuard[ir.Convolution | ir.TransposedConvolution]:
+    """Whether ``layer`` keeps groups of channels apart, whose products with others are zeros."""
+    return isinstance(layer, ir.Convolution | ir.TransposedConvolution) and layer.groups > 1
 
 
 def pads_zeros(layer: ir.Layer) -> bool:

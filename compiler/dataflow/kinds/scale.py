@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from ....hdl.scale import STAGES, ScaleRequantizer, ScaleShape
-from ....hdl.tech import Technology
+from ....hdl.tech import MULTIPLIER_LATENCY, Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
 from ...cost.arithmetic import Levels
@@ -40,7 +40,7 @@ class Scale(Passing):
             steps=max(1, min(ir.MULTIPLIER_BITS, ask.cycles // i.beats(site.source.elements))),
             multipliers=layer.multipliers.tolist(), shifts=layer.shifts.tolist(),
             offset=layer.offset, pre_shift=layer.pre_shift,
-            twice=layer.rounding is ir.ScaleRounding.DOUBLE)
+            twice=layer.rounding is ir.ScaleRounding.DOUBLE, addends=_addends(layer))
         yield cls(inputs=ask.inputs, o=i, shape=shape,
                   storage=memories.rom_storage(ask.fabric, shape.words, shape.width))
 
@@ -60,7 +60,7 @@ class Scale(Passing):
                               (control.Delay(shape.latency, shape.capacity, shape.steps),))
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
-        """The multipliers, digit by digit."""
+        """The multipliers and addends, digit by digit."""
         return (Memory("multipliers", self.shape.words, self.shape.width, self.storage),)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
@@ -110,8 +110,8 @@ class Scale(Passing):
             shifts=layer.shifts.tolist(), offset=layer.offset, pre_shift=layer.pre_shift,
             zero_point=layer.zero_point, low=low, high=high,
             single=layer.rounding is ir.ScaleRounding.SINGLE,
-            halves_to=_HALVES_TO.get(layer.rounding), style=style(self.storage),
-            technology=technology))]
+            halves_to=_HALVES_TO.get(layer.rounding), addends=_addends(layer),
+            style=style(self.storage), technology=technology))]
 
 
 def _product(fabric: Fabric, shape: ScaleShape) -> Resources:
@@ -120,12 +120,20 @@ def _product(fabric: Fabric, shape: ScaleShape) -> Resources:
     cells, constant = Resources(), shape.words == 1
     for start, end in pairwise(ends):
         cells += arithmetic.multiplier(fabric, shape.value_bits, end - start, constant=constant)
+        if shape.has_addends:
+            bits = shape.value_bits + end - start
+            cells += Resources(luts=round(fabric.sums(bits)),
+                               ffs=bits + MULTIPLIER_LATENCY * (end - start))
     width = shape.value_bits + shape.digit
     # In a single step, what is dropped is not kept.
     low = max(0, shape.dropped) if shape.steps == 1 else 0
     places = [range(start, end + shape.value_bits) for start, end in pairwise(ends)]
     tree = Levels.of(fabric, places, index_bits(shape.pieces), range(low, width))
     return cells + Resources(luts=round(tree.luts(fabric)), ffs=tree.registers)
+
+
+def _addends(layer: ir.ScaleRequantize) -> list[int]:
+    return [] if layer.addends is None else layer.addends.tolist()
 
 
 def _scale(site: Site) -> ir.ScaleRequantize:

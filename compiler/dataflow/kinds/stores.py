@@ -8,7 +8,7 @@ from functools import singledispatch
 
 import numpy as np
 
-from ....hdl.sequencer import SEQUENCER_LATENCY, Sequencer
+from ....hdl.sequencer import SEQUENCER_LATENCY, Rounds, Sequencer
 from ....hdl.tech import MemoryStyle, Technology
 from ....hdl.weights import CODEBOOK_LATENCY, CodebookWeights, WeightSource
 from ... import ir
@@ -38,8 +38,9 @@ class Store(ABC):
         """Cells for each weight of a word, its memory left out."""
 
     @abstractmethod
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology) -> WeightSource:
-        """What gives ``values`` (beats, outputs, terms), beat by beat."""
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
+               ) -> WeightSource:
+        """What gives ``values`` (beats, outputs, terms), beat by beat in ``rounds``."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ class PlainStore(Store):
         """None."""
         return Resources()
 
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology) -> WeightSource:
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
+               ) -> WeightSource:
         """The memory."""
         return Sequencer(packed(values, self.value_bits), values[0].size * self.value_bits,
-                         style=style, technology=technology)
+                         style=style, technology=technology, rounds=rounds)
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ class CodebookStore(Store):
         """A table."""
         return memories.rom(fabric, Storage.LOGIC, len(self.codebook), self.value_bits)
 
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology) -> WeightSource:
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
+               ) -> WeightSource:
         """The memory and the tables."""
         indices = np.searchsorted(np.array(self.codebook), values)
         return CodebookWeights(packed(indices, self.bits), values[0].size, codebook=self.codebook,
-                               weight_bits=self.value_bits, style=style, technology=technology)
+                               weight_bits=self.value_bits, style=style, technology=technology,
+                               rounds=rounds)
 
 
 STORES: tuple[type[Store], ...] = (PlainStore, CodebookStore)

@@ -20,7 +20,7 @@ from ..fold import Fold
 from ..port import Port
 from ..site import Site
 from .engine import drain_luts, multiplies, pad_code
-from .flat import Flat, fills_lanes, pads_zeros
+from .flat import Flat, fills_lanes, is_grouped, pads_zeros
 from .kind import Ask, Stages, shape_of, style
 from .words import select_words
 
@@ -33,8 +33,10 @@ class Ternary(Flat):
 
     @classmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
-        """Whether the weights have three values."""
-        return multiplies(site).weights.ternary is not None and super().accepts(site, fold)
+        """Whether the weights have three values, and all outputs as many of them."""
+        layer = multiplies(site)
+        return (layer.weights.ternary is not None and super().accepts(site, fold)
+                and not isinstance(layer, ir.TransposedConvolution))
 
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
@@ -45,8 +47,7 @@ class Ternary(Flat):
         layer, shape, source = multiplies(site), site.geometry, _taken(site)
         scales = layer.weights.ternary
         assert scales is not None
-        grouped = isinstance(layer, ir.Convolution) and layer.groups > 1
-        zeros = grouped or not layer.weights.full or not fills_lanes(site, fold)
+        zeros = is_grouped(layer) or not layer.weights.full or not fills_lanes(site, fold)
         _, beats = fold.steps(1, shape.kernel[0], shape.run)
         element = shape_of(source)
         array = SelectShape(fold.simd, beats, element.width, element.signed, *scales, zeros,

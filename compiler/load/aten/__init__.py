@@ -21,12 +21,12 @@ from .graph import Graph, Operator, label, refuse
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
-    "Conv1d and Conv2d with any groups and dilation, BatchNorm, Linear, ReLU, ReLU6, Hardtanh(0, "
-    "x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, Softplus, max "
-    "and average pools, AdaptiveAvgPool, mean and maximum over a map, ZeroPad, nearest "
-    "upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, differences, "
-    "products, concatenations, parts of channels, rows and columns, channels plus or times "
-    "constants, softmax and argmax at the end")
+    "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
+    "ReLU6, Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
+    "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, "
+    "ZeroPad, nearest upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, "
+    "differences, products, concatenations, parts of channels, rows and columns, channels plus or "
+    "times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -94,6 +94,7 @@ SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default"
 _OPERATORS: Mapping[str, Operator] = {
     **_named(linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
              "conv2d.padding", "convolution.default"),
+    **_named(linear.transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
     **_named(linear.linear, "linear.default"),
     **_named(linear.batch_norm, "batch_norm.default"),
     **_in_place_too(elementwise.relu(None), "relu"),
@@ -142,7 +143,6 @@ _OPERATORS: Mapping[str, Operator] = {
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
 _HINTS: Mapping[str, str] = {
     "div": "quotients of maps are not supported",
-    "conv_transpose2d": "use an upsampling and a convolution",
     "adaptive_max_pool2d": "use x.amax((2, 3))",
     "max_pool2d_with_indices": _DECOMPOSED,
     "_native_batch_norm_legit_no_training": _DECOMPOSED,

@@ -9,8 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..dilation import dilated, dilated_shape
-from ..floats import FloatConvolution, FloatDense, FloatMultiply, Floats, Padding, Pair
-from ..pt2 import MAX_ELEMENTS, Node
+from ..floats import (
+    FloatConvolution,
+    FloatDense,
+    FloatMultiply,
+    Floats,
+    FloatTransposed,
+    Padding,
+    Pair,
+)
+from ..pt2 import MAX_ELEMENTS, Node, Reference
 from .graph import (
     NO_PADDING,
     Arguments,
@@ -27,16 +35,11 @@ from .graph import (
 
 def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Conv1d and Conv2d: any groups and dilation."""
+    if arguments.flag("transposed", False):
+        return transposed(graph, node, arguments)
     seen = graph.waiting(node)
     require_map(node, seen)
-    if arguments.get("transposed", False) is not False:
-        refuse(node, "a transposed convolution is not supported yet; use an upsampling and a "
-                     "convolution")
-    reference, weights = graph.weight(node, "weights", arguments.get("weight"))
-    if weights.ndim != len(seen.dims) + 1:
-        refuse(node, f"its weights have shape {weights.shape}, its input (N, "
-                     f"{', '.join(map(str, seen.dims))}); export the model again")
-    weights = weights.reshape(*weights.shape[:2], *(1,) * (4 - weights.ndim), *weights.shape[2:])
+    reference, weights = _kernel(graph, node, arguments, seen)
     weights = _dilated(node, weights.transpose(0, 2, 3, 1),
                        window(arguments, seen, "dilation", 1, (1, 1)))
     stride = window(arguments, seen, "stride", 1, (1, 1))
@@ -52,6 +55,37 @@ def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     return graph.add(FloatConvolution(
         graph.name(node, reference), weights, _bias(graph, node, arguments, len(weights)), stride,
         padding, arguments.integer("groups", 1)), seen)
+
+
+def transposed(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """ConvTranspose1d and ConvTranspose2d: any groups, dilation and padding of the output."""
+    seen = graph.source(node)
+    require_map(node, seen)
+    reference, weights = _kernel(graph, node, arguments, seen)
+    groups = arguments.integer("groups", 1)
+    if groups < 1 or len(weights) != seen.shape[2] or len(weights) % groups:
+        refuse(node, f"its weights {weights.shape} in {groups} groups do not fit an input of "
+                     f"{seen.shape[2]} channels; export the model again")
+    # All inputs come first, group after group, and behind them the outputs of one group.
+    split = weights.reshape(groups, -1, *weights.shape[1:]).transpose(0, 2, 3, 4, 1)
+    weights = _dilated(node, split.reshape(-1, *split.shape[2:]),
+                       window(arguments, seen, "dilation", 1, (1, 1)))
+    (top, left), (down, right) = (window(arguments, seen, name, 0, (0, 0))
+                                  for name in ("padding", "output_padding"))
+    return graph.add(FloatTransposed(
+        graph.name(node, reference), weights, _bias(graph, node, arguments, len(weights)),
+        window(arguments, seen, "stride", 1, (1, 1)), (top, top - down, left, left - right),
+        groups), seen)
+
+
+def _kernel(graph: Graph, node: Node, arguments: Arguments, seen: Seen) -> tuple[Reference, Floats]:
+    """What the weights are called, and they with two axes of taps behind two of channels."""
+    reference, weights = graph.weight(node, "weights", arguments.get("weight"))
+    if weights.ndim != len(seen.dims) + 1:
+        refuse(node, f"its weights have shape {weights.shape}, its input (N, "
+                     f"{', '.join(map(str, seen.dims))}); export the model again")
+    taps = weights.shape[2:]
+    return reference, weights.reshape(*weights.shape[:2], *(1,) * (2 - len(taps)), *taps)
 
 
 def _dilated(node: Node, weights: Floats, dilation: Pair) -> Floats:

@@ -1,12 +1,12 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
 A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
-(`operators`, `pools`, `resize`, `linear`, `arithmetic`) of a network in the making (`graph`), or a
-note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
-a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
-well: a layer's results differ, by one step, only where the float is not exact. Networks with the
-quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose activations are
-thresholds, exact at ties.
+(`operators`, `pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making
+(`graph`), or a note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime.
+Where ONNX rounds a float product, the network multiplies exactly by a fixed-point number and rounds
+halves to even as well: a layer's results differ, by one step, only where the float is not exact.
+Networks with the quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose
+activations are thresholds, exact at ties.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
 from .file import Graph, Node, parse, read
-from .graph import Builder, Operands, Refused
-from .operators import ARITHMETIC, Convert
+from .graph import Builder, Convert, Operands, Refused
+from .linear import nearest
+from .operators import ARITHMETIC
 from .pools import POOLS
 from .probe import probe
 from .resize import RESIZING
 from .shapes import LAYOUT
+from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
 __all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
 
-_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING}
+_BYTE = 8
+_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
 _ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
-    "BatchNormalization": "fold it into the convolution before it, for example with onnxsim",
 }
 
 
@@ -113,14 +115,17 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
             for name in node.outputs if name):
         raise Refused(node, "its output has no name, or one that is taken", "export it again")
     try:
-        value = convert_node(Operands(builder, node))
+        made = convert_node(Operands(builder, node))
     except Refused:
         raise
     except PenjingError as error:
         raise PenjingError(f"{node}: {error}") from None
-    if isinstance(value, Curve) and not value.steps:
-        value = replace(value, origin=node.outputs[0])
-    builder.values[node.outputs[0]] = value
+    for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,),
+                           strict=False):
+        if isinstance(value, Curve) and not value.steps:
+            builder.values[name] = replace(value, origin=name)
+        else:
+            builder.values[name] = value
 
 
 def _finish(builder: Builder, name: str) -> Import:
@@ -132,6 +137,7 @@ def _finish(builder: Builder, name: str) -> Import:
             raise PenjingError(f"its output {result:.80} has "
                                f"{'bounds' if value.clamped else 'a scale for each channel'} that "
                                f"nothing has quantized; end the network with QuantizeLinear")
+        value = nearest(builder, value)
         scale, zero = float(value.scale[0]), value.zero
     if value.name == builder.input:
         raise PenjingError("nothing is computed between its input and its output; export a network "
@@ -150,7 +156,7 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
     graph = builder.graph
     result = graph.output if builder.end is None else builder.end
     curve = builder.values.get(result)
-    if isinstance(curve, Curve):
+    if isinstance(curve, Curve) and isinstance(builder.values.get(curve.origin), Curve):
         return curve.origin, qonnx.final(curve, builder.values.get(curve.origin))
     made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}
     for _ in graph.nodes:
@@ -161,6 +167,8 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
         before = builder.values.get(node.inputs[0]) if node.inputs else None
         if not isinstance(before, Integers | Real) or before.name != value.name:
             break
+        if isinstance(before, Integers) and builder.types[before.name].bits < _BYTE:
+            break  # ONNX Runtime hands out no integers of half a byte
         result = node.inputs[0]
     value = builder.values.get(result)
     if isinstance(value, Integers | Real):

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize
-from .graph import Builder, Operands, Quantized
-from .values import Curve, FloatInput, Integers, Real, Sum, Value
+from .graph import Builder, Operands, Quantized, positive
+from .thresholds import Quantizer, emit
+from .values import Curve, FloatInput, Floats32, Integers, Joined, Part, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -34,6 +35,10 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     builder = operands.builder
     if isinstance(value, FloatInput):
         return _quantize_input(operands, value, target)
+    if isinstance(value, Joined):
+        return _quantize_parts(operands, value, target, suffix)
+    if isinstance(value, Curve):
+        return Integers(_quantize_function(operands, value, target), value.layout)
     if not isinstance(value, Real | Sum):
         operands.refuse("it quantizes what is no tensor of reals")
     low, high = (target.integer(bound) if math.isfinite(bound) else None
@@ -48,7 +53,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
                 return Integers(builder.add(ir.Clamp(name, value.name, *bounds)), value.layout)
             return Integers(value.name, value.layout)
         ratios = ratio_of(operands, value, target.scale).astype(np.float64)
-        source, offset = value.name, value.zero
+        source, offset, rests = value.name, value.zero, value.rest
     else:
         fraction = min(_SPARE_BITS, _WIDEST_TERM - max(_reach(operands, term, target)
                                                        for term in value.terms))
@@ -56,18 +61,46 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
             operands.refuse(f"the scales of what is added and of the sum, {target.scale:.3g}, "
                             f"differ too much", "quantize the sum with a larger scale")
         source, offset = _add(operands, value, target, fraction, name), 0
-        ratios = np.array([2.0 ** -fraction])
+        ratios, rests = np.array([2.0 ** -fraction]), np.zeros(1)
     shift = _pre_shift(builder, source, offset, ratios)
     rounding = builder.rounding
     if zero_first and target.zero % 2 and rounding is ir.ScaleRounding.EVEN:
         rounding = ir.ScaleRounding.ODD
     return Integers(builder.add(requantize(
         name, source, ratios * 2.0 ** -shift, affine, offset=offset, pre_shift=shift, low=low,
-        high=high, rounding=rounding)), value.layout)
+        high=high, rounding=rounding, rests=rests)), value.layout)
+
+
+def _quantize_parts(operands: Operands, value: Joined, target: Quantized, suffix: str) -> Integers:
+    builder = operands.builder
+    first, *others = (quantize(operands, part, target, f"{suffix}_{n}").name
+                      for n, part in enumerate(value.parts))
+    return Integers(builder.add(ir.Concatenation(
+        builder.name(operands.node, suffix), first, tuple(others))), value.layout)
+
+
+def _quantize_function(operands: Operands, value: Curve, target: Quantized) -> str:
+    def levels(x: Floats32) -> Floats32:
+        return np.clip(np.rint(x / target.scale) + np.float32(target.zero), *target.range)
+
+    return emit(operands, value, Quantizer(np.array([target.scale]), target.zero, *target.range, 1,
+                                           levels), as_table=True)
 
 
 def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) -> Integers:
     builder = operands.builder
+    # What the graph adds and multiplies before it quantizes changes the meaning of the integers.
+    shift = value.addend / float(target.scale)
+    zero = target.zero + round(shift)
+    low, high = target.range
+    if abs(shift - round(shift)) > 1e-3 or not low <= zero <= high:
+        operands.refuse(f"{value.addend:g} is added to the network's input before, which is no "
+                        f"whole step of the scale {target.scale:g} or beyond its range",
+                        "let the graph take uint8 and cast them to float first, or normalize "
+                        "before the network and export it without")
+    with np.errstate(all="ignore"):
+        scale = positive(operands, np.array([float(target.scale) / value.factor], np.float32))[0]
+    target = replace(target, scale=scale, zero=zero)
     if builder.entry is None:
         builder.entry = target
         builder.declare_integers(target.type)
@@ -83,7 +116,7 @@ def _same(builder: Builder, value: Real, target: Quantized) -> bool:
     kind = builder.types[value.name]
     low, high = target.range
     return (value.zero == target.zero and bool((value.scale == target.scale).all())
-            and low <= kind.low and kind.high <= high)
+            and not value.rest.any() and low <= kind.low and kind.high <= high)
 
 
 def ratio_of(operands: Operands, value: Real, scale: np.float32) -> NDArray[np.float32]:
@@ -101,19 +134,36 @@ def _pre_shift(builder: Builder, source: str, offset: int, ratios: NDArray[np.fl
     if builder.rounding is not ir.ScaleRounding.DOUBLE:
         return 0
     kind = builder.types[source]
-    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset)
+    room = ir.REFERENCE_BITS - signed_bits(kind.low - offset, kind.high - offset + 1)
     shifts = [quantize_multiplier(float(ratio))[1] for ratio in ratios]
     return max(0, min(room, _SPARE_BITS + max(shifts), 31 + min(shifts)))
 
 
-def _reach(operands: Operands, term: Real | Sum, target: Quantized) -> int:
+def _reach(operands: Operands, term: Part, target: Quantized) -> int:
     """Bits of the integers that ``term`` needs in steps of ``target``."""
     if isinstance(term, Sum):
         return max(_reach(operands, inner, target) for inner in term.terms) + 1
     kind = operands.builder.types[term.name]
-    most = max(abs(kind.low - term.zero), abs(kind.high - term.zero))
-    steps = most * float(ratio_of(operands, term, target.scale).max())
+    if isinstance(term, Curve):
+        steps = float(np.abs(_all_steps(operands, term, target)).max())
+    else:
+        most = max(abs(kind.low - term.zero), abs(kind.high - term.zero))
+        steps = most * float(ratio_of(operands, term, target.scale).max())
     return math.ceil(steps + 1).bit_length() + 1
+
+
+def _all_steps(operands: Operands, term: Curve, target: Quantized) -> NDArray[np.float64]:
+    """The values (rows, n) of ``term`` at all of its integers, in steps of ``target``."""
+    kind = operands.builder.types[term.name]
+    if kind.bits > ir.TABLE_BITS:
+        operands.refuse(f"it adds a function of integers of {kind.bits} bits that nothing has "
+                        f"quantized", "put QuantizeLinear and DequantizeLinear before the sum")
+    values = term(np.arange(kind.low, kind.high + 1)[None]).astype(np.float64)
+    steps: NDArray[np.float64] = values / float(target.scale)
+    if not (np.abs(steps) < 1 << _WIDEST_TERM).all():
+        operands.refuse(f"what it adds is no number, or far beyond the scale {target.scale:.3g} of "
+                        f"the sum", "quantize the network again")
+    return steps
 
 
 def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name: str) -> str:
@@ -122,6 +172,12 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
     names = []
     for term, suffix in zip(value.terms, ("_a", "_b"), strict=True):
         own = builder.name(operands.node, suffix)
+        if isinstance(term, Curve):
+            steps = np.rint(_all_steps(operands, term, target) * 2 ** fraction).astype(np.int64)
+            names.append(builder.add(ir.Table(
+                own, term.name, steps, _reach(operands, term, target) + fraction, True,
+                builder.types[term.name].low)))
+            continue
         low, high = (round(float(bound) / float(target.scale) * 2 ** fraction)
                      if math.isfinite(bound) else None for bound in (term.low, term.high))
         if isinstance(term, Sum):
@@ -139,13 +195,17 @@ def _add(operands: Operands, value: Sum, target: Quantized, fraction: int, name:
         names.append(builder.add(requantize(
             own, term.name, ratios, step, offset=term.zero,
             low=None if low is None else max(low, -limit),
-            high=None if high is None else min(high, limit - 1), rounding=builder.rounding)))
+            high=None if high is None else min(high, limit - 1), rounding=builder.rounding,
+            rests=term.rest)))
     layer = ir.Subtract if value.subtracts else ir.Add
     return builder.add(layer(builder.name(operands.node, "_sum"), *names))
 
 
 def settle(operands: Operands, value: Real, suffix: str = "_clamp") -> Real:
-    """``value`` with its clamp, if any, carried out on the integers."""
+    """``value`` with its clamp, if any, carried out on the integers, which are all of it."""
+    if value.rest.any():
+        operands.refuse("its input has biases that are no whole steps of its scale",
+                        "put QuantizeLinear and DequantizeLinear before it")
     if not value.clamped:
         return value
     builder = operands.builder
@@ -179,6 +239,11 @@ def narrowed(operands: Operands, name: str, low: int, high: int) -> str:
 
 def real(operands: Operands, position: int = 0) -> Real:
     """An input that is ``scale * (q - zero)``, with nothing left to be done to it."""
+    return settle(operands, unsettled(operands, position))
+
+
+def unsettled(operands: Operands, position: int = 0) -> Real:
+    """An input that is reals of one tensor of integers."""
     value = operands.activation(position)
     if isinstance(value, FloatInput):
         operands.refuse("it reads the network's input before that is quantized",
@@ -190,8 +255,12 @@ def real(operands: Operands, position: int = 0) -> Real:
         operands.refuse("it reads a sum that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear behind the sum")
     if isinstance(value, Curve):
-        operands.refuse("it reads what a quantizer of QONNX made", "keep to one dialect")
-    return settle(operands, value)
+        operands.refuse("it reads a function that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    if isinstance(value, Joined):
+        operands.refuse("it reads a concatenation that nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear behind the Concat")
+    return value
 
 
 def multiplicand(operands: Operands, value: Real) -> np.float32:

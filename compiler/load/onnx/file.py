@@ -1,8 +1,8 @@
 """Read an ``.onnx`` file, which may be damaged or hostile, into plain checked data.
 
 The parser of the ``onnx`` package sees only bytes whose size was bounded and whose messages were
-counted (`wire`). It never follows a reference to another file. What leaves this module holds no
-protocol buffer any more, and no array that the bytes of the file do not fill.
+counted (`wire`). References to other files are followed within the file's folder only (`external`).
+What leaves this module holds no protocol buffer any more, and no array that the bytes do not fill.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from ...ir import PenjingError
-from . import wire
+from ..pt2 import one_line
+from . import external, wire
 
 MAX_FILE_BYTES = 64 << 20
 """The largest file that is read."""
@@ -31,6 +32,7 @@ _MAX_DIMENSION = 1 << 31
 _OLDEST, _NEWEST = 9, 30
 _WAY_OUT = "export the network again"
 
+T = TypeVar("T")
 Array: TypeAlias = NDArray[Any]
 Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None"
 
@@ -71,6 +73,8 @@ TYPES: Mapping[int, ElementType] = {
     11: ElementType("float64", "<f8", 64, "double_data"),
     21: ElementType("uint4", "<u1", 4, "int32_data"),
     22: ElementType("int4", "<i1", 4, "int32_data"),
+    25: ElementType("uint2", "<u1", 2, "int32_data"),
+    26: ElementType("int2", "<i1", 2, "int32_data"),
 }
 """The types of elements that are read, by the number that stands for them."""
 
@@ -125,7 +129,24 @@ class Graph:
 
 
 def read(path: str | Path) -> bytes:
-    """The bytes of the file ``path``, of a size that is believed."""
+    """The model in the file ``path``, of a size that is believed.
+
+    Constants that lie in other files of its folder are within.
+    """
+    data = _bytes(path)
+    if b"location" not in data:  # by which all that lies elsewhere is named
+        return data
+    try:
+        model = _model(data)
+        external.embed(model.graph, Path(path).parent, {
+            number: kind.bits for number, kind in TYPES.items()}, MAX_FILE_BYTES - len(data))
+        whole: bytes = model.SerializeToString()
+        return whole
+    except PenjingError as error:
+        raise PenjingError(f"{path}: {one_line(error)}") from None
+
+
+def _bytes(path: str | Path) -> bytes:
     try:
         with open(path, "rb") as stream:
             status = os.fstat(stream.fileno())
@@ -145,9 +166,21 @@ def read(path: str | Path) -> bytes:
 
 def parse(data: bytes) -> Graph:
     """The graph in the bytes of a file."""
-    try:
+    return _checked(lambda: _graph(_model(data)))
+
+
+def _model(data: bytes) -> onnx.ModelProto:
+    def load() -> onnx.ModelProto:
         wire.check(data)
-        return _graph(onnx.load_model_from_string(data))
+        return onnx.load_model_from_string(data)
+
+    return _checked(load)
+
+
+def _checked(work: Callable[[], T]) -> T:
+    """What ``work`` makes of a model; `PenjingError` if it stumbles."""
+    try:
+        return work()
     except PenjingError:
         raise
     except Exception as error:  # the parser's own exceptions share no base class
@@ -232,8 +265,8 @@ def _constant(tensor: onnx.TensorProto) -> Constant | None:
         return None
     name = f"constant {_text(tensor.name):.80}"
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise PenjingError(f"{name}: its values lie in another file; save the model as one file, "
-                           f"with onnx.save(onnx.load(path), new_path)")
+        raise PenjingError(f"{name}: its values lie in another file and are no initializer; save "
+                           f"the model as one file, with onnx.save(onnx.load(path), new_path)")
     dims = tuple(map(int, tensor.dims))
     if len(dims) > _MAX_RANK or any(not 0 <= dim < _MAX_DIMENSION for dim in dims):
         raise PenjingError(f"{name}: its shape {dims[:_MAX_RANK + 1]} is absurd; {_WAY_OUT}")
@@ -247,9 +280,8 @@ def _constant(tensor: onnx.TensorProto) -> Constant | None:
 
 def _raw(data: bytes, kind: ElementType, count: int) -> Array:
     """At most ``count`` elements of ``data``, or as many as it holds, if these are others."""
-    if kind.bits == 4:
-        values = _nibbles(np.frombuffer(data, np.uint8), kind)
-        return values[:count] if len(data) == (count + 1) // 2 else values
+    if kind.bits < 8:
+        return _packed(np.frombuffer(data, np.uint8), kind, count)
     dtype = _dtype(kind)
     if len(data) % dtype.itemsize:
         raise wire.damaged()
@@ -264,9 +296,8 @@ def _typed(numbers: Collection[int | float], kind: ElementType, count: int) -> A
             return np.fromiter(numbers, np.int64, len(numbers)).astype("<u2").view("<f2")
         return np.fromiter(numbers, dtype, len(numbers))
     values = np.fromiter(numbers, np.int64, len(numbers))
-    if kind.bits == 4:
-        pairs = _nibbles(values.astype(np.uint8), kind)
-        return pairs[:count] if values.size == (count + 1) // 2 else pairs
+    if kind.bits < 8:
+        return _packed(values.astype(np.uint8), kind, count)
     return values.astype(dtype)
 
 
@@ -274,7 +305,14 @@ def _dtype(kind: ElementType) -> np.dtype[Any]:
     return np.dtype(np.bool_) if kind.name == "bool" else np.dtype(kind.dtype)
 
 
-def _nibbles(data: NDArray[np.uint8], kind: ElementType) -> Array:
-    """Two elements a byte, the lower half first."""
-    values = np.stack([data & 15, data >> 4], 1).reshape(-1)
-    return ((values ^ 8).astype(np.int8) - 8 if kind.signed else values).astype(kind.dtype)
+def _packed(data: NDArray[np.uint8], kind: ElementType, count: int) -> Array:
+    """The ``count`` elements of bytes that hold several each, the lowest bits first.
+
+    More or fewer than that where the bytes are as many as more or fewer need.
+    """
+    places = range(0, 8, kind.bits)
+    values = np.stack([data >> place & (1 << kind.bits) - 1 for place in places], 1).reshape(-1)
+    half = 1 << kind.bits - 1
+    values = (values ^ half).astype(np.int8) - half if kind.signed else values
+    exact = data.size == -(-count // len(places))
+    return values.astype(kind.dtype)[:count if exact else None]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from .graph import Operands
-from .operators import per_channel
+from .linear import per_channel
 from .values import Curve, Floats32, Known, Step, rising
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)

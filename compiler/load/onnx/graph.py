@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,9 @@ MAX_FOLDED = 1 << 25
 
 INPUT = "input"
 T = TypeVar("T")
+
+Convert: TypeAlias = "Callable[[Operands], Value | tuple[Value, ...]]"
+"""What a node becomes: the value of its first output, or those of several."""
 
 _ENDS = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape", "Squeeze",
          "Unsqueeze", "Transpose", "Dropout")

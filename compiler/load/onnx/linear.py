@@ -7,18 +7,23 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import ir
+from ...ir import PenjingError
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand
 from .file import Array
-from .graph import Operands, positive
-from .values import NCHW, Integers, Known, Layout, Real, Scales
+from .graph import Builder, Operands, positive
+from .values import NCHW, Curve, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]
-Moved = TypeVar("Moved", bound=Integers | Real)
+Moved = TypeVar("Moved", bound=Integers | Real | Curve)
+Rests = NDArray[np.float64]
 _WIDEST_ACCUMULATOR = 32
+_FLOAT32 = 2.0 ** -22
+"""How exact a quotient of two numbers in float32 is, about."""
 
 
 def pads(operands: Operands, size: tuple[int, int], kernel: tuple[int, int],
@@ -74,13 +79,28 @@ def reshaped(operands: Operands, value: Moved, layout: Layout) -> Moved:
     before = value.layout
     if layout.shape == before.shape:
         return value
-    if isinstance(value, Real) and value.scale.size > 1 and (
+    if isinstance(value, Real | Curve) and value.rows > 1 and (
             before.channel_axis() != layout.channel_axis() or before.shape[2] != layout.shape[2]):
         operands.refuse("its input has a scale for each channel, and is reshaped to other channels",
                         "put QuantizeLinear and DequantizeLinear before the Reshape")
     name = operands.builder.add(ir.rewired(
         operands.builder.name(operands.node, "_reshape"), value.name, layout.shape))
     return replace(value, name=name, layout=layout)
+
+
+def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
+    """A constant that is broadcast over all but the channels, as one value or one a channel."""
+    if known.values.size == 1:
+        return replace(known, values=known.values.reshape(1), axis=0)
+    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
+    axis = layout.channel_axis()
+    if axis is None or len(dims) != len(layout.dims) + 1 or (
+            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
+        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
+                        "use one value, or one a channel")
+    if known.scale is not None and known.scale.size != 1:
+        return Known(known.reals().reshape(-1))
+    return replace(known, values=known.values.reshape(-1), axis=0)
 
 
 def spatial(layout: Layout) -> int:
@@ -145,21 +165,26 @@ def convolve(operands: Operands, x: Real, weights: Known, bias: Known | None) ->
     kernel = whole.shape[1], whole.shape[2]
     padding = pads(operands, (height, width), kernel, stride, axes)
     source, padding = padded(operands, x.name, padding, kernel, x.zero)
-    wide = fold_zero_point(whole, bias_steps(operands, bias, scale, outputs), x.zero)
+    steps, rest = bias_steps(operands, bias, scale, outputs)
+    wide = fold_zero_point(whole, steps, x.zero)
     name = operands.builder.name(operands.node)
-    stored = _stored(operands, whole)
+    stored = narrowest(operands, whole)
     if groups == channels > 1:
         layer: ir.Layer = ir.Depthwise(name, source, replace(stored, values=whole[..., 0]), wide,
                                        stride, padding, x.zero)
     else:
         layer = ir.Convolution(name, source, stored, wide, stride, padding, x.zero, groups)
     shape = _accumulate(operands, layer)
-    return Real(name, map_of(operands, shape, axes), scale)
+    return Real(name, map_of(operands, shape, axes), scale, rest=rest)
 
 
 def _accumulate(operands: Operands, layer: ir.Layer) -> tuple[int, int, int]:
-    builder = operands.builder
-    kind = builder.types[builder.add(layer)]
+    return require_accumulators(operands, operands.builder.add(layer))
+
+
+def require_accumulators(operands: Operands, name: str) -> tuple[int, int, int]:
+    """The shape of the layer ``name``, refused unless ONNX can hold its accumulators."""
+    kind = operands.builder.types[name]
     if kind.bits > _WIDEST_ACCUMULATOR:
         operands.refuse(f"its accumulators may need {kind.bits} bits, more than the "
                         f"{_WIDEST_ACCUMULATOR} that ONNX has", "split the layer")
@@ -176,7 +201,7 @@ def _kernel(operands: Operands, weights: Known, axes: int, dilation: tuple[int, 
     return dilated(dense, dilation)
 
 
-def _stored(operands: Operands, weights: Array) -> ir.Weights:
+def narrowest(operands: Operands, weights: Array) -> ir.Weights:
     """``weights`` of the narrowest width."""
     bits = ir.signed_bits(int(weights.min()), int(weights.max()))
     if bits > 16:
@@ -184,24 +209,45 @@ def _stored(operands: Operands, weights: Array) -> ir.Weights:
     return ir.Weights.narrowest(weights)
 
 
-def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int) -> Array:
-    """``bias`` in steps of the accumulators: exact if it was quantized so, else to the nearest."""
+def bias_steps(operands: Operands, bias: Known | None, scale: Scales, outputs: int
+               ) -> tuple[Array, Rests]:
+    """``bias`` in whole steps (outputs,) of the accumulators, and what is left of each.
+
+    If it was quantized so, nothing is left.
+    """
     if bias is None:
-        return np.zeros(outputs, np.int64)
+        return np.zeros(outputs, np.int64), np.zeros(1)
     if bias.values.size not in (1, outputs):
         operands.refuse(f"its bias has {bias.values.size} values, it has {outputs} outputs")
     if bias.scale is not None and bias.scale.size in (1, bias.values.size) and np.allclose(
             bias.scale, scale, rtol=1e-5, atol=0):
-        steps = bias.integers().reshape(-1)
+        steps, rest = bias.integers().reshape(-1), np.zeros(1)
     else:
-        # Half a step of an accumulator is far below the steps of what it is quantized to.
         with np.errstate(over="ignore", invalid="ignore"):
             reals = bias.reals().reshape(-1) / scale.astype(np.float64)
         if not (np.abs(reals) < 1 << 40).all():
             operands.refuse("its bias is not finite, or far beyond its accumulators",
                             "quantize the network again")
-        steps = np.rint(reals).astype(np.int64)
-    return np.broadcast_to(steps, outputs)
+        steps, rest = _divided(reals, scale)
+    return np.broadcast_to(steps, outputs), rest
+
+
+def _divided(steps: NDArray[np.float64], scale: Scales) -> tuple[Array, Rests]:
+    """The whole numbers below ``steps``, quotients by ``scale``, and what is left of each.
+
+    Unless scales are powers of two, a quotient of numbers in float32 is whole if it nearly is.
+    """
+    near = 0 if is_power(scale) else np.abs(steps) * _FLOAT32
+    whole = np.rint(steps)
+    is_whole = np.abs(steps - whole) <= near
+    below = np.where(is_whole, whole, np.floor(steps))
+    rest = np.where(is_whole, 0, steps - below)
+    return below.astype(np.int64), rest if rest.any() else np.zeros(1)
+
+
+def is_power(scale: Scales) -> bool:
+    """Whether each ``scale`` is a power of two."""
+    return bool((np.frexp(scale)[0] == 0.5).all())
 
 
 def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
@@ -229,22 +275,50 @@ def multiply(operands: Operands, x: Real, weights: Known, bias: Known | None, *,
     source = x.name
     if layout.shape[:2] != (1, 1):
         source = builder.add(ir.Flatten(builder.name(operands.node, "_flat"), source))
-    wide = fold_zero_point(ordered, bias_steps(operands, bias, scale, outputs), x.zero)
+    steps, rest = bias_steps(operands, bias, scale, outputs)
+    wide = fold_zero_point(ordered, steps, x.zero)
     name = builder.name(operands.node)
     shape = _accumulate(operands, ir.Dense(
-        name, source, _stored(operands, ordered), wide))
-    return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale)
+        name, source, narrowest(operands, ordered), wide))
+    return Real(name, Layout(shape, NCHW, (*layout.dims[:-1], outputs)), scale, rest=rest)
 
 
-def add_bias(operands: Operands, x: Real, bias: Known) -> Real | None:
-    """``x`` with ``bias`` added to its accumulators; None if it is no sum of products."""
+def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> Real | None:
+    """``x`` times ``factors`` plus ``addend``, each one or one a channel, by weights and biases.
+
+    None if x is no sum of products.
+    """
     builder = operands.builder
     layer = builder.layers.get(x.name)
     if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
         return None
-    # The layer without the bias stays for whoever else reads it, or is dropped at the end.
-    steps = bias_steps(operands, bias, x.scale, len(layer.bias))
-    builder.spend_folded(operands.node, layer.weights.values.size)
+    outputs = len(layer.bias)
+    signs = np.broadcast_to(np.sign(factors).astype(np.int64), outputs)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = positive(operands, (x.scale * np.where(factors == 0, 1, np.abs(factors))).astype(
+            np.float32))
+    steps, rest = bias_steps(operands, addend, scale, outputs)
+    carry, rest = _divided(x.rest * signs + rest, scale)
+    # The layer as it was stays for whoever else reads it, or is dropped at the end.
+    weights = layer.weights
+    builder.spend_folded(operands.node, weights.values.size)
+    if (signs != 1).any():
+        shape = -1, *(1,) * (weights.values.ndim - 1)
+        weights = narrowest(operands, weights.values * signs.reshape(shape))
     name = builder.name(operands.node)
-    _accumulate(operands, replace(layer, name=name, bias=layer.bias + steps))
-    return replace(x, name=name)
+    _accumulate(operands, replace(layer, name=name, weights=weights,
+                                  bias=layer.bias * signs + steps + carry))
+    return replace(x, name=name, scale=scale, rest=rest)
+
+
+def nearest(builder: Builder, x: Real) -> Real:
+    """``x`` with biases rounded to whole steps of its accumulators, as its integers alone tell."""
+    layer = builder.layers.get(x.name)
+    if not x.rest.any():
+        return x
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        raise PenjingError("its output has biases that are no whole steps of its scale; end the "
+                           "network with QuantizeLinear")
+    name = builder.add(replace(layer, name=builder.unique(layer.name), bias=layer.bias + np.rint(
+        x.rest).astype(np.int64)))
+    return replace(x, name=name, rest=np.zeros(1))

@@ -6,35 +6,27 @@ Each takes the `Operands` of a node and returns the `Value` of its first output.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from ... import ir
-from ..broadcast import broadcast, common_shape
-from . import linear
-from .arithmetic import multiplicand, narrowed, quantize, real, settle
+from . import elementwise, joins, linear
+from .arithmetic import narrowed, quantize, real
 from .file import TYPES, Array, ElementType
-from .graph import Operands, Quantized, positive
+from .functions import FUNCTIONS
+from .graph import Convert, Operands, Quantized
 from .values import (
     FloatInput,
     Integers,
     Known,
-    Layout,
     Real,
-    Sum,
     Value,
-    clamp,
 )
-
-Convert = Callable[[Operands], Value]
 
 _ONE = np.ones(1, np.float32)
 _UINT8 = 2
 """Its number among `TYPES`."""
-_MOST_TERMS = 16
-"""The most tensors that are added before anything quantizes their sum."""
 
 
 # --- scales and zero points
@@ -62,6 +54,7 @@ def _output_type(operands: Operands, zero: int) -> ElementType:
 def quantize_linear(operands: Operands) -> Value:
     """QuantizeLinear, of an activation or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     if isinstance(value, Known):
         return _quantize_constant(operands, value)
     return quantize(operands, value, quantized(operands, 1, 2))
@@ -85,6 +78,7 @@ def _quantize_constant(operands: Operands, value: Known) -> Known:
 def dequantize_linear(operands: Operands) -> Value:
     """DequantizeLinear, of integers or of a constant."""
     value = operands.value(0)
+    _refuse_blocks(operands)
     scale, zero = operands.scales(1), operands.zeros(2)
     if isinstance(value, Known):
         if value.scale is not None or value.values.dtype.kind not in "iu":
@@ -103,10 +97,15 @@ def _dequantized(operands: Operands, value: Value, scale: Array, zero: Array) ->
     return Real(value.name, value.layout, size.reshape(1), point)
 
 
+def _refuse_blocks(operands: Operands) -> None:
+    size = operands.integer("block_size", 0)
+    if size:
+        operands.refuse(f"it has a scale for each block of {size}, and no accumulator is the sum "
+                        f"of products of several scales", "quantize weights by output channel")
+
+
 def _axis(operands: Operands, value: Known, numbers: tuple[Array, ...]) -> int:
     """The axis along which a constant has scales and zero points."""
-    if operands.integer("block_size", 0):
-        operands.refuse("it has scales for blocks", "quantize weights by output channel")
     if all(entry.size == 1 for entry in numbers):
         return 0
     rank = value.values.ndim
@@ -236,156 +235,48 @@ def qgemm(operands: Operands) -> Value:
 
 
 # --- element by element
+def arithmetic(operation: np.ufunc, otherwise: Convert) -> Convert:
+    """Add, Sub, Mul or Div; ``otherwise`` of two activations that are not of one tensor."""
+    def convert(operands: Operands) -> Value | tuple[Value, ...]:
+        known = [isinstance(operands.value(position), Known) for position in (0, 1)]
+        if all(known):
+            return elementwise.folded(operands, operation)
+        if any(known):
+            return elementwise.with_constant(operands, operation)
+        return elementwise.of_one_tensor(operands, operation) or otherwise(operands)
+    return convert
+
+
 def add(operands: Operands) -> Value:
-    """Add of two activations, or of a constant to accumulators."""
-    for position in (0, 1):
-        if isinstance(operands.value(position), Known):
-            return _add_constant(operands, operands.activation(1 - position), position)
-    return _sum(operands, operands.activation(0), operands.activation(1))
+    """Add of two activations."""
+    return joins.total(operands, operands.activation(0), operands.activation(1))
 
 
 def subtract(operands: Operands) -> Value:
     """Sub of two activations."""
-    return _sum(operands, operands.activation(0), operands.activation(1), subtracts=True)
+    return joins.total(operands, operands.activation(0), operands.activation(1), subtracts=True)
+
+
+def multiply(operands: Operands) -> Value:
+    """Mul of two activations."""
+    return joins.product(operands, real(operands), real(operands, 1))
+
+
+def divide(operands: Operands) -> Value:
+    """Div of two activations."""
+    operands.refuse("it divides by an activation", "divide by constants only")
 
 
 def qlinear_add(operands: Operands) -> Value:
     """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
-    total = _sum(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    total = joins.total(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
     return quantize(operands, total, quantized(operands, 6, 7), zero_first=True)
-
-
-def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
-    if not isinstance(a, Real | Sum) or not isinstance(b, Real | Sum):
-        operands.refuse("it adds or subtracts integers, or what is not quantized",
-                        "put DequantizeLinear before it and QuantizeLinear behind it")
-    if isinstance(a, Real) and isinstance(b, Real):
-        a, b = _of_one_shape(operands, a, b)
-    elif isinstance(b, Real):
-        b = _laid_out(operands, b, a.layout)
-    _require_one_shape(operands, a.layout, b.layout)
-    total = Sum((a, b), a.layout, subtracts=subtracts)
-    if total.count > _MOST_TERMS:
-        operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
-                        "put QuantizeLinear and DequantizeLinear behind sums")
-    return total
-
-
-def _of_one_shape(operands: Operands, a: Real, b: Real) -> tuple[Real, Real]:
-    """Both, in one layout; axes of one element are repeated where the other has more."""
-    mine, other = a.layout, b.layout
-    if mine.dims != other.dims and len(mine.dims) == len(other.dims) > 1 and all(
-            first == second or 1 in (first, second)
-            for first, second in zip(mine.dims, other.dims, strict=True)):
-        a, b = linear.as_map(operands, a), linear.as_map(operands, b)
-        shape = common_shape(a.layout.shape, b.layout.shape)
-        return _repeated(operands, a, shape), _repeated(operands, b, shape)
-    b = _laid_out(operands, b, mine)
-    _require_one_shape(operands, mine, b.layout)
-    return a, b
-
-
-def _laid_out(operands: Operands, value: Real, layout: Layout) -> Real:
-    """``value`` in a ``layout`` of the same loops, or as it is."""
-    if layout.shape == value.layout.shape or layout.loops != value.layout.loops:
-        return value
-    return linear.reshaped(operands, value, replace(layout, dims=value.layout.dims))
-
-
-def _require_one_shape(operands: Operands, mine: Layout, other: Layout) -> None:
-    """Refuse two operands unless ONNX sees them alike."""
-    if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
-        operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
-                        f"{', '.join(map(str, other.dims))}), or another order of axes",
-                        "give both one shape")
-
-
-def _repeated(operands: Operands, value: Real, shape: tuple[int, int, int]) -> Real:
-    """The map ``value``, repeated to ``shape``."""
-    name = broadcast(operands.builder, value.name, shape,
-                     lambda: operands.builder.name(operands.node, "_repeated"))
-    return replace(value, name=name,
-                   layout=linear.map_of(operands, shape, linear.spatial(value.layout)))
-
-
-def multiply(operands: Operands) -> Value:
-    """Mul of two activations, or of reals by a positive constant."""
-    if any(isinstance(operands.value(position), Known) for position in (0, 1)):
-        return scaled(False)(operands)
-    return _product(operands, real(operands), real(operands, 1))
 
 
 def qlinear_multiply(operands: Operands) -> Value:
     """QLinearMul: a, scale, zero; b, scale, zero; scale, zero."""
-    product = _product(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    product = joins.product(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
     return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
-
-
-def _product(operands: Operands, a: Real, b: Real) -> Real:
-    with np.errstate(over="ignore", under="ignore"):
-        scale = multiplicand(operands, a) * multiplicand(operands, b)
-    a, b = _of_one_shape(operands, a, b)
-    builder = operands.builder
-    name = builder.add(ir.Multiply(builder.name(operands.node), a.name, b.name, (a.zero, b.zero)))
-    return Real(name, a.layout, positive(operands, scale.reshape(1)))
-
-
-def _add_constant(operands: Operands, value: Value, position: int) -> Value:
-    bias = operands.known(position, "addend")
-    if isinstance(value, Integers):
-        if bias.values.dtype.kind not in "iu" or bias.scale is not None:
-            operands.refuse("it adds reals to integers", "cast the integers to float before it")
-        plain = Real(value.name, value.layout, _ONE)
-        steps = replace(bias, scale=_ONE, zero=np.zeros(1, np.int64))
-        added = linear.add_bias(operands, plain, per_channel(operands, steps, value.layout))
-        if added is None:
-            operands.refuse("it adds a constant to what are no accumulators",
-                            "add biases to convolutions and matrix products only")
-        return _accumulators(added)
-    if not isinstance(value, Real):
-        operands.refuse("it adds a constant to what is not quantized", "quantize its input first")
-    bias = per_channel(operands, bias, value.layout)
-    result = linear.add_bias(operands, value, bias)
-    if result is not None:
-        return result
-    steps_real = bias.reals().reshape(-1) / value.scale.astype(np.float64)
-    if steps_real.size != 1 or not abs(steps_real[0]) < 1 << 30 or value.clamped or (
-            abs(steps_real[0] - round(float(steps_real[0]))) > 1e-3):
-        operands.refuse("it adds a constant that is no whole step of its input",
-                        "add biases to convolutions and matrix products only")
-    return replace(value, zero=value.zero - round(float(steps_real[0])))
-
-
-def per_channel(operands: Operands, known: Known, layout: Layout) -> Known:
-    """A constant that is broadcast over all but the channels, as one value or one a channel."""
-    if known.values.size == 1:
-        return replace(known, values=known.values.reshape(1), axis=0)
-    dims = (1,) * (len(layout.dims) + 1 - known.values.ndim) + known.values.shape
-    axis = layout.channel_axis()
-    if axis is None or len(dims) != len(layout.dims) + 1 or (
-            math.prod(dims) != dims[axis + 1] or dims[axis + 1] != layout.shape[2]):
-        operands.refuse(f"its constant of shape {known.values.shape} is not one value a channel",
-                        "use one value, or one a channel")
-    if known.scale is not None and known.scale.size != 1:
-        return Known(known.reals().reshape(-1))
-    return replace(known, values=known.values.reshape(-1), axis=0)
-
-
-def scaled(divide: bool) -> Convert:
-    """Mul or Div of reals by a positive constant."""
-    def convert(operands: Operands) -> Value:
-        second = 1 if divide or isinstance(operands.value(1), Known) else 0
-        value = operands.activation(1 - second)
-        factor = operands.known(second, "factor")
-        if not isinstance(value, Real):
-            operands.refuse("it multiplies integers, or what is not quantized",
-                            "multiply dequantized tensors by constants only")
-        with np.errstate(all="ignore"):
-            factors = per_channel(operands, factor, value.layout).reals().astype(np.float32)
-            scale = value.scale / factors if divide else value.scale * factors
-        value = settle(operands, value)
-        return replace(value, scale=positive(operands, scale.astype(np.float32)))
-    return convert
 
 
 def cast(operands: Operands) -> Value:
@@ -426,8 +317,7 @@ def bounded(low: float, high: float) -> Convert:
         if isinstance(value, FloatInput):
             operands.refuse("it reads the network's input before that is quantized",
                             "let a QuantizeLinear be the first to read it")
-        assert isinstance(value, Real | Sum)
-        return clamp(value, least, most)
+        return elementwise.clamped(value, least, most)
     return convert
 
 
@@ -461,9 +351,15 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
-    ("", "Add"): add, ("", "Sub"): subtract, ("com.microsoft", "QLinearAdd"): qlinear_add,
-    ("", "Mul"): multiply, ("com.microsoft", "QLinearMul"): qlinear_multiply,
-    ("", "Div"): scaled(True), ("", "Cast"): cast,
+    ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
+    ("", "Mul"): arithmetic(np.multiply, multiply),
+    ("", "Div"): arithmetic(np.divide, divide),
+    ("", "Pow"): elementwise.constant_only(np.power),
+    ("", "Sqrt"): elementwise.constant_only(np.sqrt),
+    ("com.microsoft", "QLinearAdd"): qlinear_add,
+    ("com.microsoft", "QLinearMul"): qlinear_multiply, ("", "Cast"): cast,
+    ("", "BatchNormalization"): elementwise.batch_norm,
+    **{("", name): elementwise.function for name in FUNCTIONS},
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
 }
 """The operators that compute, by domain and name."""

@@ -10,9 +10,9 @@ import numpy as np
 from ... import ir
 from . import linear
 from .arithmetic import quantize, real, settle
-from .graph import Operands, positive
-from .operators import Convert, qlinear_input, quantized
-from .values import NCHW, Integers, Layout, Real, Value
+from .graph import Convert, Operands, positive
+from .operators import qlinear_input, quantized
+from .values import NCHW, Curve, Integers, Layout, Real, Value
 
 _MEAN_BITS = 12
 """The most bits of a mean below the last one of its elements, where windows differ in what counts.
@@ -25,11 +25,17 @@ def max_pool(operands: Operands) -> Value:
     """MaxPool of integers or reals, since a positive scale keeps the order."""
     if any(operands.node.outputs[1:]):
         operands.refuse("its second output, the indices, is used", "use the maxima only")
+    return maxima(operands, _ordered(operands))
+
+
+def _ordered(operands: Operands) -> Integers | Real | Curve:
+    """An input whose greatest value is that of its greatest integer."""
     value = operands.activation(0)
-    if not isinstance(value, Integers | Real):
+    if not isinstance(value, Integers | Real | Curve) or (
+            isinstance(value, Curve) and not value.rises):
         operands.refuse("it reads what is not quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
-    return maxima(operands, value)
+    return value
 
 
 def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
@@ -43,6 +49,17 @@ def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
                                             kernel, stride, padding))
     shape = operands.builder.types[name].shape
     return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
+
+
+def global_max_pool(operands: Operands) -> Value:
+    """GlobalMaxPool of integers or reals."""
+    value = linear.as_map(operands, _ordered(operands))
+    size = value.layout.shape[:2]
+    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name, size,
+                                            size))
+    shape = operands.builder.types[name].shape
+    return replace(value, name=name, layout=linear.map_of(operands, shape,
+                                                          linear.spatial(value.layout)))
 
 
 def average_pool(operands: Operands) -> Value:
@@ -145,7 +162,7 @@ def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tup
         source = builder.add(ir.Pad(builder.name(operands.node, "_pad"), source, padding,
                                      value.zero))
         padding = (0, 0, 0, 0)
-    if not exact and area & area - 1 and _is_power(value):
+    if not exact and area & area - 1 and linear.is_power(value.scale):
         return _rounded(operands, replace(value, name=source), kernel, stride, padding, True)
     name = builder.add(ir.SumPool(builder.name(operands.node), source, kernel, stride, padding))
     with np.errstate(under="ignore"):
@@ -158,7 +175,7 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     """Means over windows, rounded to some bits below the last one of an element."""
     builder = operands.builder
     # To steps that are powers of two, these are bits enough that only halves become halves.
-    spare = (kernel[0] * kernel[1]).bit_length() + 3 if _is_power(value) else _MEAN_BITS
+    spare = (kernel[0] * kernel[1]).bit_length() + 3 if linear.is_power(value.scale) else _MEAN_BITS
     spare = min(spare, _MEAN_BITS)
     name = builder.add(ir.AveragePool(
         builder.name(operands.node), value.name, kernel, stride, padding,
@@ -166,11 +183,6 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
     with np.errstate(under="ignore"):
         scale = positive(operands, value.scale * np.float32(2.0 ** -spare))
     return replace(value, name=name, scale=scale, zero=value.zero << spare)
-
-
-def _is_power(value: Real) -> bool:
-    """Whether a step of ``value`` is a power of two."""
-    return bool((np.frexp(value.scale)[0] == 0.5).all())
 
 
 def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[
@@ -226,7 +238,8 @@ def pad(operands: Operands) -> Value:
 
 
 POOLS: Mapping[tuple[str, str], Convert] = {
-    ("", "MaxPool"): max_pool, ("", "AveragePool"): average_pool,
+    ("", "MaxPool"): max_pool, ("", "GlobalMaxPool"): global_max_pool,
+    ("", "AveragePool"): average_pool,
     ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
     ("", "GlobalAveragePool"): global_average_pool,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,

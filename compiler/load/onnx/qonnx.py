@@ -17,20 +17,26 @@ import numpy as np
 from ... import ir
 from ...ir import PenjingError
 from . import linear, pools
+from .elementwise import (
+    by_constant,
+    combined,
+    constant_only,
+    folded,
+    norm,
+    stepped,
+    within,
+)
 from .file import Graph
 from .functions import FUNCTIONS
-from .graph import Operands
-from .operators import Convert
+from .graph import Convert, Operands
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
-from .values import Curve, FloatInput, Integers, Known, Real, Scales, Step, Value
+from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value
 
 DOMAINS = ("", "onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 """Where the quantizers have been at home."""
 _QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "FloatQuant")
 _ONE = np.ones(1, np.float32)
-_MOST_OPERATIONS = 256
-"""The most of a function that combines others, each of which is computed anew."""
 
 
 def is_qonnx(graph: Graph) -> bool:
@@ -104,7 +110,7 @@ def arithmetic(operation: np.ufunc) -> Convert:
     def convert(operands: Operands) -> Value:
         known = [isinstance(operands.value(position), Known) for position in (0, 1)]
         if all(known):
-            return _folded(operands, operation)
+            return folded(operands, operation)
         if not any(known):
             return _both(operands, operation)
         reverse = known[0]
@@ -117,21 +123,8 @@ def arithmetic(operation: np.ufunc) -> Convert:
             operands.refuse("it divides by an activation or by 0", "divide by a constant")
         if operation is np.add or (operation is np.subtract and not reverse):
             return _added(operands, curve, operand if operation is np.add else -operand)
-        return _stepped(curve, _by_constant(operation, operand, reverse))
+        return stepped(curve, by_constant(operation, operand, reverse))
     return convert
-
-
-def _by_constant(operation: np.ufunc, operand: Scales, reverse: bool = False) -> Step:
-    """``operation(x, operand)``, or of both the other way round; ``operand`` is (1,) or (C,)."""
-    column = operand[:, None]
-    falls = (operand < 0 if operation in (np.multiply, np.divide)
-             else np.full(operand.size, operation is np.subtract and reverse))
-    return Step((lambda x: operation(column, x)) if reverse else (lambda x: operation(x, column)),
-                falls)
-
-
-def _stepped(curve: Curve, *steps: Step) -> Curve:
-    return replace(curve, steps=(*curve.steps, *steps))
 
 
 def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
@@ -146,21 +139,14 @@ def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
             builder.spend_folded(operands.node, layer.weights.values.size)
             name = builder.add(replace(layer, name=builder.name(operands.node), bias=bias))
             return replace(curve, name=name, origin=operands.node.outputs[0])
-    return _stepped(curve, _by_constant(np.add, operand))
+    return stepped(curve, by_constant(np.add, operand))
 
 
 def _both(operands: Operands, operation: np.ufunc) -> Value:
     """Two functions of the same integers, which are one; or the sum of two activations."""
     a, b = curve_of(operands, 0), curve_of(operands, 1)
     if (a.steps or b.steps or operation is not np.add) and a.same_reals(b):
-        count = a.count + b.count + 1
-        if count > _MOST_OPERATIONS:
-            operands.refuse(f"it ends a function of {count} operations on one activation, more "
-                            f"than {_MOST_OPERATIONS}", "put a Quant between")
-        return replace(a, steps=(Step(
-            lambda x: operation(a.of_reals(x), b.of_reals(x)),
-            np.zeros(max(a.rows, b.rows), np.bool_),
-            monotone=operation is np.add and a.rises and b.rises, count=count),))
+        return combined(operands, operation, a, b)
     if operation is np.add:
         return _sum(operands)
     return operands.refuse("it combines two activations", "add activations only")
@@ -169,7 +155,7 @@ def _both(operands: Operands, operation: np.ufunc) -> Value:
 def function(operands: Operands) -> Value:
     """A function of single elements that is no arithmetic with constants."""
     curve = curve_of(operands)
-    return _stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
+    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
 def _sum(operands: Operands) -> Value:
@@ -200,24 +186,10 @@ def _shifted(operands: Operands, name: str, shift: int, suffix: str) -> str:
 
 
 def batch_norm(operands: Operands) -> Value:
-    """BatchNormalization, as ONNX Runtime computes it: one factor and one addend a channel."""
-    if operands.integer("training_mode", 0):
-        operands.refuse("it is in training mode", "export the network for inference")
-    curve = curve_of(operands)
-    gamma, beta, mean, variance = (
-        operands.numbers(n, "parameters").astype(np.float32) for n in range(1, 5))
-    channels = curve.layout.shape[2]
-    if curve.layout.channel_axis() != 0 or any(
-            part.shape != (channels,) for part in (gamma, beta, mean, variance)):
-        operands.refuse(f"its parameters do not fit an input of {channels} channels, or these do "
-                        f"not come first")
-    with np.errstate(all="ignore"):
-        deviation = np.sqrt(variance + np.float32(operands.number("epsilon", 1e-5)))
-        factor = gamma * (np.float32(1) / deviation)
-        addend = beta - mean * factor
-    if not (np.isfinite(factor).all() and np.isfinite(addend).all()):
-        operands.refuse("its parameters make no numbers", "train the network again")
-    return _stepped(curve, _by_constant(np.multiply, factor), _by_constant(np.add, addend))
+    """BatchNormalization, as one factor and one addend a channel."""
+    factor, addend = norm(operands)
+    return stepped(curve_of(operands), by_constant(np.multiply, factor),
+                   by_constant(np.add, addend))
 
 
 def bounded(operands: Operands) -> Value:
@@ -229,39 +201,7 @@ def bounded(operands: Operands) -> Value:
                      for n, name, default in ((1, "min", -math.inf), (2, "max", math.inf)))
     if not low <= high:
         operands.refuse(f"its bounds {low:g} and {high:g} are not in order")
-    steps = (_by_constant(operation, np.array([bound], np.float32))
-             for operation, bound in ((np.maximum, low), (np.minimum, high)) if np.isfinite(bound))
-    return _stepped(curve_of(operands), *steps)
-
-
-def _folded(operands: Operands, operation: np.ufunc) -> Known:
-    """An operation on constants, in float32."""
-    parts = []
-    for position in range(operation.nin):
-        known = operands.known(position, "operands")
-        parts.append(known.reals().astype(np.float32) if known.scale is not None
-                     else operands.numbers(position, "operands"))
-    try:
-        operands.builder.spend_folded(operands.node, math.prod(np.broadcast_shapes(
-            *(part.shape for part in parts))))
-    except ValueError:
-        operands.refuse("the shapes of its constants do not fit")
-    whole = all(part.dtype.kind in "iu" for part in parts)
-    with np.errstate(all="ignore"):
-        if whole and operation is np.divide:
-            operands.refuse("it divides whole constants", "store the quotient")
-        result = operation(*(part if whole else part.astype(np.float32) for part in parts))
-    return Known(np.asarray(result))
-
-
-def constant_only(operation: np.ufunc) -> Convert:
-    """Pow and Sqrt, which exporters compute scales with."""
-    def convert(operands: Operands) -> Value:
-        if any(not isinstance(operands.value(n), Known) for n in range(operation.nin)):
-            operands.refuse("it is no monotone function of an activation that is supported",
-                            "use it on constants only")
-        return _folded(operands, operation)
-    return convert
+    return stepped(curve_of(operands), *within(low, high))
 
 
 def cast(operands: Operands) -> Value:

@@ -10,7 +10,7 @@ import numpy as np
 from ... import ir
 from .file import Array
 from .graph import INPUT, Operands
-from .operators import per_channel
+from .linear import per_channel
 from .thresholds import (
     ROUNDINGS,
     Levels,

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from ... import ir
 from . import linear
-from .graph import Operands
-from .operators import Convert
+from .graph import Convert, Operands
 from .values import Integers, Real, Value
 
 _ROUNDED = ("round_prefer_floor", "round_prefer_ceil")

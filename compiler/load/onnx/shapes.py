@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from ... import ir
 from ..ranges import cut
-from .arithmetic import real, settle
+from .arithmetic import real
 from .file import Array, Constant
-from .graph import Operands
+from .graph import Convert, Operands
 from .linear import as_map, map_of, spatial, with_channels
-from .values import Activation, Curve, Integers, Known, Layout, Real, Value
+from .values import (
+    Activation,
+    Curve,
+    FloatInput,
+    Integers,
+    Joined,
+    Known,
+    Layout,
+    Part,
+    Real,
+    Value,
+)
 
 _MOST_SHAPE_ELEMENTS = 4096
 """The most elements of a constant that shapes are computed with."""
@@ -60,8 +72,7 @@ def _with(operands: Operands, value: Activation, dims: tuple[int, ...]) -> Activ
     if len(dims) > 8:
         operands.refuse(f"it makes a tensor of {len(dims) + 1} dimensions")
     # A value must not need the channels where they no longer are an axis of their own.
-    channels = (value.scale.size if isinstance(value, Real)
-                else value.rows if isinstance(value, Curve) else 1)
+    channels = value.rows if isinstance(value, Real | Curve) else 1
     if channels > 1 and layout.channel_axis() is None:
         operands.refuse("its input has a scale for each channel",
                         "put QuantizeLinear and DequantizeLinear before it")
@@ -188,10 +199,8 @@ def argmax(operands: Operands) -> Value:
         operands.refuse(f"it is taken along axis {axis}", "take it over the channels")
     if operands.integer("select_last_index", 0):
         operands.refuse("the last of equal values wins", "let the first win")
-    if isinstance(value, Real):
-        if value.scale.size != 1:
-            operands.refuse("its input has a scale for each channel", "quantize its input")
-        value = settle(operands, value)
+    if isinstance(value, Real) and value.scale.size != 1:
+        operands.refuse("its input has a scale for each channel", "quantize its input")
     name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
     keep = operands.integer("keepdims", 1)
     dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
@@ -224,20 +233,87 @@ def gather(operands: Operands) -> Value:
 
 
 def concat(operands: Operands) -> Value:
-    """Concat of shapes."""
-    parts = [_small(operands, position, "parts") for position in range(len(operands.node.inputs))
-             if isinstance(operands.value(position), Known) or operands.refuse(
-                 "it concatenates activations", "add them, or use separate networks")]
+    """Concat of shapes, or of the channels of activations."""
+    values = [operands.value(position) for position in range(len(operands.node.inputs))]
+    if not any(isinstance(value, Known) for value in values):
+        return _of_activations(operands)
+    parts = [_small(operands, position, "parts") for position in range(len(values))]
     if any(part.ndim != 1 for part in parts) or sum(
             part.size for part in parts) > _MOST_SHAPE_ELEMENTS:
         operands.refuse("it concatenates constants that are no shapes")
     return Known(np.concatenate(parts))
 
 
+def _of_activations(operands: Operands) -> Value:
+    """Channels of several tensors: at once if they mean the same, else when they are quantized."""
+    parts: list[Integers | Part] = []
+    for position in range(len(operands.node.inputs)):
+        value = operands.activation(position)
+        if isinstance(value, FloatInput | Joined):
+            operands.refuse("it reads what nothing has quantized",
+                            "put QuantizeLinear and DequantizeLinear before it")
+        parts.append(as_map(operands, value) if isinstance(value, Integers | Real) and len(
+            value.layout.dims) > 1 else value)
+    first = parts[0].layout
+    axis, channels, rank = operands.integer("axis", 1), first.channel_axis(), len(first.dims) + 1
+    if channels is None or not -rank <= axis < rank or axis % rank != channels + 1 or any(
+            (part.layout.shape[:2], part.layout.order, part.layout.channel_axis(),
+             len(part.layout.dims)) != (first.shape[:2], first.order, channels, len(first.dims))
+            for part in parts):
+        operands.refuse(f"it concatenates along the axis {axis}, or tensors of other height, "
+                        f"width or order of axes", "concatenate the channels of maps of one size")
+    count = sum(part.layout.shape[2] for part in parts)
+    dims = tuple(count if place == channels else size for place, size in enumerate(first.dims))
+    layout = Layout((*first.shape[:2], count), first.order, dims)
+    reals = tuple(part for part in parts if not isinstance(part, Integers))
+    if reals and len(reals) < len(parts):
+        operands.refuse("it concatenates integers and reals", "dequantize all of its inputs")
+    alike = [part for part in parts if isinstance(part, Integers | Real)]
+    if len(alike) < len(parts) or len({_meaning(operands, part) for part in alike}) > 1:
+        return Joined(reals, layout)
+    builder = operands.builder
+    name = builder.add(ir.Concatenation(builder.name(operands.node), alike[0].name,
+                                        tuple(part.name for part in alike[1:])))
+    return replace(alike[0], name=name, layout=layout)
+
+
+def _meaning(operands: Operands, part: Integers | Real) -> Hashable:
+    """What is equal of parts whose integers mean the same, also to who reads their types."""
+    kind = operands.builder.types[part.name]
+    if isinstance(part, Integers):
+        return None
+    if part.rows > 1 or part.rest.any():
+        return id(part)
+    return part.scale[0], part.zero, part.low, part.high, kind.step, kind.zero_point
+
+
+def split(operands: Operands) -> tuple[Value, ...]:
+    """Split of a map along one of its axes."""
+    value = _cuttable(operands)
+    dims = (1, *value.layout.dims)
+    rank, outputs = len(dims), len(operands.node.outputs)
+    axis = operands.integer("axis", 0)
+    if not -rank <= axis < rank:
+        operands.refuse(f"its axis {axis} is out of range")
+    axis, size = axis % rank, dims[axis]
+    each = -(-size // operands.integer("num_outputs", outputs)) if outputs else 0
+    sizes = operands.integers(1, "split") or tuple(
+        min(each, size - start) for start in range(0, size, max(each, 1)))
+    if len(sizes) != outputs or sum(sizes) != size or min(sizes) < 1:
+        operands.refuse(f"its parts {sizes[:8]} do not fit an input of shape {dims}")
+    ends = tuple(accumulate(sizes, initial=0))
+    return tuple(_taken(operands, value, [
+        range(start, end) if place == axis else range(length) for place, length in enumerate(dims)])
+        for start, end in pairwise(ends))
+
+
 def slice_(operands: Operands) -> Value:
     """Slice of a shape, or of a map's rows, columns and channels."""
     value = operands.value(0)
-    return _of_shape(operands) if isinstance(value, Known) else _of_map(operands, value)
+    if isinstance(value, Known):
+        return _of_shape(operands)
+    part = _cuttable(operands)
+    return _taken(operands, part, _ranges(operands, (1, *part.layout.dims)))
 
 
 def _of_shape(operands: Operands) -> Known:
@@ -253,21 +329,26 @@ def _of_shape(operands: Operands) -> Known:
     return Known(values[starts[0]:ends[0]:steps[0]])
 
 
-def _of_map(operands: Operands, value: Activation) -> Value:
-    """Ranges of a map's axes."""
-    if isinstance(value, Real):
-        value = settle(operands, value)
+def _cuttable(operands: Operands) -> Integers | Real:
+    """The map that the node cuts."""
+    value = operands.activation()
     if not isinstance(value, Integers | Real):
         operands.refuse("it cuts what is not quantized", "quantize its input first")
-    value = as_map(operands, value)
+    return as_map(operands, value)
+
+
+def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) -> Value:
+    """Ranges of a map's axes, the batch the first of them."""
     axes = spatial(value.layout)
-    _, channels, *inner = _ranges(operands, (1, *value.layout.dims))
+    _, channels, *inner = ranges
     rows, columns = inner if axes == 2 else [range(1), *inner]
     name = cut(operands.builder, value.name, lambda: operands.builder.name(operands.node), rows,
                columns, channels)
     layout = map_of(operands, operands.builder.types[name].shape, axes)
-    if isinstance(value, Real) and value.scale.size > 1:
-        value = replace(value, scale=value.scale[channels[0]:channels[-1] + 1])
+    if isinstance(value, Real):
+        mine = slice(channels[0], channels[-1] + 1)
+        value = replace(value, scale=value.scale if value.scale.size == 1 else value.scale[mine],
+                        rest=value.rest if value.rest.size == 1 else value.rest[mine])
     return replace(value, name=name, layout=layout)
 
 
@@ -292,11 +373,12 @@ def _ranges(operands: Operands, dims: tuple[int, ...]) -> list[range]:
     return ranges
 
 
-LAYOUT: Mapping[tuple[str, str], Callable[[Operands], Value]] = {
+LAYOUT: Mapping[tuple[str, str], Convert] = {
     ("", "Identity"): identity, ("", "Dropout"): identity, ("", "Constant"): constant,
     ("", "Reshape"): reshape, ("", "Flatten"): flatten, ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): unsqueeze, ("", "Transpose"): transpose, ("", "Softmax"): softmax,
     ("", "LogSoftmax"): softmax, ("", "ArgMax"): argmax, ("", "Shape"): shape,
     ("", "Gather"): gather, ("", "Concat"): concat, ("", "Slice"): slice_,
+    ("", "Split"): split,
 }
 """The operators that compute nothing but places, by domain and name."""

@@ -88,10 +88,12 @@ def counted(thresholds: Floats32) -> Levels:
     return levels
 
 
-def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) -> str:
+def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1, *,
+         as_table: bool = False) -> str:
     """Append the layer that makes the integers of ``quantizer``; its name.
 
-    ``rows`` is the number of channels if the quantizer's levels differ among them.
+    ``rows`` is the number of channels if the quantizer's levels differ among them. Of integers of
+    few bits it is a table if that is wanted, or if the function falls and rises.
     """
     builder = operands.builder
     rows = max(rows, curve.rows, quantizer.scale.size)
@@ -107,7 +109,9 @@ def emit(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) 
         with np.errstate(all="ignore"):
             return quantizer.levels(curve(q))
 
-    falls = (np.broadcast_to(curve.falls, rows) if curve.monotone
+    is_narrow = builder.types[curve.name].bits <= ir.TABLE_BITS
+    falls = (None if as_table and is_narrow
+             else np.broadcast_to(curve.falls, rows) if curve.monotone
              else _falls(operands, levels, limits, rows))
     if falls is None:
         values = _all_levels(operands, curve, levels, limits, rows)
@@ -151,7 +155,7 @@ def _all_levels(operands: Operands, curve: Curve, levels: Callable[[Integers], F
     if kind.bits > ir.TABLE_BITS:
         operands.refuse(f"a function that falls and rises comes between it and integers of "
                         f"{kind.bits} bits, where a table takes {ir.TABLE_BITS}",
-                        f"put a Quant of {ir.TABLE_BITS} bits at most before that function")
+                        f"quantize to {ir.TABLE_BITS} bits at most before that function")
     values = levels(np.arange(kind.low, kind.high + 1).clip(*limits)[None])
     if not np.isfinite(values).all():
         _refuse_no_number(operands)

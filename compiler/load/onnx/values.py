@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -111,9 +111,10 @@ class Integers:
 
 @dataclass(frozen=True, eq=False)
 class Real:
-    """``scale * (q - zero)`` for the integers q of ``name``, then clamped to ``low`` and ``high``.
+    """``scale * (q - zero + rest)`` for the integers q of ``name``, clamped to ``low``, ``high``.
 
     ``scale`` is (1,) or one a channel, in float32, the precision in which ONNX Runtime keeps it.
+    ``rest``, (1,) or one a channel and within [0, 1), is what biases have below a step of q.
     """
 
     name: str
@@ -122,11 +123,17 @@ class Real:
     zero: int = 0
     low: float = -math.inf
     high: float = math.inf
+    rest: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
 
     @property
     def clamped(self) -> bool:
         """Whether the clamp may change anything."""
         return (self.low, self.high) != (-math.inf, math.inf)
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels if they differ."""
+        return max(self.scale.size, self.rest.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +143,7 @@ class Sum:
     It is their difference if it ``subtracts``.
     """
 
-    terms: tuple[Real | Sum, Real | Sum]
+    terms: tuple[Part, Part]
     layout: Layout
     low: float = -math.inf
     high: float = math.inf
@@ -148,11 +155,21 @@ class Sum:
         return sum(term.count if isinstance(term, Sum) else 1 for term in self.terms)
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The channels of several tensors of reals, one tensor after the other."""
+
+    parts: tuple[Part, ...]
+    layout: Layout
+
+
 @dataclass(frozen=True)
 class FloatInput:
-    """The graph's input, reals that nothing has quantized yet."""
+    """The graph's input x as ``factor * x + addend``, reals that nothing has quantized yet."""
 
     layout: Layout
+    factor: float = 1.0
+    addend: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,11 +285,6 @@ class Curve:
                 and np.array_equal(self.scale, other.scale))
 
 
-Activation: TypeAlias = Integers | Real | Sum | FloatInput | Curve
+Part: TypeAlias = Real | Sum | Curve
+Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
 Value: TypeAlias = Activation | Known
-
-
-def clamp(value: Real | Sum, low: float, high: float) -> Real | Sum:
-    """``value``, clamped once more."""
-    bounds = [min(max(bound, low), high) for bound in (value.low, value.high)]
-    return replace(value, low=bounds[0], high=bounds[1])

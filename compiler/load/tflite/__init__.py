@@ -26,7 +26,7 @@ __all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "convert", "ends", "load",
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
-    "FULLY_CONNECTED": linear.dense,
+    "TRANSPOSE_CONV": linear.transposed, "FULLY_CONNECTED": linear.dense,
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
     "MEAN": operators.mean, "REDUCE_MAX": operators.reduce_max, "ARG_MAX": operators.arg_max,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),

@@ -105,6 +105,9 @@ _CONVOLUTION = {"padding": "Padding", "stride_y": "StrideH", "stride_x": "Stride
 _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "CONV_2D": ("Conv2DOptions", _CONVOLUTION),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _CONVOLUTION),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", {
+        "padding": "Padding", "stride_y": "StrideH", "stride_x": "StrideW",
+        "activation": "FusedActivationFunction"}),
     "FULLY_CONNECTED": ("FullyConnectedOptions", {
         "activation": "FusedActivationFunction", "format": "WeightsFormat",
         "keep_dimensions": "KeepNumDims"}),

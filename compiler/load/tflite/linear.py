@@ -84,6 +84,35 @@ def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
     graph.finish_layer(operator, scaling.name)
 
 
+def transposed(graph: Graph, operator: Operator) -> None:
+    """TRANSPOSE_CONV, whose output has the shape that its first input tells."""
+    wanted = graph.integers(operator, 0, ("INT32",))
+    # The others come as those of a convolution do, but in another order.
+    operator = replace(operator, inputs=(*operator.inputs[2:0:-1], *operator.inputs[3:]))
+    weights, values = _weights(graph, operator, 4, 0)
+    source, target = input_affine(graph, operator), output_affine(graph, operator)
+    layer, (height, width, channels) = graph.source(operator)
+    if values.shape[3] != channels:
+        raise Refused(operator, f"its filter {values.shape} does not take the {channels} channels "
+                                f"of its input", AGAIN)
+    size = map_shape(graph.tensor(operator, 0, ends=True))
+    if wanted.tolist() != [1, *size]:
+        raise Refused(operator, f"its output is declared as another shape than "
+                                f"{wanted.tolist()!s:.100}", AGAIN)
+    kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
+    top, _, left, _ = window_padding(operator, size, kernel, stride)
+    crop = (top, stride[0] * (height - 1) + kernel[0] - top - size[0],
+            left, stride[1] * (width - 1) + kernel[1] - left - size[1])
+    folded = fold_zero_point(values, _bias(graph, operator, len(values)), source.zero_point)
+    name = graph.add_transposed(
+        graph.name_of(operator, "transposed"), layer, ir.Weights(values, _BITS[weights.kind]),
+        folded, stride, crop, source.zero_point)
+    scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
+                       target, graph.rounding)
+    graph.add(scaling)
+    graph.finish_layer(operator, scaling.name)
+
+
 def _fits(padding: Padding, kernel: tuple[int, int]) -> bool:
     top, bottom, left, right = padding
     return max(top, bottom) < kernel[0] and max(left, right) < kernel[1]
