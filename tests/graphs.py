@@ -265,7 +265,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table, upsample, crop, permute, transposed, multiply)
+    concatenate, part, table, upsample, multiply, crop, permute, transposed)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:
