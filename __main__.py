@@ -94,9 +94,9 @@ def _compile(
     input_scale: Annotated[float | None, typer.Option(
         help="What one step of integer images is worth; 1/255 for 8 bits by default.")] = None,
     requantize: Annotated[Requantize | None, typer.Option(
-        help="Rounding of .tflite and .onnx networks: as LiteRT's reference kernels (double, the "
-             "default of .tflite), once with halves up (single), or once with halves to even "
-             "(even, the default of .onnx).")] = None,
+        help="Rounding of networks that were quantized elsewhere: as LiteRT's reference kernels "
+             "(double, the default of .tflite), once with halves up (single), or once with halves "
+             "to even (even, the default of .onnx and .pt2).")] = None,
     mode: Annotated[Mode | None, typer.Option(
         help="A fraction length for each layer (dynamic, the default), the same but judged by the "
              "network's output (slower, often better below 8 bits), or one for all.")] = None,
@@ -114,6 +114,9 @@ def _compile(
         metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
     name: Annotated[str | None, typer.Option(
         help="Name of the network and its Verilog; the file's by default.")] = None,
+    result: Annotated[str | None, typer.Option(
+        metavar="NAME", help="The output that becomes the network's, of a file that has several."
+        )] = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
@@ -127,7 +130,7 @@ def _compile(
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
-                                  inline_memories)
+                                  inline_memories, result)
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
 

@@ -3,6 +3,9 @@
     with Link("/dev/ttyUSB0") as board:
         logits = board.infer(image)
 
+    with Link("/dev/ttyUSB0", expected=project.identity) as board:
+        answer = board.answer(image)  # in the units of the network that was compiled
+
 What goes over the line is described in `penjing.boards.protocol`.
 """
 
@@ -28,6 +31,7 @@ from .boards.protocol import (
     encode_tensor,
 )
 from .compiler.ir import PenjingError
+from .sim.tail import answers
 
 if TYPE_CHECKING:
     import serial
@@ -69,6 +73,7 @@ class Link:
         self._clock = clock
         self._sequence = 0
         self._repeats = 0
+        self._is_expected = expected is not None
         self._decoder = Decoder(Identity.size())
         self._serial = _open(port, baud)
         try:
@@ -92,7 +97,7 @@ class Link:
 
     @property
     def identity(self) -> Identity:
-        """The network on the board; with fraction lengths only if one was expected."""
+        """The network on the board; with fraction lengths and tail only if one was expected."""
         return self._identity
 
     @property
@@ -109,6 +114,16 @@ class Link:
         size = o_type.elements * element_bytes(o_type)
         payload = self._request(Kind.IMAGE, encode_tensor(image, i_type), Kind.RESULT, size)
         return decode_tensor(payload, o_type)
+
+    def answer(self, image: NDArray[np.integer]) -> NDArray[Any]:
+        """What the host makes of `infer`, as the network that was expected ends.
+
+        Raises `PenjingError` as `infer` does, and where no network was expected.
+        """
+        if not self._is_expected:
+            raise PenjingError(f"{self._port}: what its integers stand for, a board does not know; "
+                               f"give the network with expected=project.identity")
+        return answers(self._identity.tail, self.infer(image))
 
     def close(self) -> None:
         """Close the port."""

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import fuzzing
 
 FILE = "fuzz.json"
-PACKAGES = {"onnx": ("onnx", "numpy"), "tflite": ("ai-edge-litert", "flatbuffers", "numpy")}
+PACKAGES = {"onnx": ("onnx", "numpy"), "pt2": ("numpy",),
+            "tflite": ("ai-edge-litert", "flatbuffers", "numpy")}
 
 
 def run(name: str, first: int, mutants: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Bench(common.NetworkBench):
         result: dict[str, Any] = {
             "oracle": found.oracle, "exact_samples": found.samples,
             "logits_compared": found.values_compared, "logit_mismatches": found.oracle_mismatches,
-            "probability_mismatches": found.probability_mismatches}
+            "probability_mismatches": found.answer_mismatches}
         if y is not None:
             whole = self._write("all.npz", x, y)
             all_ = flow.evaluate(self.folder, whole, self._progress)

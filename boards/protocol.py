@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.ir import PenjingError, TensorType
+from ..compiler.ir import PenjingError, Tail, TensorType
 
 __all__ = ["CRC_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "SYNC",
            "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "decode_tensor",
@@ -121,11 +121,15 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a board tells about itself: the network's ``digest`` (8 bytes), and its two types."""
+    """What a board tells about itself: the network's ``digest`` (8 bytes), and its two types.
+
+    The network's ``tail`` is not sent: it is known to the host only.
+    """
 
     digest: bytes
     input_type: TensorType
     output_type: TensorType
+    tail: Tail | None = None
 
     _TENSOR = struct.Struct("<BBIII")
 
@@ -156,7 +160,7 @@ class Identity:
             bits, signed, *shape = cls._TENSOR.unpack_from(payload, offset)
             height, width, channels = shape
             types.append(TensorType((height, width, channels), bits, bool(signed)))
-        return cls(payload[1:9], *types)
+        return cls(payload[1:9], types[0], types[1])
 
     def matches(self, other: Identity) -> bool:
         """Whether both are of one network, fraction lengths not looked at."""

@@ -197,12 +197,12 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   quantization: Quantization | None = None, name: str | None = None,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
-                  inline_memories: bool = False) -> Project:
+                  inline_memories: bool = False, result: str | None = None) -> Project:
     """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`."""
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
-    loaded = load(model, quantization, name, progress, rounding)
+    loaded = load(model, quantization, name, progress, rounding, result)
     progress("schedule", 0, 0)
     schedule_ = plan(loaded.network, target)
     design = Design(loaded.network, schedule_)

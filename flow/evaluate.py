@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from ..compiler import ir
 from ..compiler.dataflow.report import Table, table_of
-from ..compiler.ir import Integers, Network, PenjingError
-from ..sim import golden
+from ..compiler.ir import Integers, Network, PenjingError, Tail
+from ..sim import golden, halves
 from .data import Data, read
-from .oracle import Answers, Oracle, find
+from .oracle import Oracle, find
 from .progress import Progress, silent
 from .project import MODELS, Project
 
 __all__ = ["Evaluation", "evaluate"]
 
 _BATCH = 64
+_FLOAT_ERROR = 1024
+"""Rounding errors of a float by which a sum may be off, as a part of the largest answer."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,13 @@ class Evaluation:
 
     ``oracle`` names what ran the network besides the golden model, ``oracle_mismatches`` is the
     number of output values that differ, ``oracle_largest`` by how much, of which ``oracle_steps``
-    are allowed. The same of the probabilities that the host makes where a softmax follows.
-    ``accuracy`` is None where there are no labels; ``float_difference`` is how far the output of a
-    float network is from the golden model's, both in root mean square, as a part of the output.
-    ``notes`` tell why something else is missing.
+    are allowed. Of an oracle that rounds floats, ``layer_values`` were compared layer by layer,
+    each layer computing with its integers: ``halves`` of them differ next to a half, where a float
+    falls either way, and ``layer_mismatches`` besides. ``answers_compared`` are what the host makes
+    of outputs that are equal, of which ``answer_mismatches`` differ; those that are reals by more
+    than the oracle's floats explain. ``accuracy`` is None where there are no labels;
+    ``float_difference`` is how far the output of a float network is from the golden model's, both
+    in root mean square, as a part of the output. ``notes`` tell why something else is missing.
     """
 
     samples: int
@@ -45,14 +50,22 @@ class Evaluation:
     values_compared: int = 0
     oracle_largest: int | None = None
     oracle_steps: int = 0
-    probabilities_compared: int = 0
-    probability_mismatches: int | None = None
+    layer_values: int = 0
+    halves: int = 0
+    layer_mismatches: int = 0
+    answers_compared: int = 0
+    answer_mismatches: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether the oracle, where there is one, agrees in every value, up to its own steps."""
-        return (self.oracle_largest or 0) <= self.oracle_steps and not self.probability_mismatches
+        """Whether the oracle, where there is one, agrees in every value, but for halves.
+
+        Where layers cannot be compared, an output may differ by the oracle's own steps.
+        """
+        agrees = (not self.layer_mismatches if self.layer_values
+                  else (self.oracle_largest or 0) <= self.oracle_steps)
+        return agrees and not self.answer_mismatches
 
     def json(self) -> dict[str, Any]:
         """What ``penjing evaluate --json`` prints."""
@@ -72,11 +85,16 @@ class Evaluation:
             rows += [(f"values compared with {self.oracle}", self.values_compared),
                      ("values that differ", self.oracle_mismatches)]
             if self.oracle_mismatches:
-                rows += [("largest difference", self.oracle_largest),
-                         ("allowed", self.oracle_steps)]
-        if self.probability_mismatches is not None:
-            rows += [("probabilities compared", self.probabilities_compared),
-                     ("probabilities that differ", self.probability_mismatches)]
+                rows.append(("largest difference", self.oracle_largest))
+                if not self.layer_values:
+                    rows.append(("allowed", self.oracle_steps))
+        if self.layer_values:
+            rows += [("values compared layer by layer", self.layer_values),
+                     ("halves that differ", self.halves),
+                     ("others that differ", self.layer_mismatches)]
+        if self.answers_compared:
+            rows += [("answers compared", self.answers_compared),
+                     ("answers that differ", self.answer_mismatches)]
         rows += [("note", note) for note in self.notes]
         return table_of("Evaluation", ("", ""), rows)
 
@@ -89,8 +107,9 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
     labels = None if given.y is None and framework is not None else _labels(opened.network, given)
     inputs = opened.integers(given)
     outputs = _golden(opened.network, inputs, progress)
+    reals = _tail(opened.network).reals(outputs)
     result = Evaluation(len(inputs), None if labels is None else _accuracy(
-        opened.network, outputs, labels))
+        opened.network, reals, labels))
     oracle = None
     if framework is None:
         result = replace(result, notes=("no float network: this one came as integers",))
@@ -104,50 +123,75 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
     if oracle is not None:
         if framework == "pytorch":
             progress("float network", 0, 0)
-            result = _beside_floats(result, opened, given, outputs, labels)
+            result = _beside_floats(result, opened, given, reals, labels)
         progress("oracle", 0, 0)
         try:
-            result = _compared(result, opened, oracle, outputs, oracle.run(inputs))
+            result = _compared(result, opened, oracle, inputs, outputs)
         except PenjingError as error:  # its framework may refuse what is read here rightly
             result = replace(result, notes=(*result.notes, f"no oracle: {error}"))
     opened.record("evaluate", result.json())
     return result
 
 
-def _compared(result: Evaluation, opened: Project, oracle: Oracle, outputs: Integers,
-              answers: Answers) -> Evaluation:
-    """``result`` with how far ``outputs``, and a softmax of them, are from the oracle's."""
-    differences = np.abs(answers.outputs - outputs)
-    result = replace(result, oracle=oracle.name, oracle_steps=oracle.steps,
-                     oracle_mismatches=int(np.count_nonzero(differences)),
-                     oracle_largest=int(differences.max(initial=0)), values_compared=outputs.size)
-    softmax = opened.softmax
-    if softmax is None or answers.probabilities is None:
-        return result
-    return replace(result, probabilities_compared=outputs.size, probability_mismatches=int(
-        np.count_nonzero(softmax(outputs) != answers.probabilities)))
+def _compared(result: Evaluation, opened: Project, oracle: Oracle, inputs: Integers,
+              outputs: Integers) -> Evaluation:
+    """``result`` with how far ``outputs``, and what the host makes of them, are from the oracle's.
+    """
+    mismatches, largest, answers_compared, answer_mismatches = 0, 0, 0, 0
+    layers, start = halves.Count(), 0
+    for answers in oracle.run(inputs):
+        part = slice(start, start := start + len(answers.outputs))
+        far = np.abs(answers.outputs - outputs[part])
+        mismatches += int(np.count_nonzero(far))
+        largest = max(largest, int(far.max(initial=0)))
+        if answers.inner:
+            layers += halves.count(opened.network, inputs[part], answers)
+        if answers.final is not None:
+            equal = ~far.any((1, 2, 3))
+            mine = opened.answers(outputs[part][equal])
+            answers_compared += mine.size
+            answer_mismatches += _differing(mine, answers.final[equal])
+    return replace(result, oracle=oracle.name, oracle_steps=oracle.steps,
+                   oracle_mismatches=mismatches, oracle_largest=largest,
+                   values_compared=outputs.size, layer_values=layers.values, halves=layers.halves,
+                   layer_mismatches=layers.others, answers_compared=answers_compared,
+                   answer_mismatches=answer_mismatches)
+
+
+def _differing(mine: NDArray[Any], theirs: NDArray[Any]) -> int:
+    """How many answers differ, those in reals by more than a part of the largest."""
+    if theirs.dtype.kind != "f":
+        return int(np.count_nonzero(mine != theirs))
+    error = _FLOAT_ERROR * np.finfo(theirs.dtype).eps * np.abs(theirs).max(initial=0)
+    return int(np.count_nonzero(~(np.abs(mine - theirs) <= error)))
 
 
 def _accuracy(network: Network, outputs: NDArray[Any], labels: Integers) -> float:
     return float((_classes(network, outputs) == labels).mean())
 
 
-def _beside_floats(result: Evaluation, opened: Project, given: Data, outputs: Integers,
+def _beside_floats(result: Evaluation, opened: Project, given: Data, reals: NDArray[np.float64],
                    labels: Integers | None) -> Evaluation:
-    """``result`` with how right the float network is, and how far from it ``outputs`` are."""
+    """``result`` with how right the float network is, and how far from it ``reals`` are."""
     from ..compiler.load import torch as pytorch  # deferred: slow, and an extra
 
     assert opened.model is not None
     kind = opened.network.output_type
-    floats = pytorch.run_float(opened.model, opened.code.real(given.x))
+    floats = pytorch.run_float(opened.model, opened.code.real(given.x),
+                               result=opened.settings.result)
     floats = floats.reshape(len(given.x), *kind.shape)
     if labels is not None:
         return replace(result, float_accuracy=_accuracy(opened.network, floats, labels))
     if isinstance(opened.network.layers[-1], ir.ArgMax):
-        return replace(result, float_difference=float((floats != outputs).mean()))
+        return replace(result, float_difference=float((floats != reals).mean()))
     size = float(np.sqrt((floats ** 2).mean())) or 1.0
-    error = outputs * 2.0 ** -kind.fraction - floats
-    return replace(result, float_difference=float(np.sqrt((error ** 2).mean())) / size)
+    error = float(np.sqrt(((reals - floats) ** 2).mean()))
+    return replace(result, float_difference=error / size)
+
+
+def _tail(network: Network) -> Tail:
+    """What the network's output is worth."""
+    return network.tail or Tail.of(network.output_type)
 
 
 def _golden(network: Network, inputs: Integers, progress: Progress) -> Integers:

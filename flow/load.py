@@ -10,7 +10,7 @@ from pathlib import Path
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
 from ..compiler.ir import PORTS, Network, PenjingError, ScaleRounding, cleaned
-from ..compiler.load import aten
+from ..compiler.load import aten, pt2, pt2e
 from . import data
 from .progress import Progress, silent
 from .project import Settings
@@ -18,7 +18,9 @@ from .project import Settings
 __all__ = ["Model", "Quantization", "load", "needing"]
 
 FOREIGN = {".tflite": "tflite", ".onnx": "onnx"}
-"""Integer networks that others write: the framework, which is also the extra, by suffix."""
+"""Integer networks that others write: the framework by suffix."""
+EXTRAS = {"pytorch": "torch", "pt2e": "torch", "tflite": "tflite", "onnx": "onnx"}
+"""What to install for each framework."""
 
 
 @dataclass(frozen=True)
@@ -46,45 +48,69 @@ class Model:
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,
-         progress: Progress = silent, rounding: ScaleRounding | None = None) -> Model:
+         progress: Progress = silent, rounding: ScaleRounding | None = None,
+         result: str | None = None) -> Model:
     """The integer network of a file, which the suffix tells the kind of.
 
-    A ``.penjing``, ``.tflite`` or ``.onnx`` file holds integers, a ``.pt2`` program is quantized.
+    A ``.penjing``, ``.tflite`` or ``.onnx`` file holds integers; a ``.pt2`` program is quantized,
+    unless PT2E has done that.
     ``name`` becomes the network's and its Verilog's name; by default it is the file's, or the one
     that the ``.penjing`` file holds. ``rounding`` is for networks of another framework, which by
-    default are rounded as there.
+    default are rounded as there; ``result`` names the output that is to be taken of several.
     `PenjingError` if the file is none of these, or anything is unfit.
     """
     path = Path(path)
     options = quantization or Quantization()
     suffix = path.suffix.lower()
-    if suffix not in FOREIGN and rounding is not None:
-        raise PenjingError(f"{path}: --requantize is for .tflite and .onnx files; leave it away")
     if suffix == ".pt2" or (suffix not in (file.SUFFIX, *FOREIGN) and _is_zip(path)):
-        return _quantized(path, options, _identifier(name or path.stem), progress)
-    if options != Quantization():
-        raise PenjingError(f"{path}: calibration and widths are for float networks, this one is of "
-                           f"integers; leave them away")
+        program = pt2.read(path, result)
+        if not pt2e.is_quantized(program):
+            _refuse_rounding(path, rounding)
+            return _quantized(path, program, options, _identifier(name or path.stem), progress,
+                              result)
+        _refuse_options(path, options)
+        network = pt2e.convert(program, str(path), _identifier(name or path.stem),
+                               rounding or ScaleRounding.EVEN).network
+        return Model(network, Settings("pt2e", result), path)
+    if suffix not in FOREIGN:
+        _refuse_rounding(path, rounding)
+    _refuse_options(path, options)
     if suffix in FOREIGN:
-        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding)
+        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding, result)
+    if result is not None:
+        raise PenjingError(f"{path}: --result is for networks of another framework, this one has "
+                           f"one output; leave it away")
     network = file.load(path)
     if name is not None:
         network = replace(network, name=_identifier(name))
     return Model(network, Settings())
 
 
-def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | None) -> Model:
+def _refuse_rounding(path: Path, rounding: ScaleRounding | None) -> None:
+    if rounding is not None:
+        raise PenjingError(f"{path}: --requantize is for networks that another framework has "
+                           f"quantized; leave it away")
+
+
+def _refuse_options(path: Path, options: Quantization) -> None:
+    if options != Quantization():
+        raise PenjingError(f"{path}: calibration and widths are for float networks, this one is of "
+                           f"integers; leave them away")
+
+
+def _foreign(path: Path, framework: str, name: str, rounding: ScaleRounding | None,
+             result: str | None) -> Model:
     """The integer network of another framework's file, by the reader that its extra installs."""
-    with needing(path, framework):
+    with needing(path, EXTRAS[framework]):
         if framework == "tflite":
             from ..compiler.load import tflite
 
-            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE),
-                         Settings(framework, tflite.softmax_beta(path)), path)
+            return Model(tflite.load(path, name, rounding or ScaleRounding.DOUBLE, result),
+                         Settings(framework, result), path)
         from ..compiler.load import onnx
 
-        return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN), Settings(framework),
-                     path)
+        return Model(onnx.load(path, name, rounding or ScaleRounding.EVEN, result),
+                     Settings(framework, result), path)
 
 
 @contextlib.contextmanager
@@ -110,8 +136,9 @@ def _identifier(name: str) -> str:
     return f"network_{text}" if text in PORTS else text
 
 
-def _quantized(path: Path, options: Quantization, name: str, progress: Progress) -> Model:
-    program = aten.load(path)
+def _quantized(path: Path, program: pt2.Program, options: Quantization, name: str,
+               progress: Progress, result: str | None) -> Model:
+    floats = aten.convert(program, str(path))
     if options.calibration is None:
         raise PenjingError(f"{path}: a float network needs calibration data; give --calibration "
                            f"X.npz with images x")
@@ -119,6 +146,6 @@ def _quantized(path: Path, options: Quantization, name: str, progress: Progress)
     settings = {key: value for key, value in vars(options).items()
                 if value is not None and key != "calibration"}
     with data.naming(images.path):
-        network = quantize(program, images.x, name=name, **settings,
+        network = quantize(floats, images.x, name=name, **settings,
                            progress=lambda done, total, layer: progress("quantize", done, total))
-    return Model(network, Settings("pytorch"), path)
+    return Model(network, Settings("pytorch", result), path)

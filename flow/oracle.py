@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..compiler.ir import Integers
-from .load import needing
+from ..sim.oracles import Answers
+from .load import EXTRAS, needing
 from .project import Project
 
-__all__ = ["Answers", "Oracle", "find"]
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """The network's output (N, H, W, C), and the probabilities where a softmax follows it."""
-
-    outputs: Integers
-    probabilities: Integers | None = None
+__all__ = ["Oracle", "find"]
 
 
 @dataclass(frozen=True)
 class Oracle:
     """``name`` for people, what ``run`` makes of the network's input integers (N, H, W, C).
 
-    Its outputs are those of the golden model up to ``steps``, which is 0 unless the framework
-    computes by reals.
+    It hands out all images, some at a time. Its outputs are those of the golden model up to
+    ``steps``, which is 0 unless the framework computes by reals.
     """
 
     name: str
-    run: Callable[[Integers], Answers]
+    run: Callable[[Integers], Iterable[Answers]]
     steps: int = 0
 
 
@@ -42,29 +35,35 @@ def find(project: Project) -> Oracle | None:
     model, framework = project.model, project.settings.framework
     if model is None or framework is None:
         return None
-    with needing(model, framework):
+    with needing(model, EXTRAS[framework]):
         return _FIND[framework](project, model)
 
 
 def _pytorch(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import torch as pytorch  # deferred, as those below: slow, and an extra
 
-    return Oracle("pytorch",
-                  lambda x: Answers(pytorch.run(project.network, x)))
+    return Oracle("pytorch", lambda x: [Answers(pytorch.run(project.network, x))])
+
+
+def _pt2e(project: Project, model: Path) -> Oracle:
+    from ..sim.oracles import pt2e
+
+    return Oracle("pytorch", lambda x: pt2e.batches(model, x, project.settings.result),
+                  pt2e.ALLOWED_STEPS)
 
 
 def _litert(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import litert
 
-    return Oracle("litert", lambda x: Answers(*litert.run(model, x)))
+    return Oracle("litert", lambda x: [Answers(*litert.run(model, x, project.settings.result))])
 
 
 def _onnxruntime(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import onnxruntime
 
-    return Oracle("onnxruntime", lambda x: Answers(onnxruntime.run(model, x)),
+    return Oracle("onnxruntime", lambda x: onnxruntime.batches(model, x, project.settings.result),
                   onnxruntime.ALLOWED_STEPS)
 
 
 _FIND: dict[str, Callable[[Project, Path], Oracle]] = {
-    "pytorch": _pytorch, "tflite": _litert, "onnx": _onnxruntime}
+    "pytorch": _pytorch, "pt2e": _pt2e, "tflite": _litert, "onnx": _onnxruntime}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -20,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from .. import __version__, boards
 from ..boards.link_cost import planned_link
@@ -32,7 +33,7 @@ from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Plan
 from ..compiler.ir import Integers, Network, PenjingError
 from ..hdl.emit import Verilog
-from ..sim.softmax import Softmax
+from ..sim import tail
 from .data import Data, naming
 
 __all__ = ["Project", "Settings", "create"]
@@ -41,7 +42,8 @@ MARK = "penjing.json"
 """The file that makes a folder a project."""
 NETWORK = "network.penjing"
 PLAN = "plan.json"
-MODELS = {"pytorch": "model.pt2", "tflite": "model.tflite", "onnx": "model.onnx"}
+MODELS = {"pytorch": "model.pt2", "pt2e": "model.pt2", "tflite": "model.tflite",
+          "onnx": "model.onnx"}
 """The copy of what the network came from, by framework."""
 SIMULATOR = "simulator"
 BOARD = "board"
@@ -53,12 +55,12 @@ _MAX_MARK_BYTES = 1 << 16
 class Settings:
     """What the network and the plan do not say.
 
-    ``framework`` is where the network came from: ``pytorch``, ``tflite``, ``onnx`` or None. The
-    host makes a softmax with the beta ``softmax`` of its output, unless that is None.
+    ``framework`` is where the network came from: ``pytorch``, ``pt2e`` (PyTorch, quantized there),
+    ``tflite``, ``onnx`` or None. ``result`` is the output that was taken, if there were several.
     """
 
     framework: str | None = None
-    softmax: float | None = None
+    result: str | None = None
     version: str = __version__
 
 
@@ -113,19 +115,16 @@ class Project:
         """How the user's data stand for the input integers."""
         return InputCode(self.network.input_type)
 
-    @property
-    def softmax(self) -> Softmax | None:
-        """What the host makes of the network's output; None where that is the answer."""
-        scale = self.network.output_type.scale
-        if self.settings.softmax is None or scale is None:
-            return None
-        return Softmax.of(scale, self.settings.softmax)
+    def answers(self, outputs: Integers) -> NDArray[Any]:
+        """What the host makes of the network's ``outputs`` (…, C), by `penjing.sim.tail`."""
+        return tail.answers(self.network.tail, outputs)
 
     @property
     def identity(self) -> Identity:
         """By what a board tells, and `penjing.host.Link` checks, that it runs this network."""
         digest = hashlib.sha256(file.to_bytes(self.network)).digest()
-        return Identity(digest[:8], self.network.input_type, self.network.output_type)
+        return Identity(digest[:8], self.network.input_type, self.network.output_type,
+                        self.network.tail)
 
     @property
     def link(self) -> Resources | None:
@@ -260,8 +259,6 @@ def _read_settings(path: Path) -> Settings:
         raise PenjingError(f"{path}: cannot be read ({error.strerror}); {way_out}") from None
     except (ValueError, TypeError, RecursionError):
         raise PenjingError(f"{path}: damaged; {way_out}") from None
-    beta = settings.softmax
-    if ((beta is not None and (not isinstance(beta, float) or not 0 < beta < math.inf))
-            or settings.framework not in (None, *MODELS)):
+    if settings.framework not in (None, *MODELS) or not isinstance(settings.result, str | None):
         raise PenjingError(f"{path}: damaged; {way_out}")
     return settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Verilog:
             (folder / MEMORIES).mkdir()
         for file, contents in self.files.items():
             (folder / MEMORIES / file).write_text(contents, encoding="utf-8")
+
+    def renamed(self, module: str, name: str) -> Verilog:
+        """The same with ``module``, of which there is no instance in it, called ``name``."""
+        start, heading, rest = self.text.partition(f"module {verilog.identifier(module)}(")
+        return replace(self, text=f"{start}module {verilog.identifier(name)}({rest}"
+                       if heading else self.text)
 
     @classmethod
     def read(cls, path: Path) -> Verilog:

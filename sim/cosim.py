@@ -29,6 +29,8 @@ __all__ = ["Job", "Mismatch", "PatternReport", "Report", "Simulator", "Source", 
 
 Progress = Callable[[int, int], None]
 
+_TOP = "design"
+"""What a simulator calls the module: simulators keep other names for themselves, such as TOP."""
 _SHORTEST_WATCHDOG = 4096  # above the bench's longest pause
 
 
@@ -230,7 +232,8 @@ def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
         check_wave(wave, simulator)
     ports = ["clk", "rst", *(f"{stream}__{signal}" for stream in job.streams
                              for signal in ("payload", "valid", "ready"))]
-    built = build(verilog, top, cache=cache, simulator=simulator, wave=wave, ports=ports)
+    built = build(verilog.renamed(top, _TOP), _TOP, cache=cache, simulator=simulator, wave=wave,
+                  ports=ports)
     folder = fresh_folder(built.folder, "run-")
     log = folder / "simulate.log"
     try:
@@ -306,7 +309,7 @@ def _run_cocotb(built: Build, top: str, job: Job, folder: Path, wave: Path | Non
     results = folder / "results.xml"
     try:
         get_runner(built.simulator.value).test(
-            test_module=f"{__package__}.cocotb_bench", hdl_toplevel=top,
+            test_module=f"{__package__}.cocotb_bench", hdl_toplevel=_TOP,
             hdl_toplevel_lang="verilog", build_dir=built.folder, test_dir=folder,
             results_xml=str(results), log_file=log, seed=job.seed, plusargs=arguments,
             test_args=flags, waves=wave is not None)

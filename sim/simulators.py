@@ -95,7 +95,7 @@ def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Sim
     final = cache / _key(verilog.text, *files, top, simulator.value, *ports, _DUMP, tool_key)
     if final.is_dir():
         return Build(final, simulator, True, time.monotonic() - start)
-    folder = fresh_folder(cache, "building-")
+    folder = _workshop(cache)
     try:
         verilog.write(folder, "design.sv")
         if simulator is Simulator.VERILATOR:
@@ -109,6 +109,15 @@ def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Sim
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Build(final, simulator, False, time.monotonic() - start)
+
+
+def _workshop(cache: Path) -> Path:
+    """A new folder to build in: in ``cache``, unless that has blanks, which make cannot bear."""
+    folder = fresh_folder(cache, "building-")
+    if any(map(str.isspace, str(folder))):
+        folder.rmdir()
+        folder = fresh_folder(Path(tempfile.gettempdir()), "penjing-building-")
+    return folder
 
 
 def fresh_folder(parent: Path, prefix: str) -> Path:
@@ -253,6 +262,10 @@ def _run(command: list[str], folder: Path, tools: _Tools) -> None:
 
 
 def _publish(folder: Path, final: Path) -> None:
+    if folder.parent != final.parent.resolve():  # and perhaps of another file system
+        made, folder = folder, fresh_folder(final.parent, "building-")
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        shutil.rmtree(made)
     try:
         folder.rename(final)
     except OSError:

@@ -31,19 +31,18 @@ _MINUS_32_OVER_17 = -round(32 / 17 * 2**29)
 
 @dataclass(frozen=True)
 class Softmax:
-    """The constants of a softmax of logits that are worth ``scale`` a step, times ``beta``."""
+    """The constants of a softmax of logits that are worth ``step`` each in its exponents."""
 
     multiplier: int
     left_shift: int
     least: int
 
     @classmethod
-    def of(cls, scale: float, beta: float = 1.0) -> Softmax:
+    def of(cls, step: float) -> Softmax:
         """Derive them; differences below ``least`` are as good as minus infinity."""
-        real = min(beta * scale * (1 << 31 - _DIFFERENCE_BITS), float(_MOST))
+        real = min(step * (1 << 31 - _DIFFERENCE_BITS), float(_MOST))
         if real <= 1:
-            raise PenjingError(f"softmax: a scale of {scale:g} with beta {beta:g} is too small; "
-                               f"take the logits")
+            raise PenjingError(f"softmax: a step of {step:g} is too small; take the logits")
         multiplier, left_shift = quantize_multiplier(real)
         radius = ((1 << _DIFFERENCE_BITS) - 1) * (1 << 31 - _DIFFERENCE_BITS) / (1 << left_shift)
         return cls(multiplier, left_shift, -math.floor(radius))

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-FORMATS = {"onnx": "onnx_mutants", "tflite": "tflite_mutants"}
+FORMATS = {"onnx": "onnx_mutants", "pt2": "pt2_mutants", "tflite": "tflite_mutants"}
 """The module of each format; another name is that of a module itself."""
 
 MEMORY = 1 << 30

@@ -158,8 +158,8 @@ def onnx(operator: str = "Conv", scale: float = 0.1, dims: tuple[int | str | Non
     return make
 
 
-case("unsupported_operator.onnx", onnx("Sigmoid"), "node 2 (Sigmoid", "not supported",
-     "supported: Add, ArgMax")
+case("unsupported_operator.onnx", onnx("Einsum"), "node 2 (Einsum", "not supported",
+     "supported: Abs, Add, ArgMax")
 case("float_network.onnx", onnx(quantized=False), "(Conv", "quantized", "QuantizeLinear")
 case("dynamic_height.onnx", onnx(dims=("n", 2, "h", 4)), "(?, 2, ?, 4)", "only N may be dynamic")
 case("batch_of_8.onnx", onnx(dims=(8, 2, 4, 4)), "(8, 2, 4, 4)")

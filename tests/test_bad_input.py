@@ -307,8 +307,6 @@ plain("folder_is_a_file", "simulate", "data.npz")
 damaged("settings_damaged", "out/penjing.json", lambda data: data[:-3], "simulate", "out")
 damaged("settings_no_object", "out/penjing.json", lambda data: b"[]", "evaluate", "out", "--data",
         "data.npz")
-damaged("settings_with_wild_softmax", "out/penjing.json",
-        lambda data: data.replace(b'"softmax": null', b'"softmax": -1e999'), "simulate", "out")
 damaged("settings_of_an_unknown_framework", "out/penjing.json",
         lambda data: data.replace(b'"framework": null', b'"framework": "caffe"'), "simulate", "out")
 damaged("plan_damaged", "out/plan.json", lambda data: data[:len(data) // 2], "simulate", "out")

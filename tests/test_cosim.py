@@ -94,7 +94,8 @@ class Saboteur(wiring.Component):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("simulators")
+    """Where simulators are kept: a path with a blank, which make cannot bear."""
+    return tmp_path_factory.mktemp("kept simulators")
 
 
 Sabotage = Callable[..., Report]
@@ -123,6 +124,7 @@ O_FORMAT = StreamFormat(5, True, 3, 4)
 
 
 def chain() -> Pipeline:
+    """A pipeline, here called TOP, a name that Verilator keeps to itself."""
     gearbox = Gearbox(signed(5), i_lanes=4, o_lanes=3, i_group=6, o_group=4, frame=60)
     return Pipeline([("first", Queue(Beat(signed(5), 4), 3)), ("gearbox", gearbox),
                      ("second", Queue(Beat(signed(5), 3), 3))])
@@ -138,7 +140,7 @@ def check_chain(cache: Path, simulator: Simulator) -> Report:
     frames = random_frames()
     done: list[tuple[int, int]] = []
     job = Job((Source(I_FORMAT, frames),), O_FORMAT, frames)
-    report = simulate(emit(chain(), "chain"), "chain", job, cache=cache, simulator=simulator,
+    report = simulate(emit(chain(), "TOP"), "TOP", job, cache=cache, simulator=simulator,
                       progress=lambda *counts: done.append(counts))
     assert report.passed
     assert report.log is None
@@ -163,7 +165,7 @@ def check_chain(cache: Path, simulator: Simulator) -> Report:
 @needs_verilator
 def test_good_design_passes_and_its_build_is_kept(cache: Path) -> None:
     built = check_chain(cache, Simulator.VERILATOR).build
-    executable = built.folder / "chain"
+    executable = built.folder / "design"
     before = executable.stat().st_mtime_ns
     again = check_chain(cache, Simulator.VERILATOR).build
     assert again.cached
@@ -327,7 +329,7 @@ def test_icarus_fails_too(sabotage: Sabotage) -> None:
 def waveform(cache: Path, wave: Path, simulator: Simulator) -> bytes:
     frames = random_frames(2)
     job = Job((Source(I_FORMAT, frames),), O_FORMAT, frames, (Stalls.BOTH,))
-    assert simulate(emit(chain(), "chain"), "chain", job, cache=cache, simulator=simulator,
+    assert simulate(emit(chain(), "TOP"), "TOP", job, cache=cache, simulator=simulator,
                     wave=wave).passed
     return wave.read_bytes()
 
@@ -349,7 +351,7 @@ def test_a_bench_that_fails_is_an_error(cache: Path) -> None:
     frames = np.zeros((1, 12), np.int64)
     job = Job((Source(StreamFormat(4, True, 4, 6), frames),), O_FORMAT, frames)
     with pytest.raises(PenjingError, match=r"ended before its result; read .*simulate\.log$"):
-        simulate(emit(chain(), "chain"), "chain", job, cache=cache)
+        simulate(emit(chain(), "TOP"), "TOP", job, cache=cache)
 
 
 @needs_verilator

@@ -67,6 +67,12 @@ def test_instances_bear_the_layers_names(verilog: Verilog) -> None:
             assert f"\\net.{layer.name}  {layer.name} (" in verilog.text
 
 
+def test_the_top_may_have_another_name(verilog: Verilog) -> None:
+    renamed = verilog.renamed("net", "module")
+    assert renamed.text.replace("module \\module (", "module net(", 1) == verilog.text
+    assert renamed.text != verilog.text
+
+
 def test_icarus_and_yosys_take_it(verilog: Verilog, tmp_path: Path) -> None:
     source = tmp_path / "net.v"
     verilog.write(tmp_path, source.name)

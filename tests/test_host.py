@@ -7,6 +7,7 @@ import pty
 import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from penjing.boards.protocol import (
     decode_tensor,
     encode_tensor,
 )
-from penjing.compiler.ir import PenjingError, TensorType
+from penjing.compiler.ir import PenjingError, Tail, TensorType
 from penjing.host import Link
 
 I_TYPE, O_TYPE = TensorType((2, 2, 3), 5, True), TensorType((1, 1, 12), 14, True)
@@ -111,6 +112,15 @@ def test_results_come_through(play: Callable[[Sequence[Answer]], str], answers: 
         assert np.array_equal(board.infer(IMAGE.ravel()), RESULT)
         assert board.repeats == repeats
         assert board.identity == IDENTITY
+
+
+def test_the_host_makes_answers(play: Callable[[Sequence[Answer]], str]) -> None:
+    halved = replace(IDENTITY, tail=Tail((0.5,), (1.0,)))
+    with Link(play([right]), timeout=0.2, expected=halved) as board:
+        assert np.array_equal(board.answer(IMAGE), RESULT / 2 + 1)
+    with (Link(play([right]), timeout=0.2) as board,
+          pytest.raises(PenjingError, match="a board does not know; give the network with exp")):
+        board.answer(IMAGE)
 
 
 def test_sequence_wraps(play: Callable[[Sequence[Answer]], str]) -> None:

@@ -702,7 +702,8 @@ def test_what_cannot_be_exact_is_refused() -> None:
     deep = conv(model, conv(model, quantized_input(model)))
     assert "was not quantized after the layer before" in refusal(quantized_output(model, deep))
     model = Model((1, 3, 4, 4))
-    assert "a scale for each channel" in refusal(model.bytes(conv(model, quantized_input(model))))
+    assert "has bounds" in refusal(model.bytes(model.node("Relu", conv(
+        model, quantized_input(model)))))
     model = Model((1, 3, 4, 4))
     x = model.node("Transpose", quantized_input(model), perm=(0, 1, 3, 2))
     assert "another order of axes" in refusal(quantized_output(model, conv(model, x)))
@@ -727,3 +728,20 @@ def test_grow_makes_what_it_claims() -> None:
     last = grow.average_pool(grow.start, (3, 3), (2, 2))
     network = importer.convert(importer.parse(grow.finish(last)), "net").network
     assert network.output_type.shape == (*last.shape[1:], last.shape[0])
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_channel_of_large_scale_beside_large_sums(dead: bool, tmp_path: Path) -> None:
+    # What tools make of a channel without weights: a scale of 1. The other case is hardly alive.
+    model = Model((1, 8192))
+    weights = np.full((2, 8192), 127)
+    weights[1] = 0
+    weights[1, 5] = 0 if dead else 100
+    y = model.node("Gemm", quantized_input(model, UINT8), model.node(
+        "DequantizeLinear", model.constant(weights, INT8), model.constant([1e-4, 1], FLOAT),
+        model.constant([0, 0], INT8), axis=0), model.constant([3, 0.0517], FLOAT), transB=1)
+    data = quantized_output(model, y, scale=1 / 512)
+    dense, scale = layers(data)[-2:]
+    assert isinstance(dense, ir.Dense) and isinstance(scale, ir.ScaleRequantize)
+    assert scale.shifts[1] > 0 and (dense.weights.bits == 8) == dead
+    assert not steps(tmp_path, data, count=40).any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ import penjing
 import pytest
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
-from penjing.sim import golden
-from penjing.sim.softmax import Softmax
+from penjing.sim import golden, tail
 
 pytest.importorskip("ai_edge_litert")
 
@@ -67,10 +67,9 @@ def agree(path: Path, x: ir.Integers | None = None,
     outputs = np.concatenate([golden.run(network, x[i:i + 64]) for i in range(0, len(x), 64)])
     np.testing.assert_array_equal(outputs, logits.reshape(outputs.shape))
     if probabilities is not None:
-        scale, beta = network.output_type.scale, tflite.softmax_beta(path)
-        assert scale is not None and beta is not None
-        made = Softmax.of(scale, beta)(outputs)
-        np.testing.assert_array_equal(made, probabilities.reshape(outputs.shape))
+        check = (np.testing.assert_array_equal if probabilities.dtype == np.int8 else
+                 partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6))
+        check(tail.answers(network.tail, outputs), probabilities.reshape(outputs.shape))
     return network
 
 
@@ -200,7 +199,8 @@ def test_the_host_keeps_the_ends(tmp_path: Path) -> None:
     assert network.input_type.shape == (5, 4, 3) and network.input_type.bits == 8
     assert math.isclose(network.input_type.step, 0.02, rel_tol=1e-6)
     assert network.output_type.shape == (1, 1, 4)
-    assert tflite.softmax_beta(path) == 1.0
+    assert network.tail == ir.Tail((network.output_type.step,),
+                                   function=ir.TailFunction.INT8_SOFTMAX)
 
 
 @pytest.mark.parametrize("size", [(7, 5), (1, 6), (4, 9)])
@@ -490,6 +490,23 @@ def test_input_that_cannot_be(tensor: dict[str, Any], reason: str) -> None:
     assert reason in refusal(file)
 
 
+def test_a_channel_of_large_scale_beside_large_sums(tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0))
+    x = file.activation((1, 8192), scale=0.1, zero_point=-3)
+    y = file.activation((1, 2), scale=1 / 512, zero_point=4)
+    weights = np.full((2, 8192), 127)
+    weights[1] = 0
+    scales = np.float32([1e-4, 1])
+    w = file.tensor(weights.shape, "INT8", scales, 0, weights)
+    bias = file.tensor((2,), "INT32", np.float32(0.1) * scales, 0, np.array([90, 1]))
+    file.operator("FULLY_CONNECTED", [x, w, bias], [y], "FullyConnectedOptions")
+    file.ends(x, y)
+    network = agree(file.write(tmp_path / "net.tflite"))
+    dense, scale = network.layers
+    assert isinstance(dense, ir.Dense) and isinstance(scale, ir.ScaleRequantize)
+    assert dense.weights.bits == 8 and dense.bias[1] > 1 and scale.shifts[1] > 0
+
+
 def test_a_transposed_convolution_is_refused_with_the_reason() -> None:
     def reason(shape: tuple[int, ...], filter_shape: tuple[int, ...], stride: int) -> str:
         file, x = small()
@@ -503,3 +520,24 @@ def test_a_transposed_convolution_is_refused_with_the_reason() -> None:
     assert "does not take the 2 channels" in reason((1, 8, 8, 2), (2, 3, 3, 5), 2)
     assert "is declared as another shape than [1, 9, 8, 2]" in reason((1, 9, 8, 2), (2, 3, 3, 2), 2)
     assert "its stride is 0×0" in reason((1, 8, 8, 2), (2, 3, 3, 2), 0)
+
+
+@pytest.mark.parametrize(("kind", "options"), [
+    ("SOFTMAX", {"beta": 0.5}), ("LOG_SOFTMAX", {}), ("LOGISTIC", {}), ("", {})])
+def test_reals_at_the_end_are_the_hosts(kind: str, options: dict[str, float],
+                                        tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0))
+    x, y = (file.activation((1, 6), scale=0.07, zero_point=point) for point in (5, -9))
+    file.operator("RELU", [x], [y])
+    real = file.tensor((1, 6), "FLOAT32")
+    file.operator("DEQUANTIZE", [y], [real])
+    last = real
+    if kind:
+        last = file.tensor((1, 6), "FLOAT32")
+        more = ("SoftmaxOptions",) if options else ()
+        file.operator(kind, [real], [last], *more, **options)
+    file.ends(x, last)
+    network = agree(file.write(tmp_path / "net.tflite"))
+    wanted = {"": "none", "LOGISTIC": "sigmoid"}.get(kind, kind.lower())
+    assert network.tail is not None and network.tail.function.value == wanted
+    assert [layer.kind for layer in network.layers] == ["scalerequantize"]

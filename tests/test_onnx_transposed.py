@@ -58,6 +58,22 @@ def test_what_onnx_runtime_computes(dims: tuple[int, ...], shape: tuple[int, ...
     assert not steps(tmp_path, transposed(dims, shape, **attributes)).any()
 
 
+def test_factors_and_addends_go_into_weights(tmp_path: Path) -> None:
+    """Through what leaves off the border; one factor is negative, one 0."""
+    model = Model((1, 3, 4, 4), INT8)
+    step, point = model.constant(0.25, FLOAT), model.constant(-7, INT8)
+    weights = np.random.default_rng(1).integers(-127, 128, (3, 3, 3, 3))
+    y = model.node("ConvTranspose", model.node("DequantizeLinear", "x", step, point), model.node(
+        "DequantizeLinear", model.constant(weights, INT8), model.constant(0.02, FLOAT)),
+        strides=[2, 2], pads=[1, 1, 1, 1])
+    y = model.node("BatchNormalization", y, *(model.constant(values, FLOAT) for values in (
+        [0.5, -0.7, 0.0], [1.0, 0.0, -2.0], [0.3, 2.0, 1.0], [0.5, 2.0, 1.0])))
+    data = model.bytes(model.node("QuantizeLinear", y, model.constant(0.913, FLOAT), point), INT8)
+    layers = importer.convert(importer.parse(data), "net").network.layers
+    assert [layer.kind for layer in layers] == ["transposedconvolution", "crop", "scalerequantize"]
+    assert steps(tmp_path, data, count=20).mean() < 0.001
+
+
 def test_a_network_of_onnx_runtimes_quantizer(tmp_path: Path) -> None:
     """Its floats are not exact: what is a half there falls either way."""
     path = SHARED / "cases" / "formats" / "ort_tconv.onnx"

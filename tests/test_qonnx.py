@@ -136,7 +136,7 @@ def test_multi_threshold(scale: float, bias: float, base: int, step: int) -> Non
     assert layer.thresholds.tolist() == [[-3, 0, 1], [7, 7, 100]]
     assert (layer.base, layer.step) == (base, step)
     imported = importer.convert(importer.parse(model.bytes("t1_0")), "net")
-    assert imported.output_scale == scale / step
+    assert imported.worth == ir.Tail((scale / step,))
 
 
 def test_zero_points_are_folded_into_what_reads_them(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_trunc_of_operator_set_2(mode: str, zero: int, tmp_path: Path) -> None:
     sums = x.reshape(8, 2, 2, 2, 2, 3).sum((2, 4))
     wanted = ROUNDED[mode.upper()](np.clip((sums + zero) / 4, -15, 15))
     assert np.array_equal(golden.run(imported.network, x), wanted)
-    assert (imported.output_scale, imported.output_zero) == (0.75, zero // 4)
+    assert imported.worth == ir.Tail((0.75,), (-0.75 * (zero // 4),))
     assert differences(tmp_path / "net.onnx", data, 0) == 0
 
 
@@ -234,7 +234,8 @@ def test_means_that_nothing_quantizes(operator: str, reads: bool, tmp_path: Path
         name = model.node("Quant", name, *(number(model, n) for n in (1.7, 0, 8)), narrow=0)
     data = model.bytes(name)
     imported = importer.convert(importer.parse(data), "net")
-    assert imported.output_scale == (np.float32(1.7) if reads else 0.5 / 16)
+    assert imported.worth is not None
+    assert imported.worth.scales == (np.float32(1.7) if reads else 0.5 / 16,)
     assert differences(tmp_path / "net.onnx", data, 0) == 0
 
 
@@ -325,8 +326,8 @@ class Renamed:
     (lambda m: m.node("MatMul", "t0_0", number(m, np.full((3, 2), 0.3))),
      "MatMul .*: its weights are floats that nothing has quantized; put a Quant behind them"),
     (lambda m: m.node("BipolarQuant", "x", number(m, 1)), "the sign of the network's input"),
-    (lambda m: m.node("Mul", "t0_0", number(m, [1, 2, 3])), "end the network with a Quant"),
-    (lambda m: m.node("Mul", "t0_0", number(m, -1)), "end the network with a Quant"),
+    *((lambda m, by=by: m.node("Relu", m.node("Mul", "t0_0", number(m, by))),
+       "end the network with a Quant") for by in ([1, 2, 3], -1)),
     (lambda m: m.node("Mul", "t0_0", quantizer()(m)), "Mul .*: it combines two activations"),
     (lambda m: m.node("Mul", "t0_0", "t0_0"), "end the network with a Quant"),
     (then_quantized("Gelu", approximate="erf"), "Gelu .*: its approximation erf is unknown"),

@@ -41,7 +41,6 @@ def mutant(index: int) -> bytes:
 def read(path: Path) -> None:
     """What is fuzzed."""
     importer.load(path, "net")
-    importer.softmax_beta(path)
 
 
 def original(rng: Generator) -> File:

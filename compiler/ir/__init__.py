@@ -42,6 +42,7 @@ from .shapes import (
     Upsample,
     rewired,
 )
+from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
     MAX_ELEMENTS,
@@ -64,6 +65,6 @@ __all__ = [
     "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
     "Names", "Network", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat",
     "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "TensorType",
-    "Threshold", "TransposedConvolution", "Upsample", "Weights", "cleaned", "rewired",
-    "signed_bits", "unsigned_bits", "whole_strides"]
+    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail",
+    "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample", "Weights",
+    "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]

@@ -8,6 +8,7 @@ from .layers import Layer
 from .names import Names
 from .network import Network, checked_type
 from .shapes import Crop
+from .tail import Tail
 from .tensor import Integers, TensorType, require
 from .transposed import TransposedConvolution, require_laid, whole_strides
 from .weights import Weights
@@ -105,11 +106,12 @@ class Builder:
                                        groups))
         return self.add(Crop(self.unique(f"{name}_crop"), name, *kept)) if kept else name
 
-    def network(self, name: str = "net", output: str | None = None) -> Network:
+    def network(self, name: str = "net", output: str | None = None,
+                tail: Tail | None = None) -> Network:
         """The network that puts out the tensor ``output``, without layers that it does not need.
 
-        Without an ``output``, it has all layers and puts out what the last one does. `PenjingError`
-        if there is no layer, or no such output.
+        Without an ``output``, it has all layers and puts out what the last one does; the host makes
+        the answer of that as ``tail`` says. `PenjingError` if there is no layer, or no such output.
         """
         require(self.input in self._types, "network: the type of its input is not declared")
         require(output is None or output in self._types,
@@ -121,4 +123,4 @@ class Builder:
                 if layer.name in needed:
                     needed.update(layer.inputs)
             layers = tuple(layer for layer in layers if layer.name in needed)
-        return Network(name, self.input, self._types[self.input], layers)
+        return Network(name, self.input, self._types[self.input], layers, tail)

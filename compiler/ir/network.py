@@ -8,6 +8,7 @@ from functools import cached_property
 
 from .layers import Layer
 from .names import NAME, PORTS
+from .tail import Tail
 from .tensor import Bipolar, PenjingError, TensorType, require
 
 
@@ -34,13 +35,15 @@ class Network:
     """A validated graph: the input's name and type, and the layers in topological order.
 
     Each layer reads the input or earlier layers; the last layer is the output, and bipolar tensors
-    are within the network only. `PenjingError` names the first layer that does not fit.
+    are within the network only. Its ``tail`` is what the host makes of the output; without one, the
+    output is the answer. `PenjingError` names the first layer that does not fit.
     """
 
     name: str
     input: str
     input_type: TensorType
     layers: tuple[Layer, ...]
+    tail: Tail | None = None
     _types: dict[str, TensorType] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,10 @@ class Network:
             types[layer.name] = checked_type(layer, types)
         last = self.layers[-1].name
         types[last] = types[last].widened
+        require(self.tail is None or isinstance(self.tail, Tail),
+                f"network: its tail must be a Tail, not {self.tail!r}")
+        if self.tail is not None:
+            self.tail.check(types[last])
         object.__setattr__(self, "_types", types)
 
     def type_of(self, name: str) -> TensorType:

@@ -7,17 +7,18 @@ scales, and zero points folded into biases.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import ir
-from ..ir import Integers, PenjingError
+from ..ir import Integers, PenjingError, signed_bits
 
 _LEAST_SHIFT = -31
 _ONE = 1 << 31
 _NO_RESTS = np.zeros(1)
+_MOST_WEIGHT_BITS = 16
 _REST_BITS = 16
 """Bits below the last one of a result to which what is added to a product is exact."""
 
@@ -69,6 +70,34 @@ def requantize(name: str, source: str, ratios: NDArray[np.float64], target: Affi
     return ir.ScaleRequantize(
         name, source, multipliers, shifts, target.bits, target.signed, offset, pre_shift,
         target.zero_point, low, high, rounding, target.scale, addends if addends.any() else None)
+
+
+def with_room(builder: ir.Builder, source: str, ratios: NDArray[np.float64],
+              rests: NDArray[np.float64] = _NO_RESTS
+              ) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+    """``source``, ``ratios`` and ``rests`` for `requantize`, where no channel needs too many bits.
+
+    What is multiplied is shifted left for a ratio above 1. Few channels have one, such as those
+    whose weights are all zero, to which tools give a scale of 1. Their shift goes into the weights
+    and biases of ``source``, which changes no result: the widest sums are those of others.
+    """
+    layer = builder.layers.get(source)
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        return source, ratios, rests
+    kind, outputs = builder.types[source], len(layer.bias)
+    room = ir.REFERENCE_BITS - signed_bits(kind.low, kind.high + 1)
+    shifts = np.array([quantize_multiplier(float(ratio))[1] for ratio in ratios])
+    factors = 1 << np.broadcast_to(np.maximum(shifts - max(room, 0), 0), outputs)
+    weights = layer.weights.values * factors.reshape(-1, *(1,) * (layer.weights.values.ndim - 1))
+    bits = signed_bits(int(weights.min()), int(weights.max()))
+    if (factors == 1).all() or bits > _MOST_WEIGHT_BITS:
+        return source, ratios, rests
+    shifted = rests * factors
+    carry = np.floor(shifted)
+    name = builder.add(replace(layer, name=builder.unique(source),
+                               weights=ir.Weights.narrowest(weights),
+                               bias=layer.bias * factors + carry.astype(np.int64)))
+    return name, ratios / factors, shifted - carry
 
 
 def _addend(multiplier: int, shift: int, rest: float) -> int:

@@ -9,11 +9,12 @@ reads those and nothing else; it checks each size that the file claims before it
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import PenjingError
+from .outputs import chosen, needed
 
 MAX_FILE_BYTES = 512 << 20
 """The largest archive that is read."""
@@ -29,6 +31,8 @@ MAX_JSON_BYTES = 16 << 20
 """The largest graph or table of weights."""
 MAX_ELEMENTS = 1 << 26
 """The most weights of one program."""
+MAX_NODES = 10_000
+"""The most calls of operators."""
 
 _MAX_ENTRIES = 100_000
 _SCHEMA_MAJOR = 8
@@ -50,8 +54,15 @@ class Unknown:
     kind: str
 
 
+@dataclass(frozen=True)
+class ElementKind:
+    """An argument that is a type of elements, by its name in torch: ``int8``."""
+
+    name: str
+
+
 Scalar: TypeAlias = bool | int | float | str | None
-Value: TypeAlias = Scalar | Reference | Unknown | tuple["Value", ...]
+Value: TypeAlias = Scalar | Reference | Unknown | ElementKind | tuple["Value", ...]
 
 
 @dataclass(frozen=True)
@@ -81,10 +92,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter or buffer: its path in the module, such as ``conv1.weight``, and its values."""
+    """A parameter or buffer: its path in the module, such as ``conv1.weight``, and its values.
+
+    They are float64, or integers of the type in which they are stored.
+    """
 
     path: str
-    values: NDArray[np.float64]
+    values: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -102,8 +116,11 @@ class Program:
     weights: Mapping[str, Weight]
 
 
-def read(path: str | Path) -> Program:
-    """The program in the file ``path``; `PenjingError` where it is damaged or something else."""
+def read(path: str | Path, result: str | None = None) -> Program:
+    """The program in the file ``path``; of several outputs, its is that called ``result``.
+
+    `PenjingError` where the file is damaged or something else.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -112,13 +129,13 @@ def read(path: str | Path) -> Program:
     if len(data) > MAX_FILE_BYTES:
         raise PenjingError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; no network of that "
                            f"size fits an FPGA, so check the path")
-    return parse(data, str(path))
+    return parse(data, str(path), result)
 
 
-def parse(data: bytes, origin: str) -> Program:
-    """The program in the bytes of an archive; ``origin`` names it in errors."""
+def parse(data: bytes, origin: str, result: str | None = None) -> Program:
+    """The program in the bytes of an archive, as `read` has it; ``origin`` names it in errors."""
     try:
-        return _program(_Archive(data))
+        return _program(_Archive(data), result)
     except PenjingError as error:
         raise PenjingError(f"{origin}: {one_line(error)}") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error):
@@ -184,7 +201,7 @@ def _refuse_other_formats(entries: Mapping[str, object], roots: set[str]) -> Non
     raise PenjingError(f"not a PyTorch program; {_EXPORT}")
 
 
-def _program(archive: _Archive) -> Program:
+def _program(archive: _Archive, result: str | None) -> Program:
     models = [name for name in archive.names
               if name.startswith("models/") and name.endswith(".json")]
     if len(models) != 1:
@@ -195,31 +212,56 @@ def _program(archive: _Archive) -> Program:
         raise PenjingError(f"its schema version is {major!r:.20}, not {_SCHEMA_MAJOR}; {_EXPORT}")
     name = models[0].removeprefix("models/").removesuffix(".json")
     graph, signature = (model["graph_module"][key] for key in ("graph", "signature"))
+    if len(graph["nodes"]) > MAX_NODES:
+        raise PenjingError(f"it has {len(graph['nodes'])} nodes, more than {MAX_NODES}; no network "
+                           f"of that size fits an FPGA")
     sizes = {str(key): tuple(size.get("as_int") for size in meta["sizes"])
              for key, meta in graph["tensor_values"].items()}
-    inputs, parameters = _inputs(signature["input_specs"])
+    inputs, parameters, constants = _inputs(signature["input_specs"])
     outputs = [spec["user_output"]["arg"]["as_tensor"]["name"]
                for spec in signature["output_specs"] if "user_output" in spec]
-    for what, names in (("input", inputs), ("output", outputs)):
-        if len(names) != 1:
-            raise PenjingError(f"the program has {len(names)} {what}s; export one that takes one "
-                               f"tensor and returns one")
-    return Program(tuple(map(_node, graph["nodes"])), inputs[0], outputs[0], sizes,
-                   _weights(archive, name, parameters))
+    if len(inputs) != 1:
+        raise PenjingError(f"the program has {len(inputs)} inputs; export one that takes one "
+                           f"tensor")
+    output = outputs[chosen(outputs, result)]
+    nodes = tuple(map(_node, graph["nodes"]))
+    if len(outputs) > 1:
+        kept = needed([(_names(node), node.outputs) for node in nodes], output)
+        nodes = tuple(itertools.compress(nodes, kept))
+    weights: dict[str, Weight] = {}
+    for folder, paths in (("weights", parameters), ("constants", constants)):
+        _add_weights(archive, folder, name, paths, weights)
+    return Program(nodes, inputs[0], output, sizes, weights)
 
 
-def _inputs(specs: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """The user's inputs, and the path of each parameter and stored buffer, by tensor name."""
-    inputs, parameters = [], {}
+def _names(node: Node) -> Iterator[str]:
+    """The tensors that ``node`` reads."""
+    values = [argument.value for argument in node.arguments]
+    while values:
+        value = values.pop()
+        if isinstance(value, Reference):
+            yield value.name
+        elif isinstance(value, tuple):
+            values += value
+
+
+def _inputs(specs: list[dict[str, Any]]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """The user's inputs, and the paths of parameters and of constants by the names of tensors."""
+    inputs: list[str] = []
+    parameters: dict[str, str] = {}
+    constants: dict[str, str] = {}
     for spec in specs:
         (kind, body), = spec.items()
         if kind == "user_input":
             inputs.append(body["arg"]["as_tensor"]["name"])
         elif kind == "parameter":
             parameters[body["arg"]["name"]] = body["parameter_name"]
-        elif kind == "buffer" and body["persistent"]:
-            parameters[body["arg"]["name"]] = body["buffer_name"]
-    return inputs, parameters
+        elif kind == "buffer":
+            paths = parameters if body["persistent"] else constants
+            paths[body["arg"]["name"]] = body["buffer_name"]
+        elif kind == "tensor_constant":
+            constants[body["arg"]["name"]] = body["tensor_constant_name"]
+    return inputs, parameters, constants
 
 
 def _node(record: dict[str, Any]) -> Node:
@@ -266,6 +308,10 @@ def _reference(body: Any) -> Value:
     return Reference(str(body["name"]))
 
 
+def _element_kind(body: Any) -> Value:
+    return ElementKind(KINDS[body]) if body in KINDS else Unknown("as_scalar_type")
+
+
 def _sym_int(body: Any) -> Value:
     return _integer(body["as_int"]) if "as_int" in body else Unknown("as_sym_int")
 
@@ -279,41 +325,48 @@ _VALUES: Mapping[str, Callable[[Any], Value]] = {
     "as_none": _none, "as_tensor": _reference, "as_tensors": _many(_reference),
     "as_bool": _scalar(bool), "as_int": _integer, "as_ints": _many(_integer),
     "as_float": _float, "as_floats": _many(_float), "as_string": _scalar(str),
-    "as_sym_int": _sym_int, "as_sym_ints": _many(_sym_int),
+    "as_sym_int": _sym_int, "as_sym_ints": _many(_sym_int), "as_scalar_type": _element_kind,
     "as_optional_tensor": lambda body: _value(body),
 }
 
 
-def _bfloat16(raw: bytes) -> NDArray[np.generic]:
-    return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+KINDS: Mapping[int, str] = {
+    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
+    8: "float64", 13: "bfloat16"}
+"""Names of the types of elements that are read, by the number that stands for them."""
 
 
-_DTYPES: Mapping[int, tuple[int, Callable[[bytes], NDArray[np.generic]]]] = {
-    6: (2, lambda raw: np.frombuffer(raw, "<f2")),
-    7: (4, lambda raw: np.frombuffer(raw, "<f4")),
-    8: (8, lambda raw: np.frombuffer(raw, "<f8")),
-    13: (2, _bfloat16),
-}
-"""Bytes per element and decoder of the float types, by the number that stands for them."""
+def _decoded(raw: bytes, kind: str) -> NDArray[Any]:
+    if kind == "bfloat16":
+        return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(raw, np.dtype(kind).newbyteorder("<"))
 
 
-def _weights(archive: _Archive, model: str, parameters: dict[str, str]) -> dict[str, Weight]:
-    table = archive.json(f"data/weights/{model}_weights_config.json")["config"]
-    weights, budget = {}, MAX_ELEMENTS
-    for name, path in parameters.items():
+def _width(kind: str) -> int:
+    """Bytes of an element."""
+    return 2 if kind == "bfloat16" else np.dtype(kind).itemsize
+
+
+def _add_weights(archive: _Archive, folder: str, model: str, paths: dict[str, str],
+                 weights: dict[str, Weight]) -> None:
+    """Add what lies in ``folder`` under ``paths`` to ``weights``, by the names of tensors."""
+    if not paths:
+        return
+    table = archive.json(f"data/{folder}/{model}_{folder}_config.json")["config"]
+    budget = MAX_ELEMENTS - sum(weight.values.size for weight in weights.values())
+    for name, path in paths.items():
         record = table[path]
         if record["use_pickle"]:
             raise PenjingError(f"its weight {path:.100} is pickled, which can run code; {_EXPORT}")
-        if record["tensor_meta"]["dtype"] not in _DTYPES:
-            continue  # counters such as num_batches_tracked
-        values = _tensor(archive, path, record, budget)
+        if record["tensor_meta"]["dtype"] not in KINDS:
+            continue  # masks and the like, which no supported operator takes
+        values = _tensor(archive, f"data/{folder}/{record['path_name']}", path, record, budget)
         budget -= values.size
         weights[name] = Weight(path, values)
-    return weights
 
 
-def _tensor(archive: _Archive, path: str, record: dict[str, Any],
-            budget: int) -> NDArray[np.float64]:
+def _tensor(archive: _Archive, entry: str, path: str, record: dict[str, Any],
+            budget: int) -> NDArray[Any]:
     meta = record["tensor_meta"]
     sizes, strides = ([int(item["as_int"]) for item in meta[key]] for key in ("sizes", "strides"))
     offset = int(meta["storage_offset"]["as_int"])
@@ -324,13 +377,14 @@ def _tensor(archive: _Archive, path: str, record: dict[str, Any],
                            f"network of that size fits an FPGA")
     if 0 in sizes:
         raise PenjingError(f"its weight {path:.100} is empty; {_EXPORT}")
-    width, decode = _DTYPES[meta["dtype"]]
-    raw = archive.bytes(f"data/weights/{record['path_name']}", MAX_FILE_BYTES)
+    kind = KINDS[meta["dtype"]]
+    width = _width(kind)
+    raw = archive.bytes(entry, MAX_FILE_BYTES)
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
     if len(raw) % width or last >= len(raw) // width:
         raise PenjingError(f"its weight {path:.100} claims {last + 1} values, its entry holds "
                            f"{len(raw) // width}; {_EXPORT}")
-    flat = decode(raw)
+    flat = _decoded(raw, kind)
     view = np.lib.stride_tricks.as_strided(flat[offset:], sizes,
                                            [stride * flat.itemsize for stride in strides])
-    return view.astype(np.float64)
+    return view.astype(np.float64 if view.dtype.kind == "f" else np.dtype(kind))

@@ -1,7 +1,7 @@
 """PyTorch programs: loading them, and running them.
 
 A file is read by `pt2`, never by torch's own loader, which unpickles. Its operators run here only
-after `aten` has accepted each of them.
+after `aten` or `pt2e` has accepted each of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from ..ir import PenjingError
@@ -56,13 +57,13 @@ def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatN
     return from_program(program)
 
 
-def _parse(source: str | Path | ExportedProgram) -> pt2.Program:
+def _parse(source: str | Path | ExportedProgram, result: str | None = None) -> pt2.Program:
     if not isinstance(source, ExportedProgram):
-        return pt2.read(source)
+        return pt2.read(source, result)
     buffer = io.BytesIO()
     with _quiet():
         torch.export.save(source, buffer)
-    return pt2.parse(buffer.getvalue(), "program")
+    return pt2.parse(buffer.getvalue(), "program", result)
 
 
 @contextlib.contextmanager
@@ -79,13 +80,14 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256) -> Floats:
+def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
+              result: str | None = None) -> Floats:
     """The output of the program ``source`` for reals ``x`` (N, H, W, C) or (N, F), by PyTorch.
 
     The program's own operators run in float32, ``batch`` images at a time. The result is (N, F) or,
     for a map, (N, H, W, C).
     """
-    program = _parse(source)
+    program = _parse(source, result)
     origin = "program" if isinstance(source, ExportedProgram) else str(source)
     network = aten.convert(program, origin)
     height, width, channels = network.input_shape
@@ -98,55 +100,77 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256)
     dims = program.sizes[program.input][1:]
     images = torch.from_numpy(x.astype(np.float32)).reshape(len(x), height, width, channels)
     images = images.permute(0, 3, 1, 2).reshape(len(x), *dims)  # type: ignore[arg-type]
+    # Padding may blow up a small input, so the maps bound the batch too.
+    most = max(math.prod(shape) for shape in network.shapes.values())
+    batch = max(1, min(batch, _BATCH_ELEMENTS // most))
+    output = np.concatenate([
+        run_program(program, origin, images[start:start + batch].numpy(),
+                    (program.output,))[program.output]
+        for start in range(0, len(images), batch)])
+    if output.ndim > 2:  # channels last, of a line too
+        output = np.moveaxis(output, 1, -1)
+    return output.astype(np.float64)
+
+
+def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
+                names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The tensors ``names`` of ``program``, which was accepted, for one batch ``x`` of any size.
+
+    The program's own operators run, on floats in float32, as far as it takes.
+    """
+    # It defines the operators of quantized programs.
+    import torch.ao.quantization.fx._decomposed
+
     with torch.no_grad(), _quiet():
-        weights = {name: torch.from_numpy(weight.values.astype(np.float32))
-                   for name, weight in program.weights.items()}
-        # Padding may blow up a small input, so the maps bound the batch too.
-        most = max(math.prod(shape) for shape in network.shapes.values())
-        batch = max(1, min(batch, _BATCH_ELEMENTS // most))
+        weights = {name: torch.from_numpy(weight.values.astype(
+            np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
+            for name, weight in program.weights.items()}
         try:
-            output = torch.cat([_run(program, weights, images[start:start + batch].contiguous())
-                                for start in range(0, len(images), batch)])
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
-    if output.ndim > 2:  # channels last, of a line too
-        output = output.movedim(1, -1)
-    return output.numpy().astype(np.float64)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor],
-         x: torch.Tensor) -> torch.Tensor:
-    """Interpret ``program``, which `aten` has accepted, for one batch of any size."""
+def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
+         names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Interpret ``program`` until it has made the tensors ``names``."""
     tensors = {**weights, program.input: x}
+    missing = set(names) - set(tensors)
 
     def value_of(value: pt2.Value) -> object:
         if isinstance(value, tuple):
             return [value_of(item) for item in value]
+        if isinstance(value, pt2.ElementKind):
+            return getattr(torch, value.name)
         return tensors[value.name] if isinstance(value, pt2.Reference) else value
 
     for node in program.nodes:
+        if not missing:
+            break
         if node.target in aten.SKIPPED:
             continue
         values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
         if node.target in aten.IDENTITIES:
-            result: Any = first
+            made: Any = first
         elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
             assert isinstance(first, torch.Tensor)
             sizes = program.sizes[node.outputs[0]][1:]
-            result = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
+            made = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
         else:
-            result = _operator(node)(
+            made = _operator(node)(
                 *(values[a.name] for a in node.arguments if not a.keyword),
                 **{a.name: values[a.name] for a in node.arguments if a.keyword})
-        results = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        tensors.update(zip(node.outputs, results, strict=True))
-    return tensors[program.output]
+        outputs = (made,) if isinstance(made, torch.Tensor) else tuple(made)
+        tensors.update(zip(node.outputs, outputs, strict=True))
+        missing.difference_update(node.outputs)
+    return {name: tensors[name] for name in names}
 
 
 def _operator(node: pt2.Node) -> torch._ops.OpOverload:
-    _, name, overload = node.target.split(".")
-    operator = getattr(getattr(torch.ops.aten, name), overload)
+    namespace, name, overload = node.target.split(".")
+    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     assert isinstance(operator, torch._ops.OpOverload)
     return operator

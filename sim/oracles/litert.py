@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from ...compiler.ir import Integers, PenjingError
+from ...compiler.ir import Integers, PenjingError, TailFunction
 from ...compiler.load import tflite
 from ...compiler.load.pt2 import one_line
 
@@ -23,16 +24,20 @@ _LAST_TILE = 2
 _VERSION_FIELD = 8  # of OperatorCode, in its table of fields
 
 
-def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
-    """The logits and, where a SOFTMAX follows, the probabilities for integers ``x`` (N, H, W, C).
+def run(path: str | Path, x: Integers, result: str | None = None
+        ) -> tuple[Integers, NDArray[Any] | None]:
+    """The logits and, where the host goes on, its answers for integers ``x`` (N, H, W, C).
 
-    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``.
+    Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``; of several
+    outputs, that called ``result`` is told.
     """
-    ends = tflite.ends(tflite.read(path))
-    if ends.step is not None and ends.step <= tflite.LEAST_SOFTMAX_STEP:
-        raise PenjingError(f"{path}: a step of its SOFTMAX, {ends.step:g}, is so small that LiteRT "
-                           f"aborts; compare the logits of a network cut before it")
-    wanted = [ends.logits] + ([] if ends.probabilities is None else [ends.probabilities])
+    ends = tflite.ends(tflite.choose(tflite.read(path), result))
+    tail = ends.ending.tail
+    if tail is not None and tail.function is TailFunction.INT8_SOFTMAX and (
+            tail.scales[0] <= tflite.LEAST_SOFTMAX_STEP):
+        raise PenjingError(f"{path}: a step of its SOFTMAX, {tail.scales[0]:g}, is so small that "
+                           f"LiteRT aborts; compare the logits of a network cut before it")
+    wanted = [ends.ending.logits] + ([] if tail is None else [ends.ending.answer])
     try:
         interpreter = Interpreter(
             model_content=_content(path),
@@ -51,8 +56,8 @@ def run(path: str | Path, x: Integers) -> tuple[Integers, Integers | None]:
     except (ValueError, RuntimeError) as error:
         raise PenjingError(f"{path}: LiteRT cannot run it ({one_line(error):.200}); convert the "
                            f"network again") from None
-    logits, *probabilities = (_maps(np.stack(values)) for values in zip(*results, strict=True))
-    return logits, probabilities[0] if probabilities else None
+    logits, *answers = (_maps(np.stack(values)) for values in zip(*results, strict=True))
+    return logits.astype(np.int64), answers[0] if answers else None
 
 
 def _content(path: str | Path) -> bytes:
@@ -70,7 +75,7 @@ def _content(path: str | Path) -> bytes:
     return bytes(data)
 
 
-def _maps(values: NDArray[np.generic]) -> Integers:
+def _maps(values: NDArray[Any]) -> NDArray[Any]:
     """(N, 1, …) of one to three more dimensions as (N, H, W, C)."""
     sizes = values.shape[2:]
-    return values.reshape(len(values), *[1] * (3 - len(sizes)), *sizes).astype(np.int64)
+    return values.reshape(len(values), *[1] * (3 - len(sizes)), *sizes)

@@ -6,7 +6,7 @@ A layer may differ by `ALLOWED_STEPS`, and in accumulators not at all.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from ...compiler.ir import Integers, PenjingError
 from ...compiler.load import onnx
 from ...compiler.load.pt2 import one_line
+from . import Answers
+from .graphs import answers, feed
 
 ALLOWED_STEPS = 1
 """The largest difference of an output that the two roundings explain."""
@@ -28,14 +30,22 @@ def run(path: str | Path, x: Integers) -> Integers:
     """What ONNX Runtime computes with the file ``path`` for the integers ``x`` (N, H, W, C).
 
     A model that takes reals gets ``scale * (x - zero_point)``. The result is (N, H, W, C), the
-    integers that the integer network puts out: those before a last DequantizeLinear or Softmax.
+    integers that the integer network puts out, even where the model goes on with reals.
     """
-    imported, model = onnx.open_model(path)
+    return np.concatenate([found.outputs for found in batches(path, x)])
+
+
+def batches(path: str | Path, x: Integers, result: str | None = None) -> Iterator[Answers]:
+    """The same and more, some images at a time: also what it computes at last, and in between.
+
+    Of several outputs, that called ``result`` is computed.
+    """
+    imported, model = onnx.open_model(path, result)
     session = _session(path, model)
-    feed = _feed(imported, session.get_inputs()[0].type, x)
-    parts = [_run(path, session, feed[start:start + _BATCH])
-             for start in range(0, len(feed), _BATCH)]
-    return _integers(imported, np.concatenate(parts))
+    given = _feed(imported, session.get_inputs()[0].type, x)
+    for start in range(0, len(given), _BATCH):
+        values = _run(path, session, given[start:start + _BATCH])
+        yield answers(imported, dict(zip(imported.tensors, values, strict=True)))
 
 
 def _session(path: str | Path, model: bytes) -> onnxruntime.InferenceSession:
@@ -55,41 +65,28 @@ def _refusal(path: str | Path, error: Exception) -> PenjingError:
 
 
 def _feed(imported: onnx.Import, kind: str, x: Integers) -> NDArray[Any]:
-    """``x`` as the graph's input: its axes in order, its integers as reals if need be."""
-    layout, source = imported.input, imported.network.input_type
-    ordered = x.transpose(0, *(axis + 1 for axis in layout.order)).reshape(len(x), *layout.dims)
+    """``x`` as the graph's input, which is of type ``kind``."""
+    ordered = feed(imported, x)
     if not imported.float_input:
         return ordered.astype(kind.removeprefix("tensor(").removesuffix(")"))
-    reals = np.float32(source.step) * (ordered - source.zero_point).astype(np.float32)
     width = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)
-    return reals.astype(width)
+    return ordered.astype(width)
 
 
 def _run(path: str | Path, session: onnxruntime.InferenceSession,
-         feed: NDArray[Any]) -> NDArray[Any]:
-    """The output for ``feed``, image by image where the model takes no batch."""
+         feed: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outputs for ``feed``, image by image where the model takes no batch."""
     entry = session.get_inputs()[0]
     try:
         if entry.shape[0] != 1:
             try:
-                whole: NDArray[Any] = session.run(None, {entry.name: feed})[0]
-                if whole.ndim and len(whole) == len(feed):
+                whole: list[NDArray[Any]] = session.run(None, {entry.name: feed})
+                if all(values.ndim and len(values) == len(feed) for values in whole):
                     return whole
             except Exception:  # a Reshape to a batch of 1, say
                 if len(feed) == 1:
                     raise
-        return np.concatenate([session.run(None, {entry.name: image[None]})[0] for image in feed])
+        single = [session.run(None, {entry.name: image[None]}) for image in feed]
+        return [np.concatenate(values) for values in zip(*single, strict=True)]
     except Exception as error:
         raise _refusal(path, error) from None
-
-
-def _integers(imported: onnx.Import, outputs: NDArray[Any]) -> Integers:
-    layout = imported.output
-    if outputs.size != len(outputs) * math.prod(layout.shape):
-        raise PenjingError(f"ONNX Runtime puts out {outputs.shape[1:]} an image, the network "
-                           f"{layout.shape}; export the model again")
-    split = outputs.reshape(len(outputs), *layout.split)
-    if imported.output_scale is not None:
-        split = np.rint(split.astype(np.float64) / imported.output_scale) + imported.output_zero
-    back = [layout.order.index(axis) + 1 for axis in range(3)]
-    return split.transpose(0, *back).astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from ...ir import Integers
 from ..floats import FloatDense, FloatPermutation, FloatRelu, FloatReshape, FloatUnary, Shape
 from ..pt2 import Node
-from .graph import Arguments, Graph, Seen, refuse, require_map
+from .graph import Arguments, Graph, Seen, output_of, refuse, require_map
 
 
 def natural(shape: Shape) -> Integers:
@@ -91,7 +91,7 @@ def _source(graph: Graph, node: Node) -> tuple[Seen, Integers]:
 def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Other axes for the same elements in torch's order."""
     seen, order = _source(graph, node)
-    sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
+    sizes = graph.program.sizes.get(output_of(node), ())[1:]
     dims = tuple(size for size in sizes if size is not None)
     if len(dims) != len(sizes) or math.prod(dims) != math.prod(seen.dims):
         refuse(node, f"it changes the batch: (N, {', '.join(map(str, seen.dims))}) cannot become "

@@ -34,9 +34,27 @@ def label(node: Node) -> str:
     return f"node {node.name} ({node.target}{' in ' + node.module if node.module else ''})"
 
 
+def caller(node: Node) -> str:
+    """The path of the module that ``node`` stands for, or of its caller and the node itself."""
+    return node.module if node.leaf else f"{node.module}.{node.name}"
+
+
+def layer_name(node: Node, path: str) -> str:
+    """What a layer that ``node`` becomes is called, which belongs to ``path``."""
+    operator = node.target.split(".")[1].strip("_")
+    return cleaned((path or operator)[-_NAME_LENGTH:], operator[:8])
+
+
 def refuse(node: Node, reason: str) -> NoReturn:
     """Raise the `PenjingError` that names ``node`` and the ``reason``."""
     raise PenjingError(f"{label(node)}: {reason}")
+
+
+def output_of(node: Node) -> str:
+    """The tensor that ``node`` puts out, which must be one."""
+    if len(node.outputs) != 1:
+        refuse(node, f"it has {len(node.outputs)} outputs, not one; export the model again")
+    return node.outputs[0]
 
 
 class Arguments:
@@ -237,17 +255,14 @@ class Graph:
         if not np.isfinite(weight.values).all():
             raise PenjingError(f"layer {weight.path.rpartition('.')[0]}: its {name} hold NaN or "
                                f"infinite values; train the model again or repair them")
-        return value, weight.values
+        return value, weight.values.astype(np.float64, copy=False)
 
     # --- what operators add
     def name(self, node: Node, weight: Reference | None = None) -> str:
         """A new valid name: the module's path, or that of its caller and the operator."""
-        if weight is not None:
-            path = self.program.weights[weight.name].path.rpartition(".")[0]
-        else:
-            path = node.module if node.leaf else f"{node.module}.{node.name}"
-        operator = node.target.split(".")[1].strip("_")
-        return self._names.unique(cleaned((path or operator)[-_NAME_LENGTH:], operator[:8]))
+        path = (caller(node) if weight is None
+                else self.program.weights[weight.name].path.rpartition(".")[0])
+        return self._names.unique(layer_name(node, path))
 
     def add(self, layer: FloatLayer, *sources: Seen, positive: bool = False) -> Seen:
         """Append ``layer``, which reads ``sources``; torch sees its output like the first."""

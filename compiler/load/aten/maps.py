@@ -30,6 +30,7 @@ from .graph import (
     Operator,
     Seen,
     fits,
+    output_of,
     refuse,
     require_map,
     same_order,
@@ -324,7 +325,8 @@ def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Upsample and interpolate to the nearest element, by whole factors."""
     seen = graph.source(node)
     require_map(node, seen)
-    sizes = [size for size in graph.program.sizes.get(node.outputs[0], ())[2:] if size is not None]
+    sizes = [size for size in graph.program.sizes.get(output_of(node), ())[2:]
+             if size is not None]
     rank = len(seen.dims) - 1
     whole = [divmod(size, given) for size, given in zip(sizes, seen.dims[1:], strict=False)]
     scales = arguments.get("scale_factors")

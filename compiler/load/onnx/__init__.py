@@ -1,12 +1,13 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
-A file is read into checked plain data (`wire`, `file`), and each of its nodes becomes layers
-(`operators`, `pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making
-(`graph`), or a note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime.
-Where ONNX rounds a float product, the network multiplies exactly by a fixed-point number and rounds
-halves to even as well: a layer's results differ, by one step, only where the float is not exact.
-Networks with the quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose
-activations are thresholds, exact at ties.
+A file is read into checked plain data (`wire`, `file`, `model`), as is a program of PyTorch whose
+operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers (`operators`,
+`pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making (`graph`), or a
+note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
+a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
+well: a layer's results differ, by one step, only where the float is not exact. Networks with the
+quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose activations are
+thresholds, exact at ties.
 """
 
 from __future__ import annotations
@@ -16,24 +17,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ... import ir
-from ...ir import PenjingError
+from ...ir import PenjingError, Tail
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
-from .file import Graph, Node, parse, read
 from .graph import Builder, Convert, Operands, Refused
-from .linear import nearest
+from .model import Graph, Node
 from .operators import ARITHMETIC
 from .pools import POOLS
-from .probe import probe
 from .resize import RESIZING
 from .shapes import LAYOUT
 from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "convert", "load", "open_model", "parse", "read"]
+__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse", "read"]
 
-_BYTE = 8
 _OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
 SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
 _ADVICE = {
@@ -49,8 +47,10 @@ class Import:
     """An integer network, and how its ends lie in the ONNX graph.
 
     ``input`` and ``output`` are the layouts of the graph's input and of the tensor ``result``,
-    which is what the network puts out; where that is a float tensor, its integers are
-    ``result / output_scale + output_zero``. ``float_input`` tells that the graph takes reals.
+    which is what the network puts out; where that is a float tensor, ``worth`` tells what its
+    integers are worth in it. ``answer`` is the tensor that the host makes of them, and its layout;
+    None where there is no tail. ``inner`` are the tensors of integers that layers of the network
+    put out, by the names of these. ``float_input`` tells that the graph takes reals.
     """
 
     network: ir.Network
@@ -58,34 +58,59 @@ class Import:
     float_input: bool
     output: Layout
     result: str
-    output_scale: float | None
-    output_zero: int
+    worth: Tail | None
+    answer: tuple[str, Layout] | None
+    inner: Mapping[str, tuple[str, Layout]]
+
+    @property
+    def tensors(self) -> Mapping[str, bool]:
+        """All tensors of the graph that are named here, and whether each is of integers."""
+        others = [] if self.answer is None else [self.answer[0]]
+        return {self.result: self.worth is None, **dict.fromkeys(others, False),
+                **{name: True for name, _ in self.inner.values()}}
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> ir.Network:
+def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN,
+         result: str | None = None) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
-    A Softmax at the end is left to the host, the network puts out logits. `PenjingError` tells in
-    one line what is wrong with the file, or which node cannot be imported.
+    What is real at the end is left to the host, as the network's tail: it puts out the integers
+    that stand for them. Of several outputs, that called ``result`` is taken. `PenjingError` tells
+    in one line what is wrong with the file, or which node cannot be imported.
     """
-    return _read(path, name, rounding)[0].network
+    return _read(path, name, rounding, result)[0].network
 
 
-def open_model(path: str | Path, name: str = "net",
-               rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> tuple[Import, bytes]:
-    """What `load` makes of the file, and the bytes of a model that puts out its ``result``."""
-    imported, data = _read(path, name, rounding)
+def open_model(path: str | Path, result: str | None = None) -> tuple[Import, bytes]:
+    """What `load` makes of the file, and the bytes of a model that puts out its ``tensors``."""
+    from .probe import probe
+
+    imported, data = _read(path, "net", ir.ScaleRounding.EVEN, result)
     try:
-        return imported, probe(data, imported.result)
+        return imported, probe(data, imported.tensors)
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
-def _read(path: str | Path, name: str, rounding: ir.ScaleRounding) -> tuple[Import, bytes]:
+def read(path: str | Path) -> bytes:
+    """The model in the file ``path``, with the constants that lie in other files of its folder."""
+    from . import file  # deferred, as those below: the package onnx is needed for files only
+
+    return file.read(path)
+
+
+def parse(data: bytes, result: str | None = None) -> Graph:
+    """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
+    from . import file
+
+    return file.parse(data, result)
+
+
+def _read(path: str | Path, name: str, rounding: ir.ScaleRounding, result: str | None
+          ) -> tuple[Import, bytes]:
     data = read(path)
     try:
-        return convert(parse(data), name, rounding), data
+        return convert(parse(data, result), name, rounding), data
     except PenjingError as error:
         raise PenjingError(f"{path}: {one_line(error)}") from None
 
@@ -129,35 +154,37 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
 
 
 def _finish(builder: Builder, name: str) -> Import:
-    graph = builder.graph
+    graph, end = builder.graph, builder.end
     result, value = _result(builder)
-    scale, zero = None, 0
-    if isinstance(value, Real):
-        if value.clamped or value.scale.size != 1:
-            raise PenjingError(f"its output {result:.80} has "
-                               f"{'bounds' if value.clamped else 'a scale for each channel'} that "
-                               f"nothing has quantized; end the network with QuantizeLinear")
-        value = nearest(builder, value)
-        scale, zero = float(value.scale[0]), value.zero
     if value.name == builder.input:
         raise PenjingError("nothing is computed between its input and its output; export a network "
                            "that has layers")
-    network = builder.network(name, value.name)
+    last = builder.values[graph.output if end is None else end.input]
+    tail, answer = None, None
+    if isinstance(last, Real) or (isinstance(last, Curve) and last.tail is not None):
+        assert last.tail is not None
+        tail = last.tail if end is None else replace(last.tail, function=end.function)
+        answer = (graph.output, last.layout) if end is None else (end.answer, end.layout)
+    network = builder.network(name, value.name, tail)
+    layers = {layer.name for layer in network.layers}
+    inner = {found.name: (tensor, found.layout) for tensor, found in builder.values.items()
+             if isinstance(found, Integers) and found.name in layers}
     return Import(network, builder.layout, not graph.input.type.integer, value.layout, result,
-                  scale, zero)
+                  None if isinstance(value, Integers) else value.tail, answer, inner)
 
 
-def _result(builder: Builder) -> tuple[str, Integers | Real]:
+def _result(builder: Builder) -> tuple[str, Integers | Real | Curve]:
     """The tensor of integers that the graph's output stands for, and its name in the graph.
 
     Behind the integers that a QuantizeLinear makes, DequantizeLinear and what only moves elements
     need not be run.
     """
     graph = builder.graph
-    result = graph.output if builder.end is None else builder.end
+    result = graph.output if builder.end is None else builder.end.input
     curve = builder.values.get(result)
     if isinstance(curve, Curve) and isinstance(builder.values.get(curve.origin), Curve):
-        return curve.origin, qonnx.final(curve, builder.values.get(curve.origin))
+        final = qonnx.final(curve, builder.values.get(curve.origin))
+        return result if final is curve else curve.origin, final
     made_by = {node.outputs[0]: node for node in graph.nodes if node.outputs}
     for _ in graph.nodes:
         value = builder.values.get(result)
@@ -167,10 +194,11 @@ def _result(builder: Builder) -> tuple[str, Integers | Real]:
         before = builder.values.get(node.inputs[0]) if node.inputs else None
         if not isinstance(before, Integers | Real) or before.name != value.name:
             break
-        if isinstance(before, Integers) and builder.types[before.name].bits < _BYTE:
-            break  # ONNX Runtime hands out no integers of half a byte
         result = node.inputs[0]
     value = builder.values.get(result)
+    if isinstance(value, Real) and value.clamped:
+        raise PenjingError(f"its output {result:.80} has bounds that nothing has quantized; end "
+                           f"the network with QuantizeLinear")
     if isinstance(value, Integers | Real):
         return result, value
     kind = ("a constant" if isinstance(value, Known) else "made by no node" if value is None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import signed_bits
-from ..affine import Affine, quantize_multiplier, requantize
+from ..affine import Affine, quantize_multiplier, requantize, with_room
 from .graph import Builder, Operands, Quantized, positive
 from .thresholds import Quantizer, emit
 from .values import Curve, FloatInput, Floats32, Integers, Joined, Part, Real, Sum, Value
@@ -53,7 +53,8 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
                 return Integers(builder.add(ir.Clamp(name, value.name, *bounds)), value.layout)
             return Integers(value.name, value.layout)
         ratios = ratio_of(operands, value, target.scale).astype(np.float64)
-        source, offset, rests = value.name, value.zero, value.rest
+        offset = value.zero
+        source, ratios, rests = with_room(builder, value.name, ratios, value.rest)
     else:
         fraction = min(_SPARE_BITS, _WIDEST_TERM - max(_reach(operands, term, target)
                                                        for term in value.terms))

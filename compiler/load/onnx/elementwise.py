@@ -18,10 +18,10 @@ from ... import ir
 from ...ir import Integers as Whole
 from . import linear
 from .arithmetic import unsettled
-from .file import Array
 from .functions import FUNCTIONS
 from .graph import Builder, Convert, Operands, positive
 from .linear import per_channel
+from .model import Array
 from .values import (
     Curve,
     FloatInput,
@@ -98,7 +98,20 @@ def by_constant(operation: np.ufunc, operand: Scales, reverse: bool = False) -> 
     falls = (operand < 0 if operation in (np.multiply, np.divide)
              else np.full(operand.size, operation is np.subtract and reverse))
     return Step((lambda x: operation(column, x)) if reverse else (lambda x: operation(x, column)),
-                falls)
+                falls, line=_line(operation, operand.astype(np.float64), reverse))
+
+
+def _line(operation: np.ufunc, operand: NDArray[np.float64], reverse: bool
+          ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """(factor, addend) of what `by_constant` computes; None where that is no line."""
+    one, none = np.ones(1), np.zeros(1)
+    if operation is np.add:
+        return one, operand
+    if operation is np.subtract:
+        return (-one, operand) if reverse else (one, -operand)
+    if operation is np.multiply:
+        return operand, none
+    return (1 / operand, none) if operation is np.divide and not reverse else None
 
 
 def within(low: float, high: float) -> tuple[Step, ...]:
@@ -142,7 +155,17 @@ def combined(operands: Operands, operation: np.ufunc, a: Curve, b: Curve) -> Cur
 def function(operands: Operands) -> Value:
     """A function of single elements that is no arithmetic with constants."""
     curve = function_of(operands)
-    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
+    return ended(operands, curve) or stepped(
+        curve, FUNCTIONS[operands.node.operator](operands, curve))
+
+
+def ended(operands: Operands, curve: Curve) -> Value | None:
+    """What a Sigmoid of ``curve`` reads if it makes the output of the graph, so is the host's."""
+    node, builder = operands.node, operands.builder
+    if node.operator != "Sigmoid" or node.outputs[0] != builder.graph.output or curve.tail is None:
+        return None
+    builder.finish(operands, ir.TailFunction.SIGMOID, curve.layout)
+    return operands.value(0)
 
 
 def of_one_tensor(operands: Operands, operation: np.ufunc) -> Curve | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...ir import MAX_ELEMENTS, PenjingError
-from .file import Graph, Node
+from .model import Graph, Node
 from .values import NCHW, Layout
 
 _PASSING = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout")

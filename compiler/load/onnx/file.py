@@ -7,25 +7,36 @@ What leaves this module holds no protocol buffer any more, and no array that the
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from ...ir import PenjingError
+from ..outputs import chosen, needed
 from ..pt2 import one_line
 from . import external, wire
+from .model import (
+    MAX_NODES,
+    TYPES,
+    Array,
+    Attribute,
+    Constant,
+    ElementType,
+    Graph,
+    Node,
+    Port,
+)
 
 MAX_FILE_BYTES = 64 << 20
 """The largest file that is read."""
-MAX_NODES = 10_000
 
 _MAX_RANK = 8
 _MAX_DIMENSION = 1 << 31
@@ -33,99 +44,6 @@ _OLDEST, _NEWEST = 9, 30
 _WAY_OUT = "export the network again"
 
 T = TypeVar("T")
-Array: TypeAlias = NDArray[Any]
-Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | Array | None"
-
-STANDARD, MICROSOFT = "", "com.microsoft"
-"""The domains of operators that are known."""
-
-
-@dataclass(frozen=True)
-class ElementType:
-    """How the elements of a tensor are stored: in ``bits``, as the numpy type ``dtype``."""
-
-    name: str
-    dtype: str
-    bits: int
-    field: str
-
-    @property
-    def integer(self) -> bool:
-        """Whether the elements are integers."""
-        return self.dtype[1] in "iu"
-
-    @property
-    def signed(self) -> bool:
-        """Whether they may be negative."""
-        return self.dtype[1] != "u"
-
-
-TYPES: Mapping[int, ElementType] = {
-    1: ElementType("float32", "<f4", 32, "float_data"),
-    2: ElementType("uint8", "<u1", 8, "int32_data"),
-    3: ElementType("int8", "<i1", 8, "int32_data"),
-    4: ElementType("uint16", "<u2", 16, "int32_data"),
-    5: ElementType("int16", "<i2", 16, "int32_data"),
-    6: ElementType("int32", "<i4", 32, "int32_data"),
-    7: ElementType("int64", "<i8", 64, "int64_data"),
-    9: ElementType("bool", "<?1", 8, "int32_data"),
-    10: ElementType("float16", "<f2", 16, "int32_data"),
-    11: ElementType("float64", "<f8", 64, "double_data"),
-    21: ElementType("uint4", "<u1", 4, "int32_data"),
-    22: ElementType("int4", "<i1", 4, "int32_data"),
-    25: ElementType("uint2", "<u1", 2, "int32_data"),
-    26: ElementType("int2", "<i1", 2, "int32_data"),
-}
-"""The types of elements that are read, by the number that stands for them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """An array of the file, and the type of its elements."""
-
-    values: Array
-    type: ElementType
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation: its place in the graph, its operator, and the names of its tensors.
-
-    An input or output that is left out is "". An attribute of a kind that no supported operator has
-    is None.
-    """
-
-    index: int
-    operator: str
-    domain: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute | Constant]
-
-    def __str__(self) -> str:
-        domain = f"{self.domain}." if self.domain else ""
-        name = f' "{self.name:.80}"' if self.name else ""
-        return f"node {self.index} ({domain}{self.operator}{name})"
-
-
-@dataclass(frozen=True)
-class Port:
-    """The graph's input: ``dims`` are its dimensions, None where they are not fixed."""
-
-    name: str
-    type: ElementType
-    dims: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A graph of one input and one output, in order of execution."""
-
-    nodes: tuple[Node, ...]
-    constants: Mapping[str, Constant]
-    input: Port
-    output: str
 
 
 def read(path: str | Path) -> bytes:
@@ -164,9 +82,9 @@ def _bytes(path: str | Path) -> bytes:
     return data
 
 
-def parse(data: bytes) -> Graph:
-    """The graph in the bytes of a file."""
-    return _checked(lambda: _graph(_model(data)))
+def parse(data: bytes, result: str | None = None) -> Graph:
+    """The graph in the bytes of a file; of several outputs, its is that called ``result``."""
+    return _checked(lambda: _graph(_model(data), result))
 
 
 def _model(data: bytes) -> onnx.ModelProto:
@@ -189,7 +107,7 @@ def _checked(work: Callable[[], T]) -> T:
         raise wire.damaged() from None
 
 
-def _graph(model: onnx.ModelProto) -> Graph:
+def _graph(model: onnx.ModelProto, result: str | None) -> Graph:
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not _OLDEST <= entry.version <= _NEWEST:
             raise PenjingError(f"its operators are those of opset {entry.version}; export it with "
@@ -206,12 +124,16 @@ def _graph(model: onnx.ModelProto) -> Graph:
                  if (constant := _constant(tensor)) is not None}
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
-    for what, ports in (("inputs", inputs), ("outputs", graph.output)):
-        if len(ports) != 1:
-            raise PenjingError(f"the graph has {len(ports)} {what}; export a network that takes "
-                               f"one tensor and returns one")
-    return Graph(tuple(_node(index, node) for index, node in enumerate(graph.node)), constants,
-                 _port(inputs[0]), _text(graph.output[0].name))
+    if len(inputs) != 1:
+        raise PenjingError(f"the graph has {len(inputs)} inputs; export a network that takes one "
+                           f"tensor")
+    outputs = [_text(port.name) for port in graph.output]
+    output = outputs[chosen(outputs, result)]
+    nodes = tuple(_node(index, node) for index, node in enumerate(graph.node))
+    if len(outputs) > 1:
+        kept = needed([(node.inputs, node.outputs) for node in nodes], output)
+        nodes = tuple(itertools.compress(nodes, kept))
+    return Graph(nodes, constants, _port(inputs[0]), output)
 
 
 def _text(value: str | bytes) -> str:

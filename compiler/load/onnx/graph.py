@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
-from .file import Array, ElementType, Graph, Node
+from .model import Array, ElementType, Graph, Node
 from .values import Activation, FloatInput, Integers, Known, Layout, Scales, Value
 
 MAX_WEIGHTS = 1 << 23
@@ -60,6 +60,20 @@ class Quantized:
         return int(min(max(np.rint(steps) + self.zero, low), high))
 
 
+@dataclass(frozen=True)
+class End:
+    """That the network ends before the end of the graph: the host computes ``function``.
+
+    It makes the tensor ``answer``, which lies in the network's output as ``layout`` tells, of the
+    tensor ``input``.
+    """
+
+    input: str
+    function: ir.TailFunction
+    answer: str
+    layout: Layout
+
+
 class Builder(ir.Builder):
     """The network so far, and the value of each tensor of the graph by name."""
 
@@ -69,7 +83,7 @@ class Builder(ir.Builder):
         self.rounding = rounding
         self.values: dict[str, Value] = {}
         self.entry: Quantized | None = None
-        self.end: str | None = None
+        self.end: End | None = None
         self._weights = self._folded = 0
 
     # --- the network's input
@@ -105,11 +119,23 @@ class Builder(ir.Builder):
         if name == INPUT and kind.scale is None and kind.low <= zero <= kind.high:
             self.declare(replace(kind, scale=float(scale), zero_point=zero))
 
-    def feeds_more_than_ends(self, node: Node) -> bool:
+    def finish(self, operands: Operands, function: ir.TailFunction, layout: Layout) -> None:
+        """End the network before a node, which the host computes as ``function``.
+
+        What the node makes lies in the output as ``layout`` tells. Only what moves or quantizes it
+        may follow.
+        """
+        node = operands.node
+        if self._feeds_more_than_ends(node):
+            operands.refuse("it is not at the end of the network",
+                            "remove it, or what follows it")
+        self.end = End(node.inputs[0], function, node.outputs[0], layout)
+
+    def _feeds_more_than_ends(self, node: Node) -> bool:
         """Whether anything but moving, quantizing and the end follows ``node``."""
         reached = set(node.outputs)
-        for other in self.graph.nodes[node.index + 1:]:
-            if reached.intersection(other.inputs):
+        for other in self.graph.nodes:
+            if other.index > node.index and reached.intersection(other.inputs):
                 if other.operator not in _ENDS:
                     return True
                 reached.update(other.outputs)

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import ir
-from ...ir import PenjingError
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
 from .arithmetic import multiplicand
-from .file import Array
-from .graph import Builder, Operands, positive
+from .graph import Operands, positive
+from .model import Array
 from .values import NCHW, Curve, Integers, Known, Layout, Real, Scales
 
 Padding = tuple[int, int, int, int]
@@ -290,6 +289,9 @@ def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> R
     """
     builder = operands.builder
     layer = builder.layers.get(x.name)
+    crop = layer if isinstance(layer, ir.Crop) else None  # of a transposed convolution
+    if crop is not None:
+        layer = builder.layers.get(crop.input)
     if not isinstance(layer, ir.MultiplyAccumulate) or x.zero or x.clamped:
         return None
     outputs = len(layer.bias)
@@ -308,17 +310,6 @@ def transformed(operands: Operands, x: Real, factors: Array, addend: Known) -> R
     name = builder.name(operands.node)
     _accumulate(operands, replace(layer, name=name, weights=weights,
                                   bias=layer.bias * signs + steps + carry))
+    if crop is not None:
+        name = builder.add(replace(crop, name=builder.name(operands.node, "_crop"), input=name))
     return replace(x, name=name, scale=scale, rest=rest)
-
-
-def nearest(builder: Builder, x: Real) -> Real:
-    """``x`` with biases rounded to whole steps of its accumulators, as its integers alone tell."""
-    layer = builder.layers.get(x.name)
-    if not x.rest.any():
-        return x
-    if not isinstance(layer, ir.MultiplyAccumulate):
-        raise PenjingError("its output has biases that are no whole steps of its scale; end the "
-                           "network with QuantizeLinear")
-    name = builder.add(replace(layer, name=builder.unique(layer.name), bias=layer.bias + np.rint(
-        x.rest).astype(np.int64)))
-    return replace(x, name=name, rest=np.zeros(1))

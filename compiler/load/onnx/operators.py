@@ -13,9 +13,9 @@ import numpy as np
 
 from . import elementwise, joins, linear
 from .arithmetic import narrowed, quantize, real
-from .file import TYPES, Array, ElementType
 from .functions import FUNCTIONS
 from .graph import Convert, Operands, Quantized
+from .model import TYPES, Array, ElementType
 from .values import (
     FloatInput,
     Integers,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -18,19 +20,33 @@ _RESULTS = {"QuantizeLinear": 2, "QLinearAdd": 7, "QLinearAveragePool": 4,
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 
 
-def probe(data: bytes, output: str) -> bytes:
-    """The model ``data`` with its tensor ``output`` as the only output.
+def probe(data: bytes, outputs: Mapping[str, bool]) -> bytes:
+    """The model ``data`` with the tensors ``outputs`` as its outputs, in their order.
+
+    True are those of integers, which it puts out as int32, under other names: ONNX Runtime does not
+    hand out integers of 4 bits.
 
     Weights get the type of the activations that they multiply, and so do their zero points: where
     one is int8, the other uint8, ONNX Runtime's kernels saturate on processors without VNNI.
     """
     model = onnx.load_model_from_string(data)
     del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name=output))
+    for name, is_integer in outputs.items():
+        if is_integer:
+            wide = as_int32(name)
+            model.graph.node.append(onnx.helper.make_node("Cast", [name], [wide],
+                                                          to=TensorProto.INT32))
+            name = wide
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
     _unify(model.graph)
     spell_out(model)
     whole: bytes = model.SerializeToString()
     return whole
+
+
+def as_int32(name: str) -> str:
+    """What `probe` calls a tensor of integers."""
+    return f"{name}_as_int32"
 
 
 def _unify(graph: onnx.GraphProto) -> None:

@@ -21,14 +21,15 @@ from .elementwise import (
     by_constant,
     combined,
     constant_only,
+    ended,
     folded,
     norm,
     stepped,
     within,
 )
-from .file import Graph
 from .functions import FUNCTIONS
 from .graph import Convert, Operands
+from .model import Graph
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
 from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value
@@ -155,7 +156,8 @@ def _both(operands: Operands, operation: np.ufunc) -> Value:
 def function(operands: Operands) -> Value:
     """A function of single elements that is no arithmetic with constants."""
     curve = curve_of(operands)
-    return stepped(curve, FUNCTIONS[operands.node.operator](operands, curve))
+    return ended(operands, curve) or stepped(
+        curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
 def _sum(operands: Operands) -> Value:
@@ -253,6 +255,12 @@ def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
 def largest(operands: Operands) -> Value:
     """ArgMax over the channels."""
     curve = curve_of(operands)
+    if curve.tail is not None and curve.rows > 1:
+        made = linear.transformed(operands, Real(curve.name, curve.layout, _ONE),
+                                  np.array(curve.tail.scales), Known(np.array(curve.tail.offsets)))
+        if made is not None:
+            operands.builder.values[operands.node.inputs[0]] = made
+            return argmax(operands)
     if curve.rows > 1 or not curve.rises:
         operands.refuse("its input has a function of its own for each channel, or a falling one",
                         "put a Quant before it")
@@ -260,16 +268,19 @@ def largest(operands: Operands) -> Value:
     return argmax(operands)
 
 
-def final(curve: Curve, whole: Value | None) -> Real:
+def final(curve: Curve, whole: Value | None) -> Curve:
     """What the network puts out where its output is ``curve``; ``whole`` is the curve's origin.
 
-    The steps of the last function are left to the host, if they are the same for all channels.
+    A line in each channel is the network's tail. The steps of another last function are left to
+    the user, if they are the same for all channels.
     """
+    if curve.tail is not None:
+        return curve
     if curve.rows > 1 or not curve.rises or not isinstance(whole, Curve) or (
             whole.name != curve.name):
         raise PenjingError("its output is a function of its own for each channel, or one that "
                            "falls, that nothing has quantized; end the network with a Quant")
-    return Real(curve.name, whole.layout, curve.scale.astype(np.float32), curve.zero)
+    return replace(whole, steps=())
 
 
 OPERATORS: Mapping[tuple[str, str], Convert] = {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ... import ir
-from .file import Array
 from .graph import INPUT, Operands
 from .linear import per_channel
+from .model import Array
 from .thresholds import (
     ROUNDINGS,
     Levels,

@@ -11,10 +11,10 @@ import numpy as np
 
 from ... import ir
 from ..ranges import cut
-from .arithmetic import real
-from .file import Array, Constant
+from .arithmetic import settle, unsettled
 from .graph import Convert, Operands
 from .linear import as_map, map_of, spatial, with_channels
+from .model import Array, Constant
 from .values import (
     Activation,
     Curve,
@@ -177,20 +177,31 @@ def _split(layout: Layout) -> list[list[int]] | None:
 
 
 def softmax(operands: Operands) -> Value:
-    """Softmax at the end is left to the host: the network puts out what it reads."""
+    """Softmax and LogSoftmax at the end: the network puts out what they read.
+
+    That of a vector is the host's; of a map, one must know the operator set to tell the axes.
+    """
     value = operands.activation(0)
-    builder, node = operands.builder, operands.node
-    if builder.feeds_more_than_ends(node):
-        operands.refuse("it is not at the end of the network",
-                        "remove it, or what follows it")
-    builder.end = node.inputs[0]
+    dims, function = value.layout.dims, ir.TailFunction.NONE
+    if math.prod(dims) == dims[-1] == value.layout.shape[2] and (
+            operands.integer("axis", -1) in (-1, len(dims))):
+        function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
+                    else ir.TailFunction.LOG_SOFTMAX)
+    operands.builder.finish(operands, function, value.layout)
     return value
 
 
 def argmax(operands: Operands) -> Value:
-    """ArgMax over the channels; of equal ones the first wins."""
+    """ArgMax over the channels; of equal ones the first wins.
+
+    Integers that are not worth the same in all channels are left to the host.
+    """
     value = operands.activation(0)
-    value = with_channels(operands, value if isinstance(value, Integers) else real(operands))
+    if not isinstance(value, Integers):
+        value = unsettled(operands)
+        if value.clamped:
+            value = settle(operands, value)
+    value = with_channels(operands, value)
     layout = value.layout
     channels = layout.channel_axis()
     rank = len(layout.dims) + 1
@@ -199,13 +210,16 @@ def argmax(operands: Operands) -> Value:
         operands.refuse(f"it is taken along axis {axis}", "take it over the channels")
     if operands.integer("select_last_index", 0):
         operands.refuse("the last of equal values wins", "let the first win")
-    if isinstance(value, Real) and value.scale.size != 1:
-        operands.refuse("its input has a scale for each channel", "quantize its input")
-    name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
     keep = operands.integer("keepdims", 1)
     dims = tuple(1 if place == channels else size for place, size in enumerate(layout.dims)
                  if keep or place != channels)
-    return Integers(name, Layout(operands.builder.types[name].shape, layout.order, dims))
+    found = Layout((*layout.shape[:2], 1), layout.order, dims)
+    if isinstance(value, Real) and not value.is_comparable:
+        operands.builder.values[operands.node.inputs[0]] = value
+        operands.builder.finish(operands, ir.TailFunction.ARGMAX, found)
+        return value
+    name = operands.builder.add(ir.ArgMax(operands.builder.name(operands.node), value.name))
+    return Integers(name, found)
 
 
 # --- constants

@@ -15,7 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .file import Array, ElementType
+from ...ir import Tail
+from .model import Array, ElementType
 
 Shape = tuple[int, int, int]
 Scales: TypeAlias = NDArray[np.float32]
@@ -126,6 +127,17 @@ class Real:
     rest: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
 
     @property
+    def tail(self) -> Tail:
+        """What the host makes of the integers; it knows nothing of the clamp."""
+        scale = self.scale.astype(np.float64)
+        return Tail(tuple(scale.tolist()), tuple((scale * (self.rest - self.zero)).tolist()))
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether of the integers of two channels the greater is that of the greater real."""
+        return bool((self.scale == self.scale[0]).all() and (self.rest == self.rest[0]).all())
+
+    @property
     def clamped(self) -> bool:
         """Whether the clamp may change anything."""
         return (self.low, self.high) != (-math.inf, math.inf)
@@ -211,13 +223,15 @@ class Step:
     """One float32 function of x (C, n), or of (1, n) for all channels alike.
 
     ``falls`` (1,), or (C,) if the function differs among channels, tells where a larger x gives
-    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it.
+    less. One that is not ``monotone`` falls and rises. ``count`` operations compute it. ``line`` is
+    its (factor, addend), each (1,) or (C,), where it is one.
     """
 
     function: Callable[[Floats32], Floats32]
     falls: NDArray[np.bool_]
     monotone: bool = True
     count: int = 1
+    line: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 def rising(function: Callable[[Floats32], Floats32], rows: int = 1) -> Step:
@@ -267,6 +281,17 @@ class Curve:
         for step in self.steps:
             falls = falls ^ step.falls
         return falls
+
+    @property
+    def tail(self) -> Tail | None:
+        """What the host makes of the integers, if it is a line in each channel."""
+        scale, offset = self.scale, -self.scale * self.zero
+        for step in self.steps:
+            if step.line is None:
+                return None
+            factor, addend = step.line
+            scale, offset = scale * factor, offset * factor + addend
+        return Tail(tuple(scale.tolist()), tuple(offset.tolist()))
 
     def __call__(self, q: NDArray[np.int64]) -> Floats32:
         """The values at the integers q (rows, n) or (1, n), in float32 as the graph computes."""

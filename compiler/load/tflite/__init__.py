@@ -16,13 +16,13 @@ from ... import ir
 from ...ir import PenjingError
 from . import copies, linear, operators, shapes, tables
 from .constants import fold
-from .ends import LEAST_SOFTMAX_STEP, Ends, ends
+from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, choose, ending, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ends", "convert", "ends", "load", "parse", "read",
-           "softmax_beta"]
+__all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ending", "Ends", "choose", "convert", "ends", "load",
+           "parse", "read"]
 
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
@@ -54,33 +54,28 @@ _CONVERT: Mapping[str, Convert] = {
 SUPPORTED = ", ".join(_CONVERT)
 
 
-def load(path: str | Path, name: str,
-         rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
+def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
+         result: str | None = None) -> ir.Network:
     """The integer network of the file ``path``, called ``name``.
 
-    A SOFTMAX at the end is left to the host, the network puts out logits. `PenjingError` tells in
-    one line what is wrong with the file, or which operator cannot be imported.
+    A SOFTMAX at the end is left to the host, and so is what computes with reals there: the network
+    puts out logits, its tail says the rest. Of several outputs, that called ``result`` is taken.
+    `PenjingError` tells in one line what is wrong with the file, or which operator cannot be
+    imported.
     """
     model = read(path)
     try:
-        return convert(model, name, rounding)
+        return convert(choose(model, result), name, rounding)
     except PenjingError as error:
         raise PenjingError(f"{path}: {error}") from None
-
-
-def softmax_beta(path: str | Path) -> float | None:
-    """The beta of the SOFTMAX that `load` leaves to the host; None if there is none."""
-    return ends(read(path)).beta
 
 
 def convert(model: Model, name: str,
             rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE) -> ir.Network:
     """The integer network that ``model`` computes."""
-    for what, indices in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(indices) != 1 or indices[0] < 0:
-            raise PenjingError(f"it has {len(indices)} {what}; convert a network of one input and "
-                               f"one output")
-    model = fold(model)
+    if len(model.inputs) != 1 or model.inputs[0] < 0:
+        raise PenjingError(f"it has {len(model.inputs)} inputs; convert a network of one input")
+    model = fold(choose(model))
     graph = Graph(model, rounding)
     entry = model.tensors[model.inputs[0]]
     if entry.data is not None:
@@ -88,9 +83,11 @@ def convert(model: Model, name: str,
                            f"and a constant; {AGAIN}")
     if entry.kind != "FLOAT32":  # reals become integers at the QUANTIZE that reads them
         graph.start(entry)
+    end = ending(model)
     for operator in model.operators:
-        _add(graph, operator)
-    return graph.network_of(name, model.outputs[0])
+        if operator.index not in end.left:
+            _add(graph, operator)
+    return graph.network_of(name, end.logits, end.tail)
 
 
 def _add(graph: Graph, operator: Operator) -> None:

@@ -140,7 +140,7 @@ class Graph(ir.Builder):
         value = self.values.get(index)
         return value is not None and value.layer == self.input and self.uses[index] == 1
 
-    def network_of(self, name: str, output: int) -> ir.Network:
+    def network_of(self, name: str, output: int, tail: ir.Tail | None) -> ir.Network:
         """The network whose output is the tensor ``output``; layers that it needs not are left."""
         value = self.values.get(output)
         if value is None:
@@ -150,7 +150,7 @@ class Graph(ir.Builder):
         if last == self.input:
             raise PenjingError("nothing is computed between its input and its output; convert a "
                                "network that has layers")
-        return self.network(name, last)
+        return self.network(name, last, tail)
 
     # --- what operators read
     def tensor(self, operator: Operator, position: int, ends: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import Integers
-from ..affine import Affine, fold_zero_point, requantize
+from ..affine import Affine, fold_zero_point, requantize, with_room
 from ..dilation import dilated, dilated_shape
 from .arithmetic import channel_ratios, halves_away
 from .file import Operator, Tensor
@@ -162,7 +162,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
     """
     ratios = channel_ratios(input_affine(graph, operator), weights.scales, target)
     layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
-    kind = graph.types[name]
+    kind = graph.types[layer.input]
     pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
     return replace(layer, multipliers=np.array(
         [halves_away(multiplier, shift, kind.low, kind.high) for multiplier, shift in pairs]))
@@ -171,6 +171,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
 def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.float64],
              target: Affine, rounding: ir.ScaleRounding) -> ir.ScaleRequantize:
     low, high = activation_bounds(operator, target)
+    name, ratios, _ = with_room(graph, name, ratios)
     return requantize(graph.unique(f"{name}_scale"), name, ratios, target, low=low, high=high,
                       rounding=rounding)
 

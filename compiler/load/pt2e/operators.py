@@ -1,0 +1,404 @@
+"""ATen's operators as ONNX's, one function each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from ..aten import IDENTITIES, RESHAPES, SKIPPED
+from ..aten.graph import Arguments, refuse
+from ..onnx import model
+from ..pt2 import Program
+from .quantizers import (
+    dequantize_per_channel,
+    dequantize_per_tensor,
+    quantize_per_channel,
+    quantize_per_tensor,
+)
+from .rewriting import Call, Rewriting
+
+Translate: TypeAlias = Callable[[Call], object]
+
+_END = (1 << 63) - 1
+"""The end of an axis, of any size."""
+
+
+def translate(program: Program) -> model.Graph:
+    """``program`` in ONNX's operators."""
+    graph = Rewriting(program)
+    for node in program.nodes:
+        if node.target not in SKIPPED:
+            operator = _OPERATORS.get(node.target)
+            if operator is None:
+                refuse(node, f"not supported in a quantized program; replace it. Supported are "
+                             f"{SUPPORTED}")
+            operator(Call(graph, node, Arguments(node)))
+    return graph.graph()
+
+
+# --- multiplication by weights
+def convolution(call: Call) -> None:
+    """Conv1d and Conv2d."""
+    arguments = call.arguments
+    if arguments.get("transposed", False) is not False:
+        refuse(call.node, "a transposed convolution is not supported; use an upsampling and a "
+                          "convolution")
+    axes = len(call.dims("input")) - 1
+    padding: dict[str, model.Attribute] = {}
+    named = arguments.get("padding", 0)
+    if isinstance(named, str):
+        if named not in ("same", "valid"):
+            refuse(call.node, f"its padding {named!r:.20} is unknown; give numbers")
+        padding["auto_pad"] = "SAME_UPPER" if named == "same" else "VALID"
+    else:
+        padding["pads"] = _every(call, "padding", axes, 0) * 2
+    call.add("Conv", call.tensor("input"), call.tensor("weight"), call.optional("bias"),
+             group=arguments.integer("groups", 1), strides=_every(call, "stride", axes, 1),
+             dilations=_every(call, "dilation", axes, 1), **padding)
+
+
+def _every(call: Call, name: str, axes: int, default: int) -> tuple[int, ...]:
+    """An argument with a number for each axis of a map; one number, or none, is for all."""
+    values = call.arguments.integers(name, (default,)) or (default,)
+    if len(values) not in (1, axes):
+        refuse(call.node, f"its {name} {values[:8]} does not fit {axes} axes; export the model "
+                          f"again")
+    return values * axes if len(values) == 1 else values
+
+
+def linear(call: Call) -> None:
+    """Linear, of a vector."""
+    call.add("Gemm", call.tensor("input"), call.tensor("weight"), call.optional("bias"), transB=1)
+
+
+# --- element by element
+def pair(operator: str) -> Translate:
+    """An operator of two tensors, or of a tensor and a number."""
+    def convert(call: Call) -> None:
+        if call.arguments.number("alpha", 1.0) != 1:
+            refuse(call.node, "its alpha is not 1; scale the weights of the layer before it "
+                              "instead")
+        call.add(operator, call.operand("self"), call.operand("other"))
+    return convert
+
+
+def clamp(low: float, high: float) -> Translate:
+    """What bounds its input, from ``low`` to ``high`` where it gives no bounds."""
+    def convert(call: Call) -> None:
+        bounds = []
+        for names, default in ((("min_val", "min"), low), (("max_val", "max"), high)):
+            given = [call.arguments.number(name) for name in names]
+            bounds.append(next((value for value in given if value is not None), default))
+        # An attribute that is left out is no bound.
+        call.add("Clip", call.tensor("self"), **{
+            name: bound for name, bound in zip(("min", "max"), bounds, strict=True)
+            if math.isfinite(bound)})
+    return convert
+
+
+def same(operator: str) -> Translate:
+    """An operator that is ONNX's, of one tensor and no arguments."""
+    return lambda call: call.add(operator, call.tensor())
+
+
+def function(operator: str, *parameters: tuple[str, str, float]) -> Translate:
+    """A function of single elements.
+
+    ``parameters`` are torch's name, ONNX's and torch's default of each that it has.
+    """
+    def convert(call: Call) -> None:
+        values = {name: call.arguments.number(own, default) or 0.0
+                  for own, name, default in parameters}
+        call.add(operator, call.tensor(), **values)
+    return convert
+
+
+def hard_sigmoid(call: Call) -> None:
+    """Hardsigmoid, whose slope ONNX leaves open."""
+    call.add("HardSigmoid", call.tensor("self"), alpha=1 / 6, beta=0.5)
+
+
+def gelu(call: Call) -> None:
+    """GELU, exact or by a tanh."""
+    approximate = call.arguments.get("approximate", "none")
+    if not isinstance(approximate, str):
+        refuse(call.node, "its approximation is no text; export the model again")
+    call.add("Gelu", call.tensor("self"), approximate=approximate)
+
+
+def elu(call: Call) -> None:
+    """ELU; a CELU or SELU scales its input or output, which is refused."""
+    if any(call.arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
+        refuse(call.node, "it scales its input or output; use ELU")
+    call.add("Elu", call.tensor("self"), alpha=call.arguments.number("alpha", 1.0) or 0.0)
+
+
+def softplus(call: Call) -> None:
+    """Softplus."""
+    if call.arguments.number("beta", 1.0) != 1:
+        refuse(call.node, "its beta is not 1; scale its input and its output instead")
+    call.add("Softplus", call.tensor("self"))
+
+
+def prelu(call: Call) -> None:
+    """PReLU with one slope, or one a channel."""
+    slopes = call.known("weight")
+    axes = len(call.dims("self")) - 1
+    call.add("PRelu", call.tensor("self"), call.graph.constant(
+        slopes.reshape(-1, *(1,) * axes), model.TYPES[1]))
+
+
+def batch_norm(call: Call) -> None:
+    """BatchNorm1d and 2d, which PT2E folds where it can."""
+    if call.arguments.get("training") is True:
+        refuse(call.node, "exported in training mode; call model.eval() before "
+                          "torch.export.export")
+    size = call.dims("input")[0]
+    affine = (call.tensor(name) if call.arguments.get(name) is not None else
+              call.graph.constant(np.full(size, value, np.float32), model.TYPES[1])
+              for name, value in (("weight", 1.0), ("bias", 0.0)))
+    call.add("BatchNormalization", call.tensor("input"), *affine, call.tensor("running_mean"),
+             call.tensor("running_var"), epsilon=call.arguments.number("eps", 1e-5) or 0.0)
+
+
+# --- pools
+def max_pool(call: Call) -> None:
+    """MaxPool1d and MaxPool2d."""
+    axes = len(call.dims("self")) - 1
+    call.add("MaxPool", call.tensor("self"), dilations=_every(call, "dilation", axes, 1),
+             **_window(call, axes))
+
+
+def average_pool(call: Call) -> None:
+    """AvgPool1d and AvgPool2d."""
+    window = _window(call, len(call.dims("self")) - 1)
+    area = math.prod(_every(call, "kernel_size", len(call.dims("self")) - 1, 0))
+    if call.arguments.number("divisor_override") not in (None, area):
+        refuse(call.node, "divisor_override is not supported; scale the next layer's weights "
+                          "instead")
+    call.add("AveragePool", call.tensor("self"), **window,
+             count_include_pad=int(call.arguments.flag("count_include_pad", True)))
+
+
+def _window(call: Call, axes: int) -> dict[str, model.Attribute]:
+    kernel = _every(call, "kernel_size", axes, 0)
+    given = call.arguments.integers("stride", ())
+    return {"kernel_shape": kernel,
+            "strides": _every(call, "stride", axes, 1) if given else kernel,
+            "pads": _every(call, "padding", axes, 0) * 2,
+            "ceil_mode": int(call.arguments.flag("ceil_mode", False))}
+
+
+def adaptive_pool(call: Call) -> None:
+    """AdaptiveAvgPool1d and 2d, where all windows are equal."""
+    size = call.dims("self")[1:]
+    wanted = _every(call, "output_size", len(size), 1)
+    if any(part < 1 or whole % part for whole, part in zip(size, wanted, strict=True)):
+        refuse(call.node, f"a map of {size} has no equal windows for {wanted}; use an output size "
+                          f"that divides it, such as 1")
+    if set(wanted) == {1}:
+        call.add("GlobalAveragePool", call.tensor("self"))
+        return
+    kernel = tuple(whole // part for whole, part in zip(size, wanted, strict=True))
+    call.add("AveragePool", call.tensor("self"), kernel_shape=kernel, strides=kernel)
+
+
+def mean(call: Call) -> None:
+    """The mean over a map."""
+    if call.arguments.get("dtype") is not None:
+        refuse(call.node, "it computes in another type; leave dtype away")
+    call.add("ReduceMean", call.tensor("self"), _list(call, call.arguments.integers("dim", ())),
+             keepdims=int(call.arguments.flag("keepdim", False)))
+
+
+# --- shapes
+def _list(call: Call, values: Sequence[int]) -> str:
+    """The constant that is a list of integers, each of which an int64 holds."""
+    if len(values) > 16 or any(abs(value) > _END for value in values):
+        refuse(call.node, f"its numbers {tuple(values)[:4]} are too many or too large; export the "
+                          f"model again")
+    return call.graph.constant(np.array(values, np.int64))
+
+
+def identity(call: Call) -> None:
+    """What changes nothing."""
+    source = call.tensor()
+    constant = call.graph.constants.get(source)
+    if constant is None:
+        call.add("Identity", source)
+    else:
+        call.graph.store(call.output, constant.values, constant.type)
+
+
+def reshape(call: Call) -> None:
+    """What only changes the shape, to that which the program tells."""
+    sizes = call.graph.program.sizes.get(call.output, ())[1:]
+    dims = [size for size in sizes if type(size) is int and size > 0]
+    if len(dims) != len(sizes):
+        refuse(call.node, f"its output has shape (N, {', '.join(map(str, sizes))}), of which only "
+                          f"N may be dynamic; export the model again")
+    call.add("Reshape", call.tensor(), _list(call, (1, *dims)))
+
+
+def permute(call: Call) -> None:
+    """The axes in another order."""
+    rank = len(call.dims("self")) + 1
+    order = tuple(axis % rank for axis in call.arguments.integers("dims"))
+    call.add("Transpose", call.tensor("self"), perm=order)
+
+
+def transpose(call: Call) -> None:
+    """Two axes exchanged."""
+    order = list(range(len(call.dims("self")) + 1))
+    first, second = (call.arguments.integer(name) % len(order) for name in ("dim0", "dim1"))
+    order[first], order[second] = order[second], order[first]
+    call.add("Transpose", call.tensor("self"), perm=tuple(order))
+
+
+def pad(call: Call) -> None:
+    """A constant around a map."""
+    mode, value = call.arguments.get("mode", "constant"), call.arguments.number("value", 0.0)
+    axes = len(call.dims("self")) + 1
+    pads = call.arguments.integers("pad")
+    if mode != "constant" or len(pads) % 2 or len(pads) > 2 * axes:
+        refuse(call.node, f"its mode {mode!r:.20} or its {len(pads)} amounts are not supported; "
+                          f"pad with a constant")
+    # torch begins with the last axis.
+    ends = [[*pads[end::2], *(0,) * (axes - len(pads) // 2)][::-1] for end in (0, 1)]
+    call.add("Pad", call.tensor("self"), _list(call, ends[0] + ends[1]),
+             call.graph.constant(np.array(value or 0.0, np.float32), model.TYPES[1]))
+
+
+def upsample(call: Call) -> None:
+    """Upsample and interpolate to the nearest element."""
+    sizes = call.graph.program.sizes.get(call.output, ())[2:]
+    before = call.dims("input")[1:]
+    given = call.arguments.get("scale_factors")
+    if len(sizes) != len(before) or any(not new or new % old for new, old in zip(
+            sizes, before, strict=True)):
+        refuse(call.node, f"it makes {sizes[:4]} of {before}; use a scale_factor of 2 or 3, say")
+    factors = [float((new or 0) // old) for new, old in zip(sizes, before, strict=True)]
+    if isinstance(given, tuple) and list(given) != factors:
+        refuse(call.node, f"its factors {given[:4]} are not whole; use a scale_factor of 2 or 3, "
+                          f"say")
+    scales = call.graph.constant(np.array([1.0, 1.0, *factors], np.float32), model.TYPES[1])
+    call.add("Resize", call.tensor("input"), "", scales, mode="nearest",
+             coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+
+
+# --- joins and parts
+def concatenate(call: Call) -> None:
+    """Tensors, one behind the other."""
+    tensors = call.arguments.get("tensors")
+    if not isinstance(tensors, tuple) or not tensors:
+        refuse(call.node, "it takes a list of tensors; export the model again")
+    call.add("Concat", *(call.tensor("tensors", value) for value in tensors),
+             axis=call.arguments.integer("dim", 0))
+
+
+def slice_(call: Call) -> None:
+    """A range of an axis."""
+    bounds = [call.arguments.get(name) for name in ("start", "end")]
+    start, end = (default if bound is None else bound
+                  for bound, default in zip(bounds, (0, _END), strict=True))
+    if type(start) is not int or type(end) is not int:
+        refuse(call.node, "its bounds are no numbers; export the model again")
+    _range(call, call.output, call.arguments.integer("dim", 0), start, end,
+           call.arguments.integer("step", 1))
+
+
+def _range(call: Call, output: str, axis: int, start: int, end: int, step: int = 1) -> None:
+    lists = [_list(call, (value,)) for value in (start, end, axis, step)]
+    call.make(output, "Slice", call.tensor("self"), *lists)
+
+
+def parts(call: Call) -> None:
+    """split and chunk: runs along an axis, of the lengths that the program tells."""
+    axis = call.arguments.integer("dim", 0)
+    start = 0
+    for name in call.node.outputs:
+        sizes = call.graph.program.sizes.get(name, ())
+        size = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
+        if size is None or axis % len(sizes) == 0:
+            refuse(call.node, f"it divides axis {axis}, the batch or one of unknown size; divide "
+                              f"channels")
+        _range(call, name, axis, start, start + size)
+        start += size
+
+
+# --- the end
+def softmax(call: Call) -> None:
+    """Softmax and log-softmax at the end are left to the host."""
+    axis, dims = call.arguments.integer("dim"), call.dims()
+    if axis not in ((1, -1) if len(dims) == 1 else (1,)):
+        refuse(call.node, "only the softmax over the channels, dim=1, is supported")
+    call.add("Softmax", call.tensor(), axis=axis)
+
+
+def argmax(call: Call) -> None:
+    """The number of the largest channel."""
+    call.add("ArgMax", call.tensor("self"), axis=call.arguments.integer("dim"),
+             keepdims=int(call.arguments.flag("keepdim", False)))
+
+
+def _named(operator: Translate, *names: str) -> dict[str, Translate]:
+    return {f"aten.{name}": operator for name in names}
+
+
+def _in_place_too(operator: Translate, name: str, overload: str = "default"
+                  ) -> dict[str, Translate]:
+    return _named(operator, f"{name}.{overload}", f"{name}_.{overload}")
+
+
+_OPERATORS: Mapping[str, Translate] = {
+    "quantized_decomposed.quantize_per_tensor.default": quantize_per_tensor,
+    "quantized_decomposed.quantize_per_tensor.tensor": quantize_per_tensor,
+    "quantized_decomposed.quantize_per_channel.default": quantize_per_channel,
+    "quantized_decomposed.dequantize_per_tensor.default": dequantize_per_tensor,
+    "quantized_decomposed.dequantize_per_tensor.tensor": dequantize_per_tensor,
+    "quantized_decomposed.dequantize_per_channel.default": dequantize_per_channel,
+    **dict.fromkeys(IDENTITIES, identity),
+    **dict.fromkeys(RESHAPES, reshape),
+    **_named(identity, "lift_fresh_copy.default"),
+    **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding",
+             "convolution.default"),
+    **_named(linear, "linear.default"),
+    **_in_place_too(pair("Add"), "add", "Tensor"),
+    **_in_place_too(pair("Sub"), "sub", "Tensor"),
+    **_in_place_too(pair("Mul"), "mul", "Tensor"),
+    **_in_place_too(pair("Div"), "div", "Tensor"),
+    **_in_place_too(same("Relu"), "relu"),
+    **_in_place_too(clamp(0.0, 6.0), "relu6"),
+    **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
+    **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
+    **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
+    **_in_place_too(function("Sigmoid"), "sigmoid"),
+    **_in_place_too(function("Tanh"), "tanh"),
+    **_in_place_too(function("Swish"), "silu"),
+    **_in_place_too(function("Mish"), "mish"),
+    **_in_place_too(function("HardSwish"), "hardswish"),
+    **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
+    **_in_place_too(hard_sigmoid, "hardsigmoid"),
+    **_in_place_too(gelu, "gelu"),
+    **_in_place_too(elu, "elu"),
+    **_named(softplus, "softplus.default"),
+    **_named(prelu, "prelu.default"),
+    **_named(batch_norm, "batch_norm.default"),
+    **_named(max_pool, "max_pool1d.default", "max_pool2d.default"),
+    **_named(average_pool, "avg_pool1d.default", "avg_pool2d.default"),
+    **_named(adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
+    **_named(mean, "mean.dim"),
+    **_named(permute, "permute.default"),
+    **_named(transpose, "transpose.int"),
+    **_named(pad, "pad.default", "constant_pad_nd.default"),
+    **_named(upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
+    **_named(concatenate, "cat.default", "concat.default"),
+    **_named(slice_, "slice.Tensor"),
+    **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default"),
+    **_named(softmax, "softmax.int", "log_softmax.int"),
+    **_named(argmax, "argmax.default"),
+}
+SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in _OPERATORS}))
