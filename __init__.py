@@ -20,8 +20,8 @@ _NAMES = {
         # weights and how they are stored
         "Codebook", "Plain", "Weights",
         # layers
-        "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop",
-        "Dense", "Depthwise", "Flatten", "MaxPool", "Pad", "Permutation", "Repeat", "Reshape",
+        "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
+        "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",
         "ScaleRequantize", "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool",
         "Table", "Threshold", "TransposedConvolution", "Upsample",
         # what layers are told

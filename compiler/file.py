@@ -43,7 +43,8 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Convolution, ir.Depthwise, ir.Dense, ir.MaxPool, ir.AveragePool, ir.SumPool, ir.Pad, ir.Add,
     ir.ShiftRequantize, ir.ScaleRequantize, ir.SlopeRequantize, ir.Threshold, ir.Table, ir.Clamp,
     ir.Repeat, ir.Flatten, ir.Reshape, ir.ArgMax, ir.Concatenation,
-    ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution)
+    ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution,
+    ir.Multiply)
 """The layers that a file may hold; each is written under its `kind`."""
 ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook)
 """The encodings of weights that a file may hold, written in the same way."""

@@ -159,6 +159,11 @@ def subtract(x: Integers, other: Integers) -> Integers:
     return x - other
 
 
+def multiply(x: Integers, other: Integers, offsets: tuple[int, int] = (0, 0)) -> Integers:
+    """``(x - offsets[0]) * (other - offsets[1])``."""
+    return (x - offsets[0]) * (other - offsets[1])
+
+
 def concatenate(*parts: Integers) -> Integers:
     """Several (N, H, W, C) to (N, H, W, sum of C): the channels of each behind those before."""
     return np.concatenate(parts, -1)
@@ -371,6 +376,11 @@ def _(layer: ir.Add, x: Integers, other: Integers) -> Integers:
 @execute.register
 def _(layer: ir.Subtract, x: Integers, other: Integers) -> Integers:
     return subtract(x, other)
+
+
+@execute.register
+def _(layer: ir.Multiply, x: Integers, other: Integers) -> Integers:
+    return multiply(x, other, layer.offsets)
 
 
 @execute.register

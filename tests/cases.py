@@ -335,6 +335,16 @@ def sums(draw: Draw) -> Case:
 
 
 @st.composite
+def products(draw: Draw) -> Case:
+    """The product of two branches, less any offsets; or of a branch and itself."""
+    grow = draw(inputs(signs=False))
+    first = draw(branches(grow, "first"))
+    second = draw(branches(grow, "second")) if draw(st.integers(0, 3)) else first
+    offsets = draw(st.sampled_from([(0, 0), (0, 9), (-300, 0), (3, -1)]))
+    return draw(cases(grow, ir.Multiply(LAYER, first, second, offsets)))
+
+
+@st.composite
 def unions(draw: Draw) -> Case:
     """Two or three branches, whose channels are put one behind the other."""
     grow = draw(inputs(signs=False))
@@ -524,6 +534,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Search: (thresholds(),),
     kinds.Lookup: (tables(),),
     kinds.Sum: (sums(),),
+    kinds.Product: (products(),),
     kinds.Union: (unions(),),
     kinds.Part: (parts(),),
     kinds.Shuffle: (permutations(),),

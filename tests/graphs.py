@@ -31,6 +31,8 @@ MANY_FRAMES = (60, 600)
 """After so many, or so many, the deepest buffers of small networks have filled up."""
 MOST_ELEMENTS = 500
 WIDEST = 24
+NARROW = 12
+"""The most bits of what is multiplied."""
 
 
 @st.composite
@@ -214,6 +216,26 @@ def upsample(grow: Web, rng: np.random.Generator) -> None:
     grow.add(ir.Upsample(grow.fresh("upsample"), grow.at, factors))
 
 
+def multiply(grow: Web, rng: np.random.Generator) -> None:
+    """The product with another tensor of few bits, or with a vector of the whole map."""
+    if grow.type.bits > NARROW:
+        grow.add(random_requantization(rng, grow.fresh("act"), grow.at, grow.type))
+    height, width, _ = grow.type.shape
+    names = [grow.at]
+    if rng.integers(2):
+        grow.add(ir.SumPool(grow.fresh("sum"), grow.at, (height, width), (1, 1)))
+        grow.add(random_requantization(rng, grow.fresh("act"), grow.at, grow.type))
+        grow.add(ir.Upsample(grow.fresh("upsample"), grow.at, (height, width)))
+    else:
+        narrow = [name for name, kind in grow.types.items() if kind.bits <= NARROW]
+        names = [narrow[int(rng.integers(len(narrow)))]]
+        fit(grow, rng, grow.types[names[0]].shape)
+    names.insert(int(rng.integers(2)), grow.at)
+    offsets = tuple(int(n) for n in rng.integers(-9, 9, 2) * rng.integers(2, size=2))
+    grow.add(ir.Multiply(grow.fresh("multiply"), *names, offsets))
+    grow.add(random_requantization(rng, grow.fresh("act"), grow.at, grow.type))
+
+
 def transposed(grow: Web, rng: np.random.Generator) -> None:
     """A transposed convolution, of which any rows and columns are left off."""
     height, width, channels = grow.type.shape
@@ -243,7 +265,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table, upsample, crop, permute, transposed)
+    concatenate, part, table, upsample, multiply, crop, permute, transposed)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -37,7 +37,8 @@ class Model:
 
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         domain = MICROSOFT if operator in (
-            "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool", "QGemm") else ""
+            "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearGlobalAveragePool",
+            "QGemm") else ""
         names = [f"t{len(self.nodes)}_{n}" for n in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, domain=domain,
                                            name=f"{operator.lower()}{len(self.nodes)}",
@@ -231,16 +232,19 @@ class Grow:
         return replace(source, name=name, shape=(count,))
 
     def add(self, a: Tensor, b: Tensor, relu: bool = False, operator: str = "Add") -> Tensor:
-        spread = 75 * math.hypot(a.scale, b.scale)
-        if self.style.qlinear and operator == "Add":
+        shape = tuple(map(max, a.shape, b.shape))
+        spread = 75 * (75 * a.scale * b.scale if operator == "Mul"
+                       else math.hypot(a.scale, b.scale))
+        if self.style.qlinear and operator != "Sub":
             scale, zero = self.scale_for(spread), self.draw_zero()
-            name = self.model.node("QLinearAdd", a.name, *self._affine(a.scale, a.zero), b.name,
-                                   *self._affine(b.scale, b.zero), *self._affine(scale, zero))
-            return Tensor(name, a.shape, scale, zero)
+            name = self.model.node(f"QLinear{operator}", a.name, *self._affine(a.scale, a.zero),
+                                   b.name, *self._affine(b.scale, b.zero),
+                                   *self._affine(scale, zero))
+            return Tensor(name, shape, scale, zero)
         real = self.model.node(operator, self.real(a), self.real(b))
         if relu:
             real = self.model.node("Relu", real)
-        return self.quantize(real, a.shape, spread)
+        return self.quantize(real, shape, spread)
 
     def slice(self, source: Tensor) -> Tensor:
         """Ranges of any axes, of rows and columns with steps, of integers or of reals."""
@@ -351,7 +355,13 @@ def random_layer(rng: np.random.Generator, style: Style, kind: str) -> bytes:
         last = grow.dense(source, int(rng.integers(1, 12)), gemm=kind == "gemm", relu=relu)
     elif kind == "slice":
         last = grow.conv(grow.slice(source), 3, (1, 1))
-    elif kind in ("add", "sub"):
+    elif kind in ("broadcast_add", "broadcast_sub", "broadcast_mul"):
+        other = grow.global_average_pool(source)
+        if rng.integers(2):
+            other = grow.conv(source, 1, (1, 1))
+        pair = [source, other] if rng.integers(2) else [other, source]
+        last = grow.add(*pair, operator=kind.removeprefix("broadcast_").title())
+    elif kind in ("add", "sub", "mul"):
         # What dequantizes integers need not agree with what quantized them.
         other = replace(grow.max_pool(source, (3, 3), (1, 1), (1, 1, 1, 1)),
                         scale=grow.draw_scale(), zero=grow.draw_zero())
@@ -368,7 +378,8 @@ def random_layer(rng: np.random.Generator, style: Style, kind: str) -> bytes:
 
 
 LAYERS = ("conv", "conv1d", "grouped", "depthwise", "dilated", "same", "row", "matmul", "gemm",
-          "add", "max_pool", "average_pool", "global_average_pool", "mean", "sub", "slice")
+          "add", "max_pool", "average_pool", "global_average_pool", "mean", "sub", "slice", "mul",
+          "broadcast_add", "broadcast_sub", "broadcast_mul")
 
 
 def integer_model(rng: np.random.Generator, kind: str, activation: int, weight: int) -> bytes:

@@ -54,6 +54,7 @@ def network() -> ir.Network:
         ir.Crop("piece", "half", (0, 1, 1), (0, 1, 64)),
         ir.Subtract("difference", "half", "piece"),
         ir.Upsample("larger", "half", (2, 64)),
+        ir.Multiply("product", "larger", "larger", (-3, 1)),
         ir.Permutation("mixed", "larger", (1, 0)),
     ))
 

@@ -32,6 +32,7 @@ from penjing.compiler.load.floats import (
     FloatNetwork,
     FloatPad,
     FloatPermutation,
+    FloatProduct,
     FloatRelu,
     FloatReshape,
     FloatSlice,
@@ -123,7 +124,10 @@ def graph() -> FloatNetwork:
         FloatZeros("zeros", inputs=("low",)),
         FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
         FloatSubtract("difference", inputs=("sum", "zeros")),
-        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "difference")),
+        FloatProduct("square", inputs=("input", "input")),
+        FloatAveragePool("all", (12, 11), (12, 11)), FloatUpsample("factors", (12, 11)),
+        FloatProduct("weighed", inputs=("difference", "factors")),
+        FloatConcatenation("cat", inputs=("high", "relu_sum", "relu_a", "weighed")),
         FloatUpsample("larger", (1, 2)), FloatCrop("crop", (1, 12, 1), (0, 22, 2)),
         FloatPermutation("mixed", (*range(3, 15), 0, 2, 1)), FloatPad("pad", (0, 1, 2, 0)),
         FloatReshape("turned", (13, 12, 15)), FloatCrop("less", (1, 13, 1), (0, 11, 1)),
@@ -152,7 +156,8 @@ def random_graph(seed: int) -> FloatNetwork:
             replace(conv(name, 4, 4, padding=(1, 1, 1, 1), seed=n), inputs=(source,)),
             replace(conv(name, 1, 4, (1, 1), n, padding=NONE), groups=4, inputs=(source,)),
             FloatUnary(name, list(Unary)[int(rng.integers(6))], inputs=(source,)),
-            FloatMaxPool(name, (3, 3), (1, 1), (1, 1, 1, 1), inputs=(source,))][rng.integers(6)])
+            FloatMaxPool(name, (3, 3), (1, 1), (1, 1, 1, 1), inputs=(source,)),
+            FloatProduct(name, inputs=(source, other))][rng.integers(7)])
     read = {name for layer in layers for name in layer.inputs}
     rest = tuple(layer.name for layer in layers if layer.name not in read)
     return FloatNetwork((12, 11, 3), (*layers, FloatConcatenation("end", inputs=(*rest, "input"))))
@@ -164,7 +169,7 @@ def test_graphs_are_close_to_float(mode: Mode) -> None:
     wanted = floats.run(graph(), x / 255)
     network = quantize(graph(), x, 8, 8, mode=mode)
     error = np.abs(real_output(network, x) - wanted).mean() / np.abs(wanted).mean()
-    assert error < (0.1 if mode is Mode.STATIC else 0.03), error
+    assert error < (0.12 if mode is Mode.STATIC else 0.03), error
 
 
 def test_a_table_of_wide_maps_is_refused() -> None:
@@ -297,6 +302,19 @@ def test_relu_moves_only_where_it_is_exact() -> None:
         ("d", "dense"), ("r3", "shiftrequantize")]
     wanted = floats.run(FloatNetwork((12, 11, 3), layers), images() / 255)
     assert np.abs(real_output(network, images()) - wanted).max() < 0.05
+
+
+def test_a_factor_of_the_input_is_in_one_side_of_a_product() -> None:
+    """Pixels stand for parts of 255, and no shift divides by that."""
+    x = images()
+    layers: tuple[FloatLayer, ...] = (
+        FloatProduct("square", inputs=("input", "input")), FloatAveragePool("p", (3, 3), (1, 1)),
+        FloatCrop("crop", (1, 11, 1), (1, 10, 1), inputs=("input",)),
+        FloatProduct("cube", inputs=("crop", "p")), conv("c", 3, 4))
+    floating = FloatNetwork((12, 11, 3), layers)
+    wanted = floats.run(floating, x / 255)
+    error = np.abs(real_output(quantize(floating, x, 12, 12), x) - wanted)
+    assert error.mean() < 0.002 * np.abs(wanted).mean()
 
 
 def test_relu_on_signed_input() -> None:

@@ -29,6 +29,7 @@ from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit, module_name
 from penjing.hdl.graph import READY_GATES, Graph, Pipeline, Stage
+from penjing.hdl.multiply import StreamMultiplier
 from penjing.hdl.repeat import Repeater
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.stream import Beat, Buffer
@@ -144,20 +145,28 @@ def test_times_must_be_a_number_of_copies() -> None:
 
 @pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize("bits", [(4, 7, True, False), (8, 8, True, True), (1, 3, False, False)])
-@pytest.mark.parametrize("join", [ir.Add, ir.Subtract])
-def test_adder(join: type[ir.Elementwise], stalls: Stalls, bits: tuple[int, int, bool, bool]
-               ) -> None:
+@pytest.mark.parametrize("layer", [
+    ir.Add("join", "a", "b"), ir.Subtract("join", "a", "b"), ir.Multiply("join", "a", "b"),
+    ir.Multiply("join", "a", "b", (-7, 130)), ir.Multiply("join", "a", "b", (0, -1))],
+    ids=["add", "subtract", "multiply", "multiply_offsets", "multiply_offset"])
+def test_what_takes_two_beats_at_once(layer: ir.Elementwise, stalls: Stalls,
+                                      bits: tuple[int, int, bool, bool]) -> None:
     a, b = (TensorType((5, 1, 3), n, is_signed) for n, is_signed in zip(bits[:2], bits[2:],
                                                                        strict=True))
-    layer = join("join", "a", "b")
     total = layer.output_type(a, b)
     x, y = random_images(a, 6, 1), random_images(b, 6, 2)
+    y[:2] = y[1::-1]  # both extremes of each with both of the other
+    x[2:4], y[2:4] = x[:2], y[1::-1]
     shapes = [signed(k.bits) if k.signed else unsigned(k.bits) for k in (a, b, total)]
+    if isinstance(layer, ir.Multiply):
+        joint: Adder | StreamMultiplier = StreamMultiplier(
+            *shapes, lanes=3, offsets=layer.offsets, dsp_multipliers=1, technology=Generic())
+    else:
+        joint = Adder(*shapes, lanes=3, subtracts=isinstance(layer, ir.Subtract))
     # Both operands side by side in one stream, which a fork takes apart: the two come by turns.
     block = Graph([Stage("first", Buffer(Beat(shapes[0], 3)), {"i": "i_0"}),
                    Stage("second", Buffer(Beat(shapes[1], 3)), {"i": "i_1"}),
-                   Stage("join", Adder(*shapes, lanes=3, subtracts=join is ir.Subtract),
-                         {"i_0": "first", "i_1": "second"})],
+                   Stage("join", joint, {"i_0": "first", "i_1": "second"})],
                   ("i_0", "i_1"))
     got = transfer_two(block, [p for f in x.reshape(6, -1).tolist() for p in pack(f, a.bits, 3, 3)],
                        [p for f in y.reshape(6, -1).tolist() for p in pack(f, b.bits, 3, 3)],
@@ -181,6 +190,21 @@ def test_a_difference_has_the_narrowest_type_that_holds_it() -> None:
         layer.output_type(TensorType((1, 1, 2), 48, True), few)
     with pytest.raises(PenjingError, match="other must be a name, not 3"):
         ir.Subtract("less", "a", 3)
+
+
+def test_a_product_has_the_narrowest_type_that_holds_it() -> None:
+    few, signs = TensorType((1, 1, 2), 4, False, 3), ir.Bipolar((1, 1, 2))
+    wide = TensorType((1, 1, 2), 24, True, -1)
+    assert ir.Multiply("x", "a", "b").output_type(few, few) == TensorType((1, 1, 2), 9, True, 6)
+    assert ir.Multiply("x", "a", "b", (15, 0)).output_type(few, few).bits == 9  # -225 to 0
+    assert ir.Multiply("x", "a", "b", (8, 8)).output_type(few, few).bits == 8  # -56 to 64
+    assert ir.Multiply("x", "a", "b").output_type(signs, signs) == TensorType((1, 1, 2), 2, True)
+    assert ir.Multiply("x", "a", "b").output_type(wide, wide).bits == 48
+    with pytest.raises(PenjingError, match=r"^layer x: what it multiplies, b, has 25 bits, more "
+                                           r"than 24; requantize it"):
+        ir.Multiply("x", "a", "b", (0, 1)).output_type(wide, wide)
+    with pytest.raises(PenjingError, match="offsets must be 2 integers from"):
+        ir.Multiply("x", "a", "b", (0, 1 << 25))
 
 
 def transfer_two(dut: Graph, first: list[int], second: list[int], stalls: Stalls) -> list[int]:

@@ -354,8 +354,8 @@ def test_what_is_not_quantized_is_neither_cut_nor_subtracted() -> None:
     "formats/onnx_scalenode", "formats/onnx_uint4_activation", "formats/onnx_w2",
     "formats/onnx_gmp", "formats/onnx_clipw", "formats/ort_addconst", "formats/ort_cat",
     "formats/ort_prelu", "formats/ort_hswish", "formats/ort_split", "formats/ort_gelu",
-    "formats/ort_slice", "formats/ort_sub", "files/qcdq_44_script", "files/trunc_brevitas",
-    "formats/qcdq_brevitas", "formats/qonnx_brevitas_gap_then_linear",
+    "formats/ort_mul", "formats/ort_slice", "formats/ort_sub", "files/qcdq_44_script",
+    "files/trunc_brevitas", "formats/qcdq_brevitas", "formats/qonnx_brevitas_gap_then_linear",
     "formats/qonnx_brevitas_reducemean", "formats/qonnx_brevitas_sigmoid",
     "formats/qonnx_brevitas_trunc_v2"])
 def test_file_of_today(name: str) -> None:

@@ -205,10 +205,11 @@ CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/kf_cnn__w8a8s",
          "formats/kf_flat__w8a16", "formats/l1_cnn__w8a8", "formats/l6_kf_flat_w2a8_fc",
          "formats/op_crop", "formats/op_gelu", "formats/op_gmax", "formats/op_hswish",
          "formats/op_leaky", "formats/op_logistic", "formats/op_normz", "formats/op_perm",
-         "formats/op_tanh", "formats/op_tconv", "formats/op_upnn", "formats/tf_argmax",
-         "formats/tf_bnlast", "formats/tf_i16", "formats/tf_relu1", "formats/tf_scaleadd",
-         "networks/keras_autoenc", "networks/keras_conv1d", "networks/keras_crop",
-         "networks/keras_flatten", "networks/keras_leaky", "networks/keras_unet")
+         "formats/op_tanh", "formats/op_tconv", "formats/op_upnn", "formats/tf_addscalar",
+         "formats/tf_argmax", "formats/tf_bnlast", "formats/tf_i16", "formats/tf_relu1",
+         "formats/tf_scaleadd", "networks/keras_autoenc", "networks/keras_conv1d",
+         "networks/keras_crop", "networks/keras_flatten", "networks/keras_leaky",
+         "networks/keras_se", "networks/keras_unet")
 """Files of today's converters."""
 
 
@@ -474,9 +475,17 @@ def test_functions_that_are_no_table_are_refused() -> None:
     y, z = (file.activation((1, 4, 4, 2), scale=0.1, zero_point=3) for _ in range(2))
     file.operator("MAX_POOL_2D", [x], [y], "Pool2DOptions", padding=SAME, strideH=1, strideW=1,
                   filterHeight=2, filterWidth=2)
-    file.operator("MUL", [x, y], [z], "MulOptions")
+    file.operator("PRELU", [x, y], [z])
     file.ends(x, z)
     assert "neither a function of the other or a constant" in refusal(file)
+
+    file, x = small()
+    y, z = (file.activation(shape, scale=0.1, zero_point=3)
+            for shape in ((1, 1, 1, 32), (1, 4, 4, 2)))
+    file.operator("RESHAPE", [x, file.numbers(1, 1, 1, 32)], [y])
+    file.operator("MUL", [x, y], [z], "MulOptions")
+    file.ends(x, z)
+    assert "its inputs are (4, 4, 2) and (1, 1, 32)" in refusal(file)
 
     file, x = small()
     slopes = file.tensor((4, 4, 2), "INT8", 0.1, 0, np.ones((4, 4, 2)))

@@ -16,7 +16,11 @@ from typing import Any
 import numpy as np
 import penjing
 import pytest
+from graphs import check
+from networks import PLENTY
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
+from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.search import Budget, Goal, search
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork
@@ -26,6 +30,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[to
 
 from penjing.compiler.load import pt2  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
+from penjing.sim.oracles import torch as oracle  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -165,6 +170,33 @@ def shared(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
     return norm(y) + y.relu()
 
 
+class SqueezeExcitation(nn.Module):
+    """A residual block whose channels are weighed by what the whole map says of them.
+
+    ``linear`` writes it with layers that take vectors.
+    """
+
+    def __init__(self, channels: int, linear: bool = False) -> None:
+        super().__init__()
+        few = max(1, channels // 2)
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.linear = linear
+        self.gate = nn.Sequential(
+            nn.Linear(channels, few), nn.ReLU(), nn.Linear(few, channels), nn.Sigmoid(),
+        ) if linear else nn.Sequential(
+            nn.Conv2d(channels, few, 1), nn.ReLU(), nn.Conv2d(few, channels, 1), nn.Hardsigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.convolution(x))
+        if self.linear:
+            factors = self.gate(functional.adaptive_avg_pool2d(y, 1).flatten(1))
+            y = y * factors.view(-1, y.shape[1], 1, 1).expand_as(y)
+        else:
+            y = self.gate(y.mean((2, 3), keepdim=True)) * y
+        return torch.relu(x + y)
+
+
 class Shifted(nn.Module):
     """The input less a mean, over a deviation, as it stands in front of many networks."""
 
@@ -197,6 +229,13 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: Wired(shuffled, nn.Conv2d(4, 3, 1)), (5, 4, 8)),
     (lambda: Wired(shared, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
     (lambda: Lambda(lambda x: x + x), (5, 4, 2)),
+    (lambda: nn.Sequential(SqueezeExcitation(4), SqueezeExcitation(4, linear=True)), (5, 4, 4)),
+    (lambda: Lambda(lambda x: x * x), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x - x.mean((2, 3), keepdim=True)), (5, 4, 2)),
+    (lambda: Lambda(lambda x: x * (1 - x)), (5, 4, 2)),
+    (lambda: Wired(lambda x, a: x * a(x).sigmoid(), nn.Conv2d(3, 1, 1)), (5, 4, 3)),
+    (lambda: Wired(lambda x, a: x * a(x.mean(2, keepdim=True)) - x, nn.Conv1d(2, 2, 1)), (7, 2)),
+    (lambda: Wired(lambda x, a: a(x) * x, nn.Linear(5, 5)), (5,)),
     (lambda: Lambda(lambda x: x[:, 1:][:, -2:] + x[:, :2]), (5, 4, 4)),
     (lambda: Shifted(torch.tensor([0.5, 0.25, 0.1]).reshape(3, 1, 1),
                      nn.Conv2d(3, 2, 3, padding=1)), (4, 5, 3)),
@@ -306,6 +345,23 @@ def test_program_of_today(name: str) -> None:
     given = golden.run(fixed, quantize_input(x, fixed.input_type)) * 2.0 ** -(
         fixed.output_type.fraction)
     assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
+
+
+def test_a_block_that_squeezes_and_excites_runs_in_hardware() -> None:
+    """Values equal PyTorch's in integers, and every frame ends in the predicted cycle."""
+    torch.manual_seed(0)
+    module = unsettle(SqueezeExcitation(3))
+    program = torch.export.export(module, (torch.zeros(1, 3, 4, 3),))
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 4, 3, 3))
+    network = quantize(loader.from_program(program), x)
+    assert {"multiply", "upsample"} <= {layer.kind for layer in network.layers}
+    integers = quantize_input(x, network.input_type)
+    np.testing.assert_array_equal(oracle.run(network, integers), golden.run(network, integers))
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x).float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    given = golden.run(network, integers) * 2.0 ** -network.output_type.fraction
+    assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
+    check(network, search(network, Budget(ECP5, PLENTY, 40), Goal()))
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(-1)])
@@ -435,12 +491,13 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1),
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
-    (lambda: Lambda(lambda x: 1 - x), (5, 4, 2), "aten.rsub.Scalar"),
     (lambda: Lambda(lambda x: x / 0), (5, 4, 2), "is 0 or not finite"),
     (lambda: Shifted(torch.ones(5, 4)), (5, 4, 2), "its constant has shape"),
     (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
-    (lambda: Lambda(lambda x: x + x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
-    (lambda: Lambda(lambda x: x * x), (5, 4, 2), "products of maps are not supported yet"),
+    (lambda: Lambda(lambda x: x * x.mean((2, 3))), (5, 2, 2), "only axes of 1 behind the batch"),
+    (lambda: Lambda(lambda x: x[:, :, None].expand(1, 2, 3, 5, 2).amax((3, 4))), (5, 2, 2),
+     "only axes of 1 behind the batch"),
+    (lambda: Lambda(lambda x: 1 / x), (5, 4, 2), "not supported"),
     (lambda: Lambda(lambda x: torch.cat([x, x], 2)), (5, 4, 2), "is along axis 2 of .*use dim=1"),
     (lambda: Lambda(lambda x: torch.cat([x.flatten(1), x.flatten(1)], 1)), (5, 4, 2), "flattened"),
     (lambda: Lambda(lambda x: x.chunk(2, 3)[0]), (5, 4, 2), "only channels are supported"),
@@ -448,7 +505,6 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.Upsample(scale_factor=1.5), (4, 4, 2), "only whole factors"),
     (lambda: nn.Upsample(size=(8, 7)), (4, 4, 2), "only whole factors"),
     (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (4, 4, 2), "upsample_bilinear2d"),
-    (lambda: Lambda(lambda x: x - x.mean((2, 3), keepdim=True)), (5, 4, 2), "broadcasting"),
     (lambda: Lambda(lambda x: x.relu().transpose(2, 3)), (5, 4, 2), "flattened or turned"),
     (lambda: Lambda(lambda x: x.transpose(0, 1)), (5, 4, 2), "it moves the batch"),
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), Lambda(lambda x: x.transpose(1, 2)),

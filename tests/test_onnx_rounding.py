@@ -42,7 +42,7 @@ def test_powers_of_two_differ_in_ties_only(kind: str, qlinear: bool, tmp_path: P
         assert far.max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["conv", "depthwise", "gemm", "add", "average_pool",
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "gemm", "add", "mul", "average_pool",
                                   "global_average_pool"])
 @pytest.mark.parametrize("style", STYLES)
 def test_powers_of_two_are_equal(kind: str, style: Style, tmp_path: Path) -> None:

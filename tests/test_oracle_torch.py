@@ -40,11 +40,12 @@ def random_network(rng: np.random.Generator) -> ir.Network:
             ir.Subtract("difference", *(("clamp", "mean") if rng.integers(2) else
                                         ("mean", "clamp")))):
         net.add(layer)
+    net.add(ir.Multiply("product", "difference", "mean", integers(-9, 9, 2)))
     taken = []
     for size in net.type.shape[:2]:
         start = int(rng.integers(size))
         taken.append((start, int(rng.integers(start, size)) + 1, int(rng.integers(1, 4))))
-    net.add(ir.Crop("crop", "difference", *taken))
+    net.add(ir.Crop("crop", "product", *taken))
     net.add(ir.Pad("pad", "crop", integers(0, 3, 4), 7))  # type: ignore[arg-type]
     net.add(ir.Permutation("mixed", "pad", tuple(rng.permutation(5).tolist())))
     height, width, channels = net.type.shape

@@ -80,7 +80,8 @@ def test_what_is_drawn_shrinks() -> None:
 
     with pytest.raises(AssertionError):
         fails()
-    assert len(smallest[-1].layers) <= 5
+    # Where it ends depends on what it begins with, that on the modules that are loaded.
+    assert len(smallest[-1].layers) <= 9
 
 
 def test_steps_are_all_that_grows_a_graph() -> None:

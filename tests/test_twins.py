@@ -30,6 +30,7 @@ from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.engine import Engine, EngineArray
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
+from penjing.hdl.multiply import StreamMultiplier
 from penjing.hdl.pad import Padder
 from penjing.hdl.permute import Permuter
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
@@ -136,6 +137,8 @@ TWINS: dict[type[wiring.Component], Twin] = {
     SkipBuffer: SUM,
     SlopeRequantizer: Twin("slope_requantize", net(MAP, ir.SlopeRequantize(
         "slope", "x", np.array([[3, -5]]), np.array([[4, 9]]), np.array([1]), 2, 5, True))),
+    StreamMultiplier: Twin("multiply", net(MAP, CLAMP,
+                                           ir.Multiply("multiply", "clamp", "x", (2, 0)))),
     Sum: PRODUCTS,
     SumPooler: Twin("sum_pool", net(MAP, pool(ir.SumPool)), Goal(200)),
     Thresholder: Twin("threshold", net(MAP, ir.Threshold(

@@ -43,13 +43,13 @@ def test_rows_go_down_and_columns_across() -> None:
     assert golden.upsample(x, (2, 3)).tolist() == [wanted]
 
 
-@pytest.mark.parametrize("factor", range(1, ir.MAX_FACTOR + 1))
+@pytest.mark.parametrize("factor", [*range(1, 65), 127, ir.MAX_FACTOR])
 def test_pytorch_repeats_likewise(factor: int) -> None:
     pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
     from penjing.sim.oracles import torch as oracle
 
     network = Network("net", "x", TensorType((5, 7, 2), 8, True),
-                      (ir.Upsample("up", "x", (factor, ir.MAX_FACTOR + 1 - factor)),))
+                      (ir.Upsample("up", "x", (factor, max(1, 65 - factor))),))
     x = random_images(network.input_type, 3, factor)
     np.testing.assert_array_equal(oracle.run(network, x), golden.run(network, x))
 
@@ -162,11 +162,11 @@ def test_what_does_not_fit_is_refused() -> None:
     assert ir.Upsample("up", "x", (1, 64)).output_type(kind) == replace(kind, shape=(2, 192, 4))
     assert ir.Upsample("up", "x", (2, 1)).output_type(ir.Bipolar((2, 3, 4))) == ir.Bipolar(
         (4, 3, 4))
-    for factors in ((0, 1), (1, 65), (2,), (1, 2, 3), (1.0, 2), (True, 2), 2):
+    for factors in ((0, 1), (1, 1025), (2,), (1, 2, 3), (1.0, 2), (True, 2), 2):
         with pytest.raises(PenjingError, match=r"^layer up: factors must be "):
             ir.Upsample("up", "x", factors)
     with pytest.raises(PenjingError, match=r"^tensor: shape \(65536, 4096, 1\) has 2684"):
-        ir.Upsample("up", "x", (64, 64)).output_type(TensorType((1024, 64, 1), 1, False))
+        ir.Upsample("up", "x", (1024, 1)).output_type(TensorType((64, 4096, 1), 1, False))
 
 
 def test_a_file_holds_it(tmp_path: object) -> None:

@@ -533,6 +533,43 @@ def with_constants(file: Drawn) -> None:
     file.ends(x, y)
 
 
+def two_maps(file: Drawn) -> None:
+    """Sum, difference or product of a map and what another operator makes of it.
+
+    That is a map, too, a row, a column or a vector, or one without the batch; it is repeated.
+    """
+    height, width, count = file.integer(2, 6), file.integer(2, 6), file.integer(1, 4)
+    x = file.activation((1, height, width, count), scale=file.scale(-2, 0))
+    meaning = file.graph.tensors[x].quantization
+    meaning = {"scale": meaning.scale[0], "zero_point": meaning.zeroPoint[0]}
+    shape = file.choice((1, height, width, count), (1, height, width, 1), (1, 1, width, count),
+                        (1, height, 1, count), (1, 1, 1, count), (count,))
+    if shape[-1] != count:
+        other = file.activation(shape, scale=file.scale(-1, 1))
+        w = file.weights((1, 1, 1, count), 0, "INT8", 0.05)
+        file.operator("CONV_2D", file.operands(x, w, 1, bias=True), [other], "Conv2DOptions",
+                      padding=VALID, strideH=1, strideW=1)
+    elif shape == (1, height, width, count):
+        other = file.activation(shape, **meaning)
+        file.operator("MAX_POOL_2D", [x], [other], "Pool2DOptions", padding=SAME, strideH=1,
+                      strideW=1, filterHeight=2, filterWidth=2)
+    else:
+        axes = [axis for axis in (1, 2) if len(shape) == 1 or shape[axis] == 1]
+        size = [1 if axis in axes else n for axis, n in enumerate((1, height, width, count))]
+        other = file.activation(size, **meaning)
+        file.operator("REDUCE_MAX", [x, file.numbers(*axes)], [other], "ReducerOptions",
+                      keepDims=True)
+        if len(shape) == 1:
+            flat = file.activation(shape, **meaning)
+            file.operator("RESHAPE", [other, file.numbers(count)], [flat])
+            other = flat
+    y = like(file, x, scale=file.scale(-1, 1))
+    kind, table = file.choice(("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions"))
+    file.operator(kind, file.choice([x, other], [other, x]), [y], table,
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
 def flatten(file: Drawn) -> None:
     """As Keras writes it: a shape that the batch is taken from, before a dense layer."""
     height, width, inputs = file.integer(1, 4), file.integer(1, 4), file.integer(1, 4)
@@ -821,9 +858,9 @@ Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, add, sub, average_pool,
                                max_pool, mean, relu, quantize, reshape, residual, logistic, silu,
-                               unary, with_constants, flatten, channel_ranges, crop, transpose,
-                               extreme, reduce_max, arg_max, resize, upsampling, spread, turned,
-                               shuffle)
+                               unary, with_constants, two_maps, flatten, channel_ranges, crop,
+                               transpose, extreme, reduce_max, arg_max, resize, upsampling, spread,
+                               turned, shuffle)
 OF_16_BITS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, average_pool,
                                 max_pool, mean, reshape, flatten, channel_ranges, crop, transpose,
                                 reduce_max, upsampling)

@@ -47,7 +47,7 @@ class Step:
 
 
 EXACT = (fl.FloatConvolution, fl.FloatTransposed, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract,
-         fl.FloatConcatenation)
+         fl.FloatProduct, fl.FloatConcatenation)
 """Layers that compute exactly, in more bits than their inputs have."""
 
 
@@ -225,6 +225,13 @@ def _(layer: FloatLayer, step: Step, state: State, *inputs: Tensor) -> Tensor:
 
 
 @quantize_layer.register
+def _(layer: fl.FloatProduct, step: Step, state: State, first: Tensor, second: Tensor) -> Tensor:
+    exact = state.add(ir.Multiply(layer.name, first.source, second.source),
+                      first.values * second.values, first.fraction + second.fraction, _WIDE)
+    return _finish(step, state, exact)
+
+
+@quantize_layer.register
 def _(layer: fl.FloatConcatenation, step: Step, state: State, *inputs: Tensor) -> Tensor:
     first, *others = aligned = _aligned(layer, state, inputs)
     whole = state.add(
@@ -351,6 +358,11 @@ def _(layer: fl.FloatCrop, step: Step, state: State, given: Tensor) -> Tensor:
 @quantize_layer.register
 def _(layer: fl.FloatUpsample, step: Step, state: State, given: Tensor) -> Tensor:
     return _moved(layer, state, given, ir.Upsample(layer.name, given.source, layer.factors))
+
+
+@quantize_layer.register
+def _(layer: fl.FloatRepeat, step: Step, state: State, given: Tensor) -> Tensor:
+    return _moved(layer, state, given, ir.Repeat(layer.name, given.source, layer.times))
 
 
 @quantize_layer.register

@@ -136,7 +136,8 @@ def _is_exact(network: FloatNetwork, layer: FloatLayer) -> bool:
 
 
 _POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatReshape, fl.FloatPad,
-          fl.FloatSlice, fl.FloatPermutation, fl.FloatCrop, fl.FloatUpsample, fl.FloatArgMax)
+          fl.FloatSlice, fl.FloatPermutation, fl.FloatCrop, fl.FloatUpsample, fl.FloatRepeat,
+          fl.FloatArgMax)
 """Layers that leave the widths of their input."""
 
 

@@ -14,7 +14,7 @@ def rescaled(network: FloatNetwork, factor: float) -> FloatNetwork:
     """The same function of an input that is divided by ``factor``.
 
     The factor goes into the first weights on each way. Where maps with it and without it meet, a
-    layer multiplies by it.
+    layer multiplies by it; of a product, one of the two keeps it.
     """
     if factor == 1:
         return network
@@ -22,6 +22,9 @@ def rescaled(network: FloatNetwork, factor: float) -> FloatNetwork:
     shapes = dict(network.shapes)
     for layer in network.layers:
         which = [name in divided for name in layer.inputs]
+        if isinstance(layer, fl.FloatProduct) and any(which):
+            divided.add(layer.name)
+            which = [False, all(which)]
         if any(which) and not all(which):
             sources = []
             for name, is_divided in zip(layer.inputs, which, strict=True):

@@ -96,7 +96,8 @@ def _nodes(network: Network, stages: Mapping[str, timing.Stage | None]) -> list[
             index[layer.name] = sources[0]
         else:
             index[layer.name] = len(nodes)
-            nodes.append(Node(stage, sources))
+            narrower = network.source_type(layer).bits <= network.type_of(layer.name).bits
+            nodes.append(Node(stage, sources, holds=isinstance(stage, timing.Passing) and narrower))
     return _queued(nodes)
 
 
@@ -124,5 +125,5 @@ def _queued(nodes: Sequence[Node]) -> list[Node]:
                 stage = replace(stage, latency=stage.latency + SKIP_LATENCY)
         elif queued:
             stage = replace(stage, gear=stage.gear + SKIP_LATENCY)
-        result.append(Node(stage, node.inputs, queued))
+        result.append(replace(node, stage=stage, queued=queued))
     return result

@@ -66,37 +66,36 @@ class Steps:
 
     def run(self, i: Link, o: Link, beats: int, frames: int) -> Process:
         """The process."""
-        return _move((i,), o, beats * frames, self.count)
+        return self.join((i,), o, beats * frames)
 
-
-def _move(sources: Sequence[Link], o: Link, beats: int, count: int) -> Process:
-    """Take a beat from each of ``sources`` at once, and move it on in ``count`` `Steps`."""
-    offers, left = [source.offered for source in sources], o.taken
-    takes = [source.taken for source in sources]
-    inside: deque[int] = deque()  # when each beat that was not yet out reached the last register
-    taken = -1
-    for n in range(beats):
-        taken += 1
-        for source, offer in zip(sources, offers, strict=True):
-            while len(offer) <= n:
-                yield source
-            if offer[n] > taken:
-                taken = offer[n]
-        while len(left) < n:
-            yield o
-        first = n - len(inside)
-        # Nothing moves while an earlier beat waits in the last register.
-        while inside and inside[0] <= taken:
-            taken = max(taken, left[first])
-            inside.popleft()
-            first += 1
-        reached = taken + count
-        for k, arrived in enumerate(inside):
-            reached += left[first + k] - arrived
-        inside.append(reached)
-        for take in takes:
-            take.append(taken)
-        o.offered.append(reached)
+    def join(self, sources: Sequence[Link], o: Link, beats: int) -> Process:
+        """Take a beat from each of ``sources`` at once, and move on what they make."""
+        offers, left = [source.offered for source in sources], o.taken
+        takes = [source.taken for source in sources]
+        inside: deque[int] = deque()  # when each beat that is not yet out reached the last register
+        taken = -1
+        for n in range(beats):
+            taken += 1
+            for source, offer in zip(sources, offers, strict=True):
+                while len(offer) <= n:
+                    yield source
+                if offer[n] > taken:
+                    taken = offer[n]
+            while len(left) < n:
+                yield o
+            first = n - len(inside)
+            # Nothing moves while an earlier beat waits in the last register.
+            while inside and inside[0] <= taken:
+                taken = max(taken, left[first])
+                inside.popleft()
+                first += 1
+            reached = taken + self.count
+            for k, arrived in enumerate(inside):
+                reached += left[first + k] - arrived
+            inside.append(reached)
+            for take in takes:
+                take.append(taken)
+            o.offered.append(reached)
 
 
 @dataclass(frozen=True)
@@ -116,19 +115,24 @@ class Delay:
 
     def run(self, i: Link, o: Link, beats: int, frames: int) -> Process:
         """The process."""
-        offers, takes, left, given = i.offered, i.taken, o.taken, o.offered
+        return self.join((i,), o, beats * frames)
+
+    def join(self, sources: Sequence[Link], o: Link, beats: int) -> Process:
+        """Take a beat from each of ``sources`` at once, and give what they make later."""
+        offers, left = [source.offered for source in sources], o.taken
         latency, capacity, spacing = self.latency, self.capacity, self.spacing
         taken = -spacing
         n = 0
-        while n < beats * frames:
-            known = min(len(offers), len(left) + capacity)
+        while n < beats:
+            known = min(*map(len, offers), len(left) + capacity)
             if n == known:
-                yield i if len(offers) == n else o
+                yield next((source for source in sources if len(source.offered) == n), o)
             for n in range(n, known):  # noqa: B020
-                taken = max(taken + spacing, offers[n], left[n - capacity] + 1 if n >= capacity
-                            else 0)
-                takes.append(taken)
-                given.append(taken + latency)
+                taken = max(taken + spacing, *(offer[n] for offer in offers),
+                            left[n - capacity] + 1 if n >= capacity else 0)
+                for source in sources:
+                    source.taken.append(taken)
+                o.offered.append(taken + latency)
             n = known
 
 
@@ -224,11 +228,6 @@ def fork(i: Link, readers: Sequence[Link], beats: int) -> Process:
                 yield reader
         taken = max(reader.taken[n] for reader in readers)
         i.taken.append(taken)
-
-
-def join(sources: Sequence[Link], o: Link, beats: int) -> Process:
-    """Take a beat of each of ``sources`` at once, and offer what they make a cycle later."""
-    return _move(sources, o, beats, 1)
 
 
 def turns(sources: Sequence[Link], o: Link, counts: Sequence[int], beats: int) -> Process:

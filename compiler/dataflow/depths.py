@@ -33,12 +33,14 @@ class Node:
     """A layer in the graph: its timing, and the nodes (or INPUT) that it reads.
 
     ``queued`` says whether a queue is in front of each input; a layer that joins its inputs always
-    has them.
+    has them. Of a queued layer that passes beats on, ``holds`` says whether what must wait for
+    another branch waits there, in front of it, and not behind.
     """
 
     stage: Stage
     inputs: tuple[int, ...]
     queued: bool = False
+    holds: bool = False
 
 
 def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
@@ -70,8 +72,12 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
     given = {INPUT: due[INPUT]}
     for n, node in enumerate(nodes):
         # What is wanted at once may have to come long before, position by position.
-        given[n] = (node.stage.results(starts[n]) if isinstance(node.stage, Windowed)
-                    else node.stage.output_times(*(given[source] for source in node.inputs)))
+        if isinstance(node.stage, Windowed):
+            given[n] = node.stage.results(starts[n])
+        else:
+            given[n] = node.stage.output_times(*(
+                wanted[n] if node.queued and node.holds
+                else [given[source] for source in node.inputs]))
     taken = _taken(nodes, given, readers)
     result = []
     for n, node in enumerate(nodes):
@@ -80,9 +86,12 @@ def depths(nodes: Sequence[Node], i_beats: int, interval: int) -> list[Depths]:
             words = node.stage.word_times(given[node.inputs[0]])
             ends = node.stage.ends(starts[n], taken[n], interval)
             depth = node.stage.depth(words, ends, interval)
+        left = wanted[n]
+        if isinstance(node.stage, Passing) and not node.holds:
+            left = [node.stage.taken_times(given[node.inputs[0]], taken[n])]
         result.append(Depths(depth, tuple(
-            most_alive(given[source], deadline, interval) + BUFFER_MARGIN if node.queued else 0
-            for source, deadline in zip(node.inputs, wanted[n], strict=True))))
+            most_alive(given[source], times, interval) + BUFFER_MARGIN if node.queued else 0
+            for source, times in zip(node.inputs, left, strict=True))))
     return result
 
 

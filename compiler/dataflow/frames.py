@@ -53,7 +53,7 @@ def frame_ends(nodes: Sequence[Node], rooms: Sequence[Depths], i_beats: int, fra
             counts[n] = sum(beats for _, beats in ends) if by_turns else ends[0][1]
             total = counts[n] * frames
             joined = (control.turns(sources, links[n], by_turns, total) if by_turns
-                      else control.join(sources, links[n], total))
+                      else node.stage.joint.join(sources, links[n], total))
             tasks.append(control.Task(joined, (*sources, links[n])))
         else:
             tensor, = node.inputs

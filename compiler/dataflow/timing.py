@@ -276,13 +276,14 @@ class Joining:
 
     Output beat n leaves when, for each input k, ``latencies[k]`` cycles have gone by since its beat
     ``sources[k][n]``, the last one needed so far; -1 while none is. ``stages[k]`` are what those go
-    through behind their queue. Where beats are taken by turns, ``turns[k]`` of each input are taken
-    one after the other; without turns, one of each at once.
+    through behind their queue. One of each is taken at once, and ``joint`` moves on what they make;
+    or, where there are ``turns``, so many of each input are taken one after the other.
     """
 
     sources: tuple[Integers, ...]
     latencies: tuple[int, ...]
     stages: tuple[tuple[control.Block, ...], ...]
+    joint: control.Steps | control.Delay
     turns: tuple[int, ...] = ()
 
     def blocks(self, room: Depths) -> list[list[control.Block]]:

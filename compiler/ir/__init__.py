@@ -9,7 +9,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 
 from .builder import Builder
 from .encoding import MAX_CODES, Codebook, Encoding, Plain
-from .joins import Add, Concatenation, Elementwise, Subtract
+from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .names import NAME, PORTS, Names, cleaned
 from .network import Network
@@ -58,13 +58,13 @@ from .transposed import TransposedConvolution, whole_strides
 from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_STEP",
-    "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS", "SLOPE_BITS",
-    "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp", "Codebook",
-    "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
-    "Flatten", "Integers", "Layer", "MaxPool", "MultiplyAccumulate", "Names", "Network", "Pad",
-    "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring",
-    "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer",
-    "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType",
-    "Threshold", "TransposedConvolution", "Upsample", "Weights", "cleaned", "rewired",
-    "signed_bits", "unsigned_bits", "whole_strides"]
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_OPERAND_BITS",
+    "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS",
+    "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
+    "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
+    "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
+    "Names", "Network", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat",
+    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
+    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail",
+    "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample", "Weights",
+    "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]

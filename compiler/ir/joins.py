@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 from .layers import Layer, holding
 from .names import NAME
-from .tensor import MAX_BITS, Bipolar, TensorType, require
+from .tensor import MAX_BITS, Bipolar, TensorType, require, require_ints, signed_bits
+
+MAX_OPERAND_BITS = 24
+"""The widest factor of a product, zero point and sign included."""
 
 
 @dataclass(frozen=True)
 class Elementwise(Layer):
-    """What is made of two tensors, element by element; both have one shape.
-
-    They are brought to one scale before.
-    """
+    """What is made of two tensors, element by element; both have one shape."""
 
     other: str
 
@@ -34,11 +34,16 @@ class Elementwise(Layer):
         require(source.shape == other.shape,
                 f"layer {self.name}: its inputs must have one shape, not {source.shape} and "
                 f"{other.shape}")
-        return holding(self, source.shape, *self._interval(source, other), source.fraction)
+        return holding(self, source.shape, *self._interval(source, other),
+                       self._fraction(source, other))
 
     def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
         """The least and the largest result."""
         raise NotImplementedError
+
+    def _fraction(self, source: TensorType, other: TensorType) -> int:
+        """The fraction length of the result; both inputs are brought to one scale before."""
+        return source.fraction
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,44 @@ class Subtract(Elementwise):
 
     def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
         return source.low - other.high, source.high - other.low
+
+
+@dataclass(frozen=True)
+class Multiply(Elementwise):
+    """``(input - offsets[0]) * (other - offsets[1])``, exactly; both have one shape.
+
+    ``offsets`` are the zero points of the two, or 0. A vector of factors is a map once an
+    `Upsample` has repeated it.
+    """
+
+    offsets: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = 1 << MAX_OPERAND_BITS
+        require_ints(f"layer {self.name}", "offsets", self.offsets, 2, -limit, limit)
+
+    def operands(self, *sources: TensorType) -> list[range]:
+        """What each factor may be, where its inputs are of the types ``sources``.
+
+        `PenjingError` if one needs more than `MAX_OPERAND_BITS`.
+        """
+        found = []
+        for name, source, offset in zip(self.inputs, sources, self.offsets, strict=True):
+            low, high = source.low - offset, source.high - offset
+            require(signed_bits(low, high) <= MAX_OPERAND_BITS,
+                    f"layer {self.name}: what it multiplies, {name}, has {signed_bits(low, high)} "
+                    f"bits, more than {MAX_OPERAND_BITS}; requantize it")
+            found.append(range(low, high + 1))
+        return found
+
+    def _interval(self, source: TensorType, other: TensorType) -> tuple[int, int]:
+        first, second = self.operands(source, other)
+        corners = [a * b for a in (first[0], first[-1]) for b in (second[0], second[-1])]
+        return min(corners), max(corners)
+
+    def _fraction(self, source: TensorType, other: TensorType) -> int:
+        return source.fraction + other.fraction
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .tensor import MAX_ELEMENTS, TensorType, is_int, require, require_ints
 
 MAX_STEP = 64
 """The largest step of the rows and columns of a `Crop`."""
-MAX_FACTOR = 64
+MAX_FACTOR = 1024
 """The most copies of a row or a column that an `Upsample` makes."""
 
 

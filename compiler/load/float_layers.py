@@ -196,6 +196,11 @@ class FloatSubtract(FloatLayer):
 
 
 @dataclass(frozen=True)
+class FloatProduct(FloatLayer):
+    """The product of two maps of one shape."""
+
+
+@dataclass(frozen=True)
 class FloatConcatenation(FloatLayer):
     """The channels of all its inputs, in their order."""
 
@@ -228,6 +233,13 @@ class FloatUpsample(FloatLayer):
     """Every row and column repeated, ``factors`` (down, across) times."""
 
     factors: Pair
+
+
+@dataclass(frozen=True)
+class FloatRepeat(FloatLayer):
+    """Each channel ``times`` times, next to each other."""
+
+    times: int
 
 
 @dataclass(frozen=True)
@@ -339,6 +351,7 @@ def _(layer: FloatPad, shape: Shape) -> Shape:
 
 @output_shape.register(FloatAdd)
 @output_shape.register(FloatSubtract)
+@output_shape.register(FloatProduct)
 def _(layer: FloatLayer, shape: Shape, other: Shape) -> Shape:
     require(shape == other, f"layer {layer.name}: its inputs have shapes {shape} and {other}, "
                              f"which must be equal")
@@ -369,6 +382,11 @@ def _(layer: FloatPermutation, shape: Shape) -> Shape:
 @output_shape.register
 def _(layer: FloatUpsample, shape: Shape) -> Shape:
     return shape[0] * layer.factors[0], shape[1] * layer.factors[1], shape[2]
+
+
+@output_shape.register
+def _(layer: FloatRepeat, shape: Shape) -> Shape:
+    return *shape[:2], shape[2] * layer.times
 
 
 @output_shape.register

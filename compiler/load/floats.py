@@ -38,7 +38,9 @@ from .float_layers import (
     FloatMultiply,
     FloatPad,
     FloatPermutation,
+    FloatProduct,
     FloatRelu,
+    FloatRepeat,
     FloatReshape,
     FloatSlice,
     FloatSubtract,
@@ -53,10 +55,10 @@ from .float_layers import (
 __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
            "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
            "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad", "FloatPermutation",
-           "FloatRelu", "FloatReshape", "FloatSlice", "FloatSubtract", "FloatTransposed",
-           "FloatUnary", "FloatUpsample", "FloatZeros", "Floats", "Padding", "Pair", "Shape",
-           "convolution", "counts", "dense", "execute", "max_pool", "output_shape", "run",
-           "run_all", "transposed", "window_sum"]
+           "FloatProduct", "FloatRelu", "FloatRepeat", "FloatReshape", "FloatSlice",
+           "FloatSubtract", "FloatTransposed", "FloatUnary", "FloatUpsample", "FloatZeros",
+           "Floats", "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute",
+           "max_pool", "output_shape", "run", "run_all", "transposed", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -200,6 +202,11 @@ def _(layer: FloatSubtract, x: Floats, other: Floats) -> Floats:
 
 
 @execute.register
+def _(layer: FloatProduct, x: Floats, other: Floats) -> Floats:
+    return x * other
+
+
+@execute.register
 def _(layer: FloatConcatenation, *x: Floats) -> Floats:
     return np.concatenate(x, -1)
 
@@ -217,6 +224,11 @@ def _(layer: FloatCrop, x: Floats) -> Floats:
 @execute.register
 def _(layer: FloatUpsample, x: Floats) -> Floats:
     return x.repeat(layer.factors[0], 1).repeat(layer.factors[1], 2)
+
+
+@execute.register
+def _(layer: FloatRepeat, x: Floats) -> Floats:
+    return x.repeat(layer.times, -1)
 
 
 @execute.register

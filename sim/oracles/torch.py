@@ -107,6 +107,12 @@ def _(layer: ir.Subtract, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 @_execute.register
+def _(layer: ir.Multiply, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    first, second = layer.offsets
+    return torch.mul(x - first, other - second)
+
+
+@_execute.register
 def _(layer: ir.Concatenation, *x: torch.Tensor) -> torch.Tensor:
     return torch.cat(x, 1)
 
@@ -201,7 +207,7 @@ def _(layer: ir.Crop, x: torch.Tensor) -> torch.Tensor:
 
 @_execute.register
 def _(layer: ir.Upsample, x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.interpolate(x, scale_factor=layer.factors, mode="nearest-exact")
+    return functional.interpolate(x, scale_factor=layer.factors, mode="nearest-exact")
 
 
 @_execute.register

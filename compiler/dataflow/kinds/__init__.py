@@ -18,6 +18,7 @@ from .join import Sum
 from .kind import Ask, Kind
 from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
+from .product import Product
 from .scale import Scale
 from .shift import Shift
 from .slice import Part
@@ -30,16 +31,16 @@ from .upsample import Enlargement
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Scale",
-           "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary",
-           "Union", "Wires", "candidates"]
+           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Product",
+           "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow",
+           "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
+    Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -104,8 +105,13 @@ def _(layer: ir.Table, site: Site, ask: Ask) -> Iterator[Kind]:
 
 
 @candidates.register
-def _(layer: ir.Elementwise, site: Site, ask: Ask) -> Iterator[Kind]:
+def _(layer: ir.Add | ir.Subtract, site: Site, ask: Ask) -> Iterator[Kind]:
     return Sum.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.Multiply, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Product.candidates(site, ask)
 
 
 @candidates.register

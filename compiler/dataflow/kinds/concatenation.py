@@ -74,7 +74,7 @@ class Union(Kind):
         shape = self._shape(site)
         stages = tuple(self._flow(site, n) for n in range(len(sources)))
         return timing.Joining(tuple(sources), tuple(latencies), stages,
-                              () if shape.is_whole else shape.turns)
+                              control.Steps(shape.latency), () if shape.is_whole else shape.turns)
 
     def _flow(self, site: Site, n: int) -> tuple[control.Block, ...]:
         """What the beats of input ``n`` go through."""

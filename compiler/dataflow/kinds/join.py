@@ -1,7 +1,8 @@
-"""Kinds that take a beat of each of several inputs at once."""
+"""Kinds that take a beat of each of two inputs at once."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +14,7 @@ from ....hdl.skip import SKIP_LATENCY
 from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Resources
-from .. import timing
+from .. import control, timing
 from ..gears import regrouping
 from ..port import Port
 from ..site import Site
@@ -21,15 +22,18 @@ from .kind import Ask, Kind, Stages, shape_of, widening
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sum(Kind):
-    """The sum or difference of its inputs, lane by lane, each repacked to the same lanes."""
+class LaneByLane(Kind):
+    """What makes an element of two, each input repacked to the lanes that go out."""
 
-    @classmethod
-    def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
-        """The fewest lanes that are fast enough."""
-        height, width, channels = site.result.shape
-        steps = max(1, ask.cycles // (height * width))
-        yield cls(inputs=ask.inputs, o=Port(-(-channels // min(steps, channels)), channels))
+    @property
+    @abstractmethod
+    def joint(self) -> control.Steps | control.Delay:
+        """What moves on what a beat of each makes."""
+
+    @property
+    @abstractmethod
+    def latency(self) -> int:
+        """Cycles from the later of two beats to what they make."""
 
     def cycles(self, site: Site) -> int:
         """The beats of whatever has most."""
@@ -43,15 +47,14 @@ class Sum(Kind):
         ends = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
         elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
         return timing.Joining(tuple(port.beat_of(elements) for port in self.inputs),
-                              (SKIP_LATENCY + ADDER_LATENCY,) * len(self.inputs),
+                              (SKIP_LATENCY + self.latency,) * len(self.inputs),
                               tuple(tuple(gear.flow for gear in regrouping(
-                                  port, self.o, site.result.elements)) for port in self.inputs))
+                                  port, self.o, site.result.elements)) for port in self.inputs),
+                              self.joint)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
-        """An adder and a register in each lane, and what repacks the inputs."""
-        lanes, bits = self.o.lanes, site.result.bits
-        cells = fabric.control.register.cells + Resources(
-            luts=round(fabric.sums(bits, lanes)), ffs=lanes * bits)
+        """What repacks the inputs."""
+        cells = Resources()
         for port, source in zip(self.inputs, site.sources, strict=True):
             for gear in regrouping(port, self.o, site.result.elements):
                 cells += gear.cells(fabric, source.bits)
@@ -65,6 +68,39 @@ class Sum(Kind):
                       for gear in regrouping(port, self.o, site.result.elements)]
             branches.append([*branch, *widening(source, source.widened, self.o.lanes)])
         return tuple(branches)
+
+
+def fewest_lanes(site: Site, ask: Ask) -> Port:
+    """The port of the fewest lanes by which what goes out is fast enough."""
+    height, width, channels = site.result.shape
+    steps = max(1, ask.cycles // (height * width))
+    return Port(-(-channels // min(steps, channels)), channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(LaneByLane):
+    """The sum or difference of its inputs."""
+
+    @classmethod
+    def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
+        """The fewest lanes that are fast enough."""
+        yield cls(inputs=ask.inputs, o=fewest_lanes(site, ask))
+
+    @property
+    def joint(self) -> control.Steps | control.Delay:
+        """A register."""
+        return control.Steps(ADDER_LATENCY)
+
+    @property
+    def latency(self) -> int:
+        """The adder's."""
+        return ADDER_LATENCY
+
+    def cells(self, site: Site, fabric: Fabric) -> Resources:
+        """An adder and a register in each lane, and what repacks the inputs."""
+        lanes, bits = self.o.lanes, site.result.bits
+        return super().cells(site, fabric) + fabric.control.register.cells + Resources(
+            luts=round(fabric.sums(bits, lanes)), ffs=lanes * bits)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The adder, which may subtract."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir import PenjingError
-from ..floats import FloatAdd, FloatNetwork, FloatSubtract
+from ..floats import FloatAdd, FloatNetwork, FloatProduct, FloatSubtract
 from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
@@ -25,8 +25,8 @@ SUPPORTED = (
     "ReLU6, Hardtanh(0, x), LeakyReLU, PReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Hardsigmoid, "
     "Hardswish, Softplus, max and average pools, AdaptiveAvgPool, mean and maximum over a map, "
     "ZeroPad, nearest upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, "
-    "differences, concatenations, parts of channels, rows and columns, channels plus or times "
-    "constants, softmax and argmax at the end")
+    "differences, products, concatenations, parts of channels, rows and columns, channels plus or "
+    "times constants, softmax and argmax at the end")
 
 _EVAL = "call model.eval() before torch.export.export"
 
@@ -121,8 +121,11 @@ _OPERATORS: Mapping[str, Operator] = {
              "add.Tensor", "add_.Tensor"),
     **_named(linear.with_constant(linear.minus, maps.elementwise(FloatSubtract), False),
              "sub.Tensor", "sub_.Tensor"),
-    **_named(linear.with_constant(linear.times, _unsupported, True), "mul.Tensor", "mul_.Tensor"),
+    **_named(linear.with_constant(linear.less_than, _unsupported, False), "rsub.Scalar"),
+    **_named(linear.with_constant(linear.times, maps.elementwise(FloatProduct), True),
+             "mul.Tensor", "mul_.Tensor"),
     **_named(linear.with_constant(linear.over, _unsupported, False), "div.Tensor", "div_.Tensor"),
+    **_named(maps.expand, "expand.default", "expand_as.default"),
     **_named(maps.concatenate, "cat.default", "concat.default"),
     **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
     **_named(maps.chunk, "chunk.default"),
@@ -139,7 +142,6 @@ _OPERATORS: Mapping[str, Operator] = {
 
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
 _HINTS: Mapping[str, str] = {
-    "mul": "products of maps are not supported yet",
     "div": "quotients of maps are not supported",
     "adaptive_max_pool2d": "use x.amax((2, 3))",
     "max_pool2d_with_indices": _DECOMPOSED,

@@ -207,6 +207,11 @@ def minus(constant: Floats) -> tuple[Floats, Floats]:
     return np.ones_like(constant), -constant
 
 
+def less_than(constant: Floats) -> tuple[Floats, Floats]:
+    """``constant - x``."""
+    return -np.ones_like(constant), constant
+
+
 def times(constant: Floats) -> tuple[Floats, Floats]:
     """``x * constant``."""
     return constant, np.zeros_like(constant)

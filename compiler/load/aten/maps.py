@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 from ..floats import (
     FloatAdd,
@@ -11,12 +12,15 @@ from ..floats import (
     FloatConcatenation,
     FloatCrop,
     FloatMaxPool,
+    FloatProduct,
+    FloatRepeat,
     FloatSlice,
     FloatSubtract,
     FloatUpsample,
     FloatZeros,
     Padding,
     Pair,
+    Shape,
 )
 from ..pt2 import Node
 from .graph import (
@@ -180,19 +184,55 @@ def identity(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 
 # --- joins and parts
-def elementwise(layer: type[FloatAdd] | type[FloatSubtract]) -> Operator:
-    """The sum or the difference of two tensors of one shape."""
+def elementwise(layer: type[FloatAdd] | type[FloatSubtract] | type[FloatProduct]) -> Operator:
+    """The sum, the difference or the product of two tensors; a vector meets every place of a map.
+    """
     def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         first, second = graph.source(node), graph.source(node, 1)
         if arguments.number("alpha", 1.0) != 1:
             refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
         if first.dims != second.dims or not same_order(first, second):
-            refuse(node, f"its inputs are (N, {', '.join(map(str, first.dims))}) and (N, "
-                         f"{', '.join(map(str, second.dims))}), broadcasting is not supported; "
-                         f"give both one shape")
-        return graph.add(layer(graph.name(node)), first, second,
-                         positive=layer is FloatAdd and first.positive and second.positive)
+            if len(first.dims) != len(second.dims) or not all(
+                    (seen.is_map or seen.is_line) for seen in (first, second)):
+                _refuse_shapes(node, first.dims, second.dims)
+            height, width, channels = map(max, first.shape, second.shape)
+            first, second = (_repeated(graph, node, seen, (height, width, channels))
+                             for seen in (first, second))
+        return graph.add(layer(graph.name(node)), first, second, positive=(
+            layer is not FloatSubtract and first.positive and second.positive))
     return convert
+
+
+def _refuse_shapes(node: Node, first: tuple[int, ...], second: tuple[int, ...]) -> NoReturn:
+    refuse(node, f"it brings (N, {', '.join(map(str, first))}) and (N, "
+                 f"{', '.join(map(str, second))}) to one shape; only axes of 1 behind the batch "
+                 f"are repeated, as those of x[:, :, None, None]")
+
+
+def _repeated(graph: Graph, node: Node, seen: Seen, shape: Shape) -> Seen:
+    """The map or line ``seen``, repeated along its axes of 1 to the ``shape`` (H, W, C)."""
+    if any(size not in (1, wanted) for size, wanted in zip(seen.shape, shape, strict=True)):
+        height, width, channels = shape
+        _refuse_shapes(node, seen.dims, (channels, height, width))
+    if seen.shape[2] != shape[2]:
+        seen = graph.add(FloatRepeat(graph.name(node), shape[2]), seen, positive=seen.positive)
+    factors = shape[0] // seen.shape[0], shape[1] // seen.shape[1]
+    if factors != (1, 1):
+        seen = graph.add(FloatUpsample(graph.name(node), factors), seen, positive=seen.positive)
+    return seen
+
+
+def expand(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """expand and expand_as: a vector or a row becomes a map."""
+    seen = graph.source(node)
+    sizes = graph.program.sizes.get(node.outputs[0], ())[1:]
+    dims = tuple(size for size in sizes if size is not None)
+    if dims == seen.dims:
+        return seen
+    if len(dims) != len(seen.dims) or not (seen.is_map or seen.is_line):
+        _refuse_shapes(node, seen.dims, dims)
+    channels, height, width = dims if seen.is_map else (dims[0], 1, dims[1])
+    return _repeated(graph, node, seen, (height, width, channels))
 
 
 def concatenate(graph: Graph, node: Node, arguments: Arguments) -> Seen:

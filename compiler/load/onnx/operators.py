@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import elementwise, linear
+from . import elementwise, joins, linear
 from .arithmetic import narrowed, quantize, real
 from .functions import FUNCTIONS
 from .graph import Convert, Operands, Quantized
@@ -20,17 +20,13 @@ from .values import (
     FloatInput,
     Integers,
     Known,
-    Part,
     Real,
-    Sum,
     Value,
 )
 
 _ONE = np.ones(1, np.float32)
 _UINT8 = 2
 """Its number among `TYPES`."""
-_MOST_TERMS = 16
-"""The most tensors that are added before anything quantizes their sum."""
 
 
 # --- scales and zero points
@@ -253,42 +249,34 @@ def arithmetic(operation: np.ufunc, otherwise: Convert) -> Convert:
 
 def add(operands: Operands) -> Value:
     """Add of two activations."""
-    return _sum(operands, operands.activation(0), operands.activation(1))
+    return joins.total(operands, operands.activation(0), operands.activation(1))
 
 
 def subtract(operands: Operands) -> Value:
     """Sub of two activations."""
-    return _sum(operands, operands.activation(0), operands.activation(1), subtracts=True)
+    return joins.total(operands, operands.activation(0), operands.activation(1), subtracts=True)
 
 
-def two_activations(operands: Operands) -> Value:
-    """Mul or Div of two activations."""
-    operands.refuse("it combines two activations", "multiply and divide by constants only")
+def multiply(operands: Operands) -> Value:
+    """Mul of two activations."""
+    return joins.product(operands, real(operands), real(operands, 1))
+
+
+def divide(operands: Operands) -> Value:
+    """Div of two activations."""
+    operands.refuse("it divides by an activation", "divide by constants only")
 
 
 def qlinear_add(operands: Operands) -> Value:
     """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
-    total = _sum(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    total = joins.total(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
     return quantize(operands, total, quantized(operands, 6, 7), zero_first=True)
 
 
-def _sum(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Sum:
-    if not isinstance(a, Part) or not isinstance(b, Part):
-        operands.refuse("it adds or subtracts integers, or what is not quantized",
-                        "put DequantizeLinear before it and QuantizeLinear behind it")
-    mine, other = a.layout, b.layout
-    if mine.shape != other.shape and mine.loops == other.loops and isinstance(b, Real):
-        b = linear.reshaped(operands, b, mine)
-        other = replace(mine, dims=other.dims)
-    if mine.dims != other.dims or mine.shape != other.shape or not mine.in_order(other.order):
-        operands.refuse(f"its inputs have shapes (N, {', '.join(map(str, mine.dims))}) and (N, "
-                        f"{', '.join(map(str, other.dims))}), or another order of axes",
-                        "add tensors of one shape")
-    total = Sum((a, b), mine, subtracts=subtracts)
-    if total.count > _MOST_TERMS:
-        operands.refuse(f"it ends a sum of more than {_MOST_TERMS} tensors that nothing quantized",
-                        "put QuantizeLinear and DequantizeLinear behind sums")
-    return total
+def qlinear_multiply(operands: Operands) -> Value:
+    """QLinearMul: a, scale, zero; b, scale, zero; scale, zero."""
+    product = joins.product(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
+    return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
 
 
 def cast(operands: Operands) -> Value:
@@ -364,11 +352,12 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
     ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
     ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
-    ("", "Mul"): arithmetic(np.multiply, two_activations),
-    ("", "Div"): arithmetic(np.divide, two_activations),
+    ("", "Mul"): arithmetic(np.multiply, multiply),
+    ("", "Div"): arithmetic(np.divide, divide),
     ("", "Pow"): elementwise.constant_only(np.power),
     ("", "Sqrt"): elementwise.constant_only(np.sqrt),
-    ("com.microsoft", "QLinearAdd"): qlinear_add, ("", "Cast"): cast,
+    ("com.microsoft", "QLinearAdd"): qlinear_add,
+    ("com.microsoft", "QLinearMul"): qlinear_multiply, ("", "Cast"): cast,
     ("", "BatchNormalization"): elementwise.batch_norm,
     **{("", name): elementwise.function for name in FUNCTIONS},
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),

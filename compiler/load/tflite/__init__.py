@@ -36,7 +36,7 @@ _CONVERT: Mapping[str, Convert] = {
     "ADD": tables.binary("add", tables.total(1), operators.elementwise(ir.Add, "sum")),
     "SUB": tables.binary("sub", tables.total(-1),
                          operators.elementwise(ir.Subtract, "difference")),
-    "MUL": tables.binary("mul", tables.product, tables.two_maps),
+    "MUL": tables.binary("mul", tables.product, operators.multiply),
     "MINIMUM": tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
     "MAXIMUM": tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps),
     "LOGISTIC": tables.logistic, "TANH": tables.unary("tanh", tables.real(tables.tanh)),

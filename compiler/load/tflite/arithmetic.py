@@ -68,6 +68,13 @@ def sum_scales(first: Affine, second: Affine, target: Affine) -> tuple[float, fl
     return common, common / ((1 << ADD_SHIFT) * target.scale)
 
 
+def product_ratio(first: Affine, second: Affine, target: Affine) -> float:
+    """What a product of two inputs is multiplied by, in float32 throughout."""
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.float32(first.scale) * np.float32(second.scale)
+                     / np.float32(target.scale))
+
+
 def mean_multiplier(source: Affine, target: Affine, count: int) -> tuple[int, int]:
     """(m, s) of a mean over ``count`` elements: the multiplier of the scales, divided by it.
 

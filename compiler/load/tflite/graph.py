@@ -234,9 +234,10 @@ class Graph(ir.Builder):
         """The layer that puts out ``tensor``, which is computed, as it is."""
         return self._finish(self.values[tensor.index], map_shape(tensor))
 
-    def shaped(self, operator: Operator, shape: Shape) -> str:
-        """The layer that puts out the first activation in ``shape``, of as many elements."""
-        return self._finish(self.value(operator), shape)
+    def shaped(self, operator: Operator, shape: Shape, position: int = 0) -> str:
+        """The layer that puts out the activation at ``position`` in ``shape``, of as many elements.
+        """
+        return self._finish(self.value(operator, position), shape)
 
     def flat(self, operator: Operator) -> str:
         """The layer that puts out the first activation as a vector, in the order of its map."""

@@ -13,12 +13,14 @@ import numpy as np
 
 from ... import ir
 from ..affine import Affine, requantize
+from ..broadcast import Shape, broadcast, common_shape
 from .arithmetic import (
     ACTIVATIONS,
     ADD_SHIFT,
     bounds,
     float_ratio,
     mean_multiplier,
+    product_ratio,
     sum_scales,
 )
 from .file import Operator, Tensor
@@ -254,15 +256,12 @@ def elementwise(layer: type[ir.Elementwise], what: str) -> Convert:
         inputs = [input_affine(graph, operator, position) for position in range(2)]
         target = output_affine(graph, operator)
         low, high = activation_bounds(operator, target)
-        (first, shape), (second, other) = (graph.source(operator, n) for n in range(2))
-        if shape != other:
-            raise Refused(operator, f"its inputs are {shape} and {other} (height, width, "
-                                    f"channels), broadcasting is not supported",
-                          "give both one shape")
+        operands, shape = _operands(graph, operator)
         name = graph.name_of(operator, operator.kind.lower())
         common, ratio = sum_scales(inputs[0], inputs[1], target)
-        scaled = [_widened(graph, graph.unique(f"{name}_{suffix}"), one, meaning, common)
-                  for suffix, one, meaning in zip("ab", (first, second), inputs, strict=True)]
+        scaled = [_repeated(graph, _widened(graph, graph.unique(f"{name}_{suffix}"), one, meaning,
+                                            common), shape)
+                  for suffix, one, meaning in zip("ab", operands, inputs, strict=True)]
         exact = graph.add(layer(graph.unique(f"{name}_{what}"), scaled[0], scaled[1]))
         if ratio >= 1:
             raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
@@ -270,6 +269,42 @@ def elementwise(layer: type[ir.Elementwise], what: str) -> Convert:
                              rounding=graph.rounding))
         graph.finish_layer(operator, name)
     return convert
+
+
+def multiply(graph: Graph, operator: Operator) -> None:
+    """MUL of two maps: the exact product, rounded once."""
+    first, second = (input_affine(graph, operator, position) for position in range(2))
+    target = output_affine(graph, operator)
+    low, high = activation_bounds(operator, target)
+    operands, shape = _operands(graph, operator)
+    name = graph.name_of(operator, "mul")
+    a, b = (_repeated(graph, operand, shape) for operand in operands)
+    exact = graph.add(ir.Multiply(graph.unique(f"{name}_product"), a, b,
+                                  (first.zero_point, second.zero_point)))
+    ratio = product_ratio(first, second, target)
+    graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
+                         rounding=graph.rounding))
+    graph.finish_layer(operator, name)
+
+
+def _operands(graph: Graph, operator: Operator) -> tuple[list[str], Shape]:
+    """The layers that put out two operands, and the shape that both are repeated to.
+
+    Their axes are the last ones of the output.
+    """
+    rank = len(graph.tensor(operator, 0, ends=True).shape)
+    shapes = []
+    for position in range(2):
+        tensor = graph.tensor(operator, position)
+        shapes.append(map_shape(replace(tensor, shape=(1,) * (rank - len(tensor.shape))
+                                                      + tensor.shape)))
+    layers = [graph.shaped(operator, shape, position) for position, shape in enumerate(shapes)]
+    return layers, common_shape(*shapes)
+
+
+def _repeated(graph: Graph, layer: str, shape: Shape) -> str:
+    """``layer``, repeated to ``shape``."""
+    return broadcast(graph, layer, shape, lambda: graph.unique(f"{layer}_repeated"))
 
 
 def _widened(graph: Graph, name: str, layer: str, meaning: Affine, common: float) -> str:

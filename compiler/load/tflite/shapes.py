@@ -151,8 +151,9 @@ def reshape(graph: Graph, operator: Operator) -> None:
     """RESHAPE and its kin: free until somebody reads, since raster order stays."""
     value = graph.value(operator)
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    # Axes beyond those of a map are for operators that know them.
-    shape = map_shape(target) if len(target.shape) <= 4 else value.shape
+    # Axes beyond those of a map, or without the batch, are for operators that know them.
+    is_map = len(target.shape) <= 4 and target.shape[:1] == (1,)
+    shape = map_shape(target) if is_map else value.shape
     _unscaled(graph, operator, [source], target)
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "

@@ -24,6 +24,7 @@ from .arithmetic import (
     float_ratio,
     half_multiplier,
     multiply,
+    product_ratio,
     sum_scales,
     truncate,
 )
@@ -120,8 +121,7 @@ def binary(what: str, function: Callable[..., Integers], otherwise: Convert) -> 
 def product(first: Affine, second: Affine, target: Affine, a: Integers, b: Integers,
             rounding: ir.ScaleRounding) -> Integers:
     """MUL."""
-    scale = np.float32(first.scale) * np.float32(second.scale)
-    ratio = quantize_multiplier(float(scale / np.float32(target.scale)))
+    ratio = quantize_multiplier(product_ratio(first, second, target))
     exact = (a - first.zero_point) * (b - second.zero_point)
     return multiply(exact, *ratio, rounding) + target.zero_point
 
@@ -155,7 +155,7 @@ def total(sign: int) -> Callable[..., Integers]:
 
 
 def two_maps(graph: Graph, operator: Operator) -> None:
-    """What no hardware computes yet."""
+    """What no hardware computes."""
     raise Refused(operator, "it takes two maps, neither a function of the other or a constant",
                   "leave it to the host")
 
