@@ -55,4 +55,4 @@ def _argmax(x: _Reals) -> Integers:
 _FUNCTIONS: Mapping[TailFunction, Callable[[_Reals], NDArray[Any]]] = {
     TailFunction.NONE: _same, TailFunction.SOFTMAX: _softmax,
     TailFunction.LOG_SOFTMAX: _log_softmax, TailFunction.SIGMOID: _sigmoid,
-    TailFunction.ARGMAX: _argmax}
+    TailFunction.TANH: np.tanh, TailFunction.ARGMAX: _argmax}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from networks import (
 from penjing.compiler import ir
 from penjing.compiler.dataflow.search import Candidate
 from penjing.compiler.ir import Builder, Network, TensorType
+from penjing.sim.streams import Stalls
 
 FRAMES = 4
 MANY_FRAMES = (60, 600)
@@ -44,15 +45,15 @@ def planned(draw: Callable[[Any], Any], make: Callable[..., Network],
     return network, plan(network, choices)
 
 
-def check(network: Network, found: Candidate) -> None:
-    """Require the accelerator to equal the golden model under every stall pattern.
+def check(network: Network, found: Candidate, patterns: Iterable[Stalls] = Stalls) -> None:
+    """Require the accelerator to equal the golden model under each of the ``patterns``.
 
     Without stalls, every frame must end in the very cycle that is predicted; and frames that never
     end must in time come at the plan's interval.
     """
     plan = found.timed()
     images = random_images(network.input_type, FRAMES, 0)
-    ends = run_network(network, plan, images)
+    ends = run_network(network, plan, images, patterns)
     assert [end - 1 for end in ends] == found.finished.frame_ends(FRAMES)
     # Deep buffers take some frames, and a few graphs hundreds, to fill up.
     intervals = (int(np.diff(found.finished.frame_ends(frames))[-1]) for frames in MANY_FRAMES)

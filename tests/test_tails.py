@@ -210,12 +210,14 @@ def test_the_host_computes_functions() -> None:
                                ends[TailFunction.SOFTMAX], rtol=1e-12)
     sigmoid = ends[TailFunction.SIGMOID]
     np.testing.assert_allclose(sigmoid[0], 1 / (1 + np.exp(-reals[0])), rtol=1e-12)
+    np.testing.assert_allclose(ends[TailFunction.TANH][0], 2 / (1 + np.exp(-2 * reals[0])) - 1,
+                               rtol=1e-12)
     assert sigmoid[1, ..., :2].reshape(-1).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", [
     "onnx_pt2e_x86_float_output", "onnx_floatout", "qonnx_brevitas_float_bias_last",
-    "qonnx_brevitas_int32_bias_last", "onnx_uint4_activation"])
+    "qonnx_brevitas_int32_bias_last", "onnx_uint4_activation", "ort_tanh"])
 def test_files_of_todays_tools(name: str) -> None:
     path = CASES / "formats" / f"{name}.onnx"
     if not path.is_file():

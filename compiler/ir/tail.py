@@ -22,6 +22,7 @@ class TailFunction(enum.Enum):
     SOFTMAX = "softmax"
     LOG_SOFTMAX = "log_softmax"
     SIGMOID = "sigmoid"
+    TANH = "tanh"
     ARGMAX = "argmax"
     INT8_SOFTMAX = "int8_softmax"
 

@@ -159,12 +159,16 @@ def function(operands: Operands) -> Value:
         curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
+_ENDS = {"Sigmoid": ir.TailFunction.SIGMOID, "Tanh": ir.TailFunction.TANH}
+
+
 def ended(operands: Operands, curve: Curve) -> Value | None:
-    """What a Sigmoid of ``curve`` reads if it makes the output of the graph, so is the host's."""
+    """What a function of ``curve`` reads if it makes the graph's output, so is the host's."""
     node, builder = operands.node, operands.builder
-    if node.operator != "Sigmoid" or node.outputs[0] != builder.graph.output or curve.tail is None:
+    known = _ENDS.get(node.operator)
+    if known is None or node.outputs[0] != builder.graph.output or curve.tail is None:
         return None
-    builder.finish(operands, ir.TailFunction.SIGMOID, curve.layout)
+    builder.finish(operands, known, curve.layout)
     return operands.value(0)
 
 

@@ -16,7 +16,7 @@ LEAST_SOFTMAX_STEP = 2.0 ** -26
 
 _OF_REALS: Mapping[str, TailFunction] = {
     "SOFTMAX": TailFunction.SOFTMAX, "LOG_SOFTMAX": TailFunction.LOG_SOFTMAX,
-    "LOGISTIC": TailFunction.SIGMOID}
+    "LOGISTIC": TailFunction.SIGMOID, "TANH": TailFunction.TANH}
 """What may follow the last DEQUANTIZE."""
 
 
