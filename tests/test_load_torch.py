@@ -552,7 +552,7 @@ def test_two_inputs_or_outputs_are_refused() -> None:
             return x + y
 
     one = torch.zeros(1, 3)
-    with pytest.raises(PenjingError, match="the program has 2 outputs"):
+    with pytest.raises(PenjingError, match="it has 2 outputs, relu, x; choose one with --result"):
         loader.from_program(torch.export.export(Two(), (one,)))
     with pytest.raises(PenjingError, match="the program has 2 inputs"):
         loader.from_program(torch.export.export(Both(), (one, one)))
