@@ -105,6 +105,7 @@ def random_graph(seed: Any, *, steps: int = 7) -> Network:
         add(grow, rng, first)
     wiring = ir.Rewiring | ir.Repeat | ir.Slice | ir.Crop | ir.Permutation
     if all(isinstance(layer, wiring) for layer in grow.layers.values()):
+        (grow.at,) = grow.unread
         clamp(grow, rng)  # what is only wiring, as a crop of all may be, has no clock
     return grow.network()
 
