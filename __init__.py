@@ -25,7 +25,9 @@ _NAMES = {
         "ScaleRequantize", "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool",
         "Table", "Threshold", "TransposedConvolution", "Upsample",
         # what layers are told
-        "Rounding", "ScaleRounding"),
+        "Rounding", "ScaleRounding",
+        # what the host makes of the outputs
+        "Tail", "TailFunction"),
     "compiler.load.arrays": ("ArrayNetwork", "matching"),
     "compiler.file": ("save",),
     "compiler.dataflow.plan": ("Plan",),
