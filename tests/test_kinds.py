@@ -33,7 +33,7 @@ from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 FABRICS = (ECP5, ICE40)
-EXAMPLES, MANY_EXAMPLES = 12, 40
+EXAMPLES, MANY_EXAMPLES = 12, 24
 ALL_DRAWS = [pytest.param(kind, draw, id=f"{kind.__name__}{n or ''}")
              for kind, draws in DRAWS.items() for n, draw in enumerate(draws)]
 
