@@ -33,6 +33,7 @@ from penjing.compiler.load import torch as loader  # noqa: E402
 from penjing.sim.oracles import torch as oracle  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
+from torch.nn.utils import parametrizations  # noqa: E402
 
 SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
@@ -295,6 +296,10 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
      (6, 5, 2)),
     (lambda: Wired(lambda x, a: functional.pad(a(x), (1, 0)) - functional.pad(x, (0, 1)),
                     nn.Conv1d(2, 2, 1)), (5, 2)),
+    # Parameters of parameters.
+    (lambda: nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), nn.ReLU()), (5, 4, 2)),
+    (lambda: parametrizations.weight_norm(nn.Linear(5, 4), dim=None), (5,)),
+    (lambda: parametrizations.spectral_norm(nn.Conv1d(2, 3, 3)), (6, 2)),
     # Axes: channels that are shuffled, maps that are turned and back, vectors that become maps.
     (lambda: Wired(lambda x, a: a(x.reshape(-1, 2, 3, 4, 5).transpose(1, 2).reshape(-1, 6, 4, 5)),
                     nn.Conv2d(6, 2, 2)), (4, 5, 6)),

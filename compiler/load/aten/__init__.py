@@ -17,6 +17,7 @@ from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, label, refuse
+from .parameters import folded
 
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
@@ -49,6 +50,7 @@ def convert(program: Program, origin: str) -> FloatNetwork:
 
 def _convert(program: Program) -> FloatNetwork:
     _refuse_training(program)
+    program = folded(program)
     nodes = [node for node in program.nodes if node.target not in SKIPPED]
     graph = Graph(program, nodes)
     for node in nodes:

@@ -167,7 +167,7 @@ class Graph:
         self._names = Names(INPUT)
         self._uses = Counter(reference.name for node in nodes
                              for argument in node.arguments
-                             for reference in _references(argument.value))
+                             for reference in references(argument.value))
         self._uses[program.output] += 1
         self._same = set[str]()
         first = self._input(nodes)
@@ -297,7 +297,7 @@ class Graph:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
                              f"arguments; export the model again")
             self._seen[name] = seen
-            first = _references(node.arguments[0].value)
+            first = references(node.arguments[0].value)
             if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
                 self._same.add(name)
 
@@ -323,7 +323,8 @@ Operator: TypeAlias = Callable[[Graph, Node, Arguments], Seen | tuple[Seen, ...]
 """What the outputs of one ATen operator are, layers appended where it takes some."""
 
 
-def _references(value: Value) -> list[Reference]:
+def references(value: Value) -> list[Reference]:
+    """The tensors that an argument names."""
     if isinstance(value, Reference):
         return [value]
     return [item for item in value if isinstance(item, Reference)] if isinstance(value, tuple) \
