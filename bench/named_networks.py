@@ -55,8 +55,8 @@ NETWORKS = {
     "mobilenet_v3_minimal": Named("MobileNetV3-small minimal 0.35, 96×96", lambda:
                                   architectures.mobilenet_v3_small(0.35, minimal=True),
                                   (3, 96, 96), "ulx3s-85f"),
-    "mobilenet_v3": Named("MobileNetV3-small 0.35, 96×96", lambda:
-                          architectures.mobilenet_v3_small(0.35), (3, 96, 96), "ulx3s-85f"),
+    "mobilenet_v3": Named("MobileNetV3-small 0.25, 80×80", lambda:
+                          architectures.mobilenet_v3_small(0.25), (3, 80, 80), "ulx3s-85f"),
     "efficientnet_lite0": Named("EfficientNet-Lite0, 64×64", architectures.efficientnet_lite0,
                                 (3, 64, 64)),
     "yolo_fastest": Named("like YOLO-Fastest, 96×96", architectures.YoloFastest, (3, 96, 96),
