@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import Integers, PenjingError
 from ..affine import Affine
+from ..padding import NO_PADDING, Padding
 from .file import PACKED_BITS, Model, Operator, Tensor
 from .names import short
 
@@ -23,8 +24,6 @@ MAX_WEIGHTS = 1 << 25
 """The most weights of one network, zeros of dilated kernels included."""
 
 Shape = tuple[int, int, int]
-Padding = tuple[int, int, int, int]
-NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)

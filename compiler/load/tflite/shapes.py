@@ -9,9 +9,10 @@ import numpy as np
 
 from ... import ir
 from ..affine import Affine
+from ..padding import NO_PADDING
 from ..ranges import cut
 from .file import Operator, Tensor
-from .graph import AGAIN, NO_PADDING, WIDE, Graph, Refused, Value, affine, map_shape
+from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
 from .operators import same_meaning
 
 
