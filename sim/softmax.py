@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compiler.ir import Integers, PenjingError
 from ..compiler.load.affine import quantize_multiplier
-from .golden import rounding_divide
+from .golden import doubling_high_divide, rounding_divide
 
 _DIFFERENCE_BITS = 5  # integer bits of the scaled differences, Q5.26
 _SUM_BITS = 12  # integer bits of the sum of exponentials, Q12.19
@@ -62,8 +62,7 @@ class Softmax:
 
 def _product(a: Integers, b: Integers | int) -> Integers:
     """The doubled high half of a product of 32-bit numbers, halves up."""
-    # gemmlowp adds a nudge by the sign and divides towards zero: halves go up, all else is nearest.
-    return a * b + (1 << 30) >> 31
+    return doubling_high_divide(np.asarray(a * b))
 
 
 def _times_power(x: Integers, exponent: int) -> Integers:

@@ -32,6 +32,17 @@ class Affine:
     scale: float
     zero_point: int
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest integer."""
+        return range_of(self.bits, self.signed)
+
+
+def range_of(bits: int, signed: bool) -> tuple[int, int]:
+    """The least and the greatest integer of ``bits``."""
+    low = -(1 << bits - 1) if signed else 0
+    return low, low + (1 << bits) - 1
+
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """(m, s) with ``real ≈ m * 2**(s - 31)``: TensorFlow Lite's ``QuantizeMultiplier``.

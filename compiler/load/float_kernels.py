@@ -11,9 +11,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .padding import Padding
+
 Floats: TypeAlias = NDArray[np.float64]
 Pair: TypeAlias = tuple[int, int]
-Padding: TypeAlias = tuple[int, int, int, int]
 
 _COLUMNS = 1 << 23
 """Elements of unrolled windows held at once (64 MiB)."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..ir import PenjingError
 from ..ir.tensor import require
-from .float_kernels import Floats, Padding, Pair
+from .float_kernels import Floats, Pair
+from .padding import Padding, fits
 from .unary import Unary
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -266,8 +267,7 @@ def _check_sliding(name: str, kernel: Pair, stride: Pair, padding: Padding) -> N
                                     ("padding", padding, 0, _MOST)):
         require(all(low <= value <= high for value in values),
                  f"layer {name}: {what} must lie within {low} and {high}, not {values}")
-    top, bottom, left, right = padding
-    require(max(top, bottom) < kernel[0] and max(left, right) < kernel[1],
+    require(fits(padding, kernel),
              f"layer {name}: padding {padding} (top, bottom, left, right) must be smaller than "
              f"the kernel {kernel}; pad less or use a larger kernel")
 

@@ -16,7 +16,6 @@ from ..ir import MAX_ELEMENTS, PenjingError
 from ..ir.tensor import require
 from .float_kernels import (
     Floats,
-    Padding,
     Pair,
     convolution,
     dense,
@@ -57,7 +56,7 @@ __all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcate
            "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad", "FloatPermutation",
            "FloatProduct", "FloatRelu", "FloatRepeat", "FloatReshape", "FloatSlice",
            "FloatSubtract", "FloatTransposed", "FloatUnary", "FloatUpsample", "FloatZeros",
-           "Floats", "Padding", "Pair", "Shape", "convolution", "counts", "dense", "execute",
+           "Floats", "Pair", "Shape", "convolution", "counts", "dense", "execute",
            "max_pool", "output_shape", "run", "run_all", "transposed", "window_sum"]
 
 INPUT = "input"

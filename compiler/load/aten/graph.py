@@ -17,14 +17,12 @@ from ..floats import (
     FloatNetwork,
     FloatPad,
     Floats,
-    Padding,
     Pair,
     Shape,
     output_shape,
 )
+from ..padding import NO_PADDING, Padding
 from ..pt2 import Node, Program, Reference, Value
-
-NO_PADDING: Padding = (0, 0, 0, 0)
 
 _NAME_LENGTH = 48
 
@@ -339,11 +337,6 @@ def require_map(node: Node, seen: Seen) -> None:
                      f"{', '.join(map(str, seen.dims))}); reshape its input")
 
 
-def fits(padding: Padding, kernel: tuple[int, ...]) -> bool:
-    """Whether each window of ``kernel`` (height, width) reads something besides the padding."""
-    return max(padding[:2]) < kernel[0] and max(padding[2:]) < kernel[1]
-
-
 def same_order(first: Seen, second: Seen) -> bool:
     """Whether the hardware has the elements of both in one order."""
     if first.order is None or second.order is None:
@@ -356,9 +349,3 @@ def window(arguments: Arguments, seen: Seen, name: str, neutral: int,
     """(vertical, horizontal) of the argument ``name``; of a line, ``neutral`` is the first."""
     vertical, horizontal = arguments.pair(name, default)
     return (neutral, horizontal) if seen.is_line else (vertical, horizontal)
-
-
-def sum_padding(first: Padding, second: Padding) -> Padding:
-    """Both, one around the other."""
-    top, bottom, left, right = (a + b for a, b in zip(first, second, strict=True))
-    return top, bottom, left, right

@@ -15,22 +15,11 @@ from ..floats import (
     FloatMultiply,
     Floats,
     FloatTransposed,
-    Padding,
     Pair,
 )
+from ..padding import NO_PADDING, Padding, fits, sum_padding
 from ..pt2 import MAX_ELEMENTS, Node, Reference
-from .graph import (
-    NO_PADDING,
-    Arguments,
-    Graph,
-    Operator,
-    Seen,
-    fits,
-    refuse,
-    require_map,
-    sum_padding,
-    window,
-)
+from .graph import Arguments, Graph, Operator, Seen, refuse, require_map, window
 
 
 def convolution(graph: Graph, node: Node, arguments: Arguments) -> Seen:

@@ -18,23 +18,20 @@ from ..floats import (
     FloatSubtract,
     FloatUpsample,
     FloatZeros,
-    Padding,
     Pair,
     Shape,
 )
+from ..padding import NO_PADDING, Padding, fits, sum_padding
 from ..pt2 import Node
 from .graph import (
-    NO_PADDING,
     Arguments,
     Graph,
     Operator,
     Seen,
-    fits,
     output_of,
     refuse,
     require_map,
     same_order,
-    sum_padding,
     window,
 )
 

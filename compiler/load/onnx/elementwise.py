@@ -159,13 +159,14 @@ def function(operands: Operands) -> Value:
         curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
-_ENDS = {"Sigmoid": ir.TailFunction.SIGMOID, "Tanh": ir.TailFunction.TANH}
+_OF_HOST = {"Sigmoid": ir.TailFunction.SIGMOID, "Tanh": ir.TailFunction.TANH}
+"""What may end the graph as the host's."""
 
 
 def ended(operands: Operands, curve: Curve) -> Value | None:
     """What a function of ``curve`` reads if it makes the graph's output, so is the host's."""
     node, builder = operands.node, operands.builder
-    known = _ENDS.get(node.operator)
+    known = _OF_HOST.get(node.operator)
     if known is None or node.outputs[0] != builder.graph.output or curve.tail is None:
         return None
     builder.finish(operands, known, curve.layout)

@@ -25,9 +25,9 @@ T = TypeVar("T")
 Convert: TypeAlias = "Callable[[Operands], Value | tuple[Value, ...]]"
 """What a node becomes: the value of its first output, or those of several."""
 
-_ENDS = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape", "Squeeze",
-         "Unsqueeze", "Transpose", "Dropout")
-"""What may follow a softmax at the end."""
+_MOVES = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape",
+          "Squeeze", "Unsqueeze", "Transpose", "Dropout")
+"""What may follow the function at the end, which the host computes."""
 _LONGEST = 40
 
 
@@ -49,8 +49,7 @@ class Quantized:
     @property
     def range(self) -> tuple[int, int]:
         """The least and the greatest integer."""
-        low = -(1 << self.type.bits - 1) if self.type.signed else 0
-        return low, low + (1 << self.type.bits) - 1
+        return self.type.range
 
     def integer(self, real: float) -> int:
         """The integer that ONNX makes of ``real``: in float32, halves to even."""
@@ -136,7 +135,7 @@ class Builder(ir.Builder):
         reached = set(node.outputs)
         for other in self.graph.nodes:
             if other.index > node.index and reached.intersection(other.inputs):
-                if other.operator not in _ENDS:
+                if other.operator not in _MOVES:
                     return True
                 reached.update(other.outputs)
         return self.graph.output not in reached

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ... import ir
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
+from ..padding import NO_PADDING, Padding, fits, same_total
 from .arithmetic import multiplicand
 from .graph import Operands, positive
 from .model import Array
 from .values import NCHW, Curve, Integers, Known, Layout, Real, Scales
 
-Padding = tuple[int, int, int, int]
 Moved = TypeVar("Moved", bound=Integers | Real | Curve)
 Rests = NDArray[np.float64]
 _WIDEST_ACCUMULATOR = 32
@@ -30,7 +30,7 @@ def pads(operands: Operands, size: tuple[int, int], kernel: tuple[int, int],
     """(top, bottom, left, right) of a window of ``kernel`` over a map of ``size``."""
     mode = operands.text("auto_pad", "NOTSET")
     if mode == "VALID":
-        return 0, 0, 0, 0
+        return NO_PADDING
     if mode == "NOTSET":
         given = operands.ints("pads") or (0,) * (2 * axes)
         if len(given) != 2 * axes or any(not 0 <= pad <= 4096 for pad in given):
@@ -41,7 +41,7 @@ def pads(operands: Operands, size: tuple[int, int], kernel: tuple[int, int],
         operands.refuse(f"its auto_pad {mode:.20} is unknown")
     both: list[int] = []
     for whole, taps, step in zip(size, kernel, stride, strict=True):
-        total = max(0, (math.ceil(whole / step) - 1) * step + taps - whole)
+        total = same_total(whole, taps, step)
         ends = [total // 2, total - total // 2]
         both += ends if mode == "SAME_UPPER" else ends[::-1]
     return both[0], both[1], both[2], both[3]
@@ -118,12 +118,11 @@ def map_of(operands: Operands, shape: tuple[int, int, int], axes: int) -> Layout
 def padded(operands: Operands, name: str, padding: Padding, kernel: tuple[int, int],
            value: int) -> tuple[str, Padding]:
     """``padding`` in a layer of its own where it reaches beyond the kernel."""
-    top, bottom, left, right = padding
-    if max(top, bottom) < kernel[0] and max(left, right) < kernel[1]:
+    if fits(padding, kernel):
         return name, padding
     builder = operands.builder
     own = builder.add(ir.Pad(builder.name(operands.node, "_pad"), name, padding, value))
-    return own, (0, 0, 0, 0)
+    return own, NO_PADDING
 
 
 def weight_scales(operands: Operands, weights: Known, axis: int) -> Scales:

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from ..affine import range_of
+
 MAX_NODES = 10_000
 """The most nodes of a graph."""
 
@@ -33,6 +35,11 @@ class ElementType:
     def signed(self) -> bool:
         """Whether they may be negative."""
         return self.dtype[1] != "u"
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest, of integers."""
+        return range_of(self.bits, self.signed)
 
 
 TYPES: Mapping[int, ElementType] = {

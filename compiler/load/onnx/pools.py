@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ... import ir
+from ..padding import Padding
 from . import linear
 from .arithmetic import quantize, real, settle
 from .graph import Convert, Operands, positive
@@ -148,7 +149,7 @@ def average(operands: Operands, value: Real, *, exact: bool) -> Real:
 
 
 def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
-           padding: linear.Padding, *, exact: bool) -> Real:
+           padding: Padding, *, exact: bool) -> Real:
     """Means over windows, all of which count; the caller sets the layout.
 
     They are sums, with the scale of their mean. No float is the scale of a mean of 6, say, and a
@@ -171,7 +172,7 @@ def _means(operands: Operands, value: Real, kernel: tuple[int, int], stride: tup
 
 
 def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: tuple[int, int],
-             padding: linear.Padding, count_padding: bool) -> Real:
+             padding: Padding, count_padding: bool) -> Real:
     """Means over windows, rounded to some bits below the last one of an element."""
     builder = operands.builder
     # To steps that are powers of two, these are bits enough that only halves become halves.
@@ -186,7 +187,7 @@ def _rounded(operands: Operands, value: Real, kernel: tuple[int, int], stride: t
 
 
 def _windows(operands: Operands, layout: Layout, axes: int) -> tuple[
-        tuple[int, int], tuple[int, int], linear.Padding, tuple[int, int]]:
+        tuple[int, int], tuple[int, int], Padding, tuple[int, int]]:
     """Kernel, stride and padding of a pool, and what ceil_mode appends to bottom and right."""
     if operands.ints("kernel_shape") is None:
         operands.refuse("it has no kernel_shape")

@@ -19,7 +19,7 @@ def quantize_per_tensor(call: Call) -> None:
     if source in call.graph.constants:
         _fold(call, source, np.float32(1.0 / _scale(call)), _zero(call), kind)
         return
-    least, most = _limits(kind)
+    least, most = kind.range
     zero = _zero(call)
     if not least <= zero <= most:
         refuse(call.node, f"its zero point {zero} is outside of {least} to {most}; quantize the "
@@ -124,17 +124,11 @@ def _kind(call: Call) -> ElementType:
     return kind
 
 
-def _limits(kind: ElementType) -> tuple[int, int]:
-    """The least and the greatest integer."""
-    low = -(1 << kind.bits - 1) if kind.signed else 0
-    return low, low + (1 << kind.bits) - 1
-
-
 def _range(call: Call) -> tuple[ElementType, int, int]:
     """The narrowest type that holds what a quantizer puts out, and the range of that."""
     kind = _kind(call)
     low, high = (call.arguments.integer(name) for name in ("quant_min", "quant_max"))
-    least, most = _limits(kind)
+    least, most = kind.range
     if not least <= low < high <= most:
         refuse(call.node, f"its range, {low} to {high}, is no part of {kind.name}; quantize the "
                           f"network again")

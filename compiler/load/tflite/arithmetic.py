@@ -29,8 +29,7 @@ ACTIVATIONS: dict[int, tuple[str, float | None, float | None]] = {
 
 def bounds(low: float | None, high: float | None, target: Affine) -> tuple[int, int]:
     """The integers of ``target`` that stand for the bounds of an activation."""
-    least = -(1 << target.bits - 1) if target.signed else 0
-    most = least + (1 << target.bits) - 1
+    least, most = target.range
     first = least if low is None else max(least, _quantize(low, target))
     last = most if high is None else min(most, _quantize(high, target))
     return first, last

@@ -10,13 +10,8 @@ import numpy as np
 from ... import ir
 from ..ranges import cut
 from .file import Operator
-from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
-
-
-def _same_meaning(graph: Graph, operator: Operator) -> None:
-    if affine(graph.tensor(operator, 0), WIDE) != affine(graph.tensor(operator, 0, ends=True),
-                                                         WIDE):
-        raise Refused(operator, "input and output differ in scale or zero point", AGAIN)
+from .graph import AGAIN, Graph, Refused, Value, map_shape
+from .shapes import require_unscaled
 
 
 # --- as Keras writes an UpSampling2D
@@ -49,7 +44,8 @@ def _repeat(graph: Graph, operator: Operator, sizes: Sequence[int], times: Seque
 
     Then blocks of elements are repeated as they lie in raster order: as rows, and as pixels.
     """
-    _same_meaning(graph, operator)
+    require_unscaled(graph, operator, [graph.tensor(operator, 0)],
+                     graph.tensor(operator, 0, ends=True))
     copied = [axis for axis, count in enumerate(times) if count != 1]
     if len(copied) > 2 or any(sizes[axis] != 1 for axis in copied):
         raise Refused(operator, f"it repeats {tuple(sizes)} {tuple(times)} times", "repeat one or "
@@ -100,7 +96,8 @@ def resize_nearest(graph: Graph, operator: Operator) -> None:
 
     One axis comes after the other, so that few copies are made in vain.
     """
-    _same_meaning(graph, operator)
+    require_unscaled(graph, operator, [graph.tensor(operator, 0)],
+                     graph.tensor(operator, 0, ends=True))
     layer, (height, width, channels) = graph.source(operator)
     wanted = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     if operator.options["align_corners"]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import Integers, PenjingError
-from ..affine import Affine
+from ..affine import Affine, range_of
+from ..padding import NO_PADDING, Padding
 from .file import PACKED_BITS, Model, Operator, Tensor
 from .names import short
 
@@ -23,8 +24,6 @@ MAX_WEIGHTS = 1 << 25
 """The most weights of one network, zeros of dilated kernels included."""
 
 Shape = tuple[int, int, int]
-Padding = tuple[int, int, int, int]
-NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +113,8 @@ def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
                            f"{AGAIN}")
     scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
     bits, signed = _KINDS[tensor.kind]
-    low = -(1 << bits - 1) if signed else 0
-    within = zero_point == 0 if bits == 16 else low <= zero_point < low + (1 << bits)
+    low, high = range_of(bits, signed)
+    within = zero_point == 0 if bits == 16 else low <= zero_point <= high
     if not 0 < scale < math.inf or not within:
         raise PenjingError(f"{who}: its scale {scale:g} or zero point {zero_point} is no number "
                            f"of {tensor.kind}; convert the network again")

@@ -12,15 +12,15 @@ from ... import ir
 from ...ir import Integers
 from ..affine import Affine, fold_zero_point, requantize, with_room
 from ..dilation import dilated, dilated_shape
+from ..padding import fits, sum_padding
 from .arithmetic import channel_ratios, half_multiplier, halves_away
 from .file import PACKED_BITS, Operator, Tensor
-from .graph import AGAIN, WIDE, Graph, Padding, Refused, map_shape
+from .graph import AGAIN, WIDE, Graph, Refused, map_shape
 from .operators import (
     activation_bounds,
     input_affine,
     output_affine,
     pair,
-    sum_padding,
     window_padding,
 )
 
@@ -68,7 +68,7 @@ def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
     value = graph.source_with_padding(operator)
     padding = window_padding(operator, value.padded, kernel, stride)
     whole = sum_padding(value.padding, padding)
-    if value.pad_value == source.zero_point and _fits(whole, kernel):
+    if value.pad_value == source.zero_point and fits(whole, kernel):
         layer, padding = value.layer, whole  # a PAD of zeros before it is padding of its own
     else:
         layer, _ = graph.source(operator)
@@ -108,11 +108,6 @@ def transposed(graph: Graph, operator: Operator) -> None:
         graph.name_of(operator, "transposed"), layer, ir.Weights(values, _BITS[weights.kind]),
         folded, stride, crop, source.zero_point)
     _finish(graph, operator, name, weights)
-
-
-def _fits(padding: Padding, kernel: tuple[int, int]) -> bool:
-    top, bottom, left, right = padding
-    return max(top, bottom) < kernel[0] and max(left, right) < kernel[1]
 
 
 def _dilated(graph: Graph, operator: Operator, values: Integers) -> Integers:

@@ -14,6 +14,7 @@ import numpy as np
 from ... import ir
 from ..affine import Affine, requantize
 from ..broadcast import Shape, broadcast, common_shape
+from ..padding import Padding, fits, same_total, sum_padding
 from .arithmetic import (
     ACTIVATIONS,
     ADD_SHIFT,
@@ -24,7 +25,7 @@ from .arithmetic import (
     sum_scales,
 )
 from .file import Operator, Tensor
-from .graph import AGAIN, WIDE, Graph, Padding, Refused, Value, affine, map_shape
+from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
 
 Convert = Callable[[Graph, Operator], None]
 
@@ -61,8 +62,7 @@ def window_padding(operator: Operator, shape: tuple[int, int, int], kernel: tupl
         raise Refused(operator, f"its padding {scheme} is neither SAME nor VALID", AGAIN)
     pads = []
     for size, taps, step in zip(shape, kernel, stride, strict=False):
-        total = max(0, (math.ceil(size / step) - 1) * step + taps - size)
-        total = total if scheme == _SAME else 0
+        total = same_total(size, taps, step) if scheme == _SAME else 0
         if size + total < taps:
             raise Refused(operator, f"its kernel {kernel} exceeds its input {shape[:2]}", AGAIN)
         pads += [total // 2, total - total // 2]
@@ -76,12 +76,6 @@ def pair(operator: Operator, name: str) -> tuple[int, int]:
     if not (1 <= y <= 4096 and 1 <= x <= 4096):
         raise Refused(operator, f"its {name} is {y}×{x}, not from 1 to 4096", AGAIN)
     return y, x
-
-
-def sum_padding(first: Padding, second: Padding) -> Padding:
-    """Both paddings one around the other."""
-    top, bottom, left, right = (a + b for a, b in zip(first, second, strict=True))
-    return top, bottom, left, right
 
 
 # --- pools
@@ -104,9 +98,7 @@ def _clamped(graph: Graph, operator: Operator, layer: str, target: Affine) -> st
 
 def _foldable(value: Value, kernel: tuple[int, int], neutral: int) -> bool:
     """Whether a pool may take over the padding of ``value``, which then is ``neutral`` to it."""
-    top, bottom, left, right = value.padding
-    return value.pad_value == neutral and max(top, bottom) < kernel[0] and (
-        max(left, right) < kernel[1])
+    return value.pad_value == neutral and fits(value.padding, kernel)
 
 
 def average_pool(graph: Graph, operator: Operator) -> None:

@@ -9,13 +9,15 @@ import numpy as np
 
 from ... import ir
 from ..affine import Affine
+from ..padding import NO_PADDING
 from ..ranges import cut
 from .file import Operator, Tensor
-from .graph import AGAIN, NO_PADDING, WIDE, Graph, Refused, Value, affine, map_shape
+from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
 from .operators import same_meaning
 
 
-def _unscaled(graph: Graph, operator: Operator, sources: list[Tensor], target: Tensor) -> None:
+def require_unscaled(graph: Graph, operator: Operator, sources: list[Tensor], target: Tensor
+                     ) -> None:
     """Refuse an output whose integers do not mean what those of the ``sources`` mean."""
     if any(affine(source, WIDE) != affine(target, WIDE) for source in sources):
         raise Refused(operator, "an input and an output differ in scale or zero point", AGAIN)
@@ -34,7 +36,7 @@ def concatenation(graph: Graph, operator: Operator) -> None:
     """CONCATENATION over channels."""
     target = graph.tensor(operator, 0, ends=True)
     sources = [graph.tensor(operator, n) for n in range(len(operator.inputs))]
-    _unscaled(graph, operator, sources, target)
+    require_unscaled(graph, operator, sources, target)
     if operator.options["activation"]:
         raise Refused(operator, "it has a fused activation", AGAIN)
     axis = _axis(operator, int(operator.options["axis"]), target)
@@ -65,7 +67,7 @@ def split(graph: Graph, operator: Operator) -> None:
     size = channels // parts
     for n in range(parts):
         target = graph.tensor(operator, n, ends=True)
-        _unscaled(graph, operator, [source], target)
+        require_unscaled(graph, operator, [source], target)
         name = cut(graph, layer, lambda: graph.name_of(operator, "slice"), range(height),
                    range(width), range(n * size, (n + 1) * size))
         graph.finish_layer(operator, name, n, parts)
@@ -106,7 +108,7 @@ def strided_slice(graph: Graph, operator: Operator) -> None:
 def _cut(graph: Graph, operator: Operator, ranges: list[range]) -> None:
     """Take ``ranges`` of the axes, the first of which is the batch."""
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    _unscaled(graph, operator, [source], target)
+    require_unscaled(graph, operator, [source], target)
     if any(not taken or taken[0] < 0 or taken[-1] >= total
            for taken, total in zip(ranges, source.shape, strict=True)):
         raise Refused(operator, f"its bounds lie outside its input {source.shape}", AGAIN)
@@ -122,7 +124,7 @@ def transpose(graph: Graph, operator: Operator) -> None:
     """TRANSPOSE: noted for the reader, who may know it, or at the input the order of the images."""
     order = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    _unscaled(graph, operator, [source], target)
+    require_unscaled(graph, operator, [source], target)
     sizes = source.shape
     if sorted(order) != list(range(len(sizes))):
         raise Refused(operator, f"its axes {order} are not those of {sizes}", AGAIN)
@@ -154,7 +156,7 @@ def reshape(graph: Graph, operator: Operator) -> None:
     # Axes beyond those of a map, or without the batch, are for operators that know them.
     is_map = len(target.shape) <= 4 and target.shape[:1] == (1,)
     shape = map_shape(target) if is_map else value.shape
-    _unscaled(graph, operator, [source], target)
+    require_unscaled(graph, operator, [source], target)
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
                                 f"than its output has", AGAIN)
