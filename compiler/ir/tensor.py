@@ -88,7 +88,7 @@ class TensorType:
                 f"not {self.zero_point!r}")
         require(self.scale is None or (isinstance(self.scale, float)
                                         and 0 < self.scale < math.inf),
-                 f"tensor: scale must be a positive finite number, not {self.scale!r}")
+                f"tensor: scale must be a positive finite number, not {self.scale!r}")
 
     @property
     def step(self) -> float:

@@ -45,16 +45,16 @@ class FloatMultiply(FloatLayer):
     def __post_init__(self) -> None:
         for what, value in (("weights", self.weights), ("bias", self.bias)):
             require(isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size,
-                     f"layer {self.name}: {what} must be a float array that is not empty")
+                    f"layer {self.name}: {what} must be a float array that is not empty")
             require(np.isfinite(value).all(),
-                     f"layer {self.name}: its {what} hold NaN or infinite values; train it again "
-                     f"or repair them")
+                    f"layer {self.name}: its {what} hold NaN or infinite values; train it again "
+                    f"or repair them")
             array = value.astype(np.float64)
             array.setflags(write=False)
             object.__setattr__(self, what, array)
         require(self.bias.shape == self.weights.shape[:1],
-                 f"layer {self.name}: bias must have shape {self.weights.shape[:1]}, "
-                 f"not {self.bias.shape}")
+                f"layer {self.name}: bias must have shape {self.weights.shape[:1]}, "
+                f"not {self.bias.shape}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class FloatDense(FloatMultiply):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.weights.ndim == 2,
-                 f"layer {self.name}: weights must be (outputs, inputs), not {self.weights.shape}")
+                f"layer {self.name}: weights must be (outputs, inputs), not {self.weights.shape}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class FloatRelu(FloatLayer):
 
     def __post_init__(self) -> None:
         require(self.maximum is None or 0 < self.maximum < float("inf"),
-                 f"layer {self.name}: the maximum must be positive, not {self.maximum!r}")
+                f"layer {self.name}: the maximum must be positive, not {self.maximum!r}")
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,10 @@ class FloatUnary(FloatLayer):
 
     def __post_init__(self) -> None:
         require((self.parameter is None) == (not self.function.takes_parameter),
-                 f"layer {self.name}: {self.function.value} takes another parameter")
+                f"layer {self.name}: {self.function.value} takes another parameter")
         require(self.parameter is None or (self.parameter.ndim == 1 and self.parameter.size
-                                            and np.isfinite(self.parameter).all()),
-                 f"layer {self.name}: its parameter holds NaN or infinite values; train it again")
+                                           and np.isfinite(self.parameter).all()),
+                f"layer {self.name}: its parameter holds NaN or infinite values; train it again")
 
     def __call__(self, x: Floats) -> Floats:
         """The function of reals ``x`` (..., C)."""
@@ -266,10 +266,10 @@ def _check_sliding(name: str, kernel: Pair, stride: Pair, padding: Padding) -> N
     for what, values, low, high in (("kernel", kernel, 1, _MOST), ("stride", stride, 1, _MOST),
                                     ("padding", padding, 0, _MOST)):
         require(all(low <= value <= high for value in values),
-                 f"layer {name}: {what} must lie within {low} and {high}, not {values}")
+                f"layer {name}: {what} must lie within {low} and {high}, not {values}")
     require(fits(padding, kernel),
-             f"layer {name}: padding {padding} (top, bottom, left, right) must be smaller than "
-             f"the kernel {kernel}; pad less or use a larger kernel")
+            f"layer {name}: padding {padding} (top, bottom, left, right) must be smaller than "
+            f"the kernel {kernel}; pad less or use a larger kernel")
 
 
 # --- shapes
@@ -306,8 +306,8 @@ def _check_channels(layer: FloatConvolution | FloatTransposed, shape: Shape) -> 
 @output_shape.register
 def _(layer: FloatDense, shape: Shape) -> Shape:
     require(shape == (1, 1, layer.weights.shape[1]),
-             f"layer {layer.name}: weights take {layer.weights.shape[1]} inputs, its input has "
-             f"shape {shape}; flatten it or mend the weights")
+            f"layer {layer.name}: weights take {layer.weights.shape[1]} inputs, its input has "
+            f"shape {shape}; flatten it or mend the weights")
     return (1, 1, layer.weights.shape[0])
 
 
@@ -320,7 +320,7 @@ def _(layer: FloatLayer, shape: Shape) -> Shape:
 @output_shape.register
 def _(layer: FloatUnary, shape: Shape) -> Shape:
     require(layer.parameter is None or layer.parameter.size in (1, shape[2]),
-             f"layer {layer.name}: it must have 1 parameter or one for each of {shape[2]} channels")
+            f"layer {layer.name}: it must have 1 parameter or one for each of {shape[2]} channels")
     return shape
 
 
@@ -361,14 +361,14 @@ def _(layer: FloatLayer, shape: Shape, other: Shape) -> Shape:
 @output_shape.register
 def _(layer: FloatConcatenation, *shapes: Shape) -> Shape:
     require(len({shape[:2] for shape in shapes}) == 1,
-             f"layer {layer.name}: its inputs differ in height or width")
+            f"layer {layer.name}: its inputs differ in height or width")
     return (*shapes[0][:2], sum(shape[2] for shape in shapes))
 
 
 @output_shape.register
 def _(layer: FloatSlice, shape: Shape) -> Shape:
     require(0 <= layer.start < layer.stop <= shape[2],
-             f"layer {layer.name}: it takes channels {layer.start} to {layer.stop} of {shape[2]}")
+            f"layer {layer.name}: it takes channels {layer.start} to {layer.stop} of {shape[2]}")
     return (*shape[:2], layer.stop - layer.start)
 
 

@@ -75,7 +75,7 @@ class FloatNetwork:
 
     def __post_init__(self) -> None:
         require(len(self.input_shape) == 3 and min(self.input_shape) >= 1,
-                 f"network: the input must have shape (H, W, C), not {self.input_shape}")
+                f"network: the input must have shape (H, W, C), not {self.input_shape}")
         require(self.layers, "network: it has no layers")
         before = [INPUT, *(layer.name for layer in self.layers)]
         object.__setattr__(self, "layers", tuple(
@@ -89,8 +89,8 @@ class FloatNetwork:
                                   f"layer before it puts out")
             shape = output_shape(layer, *(shapes[name] for name in layer.inputs))
             require(shape[0] * shape[1] * shape[2] <= MAX_ELEMENTS,
-                     f"layer {layer.name}: its output of shape {shape} has more than "
-                     f"{MAX_ELEMENTS} elements; use smaller maps")
+                    f"layer {layer.name}: its output of shape {shape} has more than "
+                    f"{MAX_ELEMENTS} elements; use smaller maps")
             shapes[layer.name] = shape
         unread = set(shapes) - set(self.readers) - {self.output, INPUT}
         require(not unread, f"layer {', '.join(sorted(unread))}: nothing reads it; remove it")
@@ -243,8 +243,8 @@ def _(layer: FloatArgMax, x: Floats) -> Floats:
 def run_all(network: FloatNetwork, x: Floats) -> dict[str, Floats]:
     """Every tensor of ``network`` by name, the input too, for real values ``x`` (N, H, W, C)."""
     require(x.ndim == 4 and x.shape[1:] == network.input_shape and len(x),
-             f"input: the network takes (N, H, W, C) with {network.input_shape}, not an array of "
-             f"shape {x.shape}")
+            f"input: the network takes (N, H, W, C) with {network.input_shape}, not an array of "
+            f"shape {x.shape}")
     tensors = {INPUT: x.astype(np.float64)}
     for layer in network.layers:
         tensors[layer.name] = execute(layer, *(tensors[name] for name in layer.inputs))

@@ -2,7 +2,8 @@
 
 PyTorch's (N, C, H, W) becomes (N, H, W, C), so the first linear layer after a flatten has its
 weights permuted; (N, C, L) becomes a map of height 1. Zero padding moves into the layer that
-follows it. The network in the making is in `graph`, the operators are in `linear`, `maps` and
+follows it. What a program computes of its parameters alone is computed first (`parameters`). The
+network in the making is in `graph`, the operators are in `linear`, `maps`, `axes` and
 `elementwise`.
 """
 
@@ -16,7 +17,7 @@ from ..floats import FloatAdd, FloatNetwork, FloatProduct, FloatSubtract
 from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
-from .graph import Graph, Operator, label, refuse
+from .graph import Graph, Operator, refuse, refuse_training
 from .parameters import folded
 
 __all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
@@ -28,9 +29,6 @@ SUPPORTED = (
     "ZeroPad, nearest upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, "
     "differences, products, concatenations, parts of channels, rows and columns, channels plus or "
     "times constants, softmax and argmax at the end")
-
-_EVAL = "call model.eval() before torch.export.export"
-
 
 def load(path: str | Path) -> FloatNetwork:
     """The float network in the ``.pt2`` file ``path``; nothing in the file is executed."""
@@ -49,21 +47,14 @@ def convert(program: Program, origin: str) -> FloatNetwork:
 
 
 def _convert(program: Program) -> FloatNetwork:
-    _refuse_training(program)
+    for node in program.nodes:  # odd nodes only follow from training mode, so it comes first
+        refuse_training(node)
     program = folded(program)
     nodes = [node for node in program.nodes if node.target not in SKIPPED]
     graph = Graph(program, nodes)
     for node in nodes:
         graph.take(node, _OPERATORS.get(node.target, _unsupported))
     return graph.network()
-
-
-def _refuse_training(program: Program) -> None:
-    """Say first what is wrong with a program in training mode; odd nodes only follow from it."""
-    for node in program.nodes:
-        for argument in node.arguments:
-            if argument.name in ("training", "train") and argument.value is True:
-                raise PenjingError(f"{label(node)}: exported in training mode; {_EVAL}")
 
 
 def _unsupported(graph: Graph, node: Node, arguments: object) -> tuple[()]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..floats import FloatRelu, Floats, FloatUnary
 from ..pt2 import Node
 from ..unary import Unary
-from .graph import Arguments, Graph, Operator, Seen, refuse
+from .graph import Arguments, Graph, Operator, Seen, refuse, refuse_scaled_elu
 
 
 def _relu(graph: Graph, node: Node, limit: float | None) -> Seen:
@@ -86,8 +86,7 @@ def prelu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
 
 def elu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """ELU; a CELU or SELU scales its input or output, which is refused."""
-    if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
-        refuse(node, "it scales its input or output; use ELU")
+    refuse_scaled_elu(node, arguments)
     return _unary(graph, node, Unary.ELU, _number(arguments, node, "alpha", 1.0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import NoReturn, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..floats import (
     Shape,
     output_shape,
 )
+from ..outputs import needed
 from ..padding import NO_PADDING, Padding
 from ..pt2 import Node, Program, Reference, Value
 
@@ -309,12 +311,9 @@ class Graph:
         if last.order is not None:
             raise PenjingError("the program ends with a map that is flattened or turned, whose "
                                "order differs in hardware; leave that to the host")
-        needed, kept = {last.layer}, []
-        for layer in reversed(self.layers.values()):
-            if layer.name in needed:
-                needed.update(layer.inputs)
-                kept.append(layer)
-        return FloatNetwork(self.input_shape, tuple(reversed(kept)))
+        layers = tuple(self.layers.values())
+        kept = needed([(layer.inputs, (layer.name,)) for layer in layers], last.layer)
+        return FloatNetwork(self.input_shape, tuple(compress(layers, kept)))
 
 
 Operator: TypeAlias = Callable[[Graph, Node, Arguments], Seen | tuple[Seen, ...]]
@@ -327,6 +326,32 @@ def references(value: Value) -> list[Reference]:
         return [value]
     return [item for item in value if isinstance(item, Reference)] if isinstance(value, tuple) \
         else []
+
+
+# --- what is refused of quantized programs too
+def refuse_training(node: Node) -> None:
+    """Refuse ``node`` if it computes as in training."""
+    if any(argument.name in ("training", "train") and argument.value is True
+           for argument in node.arguments):
+        refuse(node, "exported in training mode; call model.eval() before torch.export.export")
+
+
+def refuse_alpha(node: Node, arguments: Arguments) -> None:
+    """Refuse a sum or difference whose second operand has a factor."""
+    if arguments.number("alpha", 1.0) != 1:
+        refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+
+
+def refuse_divisor(node: Node, arguments: Arguments, area: int) -> None:
+    """Refuse an average pool that divides by another number than the ``area`` of its window."""
+    if arguments.number("divisor_override") not in (None, area):
+        refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+
+
+def refuse_scaled_elu(node: Node, arguments: Arguments) -> None:
+    """Refuse what a CELU or SELU makes of an ELU."""
+    if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
+        refuse(node, "it scales its input or output; use ELU")
 
 
 # --- what several operators ask

@@ -1,4 +1,4 @@
-"""Convolutions, linear layers and batch norms."""
+"""Convolutions, linear layers, batch norms and arithmetic with constants."""
 
 from __future__ import annotations
 

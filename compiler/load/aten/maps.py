@@ -1,4 +1,4 @@
-"""Pools, paddings, shapes, and what joins or parts maps."""
+"""Pools, paddings, what joins or parts maps, and the end."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from .graph import (
     Seen,
     output_of,
     refuse,
+    refuse_alpha,
+    refuse_divisor,
     require_map,
     same_order,
     window,
@@ -84,8 +86,7 @@ def average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     require_map(node, seen)
     kernel, stride, own = _pool_window(node, arguments, seen)
     counts = arguments.flag("count_include_pad", True) or own == NO_PADDING
-    if arguments.number("divisor_override") not in (None, kernel[0] * kernel[1]):
-        refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+    refuse_divisor(node, arguments, kernel[0] * kernel[1])
     if not counts or not fits(sum_padding(own, seen.padding), kernel):
         seen = graph.source(node)  # zeros that were padded before count always
     padding = sum_padding(own, seen.padding)
@@ -186,8 +187,7 @@ def elementwise(layer: type[FloatAdd] | type[FloatSubtract] | type[FloatProduct]
     """
     def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         first, second = graph.source(node), graph.source(node, 1)
-        if arguments.number("alpha", 1.0) != 1:
-            refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+        refuse_alpha(node, arguments)
         if first.dims != second.dims or not same_order(first, second):
             if len(first.dims) != len(second.dims) or not all(
                     (seen.is_map or seen.is_line) for seen in (first, second)):

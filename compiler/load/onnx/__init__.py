@@ -1,13 +1,14 @@
 """Quantized ONNX networks to integer networks: QDQ, QLinear and Integer operators, and QONNX.
 
-A file is read into checked plain data (`wire`, `file`, `model`), as is a program of PyTorch whose
-operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers (`operators`,
-`pools`, `resize`, `linear`, `transposed`, `arithmetic`) of a network in the making (`graph`), or a
-note on where its elements lie (`shapes`). Accumulators are those of ONNX Runtime. Where ONNX rounds
-a float product, the network multiplies exactly by a fixed-point number and rounds halves to even as
-well: a layer's results differ, by one step, only where the float is not exact. Networks with the
-quantizers of QONNX are of another dialect (`qonnx`, `quantizers`), whose activations are
-thresholds, exact at ties.
+A file is read into checked plain data (`wire`, `file`, `external`, `model`), as is a program of
+PyTorch whose operators are written as ONNX's (`pt2e`), and each of its nodes becomes layers
+(`operators`, `elementwise`, `functions`, `joins`, `pools`, `resize`, `linear`, `transposed`,
+`arithmetic`) of a network in the making (`graph`), or a note on where its elements lie (`shapes`).
+Accumulators are those of ONNX Runtime. Where ONNX rounds a float product, the network multiplies
+exactly by a fixed-point number and rounds halves to even as well: a layer's results differ, by one
+step, only where the float is not exact. Networks with the quantizers of QONNX are of another
+dialect (`qonnx`, `quantizers`), whose activations are `thresholds`, exact at ties. What an oracle
+runs in place of a file, `probe` makes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,14 @@ from typing import TypeAlias
 import numpy as np
 
 from ..aten import IDENTITIES, RESHAPES, SKIPPED
-from ..aten.graph import Arguments, refuse
+from ..aten.graph import (
+    Arguments,
+    refuse,
+    refuse_alpha,
+    refuse_divisor,
+    refuse_scaled_elu,
+    refuse_training,
+)
 from ..onnx import model
 from ..pt2 import Program
 from .quantizers import (
@@ -78,9 +85,7 @@ def linear(call: Call) -> None:
 def pair(operator: str) -> Translate:
     """An operator of two tensors, or of a tensor and a number."""
     def convert(call: Call) -> None:
-        if call.arguments.number("alpha", 1.0) != 1:
-            refuse(call.node, "its alpha is not 1; scale the weights of the layer before it "
-                              "instead")
+        refuse_alpha(call.node, call.arguments)
         call.add(operator, call.operand("self"), call.operand("other"))
     return convert
 
@@ -131,8 +136,7 @@ def gelu(call: Call) -> None:
 
 def elu(call: Call) -> None:
     """ELU; a CELU or SELU scales its input or output, which is refused."""
-    if any(call.arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
-        refuse(call.node, "it scales its input or output; use ELU")
+    refuse_scaled_elu(call.node, call.arguments)
     call.add("Elu", call.tensor("self"), alpha=call.arguments.number("alpha", 1.0) or 0.0)
 
 
@@ -153,9 +157,7 @@ def prelu(call: Call) -> None:
 
 def batch_norm(call: Call) -> None:
     """BatchNorm1d and 2d, which PT2E folds where it can."""
-    if call.arguments.get("training") is True:
-        refuse(call.node, "exported in training mode; call model.eval() before "
-                          "torch.export.export")
+    refuse_training(call.node)
     size = call.dims("input")[0]
     affine = (call.tensor(name) if call.arguments.get(name) is not None else
               call.graph.constant(np.full(size, value, np.float32), model.TYPES[1])
@@ -174,11 +176,9 @@ def max_pool(call: Call) -> None:
 
 def average_pool(call: Call) -> None:
     """AvgPool1d and AvgPool2d."""
-    window = _window(call, len(call.dims("self")) - 1)
-    area = math.prod(_every(call, "kernel_size", len(call.dims("self")) - 1, 0))
-    if call.arguments.number("divisor_override") not in (None, area):
-        refuse(call.node, "divisor_override is not supported; scale the next layer's weights "
-                          "instead")
+    axes = len(call.dims("self")) - 1
+    window = _window(call, axes)
+    refuse_divisor(call.node, call.arguments, math.prod(_every(call, "kernel_size", axes, 0)))
     call.add("AveragePool", call.tensor("self"), **window,
              count_include_pad=int(call.arguments.flag("count_include_pad", True)))
 

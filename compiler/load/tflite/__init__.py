@@ -2,7 +2,7 @@
 
 A file is read into checked plain data (`file`). What it computes of shapes is done (`constants`),
 and each of its other operators becomes layers (`operators`, `linear`, `tables`, `shapes`,
-`copies`) of a network in the making (`graph`).
+`copies`) of a network in the making (`graph`). What is at its ends, `ends` tells.
 """
 
 from __future__ import annotations
