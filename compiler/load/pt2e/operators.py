@@ -335,7 +335,8 @@ def softmax(call: Call) -> None:
     axis, dims = call.arguments.integer("dim"), call.dims()
     if axis not in ((1, -1) if len(dims) == 1 else (1,)):
         refuse(call.node, "only the softmax over the channels, dim=1, is supported")
-    call.add("Softmax", call.tensor(), axis=axis)
+    call.add("LogSoftmax" if call.node.target == "aten.log_softmax.int" else "Softmax",
+             call.tensor(), axis=axis)
 
 
 def argmax(call: Call) -> None:
