@@ -420,6 +420,21 @@ def test_argmax(dim: int) -> None:
     assert isinstance(network.layers[-1], floats.FloatArgMax)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("shape", [(4, 6, 6), (4, 3, 5), (4, 1, 5)])
+def test_argmax_of_places(shape: tuple[int, ...], keep: bool) -> None:
+    """PyTorch's classes lie where the network's do, whether the channels remain an axis or not."""
+    torch.manual_seed(0)
+    module = Lambda(lambda x: x.argmax(1, keepdim=keep)).eval()
+    program = torch.export.export(module, (torch.zeros(1, *shape),))
+    network = loader.from_program(program)
+    x = np.random.default_rng(0).normal(size=(3, *network.input_shape))
+    wanted = floats.run(network, x)
+    assert len(np.unique(wanted)) > 2
+    given = loader.run_float(program, x)
+    np.testing.assert_array_equal(given.reshape(wanted.shape), wanted)
+
+
 def test_names() -> None:
     class Deep(nn.Module):
         def __init__(self) -> None:

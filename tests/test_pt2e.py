@@ -15,7 +15,7 @@ from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import pt2
 from penjing.compiler.load import pt2e as importer
-from penjing.sim import golden
+from penjing.sim import golden, tail
 from pt2_files import DECOMPOSED, Kind, Quantized, Ref
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
@@ -250,6 +250,28 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (told["oracle"], told["values_compared"], told["oracle_steps"]) == ("pytorch", 200, 1)
     assert told["oracle_mismatches"] <= 2
     assert told["layer_values"] > 9_000 and not told["layer_mismatches"]
+
+
+@pytest.mark.parametrize("operator", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("of_map", [False, True])
+def test_what_the_host_makes_of_it_is_pytorchs(operator: str, of_map: bool,
+                                               tmp_path: Path) -> None:
+    """Of a map, a softmax leaves the logits."""
+    net = Quantized(np.random.default_rng(0), (4, 6, 6), powers=True)
+    x = net.quantize(net.pooled(net.start, "max_pool2d.default"), 1.0)
+    if not of_map:
+        x = net.quantize(*net.linear(net.flattened(x), 5))
+    net.node(f"{operator}.int", x.dims, self=net.real(x), dim=1)
+    path = tmp_path / "net.pt2"
+    path.write_bytes(net.bytes())
+    network = importer.load(path, "net")
+    assert network.tail is not None
+    assert network.tail.function.value == ("none" if of_map else operator)
+    integers = onnx_files.images(network.input_type, 20, 0)
+    found, = oracle.batches(path, integers)
+    assert found.final is not None
+    np.testing.assert_allclose(tail.answers(network.tail, golden.run(network, integers)),
+                               found.final, 1e-5, 1e-6)
 
 
 # --- what is refused

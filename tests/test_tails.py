@@ -71,6 +71,19 @@ def test_float_biases_are_exact_in_the_offsets(operator: str, scales: np.ndarray
     assert np.allclose(network.tail.reals(layer.bias + 3 * weights), bias, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("axis", [1, 3])
+def test_a_softmax_of_a_map_leaves_its_logits(operator: str, axis: int, tmp_path: Path) -> None:
+    """They are what is compared, not the softmax."""
+    model = Model((1, 3, 4, 5))
+    affine = model.constant(0.1, FLOAT), model.constant(3, INT8)
+    x = model.node("DequantizeLinear", model.node("QuantizeLinear", "x", *affine), *affine)
+    pooled = model.node("MaxPool", x, kernel_shape=(2, 2))
+    real = model.node("DequantizeLinear", model.node("QuantizeLinear", pooled, *affine), *affine)
+    network = agrees(model.bytes(model.node(operator, real, axis=axis)), tmp_path / "net.onnx")
+    assert network.tail is not None and network.tail.function is TailFunction.NONE
+
+
 @pytest.mark.parametrize(("scales", "bias", "in_hardware"), [
     (SCALES, None, False), (SCALES[:1], None, True), (SCALES[:1], 7, True),
     (SCALES[:1], 0.25, False)])

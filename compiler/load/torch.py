@@ -22,7 +22,7 @@ from torch.export import ExportedProgram
 
 from ..ir import PenjingError
 from . import aten, pt2
-from .floats import FloatNetwork, Floats
+from .floats import FloatArgMax, FloatNetwork, Floats
 
 _BATCH_ELEMENTS = 1 << 26
 
@@ -105,18 +105,22 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
     batch = max(1, min(batch, _BATCH_ELEMENTS // most))
     output = np.concatenate([
         run_program(program, origin, images[start:start + batch].numpy(),
-                    (program.output,))[program.output]
+                    (program.output,), ends=False)[program.output]
         for start in range(0, len(images), batch)])
-    if output.ndim > 2:  # channels last, of a line too
+    if isinstance(network.layers[-1], FloatArgMax):  # its channels may be no axis
+        if output.ndim > 2:
+            output = output.reshape(len(x), *network.shapes[network.layers[-1].name])
+    elif output.ndim > 2:  # channels last, of a line too
         output = np.moveaxis(output, 1, -1)
     return output.astype(np.float64)
 
 
 def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
-                names: Collection[str]) -> dict[str, NDArray[Any]]:
+                names: Collection[str], *, ends: bool = True) -> dict[str, NDArray[Any]]:
     """The tensors ``names`` of ``program``, which was accepted, for one batch ``x`` of any size.
 
-    The program's own operators run, on floats in float32, as far as it takes.
+    The program's own operators run, on floats in float32, as far as it takes. Without ``ends``,
+    what is left to the host puts out what it reads.
     """
     # It defines the operators of quantized programs.
     import torch.ao.quantization.fx._decomposed
@@ -126,7 +130,8 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
             np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
             for name, weight in program.weights.items()}
         try:
-            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
+            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names,
+                           aten.IDENTITIES if ends else aten.IDENTITIES | aten.LEFT_TO_HOST)
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
@@ -134,8 +139,11 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
-         names: Collection[str]) -> dict[str, torch.Tensor]:
-    """Interpret ``program`` until it has made the tensors ``names``."""
+         names: Collection[str], identities: Collection[str]) -> dict[str, torch.Tensor]:
+    """Interpret ``program`` until it has made the tensors ``names``.
+
+    The operators ``identities`` put out their input.
+    """
     tensors = {**weights, program.input: x}
     missing = set(names) - set(tensors)
 
@@ -153,7 +161,7 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
             continue
         values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
-        if node.target in aten.IDENTITIES:
+        if node.target in identities:
             made: Any = first
         elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
             assert isinstance(first, torch.Tensor)

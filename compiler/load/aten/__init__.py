@@ -20,7 +20,7 @@ from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, refuse, refuse_training
 from .parameters import folded
 
-__all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
+__all__ = ["IDENTITIES", "LEFT_TO_HOST", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
     "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
@@ -77,9 +77,10 @@ RESHAPES = frozenset(f"aten.{name}" for name in (
 """Operators that only change the shape."""
 IDENTITIES = frozenset(f"aten.{name}" for name in (
     "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
-    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default",
-    "softmax.int", "log_softmax.int"))
-"""Operators that put out their input, or what the host makes of it."""
+    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default"))
+"""Operators that put out their input."""
+LEFT_TO_HOST = frozenset(("aten.softmax.int", "aten.log_softmax.int"))
+"""Operators at the end, without which the network puts out what they read."""
 SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default",
                      "aten._assert_scalar.default"))
 """Nodes that compute no tensor."""

@@ -50,8 +50,9 @@ class Import:
     ``input`` and ``output`` are the layouts of the graph's input and of the tensor ``result``,
     which is what the network puts out; where that is a float tensor, ``worth`` tells what its
     integers are worth in it. ``answer`` is the tensor that the host makes of them, and its layout;
-    None where there is no tail. ``inner`` are the tensors of integers that layers of the network
-    put out, by the names of these. ``float_input`` tells that the graph takes reals.
+    None where there is no tail, and the logits where a softmax of a map is left away. ``inner`` are
+    the tensors of integers that layers of the network put out, by the names of these.
+    ``float_input`` tells that the graph takes reals.
     """
 
     network: ir.Network
@@ -165,7 +166,12 @@ def _finish(builder: Builder, name: str) -> Import:
     if isinstance(last, Real) or (isinstance(last, Curve) and last.tail is not None):
         assert last.tail is not None
         tail = last.tail if end is None else replace(last.tail, function=end.function)
-        answer = (graph.output, last.layout) if end is None else (end.answer, end.layout)
+        if end is None:
+            answer = graph.output, last.layout
+        elif end.function is ir.TailFunction.NONE:  # of a map's softmax: what it reads
+            answer = end.input, last.layout
+        else:
+            answer = end.answer, end.layout
     network = builder.network(name, value.name, tail)
     layers = {layer.name for layer in network.layers}
     inner = {found.name: (tensor, found.layout) for tensor, found in builder.values.items()
