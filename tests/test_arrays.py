@@ -12,13 +12,13 @@ import penjing
 import pytest
 from choices import choices
 from hypothesis import given, settings
+from others import shared
 from penjing import ArrayNetwork, PenjingError, TensorType, matching
 from penjing.compiler import file, ir
 from penjing.flow.compile import Target, compile_model
 from penjing.sim import golden
 
 ROOT = Path(penjing.__file__).resolve().parent
-SHARED = ROOT.parent / "shared"
 BITS = TensorType((1, 1, 12), 1, False)
 
 
@@ -146,13 +146,6 @@ def test_matching_needs_the_number_of_products(inputs: int) -> None:
 def bnn_pynq(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "examples" / "binary")
     return importlib.import_module("bnn_pynq")
-
-
-def shared(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {path}")
-    return path
 
 
 NETWORKS = {"lfc_w1a1": (300, 299, 9840), "cnv_w1a1": (200, 172, 7922)}

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_files
-import penjing
 import pytest
 from choices import choices
 from hypothesis import given, settings
@@ -19,13 +18,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style
 from onnx_oracle import steps
+from others import shared
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
 from penjing.sim import golden
 from penjing.sim.oracles import onnxruntime as oracle
 
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
 
 
@@ -359,9 +358,7 @@ def test_what_is_not_quantized_is_neither_cut_nor_subtracted() -> None:
     "formats/qonnx_brevitas_reducemean", "formats/qonnx_brevitas_sigmoid",
     "formats/qonnx_brevitas_trunc_v2"])
 def test_file_of_today(name: str) -> None:
-    path = SHARED / "cases" / f"{name}.onnx"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", f"{name}.onnx")
     network = importer.load(path, "net")
     x = onnx_files.images(network.input_type, 40, 0)
     far = np.abs(golden.run(network, x) - oracle.run(path, x))
@@ -374,9 +371,7 @@ def test_file_of_today(name: str) -> None:
     ("onnx_ort_float_bias", "onnx_float_bias", 6), ("onnx_pt2e_float_bias", "onnx_float_bias", 7)])
 def test_float_biases_of_today(name: str, images: str, most: int) -> None:
     """Of 16,384 and 640 values; all that differ follow from one or two halves in front."""
-    folder = SHARED / "cases" / "formats"
-    if not folder.exists():
-        pytest.skip(f"needs the folder {folder}")
+    folder = shared("cases", "formats")
     network = importer.load(folder / f"{name}.onnx", "net")
     kind = network.input_type
     reals = np.load(folder / f"{images}.npz")["x"].transpose(0, 2, 3, 1).reshape(-1, *kind.shape)

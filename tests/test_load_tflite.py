@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import penjing
 import pytest
+from others import shared
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.sim import golden, tail
@@ -42,7 +42,6 @@ from tflite_files import (
 )
 
 SEEDS = range(30)
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 NETWORKS = {  # images and what is taken from them, where there are any; how many must be equal
     "pretrainedResnet_quant.tflite": ("cifar10_test.npz", 128, 1000),
     "kws_ref_model.tflite": ("kws01.npz", 0, 1000),
@@ -183,16 +182,12 @@ def test_padding(reader: str, seed: int, tmp_path: Path) -> None:
 
 def whole_network(name: str, count: int) -> None:
     """`agree` on a network of MLPerf Tiny and so many images, extremes and random ones if none."""
-    path = SHARED / "models" / "mlperf_tiny" / name
-    if not path.exists():
-        pytest.skip(f"needs the trained network {path}")
+    path = shared("models", "mlperf_tiny", name)
     images, offset, _ = NETWORKS[name]
     if images is None:
         agree(path, sample_frames(tflite.load(path, "net").input_type, count, 1))
         return
-    if not (SHARED / "data" / images).exists():
-        pytest.skip(f"needs the images {SHARED / 'data' / images}")
-    with np.load(SHARED / "data" / images, allow_pickle=False) as data:
+    with np.load(shared("data", images), allow_pickle=False) as data:
         agree(path, data["x"][:count].astype(np.int64) - offset)
 
 
@@ -215,9 +210,7 @@ CASES = ("files/f12_dynamic", "formats/kf_act__w8a8", "formats/kf_cnn__w8a8s",
 
 @pytest.mark.parametrize("name", CASES)
 def test_file_of_today(name: str) -> None:
-    path = SHARED / "cases" / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", f"{name}.tflite")
     kind = tflite.load(path, "net").input_type
     agree(path, frames(kind, np.random.default_rng(0), 200))
 
@@ -268,9 +261,7 @@ def test_mean_of_what_lies_inside(size: tuple[int, int], kernel: tuple[int, int]
 
 
 def test_layers_are_called_as_in_the_file() -> None:
-    path = SHARED / "models" / "mlperf_tiny" / "pretrainedResnet_quant.tflite"
-    if not path.exists():
-        pytest.skip(f"needs the trained network {path}")
+    path = shared("models", "mlperf_tiny", "pretrainedResnet_quant.tflite")
     names = [layer.name for layer in tflite.load(path, "net").layers]
     assert len({name.lower() for name in names}) == len(names)
     assert sum(name.startswith("conv2d") for name in names) > 9

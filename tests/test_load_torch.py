@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import penjing
 import pytest
 from graphs import check
 from networks import PLENTY
+from others import shared
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow.search import Budget, Goal, search
@@ -34,8 +34,6 @@ from penjing.sim.oracles import torch as oracle  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
-
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
 
 def unsettle(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -165,7 +163,7 @@ def shuffled(x: torch.Tensor, a: nn.Module) -> torch.Tensor:
     return torch.cat([right, a(first), x[:, 1:3], middle, left], dim=1)
 
 
-def shared(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
+def read_twice(x: torch.Tensor, a: nn.Module, norm: nn.Module) -> torch.Tensor:
     """A batch norm that cannot be folded, since its convolution has another reader."""
     y = a(x)
     return norm(y) + y.relu()
@@ -228,7 +226,7 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
                            nn.Flatten(), nn.Linear(4, 3)), (6, 7, 2)),
     (lambda: Wired(dense_block, nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(5, 4, 1)), (5, 4, 3)),
     (lambda: Wired(shuffled, nn.Conv2d(4, 3, 1)), (5, 4, 8)),
-    (lambda: Wired(shared, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
+    (lambda: Wired(read_twice, nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), (5, 4, 2)),
     (lambda: Lambda(lambda x: x + x), (5, 4, 2)),
     (lambda: nn.Sequential(SqueezeExcitation(4), SqueezeExcitation(4, linear=True)), (5, 4, 4)),
     (lambda: Lambda(lambda x: x * x), (5, 4, 2)),
@@ -337,9 +335,7 @@ def test_graph(index: int) -> None:
 @pytest.mark.parametrize("name", ["act", "cat", "conv1d", "dil", "dw", "mlpvec", "res"])
 def test_program_of_today(name: str) -> None:
     """The same reals as PyTorch, and a fixed-point network that comes close to them."""
-    path = SHARED / "cases" / "networks" / f"torch_{name}.pt2"
-    if not path.exists():
-        pytest.skip(f"needs the program {path}")
+    path = shared("cases", "networks", f"torch_{name}.pt2")
     network = loader.load(path)
     x = np.random.default_rng(0).uniform(0, 1, (200, *network.input_shape))
     wanted = floats.run(network, x)

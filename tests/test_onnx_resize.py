@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import penjing
 import pytest
+from others import shared
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install penjing[onnx]")
 
@@ -23,7 +23,6 @@ from test_load_onnx import layers
 WAYS = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"),
         ("half_pixel", "round_prefer_ceil"), ("half_pixel_symmetric", "round_prefer_floor"),
         ("half_pixel_symmetric", "round_prefer_ceil"))
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
 
 def resized(dims: tuple[int, ...], *, scales: tuple[float, ...] = (),
@@ -77,9 +76,7 @@ def test_older_operators(tmp_path: Path) -> None:
 
 
 def test_what_a_converter_wrote(tmp_path: Path) -> None:
-    path = SHARED / "cases" / "formats" / "ort_resize.onnx"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", "formats", "ort_resize.onnx")
     data = path.read_bytes()
     assert [one.factors for one in layers(data) if isinstance(one, ir.Upsample)] == [(2, 2)]
     assert steps(tmp_path, data, 0).max() <= oracle.ALLOWED_STEPS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import penjing
 import pytest
+from others import shared
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install penjing[onnx]")
 
@@ -14,8 +14,6 @@ from onnx_files import FLOAT, INT8, INT32, Model
 from onnx_oracle import steps
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
-
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
 
 def transposed(dims: tuple[int, ...], shape: tuple[int, ...], *, scales: int = 1, bias: bool = True,
@@ -76,9 +74,7 @@ def test_factors_and_addends_go_into_weights(tmp_path: Path) -> None:
 
 def test_a_network_of_onnx_runtimes_quantizer(tmp_path: Path) -> None:
     """Its floats are not exact: what is a half there falls either way."""
-    path = SHARED / "cases" / "formats" / "ort_tconv.onnx"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", "formats", "ort_tconv.onnx")
     apart = steps(tmp_path, path.read_bytes(), count=20)
     assert apart.max() <= 1 and (apart > 0).mean() < 1e-3
 

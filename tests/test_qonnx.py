@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx_files
-import penjing
 import pytest
 from choices import choices
 from hypothesis import given, settings
 from onnx_files import FLOAT, Model
+from others import shared
 from penjing.compiler import ir
 from penjing.compiler.dataflow.kinds import Binary, Ternary
 from penjing.compiler.ir import Network, PenjingError
@@ -24,7 +24,6 @@ from qonnx_files import flat, random_model, shape_of
 
 TFC = {"TFC_1W1A": 9296, "TFC_1W2A": 9474, "TFC_2W2A": 9660}
 """Of MNIST's 10,000 test images, how many the authors' networks classify correctly."""
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 
 
 def differences(path: Path, data: bytes, seed: int) -> int:
@@ -362,24 +361,17 @@ def test_scales_of_a_sum_must_differ_by_a_power_of_two() -> None:
 
 # --- networks that others trained
 def trained(name: str) -> Path:
-    path = SHARED / "models" / "qonnx" / f"{name}.onnx"
-    if not path.exists():
-        pytest.skip(f"needs the trained network {path}")
-    return path
+    return shared("models", "qonnx", f"{name}.onnx")
 
 
 def mnist(count: int) -> tuple[ir.Integers, ir.Integers]:
-    path = SHARED / "data" / "mnist.npz"
-    if not path.exists():
-        pytest.skip(f"needs the images {path}")
+    path = shared("data", "mnist.npz")
     with np.load(path, allow_pickle=False) as data:
         return data["x_test"][:count, :, :, None].astype(np.int64), data["y_test"][:count]
 
 
 def keywords(count: int) -> tuple[ir.Integers, ir.Integers]:
-    path = SHARED / "data" / "kws_w3a3.npz"
-    if not path.exists():
-        pytest.skip(f"needs the images {path}")
+    path = shared("data", "kws_w3a3.npz")
     with np.load(path, allow_pickle=False) as data:
         return data["x"][:count].transpose(0, 2, 3, 1).astype(np.int64), data["y"][:count]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import penjing
 import pytest
+from others import shared
 from penjing import flow
 from penjing.compiler import file, ir
 from penjing.compiler.ir import Builder, Network, PenjingError, Tail, TailFunction, TensorType
@@ -22,7 +22,6 @@ from penjing.compiler.load import onnx as importer
 from penjing.sim.oracles import onnxruntime as oracle
 
 SCALES = np.float32(np.linspace(0.011, 0.037, 4))
-CASES = Path(penjing.__file__).resolve().parent.parent / "shared" / "cases"
 
 
 def logits(model: Model, scales: np.ndarray = SCALES, bias: object = None) -> str:
@@ -231,10 +230,8 @@ def test_the_host_computes_functions() -> None:
 @pytest.mark.parametrize("name", [
     "onnx_pt2e_x86_float_output", "onnx_floatout", "qonnx_brevitas_float_bias_last",
     "qonnx_brevitas_int32_bias_last", "onnx_uint4_activation", "ort_tanh"])
-def test_files_of_todays_tools(name: str) -> None:
-    path = CASES / "formats" / f"{name}.onnx"
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
+def test_file_of_today(name: str) -> None:
+    path = shared("cases", "formats", f"{name}.onnx")
     network = importer.load(path, "net")
     x = onnx_files.images(network.input_type, 60, 0)
     found, = oracle.batches(path, x)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install penjing[tflite]")
 
+from others import shared
 from penjing import flow
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
@@ -17,7 +18,7 @@ from penjing.compiler.load import tflite
 from penjing.flow.data import Data
 from penjing.flow.project import MARK, Project
 from penjing.sim.oracles import litert
-from test_load_tflite import SHARED, agree, refusal, refused_operator, small
+from test_load_tflite import agree, refusal, refused_operator, small
 from tflite_files import SAME, Drawn, moved, with_relu
 
 
@@ -57,9 +58,7 @@ def test_images_come_in_the_order_of_the_file(tmp_path: Path) -> None:
 
 
 def test_transposes_of_litert_torch_cost_nothing() -> None:
-    path = SHARED / "cases" / "formats" / "l1_cnn__w8a8.tflite"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", "formats", "l1_cnn__w8a8.tflite")
     opened = tflite.open_model(path, "net")
     assert opened.axes == (2, 0, 1)
     assert [layer.kind for layer in opened.network.layers] == [

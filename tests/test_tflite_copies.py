@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install penjing[tflite]")
 
+from others import shared
 from penjing.compiler import ir
 from penjing.compiler.load import tflite
-from test_load_tflite import SHARED, agree, refusal, refused_operator, small
+from test_load_tflite import agree, refusal, refused_operator, small
 from tflite_files import Drawn
 
 RESIZE, OPTIONS = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"
@@ -63,9 +64,7 @@ def test_every_ratio_is_that_of_the_reference_or_refused(half: bool, tmp_path: P
 
 
 def test_what_enlarges_rows_and_then_columns_is_one_layer() -> None:
-    path = SHARED / "cases" / "networks" / "keras_unet.tflite"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", "networks", "keras_unet.tflite")
     network = tflite.load(path, "net")
     (layer,) = (one for one in network.layers if isinstance(one, ir.Upsample))
     assert layer.factors == (2, 2)
@@ -74,9 +73,7 @@ def test_what_enlarges_rows_and_then_columns_is_one_layer() -> None:
 
 def test_rows_are_resized_before_columns_are() -> None:
     """So that 14,800 elements are repeated, not 236,800."""
-    path = SHARED / "cases" / "formats" / "op_rs_n_10.tflite"
-    if not path.exists():
-        pytest.skip(f"needs the file {path}")
+    path = shared("cases", "formats", "op_rs_n_10.tflite")
     network = agree(path)
     assert [(layer.kind, network.type_of(layer.name).shape[:2]) for layer in network.layers] == [
         ("upsample", (400, 16)), ("crop", (25, 16)), ("upsample", (25, 592)), ("crop", (25, 37))]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import penjing
 import pytest
 from graphs import check
 from networks import PLENTY, Builder, convolution, random_images, random_requantization
@@ -20,7 +19,6 @@ from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.sim import golden
 
 Crop = tuple[int, int, int, int]
-SHARED = Path(penjing.__file__).resolve().parent.parent / "shared"
 NONE: Crop = (0, 0, 0, 0)
 MAP = TensorType((3, 2, 2), 4, True)
 RNG = np.random.default_rng(1)

@@ -47,11 +47,6 @@ def elements_inside(shape: Geometry) -> tuple[list[int], list[int]]:
     return found[0], found[1]
 
 
-def slices_per_position(shape: Geometry, lanes: int) -> tuple[int, int]:
-    """(slices of channels, beats of each slice) that one position takes, read by channel."""
-    return -(-shape.size[2] // lanes), shape.taps
-
-
 def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
     """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
     height, width, channels = shape.size

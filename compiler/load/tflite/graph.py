@@ -347,8 +347,3 @@ class Graph(ir.Builder):
         if self._weights > MAX_WEIGHTS:
             raise Refused(operator, f"with it the network has more than {MAX_WEIGHTS} weights, "
                                     f"zeros of dilated kernels included", "give a smaller network")
-
-
-def unpadded(value: Value) -> Value:
-    """``value`` without its padding."""
-    return replace(value, padding=NO_PADDING)
