@@ -19,6 +19,7 @@ from ..unary import Unary
 from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, refuse, refuse_training
 from .parameters import folded
+from .trivial import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 
 __all__ = ["IDENTITIES", "LEFT_TO_HOST", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
@@ -70,20 +71,6 @@ def _in_place_too(operator: Operator, *names: str) -> dict[str, Operator]:
     return _named(operator, *(f"{name}.default" for name in names),
                   *(f"{name}_.default" for name in names))
 
-
-RESHAPES = frozenset(f"aten.{name}" for name in (
-    "view.default", "reshape.default", "flatten.using_ints", "squeeze.default", "squeeze.dim",
-    "squeeze.dims", "unsqueeze.default", "unflatten.int"))
-"""Operators that only change the shape."""
-IDENTITIES = frozenset(f"aten.{name}" for name in (
-    "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
-    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default"))
-"""Operators that put out their input."""
-LEFT_TO_HOST = frozenset(("aten.softmax.int", "aten.log_softmax.int"))
-"""Operators at the end, without which the network puts out what they read."""
-SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default",
-                     "aten._assert_scalar.default"))
-"""Nodes that compute no tensor."""
 
 _OPERATORS: Mapping[str, Operator] = {
     **_named(linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default",

@@ -13,6 +13,7 @@ from ...ir import MAX_ELEMENTS
 from ..floats import Floats
 from ..pt2 import Node, Program, Reference, Value, Weight
 from .graph import references, refuse
+from .trivial import IDENTITIES, RESHAPES
 
 _Sizes: TypeAlias = tuple[int | None, ...]
 _Arguments: TypeAlias = Mapping[str, Value | Floats]
@@ -104,13 +105,11 @@ def _product(other: str) -> _Fold:
     return fold
 
 
-_FOLDS: Mapping[str, _Fold] = {f"aten.{name}": fold for name, fold in {
-    "_weight_norm.default": _weight_norm,
-    **dict.fromkeys(("flatten.using_ints", "view.default", "reshape.default", "squeeze.dim",
-                     "unsqueeze.default"), _reshape),
-    **dict.fromkeys(("clone.default", "detach.default", "alias.default", "contiguous.default"),
-                    _same),
-    "mul.Tensor": _of_two(np.multiply), "div.Tensor": _of_two(np.divide),
-    "add.Tensor": _of_two(np.add), "sub.Tensor": _of_two(np.subtract),
-    "mv.default": _product("vec"), "vdot.default": _product("other"),
-    "dot.default": _product("tensor")}.items()}
+_FOLDS: Mapping[str, _Fold] = {
+    **dict.fromkeys(RESHAPES, _reshape), **dict.fromkeys(IDENTITIES, _same),
+    **{f"aten.{name}": fold for name, fold in {
+        "_weight_norm.default": _weight_norm,
+        "mul.Tensor": _of_two(np.multiply), "div.Tensor": _of_two(np.divide),
+        "add.Tensor": _of_two(np.add), "sub.Tensor": _of_two(np.subtract),
+        "mv.default": _product("vec"), "vdot.default": _product("other"),
+        "dot.default": _product("tensor")}.items()}}
