@@ -150,14 +150,11 @@ def network_options(parser: argparse.ArgumentParser, names: Iterable[str], work:
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
 
 
-def present_networks(file: str, args: argparse.Namespace, run: Callable[[], None],
-                     table: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
-    """Measure what `network_options` ask for and print; the networks' results, None if refused."""
+def stored_networks(file: str, run: Callable[[], None] | None, table: Callable[
+        [dict[str, Any]], None], *, as_json: bool) -> dict[str, Any] | None:
+    """Measure by ``run`` if there is one, and print; the networks' results, None if refused."""
     try:
-        if args.run or args.route:
-            if args.models is None or args.data is None:
-                raise PenjingError("--models and --data: the networks and images are not part of "
-                                   "the project; name their folders")
+        if run is not None:
             run()
         networks: dict[str, Any] = read(file).get("networks", {})
         if not networks:
@@ -165,11 +162,24 @@ def present_networks(file: str, args: argparse.Namespace, run: Callable[[], None
     except PenjingError as error:
         print(error, file=sys.stderr)
         return None
-    if args.json:
+    if as_json:
         print(json.dumps(networks))
     else:
         table(networks)
     return networks
+
+
+def present_networks(file: str, args: argparse.Namespace, run: Callable[[], None],
+                     table: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+    """`stored_networks` with what `network_options` ask for measured anew."""
+    def with_files() -> None:
+        if args.models is None or args.data is None:
+            raise PenjingError("--models and --data: the networks and images are not part of "
+                               "the project; name their folders")
+        run()
+
+    return stored_networks(file, with_files if args.run or args.route else None, table,
+                           as_json=args.json)
 
 
 def progress_bar() -> Progress:

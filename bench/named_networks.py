@@ -11,7 +11,6 @@ Verilog, and a frame is simulated. Random weights say nothing about accuracy.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ import penjing
 import torch
 from penjing import flow
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
-from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import torch as loader
 from penjing.flow.progress import Progress
 from penjing.sim.oracles import torch as oracle
@@ -179,19 +177,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Measure and print; 1 if values or cycles differ."""
     args = parse_args()
-    try:
-        if args.run:
-            run(args)
-        networks = common.read(FILE).get("networks", {})
-        if not networks:
-            raise PenjingError(f"{FILE}: it holds no network; use --run")
-    except PenjingError as error:
-        print(f"named_networks: {error}", file=sys.stderr)
+    networks = common.stored_networks(FILE, (lambda: run(args)) if args.run else None, show,
+                                      as_json=args.json)
+    if networks is None:
         return 2
-    if args.json:
-        print(json.dumps(networks))
-    else:
-        show(networks)
     exact = all(entry["opened"]["mismatches"] == 0 and entry.get("rtl", {"passed": True})["passed"]
                 and entry.get("rtl", {}).get("latency_cycles") == entry.get("rtl", {}).get(
                     "predicted_latency_cycles") for entry in networks.values())
