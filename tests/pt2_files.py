@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from penjing.compiler.load.pt2 import ElementKind, Reference
 
 Array = NDArray[Any]
 KINDS = {"uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "float32": 7}
@@ -20,29 +21,15 @@ KEYWORDS = ("alpha", "approximate", "out_dtype")
 """The arguments that operators take by their names only."""
 
 
-@dataclass(frozen=True)
-class Ref:
-    """An argument that is a tensor."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An argument that is a type of elements."""
-
-    name: str
-
-
 def _argument(value: object) -> dict[str, Any]:
     if value is None:
         return {"as_none": True}
-    if isinstance(value, Ref):
+    if isinstance(value, Reference):
         return {"as_tensor": {"name": value.name}}
-    if isinstance(value, Kind):
+    if isinstance(value, ElementKind):
         return {"as_scalar_type": KINDS[value.name]}
     if isinstance(value, list | tuple):
-        if value and isinstance(value[0], Ref):
+        if value and isinstance(value[0], Reference):
             return {"as_tensors": [{"name": item.name} for item in value]}
         return {"as_floats" if float in map(type, value) else "as_ints": list(value)}
     names = {bool: "as_bool", int: "as_int", float: "as_float", str: "as_string"}
@@ -64,7 +51,7 @@ class File:
         self.entries: dict[str, bytes] = {}
         self.output = "x"
 
-    def weight(self, values: Array) -> Ref:
+    def weight(self, values: Array) -> Reference:
         """A new buffer."""
         count = len(self.config)
         path, entry, name = f"part{count}.weight", f"weight_{count}", f"b_part{count}_weight"
@@ -79,9 +66,9 @@ class File:
         self.specs.append({"buffer": {"arg": {"name": name}, "buffer_name": path,
                                       "persistent": True}})
         self.dims[name] = contiguous.shape[1:]
-        return Ref(name)
+        return Reference(name)
 
-    def node(self, target: str, dims: Sequence[int], /, **arguments: object) -> Ref:
+    def node(self, target: str, dims: Sequence[int], /, **arguments: object) -> Reference:
         """A call whose output has the shape ``dims``; its arguments are positional, in order."""
         name = f"{target.split('.')[-2]}_{len(self.nodes)}"
         namespace = "" if target.count(".") == 2 else "aten."
@@ -92,7 +79,7 @@ class File:
             "outputs": [{"as_tensor": {"name": name}}]})
         self.dims[name] = tuple(dims)
         self.output = name
-        return Ref(name)
+        return Reference(name)
 
     def model(self) -> dict[str, Any]:
         """What stands in the archive as JSON."""
@@ -126,7 +113,7 @@ def packed(model: object, config: object, entries: dict[str, bytes]) -> bytes:
 class Tensor:
     """A quantized activation: its integers, its shape, its scale and zero point."""
 
-    integers: Ref
+    integers: Reference
     dims: tuple[int, ...]
     scale: float
     zero: int
@@ -144,14 +131,14 @@ class Quantized(File):
         super().__init__(dims)
         self.rng, self.powers = rng, powers
         self.kind, self.range = ("uint8", (0, 255)) if unsigned else ("int8", (-128, 127))
-        self.start = self.quantize(Ref("x"), 2.0)
+        self.start = self.quantize(Reference("x"), 2.0)
 
     def scale(self, spread: float) -> float:
         """A scale by which values that spread so far use most of 8 bits."""
         scale = spread / 50 * math.exp(self.rng.uniform(-0.5, 0.5))
         return 2.0 ** round(math.log2(scale)) if self.powers else scale
 
-    def quantize(self, real: Ref, spread: float, scale: float | None = None,
+    def quantize(self, real: Reference, spread: float, scale: float | None = None,
                  zero: int | None = None, bounds: tuple[int, int] | None = None) -> Tensor:
         """A quantize_per_tensor."""
         low, high = bounds or self.range
@@ -159,28 +146,30 @@ class Quantized(File):
         zero = int(self.rng.integers(low, high + 1)) if zero is None else zero
         dims = self.dims[real.name]
         made = self.node(f"{DECOMPOSED}.quantize_per_tensor.default", dims, input=real, scale=scale,
-                         zero_point=zero, quant_min=low, quant_max=high, dtype=Kind(self.kind))
+                         zero_point=zero, quant_min=low, quant_max=high,
+                         dtype=ElementKind(self.kind))
         return Tensor(made, dims, scale, zero)
 
-    def real(self, x: Tensor, bounds: tuple[int, int] | None = None) -> Ref:
+    def real(self, x: Tensor, bounds: tuple[int, int] | None = None) -> Reference:
         """A dequantize_per_tensor."""
         low, high = bounds or self.range
         return self.node(f"{DECOMPOSED}.dequantize_per_tensor.default", x.dims, input=x.integers,
                          scale=x.scale, zero_point=x.zero, quant_min=low, quant_max=high,
-                         dtype=Kind(self.kind))
+                         dtype=ElementKind(self.kind))
 
-    def weights(self, shape: tuple[int, ...]) -> tuple[Ref, float]:
+    def weights(self, shape: tuple[int, ...]) -> tuple[Reference, float]:
         """Dequantized int8 weights with a scale each output, and about what they are worth."""
         values = self.rng.integers(-127, 128, shape).astype(np.int8)
         scales = np.exp(self.rng.uniform(-6, -5, shape[0])).astype(np.float32)
         if self.powers:
             scales = np.exp2(np.rint(np.log2(scales)))
-        return self.node(
+        made = self.node(
             f"{DECOMPOSED}.dequantize_per_channel.default", shape[1:], input=self.weight(values),
             scales=self.weight(scales), zero_points=self.weight(np.zeros(shape[0], np.int64)),
-            axis=0, quant_min=-127, quant_max=127, dtype=Kind("int8")), float(scales.mean()) * 73
+            axis=0, quant_min=-127, quant_max=127, dtype=ElementKind("int8"))
+        return made, float(scales.mean()) * 73
 
-    def bias(self, outputs: int, spread: float) -> Ref:
+    def bias(self, outputs: int, spread: float) -> Reference:
         """A bias of floats; a whole number of every accumulator's steps if scales are powers."""
         values = self.rng.normal(0, spread / 4, outputs)
         if self.powers:
@@ -189,7 +178,7 @@ class Quantized(File):
 
     def convolution(self, x: Tensor, outputs: int, kernel: int, *, stride: int = 1,
                     padding: int | str = 0, groups: int = 1, dilation: int = 1
-                    ) -> tuple[Ref, float]:
+                    ) -> tuple[Reference, float]:
         """A convolution along all axes of ``x``, and how far its values spread."""
         channels, *sizes = x.dims
         axes = len(sizes)
@@ -206,14 +195,14 @@ class Quantized(File):
             padding=padding if isinstance(padding, str) else [padding] * axes,
             dilation=[dilation] * axes, groups=groups), spread
 
-    def linear(self, x: Tensor, outputs: int) -> tuple[Ref, float]:
+    def linear(self, x: Tensor, outputs: int) -> tuple[Reference, float]:
         """A linear layer, and how far its values spread."""
         real, (w, worth) = self.real(x), self.weights((outputs, *x.dims))
         spread = x.scale * 75 * worth * math.sqrt(x.dims[0])
         return self.node("linear.default", (outputs,), input=real, weight=w,
                          bias=self.bias(outputs, spread)), spread
 
-    def pooled(self, x: Tensor, operator: str, kernel: int = 2) -> Ref:
+    def pooled(self, x: Tensor, operator: str, kernel: int = 2) -> Reference:
         """A pool without padding, of dequantized ``x``."""
         channels, *sizes = x.dims
         return self.node(operator, (channels, *(size // kernel for size in sizes)),
@@ -268,10 +257,10 @@ def float_network(rng: np.random.Generator) -> File:
     """A program of floats, as it is before any quantizer."""
     net = File((2, 6, 6))
 
-    def weight(*shape: int) -> Ref:
+    def weight(*shape: int) -> Reference:
         return net.weight(rng.normal(0, 0.3, shape).astype(np.float32))
 
-    x = net.node("conv2d.default", (4, 6, 6), input=Ref("x"), weight=weight(4, 2, 3, 3),
+    x = net.node("conv2d.default", (4, 6, 6), input=Reference("x"), weight=weight(4, 2, 3, 3),
                  bias=weight(4), stride=[1, 1], padding=[1, 1])
     first = net.node("relu.default", (4, 6, 6), self=x)
     x = net.node("conv2d.padding", (4, 6, 6), input=first, weight=weight(4, 1, 3, 3), bias=None,

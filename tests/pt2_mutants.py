@@ -13,7 +13,8 @@ import fuzzing
 import numpy as np
 import pt2_files
 from penjing.compiler.load import aten, pt2, pt2e
-from pt2_files import File, Quantized, Ref
+from penjing.compiler.load.pt2 import Reference
+from pt2_files import File, Quantized
 
 Generator = np.random.Generator
 Change = Callable[[Generator, File, dict[str, Any]], None]
@@ -242,7 +243,7 @@ def nested(rng: Generator) -> bytes:
 def many_nodes(rng: Generator) -> bytes:
     """A chain as long as a graph may be, or longer."""
     file = Quantized(rng, (1, 1, 1)) if rng.integers(2) else File((1, 1, 1))
-    x = file.real(file.start) if isinstance(file, Quantized) else Ref("x")
+    x = file.real(file.start) if isinstance(file, Quantized) else Reference("x")
     for _ in range(int(rng.choice([9_000, 30_000]))):
         x = file.node("relu.default", (1, 1, 1), self=x)
     return file.bytes()
@@ -298,10 +299,10 @@ def large_weights(rng: Generator) -> bytes:
     for _ in range(40):
         q = file.node(f"{pt2_files.DECOMPOSED}.quantize_per_tensor.default", (2048,), input=weights,
                       scale=0.01, zero_point=0, quant_min=-127, quant_max=127,
-                      dtype=pt2_files.Kind("int8"))
+                      dtype=pt2_files.ElementKind("int8"))
         w = file.node(f"{pt2_files.DECOMPOSED}.dequantize_per_tensor.default", (2048,), input=q,
                       scale=0.01, zero_point=0, quant_min=-127, quant_max=127,
-                      dtype=pt2_files.Kind("int8"))
+                      dtype=pt2_files.ElementKind("int8"))
         last = file.node("linear.default", (2048,), input=real, weight=w)
     file.end(file.quantize(last, 1.0))
     return file.bytes()

@@ -15,8 +15,9 @@ from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import pt2
 from penjing.compiler.load import pt2e as importer
+from penjing.compiler.load.pt2 import ElementKind, Reference
 from penjing.sim import golden, tail
-from pt2_files import DECOMPOSED, Kind, Quantized, Ref
+from pt2_files import DECOMPOSED, Quantized
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
@@ -63,7 +64,7 @@ def operator(build: Callable[[Quantized], object]) -> Callable[[Quantized], obje
     return build
 
 
-def ends(net: Quantized, real: Ref) -> None:
+def ends(net: Quantized, real: Reference) -> None:
     net.end(net.quantize(real, net.start.scale * 60))
 
 
@@ -98,7 +99,7 @@ unary("gelu.default", (4, 6, 6), approximate="tanh")
 
 @operator
 def slopes_and_factors_of_channels(net: Quantized) -> None:
-    def weight(values: np.ndarray) -> Ref:
+    def weight(values: np.ndarray) -> Reference:
         return net.weight(values.astype(np.float32))
 
     x = net.node("batch_norm.default", (4, 6, 6), input=net.real(net.start),
@@ -124,7 +125,7 @@ def tensors_for_parameters(net: Quantized) -> None:
                  output_size=None, scale_factors=[2.0, 1.0])
     scale, zero = net.weight(np.array([0.125], np.float32)), net.weight(np.array([3], np.int64))
     ends_of = {"scale": scale, "zero_point": zero, "quant_min": -128, "quant_max": 127,
-               "dtype": Kind("int8")}
+               "dtype": ElementKind("int8")}
     q = net.node(f"{DECOMPOSED}.quantize_per_tensor.tensor", (4, 12, 6), input=x, **ends_of)
     net.node(f"{DECOMPOSED}.dequantize_per_tensor.tensor", (4, 12, 6), input=q, **ends_of)
 
@@ -135,7 +136,7 @@ def weights_quantized_in_the_graph(net: Quantized) -> None:
     w = net.weight((np.arange(-36, 36).reshape(2, 4, 3, 3) / 8).astype(np.float32))
     scales = net.weight(np.array([0.25, 0.5], np.float32))
     zeros = net.weight(np.array([0, 1], np.int64))
-    range_of = {"axis": 0, "quant_min": -7, "quant_max": 7, "dtype": Kind("int8")}
+    range_of = {"axis": 0, "quant_min": -7, "quant_max": 7, "dtype": ElementKind("int8")}
     q = net.node(f"{DECOMPOSED}.quantize_per_channel.default", (4, 3, 3), input=w, scales=scales,
                  zero_points=zeros, **range_of)
     real = net.node(f"{DECOMPOSED}.dequantize_per_channel.default", (4, 3, 3), input=q,
@@ -148,7 +149,7 @@ def weights_quantized_in_the_graph(net: Quantized) -> None:
 def weights_by_tensor_and_a_quantized_bias(net: Quantized) -> None:
     """As other quantizers than torchao's store them; a constant that is lifted on the way."""
     low, high = -128, 127
-    range_of = {"zero_point": 0, "quant_min": low, "quant_max": high, "dtype": Kind("int8")}
+    range_of = {"zero_point": 0, "quant_min": low, "quant_max": high, "dtype": ElementKind("int8")}
     values = net.weight(net.rng.integers(low, high + 1, (3, 4, 2, 2)).astype(np.int8))
     w = net.node(f"{DECOMPOSED}.dequantize_per_tensor.default", (4, 2, 2), input=values,
                  scale=2.0 ** -7, **range_of)
@@ -156,7 +157,7 @@ def weights_by_tensor_and_a_quantized_bias(net: Quantized) -> None:
     steps = net.node("lift_fresh_copy.default", (), self=steps)
     bias = net.node(f"{DECOMPOSED}.dequantize_per_tensor.default", (), input=steps,
                     scale=net.start.scale * 2.0 ** -7, zero_point=0, quant_min=-2**31,
-                    quant_max=2**31 - 1, dtype=Kind("int32"))
+                    quant_max=2**31 - 1, dtype=ElementKind("int32"))
     real = net.node("conv2d.default", (3, 5, 5), input=net.real(net.start), weight=w, bias=bias)
     net.end(net.quantize(real, net.start.scale * 200))
 
@@ -167,7 +168,7 @@ def parts_and_their_difference(net: Quantized) -> None:
     first = net.node("chunk.default", (2, 6, 6), self=real, chunks=2, dim=1)
     net.nodes[-1]["outputs"].append({"as_tensor": {"name": "second"}})
     net.dims["second"] = (2, 6, 6)
-    ends(net, net.node("sub.Tensor", (2, 6, 6), self=first, other=Ref("second")))
+    ends(net, net.node("sub.Tensor", (2, 6, 6), self=first, other=Reference("second")))
 
 
 @operator
@@ -286,12 +287,12 @@ def refused(folder: Path, net: Quantized, reason: str) -> None:
 
 @pytest.mark.parametrize(("target", "arguments", "reason"), [
     ("selu.default", {}, r"node selu_2 \(aten.selu.default\): not supported in a quantized"),
-    ("add.Tensor", {"other": Ref("quantize_per_tensor_0"), "alpha": 2}, "its alpha is not 1"),
+    ("add.Tensor", {"other": Reference("quantize_per_tensor_0"), "alpha": 2}, "its alpha is not 1"),
     ("adaptive_avg_pool2d.default", {"output_size": [4, 4]}, "no equal windows for"),
     ("avg_pool2d.default", {"kernel_size": [2, 2], "divisor_override": 3}, "divisor_override"),
     ("softmax.int", {"dim": 2}, "only the softmax over the channels"),
     ("mean.dim", {"dim": [1]}, "it averages over the axes"),
-    ("conv2d.default", {"weight": Ref("x"), "bias": None},
+    ("conv2d.default", {"weight": Reference("x"), "bias": None},
      "its weights are computed from the network's input")])
 def test_operators_that_are_refused(target: str, arguments: dict[str, object], reason: str,
                                     tmp_path: Path) -> None:
@@ -308,13 +309,13 @@ def test_operators_that_are_refused(target: str, arguments: dict[str, object], r
     ("zero_point", 400, "its zero point 400 is outside of -128 to 127"),
     ("quant_max", 300, "its range, -128 to 300, is no part of int8"),
     ("quant_min", 127, "its range, 127 to 127, is no part of int8"),
-    ("dtype", Kind("float32"), "its integers are of a type that is not read"),
-    ("input", Ref("nowhere"), "its input nowhere is made by no earlier node")])
+    ("dtype", ElementKind("float32"), "its integers are of a type that is not read"),
+    ("input", Reference("nowhere"), "its input nowhere is made by no earlier node")])
 def test_quantizers_that_are_refused(name: str, value: object, reason: str,
                                      tmp_path: Path) -> None:
     net = Quantized(np.random.default_rng(0), (4, 6, 6))
     good = {"input": net.real(net.start), "scale": 0.1, "zero_point": 0, "quant_min": -128,
-            "quant_max": 127, "dtype": Kind("int8")}
+            "quant_max": 127, "dtype": ElementKind("int8")}
     net.node(f"{DECOMPOSED}.quantize_per_tensor.default", (4, 6, 6), **{**good, name: value})
     refused(tmp_path, net, reason)
 
@@ -324,7 +325,7 @@ def test_other_ends_are_refused(tmp_path: Path) -> None:
     net.node("relu.default", (4,), self=net.linear(net.start, 4)[0])
     refused(tmp_path, net, "its output .* has bounds that nothing has quantized")
     net = Quantized(np.random.default_rng(0), (4,))
-    net.node("relu.default", (4,), self=Ref("x"))
+    net.node("relu.default", (4,), self=Reference("x"))
     refused(tmp_path, net, "it reads the network's input before that is quantized")
 
 
