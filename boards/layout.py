@@ -57,16 +57,18 @@ class Layout:
         return {kind: sum(cells[n] for cells in mine) for n, kind in enumerate(KINDS)}
 
     def json(self) -> dict[str, Any]:
-        """As it is stored."""
+        """As it is stored: a tile is a string of its numbers."""
         return {"owners": list(self.owners),
-                "tiles": [[tile.x, tile.y, tile.owner, *tile.cells] for tile in self.tiles],
+                "tiles": [" ".join(map(str, (tile.x, tile.y, tile.owner, *tile.cells)))
+                          for tile in self.tiles],
                 "slack": [vars(column) for column in self.slack]}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Layout:
         """What `json` has made."""
+        tiles = (map(int, tile.split()) for tile in value["tiles"])
         return cls(tuple(value["owners"]),
-                   tuple(Tile(x, y, owner, tuple(cells)) for x, y, owner, *cells in value["tiles"]),
+                   tuple(Tile(x, y, owner, tuple(cells)) for x, y, owner, *cells in tiles),
                    tuple(Column(**column) for column in value["slack"]))
 
 

@@ -9,6 +9,9 @@ from xml.etree.ElementTree import Element
 
 __all__ = ["Child", "Element", "element", "html", "picture", "style"]
 
+_MARGIN = 16
+"""Of a picture's sheet."""
+
 Child: TypeAlias = "Element | str | int | None"
 
 
@@ -42,11 +45,13 @@ def html(page: Element) -> str:
 
 
 def picture(drawing: Element) -> str:
-    """An SVG file of ``drawing``, which has a view box."""
-    _, _, width, height = drawing.attrib["viewBox"].split()
-    attributes = {**drawing.attrib, "xmlns": "http://www.w3.org/2000/svg", "width": width,
-                  "height": height}
+    """An SVG file of ``drawing``, which has a view box, on a sheet of its own."""
+    width, height = (int(size) + 2 * _MARGIN for size in drawing.attrib["viewBox"].split()[2:])
+    attributes = {**drawing.attrib, "xmlns": "http://www.w3.org/2000/svg", "width": str(width),
+                  "height": str(height), "viewBox": f"{-_MARGIN} {-_MARGIN} {width} {height}"}
     whole = Element("svg", attributes)
     whole.append(element("style", style()))
+    whole.append(element("rect", x=-_MARGIN, y=-_MARGIN, width=width, height=height, rx=_MARGIN,
+                         fill="var(--card)"))
     whole.extend(drawing)
     return ElementTree.tostring(whole, "unicode") + "\n"

@@ -22,8 +22,8 @@ __all__ = ["pictures", "render"]
 
 CELLS = {"luts": "LUTs", "ffs": "flip-flops", "dsps": "DSP blocks", "brams": "block RAMs"}
 """What `Resources` count, for people."""
-_ROWS = 18
-"""Rows of the pipeline that are kept together: what a printed page has room for."""
+_ROWS = 12
+"""Rows of the pipeline that stay together in print."""
 _STALLS = {"none": "nobody waits", "input": "input pauses", "output": "output pauses",
            "both": "both pause"}
 
