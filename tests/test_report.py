@@ -147,6 +147,13 @@ def test_what_has_run_is_there(project: flow.Project, tmp_path: Path) -> None:
     assert "column late sure" in shown.named("class")
 
 
+def test_a_target_without_a_chip(made: flow.Project, tmp_path: Path) -> None:
+    flow.compile_model(made.path / "network.penjing", tmp_path / "out", flow.Target("generic"))
+    shown = opened(flow.report(tmp_path / "out"))
+    assert shown.text.count("generic has no place-and-route here.") == 3
+    assert "penjing build" not in shown.text
+
+
 def test_a_difference_is_not_passed_over(project: flow.Project) -> None:
     project.record("simulate", {**SIMULATED, "mismatches": 7})
     assert "7 DIFFER" in opened(flow.report(project.path)).text

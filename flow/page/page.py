@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures", "render"]
 
-CELLS = {"luts": "LUTs", "ffs": "flip-flops", "dsps": "DSP blocks", "brams": "block RAMs"}
-"""What `Resources` count, for people."""
 _ROWS = 12
 """Rows of the pipeline that stay together in print."""
 _STALLS = {"none": "nobody waits", "input": "input pauses", "output": "output pauses",
@@ -51,6 +49,19 @@ def _section(at: str, title: str, *children: Child, wide: bool = False) -> Eleme
 
 def _missing(what: str, command: str) -> Element:
     return element("p", f"{what} To see it here: ", element("code", command), class_="todo")
+
+
+def _unrouted(report: Report) -> Element:
+    if report.board.platform is None:
+        return element("p", f"{report.board.name} has no place-and-route here.")
+    return _missing("Not routed yet.", report.command("build"))
+
+
+def _cell_names(report: Report) -> dict[str, str]:
+    """What `Resources` count, for people; some families count logic cells."""
+    tools = report.board.family.tools
+    return {"luts": "logic cells" if tools and tools.logged_ffs else "LUTs", "ffs": "flip-flops",
+            "dsps": "DSP blocks", "brams": "block RAMs"}
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Child]]) -> Element:
@@ -102,7 +113,7 @@ def _pipeline(report: Report) -> Element:
 def _chip(report: Report) -> Element:
     if report.layout is None:
         return _section("floorplan", "Floorplan",
-                        _missing("Not placed yet.", report.command("build")))
+                        _unrouted(report))
     layout, paint = report.layout, _paint(report)
     legend = (element("li", element("i", style=f"background:{paint.get(owner, floorplan.REST)}"),
                       owner) for owner in layout.owners if any(layout.cells(owner).values()))
@@ -120,8 +131,8 @@ def _paint(report: Report) -> Mapping[str, str]:
 
 def _cells(report: Report) -> Element:
     predicted = report.plan.resources + (report.link or Resources())
-    rows = []
-    for cell, name in CELLS.items():
+    names, rows = _cell_names(report), []
+    for cell, name in names.items():
         guess, limit = getattr(predicted, cell), report.budget(cell)
         found = report.built[cell] if report.built else None
         bar = gauge((guess if found is None else found) / limit,
@@ -131,13 +142,13 @@ def _cells(report: Report) -> Element:
     note = "The serial link is included." if report.link else None
     if report.layout is None:
         return _section("cells", "Cells", total, element("p", note) if note else None,
-                        _missing("Not routed yet.", report.command("build")))
+                        _unrouted(report))
     columns = [kind for kind in KINDS if any(layer.routed and layer.routed[kind]
                                              for layer in report.layers)]
     by_layer = ((layer.name, *(text for kind in columns for text in (
         count(getattr(layer.plan.resources, kind)), count(layer.routed[kind]))))
         for layer in report.layers if layer.routed)
-    heads = [text for kind in columns for text in (CELLS[kind], "routed")]
+    heads = [text for kind in columns for text in (names[kind], "routed")]
     return _section("cells", "Cells", total, element("details", element(
         "summary", "Layer by layer, predicted and routed"), element(
         "p", "Routed cells count for the layer whose name they bear; synthesis may have moved "
@@ -155,7 +166,7 @@ def _error(guess: int, found: int | None) -> str:
 
 def _slack(report: Report) -> Element:
     if report.built is None or report.layout is None:
-        return _section("slack", "Slack", _missing("Not routed yet.", report.command("build")))
+        return _section("slack", "Slack", _unrouted(report))
     built = report.built
     text = (f"The clock may run at {built['fmax_mhz']:.1f} MHz; {built['clock_mhz']:g} were "
             f"wanted.")
@@ -234,7 +245,7 @@ def _layers(report: Report) -> Element:
             count(plan.cycles), percent(layer.idle) if plan.cycles else "–", *map(count, cells)))
     return _section("layers", "Layers", _table(
         ("layer", "operation", "hardware", "result", "elements a beat", "products a cycle",
-         "MACs", "cycles", "idle", *CELLS.values()), rows),
+         "MACs", "cycles", "idle", *_cell_names(report).values()), rows),
         element("p", "Cells are predicted."), wide=True)
 
 
