@@ -42,7 +42,7 @@ def find(project: Project) -> Oracle | None:
 def _pytorch(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import torch as pytorch  # deferred, as those below: slow, and an extra
 
-    return Oracle("pytorch", lambda x: [Answers(pytorch.run(project.network, x))])
+    return Oracle("pytorch", lambda x: [pytorch.answers(project.network, x)])
 
 
 def _pt2e(project: Project, model: Path) -> Oracle:

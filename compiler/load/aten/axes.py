@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir import Integers
-from ..floats import FloatDense, FloatPermutation, FloatRelu, FloatReshape, FloatUnary, Shape
+from ..floats import FloatClamp, FloatDense, FloatPermutation, FloatReshape, FloatUnary, Shape
 from ..pt2 import Node
 from .graph import Arguments, Graph, Seen, output_of, refuse, require_map
 
@@ -69,7 +69,7 @@ def _reorder_rows(graph: Graph, name: str, rows: Integers) -> bool:
     while layer is not None and graph.readers(layer.name) == 1:
         if isinstance(layer, FloatDense):
             break
-        alike = isinstance(layer, FloatRelu) or (isinstance(layer, FloatUnary) and (
+        alike = isinstance(layer, FloatClamp) or (isinstance(layer, FloatUnary) and (
             layer.parameter is None or layer.parameter.size == 1))
         layer = graph.layers.get(layer.inputs[0]) if alike else None
     else:

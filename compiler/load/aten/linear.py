@@ -186,6 +186,14 @@ def with_constant(function: Callable[[Floats], tuple[Floats, Floats]], otherwise
     return convert
 
 
+def negative(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """``-x``."""
+    seen = graph.source(node)
+    if seen.order is not None:
+        refuse(node, "it takes a flattened or turned map; move it before that")
+    return _affine(graph, node, seen, -np.ones(seen.shape[2]), np.zeros(seen.shape[2]))
+
+
 def plus(constant: Floats) -> tuple[Floats, Floats]:
     """``x + constant``."""
     return np.ones_like(constant), constant
