@@ -210,6 +210,18 @@ class Shifted(nn.Module):
         return self.parts((x - self.mean) / self.deviation) * 1.5 + 0.25
 
 
+class Parameter(nn.Module):
+    """What ``function`` computes of the input and a parameter of six numbers."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.p = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, self.p)
+
+
 class Wired(nn.Module):
     """What ``function`` computes of the input and the ``parts``."""
 
@@ -313,6 +325,13 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), nn.ReLU()), (5, 4, 2)),
     (lambda: parametrizations.weight_norm(nn.Linear(5, 4), dim=None), (5,)),
     (lambda: parametrizations.spectral_norm(nn.Conv1d(2, 3, 3)), (6, 2)),
+    *((lambda of=of: Parameter(of), (4, 5, 3)) for of in (
+        lambda x, p: x * p[:3, None, None], lambda x, p: x + p[1:4].view(1, -1, 1, 1),
+        lambda x, p: x * p[-3:].exp().reshape(3, 1, 1).expand_as(x) - p[2],
+        lambda x, p: x / (1 + p[:3] ** 2).sqrt().unsqueeze(-1).unsqueeze(-1),
+        lambda x, p: x - p.view(2, 3).transpose(0, 1)[:, 1].sigmoid()[None, :, None, None],
+        lambda x, p: (2 * p[::2, None, None]).expand(1, 3, 4, 5).relu() * x,
+        lambda x, p: x * p.view(3, 2).abs().select(1, 0).tanh().neg()[:, None, None])),
     # Axes: channels that are shuffled, maps that are turned and back, vectors that become maps.
     (lambda: Wired(lambda x, a: a(x.reshape(-1, 2, 3, 4, 5).transpose(1, 2).reshape(-1, 6, 4, 5)),
                     nn.Conv2d(6, 2, 2)), (4, 5, 6)),
@@ -602,7 +621,8 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
     (lambda: Lambda(lambda x: x / 0), (5, 4, 2), "is 0 or not finite"),
-    (lambda: Shifted(torch.ones(5, 4)), (5, 4, 2), "its constant has shape"),
+    (lambda: Shifted(torch.arange(20.0).reshape(5, 4)), (5, 4, 2), "its constant has shape"),
+    (lambda: Parameter(lambda x, p: x + p[:5, None]), (5, 4, 2), "its constant has shape"),
     (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
     (lambda: Lambda(lambda x: x * x.mean((2, 3))), (5, 2, 2), "only axes of 1 behind the batch"),
     (lambda: Lambda(lambda x: x[:, :, None].expand(1, 2, 3, 5, 2).amax((3, 4))), (5, 2, 2),

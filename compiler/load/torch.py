@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 
 from ..ir import PenjingError
 from . import aten, pt2
+from .aten.graph import references
 from .floats import FloatArgMax, FloatNetwork, Floats
 
 _BATCH_ELEMENTS = 1 << 26
@@ -141,6 +142,7 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
          names: Collection[str]) -> dict[str, torch.Tensor]:
     """Interpret ``program`` until it has made the tensors ``names``."""
     tensors = {**weights, program.input: x}
+    constants = set(weights)
     missing = set(names) - set(tensors)
 
     def value_of(value: pt2.Value) -> object:
@@ -157,9 +159,12 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
             continue
         values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
+        if all(one.name in constants for a in node.arguments for one in references(a.value)):
+            constants.update(node.outputs)
         if node.target in aten.IDENTITIES:
             made: Any = first
-        elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
+        elif node.target in aten.RESHAPES and node.outputs[0] not in constants:
+            # The recorded sizes but for the batch.
             assert isinstance(first, torch.Tensor)
             sizes = program.sizes[node.outputs[0]][1:]
             made = first.reshape(len(first), *sizes)  # type: ignore[arg-type]

@@ -20,9 +20,9 @@ from ..unary import Unary
 from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, refuse, refuse_training
 from .parameters import folded
-from .trivial import IDENTITIES, RESHAPES, SKIPPED
+from .trivial import IDENTITIES, PERMUTES, RESHAPES, SKIPPED
 
-__all__ = ["IDENTITIES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
+__all__ = ["IDENTITIES", "PERMUTES", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
     "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
@@ -135,8 +135,7 @@ _OPERATORS: Mapping[str, Operator] = {
     **_named(maps.argmax, "argmax.default"),
     **_named(maps.best_channel, "max.dim"),
     **dict.fromkeys(RESHAPES, axes.reshape),
-    **_named(axes.permute, "permute.default", "transpose.int", "movedim.int", "movedim.intlist",
-             "moveaxis.int", "swapaxes.default"),
+    **dict.fromkeys(PERMUTES, axes.permute),
     **_named(axes.channel_shuffle, "channel_shuffle.default", "native_channel_shuffle.default"),
     **dict.fromkeys(IDENTITIES, maps.identity),
     **_named(maps.softmax(TailFunction.SOFTMAX), "softmax.int"),

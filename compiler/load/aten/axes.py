@@ -103,7 +103,7 @@ def permute(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """permute, transpose and movedim."""
     seen, order = _source(graph, node)
     rank = len(seen.dims) + 1
-    axes = _axes(node, arguments, rank)
+    axes = moved_axes(node, arguments, rank)
     if axes[0] != 0 or sorted(axes) != list(range(rank)):
         refuse(node, "it moves the batch; keep the first dimension")
     moved = [axis - 1 for axis in axes[1:]]
@@ -123,7 +123,7 @@ def channel_shuffle(graph: Graph, node: Node, arguments: Arguments) -> Seen:
                      positive=seen.positive)
 
 
-def _axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
+def moved_axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
     """The axis of the input that becomes each of the output."""
     axes = list(range(rank))
 

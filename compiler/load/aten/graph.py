@@ -325,8 +325,8 @@ class Graph:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
                              f"arguments; export the model again")
             self._seen[name] = seen
-            first = references(node.arguments[0].value)
-            if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
+            read = [one.name for argument in node.arguments for one in references(argument.value)]
+            if any(seen.layer == self._seen[one].layer for one in read if one in self._seen):
                 self._same.add(name)
 
     def network(self) -> FloatNetwork:

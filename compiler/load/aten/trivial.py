@@ -6,6 +6,10 @@ RESHAPES = frozenset(f"aten.{name}" for name in (
     "view.default", "reshape.default", "flatten.using_ints", "squeeze.default", "squeeze.dim",
     "squeeze.dims", "unsqueeze.default", "unflatten.int"))
 """Operators that only change the shape."""
+PERMUTES = frozenset(f"aten.{name}" for name in (
+    "permute.default", "transpose.int", "movedim.int", "movedim.intlist", "moveaxis.int",
+    "swapaxes.default"))
+"""Operators that only put the axes in another order."""
 IDENTITIES = frozenset(f"aten.{name}" for name in (
     "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
     "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default"))
