@@ -18,6 +18,7 @@ from .graph import (
     Seen,
     clamp_bounds,
     refuse,
+    refuse_power,
     refuse_scaled_elu,
     rrelu_slope,
     threshold_of,
@@ -141,8 +142,7 @@ def softsign(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     return _unary(graph, node, Unary.SOFTSIGN)
 
 
-def power(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """The square, as a power."""
-    if arguments.number("exponent") != 2:
-        refuse(node, f"its exponent is {arguments.get('exponent')}; only squares are supported")
+def square(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The square."""
+    refuse_power(node, arguments)
     return _unary(graph, node, Unary.SQUARE)

@@ -377,6 +377,17 @@ def refuse_divisor(node: Node, arguments: Arguments, area: int) -> None:
         refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
 
 
+def refuse_read(node: Node, what: str) -> NoReturn:
+    """Refuse ``node`` because ``what`` it puts out besides is read."""
+    refuse(node, f"{what} are read, which are not supported; leave them away")
+
+
+def refuse_power(node: Node, arguments: Arguments) -> None:
+    """Refuse a power that is no square."""
+    if arguments.number("exponent", 2.0) != 2:
+        refuse(node, f"its exponent is {arguments.get('exponent')}; only squares are supported")
+
+
 def refuse_scaled_elu(node: Node, arguments: Arguments) -> None:
     """Refuse what a CELU or SELU makes of an ELU."""
     if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):

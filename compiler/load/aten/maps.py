@@ -34,6 +34,7 @@ from .graph import (
     refuse_alpha,
     refuse_divisor,
     refuse_other_axes,
+    refuse_read,
     require_map,
     same_order,
     whole_factors,
@@ -126,7 +127,7 @@ def adaptive_max_pool(graph: Graph, node: Node, arguments: Arguments) -> tuple[S
 def _unread(graph: Graph, node: Node, position: int, stand_in: Seen, what: str) -> Seen:
     """``stand_in`` for the output of ``node`` at ``position``, which nothing may read."""
     if len(node.outputs) > position and graph.is_read(node.outputs[position]):
-        refuse(node, f"{what} are read, which are not supported; leave them away")
+        refuse_read(node, what)
     return stand_in
 
 
