@@ -200,6 +200,14 @@ axes_mixed("swapaxes.default", axis0=-4, axis1=-3)
 
 
 @operator
+def softsign_as_it_is_exported(net: Quantized) -> None:
+    real = net.real(net.start)
+    more = net.node("add.Tensor", (4, 6, 6), self=net.node("abs.default", (4, 6, 6), self=real),
+                    other=1)
+    ends(net, net.node("div.Tensor", (4, 6, 6), self=real, other=more))
+
+
+@operator
 def adaptive_maxima(net: Quantized) -> None:
     maxima = net.node("adaptive_max_pool2d.default", (4, 2, 3), self=net.real(net.start),
                       output_size=[2, 3])

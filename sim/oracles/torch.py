@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from ...compiler import ir
 from ...compiler.ir import Integers, PenjingError
-from . import Answers
 
 EXACT_BITS = 53
 """Integers below ``2**53`` are exact in float64."""
@@ -45,14 +46,14 @@ def run(network: ir.Network, x: Integers, batch: int = 64) -> Integers:
     return torch.cat(parts).numpy().astype(np.int64)
 
 
-def answers(network: ir.Network, x: Integers) -> Answers:
-    """The same, and what PyTorch makes of it where the network leaves that to the host."""
-    outputs, tail = run(network, x), network.tail
+def final(network: ir.Network, outputs: Integers) -> NDArray[Any] | None:
+    """What PyTorch makes of ``outputs`` (N, H, W, C) as the host; None where that makes nothing."""
+    tail = network.tail
     if tail is None or tail.function not in _ENDS:
-        return Answers(outputs)
+        return None
     reals = torch.tensor(tail.scales, dtype=torch.float64) * torch.from_numpy(outputs)
     reals += torch.tensor(tail.offsets, dtype=torch.float64)
-    return Answers(outputs, _ENDS[tail.function](reals).numpy())
+    return _ENDS[tail.function](reals).numpy()
 
 
 _ENDS: Mapping[ir.TailFunction, Callable[[torch.Tensor], torch.Tensor]] = {
