@@ -16,6 +16,7 @@ from .graph import Convert, Operands
 from .linear import as_map, map_of, spatial, with_channels
 from .model import Array, Constant
 from .values import (
+    NCHW,
     Activation,
     Curve,
     FloatInput,
@@ -155,11 +156,33 @@ def transpose(operands: Operands) -> Value:
         return _with(operands, value, new)  # only axes of size 1 move
     axes = _split(layout)
     if axes is None:
+        shuffled = _shuffled(operands, value, places)
+        if shuffled is not None:
+            return shuffled
         operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map",
                         "transpose maps only")
     moved = [axis for place in places for axis in axes[place]]
     order3 = (moved[0], moved[1], moved[2])
     return replace(value, layout=Layout(layout.shape, order3, new))
+
+
+def _shuffled(operands: Operands, value: Activation, places: tuple[int, ...]
+              ) -> Activation | None:
+    """``value`` with its axes at ``places`` where that mixes whole channels; None elsewhere."""
+    layout, builder = value.layout, operands.builder
+    height, width, channels = layout.shape
+    if not isinstance(value, Integers | Real) or not layout.in_order(NCHW) or (
+            isinstance(value, Real) and value.rows > 1):
+        return None
+    elements = np.arange(math.prod(layout.shape)).reshape(layout.dims)
+    mixed = elements.transpose(places).reshape(channels, -1)
+    order = mixed[:, 0] // (height * width)
+    if (mixed != order[:, None] * height * width + np.arange(height * width)).any():
+        return None
+    name = builder.add(ir.Permutation(builder.name(operands.node), value.name,
+                                      tuple(order.tolist())))
+    return replace(value, name=name, layout=replace(
+        layout, dims=tuple(layout.dims[place] for place in places)))
 
 
 def _split(layout: Layout) -> list[list[int]] | None:
