@@ -222,6 +222,56 @@ def test_reshape_that_moves_elements_is_refused() -> None:
         model, model.node("Conv", x, real_weights(model, (2, 4, 1, 1)))))
 
 
+def shuffle(model: Model, x: str, *, groups: int, dims: tuple[int, ...],
+            order: tuple[int, ...] | None = None) -> str:
+    """A channel shuffle as exporters write it."""
+    channels, *size = dims
+    axes = order or (0, 2, 1, *range(3, 3 + len(size)))
+    x = model.node("Reshape", x, model.constant([0, groups, channels // groups, *size], INT64))
+    x = model.node("Transpose", x, perm=axes)
+    return model.node("Reshape", x, model.constant([0, -1, *size], INT64))
+
+
+@pytest.mark.parametrize("dims", [(6, 3, 4), (6, 5), (6,)])
+@pytest.mark.parametrize("real", [True, False])
+def test_channel_shuffle(dims: tuple[int, ...], real: bool, tmp_path: Path) -> None:
+    """It is wiring, of reals and of integers, of maps, lines and vectors."""
+    model = Model((1, *dims), FLOAT if real else INT8)
+    affine = model.constant(0.25, FLOAT), model.constant(-5, INT8)
+    x = model.node("Relu", model.node("QuantizeLinear", "x", *affine) if real else "x")
+    x = model.node("DequantizeLinear", x, *affine) if real else x
+    shuffled = shuffle(model, x, groups=2, dims=dims)
+    if not real:
+        shuffled = model.node("DequantizeLinear", shuffled, *affine)
+    data = model.bytes(model.node("QuantizeLinear", model.node("Mul", shuffled, model.constant(
+        -0.5, FLOAT)), *affine), INT8)
+    _, layer, _ = layers(data)
+    assert isinstance(layer, ir.Permutation) and layer.order == (0, 3, 1, 4, 2, 5)
+    assert steps(tmp_path, data).max() == 0
+
+
+def test_shuffles_in_channels_last_order(tmp_path: Path) -> None:
+    """Of axes that were moved before, and of a map whose rows are divided meanwhile."""
+    model = Model((1, 6, 4, 5))
+    x = model.node("Transpose", quantized_input(model), perm=[0, 2, 3, 1])
+    x = model.node("Reshape", x, model.constant([0, 2, 2, 5, 3, 2], INT64))
+    x = model.node("Transpose", x, perm=[0, 5, 4, 1, 2, 3])
+    x = model.node("Reshape", x, model.constant([0, 6, 4, 5], INT64))
+    data = quantized_output(model, model.node("Conv", x, real_weights(model, (3, 6, 2, 2))))
+    assert [layer.kind for layer in layers(data)] == ["permutation", "convolution",
+                                                      "scalerequantize"]
+    assert steps(tmp_path, data).max() <= 1
+
+
+@pytest.mark.parametrize(("order", "reason"), [
+    ((0, 3, 1, 4, 2), "moves more than channels"), ((0, 2, 1, 4, 3), "another order of axes")])
+def test_what_moves_more_than_channels_is_refused(order: tuple[int, ...], reason: str) -> None:
+    model = Model((1, 6, 4, 5))
+    x = shuffle(model, quantized_input(model), groups=2, dims=(6, 4, 5), order=order)
+    assert reason in refusal(quantized_output(
+        model, model.node("Conv", x, real_weights(model, (2, 6, 1, 1)))))
+
+
 def test_shape_computed_by_the_graph(tmp_path: Path) -> None:
     model = Model(("n", 2, 3, 4))
     x = quantized_input(model)

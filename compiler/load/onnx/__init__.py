@@ -40,6 +40,8 @@ _ADVICE = {
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
+    "DepthToSpace": "make room with a nearest Resize or a ConvTranspose",
+    "SpaceToDepth": "use a Conv with strides, or begin with the channels that it makes",
 }
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -155,8 +156,7 @@ def transpose(operands: Operands) -> Value:
         return _with(operands, value, new)  # only axes of size 1 move
     axes = _split(layout)
     if axes is None:
-        operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map",
-                        "transpose maps only")
+        return _shuffled(operands, value, places)
     moved = [axis for place in places for axis in axes[place]]
     order3 = (moved[0], moved[1], moved[2])
     return replace(value, layout=Layout(layout.shape, order3, new))
@@ -174,6 +174,62 @@ def _split(layout: Layout) -> list[list[int]] | None:
             return None
         axes.append(mine)
     return None if left else axes
+
+
+def _shuffled(operands: Operands, value: Activation, places: tuple[int, ...]) -> Value:
+    """A Transpose of axes that a Reshape has divided: the channels in another order."""
+    layout, pieces = value.layout, _pieces(value.layout)
+    moved = [piece for place in places for piece in pieces[place]] if pieces else []
+    mine = {axis: [piece for piece in moved if piece.axis == axis]
+            for axis in dict.fromkeys(piece.axis for piece in moved)}
+    if [piece for group in mine.values() for piece in group] != moved or not mine or any(
+            group != sorted(group) for axis, group in mine.items() if axis != 2):
+        operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map, "
+                        f"and moves more than channels",
+                        "transpose maps, or shuffle their channels only")
+    axes = *mine, *(axis for axis in layout.order if axis not in mine)
+    made = Layout(layout.shape, (axes[0], axes[1], axes[2]),
+                  tuple(layout.dims[place] for place in places))
+    channels = sorted(mine.get(2, []))
+    order = np.arange(layout.shape[2]).reshape([piece.size for piece in channels]).transpose(
+        [channels.index(piece) for piece in mine.get(2, [])]).reshape(-1).tolist()
+    if order == sorted(order):
+        return replace(value, layout=made)
+    if not isinstance(value, Integers | Real | Curve):
+        operands.refuse("it shuffles the channels of what nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    name = operands.builder.add(ir.Permutation(operands.builder.name(operands.node), value.name,
+                                               tuple(order)))
+    return replace(value, name=name, layout=made)
+
+
+class _Piece(NamedTuple):
+    """What one of a layout's ``dims`` has of an axis of (H, W, C), the ``number``-th of all."""
+
+    number: int
+    axis: int
+    size: int
+
+
+def _pieces(layout: Layout) -> list[list[_Piece]] | None:
+    """The pieces of each of ``dims``; None where these and the axes do not divide each other."""
+    left = [(axis, layout.shape[axis]) for axis in layout.order]
+    pieces: list[list[_Piece]] = []
+    number = 0
+    for size in layout.dims:
+        pieces.append([])
+        while size > 1:
+            axis, whole = left.pop(0)
+            taken = math.gcd(size, whole)
+            if taken not in (size, whole):
+                return None
+            if taken > 1:
+                pieces[-1].append(_Piece(number, axis, taken))
+                number += 1
+            if taken < whole:
+                left.insert(0, (axis, whole // taken))
+            size //= taken
+    return pieces
 
 
 def softmax(operands: Operands) -> Value:
