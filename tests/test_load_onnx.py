@@ -16,13 +16,13 @@ from choices import choices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
-from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style
+from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style, images
 from onnx_oracle import steps
 from others import shared
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
-from penjing.sim import golden
+from penjing.sim import golden, halves, tail
 from penjing.sim.oracles import onnxruntime as oracle
 
 ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
@@ -97,6 +97,67 @@ def test_a_network_that_onnxruntime_quantized(tmp_path: Path) -> None:
                     activation_type=kind, weight_type=quantization.QuantType.QInt8,
                     per_channel=per_channel)
                 assert steps(tmp_path, path.read_bytes(), count=32).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
+def test_functions_that_onnxruntime_quantized(kind: str, tmp_path: Path) -> None:
+    """Its QLinear operators: tables, and at the end the host's probabilities."""
+    pytest.importorskip("torch")
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    rng = np.random.default_rng(6)
+    model = Model((1, 2, 6, 6))
+    x = model.node("Conv", "x", model.constant(rng.normal(0, 0.5, (4, 2, 3, 3)), FLOAT))
+    y = model.node("Concat", model.node("Sigmoid", x), x, model.node("LeakyRelu", x, alpha=0.1),
+                   axis=1)
+    y = model.node("MatMul", model.node("Flatten", y), model.constant(
+        rng.normal(0, 0.2, (192, 5)), FLOAT))
+    model.opset = 17
+    (tmp_path / "float.onnx").write_bytes(model.bytes(model.node("Softmax", y, axis=1)))
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        left = iter([{"x": rng.normal(0, 1, (1, 2, 6, 6)).astype(np.float32)} for _ in range(4)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    path = tmp_path / "net.onnx"
+    quantization.quantize_static(
+        tmp_path / "float.onnx", path, Reader(), quant_format=quantization.QuantFormat.QOperator,
+        activation_type=quantization.QuantType[kind], weight_type=quantization.QuantType.QInt8)
+    data = path.read_bytes()
+    assert all(name in data for name in (b"QLinearConcat", b"QLinearSigmoid", b"QLinearLeakyRelu",
+                                         b"QLinearSoftmax"))
+    network = importer.load(path, "net")
+    assert sum(isinstance(layer, ir.Table) for layer in network.layers) >= 4
+    x = images(network.input_type, 20, 0)
+    found, = oracle.batches(path, x)
+    count = halves.count(network, x, found)
+    assert count.others == 0 and count.halves < 10
+    outputs = golden.run(network, x)
+    equal = (outputs == found.outputs).all((1, 2, 3))
+    assert equal.mean() > 0.5 and found.final is not None
+    np.testing.assert_allclose(tail.answers(network.tail, outputs)[equal], found.final[equal],
+                               rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [INT8, UINT8])
+def test_qlinear_concat(kind: int, tmp_path: Path) -> None:
+    """Three scales, one of which is the result's: two tables."""
+    rng = np.random.default_rng(kind)
+    model = Model((1, 2, 3, 4))
+
+    def affine(scale: float, zero: int) -> tuple[str, str]:
+        return model.constant(scale, FLOAT), model.constant(zero, kind)
+
+    pairs = [affine(0.1, 3), affine(float(rng.uniform(0.05, 0.2)), 100), affine(0.7, 9)]
+    x = model.node("QuantizeLinear", "x", *pairs[0])
+    parts = [model.node("MaxPool", x, kernel_shape=[1, n], pads=[0, 0, 0, n - 1])
+             for n in (1, 2, 3)]
+    data = model.bytes(model.node("QLinearConcat", *pairs[0], *(
+        name for part, pair in zip(parts, pairs, strict=True) for name in (part, *pair)), axis=1),
+        kind)
+    assert sum(isinstance(layer, ir.Table) for layer in layers(data)) == 2
+    assert not steps(tmp_path, data, count=40).any()
 
 
 # --- what graphs look like

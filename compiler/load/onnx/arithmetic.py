@@ -46,7 +46,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     affine = Affine(target.type.bits, target.type.signed, float(target.scale), target.zero)
     name = builder.name(operands.node, suffix)
     if isinstance(value, Real):
-        if _same(builder, value, target):
+        if is_alike(builder, value, target):
             if value.clamped:
                 least, most = target.range
                 bounds = least if low is None else low, most if high is None else high
@@ -112,7 +112,7 @@ def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) ->
     return Integers("input", value.layout)
 
 
-def _same(builder: Builder, value: Real, target: Quantized) -> bool:
+def is_alike(builder: Builder, value: Real, target: Quantized) -> bool:
     """Whether the integers behind ``value`` are already those of ``target``."""
     kind = builder.types[value.name]
     low, high = target.range

@@ -237,13 +237,19 @@ def softmax(operands: Operands) -> Value:
 
     That of a vector is the host's; of a map, one must know the operator set to tell the axes.
     """
-    value = operands.activation(0)
-    dims, function = value.layout.dims, ir.TailFunction.NONE
-    if math.prod(dims) == dims[-1] == value.layout.shape[2] and (
-            operands.integer("axis", -1) in (-1, len(dims))):
-        function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
-                    else ir.TailFunction.LOG_SOFTMAX)
-    operands.builder.finish(operands, function, value.layout)
+    function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
+                else ir.TailFunction.LOG_SOFTMAX)
+    return ended_by_softmax(operands, operands.activation(0), function)
+
+
+def ended_by_softmax(operands: Operands, value: Activation, function: ir.TailFunction,
+                     source: str | None = None, answer: str | None = None) -> Value:
+    """``value``, of which the host computes the ``function`` if it is a vector."""
+    dims = value.layout.dims
+    if not (math.prod(dims) == dims[-1] == value.layout.shape[2]
+            and operands.integer("axis", -1) in (-1, len(dims))):
+        function = ir.TailFunction.NONE
+    operands.builder.finish(operands, function, value.layout, source, answer)
     return value
 
 
@@ -306,7 +312,7 @@ def concat(operands: Operands) -> Value:
     """Concat of shapes, or of the channels of activations."""
     values = [operands.value(position) for position in range(len(operands.node.inputs))]
     if not any(isinstance(value, Known) for value in values):
-        return _of_activations(operands)
+        return joined(operands, [_part(operands, position) for position in range(len(values))])
     parts = [_small(operands, position, "parts") for position in range(len(values))]
     if any(part.ndim != 1 for part in parts) or sum(
             part.size for part in parts) > _MOST_SHAPE_ELEMENTS:
@@ -314,16 +320,19 @@ def concat(operands: Operands) -> Value:
     return Known(np.concatenate(parts))
 
 
-def _of_activations(operands: Operands) -> Value:
+def _part(operands: Operands, position: int) -> Integers | Part:
+    """An input of a Concat of activations."""
+    value = operands.activation(position)
+    if isinstance(value, FloatInput | Joined):
+        operands.refuse("it reads what nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    return value
+
+
+def joined(operands: Operands, given: Sequence[Integers | Part]) -> Integers | Real | Joined:
     """Channels of several tensors: at once if they mean the same, else when they are quantized."""
-    parts: list[Integers | Part] = []
-    for position in range(len(operands.node.inputs)):
-        value = operands.activation(position)
-        if isinstance(value, FloatInput | Joined):
-            operands.refuse("it reads what nothing has quantized",
-                            "put QuantizeLinear and DequantizeLinear before it")
-        parts.append(as_map(operands, value) if isinstance(value, Integers | Real) and len(
-            value.layout.dims) > 1 else value)
+    parts = [as_map(operands, part) if isinstance(part, Integers | Real) and len(
+        part.layout.dims) > 1 else part for part in given]
     first = parts[0].layout
     axis, channels, rank = operands.integer("axis", 1), first.channel_axis(), len(first.dims) + 1
     if channels is None or not -rank <= axis < rank or axis % rank != channels + 1 or any(
