@@ -557,8 +557,30 @@ def test_a_function_that_nothing_has_quantized(pool: str | None, tmp_path: Path)
         y = model.node(pool, model.node("Softplus", y), **more)
     far = steps(tmp_path, quantized_output(model, y, scale=0.1317), count=20)
     assert far.max() <= 1 and (far > 0).mean() < 0.003
-    falls = model.node("GlobalMaxPool", model.node("Neg", x))
-    assert "it reads what is not quantized" in refusal(quantized_output(model, falls))
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+@pytest.mark.parametrize("of", ["Add", "Concat", "Gelu"])
+def test_maxima_are_found_behind_the_quantizer(of: str, pool: str, tmp_path: Path) -> None:
+    """Of what no integers are greatest of yet; a Relu may follow, and a Flatten."""
+    model = Model((1, 3, 4, 4))
+    x = quantized_input(model)
+    operands = [x] if of == "Gelu" else [x, model.node("Conv", x, real_weights(
+        model, (3, 3, 1, 1)))]
+    y = model.node(of, *operands, **{"axis": 1} if of == "Concat" else {})
+    y = model.node(pool, y, **{"kernel_shape": (2, 3), "strides": (2, 1)} if pool == "MaxPool"
+                   else {})
+    data = quantized_output(model, model.node("Flatten", model.node("Relu", y)), scale=0.1317)
+    assert layers(data)[-1].kind in ("maxpool", "flatten", "reshape")
+    far = steps(tmp_path, data, count=20)
+    assert far.max() <= 1 and (far > 0).mean() < 0.003
+
+
+def test_a_function_of_maxima_that_nothing_has_quantized_is_refused() -> None:
+    model = Model((1, 3, 4, 4))
+    x = model.node("GlobalMaxPool", model.node("Neg", quantized_input(model)))
+    for operator in ("Sigmoid", "GlobalMaxPool", "GlobalAveragePool"):
+        assert "; put QuantizeLinear" in refusal(quantized_output(model, model.node(operator, x)))
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -342,14 +342,30 @@ def test_refusals(build: Callable[[Model], str], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_maximum_after_a_falling_function_is_refused() -> None:
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+@pytest.mark.parametrize("which", ["batch norm", "SiLU"])
+def test_a_maximum_of_what_falls_is_found_behind_the_quantizer(which: str, pool: str,
+                                                               tmp_path: Path) -> None:
+    model = Model((1, 3, 4, 4), FLOAT, 13)
+    name = model.node("Quant", "x", number(model, 0.25), number(model, 0), number(model, 6))
+    if which == "SiLU":
+        name = model.node("Mul", name, model.node("HardSigmoid", name))
+    else:
+        name = model.node("BatchNormalization", name, *(number(model, values) for values in (
+            [1.0, -0.7, 0.3], [0.5, 2.0, 0], [0.25, 1.0, 0.0], [1.0, 2.0, 0.5])))
+    size = {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]} if pool == "MaxPool" else {}
+    name = model.node(pool, name, **size)
+    data = model.bytes(model.node("Quant", name, *(number(model, n) for n in (0.3, 1, 4))))
+    assert importer.convert(importer.parse(data), "net").network.layers[-1].kind == "maxpool"
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+def test_a_function_of_maxima_that_nothing_quantized_is_refused() -> None:
     model = Model((1, 2, 4, 4), FLOAT, 13)
     name = model.node("Quant", "x", number(model, 1), number(model, 0), number(model, 8))
-    name = model.node("Mul", name, number(model, np.array([1, -1]).reshape(1, 2, 1, 1)))
-    name = model.node("MaxPool", name, kernel_shape=[2, 2])
-    name = model.node("BipolarQuant", name, number(model, 1))
-    with pytest.raises(PenjingError, match=r"MaxPool .*greatest accumulator; put a Quant before"):
-        network(model, name)
+    name = model.node("MaxPool", model.node("Neg", name), kernel_shape=[2, 2])
+    with pytest.raises(PenjingError, match=r"Relu .*it reads the maxima .*; put a Quant before"):
+        network(model, model.node("Relu", name))
 
 
 def test_scales_of_a_sum_must_differ_by_a_power_of_two() -> None:

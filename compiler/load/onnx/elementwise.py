@@ -29,6 +29,7 @@ from .values import (
     Integers,
     Joined,
     Known,
+    Largest,
     Part,
     Real,
     Scales,
@@ -121,8 +122,12 @@ def within(low: float, high: float) -> tuple[Step, ...]:
                  if math.isfinite(bound))
 
 
-def clamped(value: Part | Joined, low: float, high: float) -> Part | Joined:
+def clamped(value: Part | Joined | Largest, low: float, high: float) -> Part | Joined | Largest:
     """``value``, clamped once more."""
+    if isinstance(value, Largest):
+        part = clamped(value.part, low, high)
+        assert not isinstance(part, Largest)
+        return replace(value, part=part)
     if isinstance(value, Joined):
         return replace(value, parts=tuple(_clamped(part, low, high) for part in value.parts))
     return _clamped(value, low, high)

@@ -223,13 +223,12 @@ def cast(operands: Operands) -> Value:
 
 
 # --- windows, and the end
-def max_pool(operands: Operands) -> Value:
-    """MaxPool, which a function that does not fall may follow as well as precede."""
-    curve = curve_of(operands)
-    if not curve.rises:
-        operands.refuse("the greatest value is not that of the greatest accumulator",
-                        "put a Quant before it")
-    return _pooled(operands, curve, pools.maxima(operands, _real(curve)))
+def maxima(*, whole: bool) -> Convert:
+    """MaxPool, or GlobalMaxPool, which a function that does not fall may follow as well as precede.
+    """
+    def convert(operands: Operands) -> Value:
+        return pools.maxima(operands, curve_of(operands), whole=whole)
+    return convert
 
 
 def average(operands: Operands) -> Value:
@@ -240,16 +239,8 @@ def average(operands: Operands) -> Value:
     made = pool(operands, _real(curve), exact=True)
     layer = operands.builder.layers[made.name]
     assert isinstance(layer, ir.SumPool)
-    return replace(_pooled(operands, curve, made), zero=made.zero,
+    return replace(curve, name=made.name, layout=made.layout, zero=made.zero,
                    scale=curve.scale / (layer.kernel[0] * layer.kernel[1]))
-
-
-def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
-    if curve.rows > 1 and made.layout.shape[2] != curve.layout.shape[2]:
-        operands.refuse("its channels are not those of the functions before it",
-                        "put a Quant before it")
-    origin = curve.origin if curve.steps else operands.node.outputs[0]
-    return replace(curve, name=made.name, layout=made.layout, origin=origin)
 
 
 def largest(operands: Operands) -> Value:
@@ -293,7 +284,8 @@ OPERATORS: Mapping[tuple[str, str], Convert] = {
     ("", "Mul"): arithmetic(np.multiply), ("", "Div"): arithmetic(np.divide),
     ("", "BatchNormalization"): batch_norm, ("", "Relu"): bounded, ("", "Clip"): bounded,
     ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt),
-    ("", "Cast"): cast, ("", "MaxPool"): max_pool, ("", "AveragePool"): average,
+    ("", "Cast"): cast, ("", "MaxPool"): maxima(whole=False),
+    ("", "GlobalMaxPool"): maxima(whole=True), ("", "AveragePool"): average,
     ("", "GlobalAveragePool"): average, ("", "ReduceMean"): average, ("", "ArgMax"): largest,
     **{("", name): function for name in FUNCTIONS},
 }

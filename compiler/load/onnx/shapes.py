@@ -23,6 +23,7 @@ from .values import (
     Integers,
     Joined,
     Known,
+    Largest,
     Layout,
     Part,
     Real,
@@ -323,7 +324,7 @@ def concat(operands: Operands) -> Value:
 def _part(operands: Operands, position: int) -> Integers | Part:
     """An input of a Concat of activations."""
     value = operands.activation(position)
-    if isinstance(value, FloatInput | Joined):
+    if isinstance(value, FloatInput | Joined | Largest):
         operands.refuse("it reads what nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
     return value
