@@ -261,7 +261,8 @@ class Curve:
     """A function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
 
     q are the integers of ``name``, ``scale`` (float64, (1,) or one a channel) is what one of them
-    is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is.
+    is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is, ""
+    where none is but nearly.
     """
 
     name: str
