@@ -419,6 +419,18 @@ def test_two_activations_of_any_scales(operator: str, seed: int, tmp_path: Path)
     assert count.others == 0 and count.halves <= count.values * 1e-3
 
 
+def test_a_shuffle_of_channels(tmp_path: Path) -> None:
+    model = flat((6, 2, 3))
+    name = "t0_0"
+    for shape, axes in (((1, 2, 3, 2, 3), (0, 2, 1, 3, 4)), ((1, 6, 2, 3), None)):
+        name = model.node("Reshape", name, shape_of(model, *shape))
+        name = model.node("Transpose", name, perm=axes) if axes else name
+    data = model.bytes(model.node("Quant", name, *(number(model, n) for n in (4, 1, 6))))
+    kinds = [layer.kind for layer in importer.convert(importer.parse(data), "net").network.layers]
+    assert kinds == ["permutation", "threshold"]
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
 def test_a_quantizer_that_rounds_otherwise_is_told_from_halves(tmp_path: Path) -> None:
     """A threshold may lie between two integers, and no further away."""
     model = flat((3,))
