@@ -443,3 +443,15 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert result["predicted"] == {
         cell: compiled["resources"][cell] + compiled["link"][cell] for cell in result["predicted"]}
     assert json.loads((out / "build.json").read_text()) == result
+
+
+def test_too_little_memory_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    def takes_all(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(flow, "compile_model", takes_all)
+    assert main(["compile", "net.onnx", "--board", "generic", "-o", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err == (
+        "penjing: error: memory: too little for this network or these images; give a smaller "
+        "network or fewer images, or run it where there is more\n")
