@@ -175,6 +175,7 @@ def test_what_the_reference_cannot_compute_of_int16_is_refused() -> None:
         return refusal(file)
 
     assert "between two QUANTIZE" in reason("HARD_SWISH")
+    assert "between two QUANTIZE" in reason("RELU_N1_TO_1")
     assert "between two QUANTIZE" in reason("GELU", "GeluOptions")
     assert "must be worth 1/32768 a step" in reason("TANH")
     assert "more than the reference's 32 bits" in reason("TANH", source=3.0, target=2.0 ** -15)

@@ -33,7 +33,8 @@ _CONVERT: Mapping[str, Convert] = {
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
     "MEAN": operators.mean, "REDUCE_MAX": operators.reduce_max, "ARG_MAX": operators.arg_max,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
-    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "SOFTMAX": operators.softmax,
+    "RELU_N1_TO_1": wide.by_width(operators.relu(-1.0, 1.0), wide.only_8_bits),
+    "SOFTMAX": operators.softmax,
     "QUANTIZE": tables.quantize, "DEQUANTIZE": tables.dequantize,
     "ADD": wide.by_width(
         tables.binary("add", tables.total(1), _ADD), wide.with_constant(wide.plus(1), _ADD)),
