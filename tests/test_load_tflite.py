@@ -162,6 +162,18 @@ def test_sigmoids_of_all_values_of_int16(kind: str, scale: float, tmp_path: Path
     assert network.output_type.step == 2.0 ** -15
 
 
+@pytest.mark.parametrize("exponent", [12, 25])
+def test_a_constant_minus_int16_by_shifts(exponent: int, tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0), "INT16")
+    x, y = (file.activation((1, 4, 4, 2), scale=2.0 ** -10) for _ in range(2))
+    constant = file.tensor((2,), "INT16", 2.0 ** -exponent, 0, np.array([78, -30000]))
+    file.operator("SUB", [constant, x], [y], "SubOptions", potScaleInt16=True)
+    file.ends(x, y)
+    layer, _ = agree(file.write(tmp_path / "net.tflite")).layers
+    assert isinstance(layer, ir.Depthwise)
+    assert layer.bias.tolist() == ([20, -7500] if exponent == 12 else [0, -1])
+
+
 def test_what_the_reference_cannot_compute_of_int16_is_refused() -> None:
     def reason(kind: str, table: str | None = None, source: float = 0.1, target: float = 0.1,
                other: float = 0.1, **options: object) -> str:

@@ -300,7 +300,7 @@ def aligned_constant(graph: Graph, operator: Operator, position: int, values: In
     *inputs, target = meanings(graph, operator, 2)
     powers = _powers(operator, *inputs, target)
     if powers is not None:
-        return divide_by_power(values, -powers[position])
+        return divide_by_power(values, min(-powers[position], 31))  # nothing is left by then
     common, _ = sum_scales(inputs[0], inputs[1], target)
     ratio = quantize_multiplier(inputs[position].scale / common)
     spare = (values - inputs[position].zero_point) << SPARE_BITS[target.bits]
