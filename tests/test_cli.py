@@ -218,8 +218,8 @@ def test_without_multipliers_nor_device_speed_is_bounded() -> None:
     net = ir.Network("relu6", "x", ir.TensorType((16, 16, 8), 8, True), (
         ir.ScaleRequantize("relu", "x", one, half, 8, True, low=0, high=96),))
     plan = flow.plan(net, flow.Target("generic"))
-    assert 1000 < plan.resources.luts < 64 * 330
-    assert plan.cycles_per_frame == -(-2048 // plan.layer("relu").o.lanes) > 1
+    assert plan.resources.luts < 1000
+    assert (plan.cycles_per_frame, plan.layer("relu").o.lanes) == (256, 8), "a position a beat"
     more = flow.plan(net, flow.Target("generic", budget={"luts": 200_000}))
     assert more.cycles_per_frame < plan.cycles_per_frame
     assert flow.plan(net, flow.Target("generic", fps=100e6)).cycles_per_frame == 1

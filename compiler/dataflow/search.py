@@ -318,6 +318,10 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
     low = max((searching.cycles_of(searching.sites[name], fold)
                for name, fold in goal.folds.items()), default=1)
+    if budget.speed_luts is not None and not any(
+            isinstance(layer, ir.MultiplyAccumulate) for layer in network.layers):
+        # Without weights and without end of logic, speed is that of a port of one position a beat.
+        low = max(low, min(high, network.input_type.shape[0] * network.input_type.shape[1]))
     available = budget.resources
     luts = (int(ROUTABLE * available.luts) if budget.speed_luts is None
             else best.plan.resources.luts + budget.speed_luts)
