@@ -1,6 +1,6 @@
-"""The public names of `penjing` as Markdown: signatures and docstrings, as they stand in the source.
+"""The public names of `penjing` as Markdown: signatures and docstrings, as the source has them.
 
-It is the table ``reference`` of `pages`, which docs/python.md holds.
+It is the table ``reference`` of `tables`, which docs/python.md holds.
 """
 
 from __future__ import annotations

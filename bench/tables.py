@@ -4,7 +4,7 @@ In README.md and docs/ a table stands between two comments, ``<!-- table: NAME -
 ``<!-- end -->``. ``--write`` renders what is between them anew, ``--check`` only tells which page
 says something else; both refuse a name that no function here has.
 
-    python bench/pages.py --write
+    python bench/tables.py --write
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *stamps: Ma
     return f"{grid(headings, rows)}\n{made(*stamps)}"
 
 
+def script(stamp: Mapping[str, Any]) -> str:
+    """Its command, for a narrow column."""
+    return f"`{stamp['command'].removeprefix('python ')}`"
+
+
 def of(count: int, total: int) -> str:
     """So many of so many."""
     return f"{count:,} of {total:,}"
@@ -180,7 +185,7 @@ def peers() -> str:
                   f"[{row['source']}]({row['url']})")
                  for row in published["rows"] if row["network"] == network]
         lines.append((routed["fmax_mhz"] * 1e6 / rtl["cycles_per_frame"], "**Penjing**",
-                      "ULX3S-85F", routed["dsps"], f"`{routed['command'].removeprefix('python ')}`"))
+                      "ULX3S-85F", routed["dsps"], script(routed)))
         lines.sort(reverse=True, key=lambda line: line[0])
         rows += [(title if n == 0 else "", tool, board, dsps, f"{rate:,.0f}", source)
                  for n, (rate, tool, board, dsps, source) in enumerate(lines)]
@@ -332,8 +337,8 @@ def predictions() -> str:
         for half, cells in resources.summary(compared).items():
             count = sum(one.case.half.value == half for one in compared)
             rows.append((board, half, count, *(
-                f"{percent(cells[cell]['median'])}, {percent(cells[cell]['max'])}" if cell in cells else ""
-                for cell in CELLS)))
+                f"{percent(cells[cell]['median'])}, {percent(cells[cell]['max'])}"
+                if cell in cells else "" for cell in CELLS)))
     return table(("board", "half", "layers", "LUTs: median, most", "flip-flops", "DSPs",
                   "block RAMs"), rows, *stamps)
 
@@ -408,7 +413,7 @@ def gallery() -> str:
             *((f"{row[cell]:,}" if routed else f"~{row[cell]:,}") for cell in CELLS),
             f"{row['fmax_mhz']:.1f} MHz" if routed else "",
             f"{clock * 1e6 / row['cycles']:,.0f}" if routed else "", row["date"],
-            f"`{row['command'].removeprefix('python ')}`"))
+            script(row)))
     return grid(("network", "board", "MACs", "cycles a frame", "LUTs", "flip-flops", "DSPs",
                  "block RAMs", "Fmax", "frames/s", "date", "command"), shown)
 
