@@ -89,3 +89,7 @@ def test_no_table_of_numbers_is_written_by_hand(tables: ModuleType, name: str) -
     by_hand = tables.REGION.sub("", (ROOT / name).read_text(encoding="utf-8"))
     assert not [line for line in by_hand.splitlines()
                 if re.search(r"^\|.*\| [~−+\d]", line)]
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {penjing.__version__}\n" in (ROOT / "CITATION.cff").read_text()
