@@ -13,6 +13,7 @@ from typing import Any
 
 import penjing
 from penjing.compiler import file
+from penjing.compiler.ir import PenjingError
 
 GROUPS = {
     "compiler.ir": "Networks, tensors and weights",
@@ -43,7 +44,10 @@ def _home(name: str) -> str:
     if getattr(penjing, name) in file.LAYERS:
         return "layers"
     module = getattr(penjing, name).__module__.removeprefix("penjing.")
-    return next(home for home in GROUPS if f"{module}.".startswith(f"{home}."))
+    for home in GROUPS:
+        if f"{module}.".startswith(f"{home}."):
+            return home
+    raise PenjingError(f"{name}: its module {module} has no section; name one in GROUPS")
 
 
 def _entry(name: str, thing: Any) -> Iterator[str]:

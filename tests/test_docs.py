@@ -93,3 +93,18 @@ def test_no_table_of_numbers_is_written_by_hand(tables: ModuleType, name: str) -
 
 def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {penjing.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "docs/verification.md",
+                                  "docs/place_and_route.md", "bench/README.md"])
+def test_files_that_a_page_names_exist(name: str) -> None:
+    """Some are named from a folder that the sentence names, so the end of a path is enough."""
+    named = set(re.findall(r"`(?:python )?((?:\w+/)*\w+\.(?:py|json))\b[^`]*`",
+                           (ROOT / name).read_text(encoding="utf-8")))
+    folders = ("bench", "boards", "compiler", "examples", "flow", "hdl", "sim", "tests")
+    held = [f"/{path.relative_to(ROOT).as_posix()}" for path in
+            (*ROOT.glob("*.py"), *(one for folder in folders
+                                   for one in (ROOT / folder).rglob("*.*")))]
+    assert len(named) > 1
+    assert not [one for one in named
+                if "NAME" not in one and not any(path.endswith(f"/{one}") for path in held)]
