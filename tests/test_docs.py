@@ -47,7 +47,7 @@ def test_the_network_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     names = script(ROOT / "README.md", 1, tmp_path)
     assert isinstance(names["simulation"], penjing.flow.Simulation)
-    printed = re.search(r"# (\d+ \w+ \w+)$", (tmp_path / "script.py").read_text(encoding="utf-8"),
+    printed = re.search(r"^# (\d+ \w+ \w+)$", (tmp_path / "script.py").read_text(encoding="utf-8"),
                         re.MULTILINE)
     assert printed is not None
     assert capfd.readouterr().out.splitlines()[-1] == printed[1] == "64 True True"
