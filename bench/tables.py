@@ -394,11 +394,11 @@ def mutants() -> str:
 def rounding() -> str:
     """Golden model against ONNX Runtime."""
     result = common.read("onnx_rounding.json")
-    return table(("operator", "values", *(f"`{name}`: of 10⁶ differ, by at most"
-                                          for name in ("double", "single", "even"))),
+    ways = ("double", "single", "even")
+    return table(("operator", "values", *(f"`{way}`: of 10⁶ differ, by at most" for way in ways)),
                  [(kind, f"{counts['even']['values']:,}", *(
-                     f"{1e6 * count['different'] / count['values']:,.0f}, {count['largest']}"
-                     for count in counts.values()))
+                     f"{1e6 * counts[way]['different'] / counts[way]['values']:,.0f}, "
+                     f"{counts[way]['largest']}" for way in ways))
                   for kind, counts in result["kinds"].items()], result)
 
 
