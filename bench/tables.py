@@ -190,8 +190,8 @@ def peers() -> str:
         rows += [(title if n == 0 else "", tool, board, dsps, f"{rate:,.0f}", source)
                  for n, (rate, tool, board, dsps, source) in enumerate(lines)]
     return (f"{grid(('network', 'tool', 'board', 'DSPs used', 'frames/s', 'source'), rows)}\n\n"
-            f"Sources of others looked up on {published['looked_up']} (`bench/peers.json`); DSPs are "
-            "left open where they name none.")
+            f"Sources of others looked up on {published['looked_up']} (`bench/peers.json`); where "
+            "they name no DSPs, these are left open.")
 
 
 def schedule() -> str:
