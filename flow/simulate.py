@@ -149,7 +149,7 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
                           simulator=simulator, wave=wave,
                           progress=lambda done, total: progress("simulate", done, total))
     result = Simulation(layer, simulator, len(inputs), found, part.cycles, part.latency)
-    opened.record("simulate", result.json())
+    opened.record("simulate" if layer is None else f"simulate_{layer}", result.json())
     return result
 
 
