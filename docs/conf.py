@@ -32,7 +32,7 @@ SECTIONS = {
     "Tutorials": ("docs/tutorials/*",),
     "Networks": ("docs/operators", "docs/pytorch", "docs/import", "docs/training", "docs/binary",
                  "examples/*/README"),
-    "Hardware": ("docs/place_and_route", "docs/link"),
+    "Hardware": ("docs/place_and_route", "docs/report", "docs/link"),
     "Reference": ("docs/python", "docs/architecture", "docs/verification", "bench/README",
                   "findings/README"),
     "Project": ("CONTRIBUTING", "SECURITY", "CHANGELOG"),
