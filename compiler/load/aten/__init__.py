@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir import PenjingError
+from ..entries import Entry, entries
 from ..floats import FloatAdd, FloatNetwork, FloatProduct, FloatSubtract
 from ..pt2 import Node, Program, one_line, read
 from ..unary import Unary
@@ -21,7 +22,8 @@ from .graph import Graph, Operator, refuse, refuse_training
 from .parameters import folded
 from .trivial import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 
-__all__ = ["IDENTITIES", "LEFT_TO_HOST", "RESHAPES", "SKIPPED", "SUPPORTED", "convert", "load"]
+__all__ = ["IDENTITIES", "LEFT_TO_HOST", "OPERATORS", "RESHAPES", "SKIPPED", "SUPPORTED",
+           "convert", "load"]
 
 SUPPORTED = (
     "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
@@ -30,6 +32,7 @@ SUPPORTED = (
     "ZeroPad, nearest upsampling, Flatten, Unflatten, permuted axes and channels, Dropout, sums, "
     "differences, products, concatenations, parts of channels, rows and columns, channels plus or "
     "times constants, softmax and argmax at the end")
+
 
 def load(path: str | Path) -> FloatNetwork:
     """The float network in the ``.pt2`` file ``path``; nothing in the file is executed."""
@@ -54,7 +57,8 @@ def _convert(program: Program) -> FloatNetwork:
     nodes = [node for node in program.nodes if node.target not in SKIPPED]
     graph = Graph(program, nodes)
     for node in nodes:
-        graph.take(node, _OPERATORS.get(node.target, _unsupported))
+        entry = OPERATORS.get(node.target)
+        graph.take(node, entry.convert if entry else _unsupported)
     return graph.network()
 
 
@@ -72,53 +76,85 @@ def _in_place_too(operator: Operator, *names: str) -> dict[str, Operator]:
                   *(f"{name}_.default" for name in names))
 
 
-_OPERATORS: Mapping[str, Operator] = {
-    **_named(linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
-             "conv2d.padding", "convolution.default"),
-    **_named(linear.transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
-    **_named(linear.linear, "linear.default"),
-    **_named(linear.batch_norm, "batch_norm.default"),
-    **_in_place_too(elementwise.relu(None), "relu"),
-    **_in_place_too(elementwise.relu(6.0), "relu6"),
-    **_in_place_too(elementwise.clamp(1.0), "hardtanh"),
-    **_in_place_too(elementwise.clamp(None), "clamp", "clamp_min"),
-    **_in_place_too(elementwise.unary(Unary.SIGMOID), "sigmoid"),
-    **_in_place_too(elementwise.unary(Unary.TANH), "tanh"),
-    **_in_place_too(elementwise.unary(Unary.SILU), "silu"),
-    **_in_place_too(elementwise.unary(Unary.HARD_SIGMOID), "hardsigmoid"),
-    **_in_place_too(elementwise.unary(Unary.HARD_SWISH), "hardswish"),
-    **_in_place_too(elementwise.gelu, "gelu"),
-    **_in_place_too(elementwise.leaky_relu, "leaky_relu"),
-    **_in_place_too(elementwise.elu, "elu"),
-    **_named(elementwise.prelu, "prelu.default"),
-    **_named(elementwise.softplus, "softplus.default"),
-    **_named(maps.max_pool, "max_pool1d.default", "max_pool2d.default"),
-    **_named(maps.average_pool, "avg_pool1d.default", "avg_pool2d.default"),
-    **_named(maps.adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
-    **_named(maps.mean, "mean.dim"),
-    **_named(maps.maximum, "amax.default"),
-    **_named(maps.pad, "pad.default", "constant_pad_nd.default"),
-    **_named(linear.with_constant(linear.plus, maps.elementwise(FloatAdd), True),
-             "add.Tensor", "add_.Tensor"),
-    **_named(linear.with_constant(linear.minus, maps.elementwise(FloatSubtract), False),
-             "sub.Tensor", "sub_.Tensor"),
-    **_named(linear.with_constant(linear.less_than, _unsupported, False), "rsub.Scalar"),
-    **_named(linear.with_constant(linear.times, maps.elementwise(FloatProduct), True),
-             "mul.Tensor", "mul_.Tensor"),
-    **_named(linear.with_constant(linear.over, _unsupported, False), "div.Tensor", "div_.Tensor"),
-    **_named(maps.expand, "expand.default", "expand_as.default"),
-    **_named(maps.concatenate, "cat.default", "concat.default"),
-    **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
-    **_named(maps.chunk, "chunk.default"),
-    **_named(maps.slice_, "slice.Tensor"),
-    **_named(maps.upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
-    **_named(maps.argmax, "argmax.default"),
-    **dict.fromkeys(RESHAPES, axes.reshape),
-    **_named(axes.permute, "permute.default", "transpose.int", "movedim.int", "movedim.intlist",
-             "moveaxis.int", "swapaxes.default"),
-    **_named(axes.channel_shuffle, "channel_shuffle.default", "native_channel_shuffle.default"),
-    **dict.fromkeys(IDENTITIES, maps.identity),
-    **_named(maps.softmax, "softmax.int", "log_softmax.int"),
+_REAL_PAIR = ("two tensors, axes of 1 repeated, as those of `s[:, :, None, None]`; a tensor and a "
+              "number, or a parameter with one number a channel")
+OPERATORS: Mapping[str, Entry[Operator]] = {
+    **entries("any kernel, stride, groups and dilation; padding with zeros, by numbers, `same` or "
+              "`valid`", "make its weights parameters", _named(
+        linear.convolution, "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding",
+        "convolution.default")),
+    **entries("any kernel, stride, padding, output padding, groups and dilation", "", _named(
+        linear.transposed, "conv_transpose1d.default", "conv_transpose2d.input")),
+    **entries("of a vector; behind a flattened map its columns are reordered",
+              "put a Flatten before it", _named(linear.linear, "linear.default")),
+    **entries("folded into the convolution or linear layer that it alone reads; elsewhere a factor "
+              "and a bias a channel", "call model.eval() before the export", _named(
+        linear.batch_norm, "batch_norm.default")),
+    **entries("merged into the requantization before them; the lower bound is 0", "use ReLU", {
+        **_in_place_too(elementwise.relu(None), "relu"),
+        **_in_place_too(elementwise.relu(6.0), "relu6"),
+        **_in_place_too(elementwise.clamp(1.0), "hardtanh"),
+        **_in_place_too(elementwise.clamp(None), "clamp", "clamp_min")}),
+    **entries("tables of an input of up to 8 bits; slopes: one or one a channel; no SELU or CELU",
+              "use ELU", {
+        **_in_place_too(elementwise.unary(Unary.SIGMOID), "sigmoid"),
+        **_in_place_too(elementwise.unary(Unary.TANH), "tanh"),
+        **_in_place_too(elementwise.unary(Unary.SILU), "silu"),
+        **_in_place_too(elementwise.unary(Unary.HARD_SIGMOID), "hardsigmoid"),
+        **_in_place_too(elementwise.unary(Unary.HARD_SWISH), "hardswish"),
+        **_in_place_too(elementwise.gelu, "gelu"),
+        **_in_place_too(elementwise.leaky_relu, "leaky_relu"),
+        **_in_place_too(elementwise.elu, "elu"),
+        **_named(elementwise.prelu, "prelu.default"),
+        **_named(elementwise.softplus, "softplus.default")}),
+    **entries("no dilation", "use dilation = 1", _named(
+        maps.max_pool, "max_pool1d.default", "max_pool2d.default")),
+    **entries("padding counts or not; no `ceil_mode` that cuts windows",
+              "pad the map so that the windows fit", _named(
+        maps.average_pool, "avg_pool1d.default", "avg_pool2d.default")),
+    **entries("windows of one size", "use an output size that divides the map, such as 1", _named(
+        maps.adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default")),
+    **entries("over height and width, or over the length of a line", "use dim=(2, 3)", {
+        **_named(maps.mean, "mean.dim"),
+        **_named(maps.maximum, "amax.default")}),
+    **entries("zeros around a map, or channels of zeros", "pad with zeros", _named(
+        maps.pad, "pad.default", "constant_pad_nd.default")),
+    **entries(_REAL_PAIR, "", {
+        **_named(linear.with_constant(linear.plus, maps.elementwise(FloatAdd), True),
+                 "add.Tensor", "add_.Tensor"),
+        **_named(linear.with_constant(linear.minus, maps.elementwise(FloatSubtract), False),
+                 "sub.Tensor", "sub_.Tensor"),
+        **_named(linear.with_constant(linear.times, maps.elementwise(FloatProduct), True),
+                 "mul.Tensor", "mul_.Tensor")}),
+    **entries("a tensor and a number, or a parameter with one number a channel",
+              "divide by constants only", {
+        **_named(linear.with_constant(linear.less_than, _unsupported, False), "rsub.Scalar"),
+        **_named(linear.with_constant(linear.over, _unsupported, False), "div.Tensor",
+                 "div_.Tensor")}),
+    **entries("axes of 1", "repeat axes of 1 only", _named(
+        maps.expand, "expand.default", "expand_as.default")),
+    **entries("of channels", "use dim=1", {
+        **_named(maps.concatenate, "cat.default", "concat.default"),
+        **_named(maps.split, "split.Tensor", "split.sizes", "split_with_sizes.default"),
+        **_named(maps.chunk, "chunk.default")}),
+    **entries("of channels, without steps; of rows and columns, with any step",
+              "take a range of channels", _named(maps.slice_, "slice.Tensor")),
+    **entries("by whole factors", "use a scale_factor of 2 or 3, say", _named(
+        maps.upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec")),
+    **entries("over channels, at the end; the first wins", "use x.argmax(1)", _named(
+        maps.argmax, "argmax.default")),
+    **entries("whatever ends as a map or line of the same places, as a vector, or as the map that "
+              "a linear layer's outputs are; on the way, functions of single elements",
+              "keep the first dimension, and the order of the places", {
+        **dict.fromkeys(RESHAPES, axes.reshape),
+        **_named(axes.permute, "permute.default", "transpose.int", "movedim.int",
+                 "movedim.intlist", "moveaxis.int", "swapaxes.default")}),
+    **entries("wires between the channels of a pixel; as `reshape`, `transpose`, `reshape` too", "",
+              _named(axes.channel_shuffle, "channel_shuffle.default",
+                     "native_channel_shuffle.default")),
+    **entries("", "", dict.fromkeys(IDENTITIES, maps.identity)),
+    **entries("over channels, at the end: left to the host", "cut the network before it",
+              dict.fromkeys(LEFT_TO_HOST, maps.softmax)),
 }
 
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"

@@ -22,7 +22,7 @@ from ...ir import PenjingError, Tail
 from ..pt2 import one_line
 from . import qonnx
 from .entry import entry_layout
-from .graph import Builder, Convert, Operands, Refused
+from .graph import Builder, Operands, Operators, Refused
 from .model import Graph, Node
 from .operators import ARITHMETIC
 from .pools import POOLS
@@ -31,10 +31,11 @@ from .shapes import LAYOUT
 from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse", "read"]
+__all__ = ["OPERATORS", "SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse",
+           "read"]
 
-_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
-SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
+OPERATORS: Operators = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
+SUPPORTED = ", ".join(sorted({name for _, name in OPERATORS}))
 _ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
@@ -124,15 +125,15 @@ def convert(graph: Graph, name: str,
     builder.start(entry_layout(graph))
     dialect = qonnx.is_qonnx(graph)
     for node in graph.nodes:
-        _add(builder, node, qonnx.OPERATORS if dialect else _OPERATORS)
+        _add(builder, node, qonnx.OPERATORS if dialect else OPERATORS)
         if builder.end is not None:
             break
     return _finish(builder, name)
 
 
-def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Convert]) -> None:
-    convert_node = operators.get((node.domain, node.operator))
-    if convert_node is None:
+def _add(builder: Builder, node: Node, operators: Operators) -> None:
+    entry = operators.get((node.domain, node.operator))
+    if entry is None:
         names = ", ".join(sorted({name for _, name in operators}))
         advice = _ADVICE.get(node.operator, f"replace it, or cut the network there (supported: "
                                             f"{names})")
@@ -142,7 +143,7 @@ def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Conve
             for name in node.outputs if name):
         raise Refused(node, "its output has no name, or one that is taken", "export it again")
     try:
-        made = convert_node(Operands(builder, node))
+        made = entry.convert(Operands(builder, node))
     except Refused:
         raise
     except PenjingError as error:

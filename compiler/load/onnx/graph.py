@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
+from ..entries import Entry
 from .model import Array, ElementType, Graph, Node
 from .values import Activation, FloatInput, Integers, Known, Layout, Scales, Value
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 Convert: TypeAlias = "Callable[[Operands], Value | tuple[Value, ...]]"
 """What a node becomes: the value of its first output, or those of several."""
+Operators: TypeAlias = "Mapping[tuple[str, str], Entry[Convert]]"
+"""What is known of operators, by domain and name."""
 
 _MOVES = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape",
           "Squeeze", "Unsqueeze", "Transpose", "Dropout")

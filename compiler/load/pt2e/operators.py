@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..aten import IDENTITIES, RESHAPES, SKIPPED
+from ..aten import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 from ..aten.graph import (
     Arguments,
     refuse,
@@ -17,6 +17,7 @@ from ..aten.graph import (
     refuse_scaled_elu,
     refuse_training,
 )
+from ..entries import Entry, entries
 from ..onnx import model
 from ..pt2 import Program
 from .quantizers import (
@@ -38,11 +39,11 @@ def translate(program: Program) -> model.Graph:
     graph = Rewriting(program)
     for node in program.nodes:
         if node.target not in SKIPPED:
-            operator = _OPERATORS.get(node.target)
-            if operator is None:
+            entry = OPERATORS.get(node.target)
+            if entry is None:
                 refuse(node, f"not supported in a quantized program; replace it. Supported are "
                              f"{SUPPORTED}")
-            operator(Call(graph, node, Arguments(node)))
+            entry.convert(Call(graph, node, Arguments(node)))
     return graph.graph()
 
 
@@ -354,52 +355,76 @@ def _in_place_too(operator: Translate, name: str, overload: str = "default"
     return _named(operator, f"{name}.{overload}", f"{name}_.{overload}")
 
 
-_OPERATORS: Mapping[str, Translate] = {
-    "quantized_decomposed.quantize_per_tensor.default": quantize_per_tensor,
-    "quantized_decomposed.quantize_per_tensor.tensor": quantize_per_tensor,
-    "quantized_decomposed.quantize_per_channel.default": quantize_per_channel,
-    "quantized_decomposed.dequantize_per_tensor.default": dequantize_per_tensor,
-    "quantized_decomposed.dequantize_per_tensor.tensor": dequantize_per_tensor,
-    "quantized_decomposed.dequantize_per_channel.default": dequantize_per_channel,
-    **dict.fromkeys(IDENTITIES, identity),
-    **dict.fromkeys(RESHAPES, reshape),
-    **_named(identity, "lift_fresh_copy.default"),
-    **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding",
-             "convolution.default"),
-    **_named(linear, "linear.default"),
-    **_in_place_too(pair("Add"), "add", "Tensor"),
-    **_in_place_too(pair("Sub"), "sub", "Tensor"),
-    **_in_place_too(pair("Mul"), "mul", "Tensor"),
-    **_in_place_too(pair("Div"), "div", "Tensor"),
-    **_in_place_too(same("Relu"), "relu"),
-    **_in_place_too(clamp(0.0, 6.0), "relu6"),
-    **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
-    **_in_place_too(function("Sigmoid"), "sigmoid"),
-    **_in_place_too(function("Tanh"), "tanh"),
-    **_in_place_too(function("Swish"), "silu"),
-    **_in_place_too(function("Mish"), "mish"),
-    **_in_place_too(function("HardSwish"), "hardswish"),
-    **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
-    **_in_place_too(hard_sigmoid, "hardsigmoid"),
-    **_in_place_too(gelu, "gelu"),
-    **_in_place_too(elu, "elu"),
-    **_named(softplus, "softplus.default"),
-    **_named(prelu, "prelu.default"),
-    **_named(batch_norm, "batch_norm.default"),
-    **_named(max_pool, "max_pool1d.default", "max_pool2d.default"),
-    **_named(average_pool, "avg_pool1d.default", "avg_pool2d.default"),
-    **_named(adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
-    **_named(mean, "mean.dim"),
-    **_named(permute, "permute.default"),
-    **_named(transpose, "transpose.int"),
-    **_named(pad, "pad.default", "constant_pad_nd.default"),
-    **_named(upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
-    **_named(concatenate, "cat.default", "concat.default"),
-    **_named(slice_, "slice.Tensor"),
-    **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default"),
-    **_named(softmax, "softmax.int", "log_softmax.int"),
-    **_named(argmax, "argmax.default"),
+OPERATORS: Mapping[str, Entry[Translate]] = {
+    **entries("`default` and `tensor`; a range that is a part of its type's (`quant_min`, "
+              "`quant_max`) is a narrower type, or a clamp", "quantize the network again", {
+        "quantized_decomposed.quantize_per_tensor.default": quantize_per_tensor,
+        "quantized_decomposed.quantize_per_tensor.tensor": quantize_per_tensor,
+        "quantized_decomposed.dequantize_per_tensor.default": dequantize_per_tensor,
+        "quantized_decomposed.dequantize_per_tensor.tensor": dequantize_per_tensor}),
+    **entries("of weights, which may be stored as integers or as floats",
+              "quantize activations by tensor", {
+        "quantized_decomposed.quantize_per_channel.default": quantize_per_channel,
+        "quantized_decomposed.dequantize_per_channel.default": dequantize_per_channel}),
+    **entries("", "", {
+        **dict.fromkeys(IDENTITIES, identity),
+        **_named(identity, "lift_fresh_copy.default")}),
+    **entries("as in `.onnx`", "reshape at the ends of the network", {
+        **dict.fromkeys(RESHAPES, reshape),
+        **_named(permute, "permute.default"),
+        **_named(transpose, "transpose.int")}),
+    **entries("as in `.onnx`; biases are floats, or were dequantized; not transposed",
+              "use an upsampling and a convolution", {
+        **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
+                 "conv2d.padding", "convolution.default"),
+        **_named(linear, "linear.default")}),
+    **entries("two activations or one and a constant, as in `.onnx`", "divide by constants only", {
+        **_in_place_too(pair("Add"), "add", "Tensor"),
+        **_in_place_too(pair("Sub"), "sub", "Tensor"),
+        **_in_place_too(pair("Mul"), "mul", "Tensor"),
+        **_in_place_too(pair("Div"), "div", "Tensor")}),
+    **entries("merged into the quantization behind them", "let a quantize_per_tensor follow", {
+        **_in_place_too(same("Relu"), "relu"),
+        **_in_place_too(clamp(0.0, 6.0), "relu6"),
+        **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clamp_min")}),
+    **entries("tables of one quantized tensor; slopes: one or one a channel; no SELU or CELU",
+              "quantize its input to 8 bits", {
+        **_in_place_too(function("Sigmoid"), "sigmoid"),
+        **_in_place_too(function("Tanh"), "tanh"),
+        **_in_place_too(function("Swish"), "silu"),
+        **_in_place_too(function("Mish"), "mish"),
+        **_in_place_too(function("HardSwish"), "hardswish"),
+        **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
+        **_in_place_too(hard_sigmoid, "hardsigmoid"),
+        **_in_place_too(gelu, "gelu"),
+        **_in_place_too(elu, "elu"),
+        **_named(softplus, "softplus.default"),
+        **_named(prelu, "prelu.default")}),
+    **entries("a factor and a bias a channel", "call model.eval() before the export", _named(
+        batch_norm, "batch_norm.default")),
+    **entries("no dilation", "use dilation = 1", _named(
+        max_pool, "max_pool1d.default", "max_pool2d.default")),
+    **entries("padding counts or not, `ceil_mode` without `count_include_pad`",
+              "pad the map so that the windows fit", _named(
+        average_pool, "avg_pool1d.default", "avg_pool2d.default")),
+    **entries("windows of one size", "use an output size that divides the map, such as 1", _named(
+        adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default")),
+    **entries("over height and width", "use dim=(2, 3)", _named(mean, "mean.dim")),
+    **entries("height and width, with a constant", "pad height and width only", _named(
+        pad, "pad.default", "constant_pad_nd.default")),
+    **entries("by whole factors", "use a scale_factor of 2 or 3, say", _named(
+        upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec")),
+    **entries("of channels", "use dim=1", _named(concatenate, "cat.default", "concat.default")),
+    **entries("of rows, columns and channels; steps of rows and columns up to 64",
+              "take ranges with steps forward", {
+        **_named(slice_, "slice.Tensor"),
+        **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default",
+                 "chunk.default")}),
+    **entries("over channels, at the end: left to the host", "cut the network before it",
+              dict.fromkeys(LEFT_TO_HOST, softmax)),
+    **entries("over channels, at the end; the first wins", "cut the network before it", _named(
+        argmax, "argmax.default")),
 }
-SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in _OPERATORS}))
+SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in OPERATORS}))
