@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...ir import PenjingError
 from ..entries import Entry, entries
 from ..floats import FloatAdd, FloatNetwork, FloatProduct, FloatSubtract
-from ..pt2 import Node, Program, one_line, read
+from ..pt2 import Node, Program, read
+from ..refusal import naming
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
-from .graph import Graph, Operator, refuse, refuse_training
+from .graph import Graph, Operator, references, refuse, refuse_training
 from .parameters import folded
 from .trivial import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 
@@ -44,10 +44,8 @@ def convert(program: Program, origin: str) -> FloatNetwork:
 
     `PenjingError` names the node or layer that has no exact equivalent.
     """
-    try:
+    with naming(origin):
         return _convert(program)
-    except PenjingError as error:
-        raise PenjingError(f"{origin}: {one_line(error)}") from None
 
 
 def _convert(program: Program) -> FloatNetwork:
@@ -57,14 +55,23 @@ def _convert(program: Program) -> FloatNetwork:
     nodes = [node for node in program.nodes if node.target not in SKIPPED]
     graph = Graph(program, nodes)
     for node in nodes:
-        entry = OPERATORS.get(node.target)
-        graph.take(node, entry.convert if entry else _unsupported)
+        with graph.refusals.noted():
+            _take(graph, node)
+        graph.stand_in(node)
+    graph.refusals.settle()
     return graph.network()
+
+
+def _take(graph: Graph, node: Node) -> None:
+    entry = OPERATORS.get(node.target)
+    reads = [one.name for argument in node.arguments for one in references(argument.value)]
+    if entry is None or graph.missing.isdisjoint(reads):
+        graph.take(node, entry.convert if entry else _unsupported)
 
 
 def _unsupported(graph: Graph, node: Node, arguments: object) -> tuple[()]:
     hint = _HINTS.get(node.target.removeprefix("aten.").partition(".")[0], "replace it")
-    refuse(node, f"not supported; {hint}. Supported are {SUPPORTED}")
+    refuse(node, "not supported", hint, told=f"{hint}. Supported are {SUPPORTED}")
 
 
 def _named(operator: Operator, *names: str) -> dict[str, Operator]:

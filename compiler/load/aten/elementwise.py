@@ -32,10 +32,10 @@ def clamp(otherwise: float | None) -> Operator:
         low = arguments.number("min_val", arguments.number("min", -1.0))
         high = arguments.number("max_val", arguments.number("max", otherwise))
         if low != 0:
-            refuse(node, f"its minimum is {low}; only 0 is supported (ReLU, ReLU6, "
-                         f"Hardtanh(0, x))")
+            refuse(node, f"its minimum is {low}",
+                   "only 0 is supported (ReLU, ReLU6, Hardtanh(0, x))")
         if high is not None and not 0 < high < math.inf:
-            refuse(node, f"its maximum is {high}; it must be positive and finite")
+            refuse(node, f"its maximum is {high}", "it must be positive and finite")
         return _relu(graph, node, high)
     return convert
 

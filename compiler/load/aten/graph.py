@@ -25,6 +25,7 @@ from ..floats import (
 from ..outputs import needed
 from ..padding import NO_PADDING, Padding
 from ..pt2 import Node, Program, Reference, Value
+from ..refusal import Obstacle, Refusals, Refused
 
 _NAME_LENGTH = 48
 
@@ -32,6 +33,11 @@ _NAME_LENGTH = 48
 def label(node: Node) -> str:
     """How errors name ``node``."""
     return f"node {node.name} ({node.target}{' in ' + node.module if node.module else ''})"
+
+
+def place(node: Node) -> str:
+    """Where ``node`` stands in the program."""
+    return f"{node.name} in {node.module}" if node.module else node.name
 
 
 def caller(node: Node) -> str:
@@ -45,15 +51,20 @@ def layer_name(node: Node, path: str) -> str:
     return cleaned((path or operator)[-_NAME_LENGTH:], operator[:8])
 
 
-def refuse(node: Node, reason: str) -> NoReturn:
-    """Raise the `PenjingError` that names ``node`` and the ``reason``."""
-    raise PenjingError(f"{label(node)}: {reason}")
+def refuse(node: Node, reason: str, way_out: str = "", *, told: str = "", last: bool = False
+           ) -> NoReturn:
+    """Raise the error that names ``node``, the ``reason`` and the ``way_out``.
+
+    Its line has ``told`` for the way out, if given. Reading ends at one that is ``last``.
+    """
+    text = "; ".join(filter(None, (f"{label(node)}: {reason}", told or way_out)))
+    raise Refused(Obstacle(reason, way_out, node.target, place(node), text, last))
 
 
 def output_of(node: Node) -> str:
     """The tensor that ``node`` puts out, which must be one."""
     if len(node.outputs) != 1:
-        refuse(node, f"it has {len(node.outputs)} outputs, not one; export the model again")
+        refuse(node, f"it has {len(node.outputs)} outputs, not one", "export the model again")
     return node.outputs[0]
 
 
@@ -69,8 +80,8 @@ class Arguments:
         return self._values.get(name, default)
 
     def _wrong(self, name: str) -> NoReturn:
-        refuse(self._node, f"its argument {name} is missing or of an unexpected kind; export the "
-                            f"model again with torch 2.13")
+        refuse(self._node, f"its argument {name} is missing or of an unexpected kind",
+               "export the model again with torch 2.13")
 
     def number(self, name: str, default: float | None = None) -> float | None:
         """A number, or None where that is given or the default."""
@@ -170,6 +181,9 @@ class Graph:
                              for reference in references(argument.value))
         self._uses[program.output] += 1
         self._same = set[str]()
+        self.refusals = Refusals()
+        self.missing = set[str]()
+        """Tensors of which nothing is known, since something refused stands before them."""
         first = self._input(nodes)
         self._seen = {program.input: first}
         self.input_shape = first.shape
@@ -212,16 +226,16 @@ class Graph:
         """The tensors of the list that is the first argument of ``node``."""
         value = node.arguments[0].value if node.arguments else None
         if not isinstance(value, tuple) or not value:
-            refuse(node, "it takes a list of tensors; export the model again")
+            refuse(node, "it takes a list of tensors", "export the model again")
         return [self.padded(self._of(node, item), node) for item in value]
 
     def _of(self, node: Node, value: Value) -> Seen:
         if not isinstance(value, Reference):
-            refuse(node, "it takes a tensor where the program gives a number; compute with tensors "
-                         "of the network only")
+            refuse(node, "it takes a tensor where the program gives a number",
+                   "compute with tensors of the network only")
         if value.name in self.program.weights:
             refuse(node, f"it takes the parameter {self.program.weights[value.name].path} as a "
-                         f"map; use a layer that has parameters, such as BatchNorm2d")
+                         f"map", "use a layer that has parameters, such as BatchNorm2d")
         if value.name not in self._seen:
             refuse(node, f"it reads {value.name}, which no supported node before it computes")
         seen = self._seen[value.name]
@@ -250,7 +264,7 @@ class Graph:
     def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
         """The values of the parameter that is the argument ``name``."""
         if not isinstance(value, Reference) or value.name not in self.program.weights:
-            refuse(node, f"its {name} is no parameter of the model; make it one")
+            refuse(node, f"its {name} is no parameter of the model", "make it one")
         weight = self.program.weights[value.name]
         if not np.isfinite(weight.values).all():
             raise PenjingError(f"layer {weight.path.rpartition('.')[0]}: its {name} hold NaN or "
@@ -289,17 +303,31 @@ class Graph:
         results = operator(self, node, Arguments(node))
         outputs = results if isinstance(results, tuple) else (results,)
         if len(node.outputs) != len(outputs):
-            refuse(node, f"it has {len(node.outputs)} outputs, {len(outputs)} by its arguments; "
-                         f"export the model again")
+            refuse(node, f"it has {len(node.outputs)} outputs, {len(outputs)} by its arguments",
+                   "export the model again")
         for name, seen in zip(node.outputs, outputs, strict=True):
             recorded = self.program.sizes.get(name, ())[1:]
             if any(size is not None for size in recorded) and recorded != seen.dims:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
-                             f"arguments; export the model again")
+                             f"arguments", "export the model again")
             self._seen[name] = seen
             first = references(node.arguments[0].value)
             if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
                 self._same.add(name)
+
+    def stand_in(self, node: Node) -> None:
+        """Let the outputs of ``node`` that nothing has made be as the program tells, or missing."""
+        for name in node.outputs:
+            _, *sizes = self.program.sizes.get(name, ()) or (None,)
+            dims = tuple(size for size in sizes if type(size) is int and size > 0)
+            if name in self._seen:
+                continue
+            if not 1 <= len(dims) <= 3 or len(dims) != len(sizes):
+                self.missing.add(name)
+                continue
+            channels, height, width = {1: (*dims, 1, 1), 2: (dims[0], 1, dims[-1])}.get(
+                len(dims), dims)
+            self._seen[name] = Seen(self._names.unique("missing"), (height, width, channels), dims)
 
     def network(self) -> FloatNetwork:
         """The network whose output is the program's; layers that it needs not are left."""
@@ -333,25 +361,25 @@ def refuse_training(node: Node) -> None:
     """Refuse ``node`` if it computes as in training."""
     if any(argument.name in ("training", "train") and argument.value is True
            for argument in node.arguments):
-        refuse(node, "exported in training mode; call model.eval() before torch.export.export")
+        refuse(node, "exported in training mode", "call model.eval() before torch.export.export")
 
 
 def refuse_alpha(node: Node, arguments: Arguments) -> None:
     """Refuse a sum or difference whose second operand has a factor."""
     if arguments.number("alpha", 1.0) != 1:
-        refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+        refuse(node, "its alpha is not 1", "scale the weights of the layer before it instead")
 
 
 def refuse_divisor(node: Node, arguments: Arguments, area: int) -> None:
     """Refuse an average pool that divides by another number than the ``area`` of its window."""
     if arguments.number("divisor_override") not in (None, area):
-        refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+        refuse(node, "divisor_override is not supported", "scale the next layer's weights instead")
 
 
 def refuse_scaled_elu(node: Node, arguments: Arguments) -> None:
     """Refuse what a CELU or SELU makes of an ELU."""
     if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
-        refuse(node, "it scales its input or output; use ELU")
+        refuse(node, "it scales its input or output", "use ELU")
 
 
 # --- what several operators ask
@@ -359,7 +387,7 @@ def require_map(node: Node, seen: Seen) -> None:
     """Refuse ``node`` unless torch sees a map of channels, or a line of them."""
     if not (seen.is_map or seen.is_line):
         refuse(node, f"it takes (N, C, H, W) or (N, C, L), not a tensor of shape (N, "
-                     f"{', '.join(map(str, seen.dims))}); reshape its input")
+                     f"{', '.join(map(str, seen.dims))})", "reshape its input")
 
 
 def same_order(first: Seen, second: Seen) -> bool:

@@ -55,9 +55,10 @@ def _result(node: Node, weights: Mapping[str, Weight], sizes: Mapping[str, _Size
         with np.errstate(all="ignore"):  # what is no number is told where a layer takes it
             return fold(arguments, sizes.get(node.outputs[0], ()))
     except ValueError:
-        refuse(node, "it computes with parameters whose shapes do not fit; export the model again")
+        refuse(node, "it computes with parameters whose shapes do not fit",
+               "export the model again")
     except MemoryError:
-        refuse(node, f"it makes more than {MAX_ELEMENTS} values of parameters; make fewer")
+        refuse(node, f"it makes more than {MAX_ELEMENTS} values of parameters", "make fewer")
 
 
 def _array(arguments: _Arguments, name: str) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 from ..aten import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 from ..aten.graph import (
     Arguments,
+    references,
     refuse,
     refuse_alpha,
     refuse_divisor,
@@ -19,7 +20,8 @@ from ..aten.graph import (
 )
 from ..entries import Entry, entries
 from ..onnx import model
-from ..pt2 import Program
+from ..pt2 import Node, Program
+from ..refusal import Refused
 from .quantizers import (
     dequantize_per_channel,
     dequantize_per_tensor,
@@ -39,12 +41,27 @@ def translate(program: Program) -> model.Graph:
     graph = Rewriting(program)
     for node in program.nodes:
         if node.target not in SKIPPED:
-            entry = OPERATORS.get(node.target)
-            if entry is None:
-                refuse(node, f"not supported in a quantized program; replace it. Supported are "
-                             f"{SUPPORTED}")
-            entry.convert(Call(graph, node, Arguments(node)))
+            with graph.refusals.noted():
+                _take(graph, node)
     return graph.graph()
+
+
+def _take(graph: Rewriting, node: Node) -> None:
+    """Write ``node`` as nodes of ONNX; if it is refused, its outputs are missing."""
+    entry, written = OPERATORS.get(node.target), len(graph.nodes)
+    try:
+        if entry is None:
+            refuse(node, "not supported in a quantized program", "replace it",
+                   told=f"replace it. Supported are {SUPPORTED}")
+        entry.convert(Call(graph, node, Arguments(node)))
+    except Refused as error:
+        del graph.nodes[written:]
+        reads = [reference.name for argument in node.arguments
+                 for reference in references(argument.value)]
+        blind = entry is not None and not graph.missing.isdisjoint(reads)
+        graph.missing.update(node.outputs)
+        if not blind or error.obstacles[-1].last:
+            raise
 
 
 # --- multiplication by weights
@@ -52,14 +69,14 @@ def convolution(call: Call) -> None:
     """Conv1d and Conv2d."""
     arguments = call.arguments
     if arguments.get("transposed", False) is not False:
-        refuse(call.node, "a transposed convolution is not supported; use an upsampling and a "
-                          "convolution")
+        refuse(call.node, "a transposed convolution is not supported",
+               "use an upsampling and a convolution")
     axes = len(call.dims("input")) - 1
     padding: dict[str, model.Attribute] = {}
     named = arguments.get("padding", 0)
     if isinstance(named, str):
         if named not in ("same", "valid"):
-            refuse(call.node, f"its padding {named!r:.20} is unknown; give numbers")
+            refuse(call.node, f"its padding {named!r:.20} is unknown", "give numbers")
         padding["auto_pad"] = "SAME_UPPER" if named == "same" else "VALID"
     else:
         padding["pads"] = _every(call, "padding", axes, 0) * 2
@@ -72,8 +89,8 @@ def _every(call: Call, name: str, axes: int, default: int) -> tuple[int, ...]:
     """An argument with a number for each axis of a map; one number, or none, is for all."""
     values = call.arguments.integers(name, (default,)) or (default,)
     if len(values) not in (1, axes):
-        refuse(call.node, f"its {name} {values[:8]} does not fit {axes} axes; export the model "
-                          f"again")
+        refuse(call.node, f"its {name} {values[:8]} does not fit {axes} axes",
+               "export the model again")
     return values * axes if len(values) == 1 else values
 
 
@@ -131,7 +148,7 @@ def gelu(call: Call) -> None:
     """GELU, exact or by a tanh."""
     approximate = call.arguments.get("approximate", "none")
     if not isinstance(approximate, str):
-        refuse(call.node, "its approximation is no text; export the model again")
+        refuse(call.node, "its approximation is no text", "export the model again")
     call.add("Gelu", call.tensor("self"), approximate=approximate)
 
 
@@ -144,7 +161,7 @@ def elu(call: Call) -> None:
 def softplus(call: Call) -> None:
     """Softplus."""
     if call.arguments.number("beta", 1.0) != 1:
-        refuse(call.node, "its beta is not 1; scale its input and its output instead")
+        refuse(call.node, "its beta is not 1", "scale its input and its output instead")
     call.add("Softplus", call.tensor("self"))
 
 
@@ -198,8 +215,8 @@ def adaptive_pool(call: Call) -> None:
     size = call.dims("self")[1:]
     wanted = _every(call, "output_size", len(size), 1)
     if any(part < 1 or whole % part for whole, part in zip(size, wanted, strict=True)):
-        refuse(call.node, f"a map of {size} has no equal windows for {wanted}; use an output size "
-                          f"that divides it, such as 1")
+        refuse(call.node, f"a map of {size} has no equal windows for {wanted}",
+               "use an output size that divides it, such as 1")
     if set(wanted) == {1}:
         call.add("GlobalAveragePool", call.tensor("self"))
         return
@@ -210,7 +227,7 @@ def adaptive_pool(call: Call) -> None:
 def mean(call: Call) -> None:
     """The mean over a map."""
     if call.arguments.get("dtype") is not None:
-        refuse(call.node, "it computes in another type; leave dtype away")
+        refuse(call.node, "it computes in another type", "leave dtype away")
     call.add("ReduceMean", call.tensor("self"), _list(call, call.arguments.integers("dim", ())),
              keepdims=int(call.arguments.flag("keepdim", False)))
 
@@ -219,8 +236,8 @@ def mean(call: Call) -> None:
 def _list(call: Call, values: Sequence[int]) -> str:
     """The constant that is a list of integers, each of which an int64 holds."""
     if len(values) > 16 or any(abs(value) > _END for value in values):
-        refuse(call.node, f"its numbers {tuple(values)[:4]} are too many or too large; export the "
-                          f"model again")
+        refuse(call.node, f"its numbers {tuple(values)[:4]} are too many or too large",
+               "export the model again")
     return call.graph.constant(np.array(values, np.int64))
 
 
@@ -240,7 +257,7 @@ def reshape(call: Call) -> None:
     dims = [size for size in sizes if type(size) is int and size > 0]
     if len(dims) != len(sizes):
         refuse(call.node, f"its output has shape (N, {', '.join(map(str, sizes))}), of which only "
-                          f"N may be dynamic; export the model again")
+                          f"N may be dynamic", "export the model again")
     call.add("Reshape", call.tensor(), _list(call, (1, *dims)))
 
 
@@ -265,8 +282,8 @@ def pad(call: Call) -> None:
     axes = len(call.dims("self")) + 1
     pads = call.arguments.integers("pad")
     if mode != "constant" or len(pads) % 2 or len(pads) > 2 * axes:
-        refuse(call.node, f"its mode {mode!r:.20} or its {len(pads)} amounts are not supported; "
-                          f"pad with a constant")
+        refuse(call.node, f"its mode {mode!r:.20} or its {len(pads)} amounts are not supported",
+               "pad with a constant")
     # torch begins with the last axis.
     ends = [[*pads[end::2], *(0,) * (axes - len(pads) // 2)][::-1] for end in (0, 1)]
     call.add("Pad", call.tensor("self"), _list(call, ends[0] + ends[1]),
@@ -280,11 +297,11 @@ def upsample(call: Call) -> None:
     given = call.arguments.get("scale_factors")
     if len(sizes) != len(before) or any(not new or new % old for new, old in zip(
             sizes, before, strict=True)):
-        refuse(call.node, f"it makes {sizes[:4]} of {before}; use a scale_factor of 2 or 3, say")
+        refuse(call.node, f"it makes {sizes[:4]} of {before}", "use a scale_factor of 2 or 3, say")
     factors = [float((new or 0) // old) for new, old in zip(sizes, before, strict=True)]
     if isinstance(given, tuple) and list(given) != factors:
-        refuse(call.node, f"its factors {given[:4]} are not whole; use a scale_factor of 2 or 3, "
-                          f"say")
+        refuse(call.node, f"its factors {given[:4]} are not whole",
+               "use a scale_factor of 2 or 3, say")
     scales = call.graph.constant(np.array([1.0, 1.0, *factors], np.float32), model.TYPES[1])
     call.add("Resize", call.tensor("input"), "", scales, mode="nearest",
              coordinate_transformation_mode="asymmetric", nearest_mode="floor")
@@ -295,7 +312,7 @@ def concatenate(call: Call) -> None:
     """Tensors, one behind the other."""
     tensors = call.arguments.get("tensors")
     if not isinstance(tensors, tuple) or not tensors:
-        refuse(call.node, "it takes a list of tensors; export the model again")
+        refuse(call.node, "it takes a list of tensors", "export the model again")
     call.add("Concat", *(call.tensor("tensors", value) for value in tensors),
              axis=call.arguments.integer("dim", 0))
 
@@ -306,7 +323,7 @@ def slice_(call: Call) -> None:
     start, end = (default if bound is None else bound
                   for bound, default in zip(bounds, (0, _END), strict=True))
     if type(start) is not int or type(end) is not int:
-        refuse(call.node, "its bounds are no numbers; export the model again")
+        refuse(call.node, "its bounds are no numbers", "export the model again")
     _range(call, call.output, call.arguments.integer("dim", 0), start, end,
            call.arguments.integer("step", 1))
 
@@ -324,8 +341,8 @@ def parts(call: Call) -> None:
         sizes = call.graph.program.sizes.get(name, ())
         size = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
         if size is None or axis % len(sizes) == 0:
-            refuse(call.node, f"it divides axis {axis}, the batch or one of unknown size; divide "
-                              f"channels")
+            refuse(call.node, f"it divides axis {axis}, the batch or one of unknown size",
+                   "divide channels")
         _range(call, name, axis, start, start + size)
         start += size
 

@@ -15,7 +15,9 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
+from .. import refusal
 from ..entries import Entry, entries
+from ..refusal import naming
 from . import copies, linear, operators, shapes, tables
 from .constants import fold
 from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, choose, ending, ends
@@ -122,10 +124,8 @@ def open_model(path: str | Path, name: str,
     imported.
     """
     model = read(path)
-    try:
+    with naming(path, str):
         return _imported(choose(model, result), name, rounding)
-    except PenjingError as error:
-        raise PenjingError(f"{path}: {error}") from None
 
 
 def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE,
@@ -161,16 +161,26 @@ def graph_of(model: Model, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE)
     end = ending(model)
     for operator in model.operators:
         if operator.index not in end.left:
-            _add(graph, operator)
+            with graph.refusals.noted():
+                _add(graph, operator)
+            if graph.refusals.found:
+                graph.stand_in(operator)
+    graph.refusals.settle()
     return graph
 
 
 def _add(graph: Graph, operator: Operator) -> None:
     if operator.kind not in OPERATORS:
-        raise Refused(operator, "it is not supported", f"use {SUPPORTED}")
+        raise Refused(operator, "it is not supported", "replace it, or cut the network there",
+                      told=f"use {SUPPORTED}")
+    if not graph.missing.isdisjoint(operator.inputs):
+        return
     try:
         OPERATORS[operator.kind].convert(graph, operator)
-    except Refused:
-        raise
+    except refusal.Refused as error:
+        first = error.obstacles[0]
+        if first.operator:
+            raise
+        raise Refused(operator, first.reason, first.way_out) from None
     except PenjingError as error:
-        raise PenjingError(f"{operator}: {error}") from None
+        raise Refused(operator, str(error), "") from None
