@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ir
@@ -111,7 +111,8 @@ class Candidate:
 class Search:
     """A search for the plan of ``network`` that meets the ``goal`` within the ``budget``.
 
-    ``cells`` are those of the kinds that were seen of each layer.
+    ``cells`` are those of the kinds that were seen of each layer, ``finished`` what became of the
+    last choice of kinds.
     """
 
     network: Network
@@ -121,6 +122,7 @@ class Search:
     board: str
     clock_mhz: float
     cells: Mapping[str, dict[Kind, Resources]]
+    finished: dict[tuple[Kind, ...], Finished] = field(default_factory=dict)
 
     def kinds(self, cycles: int, *, scarce: bool = False) -> dict[str, Kind] | None:
         """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
@@ -150,15 +152,40 @@ class Search:
             kinds = self.kinds(cycles, scarce=scarce)
             if kinds is None:
                 break
-            if sum(kind.work().get("multipliers", 0) for kind in kinds.values()
-                   ) <= self.budget.multipliers:
+            if self.multipliers(kinds) <= self.budget.multipliers:
                 return self.planned(kinds)
         return None
 
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
-        done = finish(self.network, self.sites, kinds, self.budget.fabric)
+        key = tuple(kinds.values())
+        if key not in self.finished:
+            self.finished.clear()
+            self.finished[key] = finish(self.network, self.sites, kinds, self.budget.fabric)
+        done = self.finished[key]
         return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
+
+    def least(self) -> tuple[int, Candidate]:
+        """Cycles a frame that every layer can keep to, or the goal's, and the plan at that pace.
+
+        `PenjingError` if that does not fit the budget: nothing does.
+        """
+        network, cycles = self.network, self.goal.cycles
+        high = max(self.slowest(), 1) if cycles is None else cycles
+        kinds = self.kinds(high)
+        if kinds is None:
+            raise PenjingError(
+                f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
+                "fewer frames a second or a faster clock")
+        _require(self.network, self.board, [
+            ("multipliers", self.multipliers(kinds), 0, self.budget.multipliers)])
+        planned = self.planned(kinds)
+        _require(self.network, self.board, _shortages(self.budget, planned.plan))
+        return high, planned
+
+    def multipliers(self, kinds: Mapping[str, Kind]) -> int:
+        """The multipliers of ``kinds``."""
+        return sum(kind.work().get("multipliers", 0) for kind in kinds.values())
 
     def slowest(self) -> int:
         """Cycles a frame at which one multiplier a layer is enough."""
@@ -228,19 +255,9 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
             raise PenjingError(f"layer {name}: it has a fold, but the network has no such layer")
         check_fold(searching.sites[name], fold)
     _check_graph(network)
-    high = max(searching.slowest(), 1)
-    kinds = searching.kinds(goal.cycles or high)
+    high, best = searching.least()
     if goal.cycles is not None:
-        if kinds is None:
-            raise PenjingError(
-                f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
-                "fewer frames a second or a faster clock")
-        planned = searching.planned(kinds)
-        _require_fit(network, budget, planned.plan)
-        return planned
-    assert kinds is not None
-    best = searching.planned(kinds)
-    _require_fit(network, budget, best.plan)
+        return best
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
     low = max((searching.cycles_of(searching.sites[name], fold)
                for name, fold in goal.folds.items()), default=1)
@@ -257,6 +274,28 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
         else:
             low = middle + 1
     return best
+
+
+def first_fit(network: Network, offers: Iterable[tuple[str, float, Budget]]
+              ) -> tuple[str | None, dict[str, str]]:
+    """The first of the ``offers`` that `schedule` accepts, and what stands against those before it.
+
+    Each is a board, its clock in MHz and its budget.
+    """
+    found = sites(network)
+    searches: dict[Fabric, Search] = {}
+    against: dict[str, str] = {}
+    for board, clock_mhz, budget in offers:
+        seen = searches.setdefault(budget.fabric, Search(
+            network, found, budget, Goal(), board, clock_mhz, {name: {} for name in found}))
+        try:
+            _check_graph(network)
+            replace(seen, budget=budget, board=board, clock_mhz=clock_mhz).least()
+        except PenjingError as error:
+            against[board] = str(error)
+        else:
+            return board, against
+    return None, against
 
 
 def _check_graph(network: Network) -> None:
@@ -298,10 +337,12 @@ def _fits(budget: Budget, plan: Plan) -> bool:
     return not any(_shortages(budget, plan))
 
 
-def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
-    for what, needed, linked, available in _shortages(budget, plan):
-        share = f" ({linked} of them for the serial link)" if linked else ""
-        raise PenjingError(
-            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, where it "
-            f"may have {available}; take a larger board or limit, a lower frame rate, fewer bits "
-            f"or multipliers, or a smaller network")
+def _require(network: Network, board: str, shares: Iterable[tuple[str, int, int, int]]) -> None:
+    """Refuse the first of the ``shares`` of a ``board`` that is too small, see `_shortages`."""
+    for what, needed, linked, available in shares:
+        if needed > available:
+            share = f" ({linked} of them for the serial link)" if linked else ""
+            raise PenjingError(
+                f"network {network.name}: it needs {needed} {what}{share} on {board}, where it "
+                f"may have {available}; take a larger board or limit, a lower frame rate, fewer "
+                f"bits or multipliers, or a smaller network")
