@@ -19,11 +19,11 @@ from ..refusal import naming
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
 from .graph import Graph, Operator, references, refuse, refuse_training
-from .parameters import folded
+from .parameters import FOLDS, folded
 from .trivial import IDENTITIES, LEFT_TO_HOST, RESHAPES, SKIPPED
 
-__all__ = ["IDENTITIES", "LEFT_TO_HOST", "OPERATORS", "RESHAPES", "SKIPPED", "SUPPORTED",
-           "convert", "load"]
+__all__ = ["HINTS", "IDENTITIES", "LEFT_TO_HOST", "OPERATORS", "PARAMETERS", "RESHAPES", "SKIPPED",
+           "SUPPORTED", "convert", "load"]
 
 SUPPORTED = (
     "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
@@ -70,7 +70,7 @@ def _take(graph: Graph, node: Node) -> None:
 
 
 def _unsupported(graph: Graph, node: Node, arguments: object) -> tuple[()]:
-    hint = _HINTS.get(node.target.removeprefix("aten.").partition(".")[0], "replace it")
+    hint = HINTS.get(node.target.removeprefix("aten.").partition(".")[0], "replace it")
     refuse(node, "not supported", hint, told=f"{hint}. Supported are {SUPPORTED}")
 
 
@@ -163,12 +163,17 @@ OPERATORS: Mapping[str, Entry[Operator]] = {
     **entries("over channels, at the end: left to the host", "cut the network before it",
               dict.fromkeys(LEFT_TO_HOST, maps.softmax)),
 }
+PARAMETERS: Mapping[str, Entry[None]] = entries(
+    "of parameters alone, as weight_norm and spectral_norm make them: folded", "",
+    dict.fromkeys(FOLDS))
+"""What is computed on reading."""
 
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
-_HINTS: Mapping[str, str] = {
+HINTS: Mapping[str, str] = {
     "div": "quotients of maps are not supported",
     "adaptive_max_pool2d": "use x.amax((2, 3))",
     "max_pool2d_with_indices": _DECOMPOSED,
     "_native_batch_norm_legit_no_training": _DECOMPOSED,
     "addmm": _DECOMPOSED,
 }
+"""The ways out of operators that are not read."""

@@ -45,7 +45,7 @@ def folded(program: Program) -> Program:
 
 def _result(node: Node, weights: Mapping[str, Weight], sizes: Mapping[str, _Sizes]
             ) -> Floats | None:
-    fold = _FOLDS.get(node.target)
+    fold = FOLDS.get(node.target)
     if fold is None or len(node.outputs) != 1:
         return None
     arguments = {argument.name: weights[argument.value.name].values.astype(np.float64)
@@ -106,7 +106,7 @@ def _product(other: str) -> _Fold:
     return fold
 
 
-_FOLDS: Mapping[str, _Fold] = {
+FOLDS: Mapping[str, _Fold] = {
     **dict.fromkeys(RESHAPES, _reshape), **dict.fromkeys(IDENTITIES, _same),
     **{f"aten.{name}": fold for name, fold in {
         "_weight_norm.default": _weight_norm,

@@ -33,17 +33,18 @@ from .stand_ins import stand_in
 from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["OPERATORS", "SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse",
-           "read"]
+__all__ = ["ADVICE", "OPERATORS", "SUPPORTED", "Import", "Layout", "convert", "load", "open_model",
+           "parse", "read"]
 
 OPERATORS: Operators = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
 SUPPORTED = ", ".join(sorted({name for _, name in OPERATORS}))
-_ADVICE = {
+ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
 }
+"""The ways out of operators that are not read."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,9 @@ def _add(builder: Builder, node: Node, operators: Operators) -> None:
     entry = operators.get((node.domain, node.operator))
     if entry is None:
         names = ", ".join(sorted({name for _, name in operators}))
-        advice = _ADVICE.get(node.operator, "replace it, or cut the network there")
+        advice = ADVICE.get(node.operator, "replace it, or cut the network there")
         raise Refused(node, "this operator is not supported", advice, told=(
-            "" if node.operator in _ADVICE else f"{advice} (supported: {names})"))
+            "" if node.operator in ADVICE else f"{advice} (supported: {names})"))
     if not node.outputs or not node.outputs[0] or any(
             name in builder.values or name in builder.graph.constants
             for name in node.outputs if name):

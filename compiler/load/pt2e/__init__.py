@@ -17,9 +17,9 @@ from .. import onnx
 from ..onnx import Import
 from ..pt2 import Program, read
 from ..refusal import naming
-from .operators import translate
+from .operators import OPERATORS, translate
 
-__all__ = ["convert", "is_quantized", "load"]
+__all__ = ["OPERATORS", "convert", "is_quantized", "load"]
 
 _NAMESPACE = "quantized_decomposed."
 

@@ -390,7 +390,8 @@ OPERATORS: Mapping[str, Entry[Translate]] = {
         **dict.fromkeys(RESHAPES, reshape),
         **_named(permute, "permute.default"),
         **_named(transpose, "transpose.int")}),
-    **entries("as in `.onnx`; biases are floats, or were dequantized; not transposed",
+    **entries("as in `.onnx`, `linear` of a vector; biases are floats, or were dequantized; not "
+              "transposed",
               "use an upsampling and a convolution", {
         **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
                  "conv2d.padding", "convolution.default"),

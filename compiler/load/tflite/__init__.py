@@ -19,14 +19,14 @@ from .. import refusal
 from ..entries import Entry, entries
 from ..refusal import naming
 from . import copies, linear, operators, shapes, tables
-from .constants import fold
-from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, choose, ending, ends
+from .constants import COMPUTED, fold
+from .ends import LEAST_SOFTMAX_STEP, OF_REALS, Ending, Ends, choose, ending, ends
 from .file import Model, Operator, parse, read
 from .graph import AGAIN, Graph, Refused
 from .operators import Convert
 
-__all__ = ["LEAST_SOFTMAX_STEP", "OPERATORS", "SUPPORTED", "Ending", "Ends", "Import", "choose",
-           "convert", "ends", "graph_of", "load", "open_model", "parse", "read"]
+__all__ = ["BESIDES", "LEAST_SOFTMAX_STEP", "OPERATORS", "SUPPORTED", "Ending", "Ends", "Import",
+           "choose", "convert", "ends", "graph_of", "load", "open_model", "parse", "read"]
 
 _TWO = "axes of 1, or missing ones in front, are repeated"
 _STEPS = "steps of rows and columns up to 64"
@@ -99,6 +99,13 @@ OPERATORS: Mapping[str, Entry[Convert]] = {
         "TILE": copies.tile, "BROADCAST_TO": copies.broadcast}),
 }
 SUPPORTED = ", ".join(OPERATORS)
+BESIDES: Mapping[str, Mapping[str, Entry[None]]] = {
+    "ends": entries("of reals behind the last `DEQUANTIZE`: left to the host", "", dict.fromkeys(
+        OF_REALS)),
+    "constants": entries("of shapes and integers that follow from constants: done on reading", "",
+                         dict.fromkeys(COMPUTED)),
+}
+"""What else is read, without a layer for it."""
 
 
 @dataclass(frozen=True)
