@@ -21,7 +21,7 @@ from penjing.hdl.emit import MEMORIES
 from penjing.sim import golden
 
 SHAPE = (6, 5, 2)
-COMMANDS = ("boards", "compile", "simulate", "evaluate", "build")
+COMMANDS = ("boards", "check", "compile", "simulate", "evaluate", "build")
 
 
 def network(bias: int = 0) -> ir.Network:

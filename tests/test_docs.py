@@ -27,3 +27,9 @@ def test_python_md_names_every_layer() -> None:
 
     text = (DOCS / "python.md").read_text(encoding="utf-8")
     assert {kind.__name__ for kind in file.LAYERS} <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_operators_md_is_as_the_importers_tables() -> None:
+    pytest.importorskip("ai_edge_litert")
+    made = runpy.run_path(str(DOCS / "operators.py"))["page"]()
+    assert (DOCS / "operators.md").read_text(encoding="utf-8") == made

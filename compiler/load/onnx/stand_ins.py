@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ... import ir
-from .. import refusal
+from ...ir import PenjingError
 from .entry import layout_of
 from .graph import Builder, Operands
 from .model import Node
@@ -42,11 +42,12 @@ def _assumed(builder: Builder, node: Node, name: str) -> Value | None:
     operands = Operands(builder, node)
     try:
         if node.operator in _QUANTIZERS:
-            kind = quantized(operands, *_QUANTIZERS[node.operator]).type
+            made = quantized(operands, *_QUANTIZERS[node.operator])
             return Integers(builder.assume("missing", ir.TensorType(
-                layout.shape, kind.bits, kind.signed)), layout)
+                layout.shape, made.type.bits, made.type.signed, 0, made.zero,
+                float(made.scale))), layout)
         if node.operator in ("Quant", "IntQuant", "BipolarQuant") and node.domain in DOMAINS:
             return assumed(operands, layout)
-    except refusal.Refused:
+    except PenjingError:
         pass  # it is refused for more than what it reads
     return None

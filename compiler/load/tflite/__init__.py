@@ -177,10 +177,13 @@ def graph_of(model: Model, rounding: ir.ScaleRounding = ir.ScaleRounding.DOUBLE)
 
 
 def _add(graph: Graph, operator: Operator) -> None:
+    blind = not graph.missing.isdisjoint(operator.inputs)
+    if blind and operator.kind in COMPUTED:  # it would have been done on reading
+        return
     if operator.kind not in OPERATORS:
         raise Refused(operator, "it is not supported", "replace it, or cut the network there",
                       told=f"use {SUPPORTED}")
-    if not graph.missing.isdisjoint(operator.inputs):
+    if blind:
         return
     try:
         OPERATORS[operator.kind].convert(graph, operator)

@@ -165,7 +165,7 @@ class Graph(ir.Builder):
                 continue
             self.missing.add(index)
             if index in operator.outputs:
-                with contextlib.suppress(refusal.Refused):
+                with contextlib.suppress(PenjingError):
                     kind, shape = affine(tensor, tuple(_KINDS)), map_shape(tensor)
                     self.values[index] = Value(self.assume("missing", ir.TensorType(
                         shape, kind.bits, kind.signed, 0, kind.zero_point, kind.scale)), shape)
