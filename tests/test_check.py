@@ -105,8 +105,58 @@ def test_each_unknown_operator_is_found_and_no_other(name: str, seed: int) -> No
         assert sorted(found(read, damaged)) == sorted(called(nodes[n]) for n in chosen)
 
 
-def test_refusals_behind_a_refused_operator_are_found() -> None:
-    """What a known operator is refused for is told where the file says what it reads."""
+# What a known operator is refused for is told where the file says what it reads.
+def obstacles(read: Callable[[], object]) -> list[tuple[str, str, str]]:
+    with pytest.raises(Refused) as caught:
+        read()
+    return [(one.operator, one.reason, one.way_out) for one in caught.value.obstacles]
+
+
+@pytest.mark.parametrize("dialect", ["qdq", "qlinear", "qonnx"])
+def test_refusals_behind_a_refused_node_are_found(dialect: str) -> None:
+    net = onnx_files.Model((1, 2, 4, 4))
+    scale, zero = net.constant(0.5, onnx_files.FLOAT), net.constant(0, onnx_files.INT8)
+    zeros, bits = (net.constant(value, onnx_files.FLOAT) for value in (0, 8))
+
+    def quantized(name: str) -> str:
+        if dialect == "qonnx":
+            return net.node("Quant", name, scale, zeros, bits, signed=1)
+        return net.node("DequantizeLinear", net.node("QuantizeLinear", name, scale, zero), scale,
+                        zero)
+
+    name = quantized(net.node("Foo", quantized("x")))
+    if dialect == "qlinear":
+        made = net.node("QuantizeLinear", name, scale, zero)
+        name = net.node("QLinearConv", made, scale, zero, net.constant(
+            np.ones((2, 2, 1, 1)), onnx_files.INT8), scale, zero, scale, zero, strides=[0, 1])
+        name = net.node("DequantizeLinear", name, scale, zero)
+    name = quantized(net.node("MaxPool", name, kernel_shape=[2, 2], dilations=[2, 2]))
+    name = net.node("Bar", name)
+    graph = onnx.parse(net.bytes(quantized(name)))
+    shapes = {tensor: (1, 2, 4, 4) for node in graph.nodes for tensor in node.outputs}
+    found = obstacles(lambda: onnx.convert(replace(graph, dims=shapes), "net"))
+    assert [operator for operator, *_ in found] == [
+        "Foo", *["QLinearConv"] * (dialect == "qlinear"), "MaxPool", "Bar"]
+    assert [operator for operator, *_ in obstacles(lambda: onnx.convert(graph, "net"))] == [
+        "Foo", "Bar"]  # without shapes nothing is known of what the pool reads
+
+
+def test_refusals_behind_a_refused_operator_of_tflite_are_found() -> None:
+    net = tflite_files.File()
+    size = net.tensor((2,), "INT32", data=np.array([7, 7]))
+    maps = [net.tensor((1, 4, 4, 2), scale=0.5) for _ in range(2)]
+    large, last = (net.tensor((1, 7, 7, 2), scale=0.5) for _ in range(2))
+    net.operator("ABS", maps[:1], maps[1:])
+    net.operator("RESIZE_NEAREST_NEIGHBOR", [maps[1], size], [large],
+                 "ResizeNearestNeighborOptions", alignCorners=True)
+    net.operator("SIN", [large], [last])
+    net.graph.inputs, net.graph.outputs = maps[:1], [last]
+    found = obstacles(lambda: tflite.convert(tflite.parse(net.bytes()), "net"))
+    assert [operator for operator, *_ in found] == ["ABS", "RESIZE_NEAREST_NEIGHBOR", "SIN"]
+    assert found[0][1:] == ("it is not supported", "replace it, or cut the network there")
+
+
+def test_refusals_behind_a_refused_operator_of_pytorch_are_found() -> None:
     net = pt2_files.File((3, 8, 8))
     weight = net.weight(np.ones((4, 3, 1, 1), np.float32))
     x = net.node("foo.default", (3, 8, 8), self=pt2.Reference("x"))
@@ -115,9 +165,7 @@ def test_refusals_behind_a_refused_operator_are_found() -> None:
                  padding=[0, 0], dilation=[2, 2])
     x = net.node("bar.default", (4, 4, 4), self=x)
     net.node("relu.default", (4, 4, 4), self=x)
-    with pytest.raises(Refused) as caught:
-        aten.convert(pt2.parse(net.bytes(), "net"), "net")
-    assert [(one.operator, one.reason, one.way_out) for one in caught.value.obstacles] == [
+    assert obstacles(lambda: aten.convert(pt2.parse(net.bytes(), "net"), "net")) == [
         ("aten.foo.default", "not supported", "replace it"),
         ("aten.max_pool2d.default", "a dilated max pool is not supported", "use dilation = 1"),
         ("aten.bar.default", "not supported", "replace it")]

@@ -284,7 +284,6 @@ def final(curve: Curve, whole: Value | None) -> Curve:
 
 
 OPERATORS: Operators = {
-    **LAYOUT,
     **{(domain, name): entry for domain in DOMAINS for name, entry in {
         **entries("1 to 8 bits for activations, 16 at the input and for weights; signed or not, "
                   "narrow; any rounding mode of qonnx 1.0.0; a zero point for all channels",
@@ -295,6 +294,7 @@ OPERATORS: Operators = {
             "Trunc": trunc}),
         **entries("`out_bias` a multiple of half of `out_scale`", "use another bias", {
             "MultiThreshold": multi_threshold})}.items()},
+    **LAYOUT,
     **entries("of a quantized activation, by weights that are quantized or whole numbers",
               "put a Quant before it, and one on its weights", {
         ("", "Conv"): conv, ("", "MatMul"): matmul, ("", "Gemm"): gemm}),
