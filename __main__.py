@@ -243,7 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except MemoryError:
-        return _complain("memory: too little for this network or these images; give fewer images")
+        return _complain("memory: too little for this network or these images; give a smaller "
+                         "network or fewer images, or run it where there is more")
     except KeyboardInterrupt:
         return _complain("interrupted")
     except Exception:

@@ -116,12 +116,12 @@ def _layers(network: Network) -> Iterator[
 def _host_json(model: Model) -> dict[str, Any]:
     tail = model.network.tail or Tail()
     return {"function": tail.function.value, "scales": list(tail.scales),
-            "offsets": list(tail.offsets), "operators": list(model.left)}
+            "offsets": list(tail.offsets)}
 
 
 def _host(model: Model) -> str | None:
     """What the host makes of the integers q that the network puts out."""
-    tail, parts = model.network.tail, [*model.left]
+    tail, parts = model.network.tail, []
     if tail is not None:
         parts.append(f"{tail.scales[0]:g} × q + {tail.offsets[0]:g}"
                      if len(tail.scales) == len(tail.offsets) == 1

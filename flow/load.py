@@ -48,15 +48,11 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Model:
-    """An integer network, and the file of another framework that it came from.
-
-    ``left`` are the operators at its end that the network is without, and its tail too.
-    """
+    """An integer network, and the file of another framework that it came from."""
 
     network: Network
     settings: Settings
     source: Path | None = None
-    left: tuple[str, ...] = ()
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,
@@ -163,5 +159,4 @@ def _quantized(path: Path, program: pt2.Program, options: Quantization, name: st
     with data.naming(images.path):
         network = quantize(floats, images.x, name=name, **settings,
                            progress=lambda done, total, layer: progress("quantize", done, total))
-    left = tuple(node.target for node in program.nodes if node.target in aten.LEFT_TO_HOST)
-    return Model(network, Settings("pytorch", result), path, left)
+    return Model(network, Settings("pytorch", result), path)

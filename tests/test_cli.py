@@ -218,8 +218,8 @@ def test_without_multipliers_nor_device_speed_is_bounded() -> None:
     net = ir.Network("relu6", "x", ir.TensorType((16, 16, 8), 8, True), (
         ir.ScaleRequantize("relu", "x", one, half, 8, True, low=0, high=96),))
     plan = flow.plan(net, flow.Target("generic"))
-    assert 1000 < plan.resources.luts < 64 * 330
-    assert plan.cycles_per_frame == -(-2048 // plan.layer("relu").o.lanes) > 1
+    assert plan.resources.luts < 1000
+    assert (plan.cycles_per_frame, plan.layer("relu").o.lanes) == (256, 8), "a position a beat"
     more = flow.plan(net, flow.Target("generic", budget={"luts": 200_000}))
     assert more.cycles_per_frame < plan.cycles_per_frame
     assert flow.plan(net, flow.Target("generic", fps=100e6)).cycles_per_frame == 1
@@ -443,3 +443,15 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert result["predicted"] == {
         cell: compiled["resources"][cell] + compiled["link"][cell] for cell in result["predicted"]}
     assert json.loads((out / "build.json").read_text()) == result
+
+
+def test_too_little_memory_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    def takes_all(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(flow, "compile_model", takes_all)
+    assert main(["compile", "net.onnx", "--board", "generic", "-o", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err == (
+        "penjing: error: memory: too little for this network or these images; give a smaller "
+        "network or fewer images, or run it where there is more\n")

@@ -11,16 +11,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from ... import ir
 from ..entries import entries
 from . import elementwise, joins, linear
-from .arithmetic import narrowed, quantize, real
+from .arithmetic import is_alike, narrowed, quantize, real
 from .functions import FUNCTIONS
-from .graph import Convert, Operands, Operators, Quantized
+from .graph import Convert, Operands, Operators, Quantized, real_input, real_output
 from .model import TYPES, Array, ElementType
+from .shapes import ended_by_softmax, joined
 from .values import (
     FloatInput,
     Integers,
     Known,
+    Part,
     Real,
     Value,
 )
@@ -280,6 +283,40 @@ def qlinear_multiply(operands: Operands) -> Value:
     return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
 
 
+def qlinear_function(operator: str) -> Convert:
+    """A function of single elements: x, scale, zero; scale, zero."""
+    def convert(operands: Operands) -> Value:
+        curve = elementwise.as_curve(qlinear_input(operands, 0), operands.node.inputs[0])
+        step = FUNCTIONS[operator](operands, curve)
+        return quantize(operands, elementwise.stepped(curve, step), quantized(operands, 3, 4))
+    return convert
+
+
+def qlinear_concat(operands: Operands) -> Value:
+    """QLinearConcat: scale, zero; then tensor, scale, zero of each input.
+
+    What has another scale than the result comes from a table, as in ONNX Runtime.
+    """
+    target = quantized(operands, 0, 1)
+    parts: list[Integers | Part] = []
+    for position in range(2, len(operands.node.inputs), 3):
+        value = qlinear_input(operands, position)
+        parts.append(value if is_alike(operands.builder, value, target) else
+                     elementwise.as_curve(value, operands.node.inputs[position]))
+    if not parts:
+        operands.refuse("it has no inputs")
+    return quantize(operands, joined(operands, parts), target)
+
+
+def qlinear_softmax(operands: Operands) -> Value:
+    """QLinearSoftmax at the end: x, scale, zero; what quantizes its result is left away."""
+    value = qlinear_input(operands, 0)
+    source = real_input(operands.node.outputs[0])
+    operands.builder.values[source] = value
+    return ended_by_softmax(operands, value, ir.TailFunction.SOFTMAX, source,
+                            real_output(operands.node.outputs[0]))
+
+
 def cast(operands: Operands) -> Value:
     """Cast of integers to float, or to wider integers, and of constants."""
     value, target = operands.value(0), operands.integer("to", 0)
@@ -367,6 +404,13 @@ ARITHMETIC: Operators = {
     **entries(_PAIRS, "", {
         ("com.microsoft", "QLinearAdd"): qlinear_add,
         ("com.microsoft", "QLinearMul"): qlinear_multiply}),
+    **entries("of channels, each input requantized by a table", "concatenate channels only", {
+        ("com.microsoft", "QLinearConcat"): qlinear_concat}),
+    **entries("tables", "", {
+        ("com.microsoft", "QLinearSigmoid"): qlinear_function("Sigmoid"),
+        ("com.microsoft", "QLinearLeakyRelu"): qlinear_function("LeakyRelu")}),
+    **entries("at the end: left to the host, in reals", "remove it, or what follows it", {
+        ("com.microsoft", "QLinearSoftmax"): qlinear_softmax}),
     **entries(f"{_CONSTANT}; constants alone", "divide by constants only", {
         ("", "Div"): arithmetic(np.divide, divide)}),
     **entries(_CONSTANT, "", {("", "BatchNormalization"): elementwise.batch_norm}),

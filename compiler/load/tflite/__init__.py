@@ -18,7 +18,7 @@ from ...ir import PenjingError
 from .. import refusal
 from ..entries import Entry, entries
 from ..refusal import naming
-from . import copies, linear, operators, shapes, tables
+from . import copies, linear, operators, shapes, tables, wide
 from .constants import COMPUTED, fold
 from .ends import LEAST_SOFTMAX_STEP, OF_REALS, Ending, Ends, choose, ending, ends
 from .file import Model, Operator, parse, read
@@ -28,6 +28,8 @@ from .operators import Convert
 __all__ = ["BESIDES", "LEAST_SOFTMAX_STEP", "OPERATORS", "SUPPORTED", "Ending", "Ends", "Import",
            "choose", "convert", "ends", "graph_of", "load", "open_model", "parse", "read"]
 
+_ADD = operators.elementwise(ir.Add, "sum")
+_SUB = operators.elementwise(ir.Subtract, "difference")
 _TWO = "axes of 1, or missing ones in front, are repeated"
 _STEPS = "steps of rows and columns up to 64"
 OPERATORS: Mapping[str, Entry[Convert]] = {
@@ -48,8 +50,9 @@ OPERATORS: Mapping[str, Entry[Convert]] = {
     **entries("over channels, at the end; the first wins", "cut the network before it", {
         "ARG_MAX": operators.arg_max}),
     **entries("alone or fused into an operator that has activations", "", {
-        "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
-        "RELU_N1_TO_1": operators.relu(-1.0, 1.0)}),
+        "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0)}),
+    **entries("the same; alone, of int8", "use RELU", {
+        "RELU_N1_TO_1": wide.by_width(operators.relu(-1.0, 1.0), wide.only_8_bits)}),
     **entries("at the end, of integers or of reals: left to the host",
               "cut the network after it", {"SOFTMAX": operators.softmax}),
     **entries("of reals at the input, or int8, uint8 and int16 to each other; behind a `SOFTMAX` "
@@ -57,25 +60,37 @@ OPERATORS: Mapping[str, Entry[Convert]] = {
         "QUANTIZE": tables.quantize}),
     **entries("at the end, or before functions of single elements that a `QUANTIZE` ends",
               "quantize the whole network to int8", {"DEQUANTIZE": tables.dequantize}),
-    **entries(f"two activations ({_TWO}); an activation and a constant, one or one a channel; an "
-              f"activation and a function of it", "", {
-        "ADD": tables.binary("add", tables.total(1), operators.elementwise(ir.Add, "sum")),
-        "SUB": tables.binary("sub", tables.total(-1),
-                             operators.elementwise(ir.Subtract, "difference")),
-        "MUL": tables.binary("mul", tables.product, operators.multiply)}),
-    **entries("an activation and a constant, one or one a channel; an activation and a function of "
-              "it", "let both depend on one int8 tensor", {
-        "MINIMUM": tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
-        "MAXIMUM": tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps)}),
-    **entries("of int8; slopes: one or one a channel", "quantize its input to int8", {
-        "LOGISTIC": tables.logistic, "TANH": tables.unary("tanh", tables.real(tables.tanh)),
-        "GELU": tables.unary("gelu", tables.real(tables.gelu)),
-        "HARD_SWISH": tables.unary("hard_swish", tables.hard_swish),
-        "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps)}),
-    **entries("of int8, or of reals between `DEQUANTIZE` and `QUANTIZE`",
+    **entries(f"two activations ({_TWO}); an activation and a constant, one or one a channel; of "
+              f"int8, an activation and a function of it", "", {
+        "ADD": wide.by_width(
+            tables.binary("add", tables.total(1), _ADD), wide.with_constant(wide.plus(1), _ADD)),
+        "SUB": wide.by_width(
+            tables.binary("sub", tables.total(-1), _SUB), wide.with_constant(wide.plus(-1), _SUB)),
+        "MUL": wide.by_width(
+            tables.binary("mul", tables.product, operators.multiply),
+            wide.with_constant(wide.times, operators.multiply))}),
+    **entries("of int8, an activation and a constant, one or one a channel, or a function of it; "
+              "of int16, an activation and one constant", "let both depend on one int8 tensor", {
+        "MINIMUM": wide.by_width(
+            tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
+            wide.with_constant(wide.extreme(wide.at_most), tables.two_maps)),
+        "MAXIMUM": wide.by_width(
+            tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps),
+            wide.with_constant(wide.extreme(wide.at_least), tables.two_maps))}),
+    **entries("of int8 or int16; slopes: one or one a channel", "quantize its input to int8", {
+        "LOGISTIC": wide.by_width(tables.logistic, wide.logistic),
+        "TANH": wide.by_width(tables.unary("tanh", tables.real(tables.tanh)), wide.tanh),
+        "PRELU": wide.by_width(tables.binary("prelu", tables.prelu, tables.two_maps),
+                               wide.prelu)}),
+    **entries("of int8", "quantize its input to int8", {
+        "GELU": wide.by_width(tables.unary("gelu", tables.real(tables.gelu)), wide.only_8_bits),
+        "HARD_SWISH": wide.by_width(tables.unary("hard_swish", tables.hard_swish),
+                                    wide.only_8_bits)}),
+    **entries("of int8 or int16, or of reals between `DEQUANTIZE` and `QUANTIZE`",
               "quantize its input to int8", {
-        "LEAKY_RELU": tables.reals(tables.leaky_relu_of_reals,
-                                   tables.unary("leaky_relu", tables.leaky_relu))}),
+        "LEAKY_RELU": tables.reals(
+            tables.leaky_relu_of_reals,
+            wide.by_width(tables.unary("leaky_relu", tables.leaky_relu), wide.leaky_relu))}),
     **entries("of reals between `DEQUANTIZE` and `QUANTIZE`", "quantize its input to int8", {
         "ELU": tables.reals(tables.elu, tables.only_reals)}),
     **entries("height and width, up to 4096", "pad height and width only", {
