@@ -1,6 +1,7 @@
 # make demo    compile, simulate and evaluate the example
 # make test    lint, types and all tests
 # make quick   lint, types and the everyday tests (three minutes at most)
+# make docs    the documentation site in build/docs; a broken link is an error
 #
 # Every target sets up its own virtual environment in .venv first.
 
@@ -10,7 +11,7 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
-.PHONY: demo test quick lint types venv clean
+.PHONY: demo test quick docs lint types venv clean
 
 demo: $(STAMP)
 	$(PY) examples/fashion_mnist/demo.py
@@ -20,6 +21,9 @@ test: lint types
 
 quick: lint types
 	$(PY) -m pytest -n $(JOBS) -m "not slow"
+
+docs: $(STAMP)
+	$(PY) -m sphinx -b html -c docs -W --keep-going -q . build/docs
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

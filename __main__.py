@@ -186,6 +186,20 @@ def _build(
     _print(result.json(), as_json, result.table())
 
 
+@app.command("report", epilog="Example: penjing report build -o build.html")
+def _report(
+    folder: Folder,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE", help="Page to write; report.html in DIR by default.")
+        ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make one page of all that is known: pipeline, cells, chip, simulation, accuracy."""
+    path = flow.report(folder, output)
+    _print({"page": str(path), "bytes": path.stat().st_size}, as_json, report.table_of(
+        "Report", ("", ""), (("page", path),)))
+
+
 def _exit(passed: bool) -> None:
     if not passed:
         raise typer.Exit(FAILED)
@@ -219,7 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except MemoryError:
-        return _complain("memory: too little for this network or these images; give fewer images")
+        return _complain("memory: too little for this network or these images; give a smaller "
+                         "network or fewer images, or run it where there is more")
     except KeyboardInterrupt:
         return _complain("interrupted")
     except Exception:

@@ -58,9 +58,9 @@ def small_network() -> Network:
 
     layers = (
         fl.FloatConvolution("conv1", weights(4, 3, 3, 1), bias(4), padding=(1, 1, 1, 1)),
-        fl.FloatRelu("relu1"), fl.FloatMaxPool("pool1", (2, 2), (2, 2)),
+        fl.FloatClamp("relu1", 0.0), fl.FloatMaxPool("pool1", (2, 2), (2, 2)),
         fl.FloatConvolution("conv2", weights(8, 3, 3, 4), bias(8), padding=(1, 1, 1, 1)),
-        fl.FloatRelu("relu2"), fl.FloatMaxPool("pool2", (2, 2), (2, 2)),
+        fl.FloatClamp("relu2", 0.0), fl.FloatMaxPool("pool2", (2, 2), (2, 2)),
         fl.FloatFlatten("flatten"), fl.FloatDense("dense", weights(10, 392), bias(10)))
     with np.load(EXAMPLE / "calibration.npz", allow_pickle=False) as data:
         return quantize(fl.FloatNetwork((28, 28, 1), layers), data["x"], WEIGHT_BITS, MAP_BITS,

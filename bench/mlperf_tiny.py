@@ -39,15 +39,13 @@ SAMPLED = 200
 class Benchmark:
     """One network: its file, where its images are, and what is asked of it.
 
-    ``offset`` is taken from the images, which makes int8 of pixels; ``published`` is the fewest
-    cycles a frame of an FPGA submission, and where.
+    ``offset`` is taken from the images, which makes int8 of pixels.
     """
 
     name: str
     title: str
     file: str
     most_cycles: int
-    published: str
     images: str | None = None
     offset: int = 0
     least_accuracy: float | None = None
@@ -55,14 +53,12 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("resnet8", "ResNet8", "pretrainedResnet_quant.tflite", 90_000,
-              "27,542 (ZC706, 525 DSPs); 58,813 (ZedBoard, 211 DSPs)", "cifar10_test.npz", 128,
-              0.869),
-    Benchmark("ds_cnn", "DS-CNN", "kws_ref_model.tflite", 20_500, "46,310 (ZedBoard, 188 DSPs)",
-              "kws01.npz", 0, 0.9),
-    Benchmark("mobilenet", "MobileNetV1-0.25", "vww_96_int8.tflite", 58_000, "69,191 (VCU128)"),
-    Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900,
-              "1,874 (a smaller network)"),
-    Benchmark("wake_word", "streaming wake word", "str_ww_ref_model.tflite", 5_800, "none"),
+              "cifar10_test.npz", 128, 0.869),
+    Benchmark("ds_cnn", "DS-CNN", "kws_ref_model.tflite", 20_500, "kws01.npz", 0,
+              0.9),
+    Benchmark("mobilenet", "MobileNetV1-0.25", "vww_96_int8.tflite", 58_000),
+    Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900),
+    Benchmark("wake_word", "streaming wake word", "str_ww_ref_model.tflite", 5_800),
 )
 
 
@@ -167,10 +163,10 @@ def show(networks: dict[str, Any]) -> None:
                      f"{accuracy:.2%}" if accuracy else "",
                      f"{rtl.get('mismatches')} of {rtl.get('values_compared', 0):,}",
                      f"{plan['predicted_cycles_per_frame']:,}",
-                     f"{rtl.get('cycles_per_frame') or 0:,}", f"{b.most_cycles:,}", b.published))
+                     f"{rtl.get('cycles_per_frame') or 0:,}", f"{b.most_cycles:,}"))
     common.show("Exactness and cycles a frame", (
-        "network", "golden ≠ LiteRT", "accuracy", "RTL ≠ golden", "predicted", "simulated", "must",
-        "published"), rows)
+        "network", "golden ≠ LiteRT", "accuracy", "RTL ≠ golden", "predicted", "simulated", "must"),
+        rows)
     rows = []
     for b, entry in known:
         routed, rtl = entry.get("routed"), entry.get("rtl", {})

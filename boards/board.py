@@ -40,6 +40,7 @@ class Board:
     only), ``route_options`` are nextpnr's for the device, ``crystal_mhz`` the oscillator on the
     board, ``clock_mhz`` the accelerator's clock unless the user wants another, ``baud`` the speed
     of the serial link. ``dsp_sites`` is empty where multipliers are left to nextpnr to place.
+    ``grid`` is the columns and rows of the device's tiles.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Board:
     crystal_mhz: float = 0.0
     baud: int = 1_000_000
     dsp_sites: DspSites = field(default_factory=DspSites)
+    grid: tuple[int, int] = (0, 0)
 
     @property
     def technology(self) -> Technology:
@@ -74,7 +76,7 @@ class Board:
                                "pip install 'penjing[fpga]'") from error
 
 
-def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
+def _ulx3s(size: str, luts: int, brams: int, sites: DspSites, grid: tuple[int, int]) -> Board:
     return Board(
         name=f"ulx3s-{size}f", family=ECP5, device=f"LFE5U-{size}F",
         budget=Budget(luts=luts, ffs=luts, dsps=4 * len(sites.columns) * len(sites.rows),
@@ -83,23 +85,25 @@ def _ulx3s(size: str, luts: int, brams: int, sites: DspSites) -> Board:
         # router1, the default, may search without an end around DSP blocks; router2 by itself may
         # lead a wire all over the chip to a cell next door.
         route_options=(f"--{size}k", "--package", "CABGA381", "--speed", "6",
-                       "--router", "router2", "--tmg-ripup"), crystal_mhz=25.0, dsp_sites=sites)
+                       "--router", "router2", "--tmg-ripup"), crystal_mhz=25.0, dsp_sites=sites,
+        grid=grid)
 
 
 _SMALL = DspSites((4, 13, 22, 33, 42, 51, 60), (13,))
 
 BOARDS = (
-    _ulx3s("12", luts=24_288, brams=56, sites=_SMALL),
-    _ulx3s("25", luts=24_288, brams=56, sites=_SMALL),
+    _ulx3s("12", luts=24_288, brams=56, sites=_SMALL, grid=(73, 51)),
+    _ulx3s("25", luts=24_288, brams=56, sites=_SMALL, grid=(73, 51)),
     _ulx3s("45", luts=43_848, brams=108,
-           sites=DspSites((4, 13, 22, 31, 42, 51, 60, 69, 78), (22, 46))),
+           sites=DspSites((4, 13, 22, 31, 42, 51, 60, 69, 78), (22, 46)), grid=(91, 72)),
     _ulx3s("85", luts=83_640, brams=208,
-           sites=DspSites((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58))),
+           sites=DspSites((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58)),
+           grid=(127, 96)),
     Board(
         name="icebreaker", family=ICE40, device="iCE40UP5K",
         budget=Budget(luts=5_280, ffs=5_280, dsps=8, brams=30, bram_bits=4 * 1024),
         clock_mhz=24.0, platform="icebreaker:ICEBreakerPlatform",
-        route_options=("--up5k", "--package", "sg48"), crystal_mhz=12.0),
+        route_options=("--up5k", "--package", "sg48"), crystal_mhz=12.0, grid=(26, 32)),
     Board(
         name="generic", family=GENERIC, device="any",
         budget=Budget(luts=UNLIMITED, ffs=UNLIMITED, dsps=UNLIMITED, brams=UNLIMITED,

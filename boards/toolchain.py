@@ -21,6 +21,7 @@ from amaranth.hdl import Elaboratable
 from ..compiler.ir import PenjingError
 from .board import Board
 from .families import TOP, Tools
+from .layout import Layout, read_slack, read_tiles
 
 __all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route",
            "synthesize"]
@@ -29,6 +30,7 @@ Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
+_PLACED, _ROUTE_LOG = "placed.json", "route.log"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class BuildResult:
 
     ``luts`` to ``brams`` are counted as in `Budget`; ``fmax_mhz`` is that of the slowest clock,
     ``clocks_mhz`` each clock's; ``seconds`` is given per stage, ``versions`` per tool;
-    ``bitstream`` is None where none was asked for.
+    ``bitstream`` and ``layout`` are None where none was asked for.
     """
 
     luts: int
@@ -49,6 +51,7 @@ class BuildResult:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     bitstream: Path | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,16 @@ class Workshop:
 
 
 def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
-          compact: bool = False, order: Sequence[str] = (), progress: Progress | None = None
+          compact: bool = False, order: Sequence[str] = (),
+          owners: Mapping[str, str] | None = None, progress: Progress | None = None
           ) -> BuildResult:
     """Make the bitstream of ``top`` (see `boards.top.board_top`) in ``folder``.
 
     There will be ``top.il``, constraints, ``top.json``, ``report.json``, one log a stage, and the
     bitstream if everything has worked; an old one is deleted first. ``seed`` is the placer's; for
-    ``compact`` and ``order`` see `synthesize`. A clock that is missed is no error: compare
-    ``fmax_mhz``. Raises `PenjingError` where a tool is missing or fails.
+    ``compact`` and ``order`` see `synthesize`; with ``owners`` of the cells below each path there
+    is a layout. A clock that is missed is no error: compare ``fmax_mhz``. Raises `PenjingError`
+    where a tool is missing or fails.
     """
     shop = Workshop(board, folder, progress)
     flow = shop.flow
@@ -139,7 +144,7 @@ def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
     files = board.load_platform().prepare(top, TOP, emit_src=False).files
     shop.write(flow.constraints[1], files[flow.constraints[1]])
     synthesized = synthesize(shop, files[f"{TOP}.il"], compact=compact, order=order)
-    result = place_and_route(shop, flow.constraints, seed=seed)
+    result = place_and_route(shop, flow.constraints, seed=seed, owners=owners)
     try:
         packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
         os.replace(part, bitstream)
@@ -172,22 +177,26 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
 
 
 def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: int = 1,
-                    clock_mhz: float | None = None) -> BuildResult:
+                    clock_mhz: float | None = None, owners: Mapping[str, str] | None = None
+                    ) -> BuildResult:
     """Place and route ``top.json``; the pins are free unless ``constraints`` (nextpnr's options).
 
-    ``clock_mhz`` is the aim for clocks that the design itself does not fix.
+    ``clock_mhz`` is the aim for clocks that the design itself does not fix; for ``owners`` see
+    `build`.
     """
     flow = shop.flow
     aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
+    written = () if owners is None else ("--write", _PLACED)
     seconds = shop.run("route", [
         _tool(flow.router), *shop.board.route_options, "--json", f"{TOP}.json",
-        *(constraints or (flow.unconstrained,)), *flow.routed, *aim, "--report", "report.json",
+        *(constraints or (flow.unconstrained,)), *flow.routed, *aim, *written,
+        "--report", "report.json",
         "--seed", str(seed), "--timing-allow-fail"])
 
     report = _report(shop.folder)
     counts = {name: int(report["utilization"][cell]["used"]) for name, cell in flow.cells.items()}
     if flow.logged_ffs:
-        log = (shop.folder / "route.log").read_text(encoding="utf-8")
+        log = (shop.folder / _ROUTE_LOG).read_text(encoding="utf-8")
         counts["ffs"] = sum(int(number) for number in flow.logged_ffs.findall(log))
     clocks = {name: float(clock["achieved"]) for name, clock in report["fmax"].items()}
     if not clocks:
@@ -197,7 +206,17 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                 for wheel in ("amaranth", "pyosys", flow.wheel)}
     return BuildResult(luts=counts["luts"], ffs=counts["ffs"], dsps=counts["dsps"],
                        brams=counts["brams"], fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
-                       seconds={"route": seconds}, versions=versions)
+                       seconds={"route": seconds}, versions=versions,
+                       layout=None if owners is None else _layout(shop, owners))
+
+
+def _layout(shop: Workshop, owners: Mapping[str, str]) -> Layout:
+    """Where the cells are; nextpnr's own file of it is deleted, since it is huge."""
+    placed = shop.folder / _PLACED
+    log = (shop.folder / _ROUTE_LOG).read_text(encoding="utf-8")
+    made = Layout(*read_tiles(placed, TOP, shop.flow.cells, owners), read_slack(log))
+    placed.unlink()
+    return made
 
 
 def available(folder: Path, board: Board) -> dict[str, int]:

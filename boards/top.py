@@ -16,7 +16,12 @@ from .protocol import Identity
 from .uart import divider
 from .wrapper import Wrapper
 
-__all__ = ["Clocking", "Top", "board_top", "made_clock_mhz", "stage_paths"]
+__all__ = ["ACCELERATOR", "WRAPPER", "Clocking", "Top", "board_top", "made_clock_mhz",
+           "stage_paths"]
+
+WRAPPER = "wrapper"
+ACCELERATOR = f"{WRAPPER}.accelerator"
+"""Paths of the parts of a `board_top` in its flattened design."""
 
 _RESET_SECONDS = 20e-6
 """Shortest reset: an iCE40's block RAMs read as 0 for some µs after configuration."""
@@ -108,7 +113,7 @@ class Top(Elaboratable):
 
 def stage_paths(accelerator: Graph) -> list[str]:
     """Paths of the accelerator's stages in the flattened design of `board_top`, in their order."""
-    return [f"wrapper.accelerator.{name}" for name in accelerator.names]
+    return [f"{ACCELERATOR}.{name}" for name in accelerator.names]
 
 
 def board_top(board: Board, accelerator: wiring.Component, identity: Identity, *, i_port: Port,

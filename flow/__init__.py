@@ -1,12 +1,13 @@
-"""The steps of the command line as functions: compile, simulate, evaluate and build."""
+"""The steps of the command line as functions: compile, simulate, evaluate, build and report."""
 
 from .build import Build, build
 from .compile import Multipliers, Target, board_json, compile_model, parse_budget, plan
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
 from .project import Project
+from .report import Report, gather, report
 from .simulate import Simulation, simulate
 
-__all__ = ["Build", "Evaluation", "Model", "Multipliers", "Project", "Quantization", "Simulation",
-           "Target", "board_json", "build", "compile_model", "evaluate", "load", "parse_budget",
-           "plan", "simulate"]
+__all__ = ["Build", "Evaluation", "Model", "Multipliers", "Project", "Quantization", "Report",
+           "Simulation", "Target", "board_json", "build", "compile_model", "evaluate", "gather",
+           "load", "parse_budget", "plan", "report", "simulate"]

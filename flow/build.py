@@ -8,26 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from .. import boards
-from ..boards.top import board_top, stage_paths
+from ..boards.layout import Layout
+from ..boards.top import ACCELERATOR, WRAPPER, board_top, stage_paths
 from ..compiler.cost import Resources
 from ..compiler.dataflow.plan_file import to_json
 from ..compiler.dataflow.report import Table, table_of
 from .progress import Progress, silent
 from .project import BOARD, Project
 
-__all__ = ["Build", "build"]
+__all__ = ["BETWEEN", "LINK", "Build", "build"]
+
+LINK, BETWEEN = "serial link", "between layers"
+"""Owners of cells around the accelerator, and of its forks and skid buffers; no names of layers."""
 
 
 @dataclass(frozen=True)
 class Build:
     """What place-and-route made of the board design, and the prediction for it.
 
-    ``predicted`` is the accelerator's and the serial link's together.
+    ``predicted`` is the accelerator's and the serial link's together; the owners in its ``layout``
+    are the layers, `LINK`, `BETWEEN` and `penjing.boards.layout.OTHER`.
     """
 
     measured: Mapping[str, Any]
     predicted: Resources
     clock_mhz: float
+    layout: Layout
 
     def json(self) -> dict[str, Any]:
         """What ``penjing build --json`` prints."""
@@ -58,10 +64,18 @@ def build(folder: str | Path, *, seed: int = 1, progress: Progress = silent) -> 
     whole = design.whole(board.technology).component()
     top = board_top(board, whole, opened.identity, i_port=design.i, o_port=design.o,
                     clock_mhz=plan.clock_mhz)
-    made = place(board, top, opened.path / BOARD, seed=seed, order=stage_paths(whole),
+    order = stage_paths(whole)
+    layers = {layer.name for layer in plan.layers}
+    # A layer that is called as the input has another name in the hardware.
+    owners = {path: name if name in layers else name.rstrip("_")
+              for path, name in zip(order, whole.names, strict=True)}
+    made = place(board, top, opened.path / BOARD, seed=seed, order=order,
+                 owners={**owners, ACCELERATOR: BETWEEN, WRAPPER: LINK},
                  progress=lambda stage, line: progress(stage, 0, 0))
+    assert made.layout is not None
     measured = {**vars(made), "bitstream": str(made.bitstream)}
+    del measured["layout"]
     predicted = plan.resources + (opened.link or Resources())
-    result = Build(measured, predicted, plan.clock_mhz)
-    opened.record("build", result.json())
+    result = Build(measured, predicted, plan.clock_mhz, made.layout)
+    opened.record("build", {**result.json(), "layout": made.layout.json()})
     return result

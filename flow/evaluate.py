@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..compiler import ir
 from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Integers, Network, PenjingError, Tail
-from ..sim import golden, halves
+from ..sim import golden, halves, tail
 from .data import Data, read
 from .oracle import Oracle, find
 from .progress import Progress, silent
@@ -123,7 +123,8 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
     if oracle is not None:
         if framework == "pytorch":
             progress("float network", 0, 0)
-            result = _beside_floats(result, opened, given, reals, labels)
+            result = _beside_floats(result, opened, given,
+                                    tail.answers(_tail(opened.network), outputs), labels)
         progress("oracle", 0, 0)
         try:
             result = _compared(result, opened, oracle, inputs, outputs)
@@ -170,9 +171,9 @@ def _accuracy(network: Network, outputs: NDArray[Any], labels: Integers) -> floa
     return float((_classes(network, outputs) == labels).mean())
 
 
-def _beside_floats(result: Evaluation, opened: Project, given: Data, reals: NDArray[np.float64],
+def _beside_floats(result: Evaluation, opened: Project, given: Data, answers: NDArray[Any],
                    labels: Integers | None) -> Evaluation:
-    """``result`` with how right the float network is, and how far from it ``reals`` are."""
+    """``result`` with how right the float network is, and how far from it ``answers`` are."""
     from ..compiler.load import torch as pytorch  # deferred: slow, and an extra
 
     assert opened.model is not None
@@ -183,9 +184,9 @@ def _beside_floats(result: Evaluation, opened: Project, given: Data, reals: NDAr
     if labels is not None:
         return replace(result, float_accuracy=_accuracy(opened.network, floats, labels))
     if isinstance(opened.network.layers[-1], ir.ArgMax):
-        return replace(result, float_difference=float((floats != reals).mean()))
+        return replace(result, float_difference=float((floats != answers).mean()))
     size = float(np.sqrt((floats ** 2).mean())) or 1.0
-    error = float(np.sqrt(((reals - floats) ** 2).mean()))
+    error = float(np.sqrt(((answers - floats) ** 2).mean()))
     return replace(result, float_difference=error / size)
 
 

@@ -30,7 +30,7 @@ class Quantization:
     ``calibration`` is an ``.npz`` file with images ``x`` like those that the network will see.
     """
 
-    calibration: Path | None = None
+    calibration: str | Path | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
     input_bits: int | None = None

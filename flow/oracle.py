@@ -42,7 +42,11 @@ def find(project: Project) -> Oracle | None:
 def _pytorch(project: Project, model: Path) -> Oracle:
     from ..sim.oracles import torch as pytorch  # deferred, as those below: slow, and an extra
 
-    return Oracle("pytorch", lambda x: [Answers(pytorch.run(project.network, x))])
+    def run(x: Integers) -> list[Answers]:
+        outputs = pytorch.run(project.network, x)
+        return [Answers(outputs, pytorch.final(project.network, outputs))]
+
+    return Oracle("pytorch", run)
 
 
 def _pt2e(project: Project, model: Path) -> Oracle:

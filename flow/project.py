@@ -2,9 +2,9 @@
 
 DIR holds ``network.penjing``, ``plan.json``, ``<network>.v`` with ``memories/`` (the contents of
 its large memories), ``penjing.json`` (what else the later commands must know), ``model.pt2``,
-``.tflite`` or ``.onnx`` where the network came from another framework, ``<command>.json`` with each
-command's last result, ``simulator/`` (simulators, kept by content) and ``board/`` (the bitstream
-and how it came about).
+``.tflite`` or ``.onnx`` where the network came from another framework, ``<command>.json`` with
+each command's last result (``simulate_<layer>.json``: that of a layer alone), ``simulator/``
+(simulators, kept by content), ``board/`` (the bitstream and how it came about) and ``report.html``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ MODELS = {"pytorch": "model.pt2", "pt2e": "model.pt2", "tflite": "model.tflite",
 SIMULATOR = "simulator"
 BOARD = "board"
 
+RESULT_VERSION = 1
+"""Of the files that `Project.record` writes."""
+
 _MAX_MARK_BYTES = 1 << 16
+_MAX_RESULT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,37 @@ class Project:
             return self.code.integers(x)
 
     def record(self, command: str, result: Mapping[str, Any]) -> None:
-        """Keep ``result`` as the last one of ``command``."""
-        file.write_atomically(self.path / f"{command}.json", _dump(result))
+        """Keep ``result`` as the last one of ``command``, see `recorded`."""
+        document = {"version": RESULT_VERSION,
+                    "project": plan_file.digest(self.plan, self.network),
+                    "sha256": _digest(result), "result": result}
+        text = json.dumps(document, allow_nan=False) + "\n"
+        file.write_atomically(self.path / f"{command}.json", text.encode())
+
+    def recorded(self, command: str) -> dict[str, Any] | None:
+        """The last result of ``command`` for this network and plan, if there is one.
+
+        Those of other versions of the file count as none; `PenjingError` where it is damaged.
+        """
+        path = self.path / f"{command}.json"
+        try:
+            with open(path, "rb") as stream:
+                document = json.loads(stream.read(_MAX_RESULT_BYTES))
+            if document["version"] != RESULT_VERSION:
+                return None
+            result = document["result"]
+            if not isinstance(result, dict) or document["sha256"] != _digest(result):
+                raise ValueError
+            stale = document["project"] != plan_file.digest(self.plan, self.network)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PenjingError(f"{path}: cannot be read ({error.strerror}); delete it, or run the "
+                               "command again") from None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise PenjingError(f"{path}: damaged or edited; delete it, or run the command again"
+                               ) from None
+        return None if stale else result
 
 
 def create(path: str | Path, network: Network, plan: Plan, settings: Settings, verilog: Verilog,
@@ -251,6 +284,10 @@ def _replace(target: Path, new: Path, old: Path) -> None:
         raise
     if (old / SIMULATOR).is_dir():
         (old / SIMULATOR).replace(target / SIMULATOR)
+
+
+def _digest(result: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

@@ -30,6 +30,8 @@ FRAMES = 10
 """How many frames a simulation takes unless the user says so."""
 WAVE_FRAMES = 2
 """The same with a waveform, which is slow and large."""
+PATIENCE = 4
+"""How many times a frame's cycles may pass without a beat: pauses make a frame take longer."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,14 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
                     for name, (tensor, port) in part.inputs.items())
     job = Job(sources, _format(network.type_of(part.result), part.o),
               tensors[part.result].reshape(len(inputs), -1),
-              tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed)
+              tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed,
+              max(Job.watchdog, PATIENCE * max(part.cycles, part.latency or 0)))
     progress("build simulator", 0, 0)
     found = run_simulator(verilog, top, job, cache=opened.path / SIMULATOR,
                           simulator=simulator, wave=wave,
                           progress=lambda done, total: progress("simulate", done, total))
     result = Simulation(layer, simulator, len(inputs), found, part.cycles, part.latency)
-    opened.record("simulate", result.json())
+    opened.record("simulate" if layer is None else f"simulate_{layer}", result.json())
     return result
 
 

@@ -45,7 +45,7 @@ def count(network: Network, x: Integers, answers: Answers) -> Count:
     for layer, mine, theirs, sources in _layers(network, x, answers):
         differs = mine != theirs
         if layer.name in answers.inner:
-            near = np.abs(_exact(layer, mine, *sources) - theirs) <= 0.5 + NEAR
+            near = _near(layer, mine, theirs, *sources)
         else:
             near = np.abs(mine - theirs) <= _ERROR * np.abs(mine)
         halves = int(np.count_nonzero(differs & near))
@@ -69,15 +69,31 @@ def _layers(network: Network, x: Integers, answers: Answers
 
 
 @singledispatch
-def _exact(layer: ir.Layer, mine: Integers, *sources: Integers) -> NDArray[np.float64]:
-    """What ``layer`` rounds to ``mine``; it is that itself where nothing is rounded."""
-    return mine.astype(np.float64)
+def _near(layer: ir.Layer, mine: Integers, theirs: Integers, *sources: Integers
+          ) -> NDArray[np.bool_]:
+    """Whether ``theirs`` is a rounding, too, of what ``layer`` rounds to ``mine``.
+
+    Where nothing is rounded, it is that alone.
+    """
+    return mine == theirs
 
 
-@_exact.register
-def _(layer: ir.ScaleRequantize, mine: Integers, x: Integers) -> NDArray[np.float64]:
+@_near.register
+def _(layer: ir.ScaleRequantize, mine: Integers, theirs: Integers, x: Integers
+      ) -> NDArray[np.bool_]:
     products = (x - layer.offset) * layer.multipliers.astype(np.float64)
     if layer.addends is not None:
         products += layer.addends
     factors = 2.0 ** (layer.pre_shift + layer.shifts - 31)
-    return np.clip(products * factors + layer.zero_point, *layer.bounds)
+    exact = np.clip(products * factors + layer.zero_point, *layer.bounds)
+    near: NDArray[np.bool_] = np.abs(exact - theirs) <= 0.5 + NEAR
+    return near
+
+
+@_near.register
+def _(layer: ir.Threshold, mine: Integers, theirs: Integers, x: Integers) -> NDArray[np.bool_]:
+    """A threshold lies between two integers: what the next ones become will do."""
+    reach = 1 + np.floor(_ERROR * np.abs(x)).astype(np.int64)
+    ends = golden.execute(layer, x - reach), golden.execute(layer, x + reach)
+    near: NDArray[np.bool_] = (np.minimum(*ends) <= theirs) & (theirs <= np.maximum(*ends))
+    return near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import importlib.metadata
@@ -80,8 +81,9 @@ def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Sim
     """Build module ``top`` of ``verilog``, with ``ports`` open to cocotb, or find it in ``cache``.
 
     A build is kept under the hash of all that goes into it, made in a folder of its own and moved
-    into place when it is complete, so that several processes may share ``cache``. ``wave`` says
-    only whether the build must be able to write a waveform, and by its suffix of which kind.
+    into place when it is complete, so that several processes may share ``cache``. Verilator's own
+    library, which takes most of the time, is kept among the user's caches. ``wave`` says only
+    whether the build must be able to write a waveform, and by its suffix of which kind.
 
     Raises `PenjingError` where a tool is missing or fails, naming its log.
     """
@@ -99,7 +101,7 @@ def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Sim
     try:
         verilog.write(folder, "design.sv")
         if simulator is Simulator.VERILATOR:
-            _verilate(folder, top, kind, tools, ports, cache / f"runtime-{tool_key}")
+            _verilate(folder, top, kind, tools, ports, f"verilated-{tool_key}")
         else:
             _compile_icarus(folder, top, kind, tools)
         _publish(folder, final)
@@ -207,7 +209,7 @@ def _cocotb_folder(name: str) -> Path:
 
 
 def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[str],
-              runtime: Path) -> None:
+              library: str) -> None:
     # Only the ports are open to cocotb: with all signals public Verilator can optimize little.
     (folder / "public.vlt").write_text("`verilator_config\n" + "".join(
         f'public_flat_rw -module "{top}" -var "{port}"\n' for port in ports))
@@ -218,26 +220,34 @@ def _verilate(folder: Path, top: str, kind: str, tools: _Tools, ports: Sequence[
     _run([tools.paths["verilator"], *_VERILATOR, *trace, "--top-module", top, "-Mdir", ".", "-o",
           top, "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
           str(main), "public.vlt", "design.sv"], folder, tools)
-    if runtime.is_dir():
-        # Verilator's own library does not depend on the design; make finds it up to date.
-        for path in runtime.iterdir():
+    kept = _user_cache() / library
+    if kept.is_dir():
+        # It does not depend on the design; make finds it up to date.
+        for path in kept.iterdir():
             shutil.copyfile(path, folder / path.name)
     compiler = tools.paths["g++"]
     _run([tools.paths["make"], "-j", "2", "-f", "Vtop.mk", f"CXX={compiler}", f"LINK={compiler}",
           f"PYTHON3={sys.executable}", *_OPTIMIZE, *_MAKE], folder, tools)
-    if not runtime.is_dir():
-        _keep_runtime(folder, runtime)
+    if not kept.is_dir():
+        with contextlib.suppress(PenjingError):  # a user without a home builds it each time
+            _keep_library(folder, kept)
     # What the compiler left behind is many times the size of the result.
     for path in folder.iterdir():
         if path.name not in (top, "design.sv", "build.log", MEMORIES):
             path.unlink()
 
 
-def _keep_runtime(folder: Path, runtime: Path) -> None:
-    kept = fresh_folder(runtime.parent, "building-")
+def _user_cache() -> Path:
+    from platformdirs import user_cache_path  # deferred: only those who simulate install it
+
+    return user_cache_path("penjing", appauthor=False)
+
+
+def _keep_library(folder: Path, kept: Path) -> None:
+    made = fresh_folder(kept.parent, "building-")
     for path in folder.glob("verilated*.o"):
-        shutil.copyfile(path, kept / path.name)
-    _publish(kept, runtime)
+        shutil.copyfile(path, made / path.name)
+    _publish(made, kept)
 
 
 def _compile_icarus(folder: Path, top: str, kind: str, tools: _Tools) -> None:

@@ -18,12 +18,15 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+
+Generator = np.random.Generator
+Original = TypeVar("Original")
 
 FORMATS = {"onnx": "onnx_mutants", "pt2": "pt2_mutants", "tflite": "tflite_mutants"}
 """The module of each format; another name is that of a module itself."""
@@ -32,7 +35,9 @@ MEMORY = 1 << 30
 """Bytes of address space that reading may use, Python and its libraries included."""
 _EXTREMES = (0, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 SECONDS = int(os.environ.get("FUZZING_SECONDS", "20"))
-"""The most time that one mutant may take."""
+"""The most time of a processor that one mutant may take."""
+_PATIENCE = 20
+"""How many times that it may last, where other programs take the processor."""
 
 
 @dataclass
@@ -102,7 +107,9 @@ def _serve(name: str, first: int, count: int) -> None:
             path.write_bytes(module.mutant(index))
             record: dict[str, object] = {"index": index, "end": "read"}
             start = time.process_time()  # other programs must not count
-            signal.alarm(SECONDS)  # nothing handles it: it ends the process
+            # Nothing handles these signals: they end the process.
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.alarm(_PATIENCE * SECONDS)
             try:
                 module.read(path)
             except PenjingError as error:
@@ -112,11 +119,45 @@ def _serve(name: str, first: int, count: int) -> None:
                     record.update(end="failed", why=f"not one short line: {text[:200]!r}")
             except BaseException:
                 record.update(end="failed", why=traceback.format_exc()[-600:])
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
             record["seconds"] = time.process_time() - start
             print(json.dumps(record), flush=True)  # noqa: T201
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"peak": peak}), flush=True)  # noqa: T201
+
+
+@dataclass(frozen=True)
+class Mutations(Generic[Original]):
+    """How the mutants of a format are made.
+
+    ``original`` draws a good file, whose bytes are ``packed``. Half of the mutants have one of the
+    ``damages`` by turns, the others one to three of what ``change`` does. Every fortieth is one of
+    the ``hostile`` models instead.
+    """
+
+    original: Callable[[Generator], Original]
+    packed: Callable[[Original], bytes]
+    change: Callable[[Generator, Original], None]
+    damages: Sequence[Callable[[Generator, Original], bytes]] = ()
+    hostile: Sequence[Callable[[Generator], bytes]] = ()
+
+    def mutant(self, index: int) -> bytes:
+        """The mutant of this number."""
+        rng = np.random.default_rng(index)
+        if self.hostile and index % 40 == 0:
+            return self.hostile[index // 40 % len(self.hostile)](rng)
+        original = self.original(rng)
+        if index % 2:
+            damages = self.damages or (self.damaged,)
+            return damages[index // 2 % len(damages)](rng, original)
+        for _ in range(int(rng.choice([1, 1, 2, 3]))):
+            self.change(rng, original)
+        return self.packed(original)
+
+    def damaged(self, rng: Generator, original: Original) -> bytes:
+        """``original`` with its bytes changed."""
+        return damage(rng, self.packed(original))
 
 
 def damage(rng: np.random.Generator, data: bytes) -> bytes:

@@ -38,7 +38,8 @@ class Model:
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         domain = MICROSOFT if operator in (
             "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearGlobalAveragePool",
-            "QGemm") else ""
+            "QGemm", "QLinearConcat", "QLinearSigmoid", "QLinearLeakyRelu",
+            "QLinearSoftmax") else ""
         names = [f"t{len(self.nodes)}_{n}" for n in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, domain=domain,
                                            name=f"{operator.lower()}{len(self.nodes)}",

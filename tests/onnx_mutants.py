@@ -20,27 +20,17 @@ _EXTREMES = (-2**63, -2**31, -4097, -1, 0, 1, 2, 3, 7, 4096, 65537, 2**24, 2**31
 _FLOATS = (0.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e38, 3e-39, 1e-30, 1e30)
 
 
-def mutant(index: int) -> bytes:
-    """The mutant of this number."""
-    rng = np.random.default_rng(index)
-    data = original(rng)
-    if index % 2:
-        return fuzzing.damage(rng, data)
-    if index % 40 == 0:
-        return HOSTILE[index // 40 % len(HOSTILE)](rng)
-    model = onnx.load_model_from_string(data)
-    for _ in range(int(rng.integers(1, 4))):
-        CHANGES[rng.integers(len(CHANGES))](rng, model.graph)
-    return model.SerializeToString()
-
-
 def read(path: Path) -> None:
     """What is fuzzed."""
     importer.load(path, "net")
 
 
-def original(rng: Generator) -> bytes:
+def original(rng: Generator) -> onnx.ModelProto:
     """A good model."""
+    return onnx.load_model_from_string(_content(rng))
+
+
+def _content(rng: Generator) -> bytes:
     style = onnx_files.STYLES[rng.integers(len(onnx_files.STYLES))]
     if rng.integers(3) == 0:
         return onnx_files.residual_network(rng, style, 1, bool(rng.integers(2)))
@@ -285,3 +275,11 @@ def deep_sums(rng: Generator) -> bytes:
 
 HOSTILE = (nested, many_nodes, many_numbers, many_names, claimed, wide_dilation, large_tensor,
            folding, doubling, deep_sums)
+
+
+def _change(rng: Generator, model: onnx.ModelProto) -> None:
+    CHANGES[rng.integers(len(CHANGES))](rng, model.graph)
+
+
+mutant = fuzzing.Mutations(original, onnx.ModelProto.SerializeToString, _change,
+                           hostile=HOSTILE).mutant

@@ -17,6 +17,7 @@ from penjing.compiler.load.pt2 import Reference
 from pt2_files import File, Quantized
 
 Generator = np.random.Generator
+Program = tuple[File, dict[str, Any]]
 Change = Callable[[Generator, File, dict[str, Any]], None]
 
 _EXTREMES = (-2**63, -2**31, -4097, -1, 0, 1, 2, 3, 7, 4096, 65537, 2**24, 2**31 - 1, 2**40,
@@ -30,22 +31,6 @@ _TARGETS = ("os.system", "aten.nowhere.default", "", "a.b.c.d", "aten.mul.Tensor
             "quantized_decomposed.quantize_per_tensor.tensor")
 
 
-def mutant(index: int) -> bytes:
-    """The mutant of this number."""
-    rng = np.random.default_rng(index)
-    if index % 40 == 0:
-        return HOSTILE[index // 40 % len(HOSTILE)](rng)
-    file = original(rng)
-    if index % 4 == 1:
-        return fuzzing.damage(rng, file.bytes())
-    model = file.model()
-    if index % 4 == 3:
-        return _damaged_text(rng, file, model)
-    for _ in range(int(rng.choice([1, 1, 2, 3]))):
-        CHANGES[rng.integers(len(CHANGES))](rng, file, model)
-    return pt2_files.packed(model, file.config, file.entries)
-
-
 def read(path: Path) -> None:
     """What is fuzzed."""
     program = pt2.read(path)
@@ -55,16 +40,26 @@ def read(path: Path) -> None:
         aten.convert(program, str(path))
 
 
-def original(rng: Generator) -> File:
+def original(rng: Generator) -> Program:
     """A good program, of floats or quantized."""
     networks = (pt2_files.residual_network, pt2_files.line_network, pt2_files.float_network)
-    return networks[rng.integers(len(networks))](rng)
+    file = networks[rng.integers(len(networks))](rng)
+    return file, file.model()
 
 
-def _damaged_text(rng: Generator, file: File, model: dict[str, Any]) -> bytes:
+def _packed(program: Program) -> bytes:
+    file, model = program
+    return pt2_files.packed(model, file.config, file.entries)
+
+
+def _damaged(rng: Generator, program: Program) -> bytes:
+    return fuzzing.damage(rng, program[0].bytes())
+
+
+def _damaged_text(rng: Generator, program: Program) -> bytes:
     """The archive is whole, what stands in it is not."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(pt2_files.packed(model, file.config, file.entries))) as good:
+    with zipfile.ZipFile(io.BytesIO(_packed(program))) as good:
         chosen = rng.choice([name for name in good.namelist() if name.endswith(".json")])
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name in good.namelist():
@@ -320,3 +315,10 @@ def deep_sums(rng: Generator) -> bytes:
 
 HOSTILE = (many_entries, fake_directory, nested, many_nodes, many_outputs, long_lists, claimed,
            wide_dilation, wide_padding, large_weights, deep_sums)
+
+
+def _change(rng: Generator, program: Program) -> None:
+    CHANGES[rng.integers(len(CHANGES))](rng, *program)
+
+
+mutant = fuzzing.Mutations(original, _packed, _change, (_damaged, _damaged_text), HOSTILE).mutant

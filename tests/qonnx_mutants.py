@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import fuzzing
-import numpy as np
 import onnx
 import onnx_mutants
 import qonnx_files
@@ -15,23 +14,22 @@ OPERATORS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "Ba
              "GlobalAveragePool", "ReduceMean", "Sigmoid", "Elu", "PRelu", "HardSwish", "Gelu")
 
 
-def mutant(index: int) -> bytes:
-    """The mutant of this number."""
-    rng = np.random.default_rng(index)
-    data = qonnx_files.random_model(rng)
-    if index % 2:
-        return fuzzing.damage(rng, data)
-    model = onnx.load_model_from_string(data)
-    for _ in range(int(rng.integers(1, 4))):
-        if rng.integers(4):
-            change = onnx_mutants.CHANGES[rng.integers(len(onnx_mutants.CHANGES))]
-            change(rng, model.graph)
-        else:
-            node = model.graph.node[rng.integers(len(model.graph.node))]
-            node.op_type = str(rng.choice(OPERATORS))
-    return model.SerializeToString()
+def _original(rng: fuzzing.Generator) -> onnx.ModelProto:
+    return onnx.load_model_from_string(qonnx_files.random_model(rng))
+
+
+def _change(rng: fuzzing.Generator, model: onnx.ModelProto) -> None:
+    if rng.integers(4):
+        change = onnx_mutants.CHANGES[rng.integers(len(onnx_mutants.CHANGES))]
+        change(rng, model.graph)
+    else:
+        node = model.graph.node[rng.integers(len(model.graph.node))]
+        node.op_type = str(rng.choice(OPERATORS))
 
 
 def read(path: Path) -> None:
     """What is fuzzed."""
     onnx_mutants.read(path)
+
+
+mutant = fuzzing.Mutations(_original, onnx.ModelProto.SerializeToString, _change).mutant

@@ -22,6 +22,7 @@ from penjing.compiler.load.floats import (
     FloatAdd,
     FloatArgMax,
     FloatAveragePool,
+    FloatClamp,
     FloatConcatenation,
     FloatConvolution,
     FloatCrop,
@@ -33,7 +34,6 @@ from penjing.compiler.load.floats import (
     FloatPad,
     FloatPermutation,
     FloatProduct,
-    FloatRelu,
     FloatReshape,
     FloatSlice,
     FloatSubtract,
@@ -65,11 +65,12 @@ def dense(name: str, inputs: int, outputs: int, seed: int = 0) -> FloatDense:
 def cnn() -> FloatNetwork:
     """Shapes that divide nothing, asymmetric padding, ReLUs before and after pools."""
     return FloatNetwork((12, 11, 3), (
-        conv("conv1", 3, 6, (5, 3), 1, (2, 1), (2, 1, 0, 1)), FloatRelu("relu1"),
+        conv("conv1", 3, 6, (5, 3), 1, (2, 1), (2, 1, 0, 1)), FloatClamp("relu1", 0.0),
         FloatMaxPool("pool1", (2, 3), (2, 2), (0, 1, 1, 0)),
-        conv("conv2", 6, 9, seed=2), FloatMaxPool("pool2", (2, 2), (1, 1)), FloatRelu("relu2", 6.0),
+        conv("conv2", 6, 9, seed=2), FloatMaxPool("pool2", (2, 2), (1, 1)),
+        FloatClamp("relu2", 0.0, 6.0),
         conv("conv3", 9, 8, (1, 1), 3, padding=(0, 0, 0, 0)),
-        FloatAveragePool("mean", (2, 2), (1, 1), (1, 0, 0, 1)), FloatRelu("relu3"),
+        FloatAveragePool("mean", (2, 2), (1, 1), (1, 0, 0, 1)), FloatClamp("relu3", 0.0),
         FloatFlatten("flat"), dense("fc", 64, 10, 4)))
 
 
@@ -103,7 +104,7 @@ def test_structure() -> None:
 
 
 def test_relu6_bound() -> None:
-    floating = FloatNetwork((1, 1, 4), (dense("fc", 4, 8), FloatRelu("relu", 0.75)))
+    floating = FloatNetwork((1, 1, 4), (dense("fc", 4, 8), FloatClamp("relu", 0.0, 0.75)))
     x = RNG(0).normal(size=(50, 4)) * 3
     network = quantize(floating, x, 8, 8)
     layer = network.layers[-1]
@@ -117,12 +118,12 @@ NONE = (0, 0, 0, 0)
 def graph() -> FloatNetwork:
     """Branches, joins of what is divided by the input's scale and what is not, and functions."""
     return FloatNetwork((12, 11, 3), (
-        conv("a", 3, 4, padding=(1, 1, 1, 1)), FloatRelu("relu_a"),
+        conv("a", 3, 4, padding=(1, 1, 1, 1)), FloatClamp("relu_a", 0.0),
         replace(conv("b", 1, 8, seed=2, padding=(1, 1, 1, 1)), groups=4),
         FloatUnary("silu", Unary.SILU),
         FloatSlice("low", 0, 3), FloatSlice("high", 3, 8, inputs=("silu",)),
         FloatZeros("zeros", inputs=("low",)),
-        FloatAdd("sum", inputs=("low", "input")), FloatRelu("relu_sum", 1.5),
+        FloatAdd("sum", inputs=("low", "input")), FloatClamp("relu_sum", 0.0, 1.5),
         FloatSubtract("difference", inputs=("sum", "zeros")),
         FloatProduct("square", inputs=("input", "input")),
         FloatAveragePool("all", (12, 11), (12, 11)), FloatUpsample("factors", (12, 11)),
@@ -131,7 +132,7 @@ def graph() -> FloatNetwork:
         FloatUpsample("larger", (1, 2)), FloatCrop("crop", (1, 12, 1), (0, 22, 2)),
         FloatPermutation("mixed", (*range(3, 15), 0, 2, 1)), FloatPad("pad", (0, 1, 2, 0)),
         FloatReshape("turned", (13, 12, 15)), FloatCrop("less", (1, 13, 1), (0, 11, 1)),
-        FloatMaxPool("pool", (2, 2), (2, 2)), FloatRelu("relu_cat"),
+        FloatMaxPool("pool", (2, 2), (2, 2)), FloatClamp("relu_cat", 0.0),
         FloatAveragePool("mean", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
         replace(conv("c", 3, 10, seed=3), groups=5),
         FloatUnary("prelu", Unary.LEAKY_RELU, np.linspace(-0.2, 0.7, 10)),
@@ -152,7 +153,7 @@ def random_graph(seed: int) -> FloatNetwork:
     for n in range(7):
         name, source, other = f"l{n}", pick(), pick()
         layers.append([
-            FloatAdd(name, inputs=(source, other)), FloatRelu(name, inputs=(source,)),
+            FloatAdd(name, inputs=(source, other)), FloatClamp(name, 0.0, inputs=(source,)),
             replace(conv(name, 4, 4, padding=(1, 1, 1, 1), seed=n), inputs=(source,)),
             replace(conv(name, 1, 4, (1, 1), n, padding=NONE), groups=4, inputs=(source,)),
             FloatUnary(name, list(Unary)[int(rng.integers(6))], inputs=(source,)),
@@ -197,8 +198,8 @@ def test_more_bits_are_closer() -> None:
 def test_dynamic_is_closer_than_static() -> None:
     """Layers of very different ranges are what one fraction length for all cannot serve."""
     first, last = conv("conv1", 3, 6, seed=1), dense("fc", 6, 4)
-    layers = (replace(first, weights=first.weights * 30, bias=first.bias * 30), FloatRelu("relu"),
-              FloatAveragePool("mean", (12, 11), (12, 11)),
+    layers = (replace(first, weights=first.weights * 30, bias=first.bias * 30),
+              FloatClamp("relu", 0.0), FloatAveragePool("mean", (12, 11), (12, 11)),
               replace(last, weights=last.weights / 50))
     floating, x = FloatNetwork((12, 11, 3), layers), images()
     wanted = floats.run(floating, x / 255)
@@ -260,7 +261,7 @@ def test_weights_fraction_is_the_best() -> None:
 def test_fractions_may_be_negative_or_exceed_the_width() -> None:
     for factor, check in ((1000.0, lambda f: f < 0), (1e-5, lambda f: f > 8)):
         floating = FloatNetwork((1, 1, 4), (replace(dense("fc", 4, 3), weights=np.full(
-            (3, 4), factor), bias=np.zeros(3)), FloatRelu("r")))
+            (3, 4), factor), bias=np.zeros(3)), FloatClamp("r", 0.0)))
         network = quantize(floating, RNG(0).uniform(0, 1, (20, 4)), 8, 8)
         (fc, _) = network.layers
         assert isinstance(fc, ir.Dense)
@@ -277,7 +278,7 @@ def test_pixels_are_the_hardware_input() -> None:
 
 
 def test_input_scale() -> None:
-    floating = FloatNetwork((1, 1, 1), (FloatRelu("clip", 3.0),
+    floating = FloatNetwork((1, 1, 1), (FloatClamp("clip", 0.0, 3.0),
                                         FloatDense("fc", np.array([[1.0]]), np.array([0.0])),))
     data = np.arange(-8, 8).reshape(-1, 1)
     network = quantize(floating, data, 16, 8, input_bits=5, input_scale=0.5)
@@ -294,8 +295,9 @@ def test_padding_stays_zero() -> None:
 
 def test_relu_moves_only_where_it_is_exact() -> None:
     layers: tuple[FloatLayer, ...] = (
-        FloatRelu("r0"), conv("c", 3, 4), FloatMaxPool("p", (2, 2), (2, 2)), FloatFlatten("f"),
-        FloatRelu("r1"), FloatRelu("r2", 0.5), dense("d", 120, 3), FloatRelu("r3"))
+        FloatClamp("r0", 0.0), conv("c", 3, 4), FloatMaxPool("p", (2, 2), (2, 2)),
+        FloatFlatten("f"), FloatClamp("r1", 0.0), FloatClamp("r2", 0.0, 0.5), dense("d", 120, 3),
+        FloatClamp("r3", 0.0))
     network = quantize(FloatNetwork((12, 11, 3), layers), images(), 8, 8)
     assert kinds(network) == [
         ("c", "convolution"), ("r1", "shiftrequantize"), ("p", "maxpool"), ("f", "flatten"),
@@ -318,7 +320,7 @@ def test_a_factor_of_the_input_is_in_one_side_of_a_product() -> None:
 
 
 def test_relu_on_signed_input() -> None:
-    layers = (FloatMaxPool("p", (2, 2), (1, 1)), FloatRelu("r", 1.0), FloatFlatten("f"),
+    layers = (FloatMaxPool("p", (2, 2), (1, 1)), FloatClamp("r", 0.0, 1.0), FloatFlatten("f"),
               dense("d", 9, 2))
     x = RNG(1).normal(size=(40, 4, 4, 1))
     network = quantize(FloatNetwork((4, 4, 1), layers), x, 8, 8)
@@ -464,14 +466,14 @@ def test_bad_settings() -> None:
     with pytest.raises(PenjingError, match="negative data need at least 2 bits"):
         quantize(cnn(), images() / 255 - 0.5, input_bits=1)
     with pytest.raises(PenjingError, match="nothing is left of it"):
-        quantize(FloatNetwork((12, 11, 3), (FloatRelu("r"),)), images())
+        quantize(FloatNetwork((12, 11, 3), (FloatClamp("r", 0.0),)), images())
 
 
 def test_extreme_values() -> None:
     def one(weight: float, bias: float, relu: bool = True) -> ir.Network:
         layers: tuple[FloatLayer, ...] = (
             FloatDense("fc", np.full((2, 3), weight), np.full(2, bias)),)
-        layers += (FloatRelu("r"), dense("last", 2, 2)) if relu else ()
+        layers += (FloatClamp("r", 0.0), dense("last", 2, 2)) if relu else ()
         return quantize(FloatNetwork((1, 1, 3), layers), RNG(0).uniform(0, 1, (8, 3)), 8, 8)
 
     for weight, bias in ((0.0, 0.0), (0.0, 1.0), (1e-30, 1.0), (1e-30, 0.0), (1e-6, 1e6),
@@ -485,9 +487,9 @@ def test_extreme_values() -> None:
 
 
 def test_speed() -> None:
-    layers = (conv("c1", 1, 12, seed=1), FloatRelu("r1"), FloatMaxPool("p1", (2, 2), (2, 2)),
-              conv("c2", 12, 24, seed=2), FloatRelu("r2"), FloatMaxPool("p2", (2, 2), (2, 2)),
-              conv("c3", 24, 64, seed=3), FloatRelu("r3"), FloatFlatten("f"),
+    layers = (conv("c1", 1, 12, seed=1), FloatClamp("r1", 0.0), FloatMaxPool("p1", (2, 2), (2, 2)),
+              conv("c2", 12, 24, seed=2), FloatClamp("r2", 0.0), FloatMaxPool("p2", (2, 2), (2, 2)),
+              conv("c3", 24, 64, seed=3), FloatClamp("r3", 0.0), FloatFlatten("f"),
               dense("d", 64 * 49, 10))
     x = RNG(0).integers(0, 256, (256, 28, 28, 1), dtype=np.uint8)
     start = time.perf_counter()
@@ -514,8 +516,8 @@ def test_float_tensors_by_name() -> None:
 
 @pytest.mark.parametrize(("layers", "match"), [
     ((), "it has no layers"),
-    ((FloatRelu("a"), FloatRelu("a")), "layer a: its name is used twice"),
-    ((FloatRelu("input"),), "layer input: its name is used twice"),
+    ((FloatClamp("a", 0.0), FloatClamp("a", 0.0)), "layer a: its name is used twice"),
+    ((FloatClamp("input", 0.0),), "layer input: its name is used twice"),
     ((conv("c", 4, 2),), "layer c: weights take 4 channels, its input has 3"),
     ((dense("d", 3, 2),), "layer d: weights take 3 inputs, its input has shape"),
     ((FloatMaxPool("p", (13, 2), (1, 1)),), r"layer p: kernel \(13, 2\) .* exceeds its input"),
@@ -536,5 +538,5 @@ def test_bad_float_layers() -> None:
         FloatDense("d", np.ones((2, 1), int), np.zeros(2))
     with pytest.raises(PenjingError, match="must be smaller than the kernel"):
         conv("c", 1, 1, padding=(3, 0, 0, 0))
-    with pytest.raises(PenjingError, match="the maximum must be positive"):
-        FloatRelu("r", 0.0)
+    with pytest.raises(PenjingError, match=r"its minimum 0.0 must be below"):
+        FloatClamp("r", 0.0, 0.0)

@@ -34,7 +34,7 @@ def test_hostile_model_is_refused(which: int) -> None:
 
 def test_a_failure_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A format that crashes, hangs or eats memory fails, and the next mutant is still read."""
-    monkeypatch.setenv("FUZZING_SECONDS", "2")
+    monkeypatch.setenv("FUZZING_SECONDS", "1")
     outcome = fuzzing.run("fuzz_victim", 0, 6)
     assert [text.split(":")[0] for text in outcome.failures] == [f"mutant {n}" for n in range(5)]
     assert outcome.read == 1

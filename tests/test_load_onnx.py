@@ -16,13 +16,13 @@ from choices import choices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
-from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style
+from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style, images
 from onnx_oracle import steps
 from others import shared
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
-from penjing.sim import golden
+from penjing.sim import golden, halves, tail
 from penjing.sim.oracles import onnxruntime as oracle
 
 ROUNDINGS = (ir.ScaleRounding.DOUBLE, ir.ScaleRounding.SINGLE, ir.ScaleRounding.EVEN)
@@ -97,6 +97,67 @@ def test_a_network_that_onnxruntime_quantized(tmp_path: Path) -> None:
                     activation_type=kind, weight_type=quantization.QuantType.QInt8,
                     per_channel=per_channel)
                 assert steps(tmp_path, path.read_bytes(), count=32).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
+def test_functions_that_onnxruntime_quantized(kind: str, tmp_path: Path) -> None:
+    """Its QLinear operators: tables, and at the end the host's probabilities."""
+    pytest.importorskip("torch")
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    rng = np.random.default_rng(6)
+    model = Model((1, 2, 6, 6))
+    x = model.node("Conv", "x", model.constant(rng.normal(0, 0.5, (4, 2, 3, 3)), FLOAT))
+    y = model.node("Concat", model.node("Sigmoid", x), x, model.node("LeakyRelu", x, alpha=0.1),
+                   axis=1)
+    y = model.node("MatMul", model.node("Flatten", y), model.constant(
+        rng.normal(0, 0.2, (192, 5)), FLOAT))
+    model.opset = 17
+    (tmp_path / "float.onnx").write_bytes(model.bytes(model.node("Softmax", y, axis=1)))
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        left = iter([{"x": rng.normal(0, 1, (1, 2, 6, 6)).astype(np.float32)} for _ in range(4)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    path = tmp_path / "net.onnx"
+    quantization.quantize_static(
+        tmp_path / "float.onnx", path, Reader(), quant_format=quantization.QuantFormat.QOperator,
+        activation_type=quantization.QuantType[kind], weight_type=quantization.QuantType.QInt8)
+    data = path.read_bytes()
+    assert all(name in data for name in (b"QLinearConcat", b"QLinearSigmoid", b"QLinearLeakyRelu",
+                                         b"QLinearSoftmax"))
+    network = importer.load(path, "net")
+    assert sum(isinstance(layer, ir.Table) for layer in network.layers) >= 4
+    x = images(network.input_type, 20, 0)
+    found, = oracle.batches(path, x)
+    count = halves.count(network, x, found)
+    assert count.others == 0 and count.halves < 10
+    outputs = golden.run(network, x)
+    equal = (outputs == found.outputs).all((1, 2, 3))
+    assert equal.mean() > 0.5 and found.final is not None
+    np.testing.assert_allclose(tail.answers(network.tail, outputs)[equal], found.final[equal],
+                               rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [INT8, UINT8])
+def test_qlinear_concat(kind: int, tmp_path: Path) -> None:
+    """Three scales, one of which is the result's: two tables."""
+    rng = np.random.default_rng(kind)
+    model = Model((1, 2, 3, 4))
+
+    def affine(scale: float, zero: int) -> tuple[str, str]:
+        return model.constant(scale, FLOAT), model.constant(zero, kind)
+
+    pairs = [affine(0.1, 3), affine(float(rng.uniform(0.05, 0.2)), 100), affine(0.7, 9)]
+    x = model.node("QuantizeLinear", "x", *pairs[0])
+    parts = [model.node("MaxPool", x, kernel_shape=[1, n], pads=[0, 0, 0, n - 1])
+             for n in (1, 2, 3)]
+    data = model.bytes(model.node("QLinearConcat", *pairs[0], *(
+        name for part, pair in zip(parts, pairs, strict=True) for name in (part, *pair)), axis=1),
+        kind)
+    assert sum(isinstance(layer, ir.Table) for layer in layers(data)) == 2
+    assert not steps(tmp_path, data, count=40).any()
 
 
 # --- what graphs look like
@@ -220,6 +281,56 @@ def test_reshape_that_moves_elements_is_refused() -> None:
     x = model.node("Reshape", x, model.constant([-1, 4, 3, 2], INT64))
     assert "another order of axes" in refusal(quantized_output(
         model, model.node("Conv", x, real_weights(model, (2, 4, 1, 1)))))
+
+
+def shuffle(model: Model, x: str, *, groups: int, dims: tuple[int, ...],
+            order: tuple[int, ...] | None = None) -> str:
+    """A channel shuffle as exporters write it."""
+    channels, *size = dims
+    axes = order or (0, 2, 1, *range(3, 3 + len(size)))
+    x = model.node("Reshape", x, model.constant([0, groups, channels // groups, *size], INT64))
+    x = model.node("Transpose", x, perm=axes)
+    return model.node("Reshape", x, model.constant([0, -1, *size], INT64))
+
+
+@pytest.mark.parametrize("dims", [(6, 3, 4), (6, 5), (6,)])
+@pytest.mark.parametrize("real", [True, False])
+def test_channel_shuffle(dims: tuple[int, ...], real: bool, tmp_path: Path) -> None:
+    """It is wiring, of reals and of integers, of maps, lines and vectors."""
+    model = Model((1, *dims), FLOAT if real else INT8)
+    affine = model.constant(0.25, FLOAT), model.constant(-5, INT8)
+    x = model.node("Relu", model.node("QuantizeLinear", "x", *affine) if real else "x")
+    x = model.node("DequantizeLinear", x, *affine) if real else x
+    shuffled = shuffle(model, x, groups=2, dims=dims)
+    if not real:
+        shuffled = model.node("DequantizeLinear", shuffled, *affine)
+    data = model.bytes(model.node("QuantizeLinear", model.node("Mul", shuffled, model.constant(
+        -0.5, FLOAT)), *affine), INT8)
+    _, layer, _ = layers(data)
+    assert isinstance(layer, ir.Permutation) and layer.order == (0, 3, 1, 4, 2, 5)
+    assert steps(tmp_path, data).max() == 0
+
+
+def test_shuffles_in_channels_last_order(tmp_path: Path) -> None:
+    """Of axes that were moved before, and of a map whose rows are divided meanwhile."""
+    model = Model((1, 6, 4, 5))
+    x = model.node("Transpose", quantized_input(model), perm=[0, 2, 3, 1])
+    x = model.node("Reshape", x, model.constant([0, 2, 2, 5, 3, 2], INT64))
+    x = model.node("Transpose", x, perm=[0, 5, 4, 1, 2, 3])
+    x = model.node("Reshape", x, model.constant([0, 6, 4, 5], INT64))
+    data = quantized_output(model, model.node("Conv", x, real_weights(model, (3, 6, 2, 2))))
+    assert [layer.kind for layer in layers(data)] == ["permutation", "convolution",
+                                                      "scalerequantize"]
+    assert steps(tmp_path, data).max() <= 1
+
+
+@pytest.mark.parametrize(("order", "reason"), [
+    ((0, 3, 1, 4, 2), "moves more than channels"), ((0, 2, 1, 4, 3), "another order of axes")])
+def test_what_moves_more_than_channels_is_refused(order: tuple[int, ...], reason: str) -> None:
+    model = Model((1, 6, 4, 5))
+    x = shuffle(model, quantized_input(model), groups=2, dims=(6, 4, 5), order=order)
+    assert reason in refusal(quantized_output(
+        model, model.node("Conv", x, real_weights(model, (2, 6, 1, 1)))))
 
 
 def test_shape_computed_by_the_graph(tmp_path: Path) -> None:
@@ -446,8 +557,30 @@ def test_a_function_that_nothing_has_quantized(pool: str | None, tmp_path: Path)
         y = model.node(pool, model.node("Softplus", y), **more)
     far = steps(tmp_path, quantized_output(model, y, scale=0.1317), count=20)
     assert far.max() <= 1 and (far > 0).mean() < 0.003
-    falls = model.node("GlobalMaxPool", model.node("Neg", x))
-    assert "it reads what is not quantized" in refusal(quantized_output(model, falls))
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+@pytest.mark.parametrize("of", ["Add", "Concat", "Gelu"])
+def test_maxima_are_found_behind_the_quantizer(of: str, pool: str, tmp_path: Path) -> None:
+    """Of what no integers are greatest of yet; a Relu may follow, and a Flatten."""
+    model = Model((1, 3, 4, 4))
+    x = quantized_input(model)
+    operands = [x] if of == "Gelu" else [x, model.node("Conv", x, real_weights(
+        model, (3, 3, 1, 1)))]
+    y = model.node(of, *operands, **{"axis": 1} if of == "Concat" else {})
+    y = model.node(pool, y, **{"kernel_shape": (2, 3), "strides": (2, 1)} if pool == "MaxPool"
+                   else {})
+    data = quantized_output(model, model.node("Flatten", model.node("Relu", y)), scale=0.1317)
+    assert layers(data)[-1].kind in ("maxpool", "flatten", "reshape")
+    far = steps(tmp_path, data, count=20)
+    assert far.max() <= 1 and (far > 0).mean() < 0.003
+
+
+def test_a_function_of_maxima_that_nothing_has_quantized_is_refused() -> None:
+    model = Model((1, 3, 4, 4))
+    x = model.node("GlobalMaxPool", model.node("Neg", quantized_input(model)))
+    for operator in ("Sigmoid", "GlobalMaxPool", "GlobalAveragePool"):
+        assert "; put QuantizeLinear" in refusal(quantized_output(model, model.node(operator, x)))
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -144,6 +144,73 @@ def test_int16(draw: Draw, seed: int, tmp_path: Path) -> None:
     check(draw, seed, tmp_path, "INT16")
 
 
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("reader", READERS_OF_PADDING)
+def test_padding_of_int16(reader: str, seed: int, tmp_path: Path) -> None:
+    check(lambda file: padded(file, reader), seed, tmp_path, "INT16")
+
+
+@pytest.mark.parametrize("scale", [2.0 ** -12, 3e-4])
+@pytest.mark.parametrize("kind", ["LOGISTIC", "TANH"])
+def test_sigmoids_of_all_values_of_int16(kind: str, scale: float, tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0), "INT16")
+    x, y = (file.activation((1, 256, 256, 1), scale=each) for each in (scale, 2.0 ** -15))
+    file.operator(kind, [x], [y])
+    file.ends(x, y)
+    every = np.arange(-(1 << 15), 1 << 15).reshape(1, 256, 256, 1)
+    network = agree(file.write(tmp_path / "net.tflite"), every)
+    assert network.output_type.step == 2.0 ** -15
+
+
+@pytest.mark.parametrize("exponent", [12, 25])
+def test_a_constant_minus_int16_by_shifts(exponent: int, tmp_path: Path) -> None:
+    file = Drawn(np.random.default_rng(0), "INT16")
+    x, y = (file.activation((1, 4, 4, 2), scale=2.0 ** -10) for _ in range(2))
+    constant = file.tensor((2,), "INT16", 2.0 ** -exponent, 0, np.array([78, -30000]))
+    file.operator("SUB", [constant, x], [y], "SubOptions", potScaleInt16=True)
+    file.ends(x, y)
+    layer, _ = agree(file.write(tmp_path / "net.tflite")).layers
+    assert isinstance(layer, ir.Depthwise)
+    assert layer.bias.tolist() == ([20, -7500] if exponent == 12 else [0, -1])
+
+
+def test_what_the_reference_cannot_compute_of_int16_is_refused() -> None:
+    def reason(kind: str, table: str | None = None, source: float = 0.1, target: float = 0.1,
+               other: float = 0.1, **options: object) -> str:
+        file = Drawn(np.random.default_rng(0), "INT16")
+        x, y = (file.activation((1, 4, 4, 2), scale=scale) for scale in (source, target))
+        operands = [x]
+        if table in ("AddOptions", "MaximumMinimumOptions"):
+            operands.append(file.tensor((2,), "INT16", other, 0, np.array([3, 4])))
+        file.operator(kind, operands, [y], table, **options)
+        file.ends(x, y)
+        return refusal(file)
+
+    assert "between two QUANTIZE" in reason("HARD_SWISH")
+    assert "between two QUANTIZE" in reason("RELU_N1_TO_1")
+    assert "between two QUANTIZE" in reason("GELU", "GeluOptions")
+    assert "must be worth 1/32768 a step" in reason("TANH")
+    assert "more than the reference's 32 bits" in reason("TANH", source=3.0, target=2.0 ** -15)
+    assert "another one for each channel" in reason("MINIMUM", "MaximumMinimumOptions")
+    assert "pot_scale_int16 off" in reason("ADD", "AddOptions", 0.5, 1.0, 0.25)
+
+
+def test_reals_are_the_hosts_where_a_softmax_is_of_int16(tmp_path: Path) -> None:
+    """LiteRT's own has tables of its own; the host's is exact."""
+    file = Drawn(np.random.default_rng(0), "INT16")
+    x, y = (file.activation((1, 6), scale=scale) for scale in (1e-3, 2e-3))
+    file.operator("RELU", [x], [y])
+    probabilities = file.activation((1, 6), scale=2.0 ** -15)
+    file.operator("SOFTMAX", [y], [probabilities], "SoftmaxOptions", beta=1.0)
+    file.ends(x, probabilities)
+    network = agree(file.write(tmp_path / "net.tflite"))
+    assert network.tail is not None and network.tail.function is ir.TailFunction.SOFTMAX
+    values = frames(network.input_type, file.rng)
+    wanted = run_one(file.bytes(), values.reshape(-1, 6), OpResolverType.BUILTIN_REF)
+    found = tail.answers(network.tail, golden.run(network, values)).reshape(-1, 6)
+    np.testing.assert_allclose(found, wanted / (1 << 15), atol=2.0 ** -11)
+
+
 @pytest.mark.parametrize("extreme", [-(1 << 15), (1 << 15) - 1])
 def test_sums_of_int16_may_have_more_than_32_bits(extreme: int, tmp_path: Path) -> None:
     file = Drawn(np.random.default_rng(0), "INT16")
@@ -343,7 +410,7 @@ def test_what_cannot_be_exact_is_refused() -> None:
     file.operator("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=VALID, strideH=1,
                   strideW=1, filterHeight=2, filterWidth=2)
     file.ends(x, y)
-    assert "one scale and zero point" in refusal(file)
+    assert "one width, scale and zero point" in refusal(file)
 
     file, x = small()
     probabilities = file.tensor((1, 4, 4, 2), "INT8", 1 / 256, -128)
@@ -416,7 +483,7 @@ def test_what_moves_elements_is_refused_where_no_hardware_does_it() -> None:
     assert "only channels" in refused_operator("CONCATENATION", "ConcatenationOptions", **axis)
     assert "fused activation" in refused_operator(
         "CONCATENATION", "ConcatenationOptions", axis=3, fusedActivationFunction=1)
-    assert "scale or zero point" in refused_operator(
+    assert "one width, scale and zero point" in refused_operator(
         "CONCATENATION", "ConcatenationOptions", axis=3, scale=0.3)
     assert "axis 7 is none of 4" in refused_operator(
         "CONCATENATION", "ConcatenationOptions", axis=7)

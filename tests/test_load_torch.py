@@ -18,13 +18,14 @@ import pytest
 from graphs import check
 from networks import PLENTY
 from others import shared
+from penjing import flow
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow.search import Budget, Goal, search
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork
-from penjing.sim import golden
+from penjing.sim import golden, tail
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
@@ -209,6 +210,18 @@ class Shifted(nn.Module):
         return self.parts((x - self.mean) / self.deviation) * 1.5 + 0.25
 
 
+class Parameter(nn.Module):
+    """What ``function`` computes of the input and a parameter of six numbers."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.p = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, self.p)
+
+
 class Wired(nn.Module):
     """What ``function`` computes of the input and the ``parts``."""
 
@@ -271,11 +284,25 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.BatchNorm1d(5)), (6,)),
     (lambda: nn.Sequential(nn.AvgPool2d(3, 2, 1, count_include_pad=False)), (7, 6, 2)),
     (lambda: Lambda(lambda x: x.amax((2, 3)).relu()), (5, 4, 3)),
+    (lambda: nn.Sequential(nn.AdaptiveMaxPool2d((2, 1)), nn.Flatten(), nn.Linear(6, 2)), (4, 5, 3)),
+    (lambda: nn.AdaptiveMaxPool1d(1), (6, 3)),
+    (lambda: Wired(lambda x, a: a(x[:, :, None, None].expand(-1, -1, 4, 5)),
+                   nn.Conv2d(3, 2, 2)), (3,)),
+    # Clamps.
+    *((lambda act=act: nn.Sequential(nn.Conv2d(2, 3, 1), act), (4, 5, 2)) for act in (
+        nn.Hardtanh(), nn.Hardtanh(-0.5, 0.25), nn.Threshold(0.25, 0.25))),
+    (lambda: Lambda(lambda x: x.clamp(max=0.5) + x.clamp_min(-0.25).clamp_max_(2)), (4, 5, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.Hardtanh(), nn.Conv2d(2, 2, 3)), (4, 5, 2)),
+    (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.Threshold(0.5, 0.5), nn.Conv2d(2, 2, 3)), (4, 5, 2)),
+    (lambda: Lambda(lambda x: -x - functional.softsign(x)), (4, 5, 2)),
+    (lambda: Lambda(lambda x: x.square().exp() - x.abs() * x.pow(2)), (4, 5, 2)),
     *((lambda act=act: nn.Sequential(nn.Conv2d(2, 3, 1), act()), (4, 5, 2)) for act in (
         nn.Sigmoid, nn.Tanh, nn.SiLU, nn.Hardsigmoid, nn.Hardswish, nn.GELU, nn.ELU, nn.Softplus,
         nn.LeakyReLU, nn.PReLU, lambda: nn.PReLU(3), lambda: nn.GELU("tanh"),
         lambda: nn.ELU(0.3, inplace=True), lambda: nn.LeakyReLU(0.3, inplace=True),
-        lambda: nn.Softplus(2.5))),
+        lambda: nn.Softplus(2.5), nn.Mish, nn.LogSigmoid, nn.SELU, lambda: nn.CELU(0.7), nn.RReLU,
+        lambda: nn.Hardshrink(0.3), lambda: nn.Softshrink(0.3), lambda: nn.Threshold(0.3, 0),
+        nn.Tanhshrink)),
     (lambda: nn.Sequential(nn.Conv1d(3, 4, 5, 2, 2), nn.BatchNorm1d(4), nn.ReLU(),
                            nn.MaxPool1d(2), nn.Conv1d(4, 4, 3, groups=4, dilation=2, padding=2),
                            nn.AvgPool1d(2), nn.Flatten(), nn.Linear(12, 2)), (24, 3)),
@@ -298,6 +325,13 @@ GRAPHS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), nn.ReLU()), (5, 4, 2)),
     (lambda: parametrizations.weight_norm(nn.Linear(5, 4), dim=None), (5,)),
     (lambda: parametrizations.spectral_norm(nn.Conv1d(2, 3, 3)), (6, 2)),
+    *((lambda of=of: Parameter(of), (4, 5, 3)) for of in (
+        lambda x, p: x * p[:3, None, None], lambda x, p: x + p[1:4].view(1, -1, 1, 1),
+        lambda x, p: x * p[-3:].exp().reshape(3, 1, 1).expand_as(x) - p[2],
+        lambda x, p: x / (1 + p[:3] ** 2).sqrt().unsqueeze(-1).unsqueeze(-1),
+        lambda x, p: x - p.view(2, 3).transpose(0, 1)[:, 1].sigmoid()[None, :, None, None],
+        lambda x, p: (2 * p[::2, None, None]).expand(1, 3, 4, 5).relu() * x,
+        lambda x, p: x * p.view(3, 2).abs().select(1, 0).tanh().neg()[:, None, None])),
     # Axes: channels that are shuffled, maps that are turned and back, vectors that become maps.
     (lambda: Wired(lambda x, a: a(x.reshape(-1, 2, 3, 4, 5).transpose(1, 2).reshape(-1, 6, 4, 5)),
                     nn.Conv2d(6, 2, 2)), (4, 5, 6)),
@@ -348,6 +382,26 @@ def test_program_of_today(name: str) -> None:
     assert np.abs(given - wanted).mean() < 0.02 * np.abs(wanted).mean()
 
 
+@pytest.mark.parametrize("act", [
+    nn.Hardtanh(-0.5, 0.25), nn.Hardtanh(-1, 1), nn.Threshold(0.25, 0.25), nn.Hardtanh(-1, -0.25),
+    nn.Mish(), nn.Softsign(), nn.Hardshrink(0.3)])
+@pytest.mark.parametrize("alone", [False, True])
+def test_clamps_and_functions_in_integers(act: nn.Module, alone: bool) -> None:
+    """PyTorch has the same integers, which stand for what the program computes."""
+    torch.manual_seed(0)
+    module = nn.Sequential(*([] if alone else [nn.Conv2d(2, 3, 2)]), act,
+                           nn.Conv2d(2 if alone else 3, 2, 1)).eval()
+    program = torch.export.export(module, (torch.zeros(1, 2, 4, 5),))
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 4, 5, 2))
+    network = quantize(loader.from_program(program), x)
+    integers = quantize_input(x, network.input_type)
+    mine = golden.run(network, integers)
+    np.testing.assert_array_equal(mine, oracle.run(network, integers))
+    wanted = loader.run_float(program, x)
+    assert np.abs(mine * 2.0 ** -network.output_type.fraction - wanted).mean() < 0.02 * np.abs(
+        wanted).mean()
+
+
 def test_a_block_that_squeezes_and_excites_runs_in_hardware() -> None:
     """Values equal PyTorch's in integers, and every frame ends in the predicted cycle."""
     torch.manual_seed(0)
@@ -365,16 +419,53 @@ def test_a_block_that_squeezes_and_excites_runs_in_hardware() -> None:
     check(network, search(network, Budget(ECP5, PLENTY, 40), Goal()))
 
 
-@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(-1)])
-def test_a_softmax_is_left_to_the_host(last: nn.Module) -> None:
+ENDS: list[tuple[Callable[[torch.Tensor], torch.Tensor], str]] = [
+    (lambda x: x.softmax(1), "softmax"), (lambda x: x.log_softmax(-3).contiguous(), "log_softmax"),
+    (lambda x: x.mean((2, 3)).softmax(-1), "softmax"),
+    (lambda x: x.permute(0, 2, 3, 1).log_softmax(-1), "log_softmax"),
+    (lambda x: x[:, :, :1].squeeze(2).transpose(1, 2).softmax(2), "softmax")]
+
+
+@pytest.mark.parametrize("index", range(len(ENDS)))
+def test_a_softmax_is_left_to_the_host(index: int) -> None:
+    """It makes of the integers what PyTorch makes of the reals that they stand for."""
+    end, function = ENDS[index]
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(5, 4), last).eval()
-    program = torch.export.export(module, (torch.zeros(1, 5),))
-    x = np.random.default_rng(0).normal(size=(6, 1, 1, 5))
-    wanted = module[0](torch.from_numpy(x.reshape(6, 5)).float()).detach().numpy()
-    np.testing.assert_allclose(floats.run(loader.from_program(program), x).reshape(6, 4), wanted,
-                               atol=1e-5)
-    np.testing.assert_allclose(loader.run_float(program, x), wanted, atol=1e-5)
+    logits = nn.Conv2d(3, 4, 2)
+    module = Wired(lambda x, a: end(a(x)), logits).eval()
+    program = torch.export.export(module, (torch.zeros(1, 3, 4, 5),))
+    network = loader.from_program(program)
+    assert network.function.value == function
+    x = np.random.default_rng(0).normal(size=(6, 4, 5, 3))
+    wanted = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy()).float()).detach()
+    if index == 1:
+        wanted = wanted.permute(0, 2, 3, 1)
+    wanted = wanted.movedim(1, -1) if index == 0 else wanted
+    run = loader.run_float(program, x)
+    np.testing.assert_allclose(run, wanted, atol=1e-5)
+    fixed = quantize(network, x)
+    integers = quantize_input(x, fixed.input_type)
+    mine = golden.run(fixed, integers)
+    np.testing.assert_array_equal(mine, oracle.run(fixed, integers))
+    answers = tail.answers(fixed.tail, mine)
+    assert fixed.tail is not None and fixed.tail.function.value == function
+    reals = torch.from_numpy(mine * 2.0 ** -fixed.output_type.fraction)
+    torch_end = getattr(functional, function)
+    np.testing.assert_allclose(answers, torch_end(reals, -1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(oracle.final(fixed, mine), answers, rtol=1e-12, atol=1e-12)
+    assert np.abs(answers.reshape(run.shape) - run).mean() < 0.02 * np.abs(run).mean()
+
+
+def test_a_softmax_is_evaluated(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 4), nn.LogSoftmax(1)).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 5),)), tmp_path / "net.pt2")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).uniform(-1, 1, (50, 5)))
+    flow.compile_model(tmp_path / "net.pt2", tmp_path / "out", flow.Target("generic"),
+                       flow.Quantization(tmp_path / "x.npz"))
+    found = flow.evaluate(tmp_path / "out", tmp_path / "x.npz")
+    assert found.passed and (found.answers_compared, found.answer_mismatches) == (200, 0)
+    assert found.float_difference is not None and found.float_difference < 0.01
 
 
 class Lambda(nn.Module):
@@ -414,6 +505,19 @@ def test_gray_images_without_channel_axis() -> None:
 def test_argmax(dim: int) -> None:
     network = agree(Lambda(lambda x: x, nn.Linear(6, 5), Lambda(lambda x: x.argmax(dim))), (6,))
     assert isinstance(network.layers[-1], floats.FloatArgMax)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x.argmax(-3), lambda x: x.softmax(1).argmax(1), lambda x: x.max(1).indices,
+    lambda x: x.max(dim=-3, keepdim=True)[1], lambda x: x.permute(0, 2, 3, 1).argmax(-1)])
+def test_other_words_for_an_argmax(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    program = torch.export.export(Wired(function).eval(), (torch.zeros(1, 4, 3, 5),))
+    network = loader.from_program(program)
+    x = np.random.default_rng(0).normal(size=(3, 3, 5, 4))
+    wanted = floats.run(network, x)
+    np.testing.assert_array_equal(wanted[..., 0], x.argmax(-1))
+    np.testing.assert_array_equal(loader.run_float(program, x), wanted)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -493,9 +597,18 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.AvgPool2d(2, divisor_override=3), (4, 4, 2), "divisor_override"),
     (lambda: nn.MaxPool2d(2, dilation=2), (5, 5, 2), "dilated max pool"),
     (lambda: nn.AdaptiveAvgPool2d(2), (5, 5, 2), "has no equal windows"),
-    (lambda: nn.Mish(), (5, 5, 2), r"aten.mish.default\): not supported; .*Supp"),
-    (lambda: nn.SELU(), (5, 5, 2), "aten.selu.default"), (lambda: nn.CELU(2.0), (5, 5, 2), "celu"),
-    (lambda: nn.Hardtanh(-1, 1), (5, 5, 2), "its minimum is -1.0; only 0 is supported"),
+    (lambda: nn.GLU(1), (5, 5, 2), r"aten.glu.default\): not supported; .*Supp"),
+    (lambda: Lambda(lambda x: x.clamp(1, 1)), (5, 5, 2), "its minimum 1 is not below its maximum"),
+    (lambda: Lambda(lambda x: x.clamp(float("nan"))), (5, 5, 2), "is not below its maximum"),
+    (lambda: nn.Threshold(0.25, 2), (5, 5, 2), "it puts 2.0 where its input is not above 0.25"),
+    (lambda: nn.CELU(0.0), (5, 5, 2), "its alpha is 0"),
+    (lambda: Lambda(lambda x: x ** 3), (5, 5, 2), "only squares are supported"),
+    (lambda: Lambda(lambda x: x / (2 + x.abs())), (5, 5, 2), "quotients of maps"),
+    (lambda: Lambda(lambda x: x.flip(3)), (5, 5, 2), "flip.default.*reverse the data, or the"),
+    (lambda: Lambda(lambda x: x.max(1).values), (5, 5, 2), "its values, not the indices, are read"),
+    (lambda: Lambda(lambda x: functional.adaptive_max_pool2d(x, 1, True)[1]), (5, 5, 2),
+     "the indices of its maxima are read"),
+    (lambda: nn.AdaptiveMaxPool2d(2), (5, 5, 2), "has no equal windows"),
     (lambda: nn.Sequential(nn.Linear(5, 4), nn.Softmax(1), nn.ReLU()), (5,), "follows a softmax"),
     (lambda: nn.Softmax(2), (5, 5, 2), "only the softmax over the channels"),
     (lambda: nn.Linear(4, 3), (5, 4, 2), r"a linear layer takes \(N, F\), not \(N, 2, 5, 4\)"),
@@ -508,7 +621,8 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
                            nn.BatchNorm2d(2, track_running_stats=False)), (5, 4, 2),
      "exported in training mode|it has no running_mean"),
     (lambda: Lambda(lambda x: x / 0), (5, 4, 2), "is 0 or not finite"),
-    (lambda: Shifted(torch.ones(5, 4)), (5, 4, 2), "its constant has shape"),
+    (lambda: Shifted(torch.arange(20.0).reshape(5, 4)), (5, 4, 2), "its constant has shape"),
+    (lambda: Parameter(lambda x, p: x + p[:5, None]), (5, 4, 2), "its constant has shape"),
     (lambda: Lambda(lambda x: torch.add(x, x, alpha=2)), (5, 4, 2), "its alpha is not 1"),
     (lambda: Lambda(lambda x: x * x.mean((2, 3))), (5, 2, 2), "only axes of 1 behind the batch"),
     (lambda: Lambda(lambda x: x[:, :, None].expand(1, 2, 3, 5, 2).amax((3, 4))), (5, 2, 2),
@@ -524,11 +638,11 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: Lambda(lambda x: x.relu().transpose(2, 3)), (5, 4, 2), "flattened or turned"),
     (lambda: Lambda(lambda x: x.transpose(0, 1)), (5, 4, 2), "it moves the batch"),
     (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), Lambda(lambda x: x.transpose(1, 2)),
-                           nn.Conv2d(5, 2, 1)), (5, 4, 2), r"it takes \(N, C, H, W\)"),
+                           nn.Conv2d(5, 2, 1)), (5, 4, 2), "are turned or divided; turn them"),
     (lambda: Wired(lambda x, a, b: (y := a(x)) + b(y.reshape(-1, 2, 2)).flatten(1),
-                   nn.Linear(3, 4), nn.Conv1d(2, 2, 1)), (3,), r"it takes \(N, C, H, W\)"),
+                   nn.Linear(3, 4), nn.Conv1d(2, 2, 1)), (3,), "are turned or divided; turn them"),
     (lambda: Wired(lambda x, a, b: (y := a(x)) + b(y.relu().reshape(-1, 2, 2)).flatten(1),
-                   nn.Linear(3, 4), nn.Conv1d(2, 2, 1)), (3,), r"it takes \(N, C, H, W\)"),
+                   nn.Linear(3, 4), nn.Conv1d(2, 2, 1)), (3,), "are turned or divided; turn them"),
     (lambda: Lambda(lambda x: x.reshape(2, -1)), (5, 4, 2), "changes the batch"),
     (lambda: Lambda(lambda x: x.mean(1)), (5, 4, 2), "only over height and width"),
     (lambda: Lambda(lambda x: x.argmax(2)), (5, 4, 2), "only the argmax over the channels"),

@@ -86,6 +86,9 @@ def test_a_network_of_onnx_runtimes_quantizer(tmp_path: Path) -> None:
     ((2, 2, 3, 3), {"kernel_shape": [3, 2]}, "its kernel_shape is not that of its weights"),
     ((2, 2, 3, 3), {"pads": [1, 1]}, "are not 4 numbers from 0 to 4096"),
     ((2, 2, 3, 3), {"output_shape": [0, 4]}, "are not 2 numbers from 1 to 4096"),
+    ((2, 2, 3, 3), {"strides": [2, 2], "output_padding": [0, 2], "dilations": [3, 3]},
+     "its output_padding puts .* below its strides"),
+    ((2, 2, 3, 3), {"output_shape": [5, 7]}, "its output_shape puts .* below its strides"),
     ((2, 2, 3, 3), {"auto_pad": "SAME"}, "its auto_pad SAME is unknown"),
     ((2, 2, 1, 1), {"pads": [4, 0, 4, 0]}, "leaves nothing of its output"),
     ((2, 2, 1, 1), {"strides": [4096, 4096]}, "take a smaller stride")])

@@ -44,7 +44,8 @@ def test_wheel_holds_every_module(tmp_path: Path) -> None:
     wanted = {f"penjing/{path.name}" for path in ROOT.glob("*.py")} | {"penjing/py.typed"}
     for name in PACKAGE:
         wanted |= {f"penjing/{path.relative_to(ROOT).as_posix()}"
-                   for suffix in ("*.py", "*.v", "*.sv") for path in (ROOT / name).rglob(suffix)}
+                   for suffix in ("*.py", "*.v", "*.sv", "*.css")
+                   for path in (ROOT / name).rglob(suffix)}
     assert held == wanted
 
 

@@ -90,8 +90,18 @@ unary("mul.Tensor", (4, 6, 6), other=0.25)
 unary("div.Tensor", (4, 6, 6), other=2)
 
 
+unary("amax.default", (4, 1, 1), dim=[2, 3], keepdim=True)
+unary("amax.default", (4,), dim=[-1, -2])
+unary("clamp_max.default", (4, 6, 6), max=0.25)
+unary("threshold.default", (4, 6, 6), threshold=0.25, value=0)
+unary("threshold.default", (4, 6, 6), threshold=0.25, value=0.25)
+unary("hardshrink.default", (4, 6, 6), lambd=0.75)
+unary("softshrink.default", (4, 6, 6))
+unary("pow.Tensor_Scalar", (4, 6, 6), exponent=2)
+unary("rrelu.default", (4, 6, 6), lower=0.125, upper=0.375, training=False)
+
 for activation in ("sigmoid", "tanh", "silu", "mish", "hardswish", "hardsigmoid", "gelu", "elu",
-                   "softplus"):
+                   "softplus", "celu", "selu", "abs", "neg", "exp", "log_sigmoid"):
     unary(f"{activation}.default", (4, 6, 6))
 unary("leaky_relu_.default", (4, 6, 6), negative_slope=0.125)
 unary("gelu.default", (4, 6, 6), approximate="tanh")
@@ -169,6 +179,67 @@ def parts_and_their_difference(net: Quantized) -> None:
     net.nodes[-1]["outputs"].append({"as_tensor": {"name": "second"}})
     net.dims["second"] = (2, 6, 6)
     ends(net, net.node("sub.Tensor", (2, 6, 6), self=first, other=Reference("second")))
+
+
+def axes_mixed(target: str, **arguments: object) -> None:
+    """Channels that are shuffled as two groups, by an operator that turns axes."""
+    def build(net: Quantized) -> None:
+        split = net.node("view.default", (2, 2, 6, 6), self=net.real(net.start),
+                         size=[-1, 2, 2, 6, 6])
+        turned = net.node(target, (2, 2, 6, 6), self=split, **arguments)
+        whole = net.node("view.default", (4, 6, 6), self=turned, size=[-1, 4, 6, 6])
+        real, spread = net.convolution(net.quantize(whole, 0, net.start.scale, net.start.zero), 3,
+                                       3)
+        net.end(net.quantize(real, spread))
+    OPERATORS[f"shuffle by {target}"] = build
+
+
+axes_mixed("transpose.int", dim0=1, dim1=2)
+axes_mixed("movedim.int", source=2, destination=1)
+axes_mixed("swapaxes.default", axis0=-4, axis1=-3)
+
+
+@operator
+def softsign_as_it_is_exported(net: Quantized) -> None:
+    real = net.real(net.start)
+    more = net.node("add.Tensor", (4, 6, 6), self=net.node("abs.default", (4, 6, 6), self=real),
+                    other=1)
+    ends(net, net.node("div.Tensor", (4, 6, 6), self=real, other=more))
+
+
+@operator
+def adaptive_maxima(net: Quantized) -> None:
+    maxima = net.node("adaptive_max_pool2d.default", (4, 2, 3), self=net.real(net.start),
+                      output_size=[2, 3])
+    net.nodes[-1]["outputs"].append({"as_tensor": {"name": "indices"}})
+    net.dims["indices"] = (4, 2, 3)
+    ends(net, maxima)
+
+
+def turned_convolution(target: str, **arguments: object) -> None:
+    """A convolution the other way round, with weights of one scale."""
+    def build(net: Quantized) -> None:
+        rng = {"scale": 2.0 ** -7, "zero_point": 0, "quant_min": -128, "quant_max": 127,
+               "dtype": ElementKind("int8")}
+        values = net.weight(net.rng.integers(-128, 128, (4, 3, 3, 2)).astype(np.int8))
+        w = net.node(f"{DECOMPOSED}.dequantize_per_tensor.default", (3, 3, 2), input=values, **rng)
+        real = net.node(target, (6, 12, 12), input=net.real(net.start), weight=w, bias=None,
+                        stride=[2, 2], padding=[1, 0], **arguments)
+        net.end(net.quantize(real, net.start.scale * 200))
+    OPERATORS[target] = build
+
+
+turned_convolution("conv_transpose2d.input", output_padding=[1, 0], groups=2, dilation=[1, 1])
+turned_convolution("convolution.default", dilation=[1, 1], transposed=True, output_padding=[1, 0],
+                   groups=2)
+
+
+@operator
+def best_channel_at_the_end(net: Quantized) -> None:
+    net.node("max.dim", (6, 6), self=net.real(net.start), dim=1)
+    net.nodes[-1]["outputs"].append({"as_tensor": {"name": "indices"}})
+    net.dims["indices"] = (6, 6)
+    net.output = "indices"
 
 
 @operator
@@ -286,7 +357,12 @@ def refused(folder: Path, net: Quantized, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("target", "arguments", "reason"), [
-    ("selu.default", {}, r"node selu_2 \(aten.selu.default\): not supported in a quantized"),
+    ("glu.default", {"dim": 1}, r"node glu_2 \(aten.glu.default\): not supported in a quantized"),
+    ("dropout.default", {"p": 0.5, "train": True}, r"training mode; call model.eval\(\)"),
+    ("amax.default", {"dim": [2]}, "only over height and width"),
+    ("pow.Tensor_Scalar", {"exponent": 3}, "only squares are supported"),
+    ("max.dim", {"dim": 1}, "its values, not the indices, are read"),
+    ("upsample_nearest2d.vec", {"scale_factors": [1.5, 1.0]}, "only whole factors are supported"),
     ("add.Tensor", {"other": Reference("quantize_per_tensor_0"), "alpha": 2}, "its alpha is not 1"),
     ("adaptive_avg_pool2d.default", {"output_size": [4, 4]}, "no equal windows for"),
     ("avg_pool2d.default", {"kernel_size": [2, 2], "divisor_override": 3}, "divisor_override"),
@@ -297,7 +373,7 @@ def refused(folder: Path, net: Quantized, reason: str) -> None:
 def test_operators_that_are_refused(target: str, arguments: dict[str, object], reason: str,
                                     tmp_path: Path) -> None:
     net = Quantized(np.random.default_rng(0), (4, 6, 6))
-    first = "input" if target.startswith("conv") else "self"
+    first = "input" if target.startswith(("conv", "dropout", "upsample")) else "self"
     real = net.node(target, (4, 6, 6), **{first: net.real(net.start)}, **arguments)
     net.end(net.quantize(real, 1.0))
     refused(tmp_path, net, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from penjing.compiler.ir import Network, PenjingError
 from penjing.compiler.load import onnx as importer
 from penjing.flow.compile import Target, compile_model
 from penjing.flow.simulate import simulate
-from penjing.sim import golden
+from penjing.sim import golden, halves
 from penjing.sim.oracles import onnxruntime as oracle
 from qonnx_files import flat, random_model, shape_of
 
@@ -327,7 +328,7 @@ class Renamed:
     (lambda m: m.node("BipolarQuant", "x", number(m, 1)), "the sign of the network's input"),
     *((lambda m, by=by: m.node("Relu", m.node("Mul", "t0_0", number(m, by))),
        "end the network with a Quant") for by in ([1, 2, 3], -1)),
-    (lambda m: m.node("Mul", "t0_0", quantizer()(m)), "Mul .*: it combines two activations"),
+    (lambda m: m.node("Div", "t0_0", quantizer()(m)), "Div .*: it divides by an activation"),
     (lambda m: m.node("Mul", "t0_0", "t0_0"), "end the network with a Quant"),
     (then_quantized("Gelu", approximate="erf"), "Gelu .*: its approximation erf is unknown"),
     (then_quantized("PRelu", [1, 2]), "PRelu .*: its constant of shape .* is not one value a"),
@@ -342,21 +343,110 @@ def test_refusals(build: Callable[[Model], str], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_maximum_after_a_falling_function_is_refused() -> None:
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+@pytest.mark.parametrize("which", ["batch norm", "SiLU"])
+def test_a_maximum_of_what_falls_is_found_behind_the_quantizer(which: str, pool: str,
+                                                               tmp_path: Path) -> None:
+    model = Model((1, 3, 4, 4), FLOAT, 13)
+    name = model.node("Quant", "x", number(model, 0.25), number(model, 0), number(model, 6))
+    if which == "SiLU":
+        name = model.node("Mul", name, model.node("HardSigmoid", name))
+    else:
+        name = model.node("BatchNormalization", name, *(number(model, values) for values in (
+            [1.0, -0.7, 0.3], [0.5, 2.0, 0], [0.25, 1.0, 0.0], [1.0, 2.0, 0.5])))
+    size = {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]} if pool == "MaxPool" else {}
+    name = model.node(pool, name, **size)
+    data = model.bytes(model.node("Quant", name, *(number(model, n) for n in (0.3, 1, 4))))
+    assert importer.convert(importer.parse(data), "net").network.layers[-1].kind == "maxpool"
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+def test_a_function_of_maxima_that_nothing_quantized_is_refused() -> None:
     model = Model((1, 2, 4, 4), FLOAT, 13)
     name = model.node("Quant", "x", number(model, 1), number(model, 0), number(model, 8))
-    name = model.node("Mul", name, number(model, np.array([1, -1]).reshape(1, 2, 1, 1)))
-    name = model.node("MaxPool", name, kernel_shape=[2, 2])
-    name = model.node("BipolarQuant", name, number(model, 1))
-    with pytest.raises(PenjingError, match=r"MaxPool .*greatest accumulator; put a Quant before"):
+    name = model.node("MaxPool", model.node("Neg", name), kernel_shape=[2, 2])
+    with pytest.raises(PenjingError, match=r"Relu .*it reads the maxima .*; put a Quant before"):
+        network(model, model.node("Relu", name))
+
+
+def test_scales_of_a_sum_must_not_differ_too_much() -> None:
+    model = flat((3,))
+    other = model.node("Quant", "t0_0", number(model, 3e-5), number(model, 0), number(model, 4))
+    with pytest.raises(PenjingError, match="1 and 3e-05, differ too much; quantize both with one"):
+        network(model, model.node("Add", "t0_0", other))
+
+
+@pytest.mark.parametrize(("operator", "reason"), [
+    (None, "reals that nothing has quantized"), ("ArgMax", "ArgMax .*; put a Quant before it"),
+    ("Add", "Add .*; put a Quant before it"), ("AveragePool", "Pool .*; put a Quant before it")])
+def test_a_sum_of_any_scales_is_for_quantizers(operator: str | None, reason: str) -> None:
+    model = flat((3, 2, 2))
+    other = model.node("Quant", "t0_0", number(model, 0.3), number(model, 0), number(model, 4))
+    name = model.node("Add", "t0_0", other)
+    if operator is not None:
+        more = {"kernel_shape": [2, 2]} if operator == "AveragePool" else {}
+        name = model.node(operator, name, *([other] if operator == "Add" else []), **more)
+    with pytest.raises(PenjingError, match=reason):
         network(model, name)
 
 
-def test_scales_of_a_sum_must_differ_by_a_power_of_two() -> None:
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("seed", range(4))
+def test_two_activations_of_any_scales(operator: str, seed: int, tmp_path: Path) -> None:
+    """Of one shape, or one of a single channel; layer by layer, nothing differs but halves."""
+    rng = np.random.default_rng(seed)
+    model = Model((1, 3, 4, 5), FLOAT, 13)
+    scales = [number(model, math.exp(rng.uniform(-3, 0))) for _ in range(4)]
+    points = [number(model, n) for n in (0, 0, -2, 1)]
+    bits = [number(model, n) for n in (8, 6, 5, 8)]
+
+    def quantized(name: str, n: int, signed: int = 1) -> str:
+        return model.node("Quant", name, scales[n], points[n], bits[n], signed=signed)
+
+    x = quantized("x", 0)
+    weights = model.node("Quant", number(model, rng.normal(size=(1 if seed % 2 else 3, 3, 1, 1))),
+                         number(model, 0.25), number(model, 0), number(model, 4))
+    pair = [quantized(x, 1, 0), quantized(model.node("Conv", x, weights), 2)]
+    name = model.node(operator, *pair[::-1 if seed > 1 else 1])
+    data = model.bytes(quantized(model.node("Relu", name), 3))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data)
+    network = importer.load(path, "net")
+    images = onnx_files.images(network.input_type, 40, seed)
+    found, = oracle.batches(path, images)
+    count = halves.count(network, images, found)
+    assert len(found.inner) >= 4
+    assert count.others == 0 and count.halves <= count.values * 1e-3
+
+
+def test_a_shuffle_of_channels(tmp_path: Path) -> None:
+    model = flat((6, 2, 3))
+    name = "t0_0"
+    for shape, axes in (((1, 2, 3, 2, 3), (0, 2, 1, 3, 4)), ((1, 6, 2, 3), None)):
+        name = model.node("Reshape", name, shape_of(model, *shape))
+        name = model.node("Transpose", name, perm=axes) if axes else name
+    data = model.bytes(model.node("Quant", name, *(number(model, n) for n in (4, 1, 6))))
+    kinds = [layer.kind for layer in importer.convert(importer.parse(data), "net").network.layers]
+    assert kinds == ["permutation", "threshold"]
+    assert differences(tmp_path / "net.onnx", data, 0) == 0
+
+
+def test_a_quantizer_that_rounds_otherwise_is_told_from_halves(tmp_path: Path) -> None:
+    """A threshold may lie between two integers, and no further away."""
     model = flat((3,))
-    other = model.node("Quant", "t0_0", number(model, 0.3), number(model, 0), number(model, 4))
-    with pytest.raises(PenjingError, match="differ by no small power of two"):
-        network(model, model.node("Add", "t0_0", other))
+    name = model.node("Quant", "t0_0", number(model, 12.5), number(model, 0), number(model, 5))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.bytes(name))
+    network = importer.load(path, "net")
+    x = np.arange(-128, 128).repeat(3).reshape(-1, 1, 1, 3)
+    found, *_ = oracle.batches(path, x[::4])
+    layer, = found.inner
+    assert halves.count(network, x[::4], found) == halves.Count(found.outputs.size)
+    for reals, others in (((x + 0.9) / 12.5, False), ((x + 3) / 12.5, True)):
+        found.inner[layer][:] = np.clip(np.rint(reals[::4]), -16, 15)
+        found.outputs[:] = found.inner[layer]
+        count = halves.count(network, x[::4], found)
+        assert count.halves > 0 and (count.others > 0) == others
 
 
 # --- networks that others trained

@@ -137,7 +137,7 @@ def test_what_does_not_know_another_order_is_refused() -> None:
         "TRANSPOSE", "TransposeOptions", (), [(0, 1, 1, 2)])
     assert "its output is declared as" in refused_operator(
         "TRANSPOSE", "TransposeOptions", (), [(0, 3, 1, 2)], out=(1, 2, 2, 8))
-    assert "scale or zero point" in refused_operator(
+    assert "one width, scale and zero point" in refused_operator(
         "TRANSPOSE", "TransposeOptions", (), [(0, 3, 1, 2)], out=(1, 2, 4, 4), scale=0.3)
 
 

@@ -91,7 +91,7 @@ def test_what_is_no_repetition_is_refused() -> None:
             RESIZE, OPTIONS, (), [(rows, 4)], out=(1, rows, 4, 2))
     for kind, values in ((RESIZE, (8, 8)), ("TILE", (1, 1, 1, 1)), ("BROADCAST_TO", (1, 4, 4, 2))):
         table = OPTIONS if kind == RESIZE else None
-        assert "scale or zero point" in refused_operator(
+        assert "one width, scale and zero point" in refused_operator(
             kind, table, (), [values], out=(1, 8, 8, 2) if table else (1, 4, 4, 2), scale=0.3)
     assert "repeats (1, 4, 4, 2) (1, 2, 1, 1) times" in refused_operator(
         "TILE", None, (), [(1, 2, 1, 1)], out=(1, 8, 4, 2))

@@ -180,6 +180,14 @@ def test_what_does_not_fit_is_refused() -> None:
         found(Network("net", "x", MAP, (layer((2, 2), (2, 2)),)), fold=Fold(5, 1, 1))
 
 
+def test_a_kernel_whose_reads_are_too_many_to_predict_is_refused_at_once() -> None:
+    """Their list would take 14 GiB."""
+    given = TensorType((8, 8, 1), 4, True)
+    network = Network("net", "x", given, (layer((200, 200), (1, 1), outputs=1, inputs=1),))
+    with pytest.raises(PenjingError, match=r"^layer up: its windows of 200×200 read \d+ words a"):
+        found(network)
+
+
 def test_a_file_holds_it(tmp_path: Path) -> None:
     network = Network("net", "x", MAP, (layer((4, 2), (2, 2), (2, 0, 0, 0)),))
     file.save(network, tmp_path / "net.penjing")

@@ -296,7 +296,8 @@ def of_two_maps(file: Drawn, kind: str, table: str) -> None:
     file.operator("QUANTIZE", [x], [other], "QuantizeOptions")
     y = file.activation(shape, scale=file.scale(-2, 1.5))
     pair = file.choice([x, other], [other, x], [x, x])
-    file.operator(kind, pair, [y], table, fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.operator(kind, pair, [y], table, potScaleInt16=False,
+                  fusedActivationFunction=file.choice(*ACTIVATIONS))
     file.ends(x, y)
 
 
@@ -350,7 +351,8 @@ def relu(file: Drawn) -> None:
     if file.choice(True, False):
         scale, point = scale * file.rng.uniform(0.2, 3), file.zero_point()
     y = file.activation(shape, scale=scale, zero_point=point)
-    file.operator(file.choice("RELU", "RELU6", "RELU_N1_TO_1"), [x], [y])
+    kinds = ("RELU", "RELU6") if file.kind == "INT16" else ("RELU", "RELU6", "RELU_N1_TO_1")
+    file.operator(file.choice(*kinds), [x], [y])
     file.ends(x, y)
 
 
@@ -400,7 +402,7 @@ def padded(file: Drawn, reader: str) -> None:
     if file.choice(True, False):
         file.operator("PAD", [x, pads], [middle], "PadOptions")
     else:
-        value = file.tensor((1,), "INT8", scale, point,
+        value = file.tensor((1,), file.kind, scale, point,
                             np.array([file.choice(point, -128, 0, file.integer(-128, 127))]))
         file.operator("PADV2", [x, pads, value], [middle], "PadV2Options")
     file.ends(x, middle)
@@ -502,12 +504,13 @@ def unary(file: Drawn) -> None:
     file.ends(x, last)
 
 
-def channels(file: Drawn, x: int) -> int:
-    """Constants of int8: one, or one for each channel of ``x``."""
+def channels(file: Drawn, x: int, kind: str = "INT8") -> int:
+    """Constants: one, or one for each channel of ``x``."""
     count = file.choice(1, file.graph.tensors[x].shape[3])
     shape = file.choice((count,), (1, 1, count))
-    return file.tensor(shape, "INT8", file.scale(-3, 0), file.zero_point(),
-                       file.rng.integers(-128, 128, shape))
+    most = 128 if kind == "INT8" else 1 << 15
+    return file.tensor(shape, kind, file.scale(-3, 0), file.zero_point(),
+                       file.rng.integers(-most, most, shape))
 
 
 def elu(file: Drawn) -> None:
@@ -564,9 +567,10 @@ def two_maps(file: Drawn) -> None:
             file.operator("RESHAPE", [other, file.numbers(count)], [flat])
             other = flat
     y = like(file, x, scale=file.scale(-1, 1))
-    kind, table = file.choice(("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions"))
-    file.operator(kind, file.choice([x, other], [other, x]), [y], table,
-                  fusedActivationFunction=file.choice(*ACTIVATIONS))
+    kind = file.choice("ADD", "SUB", "MUL")
+    options = {} if kind == "MUL" else {"potScaleInt16": False}
+    file.operator(kind, file.choice([x, other], [other, x]), [y], f"{kind.title()}Options",
+                  fusedActivationFunction=file.choice(*ACTIVATIONS), **options)
     file.ends(x, y)
 
 
@@ -735,8 +739,9 @@ def turned(file: Drawn) -> None:
         file.ends(x, moved(file, y, order))
     elif form == "flatten":
         flat = moved(file, y, order, (1, math.prod(sizes)))
+        scale = file.graph.tensors[x].quantization.scale[0] * file.rng.uniform(0.3, 3)
         weights = file.weights((3, math.prod(sizes)), 0, "INT8", 0.01)
-        z = file.activation((1, 3))
+        z = file.activation((1, 3), scale=scale)
         file.operator("FULLY_CONNECTED", [flat, weights], [z], "FullyConnectedOptions")
         file.ends(x, z)
     elif form == "mean":
@@ -854,6 +859,60 @@ def spread(file: Drawn) -> None:
     file.ends(x, with_relu(file, y))
 
 
+def sigmoids(file: Drawn) -> None:
+    """LOGISTIC or TANH of int16, whose steps often are powers of two, or nearly."""
+    scale = file.choice(2.0 ** -file.integer(9, 14), 2 ** -12 * 1.0006, file.scale(-5, 0.3))
+    x = all_values(file, scale)
+    y = like(file, x, scale=2.0 ** -15)
+    file.operator(file.choice("LOGISTIC", "TANH"), [x], [y])
+    file.ends(x, y)
+
+
+def bent(file: Drawn) -> None:
+    """LEAKY_RELU or PRELU of int16, whose slopes may be below zero."""
+    x = all_values(file)
+    scale = file.graph.tensors[x].quantization.scale[0]
+    y = like(file, x, scale=file.choice(scale, scale * file.rng.uniform(0.2, 3)))
+    if file.choice(True, False):
+        alpha = file.choice(0.0, 0.1, file.rng.uniform(-1, 2))
+        file.operator("LEAKY_RELU", [x], [y], "LeakyReluOptions", alpha=alpha)
+    else:
+        file.operator("PRELU", [x, channels(file, x)], [y])
+    file.ends(x, y)
+
+
+def with_constants_of_16_bits(file: Drawn) -> None:
+    """Sum, difference or product of a map and a constant, or the larger or smaller of both."""
+    x, kind = all_values(file), file.choice("ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM")
+    scale = file.graph.tensors[x].quantization.scale[0]
+    if kind in ("MINIMUM", "MAXIMUM"):
+        other = file.tensor((), "INT16", scale, 0, np.array(file.integer(-1 << 15, (1 << 15) - 1)))
+        y, table = like(file, x, scale=scale), "MaximumMinimumOptions"
+    else:
+        other = channels(file, x, "INT16")
+        second = file.graph.tensors[other].quantization.scale[0]
+        typical = scale * second * 1e4 if kind == "MUL" else max(scale, second)
+        y, table = like(file, x, scale=typical * file.rng.uniform(0.5, 3)), f"{kind.title()}Options"
+    options = {"potScaleInt16": False} if kind in ("ADD", "SUB") else {}
+    pair = file.choice([x, other], [other, x])
+    if kind in ("ADD", "SUB", "MUL"):
+        options["fusedActivationFunction"] = file.choice(*ACTIVATIONS)
+    file.operator(kind, pair, [y], table, **options)
+    file.ends(x, y)
+
+
+def by_shifts(file: Drawn) -> None:
+    """ADD or SUB of int16 of which each scale is a power of two, and the file tells so."""
+    x = all_values(file, 2.0 ** -10)
+    other = like(file, x, scale=2.0 ** -file.integer(10, 16))
+    file.operator("QUANTIZE", [x], [other], "QuantizeOptions")
+    y = like(file, x, scale=2.0 ** -10)
+    kind = file.choice("ADD", "SUB")
+    file.operator(kind, file.choice([x, other], [other, x]), [y], f"{kind.title()}Options",
+                  potScaleInt16=True, fusedActivationFunction=file.choice(*ACTIVATIONS))
+    file.ends(x, y)
+
+
 Draw = Callable[[Drawn], None]
 
 OPERATORS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, add, sub, average_pool,
@@ -863,7 +922,9 @@ OPERATORS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, add, s
                                turned, shuffle)
 OF_16_BITS: tuple[Draw, ...] = (convolution, depthwise, transposed, dense, average_pool,
                                 max_pool, mean, reshape, flatten, channel_ranges, crop, transpose,
-                                reduce_max, upsampling)
+                                reduce_max, upsampling, add, sub, two_maps, relu, resize, spread,
+                                turned, shuffle, sigmoids, bent, with_constants_of_16_bits,
+                                by_shifts)
 """Those that the reference has of int16 too, and the importer takes."""
 WEIGHTED: tuple[Callable[[Drawn, str], None], ...] = (convolution, depthwise, dense)
 READERS_OF_PADDING = ("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "")

@@ -23,21 +23,6 @@ _BYTES = ("padding", "fusedActivationFunction", "weightsFormat")
 """The options that are stored in one byte."""
 
 
-def mutant(index: int) -> bytes:
-    """The mutant of this number."""
-    rng = np.random.default_rng(index)
-    if index % 40 == 0:
-        return HOSTILE[index // 40 % len(HOSTILE)](rng)
-    file = original(rng)
-    if index % 4 == 1:
-        return _one_byte(rng, file.bytes())
-    if index % 4 == 3:
-        return fuzzing.damage(rng, file.bytes())
-    for _ in range(int(rng.choice([1, 1, 2, 3]))):
-        CHANGES[rng.integers(len(CHANGES))](rng, file)
-    return file.bytes()
-
-
 def read(path: Path) -> None:
     """What is fuzzed."""
     importer.load(path, "net")
@@ -46,20 +31,24 @@ def read(path: Path) -> None:
 def original(rng: Generator) -> File:
     """A good model."""
     file = Drawn(rng)
-    way = rng.integers(4)
+    way = rng.integers(5)
     if way == 0:
         tflite_files.WEIGHTED[rng.integers(len(tflite_files.WEIGHTED))](file, "INT4")
     elif way == 1:
         tflite_files.padded(file, str(rng.choice(tflite_files.READERS_OF_PADDING)))
     elif way == 2:
         tflite_files.residual(file)
+    elif way == 3:
+        file.kind = "INT16"
+        tflite_files.OF_16_BITS[rng.integers(len(tflite_files.OF_16_BITS))](file)
     else:
         tflite_files.OPERATORS[rng.integers(len(tflite_files.OPERATORS))](file)
     return file
 
 
-def _one_byte(rng: Generator, data: bytes) -> bytes:
-    """``data`` with one byte changed; more of them seldom leave anything that can be read."""
+def _one_byte(rng: Generator, file: File) -> bytes:
+    """One byte changed; more of them seldom leave anything that can be read."""
+    data = file.bytes()
     place = rng.integers(len(data))
     return data[:place] + bytes([rng.integers(256)]) + data[place + 1:]
 
@@ -391,3 +380,14 @@ def large_window(rng: Generator) -> bytes:
 
 HOSTILE = (claimed, wide_dilation, wide_padding, large_weights, largest_weights, many_operators,
            many_operands, many_scales, shared_tables, deep_sums, large_window)
+
+
+def _damaged(rng: Generator, file: File) -> bytes:
+    return fuzzing.damage(rng, file.bytes())
+
+
+def _change(rng: Generator, file: File) -> None:
+    CHANGES[rng.integers(len(CHANGES))](rng, file)
+
+
+mutant = fuzzing.Mutations(original, File.bytes, _change, (_one_byte, _damaged), HOSTILE).mutant

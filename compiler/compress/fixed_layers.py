@@ -15,10 +15,11 @@ from ..load import floats as fl
 from ..load.floats import FloatLayer, FloatNetwork, Floats
 from .fractions import (
     FRACTION_LIMIT,
+    UNBOUNDED,
     StaticPair,
     best_fraction,
-    relu_high,
     rounded,
+    steps_within,
 )
 from .inputs import InputCode
 
@@ -29,21 +30,21 @@ _WIDE = (-(1 << ir.MAX_BITS - 1), (1 << ir.MAX_BITS - 1) - 1)
 
 @dataclass(frozen=True)
 class Step:
-    """A layer, the ReLU that merges into it, and whether its accumulators are the output's."""
+    """A layer, the clamp that merges into it, and whether its accumulators are the output's."""
 
     layer: FloatLayer
-    relu: fl.FloatRelu | None
+    clamp: fl.FloatClamp | None
     exact: bool
 
     @property
     def name(self) -> str:
         """The tensor of the float network that it puts out."""
-        return self.relu.name if self.relu else self.layer.name
+        return self.clamp.name if self.clamp else self.layer.name
 
     @property
     def is_rounded(self) -> bool:
         """Whether it makes accumulators that are brought back to few bits."""
-        return isinstance(self.layer, EXACT) and (not self.exact or self.relu is not None)
+        return isinstance(self.layer, EXACT) and (not self.exact or self.clamp is not None)
 
 
 EXACT = (fl.FloatConvolution, fl.FloatTransposed, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract,
@@ -186,32 +187,32 @@ def _weights_error(layer: fl.FloatMultiply, state: State, given: Tensor
 
 
 def _finish(step: Step, state: State, given: Tensor) -> Tensor:
-    """Requantize the accumulators, with the ReLU that follows, unless they are the output."""
+    """Requantize the accumulators, with the clamp that follows, unless they are the output."""
     if not step.is_rounded:
         return given
-    relu = step.relu
-    name = relu.name if relu else state.net.unique(f"{step.layer.name}_requantize")
-    kind = TensorType((1, 1, 1), state.job.activation_bits, relu is None)
-    maximum = relu.maximum if relu else None
+    clamp = step.clamp
+    name = clamp.name if clamp else state.net.unique(f"{step.layer.name}_requantize")
+    within = (clamp.minimum, clamp.maximum) if clamp else UNBOUNDED
+    kind = TensorType((1, 1, 1), state.job.activation_bits, within[0] < 0)
     if state.pair is None:
-        fraction = _best_map(step.name, state, kind, given.reals, given.fraction, maximum)
+        fraction = _best_map(step.name, state, kind, given.reals, given.fraction, within)
     else:
         fraction = state.pair.activations
-    high = relu_high(maximum, fraction, kind.high)
-    values = rounded(given.values, fraction - given.fraction, kind.low, high)
+    low, high = steps_within(within, fraction, kind.low, kind.high)
+    values = rounded(given.values, fraction - given.fraction, low, high)
     layer = ir.ShiftRequantize(name, given.source, given.fraction - fraction, kind.bits,
-                               kind.signed, kind.low, high)
-    return state.add(layer, values, fraction, (kind.low, high))
+                               kind.signed, low, high)
+    return state.add(layer, values, fraction, (low, high))
 
 
 def _best_map(name: str, state: State, kind: TensorType, reals: Floats, fraction: int,
-              maximum: float | None) -> int:
+              within: tuple[float, float]) -> int:
     """The fraction length of a map of ``kind`` that is rounded from ``reals`` of ``fraction``."""
     limits = (max(-FRACTION_LIMIT, fraction - ir.MAX_FRACTION),
               min(FRACTION_LIMIT, fraction + ir.MAX_BITS))
     error = partial(state.output_error, name) if state.job.by_output else None
     return best_fraction(state.job.reference[name], reals, kind.low, kind.high, limits, name,
-                         maximum, error)
+                         within, error)
 
 
 @quantize_layer.register(fl.FloatAdd)
@@ -239,7 +240,7 @@ def _(layer: fl.FloatConcatenation, step: Step, state: State, *inputs: Tensor) -
         np.concatenate([one.values for one in aligned], -1), first.fraction,
         (min(one.bounds[0] for one in aligned), max(one.bounds[1] for one in aligned)))
     fits = state.net.types[whole.source].bits <= state.job.activation_bits
-    return whole if fits and step.relu is None else _finish(step, state, whole)
+    return whole if fits and step.clamp is None else _finish(step, state, whole)
 
 
 def _aligned(layer: FloatLayer, state: State, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -279,7 +280,8 @@ def _(layer: fl.FloatUnary, step: Step, state: State, given: Tensor) -> Tensor:
     rows = np.arange(given.values.shape[-1]) if channels > 1 else 0
     places = given.values.astype(np.int64) - kind.low
     if state.pair is None:
-        fraction = _best_map(layer.name, state, result, reals[rows, places], FRACTION_LIMIT, None)
+        fraction = _best_map(layer.name, state, result, reals[rows, places], FRACTION_LIMIT,
+                             UNBOUNDED)
     else:
         fraction = state.pair.activations
     entries = rounded(reals, fraction, result.low, result.high).astype(np.int64)
@@ -290,9 +292,9 @@ def _(layer: fl.FloatUnary, step: Step, state: State, given: Tensor) -> Tensor:
 
 
 @quantize_layer.register
-def _(layer: fl.FloatRelu, step: Step, state: State, given: Tensor) -> Tensor:
-    low = max(0, given.bounds[0])
-    high = max(low, relu_high(layer.maximum, given.fraction, given.bounds[1]))
+def _(layer: fl.FloatClamp, step: Step, state: State, given: Tensor) -> Tensor:
+    within = steps_within((layer.minimum, layer.maximum), given.fraction, *_WIDE)
+    low, high = (int(np.clip(bound, *within)) for bound in given.bounds)
     if (low, high) == given.bounds:
         return given
     return state.add(ir.Clamp(layer.name, given.source, low, high),

@@ -10,7 +10,7 @@ the layers behind it are still float. The *static* variant has one for all weigh
 maps.
 
 Zero is exact everywhere, so padding is. The last layer's exact accumulators are the output, unless
-a ReLU follows it.
+a ReLU or another clamp follows it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .fractions import (
     pick,
 )
 from .inputs import InputCode, input_code, quantize_input, shaped
-from .rewrites import relus_first, rescaled
+from .rewrites import clamps_first, rescaled
 
 __all__ = ["InputCode", "Mode", "Progress", "StaticPair", "input_code", "quantize",
            "quantize_input", "shaped", "static_pairs"]
@@ -100,7 +100,7 @@ def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, acti
     picked = pick(shaped(calibration, floats.input_shape), images)
     # The hardware's input is worth 2**-f a step. What is left of the scale goes into the weights.
     rest = code.type.step * 2.0 ** code.type.fraction
-    network = relus_first(rescaled(floats, rest))
+    network = clamps_first(rescaled(floats, rest))
     with np.errstate(all="ignore"):
         reference = fl.run_all(network, code.real(picked) / rest)
     for layer in network.layers:
@@ -112,13 +112,13 @@ def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, acti
 
 
 def _steps(network: FloatNetwork) -> tuple[Step, ...]:
-    """The layers, each with the ReLU that alone reads its accumulators."""
-    merged: dict[str, fl.FloatRelu] = {}
+    """The layers, each with the clamp that alone reads its accumulators."""
+    merged: dict[str, fl.FloatClamp] = {}
     for layer in network.layers:
         readers = network.readers.get(layer.name, [])
-        if isinstance(layer, EXACT) and len(readers) == 1 and isinstance(readers[0], fl.FloatRelu):
+        if isinstance(layer, EXACT) and len(readers) == 1 and isinstance(readers[0], fl.FloatClamp):
             merged[layer.name] = readers[0]
-    passed = {relu.name for relu in merged.values()}
+    passed = {clamp.name for clamp in merged.values()}
     return tuple(Step(layer, merged.get(layer.name), _is_exact(network, layer))
                  for layer in network.layers if layer.name not in passed)
 
@@ -160,7 +160,10 @@ def _build(job: Job, pair: StaticPair | None,
         raise PenjingError(f"network {job.name}: nothing is left of it, since its input is never "
                            f"negative; add a layer")
     last = state.tensors[job.steps[-1].name]
-    return state.net.network(job.name, last.source), last.reals
+    function, tail = job.network.function, None
+    if function is not ir.TailFunction.NONE:
+        tail = replace(ir.Tail.of(state.net.types[last.source]), function=function)
+    return state.net.network(job.name, last.source, tail), last.reals
 
 
 def _pairs(job: Job) -> list[StaticPair]:

@@ -18,6 +18,9 @@ FRACTION_LIMIT = 31
 SEARCH_IMAGES = 256
 """How many calibration images a search looks at, evenly picked."""
 
+UNBOUNDED = (-math.inf, math.inf)
+"""The bounds of reals that nothing clamps."""
+
 _NEIGHBOURS = range(-1, 4)
 
 
@@ -59,26 +62,29 @@ def rounded(values: Floats, fraction: int, low: int, high: int) -> Floats:
 
 
 def best_fraction(wanted: Floats, given: Floats, low: int, high: int, limits: tuple[int, int],
-                  who: str, maximum: float | None = None,
+                  who: str, within: tuple[float, float] = UNBOUNDED,
                   error: Callable[[Floats], float] | None = None) -> int:
     """The fraction length that brings ``given``, rounded, closest to ``wanted`` (sum of errors).
 
-    With ``error``, that of the rounded values counts instead.
+    They are clamped to the reals ``within``. With ``error``, that of the rounded values counts
+    instead.
     """
     start = no_overflow(wanted, high, who)
     candidates = sorted({min(max(start + step, limits[0]), limits[1]) for step in _NEIGHBOURS})
 
     def cost(fraction: int) -> float:
-        bounds = low, relu_high(maximum, fraction, high)
+        bounds = steps_within(within, fraction, low, high)
         fixed = rounded(given, fraction, *bounds) * 2.0 ** -fraction
         return error(fixed) if error else float(np.abs(wanted - fixed).sum())
 
     return min(candidates, key=cost)
 
 
-def relu_high(maximum: float | None, fraction: int, high: int) -> int:
-    """The integer that stands for a ReLU's ``maximum``; no more than ``high``."""
-    return high if maximum is None else min(high, math.floor(maximum * 2.0 ** fraction + 0.5))
+def steps_within(bounds: tuple[float, float], fraction: int, low: int, high: int
+                 ) -> tuple[int, int]:
+    """The integers that stand for the real ``bounds``, each from ``low`` to ``high``."""
+    first, last = rounded(np.array(bounds), fraction, low, high)
+    return int(first), int(last)
 
 
 def check_bits(what: str, bits: int, least: int) -> None:

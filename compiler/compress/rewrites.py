@@ -43,11 +43,12 @@ def rescaled(network: FloatNetwork, factor: float) -> FloatNetwork:
         elif isinstance(layer, fl.FloatUnary):
             layers.append(replace(layer, gain=layer.gain * factor))
         else:
-            if isinstance(layer, fl.FloatRelu) and layer.maximum is not None:
-                layer = replace(layer, maximum=layer.maximum / factor)
+            if isinstance(layer, fl.FloatClamp):
+                layer = replace(layer, minimum=layer.minimum / factor,
+                                maximum=layer.maximum / factor)
             layers.append(layer)
             divided.add(layer.name)
-    return FloatNetwork(network.input_shape, tuple(layers))
+    return replace(network, layers=tuple(layers))
 
 
 def _fresh(name: str, taken: dict[str, fl.Shape]) -> str:
@@ -56,31 +57,31 @@ def _fresh(name: str, taken: dict[str, fl.Shape]) -> str:
     return name
 
 
-def relus_first(network: FloatNetwork) -> FloatNetwork:
-    """The same function with each ReLU before the max pools and flattens that only it reads.
+def clamps_first(network: FloatNetwork) -> FloatNetwork:
+    """The same function with each clamp before the max pools and flattens that only it reads.
 
-    No two follow each other.
+    No two whose ranges meet follow each other.
     """
     layers = {layer.name: layer for layer in network.layers}
-    for relu in network.layers:
-        if not isinstance(relu, fl.FloatRelu):
+    for clamp in network.layers:
+        if not isinstance(clamp, fl.FloatClamp):
             continue
         while True:
-            before = layers.get(layers[relu.name].inputs[0])
+            before = layers.get(layers[clamp.name].inputs[0])
             if before is None or _readers(layers, before.name) != 1:
                 break
             if isinstance(before, fl.FloatMaxPool | fl.FloatFlatten):
-                _exchange(layers, before, layers[relu.name])
-            elif isinstance(before, fl.FloatRelu):
-                now = layers.pop(relu.name)
-                assert isinstance(now, fl.FloatRelu)
-                limits = [limit for limit in (before.maximum, now.maximum) if limit is not None]
-                layers[before.name] = replace(before, maximum=min(limits, default=None))
-                _read_instead(layers, relu.name, before.name)
-                break
-            else:
-                break
-    return FloatNetwork(network.input_shape, tuple(_ordered(layers, network)))
+                _exchange(layers, before, layers[clamp.name])
+                continue
+            if isinstance(before, fl.FloatClamp):
+                low, high = (min(max(bound, clamp.minimum), clamp.maximum)
+                             for bound in (before.minimum, before.maximum))
+                if low < high:
+                    layers.pop(clamp.name)
+                    layers[before.name] = replace(before, minimum=low, maximum=high)
+                    _read_instead(layers, clamp.name, before.name)
+            break
+    return replace(network, layers=tuple(_ordered(layers, network)))
 
 
 def _readers(layers: dict[str, FloatLayer], name: str) -> int:
@@ -95,11 +96,11 @@ def _read_instead(layers: dict[str, FloatLayer], old: str, new: str) -> None:
                 new if name == old else name for name in layer.inputs))
 
 
-def _exchange(layers: dict[str, FloatLayer], before: FloatLayer, relu: FloatLayer) -> None:
-    """Let ``relu`` come before the layer that it reads."""
-    _read_instead(layers, relu.name, before.name)
-    layers[relu.name] = replace(relu, inputs=before.inputs)
-    layers[before.name] = replace(before, inputs=(relu.name,))
+def _exchange(layers: dict[str, FloatLayer], before: FloatLayer, clamp: FloatLayer) -> None:
+    """Let ``clamp`` come before the layer that it reads."""
+    _read_instead(layers, clamp.name, before.name)
+    layers[clamp.name] = replace(clamp, inputs=before.inputs)
+    layers[before.name] = replace(before, inputs=(clamp.name,))
 
 
 def _ordered(layers: dict[str, FloatLayer], network: FloatNetwork) -> list[FloatLayer]:

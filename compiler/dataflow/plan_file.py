@@ -45,8 +45,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def save(plan: Plan, network: Network, path: str | Path) -> None:
     """Write ``plan``, which schedules ``network``, to the file ``path``, whole or not at all."""
-    body = to_json(plan)
-    document = {"sha256": _digest(body, network), "plan": body}
+    document = {"sha256": digest(plan, network), "plan": to_json(plan)}
     write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
 
 
@@ -66,6 +65,11 @@ def load(path: str | Path, network: Network) -> Plan:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise PenjingError(f"{path}: damaged, edited, or the plan of another network; {_WAY_OUT}"
                            ) from None
+
+
+def digest(plan: Plan, network: Network) -> str:
+    """By what this ``plan`` of this ``network`` is known from others."""
+    return _digest(to_json(plan), network)
 
 
 def _digest(body: object, network: Network) -> str:

@@ -25,6 +25,12 @@ network whose slowest plan needs more, or a goal that does, may have all of it."
 OUTPUT_LANE_LUTS = 80
 """What the layer behind pays for a lane more: about a requantizer's."""
 
+DEAR_BLOCK = 8
+"""How many times its worth a block RAM is worth to layers that are to spare them."""
+
+STEP = 1.1
+"""From one pace to the next where block RAMs run out: fewer cycles may take fewer of them."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -95,6 +101,34 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
     return best
 
 
+@dataclass(frozen=True)
+class Scarce:
+    """What is to be spared beyond its worth.
+
+    ``multipliers``: one of look-up tables is worth a DSP block, too. ``blocks``: to the layers
+    named, a block RAM is worth `DEAR_BLOCK` times as much.
+    """
+
+    multipliers: bool = False
+    blocks: frozenset[str] = frozenset()
+
+
+PLENTY = Scarce()
+MANY_BLOCKS = 1 << 31
+"""More block RAMs than any design takes."""
+BLOCK_RAMS = "block RAMs"
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """That a plan needs more of ``what`` than is ``available``; ``linked`` of them for the link."""
+
+    what: str
+    needed: int
+    linked: int
+    available: int
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A plan without its latency, and what it takes to tell when frames end."""
@@ -122,11 +156,8 @@ class Search:
     clock_mhz: float
     cells: Mapping[str, dict[Kind, Resources]]
 
-    def kinds(self, cycles: int, *, scarce: bool = False) -> dict[str, Kind] | None:
-        """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
-
-        ``scarce`` says that multipliers are, see `cheapest`.
-        """
+    def kinds(self, cycles: int, scarce: Scarce = PLENTY) -> dict[str, Kind] | None:
+        """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot."""
         ports = {self.network.input: input_port(self.network.input_type, cycles)}
         found = {}
         dsps = self.budget.resources.dsps
@@ -134,7 +165,7 @@ class Search:
             fold = self.goal.folds.get(site.name)
             inputs = tuple(ports[name] for name in site.layer.inputs)
             kind = cheapest(site, Ask(self.budget.fabric, inputs, cycles, dsps, fold),
-                            self.cells[site.name], scarce=scarce)
+                            self.cells[site.name], scarce)
             if kind is None:
                 return None
             dsps -= kind.dsps
@@ -142,18 +173,63 @@ class Search:
             found[site.name] = kind
         return found
 
-    def attempt(self, cycles: int) -> Candidate | None:
-        """The plan at no more than ``cycles``, or None where multipliers do not do."""
+    def fitting(self, cycles: int, within: Budget) -> Candidate | None:
+        """The plan at no more than ``cycles`` that fits ``within``, or None."""
         # Where DSP blocks are all that there may be, any other multiplier is one too many.
         none_soft = self.budget.multipliers <= self.budget.resources.dsps
-        for scarce in (True,) if none_soft else (False, True):
-            kinds = self.kinds(cycles, scarce=scarce)
+        for multipliers in (True,) if none_soft else (False, True):
+            kinds = self.kinds(cycles, Scarce(multipliers))
             if kinds is None:
                 break
             if sum(kind.work().get("multipliers", 0) for kind in kinds.values()
                    ) <= self.budget.multipliers:
-                return self.planned(kinds)
+                planned = self.sparing(kinds, cycles, within, multipliers)
+                return None if any(shortages(within, planned.plan)) else planned
         return None
+
+    def sparing(self, kinds: Mapping[str, Kind], cycles: int, within: Budget,
+                multipliers: bool = False) -> Candidate:
+        """The plan of these ``kinds``, or of some that spare block RAMs if only those run out.
+
+        As few layers as will do are to spare them, those first to whom one costs the least.
+        """
+        def short(candidate: Candidate) -> list[str]:
+            return [one.what for one in shortages(within, candidate.plan)]
+
+        planned = self.planned(kinds)
+        if short(planned) != [BLOCK_RAMS]:
+            return planned
+        spared = self.kinds(cycles, Scarce(multipliers, frozenset(kinds)))
+        assert spared is not None  # a price rules out nothing
+        costs = {}
+        for name, cells in self.cells.items():
+            plain, spare = cells[kinds[name]], cells[spared[name]]
+            if spare.brams < plain.brams:
+                price = self.budget.fabric.price
+                costs[name] = (price(spare) - price(plain)) / (plain.brams - spare.brams)
+        order = sorted(costs, key=costs.__getitem__)
+        few, enough = 0, len(order)
+        while few < enough:
+            middle = (few + enough) // 2
+            some = self.kinds(cycles, Scarce(multipliers, frozenset(order[:middle + 1])))
+            assert some is not None
+            attempt = self.planned(some)
+            if BLOCK_RAMS in short(attempt):
+                few = middle + 1
+            else:
+                planned, enough = attempt, middle
+        return planned
+
+    def fastest(self, best: Candidate, low: int, high: int, within: Budget) -> Candidate:
+        """The plan of the fewest cycles from ``low`` on that fits; ``best`` at ``high`` or more."""
+        while low < high:
+            middle = (low + high) // 2
+            attempt = self.fitting(middle, within)
+            if attempt is not None:
+                best, high = attempt, min(middle, attempt.plan.cycles_per_frame)
+            else:
+                low = middle + 1
+        return best
 
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
@@ -180,12 +256,11 @@ class Search:
         return site.geometry.positions * kind.window(site).reads
 
 
-def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], *, scarce: bool = False
+def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], scarce: Scarce = PLENTY
              ) -> Kind | None:
     """The cheapest kind that does what ``ask`` says; None where none is so fast.
 
-    Of equal price, it is the first. ``cells`` remembers those of kinds that were seen before. Where
-    multipliers are ``scarce``, one of look-up tables is worth a DSP block, too.
+    Of equal price, it is the first. ``cells`` remembers those of kinds that were seen before.
     """
     best: tuple[int, Kind] | None = None
     for kind in candidates(site.layer, site, ask):
@@ -195,9 +270,11 @@ def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], *, scarce: bool
             cells[kind] = kind.cells(site, ask.fabric) + (
                 Resources(luts=OUTPUT_LANE_LUTS) * kind.o.lanes)
         price = ask.fabric.price(cells[kind])
-        if scarce:
+        if scarce.multipliers:
             soft = kind.work().get("multipliers", 0) - kind.dsps
             price += ask.fabric.price(Resources(dsps=soft))
+        if site.name in scarce.blocks:
+            price += (DEAR_BLOCK - 1) * ask.fabric.price(Resources(brams=cells[kind].brams))
         if best is None or price < best[0]:
             best = price, kind
     return best[1] if best else None
@@ -230,32 +307,39 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
     _check_graph(network)
     high = max(searching.slowest(), 1)
     kinds = searching.kinds(goal.cycles or high)
-    if goal.cycles is not None:
-        if kinds is None:
-            raise PenjingError(
-                f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
-                "fewer frames a second or a faster clock")
-        planned = searching.planned(kinds)
-        _require_fit(network, budget, planned.plan)
-        return planned
-    assert kinds is not None
-    best = searching.planned(kinds)
+    if kinds is None:
+        raise PenjingError(
+            f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
+            "fewer frames a second or a faster clock")
+    best = searching.sparing(kinds, goal.cycles or high, budget)
     _require_fit(network, budget, best.plan)
+    if goal.cycles is not None:
+        return best
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
     low = max((searching.cycles_of(searching.sites[name], fold)
                for name, fold in goal.folds.items()), default=1)
+    if budget.speed_luts is not None and not any(
+            isinstance(layer, ir.MultiplyAccumulate) for layer in network.layers):
+        # Without weights and without end of logic, speed is that of a port of one position a beat.
+        low = max(low, min(high, network.input_type.shape[0] * network.input_type.shape[1]))
     available = budget.resources
     luts = (int(ROUTABLE * available.luts) if budget.speed_luts is None
             else best.plan.resources.luts + budget.speed_luts)
     routable = replace(budget, resources=replace(
         available, luts=luts, ffs=int(ROUTABLE * available.ffs)))
-    while low < high:
-        middle = (low + high) // 2
-        attempt = searching.attempt(middle)
-        if attempt is not None and _fits(routable, attempt.plan):
-            best, high = attempt, min(middle, attempt.plan.cycles_per_frame)
-        else:
-            low = middle + 1
+    unbounded = replace(routable, resources=replace(routable.resources, brams=MANY_BLOCKS))
+    ideal = searching.fastest(best, low, high, unbounded)
+    if not any(shortages(routable, ideal.plan)):
+        return ideal
+    # Block RAMs do not grow with speed as all else does: memories of other widths fill them more
+    # or less well. So the paces between are tried one by one.
+    pace = ideal.plan.cycles_per_frame
+    while pace < best.plan.cycles_per_frame:
+        attempt = searching.fitting(pace, routable)
+        if attempt is not None:
+            return searching.fastest(attempt, int(pace / STEP), attempt.plan.cycles_per_frame,
+                                     routable)
+        pace = int(pace * STEP) + 1
     return best
 
 
@@ -280,28 +364,23 @@ def input_port(kind: ir.TensorType, cycles: int) -> Port:
     return Port(-(-channels // min(steps, channels)), channels)
 
 
-def _shortages(budget: Budget, plan: Plan) -> Iterator[tuple[str, int, int, int]]:
-    """(resource, needed, by the link alone, available) of everything that ``plan`` exceeds."""
+def shortages(budget: Budget, plan: Plan) -> Iterator[Shortage]:
+    """Everything in which ``plan`` exceeds the ``budget``."""
     link = budget.link(plan) if budget.link else Resources()
-    used = plan.resources + link
-    for what, needed, linked, available in (
-            ("multipliers", plan.multipliers, 0, budget.multipliers),
-            ("LUTs", used.luts, link.luts, budget.resources.luts),
-            ("flip-flops", used.ffs, link.ffs, budget.resources.ffs),
-            ("DSPs", used.dsps, link.dsps, budget.resources.dsps),
-            ("block RAMs", used.brams, link.brams, budget.resources.brams)):
-        if needed > available:
-            yield what, needed, linked, available
-
-
-def _fits(budget: Budget, plan: Plan) -> bool:
-    return not any(_shortages(budget, plan))
+    used, limits = plan.resources + link, budget.resources
+    for one in (Shortage("multipliers", plan.multipliers, 0, budget.multipliers),
+                Shortage("LUTs", used.luts, link.luts, limits.luts),
+                Shortage("flip-flops", used.ffs, link.ffs, limits.ffs),
+                Shortage("DSPs", used.dsps, link.dsps, limits.dsps),
+                Shortage(BLOCK_RAMS, used.brams, link.brams, limits.brams)):
+        if one.needed > one.available:
+            yield one
 
 
 def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
-    for what, needed, linked, available in _shortages(budget, plan):
-        share = f" ({linked} of them for the serial link)" if linked else ""
+    for short in shortages(budget, plan):
+        share = f" ({short.linked} of them for the serial link)" if short.linked else ""
         raise PenjingError(
-            f"network {network.name}: it needs {needed} {what}{share} on {plan.board}, where it "
-            f"may have {available}; take a larger board or limit, a lower frame rate, fewer bits "
-            f"or multipliers, or a smaller network")
+            f"network {network.name}: it needs {short.needed} {short.what}{share} on {plan.board}, "
+            f"where it may have {short.available}; take a larger board or limit, a lower frame "
+            f"rate, fewer bits or multipliers, or a smaller network")

@@ -209,9 +209,11 @@ def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
     leave = np.maximum(leave, enter)
     # Words of all frames alive just before cycle 0, then the changes within one interval.
     alive = int(((-1 - enter) // interval - (-1 - leave) // interval).sum())
-    changes = np.bincount(enter % interval, minlength=interval)
-    changes -= np.bincount(leave % interval, minlength=interval)
-    return alive + max(0, int(np.cumsum(changes).max()))
+    cycles = np.concatenate((enter, leave)) % interval
+    order = np.argsort(cycles, kind="stable")
+    changes = np.cumsum(np.where(order < len(enter), 1, -1))
+    complete = np.append(np.diff(cycles[order]) > 0, True)  # what changes in one cycle does at once
+    return alive + max(0, int(changes[complete].max()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,14 +112,16 @@ class FloatDense(FloatMultiply):
 
 
 @dataclass(frozen=True)
-class FloatRelu(FloatLayer):
-    """``max(x, 0)``, and no more than ``maximum`` where there is one (6 for a ReLU6)."""
+class FloatClamp(FloatLayer):
+    """``min(max(x, minimum), maximum)``: 0 and infinity of a ReLU, 0 and 6 of a ReLU6."""
 
-    maximum: float | None = None
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
     def __post_init__(self) -> None:
-        require(self.maximum is None or 0 < self.maximum < float("inf"),
-                f"layer {self.name}: the maximum must be positive, not {self.maximum!r}")
+        require(self.minimum < self.maximum,
+                f"layer {self.name}: its minimum {self.minimum!r} must be below its maximum "
+                f"{self.maximum!r}")
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,7 @@ def _(layer: FloatDense, shape: Shape) -> Shape:
     return (1, 1, layer.weights.shape[0])
 
 
-@output_shape.register(FloatRelu)
+@output_shape.register(FloatClamp)
 @output_shape.register(FloatZeros)
 def _(layer: FloatLayer, shape: Shape) -> Shape:
     return shape

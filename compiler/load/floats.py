@@ -12,7 +12,7 @@ from functools import cached_property, singledispatch
 
 import numpy as np
 
-from ..ir import MAX_ELEMENTS, PenjingError
+from ..ir import MAX_ELEMENTS, PenjingError, TailFunction
 from ..ir.tensor import require
 from .float_kernels import (
     Floats,
@@ -27,6 +27,7 @@ from .float_layers import (
     FloatAdd,
     FloatArgMax,
     FloatAveragePool,
+    FloatClamp,
     FloatConcatenation,
     FloatConvolution,
     FloatCrop,
@@ -38,7 +39,6 @@ from .float_layers import (
     FloatPad,
     FloatPermutation,
     FloatProduct,
-    FloatRelu,
     FloatRepeat,
     FloatReshape,
     FloatSlice,
@@ -51,13 +51,13 @@ from .float_layers import (
     output_shape,
 )
 
-__all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatConcatenation",
-           "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten", "FloatLayer",
-           "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad", "FloatPermutation",
-           "FloatProduct", "FloatRelu", "FloatRepeat", "FloatReshape", "FloatSlice",
+__all__ = ["INPUT", "FloatAdd", "FloatArgMax", "FloatAveragePool", "FloatClamp",
+           "FloatConcatenation", "FloatConvolution", "FloatCrop", "FloatDense", "FloatFlatten",
+           "FloatLayer", "FloatMaxPool", "FloatMultiply", "FloatNetwork", "FloatPad",
+           "FloatPermutation", "FloatProduct", "FloatRepeat", "FloatReshape", "FloatSlice",
            "FloatSubtract", "FloatTransposed", "FloatUnary", "FloatUpsample", "FloatZeros",
-           "Floats", "Pair", "Shape", "convolution", "counts", "dense", "execute",
-           "max_pool", "output_shape", "run", "run_all", "transposed", "window_sum"]
+           "Floats", "Pair", "Shape", "convolution", "counts", "dense", "execute", "max_pool",
+           "output_shape", "run", "run_all", "transposed", "window_sum"]
 
 INPUT = "input"
 """The name of a network's input; no layer may have it."""
@@ -68,10 +68,14 @@ class FloatNetwork:
     """Float layers on maps of ``input_shape`` (H, W, C); a vector is (1, 1, F).
 
     Each layer comes behind those that it reads. The last one is the output; every other is read.
+    ``function`` is what the host makes of it. ``channels_last`` tells that the channels are the
+    last axis in the output of the program that it came from too.
     """
 
     input_shape: Shape
     layers: tuple[FloatLayer, ...]
+    function: TailFunction = TailFunction.NONE
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.input_shape) == 3 and min(self.input_shape) >= 1,
@@ -141,8 +145,8 @@ def _(layer: FloatDense, x: Floats) -> Floats:
 
 
 @execute.register
-def _(layer: FloatRelu, x: Floats) -> Floats:
-    return np.clip(x, 0.0, layer.maximum)
+def _(layer: FloatClamp, x: Floats) -> Floats:
+    return np.clip(x, layer.minimum, layer.maximum)
 
 
 @execute.register

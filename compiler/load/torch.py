@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 
 from ..ir import PenjingError
 from . import aten, pt2
+from .aten.graph import references
 from .floats import FloatArgMax, FloatNetwork, Floats
 
 _BATCH_ELEMENTS = 1 << 26
@@ -84,8 +85,8 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
               result: str | None = None) -> Floats:
     """The output of the program ``source`` for reals ``x`` (N, H, W, C) or (N, F), by PyTorch.
 
-    The program's own operators run in float32, ``batch`` images at a time. The result is (N, F) or,
-    for a map, (N, H, W, C).
+    The program's own operators run in float32, ``batch`` images at a time, those that are left to
+    the host too. The result is (N, F), (N, L, C) or, for a map, (N, H, W, C).
     """
     program = _parse(source, result)
     origin = "program" if isinstance(source, ExportedProgram) else str(source)
@@ -105,22 +106,22 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
     batch = max(1, min(batch, _BATCH_ELEMENTS // most))
     output = np.concatenate([
         run_program(program, origin, images[start:start + batch].numpy(),
-                    (program.output,), ends=False)[program.output]
+                    (program.output,))[program.output]
         for start in range(0, len(images), batch)])
-    if isinstance(network.layers[-1], FloatArgMax):  # its channels may be no axis
-        if output.ndim > 2:
-            output = output.reshape(len(x), *network.shapes[network.layers[-1].name])
-    elif output.ndim > 2:  # channels last, of a line too
-        output = np.moveaxis(output, 1, -1)
+    if output.ndim > 2:
+        rows, columns, channels = network.shapes[network.output]
+        is_line = output.ndim == 3 and not isinstance(network.layers[-1], FloatArgMax)
+        if not network.channels_last:
+            output = output.reshape(len(x), channels, rows, columns).transpose(0, 2, 3, 1)
+        output = output.reshape(len(x), *(() if is_line else (rows,)), columns, channels)
     return output.astype(np.float64)
 
 
 def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
-                names: Collection[str], *, ends: bool = True) -> dict[str, NDArray[Any]]:
+                names: Collection[str]) -> dict[str, NDArray[Any]]:
     """The tensors ``names`` of ``program``, which was accepted, for one batch ``x`` of any size.
 
-    The program's own operators run, on floats in float32, as far as it takes. Without ``ends``,
-    what is left to the host puts out what it reads.
+    The program's own operators run, on floats in float32, as far as it takes.
     """
     # It defines the operators of quantized programs.
     import torch.ao.quantization.fx._decomposed
@@ -130,8 +131,7 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
             np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
             for name, weight in program.weights.items()}
         try:
-            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names,
-                           aten.IDENTITIES if ends else aten.IDENTITIES | aten.LEFT_TO_HOST)
+            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
                                f"export the model again") from None
@@ -139,12 +139,10 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
-         names: Collection[str], identities: Collection[str]) -> dict[str, torch.Tensor]:
-    """Interpret ``program`` until it has made the tensors ``names``.
-
-    The operators ``identities`` put out their input.
-    """
+         names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Interpret ``program`` until it has made the tensors ``names``."""
     tensors = {**weights, program.input: x}
+    constants = set(weights)
     missing = set(names) - set(tensors)
 
     def value_of(value: pt2.Value) -> object:
@@ -161,9 +159,12 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
             continue
         values = {a.name: value_of(a.value) for a in node.arguments}
         first = next(iter(values.values()))
-        if node.target in identities:
+        if all(one.name in constants for a in node.arguments for one in references(a.value)):
+            constants.update(node.outputs)
+        if node.target in aten.IDENTITIES:
             made: Any = first
-        elif node.target in aten.RESHAPES:  # the recorded sizes but for the batch
+        elif node.target in aten.RESHAPES and node.outputs[0] not in constants:
+            # The recorded sizes but for the batch.
             assert isinstance(first, torch.Tensor)
             sizes = program.sizes[node.outputs[0]][1:]
             made = first.reshape(len(first), *sizes)  # type: ignore[arg-type]

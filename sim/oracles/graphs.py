@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compiler.ir import Integers, PenjingError
+from ...compiler.ir import Integers, PenjingError, Tail
 from ...compiler.load.onnx import Import, Layout
 from . import Answers
 
@@ -25,17 +25,22 @@ def feed(imported: Import, x: Integers) -> NDArray[Any]:
 
 def answers(imported: Import, values: Mapping[str, NDArray[Any]]) -> Answers:
     """What the network would put out where the graph's tensors have the ``values``, by name."""
-    outputs = _maps(imported.output, values[imported.result])
-    if imported.worth is not None:
-        outputs = np.rint((outputs.astype(np.float64) - imported.worth.offsets)
-                          / imported.worth.scales)
+    outputs = _integers(imported.output, values[imported.result], imported.worth)
     final = None
     if imported.answer is not None:
         name, layout = imported.answer
         final = _maps(layout, values[name])
-    inner = {layer: _maps(layout, values[name]).astype(np.int64)
-             for layer, (name, layout) in imported.inner.items()}
-    return Answers(outputs.astype(np.int64), final, inner)
+    inner = {layer: _integers(layout, values[name], worth)
+             for layer, (name, layout, worth) in imported.inner.items()}
+    return Answers(outputs, final, inner)
+
+
+def _integers(layout: Layout, values: NDArray[Any], worth: Tail | None) -> Integers:
+    """The integers (N, H, W, C) that ``values`` are, or stand for as ``worth`` says."""
+    found = _maps(layout, values)
+    if worth is not None:
+        found = np.rint((found.astype(np.float64) - worth.offsets) / worth.scales)
+    return found.astype(np.int64)
 
 
 def _maps(layout: Layout, values: NDArray[Any]) -> NDArray[Any]:

@@ -33,14 +33,17 @@ def run(path: str | Path, x: Integers, result: str | None = None
 
     Both are (N, H, W, C) too. A file that takes reals gets those that stand for ``x``; of several
     outputs, that called ``result`` is told. There are no answers where a step of the logits is so
-    small that LiteRT aborts at a SOFTMAX.
+    small that LiteRT aborts at a SOFTMAX, or where that is of int16.
     """
     model = tflite.choose(tflite.read(path), result)
     ends, graph = tflite.ends(model), tflite.graph_of(model)
     tail = ends.ending.tail
     aborts = tail is not None and tail.function is TailFunction.INT8_SOFTMAX and (
         tail.scales[0] <= tflite.LEAST_SOFTMAX_STEP)
-    wanted = [ends.ending.logits] + ([] if tail is None or aborts else [ends.ending.answer])
+    # A softmax of int16 is told in another way than the host does it.
+    alike = model.tensors[ends.ending.answer].kind != "INT16"
+    wanted = [ends.ending.logits] + ([] if tail is None or aborts or not alike else
+                                     [ends.ending.answer])
     try:
         interpreter = Interpreter(
             model_content=_content(path, aborts),

@@ -5,10 +5,13 @@ It shares no code with the golden model.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from ...compiler import ir
@@ -41,6 +44,24 @@ def run(network: ir.Network, x: Integers, batch: int = 64) -> Integers:
                     layer, *(tensors[name] for name in layer.inputs))
             parts.append(tensors[network.layers[-1].name].permute(0, 2, 3, 1))
     return torch.cat(parts).numpy().astype(np.int64)
+
+
+def final(network: ir.Network, outputs: Integers) -> NDArray[Any] | None:
+    """What PyTorch makes of ``outputs`` (N, H, W, C) as the host; None where that makes nothing."""
+    tail = network.tail
+    if tail is None or tail.function not in _ENDS:
+        return None
+    reals = torch.tensor(tail.scales, dtype=torch.float64) * torch.from_numpy(outputs)
+    reals += torch.tensor(tail.offsets, dtype=torch.float64)
+    return _ENDS[tail.function](reals).numpy()
+
+
+_ENDS: Mapping[ir.TailFunction, Callable[[torch.Tensor], torch.Tensor]] = {
+    ir.TailFunction.NONE: lambda x: x,
+    ir.TailFunction.SOFTMAX: lambda x: functional.softmax(x, -1),
+    ir.TailFunction.LOG_SOFTMAX: lambda x: functional.log_softmax(x, -1),
+    ir.TailFunction.SIGMOID: torch.sigmoid, ir.TailFunction.TANH: torch.tanh,
+    ir.TailFunction.ARGMAX: lambda x: x.argmax(-1, keepdim=True)}
 
 
 def _check_exact(network: ir.Network, layer: ir.Layer) -> None:

@@ -12,11 +12,15 @@ from ....hdl.window import Window
 from ....hdl.window_geometry import WindowGeometry
 from ...cost import Fabric, Memory, Resources, Storage, memories, streams
 from ...cost.memories import index_bits
+from ...ir import PenjingError
 from .. import control, geometry, timing, window_control
 from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
 from .kind import Ask, Kind, Stages, shape_of, style
+
+MAX_READS = 1 << 26
+"""The most words that the windows of a frame read, each of which is looked at."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Windowed(Kind):
     def stage(self, site: Site) -> timing.Windowed:
         """When words come in, are read, and are free again."""
         window, shape = self.window(site), site.geometry
+        reads = shape.positions * window.reads * window.rows
+        if reads > MAX_READS:
+            raise PenjingError(f"layer {site.name}: its windows of {shape.kernel[0]}×"
+                               f"{shape.kernel[1]} read {reads} words a frame, more than "
+                               f"{MAX_READS}; give a smaller kernel or map")
         if window.per_channel:
             need = geometry.needed_words_per_channel(shape, window.lanes)
         else:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir import Integers
-from ..floats import FloatDense, FloatPermutation, FloatRelu, FloatReshape, FloatUnary, Shape
+from ..floats import FloatClamp, FloatDense, FloatPermutation, FloatReshape, FloatUnary, Shape
 from ..pt2 import Node
 from .graph import Arguments, Graph, Seen, output_of, refuse, require_map
 
@@ -69,7 +69,7 @@ def _reorder_rows(graph: Graph, name: str, rows: Integers) -> bool:
     while layer is not None and graph.readers(layer.name) == 1:
         if isinstance(layer, FloatDense):
             break
-        alike = isinstance(layer, FloatRelu) or (isinstance(layer, FloatUnary) and (
+        alike = isinstance(layer, FloatClamp) or (isinstance(layer, FloatUnary) and (
             layer.parameter is None or layer.parameter.size == 1))
         layer = graph.layers.get(layer.inputs[0]) if alike else None
     else:
@@ -103,7 +103,7 @@ def permute(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """permute, transpose and movedim."""
     seen, order = _source(graph, node)
     rank = len(seen.dims) + 1
-    axes = _axes(node, arguments, rank)
+    axes = moved_axes(node, arguments, rank)
     if axes[0] != 0 or sorted(axes) != list(range(rank)):
         refuse(node, "it moves the batch; keep the first dimension")
     moved = [axis - 1 for axis in axes[1:]]
@@ -123,7 +123,7 @@ def channel_shuffle(graph: Graph, node: Node, arguments: Arguments) -> Seen:
                      positive=seen.positive)
 
 
-def _axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
+def moved_axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
     """The axis of the input that becomes each of the output."""
     axes = list(range(rank))
 

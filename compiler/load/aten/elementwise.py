@@ -8,42 +8,50 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..floats import FloatRelu, Floats, FloatUnary
+from ..floats import FloatClamp, FloatConvolution, Floats, FloatUnary
 from ..pt2 import Node
 from ..unary import Unary
-from .graph import Arguments, Graph, Operator, Seen, refuse, refuse_scaled_elu
+from .graph import (
+    Arguments,
+    Graph,
+    Operator,
+    Seen,
+    clamp_bounds,
+    refuse,
+    refuse_power,
+    refuse_scaled_elu,
+    rrelu_slope,
+    threshold_of,
+)
 
 
-def _relu(graph: Graph, node: Node, limit: float | None) -> Seen:
-    seen = graph.waiting(node)
-    result = graph.add(FloatRelu(graph.name(node), limit), seen, positive=True)
-    # A ReLU keeps zeros, so a padding may wait across it.
+def _clamp(graph: Graph, node: Node, low: float, high: float) -> Seen:
+    keeps_zeros = low <= 0 <= high  # so a padding may wait across it
+    seen = graph.waiting(node) if keeps_zeros else graph.source(node)
+    result = graph.add(FloatClamp(graph.name(node), low, high), seen, positive=low >= 0)
     return replace(result, dims=seen.dims, padding=seen.padding)
 
 
-def relu(limit: float | None) -> Operator:
-    """ReLU, and ReLU6 with a ``limit``."""
-    return lambda graph, node, arguments: _relu(graph, node, limit)
+def relu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """ReLU."""
+    return _clamp(graph, node, 0.0, math.inf)
 
 
-def clamp(otherwise: float | None) -> Operator:
-    """Hardtanh and clamp from 0 on, up to ``otherwise`` where no bound is given."""
+def clamp(low: float, high: float) -> Operator:
+    """What bounds its input, by ``low`` and ``high`` where it gives no bounds."""
     def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-        low = arguments.number("min_val", arguments.number("min", -1.0))
-        high = arguments.number("max_val", arguments.number("max", otherwise))
-        if low != 0:
-            refuse(node, f"its minimum is {low}; only 0 is supported (ReLU, ReLU6, "
-                         f"Hardtanh(0, x))")
-        if high is not None and not 0 < high < math.inf:
-            refuse(node, f"its maximum is {high}; it must be positive and finite")
-        return _relu(graph, node, high)
+        least, most = clamp_bounds(arguments, low, high)
+        if not least < most:
+            refuse(node, f"its minimum {least:g} is not below its maximum {most:g}; mend its "
+                         f"bounds")
+        return _clamp(graph, node, least, most)
     return convert
 
 
 def _unary(graph: Graph, node: Node, function: Unary, parameter: Floats | None = None) -> Seen:
     seen = graph.source(node)
     result = graph.add(FloatUnary(graph.name(node), function, parameter), seen,
-                       positive=function in (Unary.SIGMOID, Unary.HARD_SIGMOID, Unary.SOFTPLUS))
+                       positive=function.is_positive)
     return replace(result, dims=seen.dims)
 
 
@@ -68,9 +76,15 @@ def _number(arguments: Arguments, node: Node, name: str, default: float) -> Floa
     return np.array([value])
 
 
-def leaky_relu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """LeakyReLU."""
-    return _unary(graph, node, Unary.LEAKY_RELU, _number(arguments, node, "negative_slope", 0.01))
+def with_number(function: Unary, name: str, default: float) -> Operator:
+    """A function with one number that the call names, or leaves at its ``default``."""
+    return lambda graph, node, arguments: _unary(
+        graph, node, function, _number(arguments, node, name, default))
+
+
+def rrelu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """RReLU, which has one slope where it is not trained."""
+    return _unary(graph, node, Unary.LEAKY_RELU, np.array([rrelu_slope(arguments)]))
 
 
 def prelu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
@@ -96,3 +110,39 @@ def softplus(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     if beta[0] <= 0:
         refuse(node, f"its beta {beta[0]:g} must be positive")
     return _unary(graph, node, Unary.SOFTPLUS, beta)
+
+
+def celu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """CELU."""
+    alpha = _number(arguments, node, "alpha", 1.0)
+    if alpha[0] == 0:
+        refuse(node, "its alpha is 0; give it another, or use ReLU")
+    return _unary(graph, node, Unary.CELU, alpha)
+
+
+def threshold(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """Threshold whose value is 0, or the threshold itself, which is a clamp."""
+    least, value = threshold_of(node, arguments)
+    if value == least:
+        return _clamp(graph, node, least, math.inf)
+    return _unary(graph, node, Unary.THRESHOLD, np.array([least]))
+
+
+def softsign(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """``x / (1 + |x|)``, as which a program has a Softsign; other quotients are refused."""
+    seen, under = graph.source(node), graph.source(node, 1)
+    one_more = graph.layers.get(under.layer)
+    size = graph.layers.get(one_more.inputs[0]) if isinstance(one_more, FloatConvolution) else None
+    if not (isinstance(one_more, FloatConvolution) and one_more.weights.shape[1:] == (1, 1, 1)
+            and (one_more.weights == 1).all() and (one_more.bias == 1).all()
+            and isinstance(size, FloatUnary) and size.function is Unary.ABS
+            and size.inputs == (seen.layer,) and under.dims == seen.dims):
+        refuse(node, "quotients of maps are not supported, but for x / (1 + x.abs()); multiply, or "
+                     "divide by a constant")
+    return _unary(graph, node, Unary.SOFTSIGN)
+
+
+def square(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """The square."""
+    refuse_power(node, arguments)
+    return _unary(graph, node, Unary.SQUARE)

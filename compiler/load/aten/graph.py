@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 
-from ...ir import Integers, Names, PenjingError, cleaned
+from ...ir import Integers, Names, PenjingError, TailFunction, cleaned
 from ..floats import (
     INPUT,
     FloatFlatten,
@@ -114,7 +115,7 @@ class Seen:
     the batch; ``padding`` zeros not yet given to a layer; ``order`` says of each element, as torch
     orders them, which one it is of the map in raster order, None where ``dims`` are that map's
     channels, height and width; ``positive`` that no value is negative; ``final`` why no layer may
-    follow, if so.
+    follow, if so; ``function`` what the host makes of it.
     """
 
     layer: str
@@ -124,6 +125,7 @@ class Seen:
     order: Integers | None = None
     positive: bool = False
     final: str = ""
+    function: TailFunction = TailFunction.NONE
 
     @property
     def padded(self) -> tuple[int, int, int]:
@@ -146,6 +148,22 @@ class Seen:
     def is_vector(self) -> bool:
         """Whether torch sees features."""
         return len(self.dims) == 1
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether torch sees a map, or a line, whose channels are its last axis."""
+        height, width, channels = self.shape
+        return self.order is not None and bool((np.diff(self.order) == 1).all()) and (
+            self.dims == (height, width, channels)
+            or (height == 1 and self.dims == (width, channels)))
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the channels, the batch being the first; None where they are none."""
+        if self.is_channels_last:
+            return len(self.dims)
+        return 1 if self.is_map or self.is_line or (
+            self.is_vector and self.order is None) else None
 
     def with_padding(self, padding: Padding) -> Seen:
         """The same map, or line, with this ``padding`` waiting."""
@@ -199,6 +217,16 @@ class Graph:
     def source(self, node: Node, position: int = 0) -> Seen:
         """The tensor that is the argument of ``node`` at ``position``, padded."""
         return self.padded(self.waiting(node, position), node)
+
+    def ended(self, node: Node) -> Seen:
+        """The first argument of ``node``, of which the host may make something."""
+        value = node.arguments[0].value if node.arguments else None
+        seen = self._seen.get(value.name) if isinstance(value, Reference) else None
+        return self.source(node) if seen is None or seen.function is TailFunction.NONE else seen
+
+    def is_read(self, name: str) -> bool:
+        """Whether a node, or the output, reads the program's tensor ``name``."""
+        return self._uses[name] > 0
 
     def padded(self, seen: Seen, reader: Node | None) -> Seen:
         """``seen`` with the padding that waits put around it, since ``reader`` does not take it."""
@@ -297,8 +325,8 @@ class Graph:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
                              f"arguments; export the model again")
             self._seen[name] = seen
-            first = references(node.arguments[0].value)
-            if len(first) == 1 and seen.layer == self._seen[first[0].name].layer:
+            read = [one.name for argument in node.arguments for one in references(argument.value)]
+            if any(seen.layer == self._seen[one].layer for one in read if one in self._seen):
                 self._same.add(name)
 
     def network(self) -> FloatNetwork:
@@ -308,12 +336,13 @@ class Graph:
             last = self.padded(last, None)
         if last is None or last.layer == INPUT:
             raise PenjingError("the program has no layers; export one that has")
-        if last.order is not None:
+        if last.order is not None and not last.is_channels_last:
             raise PenjingError("the program ends with a map that is flattened or turned, whose "
                                "order differs in hardware; leave that to the host")
         layers = tuple(self.layers.values())
         kept = needed([(layer.inputs, (layer.name,)) for layer in layers], last.layer)
-        return FloatNetwork(self.input_shape, tuple(compress(layers, kept)))
+        return FloatNetwork(self.input_shape, tuple(compress(layers, kept)), last.function,
+                            last.is_channels_last)
 
 
 Operator: TypeAlias = Callable[[Graph, Node, Arguments], Seen | tuple[Seen, ...]]
@@ -348,15 +377,81 @@ def refuse_divisor(node: Node, arguments: Arguments, area: int) -> None:
         refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
 
 
+def refuse_read(node: Node, what: str) -> NoReturn:
+    """Refuse ``node`` because ``what`` it puts out besides is read."""
+    refuse(node, f"{what} are read, which are not supported; leave them away")
+
+
+def refuse_power(node: Node, arguments: Arguments) -> None:
+    """Refuse a power that is no square."""
+    if arguments.number("exponent", 2.0) != 2:
+        refuse(node, f"its exponent is {arguments.get('exponent')}; only squares are supported")
+
+
 def refuse_scaled_elu(node: Node, arguments: Arguments) -> None:
     """Refuse what a CELU or SELU makes of an ELU."""
     if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
         refuse(node, "it scales its input or output; use ELU")
 
 
+# --- what quantized programs ask too
+def clamp_bounds(arguments: Arguments, low: float, high: float) -> tuple[float, float]:
+    """The bounds of a clamp or Hardtanh, ``low`` and ``high`` where it gives none."""
+    given = [arguments.number(name) for name in ("min_val", "min", "max_val", "max")]
+    least, most = (next((value for value in pair if value is not None), default)
+                   for pair, default in ((given[:2], low), (given[2:], high)))
+    return least, most
+
+
+def rrelu_slope(arguments: Arguments) -> float:
+    """The slope of a RReLU below 0 where it is not trained."""
+    lower, upper = (arguments.number(name, default)
+                    for name, default in (("lower", 1 / 8), ("upper", 1 / 3)))
+    return ((lower or 0.0) + (upper or 0.0)) / 2
+
+
+def threshold_of(node: Node, arguments: Arguments) -> tuple[float, float]:
+    """The threshold of ``node`` and the value below it: 0, or the threshold itself."""
+    least, value = (arguments.number(name) for name in ("threshold", "value"))
+    if least is None or value not in (0, least) or not math.isfinite(least):
+        refuse(node, f"it puts {value} where its input is not above {least}; use 0 or {least}")
+    return least, value
+
+
+def equal_windows(node: Node, size: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """The windows of an adaptive pool that makes ``wanted`` of a map of ``size``; all are equal."""
+    if any(part < 1 or whole % part for whole, part in zip(size, wanted, strict=True)):
+        refuse(node, f"a map of {size} has no equal windows for {wanted}; use an output size that "
+                     f"divides it, such as 1")
+    return tuple(whole // part for whole, part in zip(size, wanted, strict=True))
+
+
+def whole_factors(node: Node, program: Program, size: tuple[int, ...], scales: Value
+                  ) -> tuple[int, ...]:
+    """By what an upsampling to the nearest element multiplies a map of ``size``."""
+    wanted = [new or 0 for new in program.sizes.get(output_of(node), ())[2:]]
+    whole = [divmod(new, old) for new, old in zip(wanted, size, strict=False)]
+    factors = tuple(factor for factor, _ in whole)
+    if len(wanted) != len(size) or any(factor < 1 or rest for factor, rest in whole) or (
+            isinstance(scales, tuple) and scales != factors):
+        refuse(node, f"it makes {tuple(wanted)} of {size} by {scales}, only whole factors are "
+                     f"supported; use a scale_factor of 2 or 3, say")
+    return factors
+
+
+def refuse_other_axes(node: Node, arguments: Arguments, rank: int) -> None:
+    """Refuse a mean or maximum that is not over height and width, or over the length of a line."""
+    axes = {axis % rank for axis in arguments.integers("dim", ())}
+    if axes != set(range(2, rank)) or arguments.get("dtype") is not None:
+        refuse(node, "only over height and width, dim=(2, 3), or over a length, dim=2, is it "
+                     "supported")
+
+
 # --- what several operators ask
 def require_map(node: Node, seen: Seen) -> None:
     """Refuse ``node`` unless torch sees a map of channels, or a line of them."""
+    if seen.order is not None and len(seen.dims) in (2, 3):
+        refuse(node, "the axes of its input are turned or divided; turn them back before it")
     if not (seen.is_map or seen.is_line):
         refuse(node, f"it takes (N, C, H, W) or (N, C, L), not a tensor of shape (N, "
                      f"{', '.join(map(str, seen.dims))}); reshape its input")

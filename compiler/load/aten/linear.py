@@ -171,19 +171,37 @@ def with_constant(function: Callable[[Floats], tuple[Floats, Floats]], otherwise
             if arguments.number("alpha", 1.0) != 1:
                 refuse(node, "its alpha is not 1; scale the constant instead")
             seen = graph.source(node, position)
-            channels = seen.shape[2]
-            rank = len(seen.dims)
-            if constant.size not in (1, channels) or seen.order is not None or (
-                    constant.size > 1 and constant.shape[-rank:] != (channels, *(1,) * (rank - 1))):
-                refuse(node, f"its constant has shape {constant.shape}; give it one number, or one "
-                             f"for each of {channels} channels")
             with np.errstate(divide="ignore"):
-                values = function(np.broadcast_to(constant.reshape(-1), channels))
+                values = function(_by_channel(node, constant, seen))
             if not all(np.isfinite(value).all() for value in values):
                 refuse(node, "its constant is 0 or not finite; repair the model")
             return _affine(graph, node, seen, *values, position)
         return otherwise(graph, node, arguments)
     return convert
+
+
+def _by_channel(node: Node, constant: Floats, seen: Seen) -> Floats:
+    """The ``constant`` as one number for each channel of ``seen``."""
+    channels, places = seen.shape[2], len(seen.dims) - 1
+    if constant.size == 1 and seen.order is None:
+        return np.broadcast_to(constant.reshape(-1), channels)
+    dims = (1,) * (places + 1 - constant.ndim) + constant.shape
+    own, rest = dims[-places - 1], dims[-places:] if places else ()
+    same = constant.reshape(own, -1) if math.prod(dims[:-places - 1]) == 1 else np.zeros((0, 0))
+    if seen.order is not None or own not in (1, channels) or same.size == 0 or any(
+            size not in (1, wanted) for size, wanted in zip(rest, seen.dims[1:], strict=True)) or (
+            same != same[:, :1]).any():
+        refuse(node, f"its constant has shape {constant.shape}; give it one number, or one for "
+                     f"each of {channels} channels")
+    return np.broadcast_to(same[:, 0], channels)
+
+
+def negative(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """``-x``."""
+    seen = graph.source(node)
+    if seen.order is not None:
+        refuse(node, "it takes a flattened or turned map; move it before that")
+    return _affine(graph, node, seen, -np.ones(seen.shape[2]), np.zeros(seen.shape[2]))
 
 
 def plus(constant: Floats) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn
 
+from ...ir import TailFunction
 from ..floats import (
     FloatAdd,
     FloatArgMax,
@@ -28,12 +29,15 @@ from .graph import (
     Graph,
     Operator,
     Seen,
-    output_of,
+    equal_windows,
     refuse,
     refuse_alpha,
     refuse_divisor,
+    refuse_other_axes,
+    refuse_read,
     require_map,
     same_order,
+    whole_factors,
     window,
 )
 
@@ -97,28 +101,41 @@ def average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
                      positive=seen.positive)
 
 
-def adaptive_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """AdaptiveAvgPool1d and 2d, where all windows are equal."""
+def _adaptive(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, Pair]:
+    """The map that an adaptive pool reads, and its windows."""
     seen = graph.source(node)
     require_map(node, seen)
-    wanted = window(arguments, seen, "output_size", 1)
-    if min(wanted) < 1 or seen.shape[0] % wanted[0] or seen.shape[1] % wanted[1]:
-        refuse(node, f"a map of {seen.shape[:2]} has no equal windows for {wanted}; use an output "
-                     f"size that divides it, such as 1")
-    kernel = (seen.shape[0] // wanted[0], seen.shape[1] // wanted[1])
+    rows, columns = equal_windows(node, seen.shape[:2],
+                                  window(arguments, seen, "output_size", 1))
+    return seen, (rows, columns)
+
+
+def adaptive_average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+    """AdaptiveAvgPool1d and 2d, where all windows are equal."""
+    seen, kernel = _adaptive(graph, node, arguments)
     return graph.add(FloatAveragePool(graph.name(node), kernel, kernel), seen,
                      positive=seen.positive)
+
+
+def adaptive_max_pool(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
+    """AdaptiveMaxPool1d and 2d, where all windows are equal, without the indices."""
+    seen, kernel = _adaptive(graph, node, arguments)
+    found = graph.add(FloatMaxPool(graph.name(node), kernel, kernel), seen, positive=seen.positive)
+    return found, _unread(graph, node, 1, found, "the indices of its maxima")
+
+
+def _unread(graph: Graph, node: Node, position: int, stand_in: Seen, what: str) -> Seen:
+    """``stand_in`` for the output of ``node`` at ``position``, which nothing may read."""
+    if len(node.outputs) > position and graph.is_read(node.outputs[position]):
+        refuse_read(node, what)
+    return stand_in
 
 
 def _whole(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """The map that ``node`` reduces over height and width, or over the length of a line."""
     seen = graph.source(node)
     require_map(node, seen)
-    rank = len(seen.dims) + 1
-    axes = {axis % rank for axis in arguments.integers("dim", ())}
-    if axes != set(range(2, rank)) or arguments.get("dtype") is not None:
-        refuse(node, "only over height and width, dim=(2, 3), or over a length, dim=2, is it "
-                     "supported")
+    refuse_other_axes(node, arguments, len(seen.dims) + 1)
     return seen
 
 
@@ -178,7 +195,7 @@ def _zeros(graph: Graph, node: Node, zeros: Seen, channels: int) -> list[Seen]:
 
 def identity(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """What changes nothing."""
-    return graph.source(node)
+    return graph.ended(node)
 
 
 # --- joins and parts
@@ -322,38 +339,41 @@ def upsample(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Upsample and interpolate to the nearest element, by whole factors."""
     seen = graph.source(node)
     require_map(node, seen)
-    sizes = [size for size in graph.program.sizes.get(output_of(node), ())[2:]
-             if size is not None]
-    rank = len(seen.dims) - 1
-    whole = [divmod(size, given) for size, given in zip(sizes, seen.dims[1:], strict=False)]
-    scales = arguments.get("scale_factors")
-    if len(whole) != rank or any(factor < 1 or rest for factor, rest in whole) or (
-            isinstance(scales, tuple) and scales != tuple(float(factor) for factor, _ in whole)):
-        refuse(node, f"it makes {seen.dims[1:]} to {tuple(sizes)} by {scales}, only whole factors "
-                     f"are supported; use a scale_factor of 2 or 3, say")
-    down, across = ([1] * (2 - rank) + [factor for factor, _ in whole])
+    factors = whole_factors(node, graph.program, seen.dims[1:], arguments.get("scale_factors"))
+    down, across = (1, *factors)[-2:]
     return graph.add(FloatUpsample(graph.name(node), (down, across)), seen, positive=seen.positive)
 
 
 # --- the end
 def argmax(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """The number of the largest channel, at the end."""
-    seen = graph.source(node)
-    axis = arguments.get("dim")
-    vector = seen.is_vector and seen.order is None
-    if not (axis in (1, -1) if vector else axis == 1 and (seen.is_map or seen.is_line)):
-        refuse(node, "only the argmax over the channels, x.argmax(1), is supported")
-    rest = () if vector else seen.dims[1:]
-    keep = arguments.flag("keepdim", False)
-    result = graph.add(FloatArgMax(graph.name(node)), seen)
-    return replace(result, dims=((1,) if keep else ()) + rest,
+    """The number of the largest channel, at the end; it is that of the largest softmax too."""
+    seen = graph.ended(node)
+    axis = _over_channels(node, arguments, seen, "argmax")
+    keep = (1,) if arguments.flag("keepdim", False) else ()
+    result = graph.add(FloatArgMax(graph.name(node)), replace(seen, order=None))
+    return replace(result, dims=(*seen.dims[:axis - 1], *keep, *seen.dims[axis:]),
                    final="it follows an argmax; nothing may")
 
 
-def softmax(graph: Graph, node: Node, arguments: Arguments) -> Seen:
-    """Softmax and log-softmax over the channels: the network puts out what they read."""
-    seen = graph.source(node)
-    axis = arguments.get("dim")
-    if axis not in (1, -1 if seen.is_vector else 1):
-        refuse(node, "only the softmax over the channels, dim=1, is supported")
-    return replace(seen, final="it follows a softmax, which is left to the host; nothing may")
+def best_channel(graph: Graph, node: Node, arguments: Arguments) -> tuple[Seen, ...]:
+    """max over the channels, at the end, of which only the indices are read."""
+    found = argmax(graph, node, arguments)
+    return _unread(graph, node, 0, found, "its values, not the indices,"), found
+
+
+def softmax(function: TailFunction) -> Operator:
+    """Softmax or log-softmax over the channels, at the end: the host's."""
+    def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
+        seen = graph.source(node)
+        _over_channels(node, arguments, seen, "softmax")
+        return replace(seen, final="it follows a softmax, which is left to the host; only an "
+                                   "argmax may", function=function)
+    return convert
+
+
+def _over_channels(node: Node, arguments: Arguments, seen: Seen, what: str) -> int:
+    """The axis of ``seen`` that ``node`` is over, which must be that of the channels."""
+    axis = arguments.integer("dim") % (len(seen.dims) + 1)
+    if axis == 0 or axis != seen.channel_axis:
+        refuse(node, f"only the {what} over the channels, dim=1, is supported")
+    return axis

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -12,8 +13,10 @@ import numpy as np
 from ...ir import MAX_ELEMENTS
 from ..floats import Floats
 from ..pt2 import Node, Program, Reference, Value, Weight
-from .graph import references, refuse
-from .trivial import IDENTITIES, RESHAPES
+from ..unary import Unary
+from .axes import moved_axes
+from .graph import Arguments, references, refuse
+from .trivial import IDENTITIES, PERMUTES, RESHAPES
 
 _Sizes: TypeAlias = tuple[int | None, ...]
 _Arguments: TypeAlias = Mapping[str, Value | Floats]
@@ -31,7 +34,8 @@ def folded(program: Program) -> Program:
     """
     weights, nodes = dict(program.weights), []
     for node in program.nodes:
-        read = [one.name for argument in node.arguments for one in references(argument.value)]
+        taken = node.arguments[:1] if node.target in _SHAPED_LIKE else node.arguments
+        read = [one.name for argument in taken for one in references(argument.value)]
         result = None
         if read and all(name in weights for name in read):
             result = _result(node, weights, program.sizes)
@@ -46,11 +50,15 @@ def folded(program: Program) -> Program:
 def _result(node: Node, weights: Mapping[str, Weight], sizes: Mapping[str, _Sizes]
             ) -> Floats | None:
     fold = _FOLDS.get(node.target)
+    if node.target in PERMUTES:
+        def fold(arguments: _Arguments, sizes: _Sizes) -> Floats:
+            values = _array(arguments, "self")
+            return values.transpose(moved_axes(node, Arguments(node), values.ndim))
     if fold is None or len(node.outputs) != 1:
         return None
     arguments = {argument.name: weights[argument.value.name].values.astype(np.float64)
-                 if isinstance(argument.value, Reference) else argument.value
-                 for argument in node.arguments}
+                 if isinstance(argument.value, Reference) and argument.value.name in weights
+                 else argument.value for argument in node.arguments}
     try:
         with np.errstate(all="ignore"):  # what is no number is told where a layer takes it
             return fold(arguments, sizes.get(node.outputs[0], ()))
@@ -86,15 +94,50 @@ def _same(arguments: _Arguments, sizes: _Sizes) -> Floats:
     return _array(arguments, "self")
 
 
-def _of_two(operation: np.ufunc) -> _Fold:
+def _expand(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    """Axes of 1 repeated; a batch of any size is one of 1."""
+    shape = [1 if size is None else size for size in sizes]
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise MemoryError
+    return np.broadcast_to(_array(arguments, "self"), shape)
+
+
+def _slice(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    values = _array(arguments, "self")
+    axis, bounds = arguments.get("dim", 0), [
+        arguments.get(name) for name in ("start", "end", "step")]
+    if type(axis) is not int or not -values.ndim <= axis < values.ndim or any(
+            bound is not None and type(bound) is not int for bound in bounds):
+        return None
+    taken = range(*slice(*bounds).indices(values.shape[axis]))
+    return values.take(taken, axis)
+
+
+def _select(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    values, axis, place = _array(arguments, "self"), arguments.get("dim"), arguments.get("index")
+    if type(axis) is not int or type(place) is not int or not (
+            -values.ndim <= axis < values.ndim
+            and -values.shape[axis] <= place < values.shape[axis]):
+        return None
+    return np.asarray(values.take(place, axis), np.float64)
+
+
+def _of_one(operation: Callable[[Floats], Floats]) -> _Fold:
+    return lambda arguments, sizes: np.asarray(operation(_array(arguments, "self")), np.float64)
+
+
+def _power(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    return np.asarray(np.power(_array(arguments, "self"), _array(arguments, "exponent")))
+
+
+def _of_two(operation: Callable[[Floats, Floats], Floats]) -> _Fold:
     def fold(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
         if arguments.get("alpha", 1) != 1:
             return None
         a, b = _array(arguments, "self"), _array(arguments, "other")
         if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MAX_ELEMENTS:
             raise MemoryError
-        result: Floats = operation(a, b)
-        return result
+        return operation(a, b)
     return fold
 
 
@@ -105,11 +148,23 @@ def _product(other: str) -> _Fold:
     return fold
 
 
+_SHAPED_LIKE = frozenset(("aten.expand_as.default",))
+"""Operators that take the shape of their second argument only."""
 _FOLDS: Mapping[str, _Fold] = {
     **dict.fromkeys(RESHAPES, _reshape), **dict.fromkeys(IDENTITIES, _same),
     **{f"aten.{name}": fold for name, fold in {
         "_weight_norm.default": _weight_norm,
         "mul.Tensor": _of_two(np.multiply), "div.Tensor": _of_two(np.divide),
         "add.Tensor": _of_two(np.add), "sub.Tensor": _of_two(np.subtract),
+        "rsub.Scalar": _of_two(lambda a, b: b - a), "pow.Tensor_Scalar": _power,
+        "neg.default": _of_one(np.negative), "abs.default": _of_one(np.abs),
+        "exp.default": _of_one(np.exp), "sqrt.default": _of_one(np.sqrt),
+        "rsqrt.default": _of_one(lambda x: 1 / np.sqrt(x)),
+        "reciprocal.default": _of_one(np.reciprocal), "square.default": _of_one(np.square),
+        "relu.default": _of_one(lambda x: np.maximum(x, 0)),
+        **{f"{function.value}.default": _of_one(partial(function, parameter=None))
+           for function in (Unary.SIGMOID, Unary.TANH)},
+        "expand.default": _expand, "expand_as.default": _expand, "slice.Tensor": _slice,
+        "select.int": _select,
         "mv.default": _product("vec"), "vdot.default": _product("other"),
         "dot.default": _product("tensor")}.items()}}

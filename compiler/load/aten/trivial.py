@@ -6,12 +6,14 @@ RESHAPES = frozenset(f"aten.{name}" for name in (
     "view.default", "reshape.default", "flatten.using_ints", "squeeze.default", "squeeze.dim",
     "squeeze.dims", "unsqueeze.default", "unflatten.int"))
 """Operators that only change the shape."""
+PERMUTES = frozenset(f"aten.{name}" for name in (
+    "permute.default", "transpose.int", "movedim.int", "movedim.intlist", "moveaxis.int",
+    "swapaxes.default"))
+"""Operators that only put the axes in another order."""
 IDENTITIES = frozenset(f"aten.{name}" for name in (
     "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
     "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default"))
 """Operators that put out their input."""
-LEFT_TO_HOST = frozenset(("aten.softmax.int", "aten.log_softmax.int"))
-"""Operators at the end, without which the network puts out what they read."""
 SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default",
                      "aten._assert_scalar.default"))
 """Nodes that compute no tensor."""

@@ -40,6 +40,8 @@ _ADVICE = {
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
+    "DepthToSpace": "make room with a nearest Resize or a ConvTranspose",
+    "SpaceToDepth": "use a Conv with strides, or begin with the channels that it makes",
 }
 
 
@@ -51,7 +53,8 @@ class Import:
     which is what the network puts out; where that is a float tensor, ``worth`` tells what its
     integers are worth in it. ``answer`` is the tensor that the host makes of them, and its layout;
     None where there is no tail, and the logits where a softmax of a map is left away. ``inner`` are
-    the tensors of integers that layers of the network put out, by the names of these.
+    the tensors that layers of the network put out, by the names of these, and what their integers
+    are worth in those that are of floats.
     ``float_input`` tells that the graph takes reals.
     """
 
@@ -62,14 +65,14 @@ class Import:
     result: str
     worth: Tail | None
     answer: tuple[str, Layout] | None
-    inner: Mapping[str, tuple[str, Layout]]
+    inner: Mapping[str, tuple[str, Layout, Tail | None]]
 
     @property
     def tensors(self) -> Mapping[str, bool]:
         """All tensors of the graph that are named here, and whether each is of integers."""
         others = [] if self.answer is None else [self.answer[0]]
         return {self.result: self.worth is None, **dict.fromkeys(others, False),
-                **{name: True for name, _ in self.inner.values()}}
+                **{name: worth is None for name, _, worth in self.inner.values()}}
 
 
 def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN,
@@ -174,10 +177,22 @@ def _finish(builder: Builder, name: str) -> Import:
             answer = end.answer, end.layout
     network = builder.network(name, value.name, tail)
     layers = {layer.name for layer in network.layers}
-    inner = {found.name: (tensor, found.layout) for tensor, found in builder.values.items()
-             if isinstance(found, Integers) and found.name in layers}
+    inner = {found.name: (tensor, found.layout, found.tail if isinstance(found, Curve) else None)
+             for tensor, found in builder.values.items()
+             if isinstance(found, Integers | Curve) and found.name in layers
+             and (isinstance(found, Integers) or _is_exact(builder, tensor, found))}
     return Import(network, builder.layout, not graph.input.type.integer, value.layout, result,
                   None if isinstance(value, Integers) else value.tail, answer, inner)
+
+
+_WIDEST_TOLD = 16
+"""The most bits of integers that a sum of float32 tells apart, whatever its order."""
+
+
+def _is_exact(builder: Builder, tensor: str, curve: Curve) -> bool:
+    """Whether the ``tensor`` of floats is ``curve`` and tells its integers."""
+    return not curve.steps and curve.origin == tensor and (
+        builder.types[curve.name].bits <= _WIDEST_TOLD)
 
 
 def _result(builder: Builder) -> tuple[str, Integers | Real | Curve]:

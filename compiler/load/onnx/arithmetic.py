@@ -13,7 +13,7 @@ from ...ir import signed_bits
 from ..affine import Affine, quantize_multiplier, requantize, with_room
 from .graph import Builder, Operands, Quantized, positive
 from .thresholds import Quantizer, emit
-from .values import Curve, FloatInput, Floats32, Integers, Joined, Part, Real, Sum, Value
+from .values import Curve, FloatInput, Floats32, Integers, Joined, Largest, Part, Real, Sum, Value
 
 _SPARE_BITS = 16
 """Bits below the last one of the result that are kept until the final rounding.
@@ -37,6 +37,9 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
         return _quantize_input(operands, value, target)
     if isinstance(value, Joined):
         return _quantize_parts(operands, value, target, suffix)
+    if isinstance(value, Largest):
+        part = quantize(operands, value.part, target, suffix, zero_first=zero_first)
+        return Integers(builder.add(value.behind(part.name)), value.layout)
     if isinstance(value, Curve):
         return Integers(_quantize_function(operands, value, target), value.layout)
     if not isinstance(value, Real | Sum):
@@ -46,7 +49,7 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
     affine = Affine(target.type.bits, target.type.signed, float(target.scale), target.zero)
     name = builder.name(operands.node, suffix)
     if isinstance(value, Real):
-        if _same(builder, value, target):
+        if is_alike(builder, value, target):
             if value.clamped:
                 least, most = target.range
                 bounds = least if low is None else low, most if high is None else high
@@ -112,7 +115,7 @@ def _quantize_input(operands: Operands, value: FloatInput, target: Quantized) ->
     return Integers("input", value.layout)
 
 
-def _same(builder: Builder, value: Real, target: Quantized) -> bool:
+def is_alike(builder: Builder, value: Real, target: Quantized) -> bool:
     """Whether the integers behind ``value`` are already those of ``target``."""
     kind = builder.types[value.name]
     low, high = target.range
@@ -258,6 +261,9 @@ def unsettled(operands: Operands, position: int = 0) -> Real:
     if isinstance(value, Curve):
         operands.refuse("it reads a function that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear before it")
+    if isinstance(value, Largest):
+        operands.refuse("it reads the maxima of what nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear behind the pool")
     if isinstance(value, Joined):
         operands.refuse("it reads a concatenation that nothing has quantized",
                         "put QuantizeLinear and DequantizeLinear behind the Concat")

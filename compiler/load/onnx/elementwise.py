@@ -29,6 +29,7 @@ from .values import (
     Integers,
     Joined,
     Known,
+    Largest,
     Part,
     Real,
     Scales,
@@ -79,11 +80,11 @@ def constant_only(operation: np.ufunc) -> Convert:
 def function_of(operands: Operands, position: int = 0) -> Curve:
     """An input of the node as a function of the integers of one tensor."""
     value = operands.activation(position)
-    return value if isinstance(value, Curve) else _curve(
+    return value if isinstance(value, Curve) else as_curve(
         unsettled(operands, position), operands.node.inputs[position])
 
 
-def _curve(value: Real, origin: str) -> Curve:
+def as_curve(value: Real, origin: str) -> Curve:
     """The reals ``value``, which the graph calls ``origin``."""
     steps = []
     if value.rest.any():
@@ -121,8 +122,12 @@ def within(low: float, high: float) -> tuple[Step, ...]:
                  if math.isfinite(bound))
 
 
-def clamped(value: Part | Joined, low: float, high: float) -> Part | Joined:
+def clamped(value: Part | Joined | Largest, low: float, high: float) -> Part | Joined | Largest:
     """``value``, clamped once more."""
+    if isinstance(value, Largest):
+        part = clamped(value.part, low, high)
+        assert not isinstance(part, Largest)
+        return replace(value, part=part)
     if isinstance(value, Joined):
         return replace(value, parts=tuple(_clamped(part, low, high) for part in value.parts))
     return _clamped(value, low, high)
@@ -181,7 +186,7 @@ def of_one_tensor(operands: Operands, operation: np.ufunc) -> Curve | None:
     """
     values = [operands.activation(position) for position in (0, 1)]
     names = operands.node.inputs
-    curves = [value if isinstance(value, Curve) else _curve(value, name)
+    curves = [value if isinstance(value, Curve) else as_curve(value, name)
               for value, name in zip(values, names, strict=False)
               if isinstance(value, Real | Curve)]
     if len(curves) != 2 or curves[0].layout != curves[1].layout:

@@ -97,6 +97,13 @@ def _thresholded_relu(operands: Operands, curve: Curve) -> Step:
                 bool(alpha >= 0))
 
 
+def _shrink(operands: Operands, curve: Curve) -> Step:
+    least, bias = _parameter(operands, "lambd", 0.5), _parameter(operands, "bias", 0.0)
+    zero = np.float32(0)
+    return Step(lambda x: np.where(x < -least, x + bias, np.where(x > least, x - bias, zero)),
+                np.zeros(1, np.bool_), bool(0 <= bias <= least))
+
+
 def _swish(operands: Operands, curve: Curve) -> Step:
     alpha = _parameter(operands, "alpha", 1.0)
     return _either_way(lambda x: x * _sigmoid(alpha * x))
@@ -129,7 +136,7 @@ FUNCTIONS: Mapping[str, Callable[[Operands, Curve], Step]] = {
         lambda x: x * np.clip(x * np.float32(1 / 6) + _HALF, 0, _ONE))),
     "Mish": _always(_either_way(lambda x: x * _tanh(_softplus(x)))),
     "LeakyRelu": _leaky_relu, "PRelu": _prelu, "Elu": _elu, "Celu": _celu, "Selu": _selu,
-    "HardSigmoid": _hard_sigmoid, "ThresholdedRelu": _thresholded_relu, "Swish": _swish,
-    "Gelu": _gelu,
+    "HardSigmoid": _hard_sigmoid, "Shrink": _shrink, "ThresholdedRelu": _thresholded_relu,
+    "Swish": _swish, "Gelu": _gelu,
 }
 """The step that a node of each operator is behind a curve, by the operator's name."""

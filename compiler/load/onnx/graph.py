@@ -73,6 +73,16 @@ class End:
     layout: Layout
 
 
+def real_input(output: str) -> str:
+    """The tensor of reals that a QLinear operator at the end reads, by the name of its output."""
+    return f"{output}_of_reals"
+
+
+def real_output(output: str) -> str:
+    """The tensor of reals that it quantizes to its ``output``."""
+    return f"{output}_in_reals"
+
+
 class Builder(ir.Builder):
     """The network so far, and the value of each tensor of the graph by name."""
 
@@ -118,17 +128,19 @@ class Builder(ir.Builder):
         if name == INPUT and kind.scale is None and kind.low <= zero <= kind.high:
             self.declare(replace(kind, scale=float(scale), zero_point=zero))
 
-    def finish(self, operands: Operands, function: ir.TailFunction, layout: Layout) -> None:
+    def finish(self, operands: Operands, function: ir.TailFunction, layout: Layout,
+               source: str | None = None, answer: str | None = None) -> None:
         """End the network before a node, which the host computes as ``function``.
 
         What the node makes lies in the output as ``layout`` tells. Only what moves or quantizes it
-        may follow.
+        may follow. ``source`` and ``answer`` are the tensors of reals that it reads and makes, by
+        default its own.
         """
         node = operands.node
         if self._feeds_more_than_ends(node):
             operands.refuse("it is not at the end of the network",
                             "remove it, or what follows it")
-        self.end = End(node.inputs[0], function, node.outputs[0], layout)
+        self.end = End(source or node.inputs[0], function, answer or node.outputs[0], layout)
 
     def _feeds_more_than_ends(self, node: Node) -> bool:
         """Whether anything but moving, quantizing and the end follows ``node``."""

@@ -23,7 +23,7 @@ def total(operands: Operands, a: Value, b: Value, subtracts: bool = False) -> Su
         operands.refuse("it adds or subtracts integers, or what is not quantized",
                         "put DequantizeLinear before it and QuantizeLinear behind it")
     if isinstance(a, Real) and isinstance(b, Real):
-        a, b = _of_one_shape(operands, a, b)
+        a, b = of_one_shape(operands, a, b)
     elif isinstance(b, Real):
         b = _laid_out(operands, b, a.layout)
     _require_one_shape(operands, a.layout, b.layout)
@@ -38,13 +38,13 @@ def product(operands: Operands, a: Real, b: Real) -> Real:
     """The exact product of two activations with one scale each."""
     with np.errstate(over="ignore", under="ignore"):
         scale = multiplicand(operands, a) * multiplicand(operands, b)
-    a, b = _of_one_shape(operands, a, b)
+    a, b = of_one_shape(operands, a, b)
     builder = operands.builder
     name = builder.add(ir.Multiply(builder.name(operands.node), a.name, b.name, (a.zero, b.zero)))
     return Real(name, a.layout, positive(operands, scale.reshape(1)))
 
 
-def _of_one_shape(operands: Operands, a: Real, b: Real) -> tuple[Real, Real]:
+def of_one_shape(operands: Operands, a: Real, b: Real) -> tuple[Real, Real]:
     """Both, in one layout; axes of one element are repeated where the other has more."""
     mine, other = a.layout, b.layout
     if mine.dims != other.dims and len(mine.dims) == len(other.dims) > 1 and all(

@@ -11,15 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from ... import ir
 from . import elementwise, joins, linear
-from .arithmetic import narrowed, quantize, real
+from .arithmetic import is_alike, narrowed, quantize, real
 from .functions import FUNCTIONS
-from .graph import Convert, Operands, Quantized
+from .graph import Convert, Operands, Quantized, real_input, real_output
 from .model import TYPES, Array, ElementType
+from .shapes import ended_by_softmax, joined
 from .values import (
     FloatInput,
     Integers,
     Known,
+    Part,
     Real,
     Value,
 )
@@ -279,6 +282,40 @@ def qlinear_multiply(operands: Operands) -> Value:
     return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
 
 
+def qlinear_function(operator: str) -> Convert:
+    """A function of single elements: x, scale, zero; scale, zero."""
+    def convert(operands: Operands) -> Value:
+        curve = elementwise.as_curve(qlinear_input(operands, 0), operands.node.inputs[0])
+        step = FUNCTIONS[operator](operands, curve)
+        return quantize(operands, elementwise.stepped(curve, step), quantized(operands, 3, 4))
+    return convert
+
+
+def qlinear_concat(operands: Operands) -> Value:
+    """QLinearConcat: scale, zero; then tensor, scale, zero of each input.
+
+    What has another scale than the result comes from a table, as in ONNX Runtime.
+    """
+    target = quantized(operands, 0, 1)
+    parts: list[Integers | Part] = []
+    for position in range(2, len(operands.node.inputs), 3):
+        value = qlinear_input(operands, position)
+        parts.append(value if is_alike(operands.builder, value, target) else
+                     elementwise.as_curve(value, operands.node.inputs[position]))
+    if not parts:
+        operands.refuse("it has no inputs")
+    return quantize(operands, joined(operands, parts), target)
+
+
+def qlinear_softmax(operands: Operands) -> Value:
+    """QLinearSoftmax at the end: x, scale, zero; what quantizes its result is left away."""
+    value = qlinear_input(operands, 0)
+    source = real_input(operands.node.outputs[0])
+    operands.builder.values[source] = value
+    return ended_by_softmax(operands, value, ir.TailFunction.SOFTMAX, source,
+                            real_output(operands.node.outputs[0]))
+
+
 def cast(operands: Operands) -> Value:
     """Cast of integers to float, or to wider integers, and of constants."""
     value, target = operands.value(0), operands.integer("to", 0)
@@ -358,6 +395,10 @@ ARITHMETIC: Mapping[tuple[str, str], Convert] = {
     ("", "Sqrt"): elementwise.constant_only(np.sqrt),
     ("com.microsoft", "QLinearAdd"): qlinear_add,
     ("com.microsoft", "QLinearMul"): qlinear_multiply, ("", "Cast"): cast,
+    ("com.microsoft", "QLinearConcat"): qlinear_concat,
+    ("com.microsoft", "QLinearSigmoid"): qlinear_function("Sigmoid"),
+    ("com.microsoft", "QLinearLeakyRelu"): qlinear_function("LeakyRelu"),
+    ("com.microsoft", "QLinearSoftmax"): qlinear_softmax,
     ("", "BatchNormalization"): elementwise.batch_norm,
     **{("", name): elementwise.function for name in FUNCTIONS},
     ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),

@@ -13,7 +13,19 @@ from . import linear
 from .arithmetic import quantize, real, settle
 from .graph import Convert, Operands, positive
 from .operators import qlinear_input, quantized
-from .values import NCHW, Curve, Integers, Layout, Real, Value
+from .values import (
+    NCHW,
+    Activation,
+    Curve,
+    FloatInput,
+    Integers,
+    Joined,
+    Largest,
+    Layout,
+    Real,
+    Sum,
+    Value,
+)
 
 _MEAN_BITS = 12
 """The most bits of a mean below the last one of its elements, where windows differ in what counts.
@@ -26,41 +38,41 @@ def max_pool(operands: Operands) -> Value:
     """MaxPool of integers or reals, since a positive scale keeps the order."""
     if any(operands.node.outputs[1:]):
         operands.refuse("its second output, the indices, is used", "use the maxima only")
-    return maxima(operands, _ordered(operands))
-
-
-def _ordered(operands: Operands) -> Integers | Real | Curve:
-    """An input whose greatest value is that of its greatest integer."""
-    value = operands.activation(0)
-    if not isinstance(value, Integers | Real | Curve) or (
-            isinstance(value, Curve) and not value.rises):
-        operands.refuse("it reads what is not quantized",
-                        "put QuantizeLinear and DequantizeLinear before it")
-    return value
-
-
-def maxima(operands: Operands, value: linear.Moved) -> linear.Moved:
-    """The maxima of ``value`` over the node's windows."""
-    value = linear.as_map(operands, value)
-    axes = linear.spatial(value.layout)
-    kernel, stride, padding, extra = _windows(operands, value.layout, axes)
-    top, bottom, left, right = padding
-    padding = top, bottom + extra[0], left, right + extra[1]
-    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name,
-                                            kernel, stride, padding))
-    shape = operands.builder.types[name].shape
-    return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
+    return maxima(operands, operands.activation(), whole=False)
 
 
 def global_max_pool(operands: Operands) -> Value:
     """GlobalMaxPool of integers or reals."""
-    value = linear.as_map(operands, _ordered(operands))
-    size = value.layout.shape[:2]
-    name = operands.builder.add(ir.MaxPool(operands.builder.name(operands.node), value.name, size,
-                                            size))
-    shape = operands.builder.types[name].shape
-    return replace(value, name=name, layout=linear.map_of(operands, shape,
-                                                          linear.spatial(value.layout)))
+    return maxima(operands, operands.activation(), whole=True)
+
+
+def maxima(operands: Operands, value: Activation, *, whole: bool) -> Activation:
+    """The maxima of ``value`` over the node's windows, or over the ``whole`` map.
+
+    The greatest integer is that of the greatest value of integers, reals and rising functions. Of
+    sums, of several tensors and of other functions it is found once they are quantized.
+    """
+    if isinstance(value, FloatInput | Largest):
+        operands.refuse("it reads what is not quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    if isinstance(value, Integers | Real | Curve):
+        value = linear.as_map(operands, value)
+    elif not value.layout.map_dims():
+        operands.refuse("it reads what nothing has quantized in another order of axes",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    builder, layout = operands.builder, value.layout
+    axes = linear.spatial(layout)
+    kernel = stride = layout.shape[:2]
+    padding: Padding = (0, 0, 0, 0)
+    if not whole:
+        kernel, stride, (top, bottom, left, right), extra = _windows(operands, layout, axes)
+        padding = top, bottom + extra[0], left, right + extra[1]
+    pool = ir.MaxPool(builder.name(operands.node), builder.input, kernel, stride, padding)
+    shape = pool.output_type(ir.TensorType(layout.shape, 1, False)).shape
+    layout = linear.map_of(operands, shape, axes)
+    if isinstance(value, Sum | Joined) or (isinstance(value, Curve) and not value.rises):
+        return Largest(value, layout, pool)
+    return replace(value, name=builder.add(replace(pool, input=value.name)), layout=layout)
 
 
 def average_pool(operands: Operands) -> Value:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from ...ir import PenjingError
+from .graph import real_input, real_output
 
 _WEIGHTS = {"QLinearConv": (3, 5, 7), "QLinearMatMul": (3, 5, 7), "QGemm": (3, 5, 8),
             "ConvInteger": (1, 3, None), "MatMulInteger": (1, 3, None)}
 """Where an operator has its weights, their zero points, and the zero point of its output."""
-_RESULTS = {"QuantizeLinear": 2, "QLinearAdd": 7, "QLinearAveragePool": 4,
-            "QLinearGlobalAveragePool": 4}
+_RESULTS = {"QuantizeLinear": 2, "QLinearAdd": 7, "QLinearMul": 7, "QLinearAveragePool": 4,
+            "QLinearGlobalAveragePool": 4, "QLinearConcat": 1, "QLinearSigmoid": 4,
+            "QLinearLeakyRelu": 4, "QLinearSoftmax": 4}
 """Where others have the zero point of their output."""
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 
@@ -40,6 +42,7 @@ def probe(data: bytes, outputs: Mapping[str, bool]) -> bytes:
         model.graph.output.append(onnx.ValueInfoProto(name=name))
     _unify(model.graph)
     spell_out(model)
+    _append_reals(model.graph)
     whole: bytes = model.SerializeToString()
     return whole
 
@@ -47,6 +50,17 @@ def probe(data: bytes, outputs: Mapping[str, bool]) -> bytes:
 def as_int32(name: str) -> str:
     """What `probe` calls a tensor of integers."""
     return f"{name}_as_int32"
+
+
+def _append_reals(graph: onnx.GraphProto) -> None:
+    """Compute in reals as well what QLinear operators at the end compute, which the host does."""
+    for node in list(graph.node):
+        if node.op_type == "QLinearSoftmax":
+            source = real_input(node.output[0])
+            graph.node.append(onnx.helper.make_node("DequantizeLinear", node.input[:3], [source]))
+            graph.node.append(onnx.helper.make_node(
+                "Softmax", [source], [real_output(node.output[0])],
+                **{entry.name: entry.i for entry in node.attribute if entry.name == "axis"}))
 
 
 def _unify(graph: onnx.GraphProto) -> None:

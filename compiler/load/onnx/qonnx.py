@@ -16,7 +16,8 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
-from . import linear, pools
+from ..affine import Affine, requantize
+from . import joins, linear, pools
 from .elementwise import (
     by_constant,
     combined,
@@ -32,7 +33,7 @@ from .graph import Convert, Operands
 from .model import Graph
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
-from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value
+from .values import Curve, FloatInput, Integers, Known, Real, Scales, Value, rising
 
 DOMAINS = ("", "onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 """Where the quantizers have been at home."""
@@ -144,13 +145,17 @@ def _added(operands: Operands, curve: Curve, operand: Scales) -> Curve:
 
 
 def _both(operands: Operands, operation: np.ufunc) -> Value:
-    """Two functions of the same integers, which are one; or the sum of two activations."""
+    """Two functions of the same integers, which are one; or two activations."""
     a, b = curve_of(operands, 0), curve_of(operands, 1)
     if (a.steps or b.steps or operation is not np.add) and a.same_reals(b):
         return combined(operands, operation, a, b)
-    if operation is np.add:
-        return _sum(operands)
-    return operands.refuse("it combines two activations", "add activations only")
+    if operation is np.divide:
+        operands.refuse("it divides by an activation", "divide by a constant")
+    a, b = plain(operands, 0), plain(operands, 1)
+    if operation is np.multiply:
+        made = joins.product(operands, _real(a), _real(b))
+        return Curve(made.name, made.layout, a.scale * b.scale, operands.node.outputs[0])
+    return _total(operands, a, b, subtracts=operation is np.subtract)
 
 
 def function(operands: Operands) -> Value:
@@ -160,24 +165,59 @@ def function(operands: Operands) -> Value:
         curve, FUNCTIONS[operands.node.operator](operands, curve))
 
 
-def _sum(operands: Operands) -> Value:
-    """The sum of two quantized activations, whose scales differ by a power of two."""
-    a, b = plain(operands, 0), plain(operands, 1)
-    if a.layout != b.layout:
-        operands.refuse("it adds tensors of different shapes", "add tensors of one shape")
-    scale = min(float(a.scale[0]), float(b.scale[0]))
-    names, zero = [], 0
-    for value, suffix in ((a, "_a"), (b, "_b")):
-        fraction, shift = math.frexp(float(value.scale[0]) / scale)
-        if fraction != 0.5 or shift > 16:
-            operands.refuse(f"the scales of what it adds, {float(a.scale[0]):g} and "
-                            f"{float(b.scale[0]):g}, differ by no small power of two",
-                            "quantize both with one scale")
-        zero += value.zero << shift - 1
-        names.append(value.name if shift == 1 else _shifted(operands, value.name, shift - 1,
-                                                            suffix))
-    name = operands.builder.add(ir.Add(operands.builder.name(operands.node), *names))
-    return Curve(name, a.layout, np.array([scale]), operands.node.outputs[0], zero)
+def _total(operands: Operands, a: Curve, b: Curve, *, subtracts: bool) -> Value:
+    """The sum of two quantized activations, or their difference.
+
+    If their scales differ by a small power of two, it is exact. Else both are multiplied, to steps
+    far below the smaller scale.
+    """
+    reals = joins.of_one_shape(operands, _real(a), _real(b))
+    values = [replace(value, name=found.name, layout=found.layout)
+              for value, found in zip((a, b), reals, strict=True)]
+    scale = min(float(value.scale[0]) for value in values)
+    powers = [_halvings(float(value.scale[0]) / scale) for value in values]
+    shifts = [power for power in powers if power is not None]
+    layer = ir.Subtract if subtracts else ir.Add
+    builder, layout = operands.builder, values[0].layout
+    if len(shifts) == len(values):
+        zeros = [value.zero << shift for value, shift in zip(values, shifts, strict=True)]
+        names = [value.name if not shift else _shifted(operands, value.name, shift, suffix)
+                 for value, shift, suffix in zip(values, shifts, ("_a", "_b"), strict=True)]
+        zero = zeros[0] - zeros[1] if subtracts else sum(zeros)
+        name = builder.add(layer(builder.name(operands.node), *names))
+        return Curve(name, layout, np.array([scale]), operands.node.outputs[0], zero)
+    reaches = [_reach(operands, value, float(value.scale[0]) / scale) for value in values]
+    fraction = min(_SPARE_BITS, _WIDEST_TERM - max(reaches))
+    if fraction < _SPARE_BITS // 2:
+        operands.refuse(f"the scales of its inputs, {float(a.scale[0]):g} and "
+                        f"{float(b.scale[0]):g}, differ too much", "quantize both with one scale")
+    names = [builder.add(requantize(
+        builder.name(operands.node, suffix), value.name,
+        value.scale / scale * 2.0 ** fraction,
+        Affine(reach + fraction, True, scale * 2.0 ** -fraction, 0), offset=value.zero,
+        rounding=ir.ScaleRounding.EVEN))
+        for value, reach, suffix in zip(values, reaches, ("_a", "_b"), strict=True)]
+    name = builder.add(layer(builder.name(operands.node), *names))
+    # Only a quantizer may read these: they are as near as none of their steps matters to it.
+    return Curve(name, layout, np.array([scale * 2.0 ** -fraction]), "", 0,
+                 (rising(lambda x: x),))
+
+
+_SPARE_BITS, _WIDEST_TERM = 16, 28
+"""Bits below the smaller scale of what is added, and the most bits of it in all."""
+
+
+def _halvings(ratio: float) -> int | None:
+    """The small power of two that ``ratio`` is; None if it is none."""
+    fraction, power = math.frexp(ratio)
+    return power - 1 if fraction == 0.5 and power <= 16 else None
+
+
+def _reach(operands: Operands, value: Curve, ratio: float) -> int:
+    """Bits of ``ratio`` times the integers of ``value``, less their zero point."""
+    kind = operands.builder.types[value.name]
+    most = max(abs(kind.low - value.zero), abs(kind.high - value.zero)) * ratio
+    return math.ceil(most + 1).bit_length() + 1
 
 
 def _shifted(operands: Operands, name: str, shift: int, suffix: str) -> str:
@@ -223,13 +263,12 @@ def cast(operands: Operands) -> Value:
 
 
 # --- windows, and the end
-def max_pool(operands: Operands) -> Value:
-    """MaxPool, which a function that does not fall may follow as well as precede."""
-    curve = curve_of(operands)
-    if not curve.rises:
-        operands.refuse("the greatest value is not that of the greatest accumulator",
-                        "put a Quant before it")
-    return _pooled(operands, curve, pools.maxima(operands, _real(curve)))
+def maxima(*, whole: bool) -> Convert:
+    """MaxPool, or GlobalMaxPool, which a function that does not fall may follow as well as precede.
+    """
+    def convert(operands: Operands) -> Value:
+        return pools.maxima(operands, curve_of(operands), whole=whole)
+    return convert
 
 
 def average(operands: Operands) -> Value:
@@ -240,21 +279,15 @@ def average(operands: Operands) -> Value:
     made = pool(operands, _real(curve), exact=True)
     layer = operands.builder.layers[made.name]
     assert isinstance(layer, ir.SumPool)
-    return replace(_pooled(operands, curve, made), zero=made.zero,
+    return replace(curve, name=made.name, layout=made.layout, zero=made.zero,
                    scale=curve.scale / (layer.kernel[0] * layer.kernel[1]))
-
-
-def _pooled(operands: Operands, curve: Curve, made: Real) -> Curve:
-    if curve.rows > 1 and made.layout.shape[2] != curve.layout.shape[2]:
-        operands.refuse("its channels are not those of the functions before it",
-                        "put a Quant before it")
-    origin = curve.origin if curve.steps else operands.node.outputs[0]
-    return replace(curve, name=made.name, layout=made.layout, origin=origin)
 
 
 def largest(operands: Operands) -> Value:
     """ArgMax over the channels."""
     curve = curve_of(operands)
+    if not curve.origin:
+        operands.refuse("it reads a sum that nothing has quantized", "put a Quant before it")
     if curve.tail is not None and curve.rows > 1:
         made = linear.transformed(operands, Real(curve.name, curve.layout, _ONE),
                                   np.array(curve.tail.scales), Known(np.array(curve.tail.offsets)))
@@ -293,7 +326,8 @@ OPERATORS: Mapping[tuple[str, str], Convert] = {
     ("", "Mul"): arithmetic(np.multiply), ("", "Div"): arithmetic(np.divide),
     ("", "BatchNormalization"): batch_norm, ("", "Relu"): bounded, ("", "Clip"): bounded,
     ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt),
-    ("", "Cast"): cast, ("", "MaxPool"): max_pool, ("", "AveragePool"): average,
+    ("", "Cast"): cast, ("", "MaxPool"): maxima(whole=False),
+    ("", "GlobalMaxPool"): maxima(whole=True), ("", "AveragePool"): average,
     ("", "GlobalAveragePool"): average, ("", "ReduceMean"): average, ("", "ArgMax"): largest,
     **{("", name): function for name in FUNCTIONS},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from .thresholds import (
     scaled,
     sign,
 )
-from .values import Curve, FloatInput, Floats32, Integers, Known, Scales, Value
+from .values import Curve, FloatInput, Floats32, Integers, Known, Largest, Scales, Value
 
 _ONE = np.ones(1, np.float32)
 _MOST_BITS = 32
@@ -44,10 +45,31 @@ def curve_of(operands: Operands, position: int = 0) -> Curve:
             operands.refuse("it reads the network's input, which a quantizer reads as well",
                             "quantize the input once, before all else")
         return Curve(INPUT, value.layout, np.array([float(pixel)]), operands.node.inputs[position])
+    if isinstance(value, Largest):
+        operands.refuse("it reads the maxima of a function that nothing has quantized",
+                        "put a Quant before the pool, or right behind it")
     if not isinstance(value, Curve):
         operands.refuse("it reads what no quantizer of QONNX made",
                         "keep to one dialect in a network")
     return value
+
+
+def _source(operands: Operands) -> Curve:
+    """What a quantizer reads: a function of integers, or that whose maxima are to be quantized."""
+    value = operands.activation()
+    if isinstance(value, Largest) and isinstance(value.part, Curve):
+        return value.part
+    return curve_of(operands)
+
+
+def _made(operands: Operands, curve: Curve, quantizer: Quantizer, rows: int = 1) -> Curve:
+    """What ``quantizer`` makes of ``curve``, which is what the node reads, or has maxima of."""
+    value, name = operands.activation(), emit(operands, curve, quantizer, rows)
+    layout = curve.layout
+    if isinstance(value, Largest):
+        name, layout = operands.builder.add(value.behind(name)), value.layout
+    return Curve(name, layout, quantizer.scale.astype(np.float64),
+                 operands.node.outputs[0], quantizer.zero)
 
 
 def plain(operands: Operands, position: int = 0) -> Curve:
@@ -109,9 +131,7 @@ def _quantized(operands: Operands, scale: Array, zero: int, limits: tuple[int, i
         return _entry(operands, value, scales, zero, limits)
     quantizer = Quantizer(scales, zero, low, high, 2 if mode is None else 1,
                           scaled(scales, zero, levels))
-    curve = curve_of(operands)
-    name = emit(operands, curve, quantizer)
-    return Curve(name, curve.layout, scales.astype(np.float64), operands.node.outputs[0], zero)
+    return _made(operands, _source(operands), quantizer)
 
 
 def _weights(operands: Operands, value: Known, scale: Array, zero: int, levels: Levels) -> Known:
@@ -160,7 +180,7 @@ def trunc(operands: Operands) -> Value:
     newer = len(operands.node.inputs) > 5
     bits = _bits(operands, 5 if newer else 4)
     signed, narrow = operands.integer("signed", 1), operands.integer("narrow", 0)
-    curve = curve_of(operands)
+    curve = _source(operands)
     scales = by_channel(operands, scale, curve)
     result = by_channel(operands, _scale(operands, 4), curve) if newer else scales
     dropped = np.rint(np.log2(result / scales)) if newer else np.array([wide - bits])
@@ -176,8 +196,7 @@ def trunc(operands: Operands) -> Value:
         operands, curve, scales, zero, halvings)
     quantizer = Quantizer(result, point, low, high, 1,
                           scaled(scales, zero, rounded(low, high, mode, halvings)))
-    name = emit(operands, curve, quantizer)
-    return Curve(name, curve.layout, result.astype(np.float64), operands.node.outputs[0], point)
+    return _made(operands, curve, quantizer)
 
 
 def _reach(operands: Operands, curve: Curve, scales: Scales, zero: int,
@@ -193,7 +212,7 @@ def _reach(operands: Operands, curve: Curve, scales: Scales, zero: int,
 
 def multi_threshold(operands: Operands) -> Value:
     """MultiThreshold: x, thresholds (channels or 1, T)."""
-    curve = curve_of(operands)
+    curve = _source(operands)
     if isinstance(operands.activation(0), FloatInput):
         operands.refuse("it reads the network's input before that is quantized",
                         "put a Quant behind the input")
@@ -219,8 +238,8 @@ def multi_threshold(operands: Operands) -> Value:
     def values(x: Floats32) -> Floats32:
         return np.float32(low) + np.float32(step) * levels(x)
 
-    name = emit(operands, curve, Quantizer(_ONE, 0, low, low + step * count, step, values), rows)
-    return Curve(name, curve.layout, np.array([scale / step]), operands.node.outputs[0])
+    made = _made(operands, curve, Quantizer(_ONE, 0, low, low + step * count, step, values), rows)
+    return replace(made, scale=np.array([scale / step]))
 
 
 def _mode(operands: Operands, default: str) -> str:

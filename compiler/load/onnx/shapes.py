@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from .values import (
     Integers,
     Joined,
     Known,
+    Largest,
     Layout,
     Part,
     Real,
@@ -155,8 +157,7 @@ def transpose(operands: Operands) -> Value:
         return _with(operands, value, new)  # only axes of size 1 move
     axes = _split(layout)
     if axes is None:
-        operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map",
-                        "transpose maps only")
+        return _shuffled(operands, value, places)
     moved = [axis for place in places for axis in axes[place]]
     order3 = (moved[0], moved[1], moved[2])
     return replace(value, layout=Layout(layout.shape, order3, new))
@@ -176,18 +177,80 @@ def _split(layout: Layout) -> list[list[int]] | None:
     return None if left else axes
 
 
+def _shuffled(operands: Operands, value: Activation, places: tuple[int, ...]) -> Value:
+    """A Transpose of axes that a Reshape has divided: the channels in another order."""
+    layout, pieces = value.layout, _pieces(value.layout)
+    moved = [piece for place in places for piece in pieces[place]] if pieces else []
+    mine = {axis: [piece for piece in moved if piece.axis == axis]
+            for axis in dict.fromkeys(piece.axis for piece in moved)}
+    if [piece for group in mine.values() for piece in group] != moved or not mine or any(
+            group != sorted(group) for axis, group in mine.items() if axis != 2):
+        operands.refuse(f"it transposes a tensor whose axes {layout.dims} are not those of a map, "
+                        f"and moves more than channels",
+                        "transpose maps, or shuffle their channels only")
+    axes = *mine, *(axis for axis in layout.order if axis not in mine)
+    made = Layout(layout.shape, (axes[0], axes[1], axes[2]),
+                  tuple(layout.dims[place] for place in places))
+    channels = sorted(mine.get(2, []))
+    order = np.arange(layout.shape[2]).reshape([piece.size for piece in channels]).transpose(
+        [channels.index(piece) for piece in mine.get(2, [])]).reshape(-1).tolist()
+    if order == sorted(order):
+        return replace(value, layout=made)
+    if not isinstance(value, Integers | Real | Curve):
+        operands.refuse("it shuffles the channels of what nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    name = operands.builder.add(ir.Permutation(operands.builder.name(operands.node), value.name,
+                                               tuple(order)))
+    return replace(value, name=name, layout=made)
+
+
+class _Piece(NamedTuple):
+    """What one of a layout's ``dims`` has of an axis of (H, W, C), the ``number``-th of all."""
+
+    number: int
+    axis: int
+    size: int
+
+
+def _pieces(layout: Layout) -> list[list[_Piece]] | None:
+    """The pieces of each of ``dims``; None where these and the axes do not divide each other."""
+    left = [(axis, layout.shape[axis]) for axis in layout.order]
+    pieces: list[list[_Piece]] = []
+    number = 0
+    for size in layout.dims:
+        pieces.append([])
+        while size > 1:
+            axis, whole = left.pop(0)
+            taken = math.gcd(size, whole)
+            if taken not in (size, whole):
+                return None
+            if taken > 1:
+                pieces[-1].append(_Piece(number, axis, taken))
+                number += 1
+            if taken < whole:
+                left.insert(0, (axis, whole // taken))
+            size //= taken
+    return pieces
+
+
 def softmax(operands: Operands) -> Value:
     """Softmax and LogSoftmax at the end: the network puts out what they read.
 
     That of a vector is the host's; of a map, one must know the operator set to tell the axes.
     """
-    value = operands.activation(0)
-    dims, function = value.layout.dims, ir.TailFunction.NONE
-    if math.prod(dims) == dims[-1] == value.layout.shape[2] and (
-            operands.integer("axis", -1) in (-1, len(dims))):
-        function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
-                    else ir.TailFunction.LOG_SOFTMAX)
-    operands.builder.finish(operands, function, value.layout)
+    function = (ir.TailFunction.SOFTMAX if operands.node.operator == "Softmax"
+                else ir.TailFunction.LOG_SOFTMAX)
+    return ended_by_softmax(operands, operands.activation(0), function)
+
+
+def ended_by_softmax(operands: Operands, value: Activation, function: ir.TailFunction,
+                     source: str | None = None, answer: str | None = None) -> Value:
+    """``value``, of which the host computes the ``function`` if it is a vector."""
+    dims = value.layout.dims
+    if not (math.prod(dims) == dims[-1] == value.layout.shape[2]
+            and operands.integer("axis", -1) in (-1, len(dims))):
+        function = ir.TailFunction.NONE
+    operands.builder.finish(operands, function, value.layout, source, answer)
     return value
 
 
@@ -250,7 +313,7 @@ def concat(operands: Operands) -> Value:
     """Concat of shapes, or of the channels of activations."""
     values = [operands.value(position) for position in range(len(operands.node.inputs))]
     if not any(isinstance(value, Known) for value in values):
-        return _of_activations(operands)
+        return joined(operands, [_part(operands, position) for position in range(len(values))])
     parts = [_small(operands, position, "parts") for position in range(len(values))]
     if any(part.ndim != 1 for part in parts) or sum(
             part.size for part in parts) > _MOST_SHAPE_ELEMENTS:
@@ -258,16 +321,19 @@ def concat(operands: Operands) -> Value:
     return Known(np.concatenate(parts))
 
 
-def _of_activations(operands: Operands) -> Value:
+def _part(operands: Operands, position: int) -> Integers | Part:
+    """An input of a Concat of activations."""
+    value = operands.activation(position)
+    if isinstance(value, FloatInput | Joined | Largest):
+        operands.refuse("it reads what nothing has quantized",
+                        "put QuantizeLinear and DequantizeLinear before it")
+    return value
+
+
+def joined(operands: Operands, given: Sequence[Integers | Part]) -> Integers | Real | Joined:
     """Channels of several tensors: at once if they mean the same, else when they are quantized."""
-    parts: list[Integers | Part] = []
-    for position in range(len(operands.node.inputs)):
-        value = operands.activation(position)
-        if isinstance(value, FloatInput | Joined):
-            operands.refuse("it reads what nothing has quantized",
-                            "put QuantizeLinear and DequantizeLinear before it")
-        parts.append(as_map(operands, value) if isinstance(value, Integers | Real) and len(
-            value.layout.dims) > 1 else value)
+    parts = [as_map(operands, part) if isinstance(part, Integers | Real) and len(
+        part.layout.dims) > 1 else part for part in given]
     first = parts[0].layout
     axis, channels, rank = operands.integer("axis", 1), first.channel_axis(), len(first.dims) + 1
     if channels is None or not -rank <= axis < rank or axis % rank != channels + 1 or any(

@@ -74,9 +74,12 @@ def _crop(operands: Operands, size: tuple[int, int], kernel: tuple[int, ...], ax
     whole = [step * (length - 1) + taps
              for step, length, taps in zip(stride, size, kernel, strict=True)]
     more = _numbers(operands, "output_padding", axes, 0)
+    _require_below(operands, "output_padding", more, stride)
     mode = operands.text("auto_pad", "NOTSET")
     if operands.ints("output_shape") is not None:
         sizes = _numbers(operands, "output_shape", axes, 1)
+        _require_below(operands, "output_shape", [
+            length - rows for length, rows in zip(sizes, whole, strict=True)], stride)
     elif mode in ("SAME_UPPER", "SAME_LOWER"):
         sizes = [min(step * length, rows + extra) for step, length, rows, extra in
                  zip(stride, size, whole, more, strict=True)]
@@ -92,6 +95,13 @@ def _crop(operands: Operands, size: tuple[int, int], kernel: tuple[int, ...], ax
         first = total // 2 if mode == "SAME_UPPER" else total - total // 2
         crop += [first, rows - first - length]
     return stride, (crop[0], crop[1], crop[2], crop[3])
+
+
+def _require_below(operands: Operands, name: str, more: list[int], stride: tuple[int, int]) -> None:
+    """Refuse an attribute that puts as many rows or columns behind the last input as a stride."""
+    if any(rows >= step for rows, step in zip(more, stride, strict=True)):
+        operands.refuse(f"its {name} puts {tuple(more)} rows and columns on, which ONNX Runtime "
+                        f"has below its strides {stride}", f"give a smaller {name}")
 
 
 def _numbers(operands: Operands, name: str, axes: int, least: int, times: int = 1) -> list[int]:

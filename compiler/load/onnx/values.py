@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir import Tail
+from ...ir import MaxPool, Tail
 from .model import Array, ElementType
 
 Shape = tuple[int, int, int]
@@ -175,6 +175,23 @@ class Joined:
     layout: Layout
 
 
+@dataclass(frozen=True, eq=False)
+class Largest:
+    """The greatest reals of ``part`` in windows, which are found behind the next quantizer.
+
+    That never puts the greater of two reals below the other. ``pool`` is the layer that finds them,
+    but for what it reads.
+    """
+
+    part: Part | Joined
+    layout: Layout
+    pool: MaxPool
+
+    def behind(self, name: str) -> MaxPool:
+        """The layer that finds them among the integers ``name``."""
+        return replace(self.pool, input=name)
+
+
 @dataclass(frozen=True)
 class FloatInput:
     """The graph's input x as ``factor * x + addend``, reals that nothing has quantized yet."""
@@ -244,7 +261,8 @@ class Curve:
     """A function of integers: ``steps``, one after the other, on ``scale * (q - zero)``.
 
     q are the integers of ``name``, ``scale`` (float64, (1,) or one a channel) is what one of them
-    is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is.
+    is worth, exactly; ``origin`` is the tensor of the graph that ``scale * (q - zero)`` is, ""
+    where none is but nearly.
     """
 
     name: str
@@ -311,5 +329,5 @@ class Curve:
 
 
 Part: TypeAlias = Real | Sum | Curve
-Activation: TypeAlias = Integers | Real | Sum | Joined | FloatInput | Curve
+Activation: TypeAlias = Integers | Real | Sum | Joined | Largest | FloatInput | Curve
 Value: TypeAlias = Activation | Known

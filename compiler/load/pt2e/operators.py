@@ -8,14 +8,22 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..aten import IDENTITIES, RESHAPES, SKIPPED
+from ..aten import IDENTITIES, PERMUTES, RESHAPES, SKIPPED
+from ..aten.axes import moved_axes
 from ..aten.graph import (
     Arguments,
+    clamp_bounds,
+    equal_windows,
     refuse,
     refuse_alpha,
     refuse_divisor,
+    refuse_other_axes,
+    refuse_power,
     refuse_scaled_elu,
     refuse_training,
+    rrelu_slope,
+    threshold_of,
+    whole_factors,
 )
 from ..onnx import model
 from ..pt2 import Program
@@ -37,6 +45,7 @@ def translate(program: Program) -> model.Graph:
     """``program`` in ONNX's operators."""
     graph = Rewriting(program)
     for node in program.nodes:
+        refuse_training(node)
         if node.target not in SKIPPED:
             operator = _OPERATORS.get(node.target)
             if operator is None:
@@ -50,9 +59,9 @@ def translate(program: Program) -> model.Graph:
 def convolution(call: Call) -> None:
     """Conv1d and Conv2d."""
     arguments = call.arguments
-    if arguments.get("transposed", False) is not False:
-        refuse(call.node, "a transposed convolution is not supported; use an upsampling and a "
-                          "convolution")
+    if arguments.flag("transposed", False):
+        transposed(call)
+        return
     axes = len(call.dims("input")) - 1
     padding: dict[str, model.Attribute] = {}
     named = arguments.get("padding", 0)
@@ -65,6 +74,16 @@ def convolution(call: Call) -> None:
     call.add("Conv", call.tensor("input"), call.tensor("weight"), call.optional("bias"),
              group=arguments.integer("groups", 1), strides=_every(call, "stride", axes, 1),
              dilations=_every(call, "dilation", axes, 1), **padding)
+
+
+def transposed(call: Call) -> None:
+    """ConvTranspose1d and ConvTranspose2d."""
+    axes = len(call.dims("input")) - 1
+    call.add("ConvTranspose", call.tensor("input"), call.tensor("weight"), call.optional("bias"),
+             group=call.arguments.integer("groups", 1), strides=_every(call, "stride", axes, 1),
+             pads=_every(call, "padding", axes, 0) * 2,
+             output_padding=_every(call, "output_padding", axes, 0),
+             dilations=_every(call, "dilation", axes, 1))
 
 
 def _every(call: Call, name: str, axes: int, default: int) -> tuple[int, ...]:
@@ -93,10 +112,7 @@ def pair(operator: str) -> Translate:
 def clamp(low: float, high: float) -> Translate:
     """What bounds its input, from ``low`` to ``high`` where it gives no bounds."""
     def convert(call: Call) -> None:
-        bounds = []
-        for names, default in ((("min_val", "min"), low), (("max_val", "max"), high)):
-            given = [call.arguments.number(name) for name in names]
-            bounds.append(next((value for value in given if value is not None), default))
+        bounds = clamp_bounds(call.arguments, low, high)
         # An attribute that is left out is no bound.
         call.add("Clip", call.tensor("self"), **{
             name: bound for name, bound in zip(("min", "max"), bounds, strict=True)
@@ -140,6 +156,45 @@ def elu(call: Call) -> None:
     call.add("Elu", call.tensor("self"), alpha=call.arguments.number("alpha", 1.0) or 0.0)
 
 
+def celu(call: Call) -> None:
+    """CELU."""
+    call.add("Celu", call.tensor("self"), alpha=call.arguments.number("alpha", 1.0) or 0.0)
+
+
+def rrelu(call: Call) -> None:
+    """RReLU, which has one slope where it is not trained."""
+    call.add("LeakyRelu", call.tensor("self"), alpha=rrelu_slope(call.arguments))
+
+
+def log_sigmoid(call: Call) -> None:
+    """LogSigmoid, which is -softplus(-x)."""
+    below = call.make(call.between(), "Neg", call.tensor("self"))
+    call.add("Neg", call.make(call.between(), "Softplus", below))
+
+
+def shrink(is_soft: bool) -> Translate:
+    """Hardshrink, and Softshrink, which also moves what is left towards 0."""
+    def convert(call: Call) -> None:
+        least = call.arguments.number("lambd", 0.5) or 0.0
+        call.add("Shrink", call.tensor("self"), lambd=least, bias=least * is_soft)
+    return convert
+
+
+def threshold(call: Call) -> None:
+    """Threshold whose value is 0, or the threshold itself, which is a clamp."""
+    least, value = threshold_of(call.node, call.arguments)
+    if value == least:
+        call.add("Clip", call.tensor("self"), min=least)
+    else:
+        call.add("ThresholdedRelu", call.tensor("self"), alpha=least)
+
+
+def square(call: Call) -> None:
+    """The square."""
+    refuse_power(call.node, call.arguments)
+    call.add("Mul", call.tensor("self"), call.tensor("self"))
+
+
 def softplus(call: Call) -> None:
     """Softplus."""
     if call.arguments.number("beta", 1.0) != 1:
@@ -157,7 +212,6 @@ def prelu(call: Call) -> None:
 
 def batch_norm(call: Call) -> None:
     """BatchNorm1d and 2d, which PT2E folds where it can."""
-    refuse_training(call.node)
     size = call.dims("input")[0]
     affine = (call.tensor(name) if call.arguments.get(name) is not None else
               call.graph.constant(np.full(size, value, np.float32), model.TYPES[1])
@@ -192,18 +246,35 @@ def _window(call: Call, axes: int) -> dict[str, model.Attribute]:
             "ceil_mode": int(call.arguments.flag("ceil_mode", False))}
 
 
-def adaptive_pool(call: Call) -> None:
+def adaptive_average_pool(call: Call) -> None:
     """AdaptiveAvgPool1d and 2d, where all windows are equal."""
+    _adaptive(call, call.output, "AveragePool")
+
+
+def adaptive_max_pool(call: Call) -> None:
+    """AdaptiveMaxPool1d and 2d, where all windows are equal, without the indices."""
+    _adaptive(call, call.only(0, "the indices of its maxima"), "MaxPool")
+
+
+def _adaptive(call: Call, output: str, operator: str) -> None:
     size = call.dims("self")[1:]
     wanted = _every(call, "output_size", len(size), 1)
-    if any(part < 1 or whole % part for whole, part in zip(size, wanted, strict=True)):
-        refuse(call.node, f"a map of {size} has no equal windows for {wanted}; use an output size "
-                          f"that divides it, such as 1")
+    kernel = equal_windows(call.node, size, wanted)
     if set(wanted) == {1}:
-        call.add("GlobalAveragePool", call.tensor("self"))
-        return
-    kernel = tuple(whole // part for whole, part in zip(size, wanted, strict=True))
-    call.add("AveragePool", call.tensor("self"), kernel_shape=kernel, strides=kernel)
+        call.make(output, f"Global{operator}", call.tensor("self"))
+    else:
+        call.make(output, operator, call.tensor("self"), kernel_shape=kernel, strides=kernel)
+
+
+def maximum(call: Call) -> None:
+    """The maximum over a map."""
+    dims = call.dims("self")
+    refuse_other_axes(call.node, call.arguments, len(dims) + 1)
+    if call.arguments.flag("keepdim", False):
+        call.add("GlobalMaxPool", call.tensor("self"))
+    else:
+        whole = call.make(call.between(), "GlobalMaxPool", call.tensor("self"))
+        call.add("Reshape", whole, _list(call, (1, dims[0])))
 
 
 def mean(call: Call) -> None:
@@ -245,16 +316,7 @@ def reshape(call: Call) -> None:
 
 def permute(call: Call) -> None:
     """The axes in another order."""
-    rank = len(call.dims("self")) + 1
-    order = tuple(axis % rank for axis in call.arguments.integers("dims"))
-    call.add("Transpose", call.tensor("self"), perm=order)
-
-
-def transpose(call: Call) -> None:
-    """Two axes exchanged."""
-    order = list(range(len(call.dims("self")) + 1))
-    first, second = (call.arguments.integer(name) % len(order) for name in ("dim0", "dim1"))
-    order[first], order[second] = order[second], order[first]
+    order = moved_axes(call.node, call.arguments, len(call.dims("self")) + 1)
     call.add("Transpose", call.tensor("self"), perm=tuple(order))
 
 
@@ -274,16 +336,8 @@ def pad(call: Call) -> None:
 
 def upsample(call: Call) -> None:
     """Upsample and interpolate to the nearest element."""
-    sizes = call.graph.program.sizes.get(call.output, ())[2:]
-    before = call.dims("input")[1:]
-    given = call.arguments.get("scale_factors")
-    if len(sizes) != len(before) or any(not new or new % old for new, old in zip(
-            sizes, before, strict=True)):
-        refuse(call.node, f"it makes {sizes[:4]} of {before}; use a scale_factor of 2 or 3, say")
-    factors = [float((new or 0) // old) for new, old in zip(sizes, before, strict=True)]
-    if isinstance(given, tuple) and list(given) != factors:
-        refuse(call.node, f"its factors {given[:4]} are not whole; use a scale_factor of 2 or 3, "
-                          f"say")
+    factors = whole_factors(call.node, call.graph.program, call.dims("input")[1:],
+                            call.arguments.get("scale_factors"))
     scales = call.graph.constant(np.array([1.0, 1.0, *factors], np.float32), model.TYPES[1])
     call.add("Resize", call.tensor("input"), "", scales, mode="nearest",
              coordinate_transformation_mode="asymmetric", nearest_mode="floor")
@@ -341,8 +395,17 @@ def softmax(call: Call) -> None:
 
 def argmax(call: Call) -> None:
     """The number of the largest channel."""
-    call.add("ArgMax", call.tensor("self"), axis=call.arguments.integer("dim"),
-             keepdims=int(call.arguments.flag("keepdim", False)))
+    _argmax(call, call.output)
+
+
+def best_channel(call: Call) -> None:
+    """max over the channels, of which only the indices are read."""
+    _argmax(call, call.only(1, "its values, not the indices,"))
+
+
+def _argmax(call: Call, output: str) -> None:
+    call.make(output, "ArgMax", call.tensor("self"), axis=call.arguments.integer("dim"),
+              keepdims=int(call.arguments.flag("keepdim", False)))
 
 
 def _named(operator: Translate, *names: str) -> dict[str, Translate]:
@@ -366,6 +429,7 @@ _OPERATORS: Mapping[str, Translate] = {
     **_named(identity, "lift_fresh_copy.default"),
     **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding",
              "convolution.default"),
+    **_named(transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
     **_named(linear, "linear.default"),
     **_in_place_too(pair("Add"), "add", "Tensor"),
     **_in_place_too(pair("Sub"), "sub", "Tensor"),
@@ -375,7 +439,9 @@ _OPERATORS: Mapping[str, Translate] = {
     **_in_place_too(clamp(0.0, 6.0), "relu6"),
     **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
     **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
+    **_in_place_too(clamp(-math.inf, math.inf), "clip"),
     **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
+    **_in_place_too(clamp(-math.inf, math.inf), "clamp_max"),
     **_in_place_too(function("Sigmoid"), "sigmoid"),
     **_in_place_too(function("Tanh"), "tanh"),
     **_in_place_too(function("Swish"), "silu"),
@@ -385,15 +451,28 @@ _OPERATORS: Mapping[str, Translate] = {
     **_in_place_too(hard_sigmoid, "hardsigmoid"),
     **_in_place_too(gelu, "gelu"),
     **_in_place_too(elu, "elu"),
+    **_in_place_too(celu, "celu"),
+    **_in_place_too(function("Selu"), "selu"),
+    **_in_place_too(function("Abs"), "abs"),
+    **_in_place_too(function("Neg"), "neg"),
+    **_in_place_too(function("Exp"), "exp"),
+    **_in_place_too(rrelu, "rrelu"),
+    **_in_place_too(threshold, "threshold"),
+    **_in_place_too(square, "square"),
+    **_named(square, "pow.Tensor_Scalar", "pow_.Scalar"),
+    **_named(log_sigmoid, "log_sigmoid.default"),
+    **_named(shrink(False), "hardshrink.default"),
+    **_named(shrink(True), "softshrink.default"),
     **_named(softplus, "softplus.default"),
     **_named(prelu, "prelu.default"),
     **_named(batch_norm, "batch_norm.default"),
     **_named(max_pool, "max_pool1d.default", "max_pool2d.default"),
     **_named(average_pool, "avg_pool1d.default", "avg_pool2d.default"),
-    **_named(adaptive_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
+    **_named(adaptive_average_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
+    **_named(adaptive_max_pool, "adaptive_max_pool1d.default", "adaptive_max_pool2d.default"),
     **_named(mean, "mean.dim"),
-    **_named(permute, "permute.default"),
-    **_named(transpose, "transpose.int"),
+    **_named(maximum, "amax.default"),
+    **dict.fromkeys(PERMUTES, permute),
     **_named(pad, "pad.default", "constant_pad_nd.default"),
     **_named(upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
     **_named(concatenate, "cat.default", "concat.default"),
@@ -401,5 +480,6 @@ _OPERATORS: Mapping[str, Translate] = {
     **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default"),
     **_named(softmax, "softmax.int", "log_softmax.int"),
     **_named(argmax, "argmax.default"),
+    **_named(best_channel, "max.dim"),
 }
 SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in _OPERATORS}))

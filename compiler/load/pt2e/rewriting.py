@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..aten.graph import Arguments, caller, label, layer_name, output_of, refuse
+from ..aten.graph import (
+    Arguments,
+    caller,
+    label,
+    layer_name,
+    output_of,
+    references,
+    refuse,
+    refuse_read,
+)
 from ..onnx import model
 from ..onnx.model import Array, ElementType
 from ..pt2 import Node, Program, Reference, Value
@@ -124,6 +133,16 @@ class Call:
     def output(self) -> str:
         """The name of its one output."""
         return output_of(self.node)
+
+    def only(self, position: int, what: str) -> str:
+        """The name of its output at ``position``, where nothing reads the others, ``what``."""
+        outputs, program = self.node.outputs, self.graph.program
+        others = {*outputs[:position], *outputs[position + 1:]}
+        read = {program.output, *(one.name for node in program.nodes for argument in node.arguments
+                                  for one in references(argument.value))}
+        if len(outputs) <= position or others & read:
+            refuse_read(self.node, what)
+        return outputs[position]
 
     def between(self) -> str:
         """A name for a tensor that only the next node reads."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
-from . import copies, linear, operators, shapes, tables
+from . import copies, linear, operators, shapes, tables, wide
 from .constants import fold
 from .ends import LEAST_SOFTMAX_STEP, Ending, Ends, choose, ending, ends
 from .file import Model, Operator, parse, read
@@ -25,26 +25,38 @@ from .operators import Convert
 __all__ = ["LEAST_SOFTMAX_STEP", "SUPPORTED", "Ending", "Ends", "Import", "choose", "convert",
            "ends", "graph_of", "load", "open_model", "parse", "read"]
 
+_ADD = operators.elementwise(ir.Add, "sum")
+_SUB = operators.elementwise(ir.Subtract, "difference")
 _CONVERT: Mapping[str, Convert] = {
     "CONV_2D": linear.convolution, "DEPTHWISE_CONV_2D": linear.depthwise,
     "TRANSPOSE_CONV": linear.transposed, "FULLY_CONNECTED": linear.dense,
     "AVERAGE_POOL_2D": operators.average_pool, "MAX_POOL_2D": operators.max_pool,
     "MEAN": operators.mean, "REDUCE_MAX": operators.reduce_max, "ARG_MAX": operators.arg_max,
     "RELU": operators.relu(0.0, None), "RELU6": operators.relu(0.0, 6.0),
-    "RELU_N1_TO_1": operators.relu(-1.0, 1.0), "SOFTMAX": operators.softmax,
+    "RELU_N1_TO_1": wide.by_width(operators.relu(-1.0, 1.0), wide.only_8_bits),
+    "SOFTMAX": operators.softmax,
     "QUANTIZE": tables.quantize, "DEQUANTIZE": tables.dequantize,
-    "ADD": tables.binary("add", tables.total(1), operators.elementwise(ir.Add, "sum")),
-    "SUB": tables.binary("sub", tables.total(-1),
-                         operators.elementwise(ir.Subtract, "difference")),
-    "MUL": tables.binary("mul", tables.product, operators.multiply),
-    "MINIMUM": tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
-    "MAXIMUM": tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps),
-    "LOGISTIC": tables.logistic, "TANH": tables.unary("tanh", tables.real(tables.tanh)),
-    "GELU": tables.unary("gelu", tables.real(tables.gelu)),
-    "HARD_SWISH": tables.unary("hard_swish", tables.hard_swish),
-    "LEAKY_RELU": tables.reals(tables.leaky_relu_of_reals,
-                               tables.unary("leaky_relu", tables.leaky_relu)),
-    "PRELU": tables.binary("prelu", tables.prelu, tables.two_maps),
+    "ADD": wide.by_width(
+        tables.binary("add", tables.total(1), _ADD), wide.with_constant(wide.plus(1), _ADD)),
+    "SUB": wide.by_width(
+        tables.binary("sub", tables.total(-1), _SUB), wide.with_constant(wide.plus(-1), _SUB)),
+    "MUL": wide.by_width(
+        tables.binary("mul", tables.product, operators.multiply),
+        wide.with_constant(wide.times, operators.multiply)),
+    "MINIMUM": wide.by_width(
+        tables.binary("minimum", tables.extreme(np.minimum), tables.two_maps),
+        wide.with_constant(wide.extreme(wide.at_most), tables.two_maps)),
+    "MAXIMUM": wide.by_width(
+        tables.binary("maximum", tables.extreme(np.maximum), tables.two_maps),
+        wide.with_constant(wide.extreme(wide.at_least), tables.two_maps)),
+    "LOGISTIC": wide.by_width(tables.logistic, wide.logistic),
+    "TANH": wide.by_width(tables.unary("tanh", tables.real(tables.tanh)), wide.tanh),
+    "GELU": wide.by_width(tables.unary("gelu", tables.real(tables.gelu)), wide.only_8_bits),
+    "HARD_SWISH": wide.by_width(tables.unary("hard_swish", tables.hard_swish), wide.only_8_bits),
+    "LEAKY_RELU": tables.reals(
+        tables.leaky_relu_of_reals,
+        wide.by_width(tables.unary("leaky_relu", tables.leaky_relu), wide.leaky_relu)),
+    "PRELU": wide.by_width(tables.binary("prelu", tables.prelu, tables.two_maps), wide.prelu),
     "ELU": tables.reals(tables.elu, tables.only_reals),
     "PAD": shapes.pad, "PADV2": shapes.pad, "RESHAPE": shapes.reshape,
     "SQUEEZE": shapes.reshape, "EXPAND_DIMS": shapes.reshape, "TRANSPOSE": shapes.transpose,

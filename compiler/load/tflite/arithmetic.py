@@ -16,8 +16,9 @@ from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
 
 _INT32 = (1 << 31) - 1
-ADD_SHIFT = 20
-"""Spare bits that the reference gives the inputs of an addition of int8."""
+SPARE_BITS = {8: 20, 16: 15}
+"""What the reference gives the inputs of an addition below their last bit, by their width."""
+_POWER_TOLERANCE = 1e-3
 HALF_BITS = 15
 """Bits behind the point of 16-bit numbers."""
 
@@ -61,10 +62,16 @@ def sum_scales(first: Affine, second: Affine, target: Affine) -> tuple[float, fl
     """The scale to which ADD and SUB bring both inputs, and what their result is multiplied by.
 
     The scale is twice the larger one, so that the sum of two inputs keeps within what each may be;
-    both inputs get `ADD_SHIFT` spare bits below it.
+    both inputs get `SPARE_BITS` below it.
     """
     common = 2 * max(first.scale, second.scale)
-    return common, common / ((1 << ADD_SHIFT) * target.scale)
+    return common, common / ((1 << SPARE_BITS[target.bits]) * target.scale)
+
+
+def exponent_of(scale: float) -> int | None:
+    """n where ``scale`` is 2**n or what the reference takes for it, else None."""
+    exact = math.log2(scale)
+    return round(exact) if abs(exact - round(exact)) < _POWER_TOLERANCE else None
 
 
 def product_ratio(first: Affine, second: Affine, target: Affine) -> float:

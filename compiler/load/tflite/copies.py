@@ -11,7 +11,7 @@ from ... import ir
 from ..ranges import cut
 from .file import Operator
 from .graph import AGAIN, Graph, Refused, Value, map_shape
-from .shapes import require_unscaled
+from .operators import unscaled
 
 
 # --- as Keras writes an UpSampling2D
@@ -44,8 +44,7 @@ def _repeat(graph: Graph, operator: Operator, sizes: Sequence[int], times: Seque
 
     Then blocks of elements are repeated as they lie in raster order: as rows, and as pixels.
     """
-    require_unscaled(graph, operator, [graph.tensor(operator, 0)],
-                     graph.tensor(operator, 0, ends=True))
+    unscaled(graph, operator)
     copied = [axis for axis, count in enumerate(times) if count != 1]
     if len(copied) > 2 or any(sizes[axis] != 1 for axis in copied):
         raise Refused(operator, f"it repeats {tuple(sizes)} {tuple(times)} times", "repeat one or "
@@ -96,8 +95,7 @@ def resize_nearest(graph: Graph, operator: Operator) -> None:
 
     One axis comes after the other, so that few copies are made in vain.
     """
-    require_unscaled(graph, operator, [graph.tensor(operator, 0)],
-                     graph.tensor(operator, 0, ends=True))
+    unscaled(graph, operator)
     layer, (height, width, channels) = graph.source(operator)
     wanted = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     if operator.options["align_corners"]:

@@ -108,9 +108,11 @@ def ending(model: Model) -> Ending:
     if not left and operator is not None and operator.kind == "SOFTMAX":
         logits = model.tensors[operator.inputs[0]]
         if _is_quantized(logits):
+            # That of int16 goes by tables of its own, of which the host's is the exact function.
+            function = (TailFunction.SOFTMAX if logits.kind == "INT16" else
+                        TailFunction.INT8_SOFTMAX)
             return Ending(logits.index, operator.outputs[0], Tail(
-                (_beta(operator) * float(logits.scales[0]),),
-                function=TailFunction.INT8_SOFTMAX))
+                (_beta(operator) * float(logits.scales[0]),), function=function))
     return Ending(model.outputs[0], answer)
 
 

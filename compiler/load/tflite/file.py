@@ -101,6 +101,7 @@ _POOL = {"padding": "Padding", "stride_y": "StrideH", "stride_x": "StrideW",
 _CONVOLUTION = {"padding": "Padding", "stride_y": "StrideH", "stride_x": "StrideW",
                 "dilation_y": "DilationHFactor", "dilation_x": "DilationWFactor",
                 "activation": "FusedActivationFunction"}
+_SUM = {"activation": "FusedActivationFunction", "powers_of_two": "PotScaleInt16"}
 
 _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "CONV_2D": ("Conv2DOptions", _CONVOLUTION),
@@ -111,8 +112,8 @@ _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "FULLY_CONNECTED": ("FullyConnectedOptions", {
         "activation": "FusedActivationFunction", "format": "WeightsFormat",
         "keep_dimensions": "KeepNumDims"}),
-    "ADD": ("AddOptions", {"activation": "FusedActivationFunction"}),
-    "SUB": ("SubOptions", {"activation": "FusedActivationFunction"}),
+    "ADD": ("AddOptions", _SUM),
+    "SUB": ("SubOptions", _SUM),
     "MUL": ("MulOptions", {"activation": "FusedActivationFunction"}),
     "AVERAGE_POOL_2D": ("Pool2DOptions", _POOL),
     "MAX_POOL_2D": ("Pool2DOptions", _POOL),

@@ -15,11 +15,10 @@ from ..dilation import dilated, dilated_shape
 from ..padding import fits, sum_padding
 from .arithmetic import channel_ratios, half_multiplier, halves_away
 from .file import PACKED_BITS, Operator, Tensor
-from .graph import AGAIN, WIDE, Graph, Refused, map_shape
+from .graph import AGAIN, Graph, Refused, map_shape
 from .operators import (
     activation_bounds,
-    input_affine,
-    output_affine,
+    meanings,
     pair,
     window_padding,
 )
@@ -62,7 +61,7 @@ def depthwise(graph: Graph, operator: Operator) -> None:
 def _slide(graph: Graph, operator: Operator, weights: Tensor, values: Integers,
            groups: int | None) -> None:
     """Convolution or, where ``groups`` is None, depthwise; ``values`` has the outputs first."""
-    source, _ = _meanings(graph, operator)
+    source, _ = meanings(graph, operator)
     values = _dilated(graph, operator, values)
     kernel, stride = (values.shape[1], values.shape[2]), pair(operator, "stride")
     value = graph.source_with_padding(operator)
@@ -90,7 +89,7 @@ def transposed(graph: Graph, operator: Operator) -> None:
     # The others come as those of a convolution do, but in another order.
     operator = replace(operator, inputs=(*operator.inputs[2:0:-1], *operator.inputs[3:]))
     weights, values = _weights(graph, operator, 4, 0)
-    source, _ = _meanings(graph, operator)
+    source, _ = meanings(graph, operator)
     layer, (height, width, channels) = graph.source(operator)
     if values.shape[3] != channels:
         raise Refused(operator, f"its filter {values.shape} does not take the {channels} channels "
@@ -123,7 +122,7 @@ def dense(graph: Graph, operator: Operator) -> None:
     if operator.options["format"] != 0:
         raise Refused(operator, "its weights are shuffled", AGAIN)
     weights, values = _weights(graph, operator, 2, 0)
-    source, target = _meanings(graph, operator)
+    source, target = meanings(graph, operator)
     if len(weights.scales) == 1:
         # The reference subtracts the weights' zero point here, and here only.
         values = values - int(weights.zero_points[0])
@@ -155,7 +154,7 @@ def _dense_scaling(graph: Graph, operator: Operator, name: str, weights: Tensor,
     Even LiteRT's reference resolver multiplies matrices by kernels that round once, halves away
     from zero, unlike its convolutions.
     """
-    ratios = channel_ratios(_meanings(graph, operator)[0], weights.scales, target)
+    ratios = channel_ratios(meanings(graph, operator)[0], weights.scales, target)
     layer = _scaling(graph, operator, name, ratios, target, ir.ScaleRounding.SINGLE)
     kind = graph.types[layer.input]
     pairs = zip(layer.multipliers.tolist(), layer.shifts.tolist(), strict=True)
@@ -170,14 +169,28 @@ def _scaling(graph: Graph, operator: Operator, name: str, ratios: NDArray[np.flo
         raise Refused(operator, f"its sums may need {bits} bits, the reference has "
                                 f"{ir.REFERENCE_BITS}", "narrow its weights or its bias")
     low, high = activation_bounds(operator, target)
+    if target.bits == 16 and (_magnitudes(graph, name) * ratios >= 1 << 31).any():
+        raise Refused(operator, "what it puts out may exceed the 32 bits that the reference has "
+                                "before it clamps", "give its output a larger scale")
     name, ratios, _ = with_room(graph, name, ratios)
     return requantize(graph.unique(f"{name}_scale"), name, ratios, target, low=low, high=high,
                       rounding=rounding)
 
 
+def _magnitudes(graph: Graph, name: str) -> NDArray[np.float64]:
+    """What the sums of the layer ``name`` may be at most without their sign, one or one a channel.
+    """
+    layer, kind = graph.layers[name], graph.types[name]
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        return np.array([float(max(-kind.low, kind.high))])
+    source = graph.types[layer.input]
+    weights = np.abs(layer.weights.values).reshape(len(layer.bias), -1).sum(1)
+    return weights * float(max(-source.low, source.high)) + np.abs(layer.bias)
+
+
 def _finish(graph: Graph, operator: Operator, name: str, weights: Tensor) -> None:
     """Let the accumulators of the layer ``name`` be the output of a sliding ``operator``."""
-    source, target = _meanings(graph, operator)
+    source, target = meanings(graph, operator)
     scaling = _scaling(graph, operator, name, channel_ratios(source, weights.scales, target),
                        target, graph.rounding)
     graph.add(scaling if target.bits == 8 else _of_64_bits(scaling))
@@ -217,19 +230,10 @@ def _weights(graph: Graph, operator: Operator, rank: int, axis: int) -> tuple[Te
     return tensor, graph.integers(operator, 1, kinds)
 
 
-def _meanings(graph: Graph, operator: Operator) -> tuple[Affine, Affine]:
-    """What the integers of the input and the output stand for, which are as wide."""
-    source, target = input_affine(graph, operator, 0, WIDE), output_affine(graph, operator, WIDE)
-    if source.bits != target.bits:
-        raise Refused(operator, f"its input has {source.bits} bits, its output {target.bits}",
-                      AGAIN)
-    return source, target
-
-
 def _bias(graph: Graph, operator: Operator, outputs: int) -> Integers:
     if len(operator.inputs) < 3 or operator.inputs[2] < 0:
         return np.zeros(outputs, np.int64)
-    wide = _meanings(graph, operator)[0].bits == 16
+    wide = meanings(graph, operator)[0].bits == 16
     bias = graph.integers(operator, 2, ("INT64" if wide else "INT32",)).reshape(-1)
     if bias.shape != (outputs,):
         raise Refused(operator, f"its bias has {bias.size} values for {outputs} outputs", AGAIN)

@@ -12,13 +12,17 @@ from dataclasses import replace
 import numpy as np
 
 from ... import ir
-from ..affine import Affine, requantize
+from ...ir import Integers
+from ..affine import Affine, quantize_multiplier, requantize
 from ..broadcast import Shape, broadcast, common_shape
 from ..padding import Padding, fits, same_total, sum_padding
+from . import arithmetic
 from .arithmetic import (
     ACTIVATIONS,
-    ADD_SHIFT,
+    SPARE_BITS,
     bounds,
+    divide_by_power,
+    exponent_of,
     float_ratio,
     mean_multiplier,
     product_ratio,
@@ -41,6 +45,33 @@ def input_affine(graph: Graph, operator: Operator, position: int = 0,
                  kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     """What the integers of an input stand for."""
     return affine(graph.tensor(operator, position), kinds)
+
+
+def meanings(graph: Graph, operator: Operator, inputs: int = 1) -> tuple[Affine, ...]:
+    """What the integers of so many ``inputs`` and of the output stand for, which are as wide."""
+    found = [input_affine(graph, operator, position, WIDE) for position in range(inputs)]
+    target = output_affine(graph, operator, WIDE)
+    for source in found:
+        if source.bits != target.bits:
+            raise Refused(operator, f"its input has {source.bits} bits, its output {target.bits}",
+                          "put a QUANTIZE between them")
+    return *found, target
+
+
+def unscaled(graph: Graph, operator: Operator, *tensors: Tensor) -> Affine:
+    """What the integers of ``tensors``, of input and output without them, stand for.
+
+    The operator passes integers on as they are, so all must mean the same.
+    """
+    tensors = tensors or (graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True))
+    first, *others = (affine(tensor, WIDE) for tensor in tensors)
+    for other in others:
+        if other != first:
+            raise Refused(operator, f"its inputs and outputs must have one width, scale and zero "
+                                    f"point, not {first.bits} bits, {first.scale:g}, "
+                                    f"{first.zero_point} and {other.bits} bits, {other.scale:g}, "
+                                    f"{other.zero_point}", "put a QUANTIZE between them")
+    return first
 
 
 def activation_bounds(operator: Operator, target: Affine) -> tuple[int, int]:
@@ -79,16 +110,6 @@ def pair(operator: Operator, name: str) -> tuple[int, int]:
 
 
 # --- pools
-def same_meaning(operator: Operator, graph: Graph) -> Affine:
-    """The one meaning of an input and an output that the reference does not scale."""
-    source, target = input_affine(graph, operator, 0, WIDE), output_affine(graph, operator, WIDE)
-    if source.zero_point != target.zero_point or abs(source.scale - target.scale) > 1e-6:
-        raise Refused(operator, f"input and output must have one scale and zero point, not "
-                                f"{source.scale:g}, {source.zero_point} and {target.scale:g}, "
-                                f"{target.zero_point}", "put a QUANTIZE after it")
-    return target
-
-
 def _clamped(graph: Graph, operator: Operator, layer: str, target: Affine) -> str:
     low, high = activation_bounds(operator, target)
     if (low, high) == bounds(None, None, target):
@@ -103,7 +124,7 @@ def _foldable(value: Value, kernel: tuple[int, int], neutral: int) -> bool:
 
 def average_pool(graph: Graph, operator: Operator) -> None:
     """AVERAGE_POOL_2D: the sum over the elements inside the map, by their number, rounded."""
-    target = same_meaning(operator, graph)
+    target = unscaled(graph, operator)
     value = graph.source_with_padding(operator)
     kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
     padding = window_padding(operator, value.padded, kernel, stride)
@@ -139,7 +160,7 @@ def _cut(shape: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int
 
 def max_pool(graph: Graph, operator: Operator) -> None:
     """MAX_POOL_2D: padding never wins."""
-    target = same_meaning(operator, graph)
+    target = unscaled(graph, operator)
     value = graph.source_with_padding(operator)
     kernel, stride = pair(operator, "kernel"), pair(operator, "stride")
     padding = window_padding(operator, value.padded, kernel, stride)
@@ -219,7 +240,7 @@ def mean(graph: Graph, operator: Operator) -> None:
 
 def reduce_max(graph: Graph, operator: Operator) -> None:
     """REDUCE_MAX over height, width or both."""
-    same_meaning(operator, graph)
+    unscaled(graph, operator)
     value, kernel = _reduced(graph, operator)
     name = graph.add(ir.MaxPool(graph.name_of(operator, "reduce_max"), value.layer, kernel,
                                 kernel))
@@ -245,34 +266,93 @@ def arg_max(graph: Graph, operator: Operator) -> None:
 def elementwise(layer: type[ir.Elementwise], what: str) -> Convert:
     """ADD or SUB: inputs brought to one scale with spare bits, their exact ``what``, and back."""
     def convert(graph: Graph, operator: Operator) -> None:
-        inputs = [input_affine(graph, operator, position) for position in range(2)]
-        target = output_affine(graph, operator)
-        low, high = activation_bounds(operator, target)
         operands, shape = _operands(graph, operator)
         name = graph.name_of(operator, operator.kind.lower())
-        common, ratio = sum_scales(inputs[0], inputs[1], target)
-        scaled = [_repeated(graph, _widened(graph, graph.unique(f"{name}_{suffix}"), one, meaning,
-                                            common), shape)
-                  for suffix, one, meaning in zip("ab", operands, inputs, strict=True)]
+        scaled = [_repeated(graph, aligned(graph, operator, one, position, name), shape)
+                  for position, one in enumerate(operands)]
         exact = graph.add(layer(graph.unique(f"{name}_{what}"), scaled[0], scaled[1]))
-        if ratio >= 1:
-            raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
-        graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
-                             rounding=graph.rounding))
-        graph.finish_layer(operator, name)
+        finish_sum(graph, operator, exact, name)
     return convert
+
+
+def aligned(graph: Graph, operator: Operator, layer: str, position: int, name: str) -> str:
+    """``layer``, the input of an ADD or SUB at ``position``, in steps common to both.
+
+    ``name`` is that of the sum.
+    """
+    *inputs, target = meanings(graph, operator, 2)
+    meaning, name = inputs[position], graph.unique(f"{name}_{'ab'[position]}")
+    powers = _powers(operator, *inputs, target)
+    if powers is None:
+        common, _ = sum_scales(inputs[0], inputs[1], target)
+        return _widened(graph, name, layer, meaning, common, SPARE_BITS[target.bits])
+    if powers[position] == 0:
+        return layer
+    # One bit more before the first rounding, which then has nothing to round.
+    return graph.add(ir.ScaleRequantize(
+        name, layer, np.array([1 << 30]), np.array([powers[position]]), 16, True, pre_shift=1,
+        scale=target.scale))
+
+
+def aligned_constant(graph: Graph, operator: Operator, position: int, values: Integers
+                     ) -> Integers:
+    """``values``, constants at ``position``, as `aligned` has them."""
+    *inputs, target = meanings(graph, operator, 2)
+    powers = _powers(operator, *inputs, target)
+    if powers is not None:
+        return divide_by_power(values, min(-powers[position], 31))  # nothing is left by then
+    common, _ = sum_scales(inputs[0], inputs[1], target)
+    ratio = quantize_multiplier(inputs[position].scale / common)
+    spare = (values - inputs[position].zero_point) << SPARE_BITS[target.bits]
+    return arithmetic.multiply(spare, *ratio, graph.rounding)
+
+
+def finish_sum(graph: Graph, operator: Operator, exact: str, name: str) -> None:
+    """Let ``exact``, the sum in common steps, be the output, by a layer called ``name``."""
+    *inputs, target = meanings(graph, operator, 2)
+    low, high = activation_bounds(operator, target)
+    _, ratio = sum_scales(inputs[0], inputs[1], target)
+    if _powers(operator, *inputs, target) is not None:
+        ratio = 1.0
+    elif ratio >= 1:
+        raise Refused(operator, "its output scale is too small for its inputs", AGAIN)
+    graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
+                         rounding=graph.rounding))
+    graph.finish_layer(operator, name)
+
+
+def _powers(operator: Operator, *scaled: Affine) -> tuple[int, ...] | None:
+    """By which powers of two inputs of int16 are worth less than the output, 0 or below.
+
+    None where the reference does not add them by shifts: unless the file asks for it, and each
+    scale is a power of two.
+    """
+    *inputs, target = (exponent_of(one.scale) for one in scaled)
+    if scaled[0].bits == 8 or not operator.options["powers_of_two"] or target is None or (
+            None in inputs):
+        return None
+    shifts = tuple(exponent - target for exponent in inputs if exponent is not None)
+    if max(shifts) != 0:
+        raise Refused(operator, "its scales are powers of two, and its output's is not the larger "
+                                "one of its inputs'", "convert it with pot_scale_int16 off")
+    return shifts
 
 
 def multiply(graph: Graph, operator: Operator) -> None:
     """MUL of two maps: the exact product, rounded once."""
-    first, second = (input_affine(graph, operator, position) for position in range(2))
-    target = output_affine(graph, operator)
-    low, high = activation_bounds(operator, target)
+    first, second, _ = meanings(graph, operator, 2)
     operands, shape = _operands(graph, operator)
     name = graph.name_of(operator, "mul")
     a, b = (_repeated(graph, operand, shape) for operand in operands)
     exact = graph.add(ir.Multiply(graph.unique(f"{name}_product"), a, b,
                                   (first.zero_point, second.zero_point)))
+    finish_product(graph, operator, exact, name)
+
+
+def finish_product(graph: Graph, operator: Operator, exact: str, name: str) -> None:
+    """Let ``exact``, the product, be the output, by a layer called ``name``."""
+    first, second, target = meanings(graph, operator, 2)
+    low, high = activation_bounds(operator, target)
     ratio = product_ratio(first, second, target)
     graph.add(requantize(name, exact, np.array([ratio]), target, low=low, high=high,
                          rounding=graph.rounding))
@@ -299,19 +379,21 @@ def _repeated(graph: Graph, layer: str, shape: Shape) -> str:
     return broadcast(graph, layer, shape, lambda: graph.unique(f"{layer}_repeated"))
 
 
-def _widened(graph: Graph, name: str, layer: str, meaning: Affine, common: float) -> str:
-    """The layer ``name``: what ``layer`` puts out, in spare bits of the scale ``common``."""
+def _widened(graph: Graph, name: str, layer: str, meaning: Affine, common: float, spare: int
+             ) -> str:
+    """The layer ``name``: what ``layer`` puts out, in ``spare`` bits of the scale ``common``."""
     ratio = meaning.scale / common
-    wide = Affine(_wide_bits(graph, layer, meaning, ratio), True, common / (1 << ADD_SHIFT), 0)
+    wide = Affine(_wide_bits(graph, layer, meaning, ratio * (1 << spare)), True,
+                  common / (1 << spare), 0)
     return graph.add(requantize(name, layer, np.array([ratio]), wide, offset=meaning.zero_point,
-                                pre_shift=ADD_SHIFT, rounding=graph.rounding))
+                                pre_shift=spare, rounding=graph.rounding))
 
 
-def _wide_bits(graph: Graph, layer: str, meaning: Affine, ratio: float) -> int:
-    """Bits that hold all of ``(x - zero_point) * 2**20 * ratio``."""
+def _wide_bits(graph: Graph, layer: str, meaning: Affine, factor: float) -> int:
+    """Bits that hold all of ``(x - zero_point) * factor``."""
     kind = graph.types[layer]
     most = max(abs(kind.low - meaning.zero_point), abs(kind.high - meaning.zero_point))
-    return max(2, math.ceil(most * (1 << ADD_SHIFT) * ratio + 1).bit_length() + 1)
+    return max(2, math.ceil(most * factor + 1).bit_length() + 1)
 
 
 def quantize(graph: Graph, operator: Operator) -> None:
@@ -370,8 +452,9 @@ def relu(low: float, high: float | None) -> Convert:
 # --- the end
 def softmax(graph: Graph, operator: Operator) -> None:
     """SOFTMAX at the end: the host computes it, the network puts out the logits."""
-    logits = input_affine(graph, operator)
-    probabilities(graph, operator)
+    logits, target = meanings(graph, operator)
+    if target.bits == 8:
+        probabilities(graph, operator)
     value = graph.value(operator)
     if value.order is not None:
         raise Refused(operator, "a TRANSPOSE comes before it", "take it over channels that are "
@@ -384,9 +467,9 @@ def softmax(graph: Graph, operator: Operator) -> None:
     beta = float(operator.options["beta"])
     if not 0 < beta * logits.scale < math.inf:
         raise Refused(operator, f"its beta {beta:g} is no positive number", AGAIN)
-    source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    if source.shape != target.shape:
-        raise Refused(operator, f"it makes {source.shape} to {target.shape}", AGAIN)
+    source, result = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
+    if source.shape != result.shape:
+        raise Refused(operator, f"it makes {source.shape} to {result.shape}", AGAIN)
     graph.finish(operator, replace(value, final=True))
 
 

@@ -13,14 +13,7 @@ from ..padding import NO_PADDING
 from ..ranges import cut
 from .file import Operator, Tensor
 from .graph import AGAIN, WIDE, Graph, Refused, Value, affine, map_shape
-from .operators import same_meaning
-
-
-def require_unscaled(graph: Graph, operator: Operator, sources: list[Tensor], target: Tensor
-                     ) -> None:
-    """Refuse an output whose integers do not mean what those of the ``sources`` mean."""
-    if any(affine(source, WIDE) != affine(target, WIDE) for source in sources):
-        raise Refused(operator, "an input and an output differ in scale or zero point", AGAIN)
+from .operators import unscaled
 
 
 def _axis(operator: Operator, axis: int, tensor: Tensor) -> int:
@@ -36,7 +29,7 @@ def concatenation(graph: Graph, operator: Operator) -> None:
     """CONCATENATION over channels."""
     target = graph.tensor(operator, 0, ends=True)
     sources = [graph.tensor(operator, n) for n in range(len(operator.inputs))]
-    require_unscaled(graph, operator, sources, target)
+    unscaled(graph, operator, target, *sources)
     if operator.options["activation"]:
         raise Refused(operator, "it has a fused activation", AGAIN)
     axis = _axis(operator, int(operator.options["axis"]), target)
@@ -67,7 +60,7 @@ def split(graph: Graph, operator: Operator) -> None:
     size = channels // parts
     for n in range(parts):
         target = graph.tensor(operator, n, ends=True)
-        require_unscaled(graph, operator, [source], target)
+        unscaled(graph, operator, source, target)
         name = cut(graph, layer, lambda: graph.name_of(operator, "slice"), range(height),
                    range(width), range(n * size, (n + 1) * size))
         graph.finish_layer(operator, name, n, parts)
@@ -108,7 +101,7 @@ def strided_slice(graph: Graph, operator: Operator) -> None:
 def _cut(graph: Graph, operator: Operator, ranges: list[range]) -> None:
     """Take ``ranges`` of the axes, the first of which is the batch."""
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    require_unscaled(graph, operator, [source], target)
+    unscaled(graph, operator, source, target)
     if any(not taken or taken[0] < 0 or taken[-1] >= total
            for taken, total in zip(ranges, source.shape, strict=True)):
         raise Refused(operator, f"its bounds lie outside its input {source.shape}", AGAIN)
@@ -124,7 +117,7 @@ def transpose(graph: Graph, operator: Operator) -> None:
     """TRANSPOSE: noted for the reader, who may know it, or at the input the order of the images."""
     order = graph.integers(operator, 1, ("INT32",)).reshape(-1).tolist()
     source, target = graph.tensor(operator, 0), graph.tensor(operator, 0, ends=True)
-    require_unscaled(graph, operator, [source], target)
+    unscaled(graph, operator, source, target)
     sizes = source.shape
     if sorted(order) != list(range(len(sizes))):
         raise Refused(operator, f"its axes {order} are not those of {sizes}", AGAIN)
@@ -156,7 +149,7 @@ def reshape(graph: Graph, operator: Operator) -> None:
     # Axes beyond those of a map, or without the batch, are for operators that know them.
     is_map = len(target.shape) <= 4 and target.shape[:1] == (1,)
     shape = map_shape(target) if is_map else value.shape
-    require_unscaled(graph, operator, [source], target)
+    unscaled(graph, operator, source, target)
     if target.elements != source.elements or not _as_declared(graph, operator, target):
         raise Refused(operator, f"it makes {source.shape} to {target.shape}, or to another shape "
                                 f"than its output has", AGAIN)
@@ -185,7 +178,7 @@ def _as_declared(graph: Graph, operator: Operator, target: Tensor) -> bool:
 
 def pad(graph: Graph, operator: Operator) -> None:
     """PAD and PADV2: left to the reader, who may know it as padding of his own."""
-    target = same_meaning(operator, graph)
+    target = unscaled(graph, operator)
     table = graph.integers(operator, 1, ("INT32", "INT64"))
     tensor = graph.tensor(operator, 0)
     if table.shape != (len(tensor.shape), 2) or table.min() < 0 or table.max() > 4096:
@@ -211,9 +204,7 @@ def pad(graph: Graph, operator: Operator) -> None:
 
 def _pad_value(graph: Graph, operator: Operator, target: Affine) -> int:
     tensor = graph.tensor(operator, 2)
-    meaning = affine(tensor)
-    values = graph.integers(operator, 2, ("INT8",)).reshape(-1)
-    if values.size != 1 or (meaning.scale, meaning.zero_point) != (target.scale,
-                                                                   target.zero_point):
+    values = graph.integers(operator, 2, WIDE).reshape(-1)
+    if values.size != 1 or affine(tensor, WIDE) != target:
         raise Refused(operator, "its value is no number of the scale of its output", AGAIN)
     return int(values[0])

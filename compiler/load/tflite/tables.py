@@ -17,8 +17,8 @@ from ...ir import Integers, PenjingError
 from ..affine import Affine, quantize_multiplier
 from . import operators
 from .arithmetic import (
-    ADD_SHIFT,
     HALF_BITS,
+    SPARE_BITS,
     divide_by_power,
     double_high,
     float_ratio,
@@ -51,16 +51,17 @@ def operand(graph: Graph, operator: Operator, position: int = 0) -> Tabulated:
     if tensor.index in graph.tables:
         return graph.tables[tensor.index]
     if tensor.data is not None:
-        return Tabulated(None, _row_per_channel(graph, operator, tensor, position))
+        return Tabulated(None, row_per_channel(graph, operator, tensor, position))
     graph.value(operator, position)
     affine(tensor)
     return Tabulated(tensor.index, np.arange(-128, 128)[None])
 
 
-def _row_per_channel(graph: Graph, operator: Operator, tensor: Tensor, position: int) -> Integers:
-    """A constant of int8, one or one a channel, as (rows, 1)."""
+def row_per_channel(graph: Graph, operator: Operator, tensor: Tensor, position: int,
+                    kind: str = "INT8") -> Integers:
+    """A constant of ``kind``, one or one a channel, as (rows, 1)."""
     channels = map_shape(graph.tensor(operator, 0, ends=True))[2]
-    values = graph.integers(operator, position, ("INT8",))
+    values = graph.integers(operator, position, (kind,))
     if values.size not in (1, channels) or (values.size > 1 and tensor.shape[-1] != channels):
         raise Refused(operator, f"its constant is {tensor.shape}, not one number, or one for each "
                                 f"of {channels} channels", "give it the shape of the channels")
@@ -141,7 +142,7 @@ def total(sign: int) -> Callable[..., Integers]:
     def compute(first: Affine, second: Affine, target: Affine, a: Integers, b: Integers,
                 rounding: ir.ScaleRounding) -> Integers:
         common, ratio = sum_scales(first, second, target)
-        scaled = [multiply((x - meaning.zero_point) << ADD_SHIFT,
+        scaled = [multiply((x - meaning.zero_point) << SPARE_BITS[target.bits],
                            *quantize_multiplier(meaning.scale / common), rounding)
                   for x, meaning in ((a, first), (b, second))]
         exact = scaled[0] + sign * scaled[1]
@@ -289,8 +290,8 @@ def prelu(first: Affine, second: Affine, target: Affine, q: Integers, slopes: In
           rounding: ir.ScaleRounding) -> Integers:
     """PRELU with one slope, or one a channel."""
     x, slopes = q - first.zero_point, slopes - second.zero_point
-    above = quantize_multiplier(first.scale / target.scale)
-    below = quantize_multiplier(first.scale * second.scale / target.scale)
+    above = quantize_multiplier(float_ratio(first, target))
+    below = quantize_multiplier(product_ratio(first, second, target))
     return np.where(x >= 0, multiply(x, *above, rounding),
                     multiply(x * slopes, *below, rounding)) + target.zero_point
 

