@@ -33,7 +33,7 @@ def print_tables(*tables: Table) -> None:
         grid = rich.table.Table(title=table.title, title_justify="left",
                                 show_header=any(table.columns))
         for index, column in enumerate(table.columns):
-            grid.add_column(column, justify="right" if index else "left")
+            grid.add_column(column, justify="left" if index < table.text else "right")
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)

@@ -23,7 +23,7 @@ from penjing.hdl.emit import MEMORIES
 from penjing.sim import golden
 
 SHAPE = (6, 5, 2)
-COMMANDS = ("boards", "compile", "simulate", "evaluate", "build", "report")
+COMMANDS = ("boards", "check", "compile", "simulate", "evaluate", "build", "report")
 
 
 def network(bias: int = 0) -> ir.Network:
