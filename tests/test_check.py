@@ -171,6 +171,14 @@ def test_refusals_behind_a_refused_operator_of_pytorch_are_found() -> None:
         ("aten.bar.default", "not supported", "replace it")]
 
 
+def test_what_follows_from_a_refused_operator_does_not_hide_it() -> None:
+    net = pt2_files.File((4, 8))
+    x = net.node("foo.default", (4, 8), self=pt2.Reference("x"))
+    net.node("add.Tensor", (4, 8), self=pt2.Reference("x"), other=x)
+    assert obstacles(lambda: aten.convert(pt2.parse(net.bytes(), "net"), "net")) == [
+        ("aten.foo.default", "not supported", "replace it")]
+
+
 def test_a_float_file_is_one_obstacle() -> None:
     """Each of its operators could be refused for the reals that it reads."""
     net = onnx_files.Model((1, 2, 4, 4))

@@ -70,6 +70,9 @@ class Refusals:
             self._found += error.obstacles
             if error.obstacles[-1].last:
                 self.settle()
+        except PenjingError:  # what was noted may be the reason
+            self.settle()
+            raise
 
     def settle(self) -> None:
         """Raise what was noted, if anything was."""
