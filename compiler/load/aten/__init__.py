@@ -208,6 +208,7 @@ HINTS: Mapping[str, str] = {
     "layer_norm": _NORM,
     "gru": _STATE,
     "lstm": _STATE,
+    "scaled_dot_product_attention": "no layer multiplies activations as matrices: use convolutions",
     "pixel_shuffle": "use a ConvTranspose2d or a nearest Upsample",
     "upsample_bilinear2d": "use mode='nearest' or a ConvTranspose2d",
 }
