@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
@@ -74,3 +76,18 @@ def test_sums_without_multipliers_are_cheaper_than_soft_multipliers() -> None:
     assert isinstance(soft.kind, Sliced) and soft.cycles <= 2304
     assert soft.work("multipliers") == 64
     assert plan.resources.luts < soft.resources.luts
+
+
+def test_a_faster_plan_where_only_that_has_block_rams_enough() -> None:
+    """Its weights lie in few words: the slowest plan has them in block RAM, and this in LUTs."""
+    values = np.random.default_rng(0).integers(-128, 128, (16, 3, 3, 8))
+    layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(16, np.int64), (1, 1),
+                           (1, 1, 1, 1))
+    network = Network("net", "x", TensorType((8, 8, 8), 8, True), (layer,))
+    none = Resources(luts=10**5, ffs=10**5, dsps=150, brams=0)
+    few = Budget(ECP5, none, 150)
+    assert schedule(network, few) == schedule(network, Budget(ECP5, replace(none, brams=2), 150))
+    slow = schedule(network, few, Goal(73728))
+    assert slow.resources.brams == 0 and slow.cycles_per_frame < 73728
+    with pytest.raises(ir.PenjingError, match="needs 2 block RAMs on generic, where it may have 0"):
+        schedule(network, replace(few, multipliers=1))

@@ -31,6 +31,11 @@ DEAR_BLOCK = 8
 STEP = 1.1
 """From one pace to the next where block RAMs run out: fewer cycles may take fewer of them."""
 
+FASTER = 1.2
+"""From one pace to the next where the slowest plan has too few block RAMs."""
+MOST_SPARED = 2.5
+"""How many times those available a plan may need before layers are to spare any."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -231,6 +236,23 @@ class Search:
                 low = middle + 1
         return best
 
+    def sparest(self, best: Candidate, cycles: int) -> Candidate:
+        """A faster plan than ``best``, at ``cycles``, with block RAMs enough; else ``best``.
+
+        Wide words are shallow, and what is shallow needs no block RAM.
+        """
+        available = self.budget.resources
+        unbounded = replace(self.budget, resources=replace(available, brams=MANY_BLOCKS))
+        while (cycles := int(cycles / FASTER)) > 0:
+            plain = self.fitting(cycles, unbounded)
+            if plain is None:
+                break
+            if plain.plan.resources.brams <= MOST_SPARED * available.brams:
+                found = self.fitting(cycles, self.budget)
+                if found is not None:
+                    return found
+        return best
+
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
         done = finish(self.network, self.sites, kinds, self.budget.fabric)
@@ -312,6 +334,8 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
             f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
             "fewer frames a second or a faster clock")
     best = searching.sparing(kinds, goal.cycles or high, budget)
+    if {one.what for one in shortages(budget, best.plan)} == {BLOCK_RAMS}:
+        best = searching.sparest(best, goal.cycles or high)
     _require_fit(network, budget, best.plan)
     if goal.cycles is not None:
         return best
