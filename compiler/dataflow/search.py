@@ -31,6 +31,11 @@ DEAR_BLOCK = 8
 STEP = 1.1
 """From one pace to the next where block RAMs run out: fewer cycles may take fewer of them."""
 
+FASTER = 1.2
+"""From one pace to the next where the slowest plan has too few block RAMs."""
+MOST_SPARED = 2.5
+"""How many times those available a plan may need before layers are to spare any."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -241,6 +246,23 @@ class Search:
                 low = middle + 1
         return best
 
+    def sparest(self, best: Candidate, cycles: int) -> Candidate:
+        """A faster plan than ``best``, at ``cycles``, with block RAMs enough; else ``best``.
+
+        Wide words are shallow, and what is shallow needs no block RAM.
+        """
+        available = self.budget.resources
+        unbounded = replace(self.budget, resources=replace(available, brams=MANY_BLOCKS))
+        while (cycles := int(cycles / FASTER)) > 0:
+            plain = self.fitting(cycles, unbounded)
+            if plain is None:
+                break
+            if plain.plan.resources.brams <= MOST_SPARED * available.brams:
+                found = self.fitting(cycles, self.budget)
+                if found is not None:
+                    return found
+        return best
+
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
         key = tuple(kinds.values())
@@ -267,6 +289,8 @@ class Search:
         if needed > available:  # whatever else it takes
             _require(network, self.board, [Shortage("multipliers", needed, 0, available)])
         planned = self.sparing(kinds, high, self.budget)
+        if {one.what for one in shortages(self.budget, planned.plan)} == {BLOCK_RAMS}:
+            planned = self.sparest(planned, high)
         _require(network, self.board, shortages(self.budget, planned.plan))
         return high, planned
 
