@@ -33,8 +33,6 @@ STEP = 1.1
 
 FASTER = 1.2
 """From one pace to the next where the slowest plan has too few block RAMs."""
-MOST_SPARED = 2.5
-"""How many times those available a plan may need before layers are to spare any."""
 
 
 @dataclass(frozen=True)
@@ -251,13 +249,14 @@ class Search:
 
         Wide words are shallow, and what is shallow needs no block RAM.
         """
-        available = self.budget.resources
-        unbounded = replace(self.budget, resources=replace(available, brams=MANY_BLOCKS))
         while (cycles := int(cycles / FASTER)) > 0:
-            plain = self.fitting(cycles, unbounded)
-            if plain is None:
+            plain = self.kinds(cycles, Scarce(True))
+            if plain is None or self.multipliers(plain) > self.budget.multipliers:
                 break
-            if plain.plan.resources.brams <= MOST_SPARED * available.brams:
+            spared = self.kinds(cycles, Scarce(True, frozenset(self.sites))) or plain
+            # Buffers between layers come on top.
+            if sum(self.cells[name][kind].brams for name, kind in spared.items()
+                   ) <= self.budget.resources.brams:
                 found = self.fitting(cycles, self.budget)
                 if found is not None:
                     return found
