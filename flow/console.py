@@ -36,6 +36,9 @@ def print_tables(*tables: Table) -> None:
             grid.add_column(column, justify="left" if index < table.text else "right")
         for row in table.rows:
             grid.add_row(*map(escape, row))
+        # Where a terminal is too narrow, it folds the lines, and no cell is cut off.
+        console.width = max(console.width, console.measure(
+            grid, options=console.options.update(max_width=_FILE_WIDTH)).maximum)
         console.print(grid)
 
 
