@@ -132,6 +132,12 @@ class Shortage:
     available: int
 
 
+class TooSmall(PenjingError):
+    """A network that a board or a limit cannot hold, or not at that pace."""
+
+    page = "docs/place_and_route.md"
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A plan without its latency, and what it takes to tell when frames end."""
@@ -281,7 +287,7 @@ class Search:
         high = max(self.slowest(), 1) if cycles is None else cycles
         kinds = self.kinds(high)
         if kinds is None:
-            raise PenjingError(
+            raise TooSmall(
                 f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
                 "fewer frames a second or a faster clock")
         needed, available = self.multipliers(kinds), self.budget.multipliers
@@ -457,7 +463,7 @@ def _require(network: Network, board: str, missing: Iterable[Shortage]) -> None:
     """Refuse the first of what is ``missing`` on a ``board``, if anything is."""
     for short in missing:
         share = f" ({short.linked} of them for the serial link)" if short.linked else ""
-        raise PenjingError(
+        raise TooSmall(
             f"network {network.name}: it needs {short.needed} {short.what}{share} on {board}, "
             f"where it may have {short.available}; take a larger board or limit, a lower frame "
             f"rate, fewer bits or multipliers, or a smaller network")
