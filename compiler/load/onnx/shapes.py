@@ -409,15 +409,16 @@ def _of_shape(operands: Operands) -> Known:
     return Known(values[starts[0]:ends[0]:steps[0]])
 
 
-def _cuttable(operands: Operands) -> Integers | Real:
+def _cuttable(operands: Operands) -> Integers | Real | Curve:
     """The map that the node cuts."""
     value = operands.activation()
-    if not isinstance(value, Integers | Real):
+    if not isinstance(value, Integers | Real | Curve) or (
+            isinstance(value, Curve) and value.rows > 1):
         operands.refuse("it cuts what is not quantized", "quantize its input first")
     return as_map(operands, value)
 
 
-def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) -> Value:
+def _taken(operands: Operands, value: Integers | Real | Curve, ranges: Sequence[range]) -> Value:
     """Ranges of a map's axes, the batch the first of them."""
     axes = spatial(value.layout)
     _, channels, *inner = ranges
@@ -429,6 +430,8 @@ def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) 
         mine = slice(channels[0], channels[-1] + 1)
         value = replace(value, scale=value.scale if value.scale.size == 1 else value.scale[mine],
                         rest=value.rest if value.rest.size == 1 else value.rest[mine])
+    if isinstance(value, Curve):
+        value = replace(value, origin="")
     return replace(value, name=name, layout=layout)
 
 
