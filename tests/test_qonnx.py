@@ -433,6 +433,7 @@ def test_parts_of_quantized_activations_up_to_an_argmax(tmp_path: Path) -> None:
     found, = oracle.batches(path, images)
     assert found.inner.keys() >= {"quant2", "argmax3"}
     assert halves.count(network, images, found).others == 0
+    assert not differences(path, model.bytes(model.node("ArgMax", part, axis=1), INT64), 0)
 
 
 def test_a_shuffle_of_channels(tmp_path: Path) -> None:
