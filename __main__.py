@@ -50,6 +50,11 @@ class StallChoice(enum.Enum):
 
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compile has made.")]
+Model = Annotated[Path, typer.Argument(
+    metavar="MODEL", help="Saved torch.export program (.pt2), quantized network (.tflite, .onnx) "
+                          "or integer network (.penjing).")]
+Result = Annotated[str | None, typer.Option(
+    metavar="NAME", help="The output that becomes the network's, of a file that has several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -75,12 +80,33 @@ def _boards(as_json: Json = False) -> None:
         ((one["name"], one["family"], one["device"], *one["budget"].values()) for one in found)))
 
 
+@app.command("check", epilog="Example: penjing check net.onnx --board icebreaker")
+def _check(
+    model: Model,
+    board: Annotated[str | None, typer.Option(
+        "--board", "-b", help="The only board to try; the smallest is sought by default.")] = None,
+    calibration: Annotated[Path | None, typer.Option(
+        metavar="X.npz", help="Images x of a float network; random ones from 0 to 1 by default, "
+                              "which do for the hardware that it takes.")] = None,
+    result: Result = None,
+    as_json: Json = False,
+) -> None:
+    """List all that stands in the way of a network; else its layers, and the smallest board.
+
+    Exit status 2 if anything does.
+    """
+    quantization = flow.Quantization(calibration, random=True)
+    with show_progress() as progress:
+        found = flow.check(model, board, quantization, result, progress)
+    _print(found.json(), as_json, *found.tables())
+    if not found.passed:
+        raise typer.Exit(BAD_INPUT)
+
+
 @app.command("compile", epilog="Example: penjing compile net.pt2 --calibration images.npz "
                                "--board ulx3s-85f --budget 64 -o build")
 def _compile(
-    model: Annotated[Path, typer.Argument(
-        metavar="MODEL", help="Saved torch.export program (.pt2), quantized network (.tflite, "
-                              ".onnx) or integer network (.penjing).")],
+    model: Model,
     board: Annotated[str, typer.Option("--board", "-b", help="Target; see penjing boards.")],
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
     calibration: Annotated[Path | None, typer.Option(
@@ -114,9 +140,7 @@ def _compile(
         metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
     name: Annotated[str | None, typer.Option(
         help="Name of the network and its Verilog; the file's by default.")] = None,
-    result: Annotated[str | None, typer.Option(
-        metavar="NAME", help="The output that becomes the network's, of a file that has several."
-        )] = None,
+    result: Result = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,

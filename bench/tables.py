@@ -232,6 +232,17 @@ def cifar() -> str:
                   for row in result["networks"]], result)
 
 
+def cifar_rtl() -> str:
+    """ResNet-20 in hardware."""
+    rtl = common.read(cifar_resnets.FILE)["rtl"]
+    return table(("network", "board", "multipliers", "block RAMs", "RTL ≠ golden",
+                  "cycles a frame, predicted", "latency, predicted"),
+                 [("ResNet-20", rtl["board"], rtl["multipliers"], rtl["brams"],
+                   of(rtl["mismatches"], rtl["values_compared"]),
+                   both(rtl["cycles_per_frame"], rtl["predicted"][0]),
+                   both(rtl["latency_cycles"], rtl["predicted"][1]))], rtl)
+
+
 def named() -> str:
     """The networks as they are known."""
     known = networks(named_networks.FILE)
@@ -476,6 +487,7 @@ def known_boards() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
+    "cifar-rtl": cifar_rtl,
     "emitted": emitted, "example-routed": example_routed, "fuzz": fuzz, "gallery": gallery,
     "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,

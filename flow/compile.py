@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..compiler.cost import Resources
 from ..compiler.dataflow import report
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
-from ..compiler.dataflow.search import Budget, Goal, fold_of_simd, schedule
+from ..compiler.dataflow.search import Budget, Goal, first_fit, fold_of_simd, schedule
 from ..compiler.ir import Network, PenjingError
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
@@ -31,7 +31,8 @@ from .load import Quantization, load
 from .progress import Progress, silent
 from .project import Project
 
-__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget", "plan"]
+__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget", "plan",
+           "smallest"]
 
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
@@ -106,6 +107,22 @@ def parse_budget(text: str) -> dict[str, int]:
 
 def plan(network: Network, target: Target) -> Plan:
     """The schedule of ``network``; `PenjingError` if it does not fit ``target`` or is too slow."""
+    budget, goal, board, clock_mhz = _asked(network, target)
+    return schedule(network, budget, goal, board=board, clock_mhz=clock_mhz)
+
+
+def smallest(network: Network, names: Iterable[str]) -> tuple[str | None, dict[str, str]]:
+    """The first of the boards ``names`` for which `plan` finds a schedule.
+
+    And what stands against those before it, by name.
+    """
+    offers = (_asked(network, Target(name)) for name in names)
+    return first_fit(network, ((board, clock_mhz, budget)
+                               for budget, _, board, clock_mhz in offers))
+
+
+def _asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
+    """What ``target`` means for ``network``: budget, goal, the board's name and the clock."""
     board = boards.find(target.board)
     clock_mhz = _clock(board, target.clock_mhz)
     cycles = None
@@ -123,8 +140,7 @@ def plan(network: Network, target: Target) -> Plan:
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
                                         if isinstance(layer, ir.MultiplyAccumulate))
-    return schedule(network, _budget(board, network, target, settled), goal,
-                    board=board.name, clock_mhz=clock_mhz)
+    return _budget(board, network, target, settled), goal, board.name, clock_mhz
 
 
 def _clock(board: Board, clock_mhz: float | None) -> float:

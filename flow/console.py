@@ -33,9 +33,12 @@ def print_tables(*tables: Table) -> None:
         grid = rich.table.Table(title=table.title, title_justify="left",
                                 show_header=any(table.columns))
         for index, column in enumerate(table.columns):
-            grid.add_column(column, justify="right" if index else "left")
+            grid.add_column(column, justify="left" if index < table.text else "right")
         for row in table.rows:
             grid.add_row(*map(escape, row))
+        # Where a terminal is too narrow, it folds the lines, and no cell is cut off.
+        console.width = max(console.width, console.measure(
+            grid, options=console.options.update(max_width=_FILE_WIDTH)).maximum)
         console.print(grid)
 
 

@@ -34,7 +34,7 @@ class Data:
 
     path: Path
     x: NDArray[Any]
-    y: NDArray[np.int64] | None
+    y: NDArray[np.int64] | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:

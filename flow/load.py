@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
 from ..compiler.ir import PORTS, Network, PenjingError, ScaleRounding, cleaned
@@ -23,11 +25,16 @@ EXTRAS = {"pytorch": "torch", "pt2e": "torch", "tflite": "tflite", "onnx": "onnx
 """What to install for each framework."""
 
 
+_RANDOM = 2
+"""How many random images there are."""
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How a float network becomes integers; None is the default of `quantize`.
 
     ``calibration`` is an ``.npz`` file with images ``x`` like those that the network will see.
+    ``random`` images from 0 to 1 do where no more is asked than what hardware it takes.
     """
 
     calibration: str | Path | None = None
@@ -36,6 +43,7 @@ class Quantization:
     input_bits: int | None = None
     input_scale: float | None = None
     mode: Mode | None = None
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def _refuse_rounding(path: Path, rounding: ScaleRounding | None) -> None:
 
 
 def _refuse_options(path: Path, options: Quantization) -> None:
-    if options != Quantization():
+    if replace(options, random=False) != Quantization():
         raise PenjingError(f"{path}: calibration and widths are for float networks, this one is of "
                            f"integers; leave them away")
 
@@ -139,12 +147,15 @@ def _identifier(name: str) -> str:
 def _quantized(path: Path, program: pt2.Program, options: Quantization, name: str,
                progress: Progress, result: str | None) -> Model:
     floats = aten.convert(program, str(path))
-    if options.calibration is None:
+    if options.calibration is not None:
+        images = data.read(options.calibration)
+    elif options.random:
+        images = data.Data(path, np.random.default_rng(0).random((_RANDOM, *floats.input_shape)))
+    else:
         raise PenjingError(f"{path}: a float network needs calibration data; give --calibration "
                            f"X.npz with images x")
-    images = data.read(options.calibration)
     settings = {key: value for key, value in vars(options).items()
-                if value is not None and key != "calibration"}
+                if value is not None and key not in ("calibration", "random")}
     with data.naming(images.path):
         network = quantize(floats, images.x, name=name, **settings,
                            progress=lambda done, total, layer: progress("quantize", done, total))

@@ -15,15 +15,18 @@ from penjing import flow
 from penjing.__main__ import main
 from penjing.boards.layout import Layout
 from penjing.compiler import file, ir
+from penjing.compiler.dataflow.report import table_of
 from penjing.compiler.ir import PenjingError
 from penjing.flow import project
 from penjing.flow.build import LINK
+from penjing.flow.console import print_tables
 from penjing.flow.simulate import sample_frames
 from penjing.hdl.emit import MEMORIES
 from penjing.sim import golden
+from rich.console import Console
 
 SHAPE = (6, 5, 2)
-COMMANDS = ("boards", "compile", "simulate", "evaluate", "build", "report")
+COMMANDS = ("boards", "check", "compile", "simulate", "evaluate", "build", "report")
 
 
 def network(bias: int = 0) -> ir.Network:
@@ -85,6 +88,15 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f" {command} " in out for command in COMMANDS)
     assert main(["--version"]) == 0
     assert re.fullmatch(r"penjing \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_a_narrow_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch,
+                                         capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Console, "is_terminal", property(lambda self: True))
+    monkeypatch.setenv("COLUMNS", "20")
+    print_tables(table_of("Cells", ("layer", "LUTs"), [("a_layer_of_long_name", 1234567)]))
+    out = capsys.readouterr().out
+    assert "a_layer_of_long_name" in out and "1,234,567" in out
 
 
 def test_boards(capsys: pytest.CaptureFixture[str]) -> None:
@@ -453,7 +465,7 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
                for kind in ("luts", "dsps", "brams"))
     assert min(layout.cells(name)["luts"] for name in ("conv", "dense", LINK)) > 100
     left = 1000 / result["clock_mhz"] - 1000 / result["fmax_mhz"]
-    assert layout.slack[0].low == pytest.approx(left, abs=0.002)  # written in whole ps
+    assert layout.slack[0].low == pytest.approx(left, abs=0.01)  # nextpnr rounds
     assert {path.name for path in (out / project.BOARD).iterdir()} & {"placed.json"} == set()
 
 

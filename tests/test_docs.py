@@ -108,3 +108,9 @@ def test_files_that_a_page_names_exist(name: str) -> None:
     assert len(named) > 1
     assert not [one for one in named
                 if "NAME" not in one and not any(path.endswith(f"/{one}") for path in held)]
+
+
+def test_operators_md_is_as_the_importers_tables() -> None:
+    pytest.importorskip("ai_edge_litert")
+    made = runpy.run_path(str(DOCS / "operators.py"))["page"]()
+    assert (DOCS / "operators.md").read_text(encoding="utf-8") == made

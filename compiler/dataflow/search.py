@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ir
@@ -33,8 +33,6 @@ STEP = 1.1
 
 FASTER = 1.2
 """From one pace to the next where the slowest plan has too few block RAMs."""
-MOST_SPARED = 2.5
-"""How many times those available a plan may need before layers are to spare any."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,8 @@ class Candidate:
 class Search:
     """A search for the plan of ``network`` that meets the ``goal`` within the ``budget``.
 
-    ``cells`` are those of the kinds that were seen of each layer.
+    ``cells`` are those of the kinds that were seen of each layer, ``finished`` what became of the
+    last two choices of kinds.
     """
 
     network: Network
@@ -160,6 +159,7 @@ class Search:
     board: str
     clock_mhz: float
     cells: Mapping[str, dict[Kind, Resources]]
+    finished: dict[tuple[Kind, ...], Finished] = field(default_factory=dict)
 
     def kinds(self, cycles: int, scarce: Scarce = PLENTY) -> dict[str, Kind] | None:
         """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot."""
@@ -186,8 +186,7 @@ class Search:
             kinds = self.kinds(cycles, Scarce(multipliers))
             if kinds is None:
                 break
-            if sum(kind.work().get("multipliers", 0) for kind in kinds.values()
-                   ) <= self.budget.multipliers:
+            if self.multipliers(kinds) <= self.budget.multipliers:
                 planned = self.sparing(kinds, cycles, within, multipliers)
                 return None if any(shortages(within, planned.plan)) else planned
         return None
@@ -201,9 +200,15 @@ class Search:
         def short(candidate: Candidate) -> list[str]:
             return [one.what for one in shortages(within, candidate.plan)]
 
+        def with_sparing(layers: Iterable[str]) -> Candidate:
+            some = self.kinds(cycles, Scarce(multipliers, frozenset(layers)))
+            assert some is not None
+            return self.planned(some)
+
         planned = self.planned(kinds)
         if short(planned) != [BLOCK_RAMS]:
             return planned
+        lacking = next(shortages(within, planned.plan))
         spared = self.kinds(cycles, Scarce(multipliers, frozenset(kinds)))
         assert spared is not None  # a price rules out nothing
         costs = {}
@@ -213,12 +218,15 @@ class Search:
                 price = self.budget.fabric.price
                 costs[name] = (price(spare) - price(plain)) / (plain.brams - spare.brams)
         order = sorted(costs, key=costs.__getitem__)
+        saved = sum(self.cells[name][kinds[name]].brams - self.cells[name][spared[name]].brams
+                    for name in order)
+        # Where all that can be spared seems too little, that is tried first.
+        if lacking.needed - saved > lacking.available and BLOCK_RAMS in short(with_sparing(order)):
+            return planned
         few, enough = 0, len(order)
         while few < enough:
             middle = (few + enough) // 2
-            some = self.kinds(cycles, Scarce(multipliers, frozenset(order[:middle + 1])))
-            assert some is not None
-            attempt = self.planned(some)
+            attempt = with_sparing(order[:middle + 1])
             if BLOCK_RAMS in short(attempt):
                 few = middle + 1
             else:
@@ -241,13 +249,14 @@ class Search:
 
         Wide words are shallow, and what is shallow needs no block RAM.
         """
-        available = self.budget.resources
-        unbounded = replace(self.budget, resources=replace(available, brams=MANY_BLOCKS))
         while (cycles := int(cycles / FASTER)) > 0:
-            plain = self.fitting(cycles, unbounded)
-            if plain is None:
+            plain = self.kinds(cycles, Scarce(True))
+            if plain is None or self.multipliers(plain) > self.budget.multipliers:
                 break
-            if plain.plan.resources.brams <= MOST_SPARED * available.brams:
+            spared = self.kinds(cycles, Scarce(True, frozenset(self.sites))) or plain
+            # Buffers between layers come on top.
+            if sum(self.cells[name][kind].brams for name, kind in spared.items()
+                   ) <= self.budget.resources.brams:
                 found = self.fitting(cycles, self.budget)
                 if found is not None:
                     return found
@@ -255,8 +264,38 @@ class Search:
 
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
-        done = finish(self.network, self.sites, kinds, self.budget.fabric)
+        key = tuple(kinds.values())
+        if key not in self.finished:
+            for old in list(self.finished)[:-1]:
+                del self.finished[old]
+            self.finished[key] = finish(self.network, self.sites, kinds, self.budget.fabric)
+        done = self.finished[key]
         return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
+
+    def least(self) -> tuple[int, Candidate]:
+        """Cycles a frame that every layer can keep to, or the goal's, and the plan at that pace.
+
+        `PenjingError` if that does not fit the budget: nothing does.
+        """
+        network, cycles = self.network, self.goal.cycles
+        high = max(self.slowest(), 1) if cycles is None else cycles
+        kinds = self.kinds(high)
+        if kinds is None:
+            raise PenjingError(
+                f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
+                "fewer frames a second or a faster clock")
+        needed, available = self.multipliers(kinds), self.budget.multipliers
+        if needed > available:  # whatever else it takes
+            _require(network, self.board, [Shortage("multipliers", needed, 0, available)])
+        planned = self.sparing(kinds, high, self.budget)
+        if {one.what for one in shortages(self.budget, planned.plan)} == {BLOCK_RAMS}:
+            planned = self.sparest(planned, high)
+        _require(network, self.board, shortages(self.budget, planned.plan))
+        return high, planned
+
+    def multipliers(self, kinds: Mapping[str, Kind]) -> int:
+        """The multipliers of ``kinds``."""
+        return sum(kind.work().get("multipliers", 0) for kind in kinds.values())
 
     def slowest(self) -> int:
         """Cycles a frame at which one multiplier a layer is enough."""
@@ -327,16 +366,7 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
             raise PenjingError(f"layer {name}: it has a fold, but the network has no such layer")
         check_fold(searching.sites[name], fold)
     _check_graph(network)
-    high = max(searching.slowest(), 1)
-    kinds = searching.kinds(goal.cycles or high)
-    if kinds is None:
-        raise PenjingError(
-            f"network {network.name}: no fold reaches {goal.cycles} cycles a frame; ask for "
-            "fewer frames a second or a faster clock")
-    best = searching.sparing(kinds, goal.cycles or high, budget)
-    if {one.what for one in shortages(budget, best.plan)} == {BLOCK_RAMS}:
-        best = searching.sparest(best, goal.cycles or high)
-    _require_fit(network, budget, best.plan)
+    high, best = searching.least()
     if goal.cycles is not None:
         return best
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
@@ -365,6 +395,28 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
                                      routable)
         pace = int(pace * STEP) + 1
     return best
+
+
+def first_fit(network: Network, offers: Iterable[tuple[str, float, Budget]]
+              ) -> tuple[str | None, dict[str, str]]:
+    """The first of the ``offers`` that `schedule` accepts, and what stands against those before it.
+
+    Each is a board, its clock in MHz and its budget.
+    """
+    found = sites(network)
+    searches: dict[Fabric, Search] = {}
+    against: dict[str, str] = {}
+    for board, clock_mhz, budget in offers:
+        seen = searches.setdefault(budget.fabric, Search(
+            network, found, budget, Goal(), board, clock_mhz, {name: {} for name in found}))
+        try:
+            _check_graph(network)
+            replace(seen, budget=budget, board=board, clock_mhz=clock_mhz).least()
+        except PenjingError as error:
+            against[board] = str(error)
+        else:
+            return board, against
+    return None, against
 
 
 def _check_graph(network: Network) -> None:
@@ -401,10 +453,11 @@ def shortages(budget: Budget, plan: Plan) -> Iterator[Shortage]:
             yield one
 
 
-def _require_fit(network: Network, budget: Budget, plan: Plan) -> None:
-    for short in shortages(budget, plan):
+def _require(network: Network, board: str, missing: Iterable[Shortage]) -> None:
+    """Refuse the first of what is ``missing`` on a ``board``, if anything is."""
+    for short in missing:
         share = f" ({short.linked} of them for the serial link)" if short.linked else ""
         raise PenjingError(
-            f"network {network.name}: it needs {short.needed} {short.what}{share} on {plan.board}, "
+            f"network {network.name}: it needs {short.needed} {short.what}{share} on {board}, "
             f"where it may have {short.available}; take a larger board or limit, a lower frame "
             f"rate, fewer bits or multipliers, or a smaller network")

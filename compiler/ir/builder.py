@@ -82,6 +82,12 @@ class Builder:
         self._names.take(layer.name)
         return layer.name
 
+    def assume(self, wanted: str, kind: TensorType) -> str:
+        """The name of a tensor of ``kind`` that no layer computes; no `network` may need it."""
+        name = self.unique(wanted)
+        self._types[name] = kind
+        return name
+
     def add_transposed(self, name: str, source: str, weights: Weights, bias: Integers,
                        stride: tuple[int, int], crop: tuple[int, int, int, int],
                        pad_value: int = 0, groups: int = 1) -> str:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..ir import PenjingError
 from .outputs import chosen, needed
+from .refusal import one_line
 
 MAX_FILE_BYTES = 512 << 20
 """The largest archive that is read."""
@@ -142,12 +143,6 @@ def parse(data: bytes, origin: str, result: str | None = None) -> Program:
         raise PenjingError(f"{origin}: damaged, or not a PyTorch program; {_EXPORT}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise PenjingError(f"{origin}: its graph or weights are damaged; {_EXPORT}") from None
-
-
-def one_line(error: object) -> str:
-    """The text of ``error`` on one line of bounded length, whatever names a file put into it."""
-    text = " ".join(str(error).encode("ascii", "backslashreplace").decode().split())
-    return text if len(text) <= 600 else f"{text[:300]} ... {text[-300:]}"
 
 
 class _Archive:

@@ -24,6 +24,7 @@ from ..ir import PenjingError
 from . import aten, pt2
 from .aten.graph import references
 from .floats import FloatArgMax, FloatNetwork, Floats
+from .refusal import one_line
 
 _BATCH_ELEMENTS = 1 << 26
 
@@ -53,7 +54,7 @@ def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatN
         try:
             program = torch.export.export(module, (example,))
         except Exception as error:  # torch.export raises a wide family of exceptions
-            raise PenjingError(f"model: torch.export cannot trace it ({pt2.one_line(error):.200}); "
+            raise PenjingError(f"model: torch.export cannot trace it ({one_line(error):.200}); "
                                f"mend the model until torch.export.export accepts it") from None
     return from_program(program)
 
@@ -133,7 +134,7 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
         try:
             tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-            raise PenjingError(f"{origin}: PyTorch cannot run it ({pt2.one_line(error):.200}); "
+            raise PenjingError(f"{origin}: PyTorch cannot run it ({one_line(error):.200}); "
                                f"export the model again") from None
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...compiler.ir import Integers, PenjingError, TailFunction
 from ...compiler.load import tflite
-from ...compiler.load.pt2 import one_line
+from ...compiler.load.refusal import one_line
 
 _LAST_TILE = 2
 """The last version of TILE by which the reference kernels can be called."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...compiler.ir import Integers, PenjingError
 from ...compiler.load import onnx
-from ...compiler.load.pt2 import one_line
+from ...compiler.load.refusal import one_line
 from . import Answers
 from .graphs import answers, feed
 

@@ -95,7 +95,7 @@ def reshape(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     dims = tuple(size for size in sizes if size is not None)
     if len(dims) != len(sizes) or math.prod(dims) != math.prod(seen.dims):
         refuse(node, f"it changes the batch: (N, {', '.join(map(str, seen.dims))}) cannot become "
-                     f"(N, {', '.join(map(str, sizes))}); keep the first dimension")
+                     f"(N, {', '.join(map(str, sizes))})", "keep the first dimension")
     return _settled(graph, node, seen, dims, order)
 
 
@@ -105,7 +105,7 @@ def permute(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     rank = len(seen.dims) + 1
     axes = moved_axes(node, arguments, rank)
     if axes[0] != 0 or sorted(axes) != list(range(rank)):
-        refuse(node, "it moves the batch; keep the first dimension")
+        refuse(node, "it moves the batch", "keep the first dimension")
     moved = [axis - 1 for axis in axes[1:]]
     order = order.reshape(seen.dims).transpose(moved).reshape(-1)
     return _settled(graph, node, seen, tuple(seen.dims[axis] for axis in moved), order)
@@ -129,7 +129,7 @@ def moved_axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
 
     def known(axis: int) -> int:
         if not -rank <= axis < rank:
-            refuse(node, f"it names the axis {axis} of {rank}; export the model again")
+            refuse(node, f"it names the axis {axis} of {rank}", "export the model again")
         return axis % rank
 
     if arguments.get("dims") is not None:
@@ -144,5 +144,5 @@ def moved_axes(node: Node, arguments: Arguments, rank: int) -> list[int]:
     rest = iter([axis for axis in axes if axis not in sources])
     given = dict(zip(targets, sources, strict=False))
     if len(given) != len(sources) or len(set(sources)) != len(sources):
-        refuse(node, "it moves axes to one place; export the model again")
+        refuse(node, "it moves axes to one place", "export the model again")
     return [given[place] if place in given else next(rest) for place in range(rank)]

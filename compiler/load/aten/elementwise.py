@@ -42,8 +42,8 @@ def clamp(low: float, high: float) -> Operator:
     def convert(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         least, most = clamp_bounds(arguments, low, high)
         if not least < most:
-            refuse(node, f"its minimum {least:g} is not below its maximum {most:g}; mend its "
-                         f"bounds")
+            refuse(node, f"its minimum {least:g} is not below its maximum {most:g}",
+                   "mend its bounds")
         return _clamp(graph, node, least, most)
     return convert
 
@@ -116,7 +116,7 @@ def celu(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """CELU."""
     alpha = _number(arguments, node, "alpha", 1.0)
     if alpha[0] == 0:
-        refuse(node, "its alpha is 0; give it another, or use ReLU")
+        refuse(node, "its alpha is 0", "give it another, or use ReLU")
     return _unary(graph, node, Unary.CELU, alpha)
 
 
@@ -137,8 +137,8 @@ def softsign(graph: Graph, node: Node, arguments: Arguments) -> Seen:
             and (one_more.weights == 1).all() and (one_more.bias == 1).all()
             and isinstance(size, FloatUnary) and size.function is Unary.ABS
             and size.inputs == (seen.layer,) and under.dims == seen.dims):
-        refuse(node, "quotients of maps are not supported, but for x / (1 + x.abs()); multiply, or "
-                     "divide by a constant")
+        refuse(node, "quotients of maps are not supported, but for x / (1 + x.abs())",
+               "multiply, or divide by a constant")
     return _unary(graph, node, Unary.SOFTSIGN)
 
 

@@ -26,6 +26,7 @@ from ..floats import (
 from ..outputs import needed
 from ..padding import NO_PADDING, Padding
 from ..pt2 import Node, Program, Reference, Value
+from ..refusal import Obstacle, Refusals, Refused
 
 _NAME_LENGTH = 48
 
@@ -33,6 +34,11 @@ _NAME_LENGTH = 48
 def label(node: Node) -> str:
     """How errors name ``node``."""
     return f"node {node.name} ({node.target}{' in ' + node.module if node.module else ''})"
+
+
+def place(node: Node) -> str:
+    """Where ``node`` stands in the program."""
+    return f"{node.name} in {node.module}" if node.module else node.name
 
 
 def caller(node: Node) -> str:
@@ -46,15 +52,20 @@ def layer_name(node: Node, path: str) -> str:
     return cleaned((path or operator)[-_NAME_LENGTH:], operator[:8])
 
 
-def refuse(node: Node, reason: str) -> NoReturn:
-    """Raise the `PenjingError` that names ``node`` and the ``reason``."""
-    raise PenjingError(f"{label(node)}: {reason}")
+def refuse(node: Node, reason: str, way_out: str = "", *, told: str = "", last: bool = False
+           ) -> NoReturn:
+    """Raise the error that names ``node``, the ``reason`` and the ``way_out``.
+
+    Its line has ``told`` for the way out, if given. Reading ends at one that is ``last``.
+    """
+    text = "; ".join(filter(None, (f"{label(node)}: {reason}", told or way_out)))
+    raise Refused(Obstacle(reason, way_out, node.target, place(node), text, last))
 
 
 def output_of(node: Node) -> str:
     """The tensor that ``node`` puts out, which must be one."""
     if len(node.outputs) != 1:
-        refuse(node, f"it has {len(node.outputs)} outputs, not one; export the model again")
+        refuse(node, f"it has {len(node.outputs)} outputs, not one", "export the model again")
     return node.outputs[0]
 
 
@@ -70,8 +81,8 @@ class Arguments:
         return self._values.get(name, default)
 
     def _wrong(self, name: str) -> NoReturn:
-        refuse(self._node, f"its argument {name} is missing or of an unexpected kind; export the "
-                            f"model again with torch 2.13")
+        refuse(self._node, f"its argument {name} is missing or of an unexpected kind",
+               "export the model again with torch 2.13")
 
     def number(self, name: str, default: float | None = None) -> float | None:
         """A number, or None where that is given or the default."""
@@ -188,6 +199,9 @@ class Graph:
                              for reference in references(argument.value))
         self._uses[program.output] += 1
         self._same = set[str]()
+        self.refusals = Refusals()
+        self.missing = set[str]()
+        """Tensors of which nothing is known, since something refused stands before them."""
         first = self._input(nodes)
         self._seen = {program.input: first}
         self.input_shape = first.shape
@@ -240,17 +254,17 @@ class Graph:
         """The tensors of the list that is the first argument of ``node``."""
         value = node.arguments[0].value if node.arguments else None
         if not isinstance(value, tuple) or not value:
-            refuse(node, "it takes a list of tensors; export the model again")
+            refuse(node, "it takes a list of tensors", "export the model again")
         return [self.padded(self._of(node, item), node) for item in value]
 
     def _of(self, node: Node, value: Value) -> Seen:
         if not isinstance(value, Reference):
-            refuse(node, "it takes a tensor where the program gives a number; compute with tensors "
-                         "of the network only")
+            refuse(node, "it takes a tensor where the program gives a number",
+                   "compute with tensors of the network only")
         if value.name in self.program.weights:
             refuse(node, f"it takes the parameter {self.program.weights[value.name].path} as a "
-                         f"map; compute what is of parameters alone before the export, or use a "
-                         f"layer that has parameters, such as BatchNorm2d")
+                         f"map", "compute what is of parameters alone before the export, or use a "
+                                 "layer that has parameters, such as BatchNorm2d")
         if value.name not in self._seen:
             refuse(node, f"it reads {value.name}, which no supported node before it computes")
         seen = self._seen[value.name]
@@ -279,7 +293,7 @@ class Graph:
     def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
         """The values of the parameter that is the argument ``name``."""
         if not isinstance(value, Reference) or value.name not in self.program.weights:
-            refuse(node, f"its {name} is no parameter of the model; make it one")
+            refuse(node, f"its {name} is no parameter of the model", "make it one")
         weight = self.program.weights[value.name]
         if not np.isfinite(weight.values).all():
             raise PenjingError(f"layer {weight.path.rpartition('.')[0]}: its {name} hold NaN or "
@@ -318,17 +332,31 @@ class Graph:
         results = operator(self, node, Arguments(node))
         outputs = results if isinstance(results, tuple) else (results,)
         if len(node.outputs) != len(outputs):
-            refuse(node, f"it has {len(node.outputs)} outputs, {len(outputs)} by its arguments; "
-                         f"export the model again")
+            refuse(node, f"it has {len(node.outputs)} outputs, {len(outputs)} by its arguments",
+                   "export the model again")
         for name, seen in zip(node.outputs, outputs, strict=True):
             recorded = self.program.sizes.get(name, ())[1:]
             if any(size is not None for size in recorded) and recorded != seen.dims:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
-                             f"arguments; export the model again")
+                             f"arguments", "export the model again")
             self._seen[name] = seen
             read = [one.name for argument in node.arguments for one in references(argument.value)]
             if any(seen.layer == self._seen[one].layer for one in read if one in self._seen):
                 self._same.add(name)
+
+    def stand_in(self, node: Node) -> None:
+        """Let the outputs of ``node`` that nothing has made be as the program tells, or missing."""
+        for name in node.outputs:
+            _, *sizes = self.program.sizes.get(name, ()) or (None,)
+            dims = tuple(size for size in sizes if type(size) is int and size > 0)
+            if name in self._seen:
+                continue
+            if not 1 <= len(dims) <= 3 or len(dims) != len(sizes):
+                self.missing.add(name)
+                continue
+            channels, height, width = {1: (*dims, 1, 1), 2: (dims[0], 1, dims[-1])}.get(
+                len(dims), dims)
+            self._seen[name] = Seen(self._names.unique("missing"), (height, width, channels), dims)
 
     def network(self) -> FloatNetwork:
         """The network whose output is the program's; layers that it needs not are left."""
@@ -363,36 +391,36 @@ def refuse_training(node: Node) -> None:
     """Refuse ``node`` if it computes as in training."""
     if any(argument.name in ("training", "train") and argument.value is True
            for argument in node.arguments):
-        refuse(node, "exported in training mode; call model.eval() before torch.export.export")
+        refuse(node, "exported in training mode", "call model.eval() before torch.export.export")
 
 
 def refuse_alpha(node: Node, arguments: Arguments) -> None:
     """Refuse a sum or difference whose second operand has a factor."""
     if arguments.number("alpha", 1.0) != 1:
-        refuse(node, "its alpha is not 1; scale the weights of the layer before it instead")
+        refuse(node, "its alpha is not 1", "scale the weights of the layer before it instead")
 
 
 def refuse_divisor(node: Node, arguments: Arguments, area: int) -> None:
     """Refuse an average pool that divides by another number than the ``area`` of its window."""
     if arguments.number("divisor_override") not in (None, area):
-        refuse(node, "divisor_override is not supported; scale the next layer's weights instead")
+        refuse(node, "divisor_override is not supported", "scale the next layer's weights instead")
 
 
 def refuse_read(node: Node, what: str) -> NoReturn:
     """Refuse ``node`` because ``what`` it puts out besides is read."""
-    refuse(node, f"{what} are read, which are not supported; leave them away")
+    refuse(node, f"{what} are read, which are not supported", "leave them away")
 
 
 def refuse_power(node: Node, arguments: Arguments) -> None:
     """Refuse a power that is no square."""
     if arguments.number("exponent", 2.0) != 2:
-        refuse(node, f"its exponent is {arguments.get('exponent')}; only squares are supported")
+        refuse(node, f"its exponent is {arguments.get('exponent')}", "only squares are supported")
 
 
 def refuse_scaled_elu(node: Node, arguments: Arguments) -> None:
     """Refuse what a CELU or SELU makes of an ELU."""
     if any(arguments.number(name, 1.0) != 1 for name in ("scale", "input_scale")):
-        refuse(node, "it scales its input or output; use ELU")
+        refuse(node, "it scales its input or output", "use ELU")
 
 
 # --- what quantized programs ask too
@@ -415,15 +443,15 @@ def threshold_of(node: Node, arguments: Arguments) -> tuple[float, float]:
     """The threshold of ``node`` and the value below it: 0, or the threshold itself."""
     least, value = (arguments.number(name) for name in ("threshold", "value"))
     if least is None or value not in (0, least) or not math.isfinite(least):
-        refuse(node, f"it puts {value} where its input is not above {least}; use 0 or {least}")
+        refuse(node, f"it puts {value} where its input is not above {least}", f"use 0 or {least}")
     return least, value
 
 
 def equal_windows(node: Node, size: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """The windows of an adaptive pool that makes ``wanted`` of a map of ``size``; all are equal."""
     if any(part < 1 or whole % part for whole, part in zip(size, wanted, strict=True)):
-        refuse(node, f"a map of {size} has no equal windows for {wanted}; use an output size that "
-                     f"divides it, such as 1")
+        refuse(node, f"a map of {size} has no equal windows for {wanted}",
+               "use an output size that divides it, such as 1")
     return tuple(whole // part for whole, part in zip(size, wanted, strict=True))
 
 
@@ -436,7 +464,7 @@ def whole_factors(node: Node, program: Program, size: tuple[int, ...], scales: V
     if len(wanted) != len(size) or any(factor < 1 or rest for factor, rest in whole) or (
             isinstance(scales, tuple) and scales != factors):
         refuse(node, f"it makes {tuple(wanted)} of {size} by {scales}, only whole factors are "
-                     f"supported; use a scale_factor of 2 or 3, say")
+                     f"supported", "use a scale_factor of 2 or 3, say")
     return factors
 
 
@@ -452,10 +480,10 @@ def refuse_other_axes(node: Node, arguments: Arguments, rank: int) -> None:
 def require_map(node: Node, seen: Seen) -> None:
     """Refuse ``node`` unless torch sees a map of channels, or a line of them."""
     if seen.order is not None and len(seen.dims) in (2, 3):
-        refuse(node, "the axes of its input are turned or divided; turn them back before it")
+        refuse(node, "the axes of its input are turned or divided", "turn them back before it")
     if not (seen.is_map or seen.is_line):
         refuse(node, f"it takes (N, C, H, W) or (N, C, L), not a tensor of shape (N, "
-                     f"{', '.join(map(str, seen.dims))}); reshape its input")
+                     f"{', '.join(map(str, seen.dims))})", "reshape its input")
 
 
 def same_order(first: Seen, second: Seen) -> bool:

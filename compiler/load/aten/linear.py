@@ -54,7 +54,7 @@ def transposed(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     groups = arguments.integer("groups", 1)
     if groups < 1 or len(weights) != seen.shape[2] or len(weights) % groups:
         refuse(node, f"its weights {weights.shape} in {groups} groups do not fit an input of "
-                     f"{seen.shape[2]} channels; export the model again")
+                     f"{seen.shape[2]} channels", "export the model again")
     # All inputs come first, group after group, and behind them the outputs of one group.
     split = weights.reshape(groups, -1, *weights.shape[1:]).transpose(0, 2, 3, 4, 1)
     weights = _dilated(node, split.reshape(-1, *split.shape[2:]),
@@ -72,7 +72,7 @@ def _kernel(graph: Graph, node: Node, arguments: Arguments, seen: Seen) -> tuple
     reference, weights = graph.weight(node, "weights", arguments.get("weight"))
     if weights.ndim != len(seen.dims) + 1:
         refuse(node, f"its weights have shape {weights.shape}, its input (N, "
-                     f"{', '.join(map(str, seen.dims))}); export the model again")
+                     f"{', '.join(map(str, seen.dims))})", "export the model again")
     taps = weights.shape[2:]
     return reference, weights.reshape(*weights.shape[:2], *(1,) * (2 - len(taps)), *taps)
 
@@ -82,7 +82,7 @@ def _dilated(node: Node, weights: Floats, dilation: Pair) -> Floats:
     if min(dilation) < 1:
         refuse(node, f"its dilation {dilation} must be positive")
     if math.prod(dilated_shape(weights.shape, dilation)) > MAX_ELEMENTS:
-        refuse(node, f"dilated, it has more than {MAX_ELEMENTS} weights; dilate less")
+        refuse(node, f"dilated, it has more than {MAX_ELEMENTS} weights", "dilate less")
     return dilated(weights, dilation)
 
 
@@ -90,7 +90,7 @@ def _named_padding(node: Node, padding: str, kernel: tuple[int, ...], stride: Pa
     if padding == "valid":
         return NO_PADDING
     if padding != "same" or stride != (1, 1):
-        refuse(node, f"padding {padding!r:.20} with stride {stride} has no meaning; give numbers")
+        refuse(node, f"padding {padding!r:.20} with stride {stride} has no meaning", "give numbers")
     vertical, horizontal = kernel[0] - 1, kernel[1] - 1
     return (vertical // 2, vertical - vertical // 2, horizontal // 2, horizontal - horizontal // 2)
 
@@ -104,12 +104,12 @@ def linear(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """Linear, of a vector; the columns of a flattened map take the hardware's order."""
     seen = graph.source(node)
     if not seen.is_vector:
-        refuse(node, f"a linear layer takes (N, F), not (N, {', '.join(map(str, seen.dims))}); "
-                     f"put a Flatten before it")
+        refuse(node, f"a linear layer takes (N, F), not (N, {', '.join(map(str, seen.dims))})",
+               "put a Flatten before it")
     reference, weights = graph.weight(node, "weights", arguments.get("weight"))
     if weights.ndim != 2 or weights.shape[1] != seen.dims[0]:
-        refuse(node, f"its weights have shape {weights.shape}, its input {seen.dims[0]} features; "
-                     f"export the model again")
+        refuse(node, f"its weights have shape {weights.shape}, its input {seen.dims[0]} features",
+               "export the model again")
     bias = _bias(graph, node, arguments, len(weights))
     if seen.order is not None:
         columns = np.empty_like(weights)
@@ -124,14 +124,14 @@ def batch_norm(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """
     seen = graph.source(node)
     if seen.order is not None:
-        refuse(node, "it takes a flattened map, channel by channel; move it before the flatten")
+        refuse(node, "it takes a flattened map, channel by channel", "move it before the flatten")
     channels = seen.shape[2]
     values = []
     for name, default in (("weight", 1.0), ("bias", 0.0), ("running_mean", None),
                           ("running_var", None)):
         value = arguments.get(name)
         if value is None and default is None:
-            refuse(node, f"it has no {name}; use track_running_stats=True")
+            refuse(node, f"it has no {name}", "use track_running_stats=True")
         values.append(np.full(channels, default) if value is None
                       else graph.weight(node, name, value)[1])
         if values[-1].shape != (channels,):
@@ -139,7 +139,7 @@ def batch_norm(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     gamma, beta, mean, variance = values
     epsilon = arguments.number("eps", 1e-5) or 0.0
     if not (variance + epsilon > 0).all():
-        refuse(node, "its running variance is not positive; train the model again")
+        refuse(node, "its running variance is not positive", "train the model again")
     scale = gamma / np.sqrt(variance + epsilon)
     return _affine(graph, node, seen, scale, beta - mean * scale)
 
@@ -169,12 +169,12 @@ def with_constant(function: Callable[[Floats], tuple[Floats, Floats]], otherwise
             if constant is None:
                 continue
             if arguments.number("alpha", 1.0) != 1:
-                refuse(node, "its alpha is not 1; scale the constant instead")
+                refuse(node, "its alpha is not 1", "scale the constant instead")
             seen = graph.source(node, position)
             with np.errstate(divide="ignore"):
                 values = function(_by_channel(node, constant, seen))
             if not all(np.isfinite(value).all() for value in values):
-                refuse(node, "its constant is 0 or not finite; repair the model")
+                refuse(node, "its constant is 0 or not finite", "repair the model")
             return _affine(graph, node, seen, *values, position)
         return otherwise(graph, node, arguments)
     return convert
@@ -191,8 +191,8 @@ def _by_channel(node: Node, constant: Floats, seen: Seen) -> Floats:
     if seen.order is not None or own not in (1, channels) or same.size == 0 or any(
             size not in (1, wanted) for size, wanted in zip(rest, seen.dims[1:], strict=True)) or (
             same != same[:, :1]).any():
-        refuse(node, f"its constant has shape {constant.shape}; give it one number, or one for "
-                     f"each of {channels} channels")
+        refuse(node, f"its constant has shape {constant.shape}",
+               f"give it one number, or one for each of {channels} channels")
     return np.broadcast_to(same[:, 0], channels)
 
 
@@ -200,7 +200,7 @@ def negative(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     """``-x``."""
     seen = graph.source(node)
     if seen.order is not None:
-        refuse(node, "it takes a flattened or turned map; move it before that")
+        refuse(node, "it takes a flattened or turned map", "move it before that")
     return _affine(graph, node, seen, -np.ones(seen.shape[2]), np.zeros(seen.shape[2]))
 
 

@@ -74,7 +74,7 @@ def max_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     require_map(node, seen)
     kernel, stride, own = _pool_window(node, arguments, seen)
     if window(arguments, seen, "dilation", 1, (1, 1)) != (1, 1):
-        refuse(node, "a dilated max pool is not supported; use dilation = 1")
+        refuse(node, "a dilated max pool is not supported", "use dilation = 1")
     ceil = arguments.flag("ceil_mode", False)
     # Zeros that may win are values like others, and ceil_mode looks at their map.
     if ceil or not seen.positive or not fits(sum_padding(own, seen.padding), kernel):
@@ -95,8 +95,8 @@ def average_pool(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         seen = graph.source(node)  # zeros that were padded before count always
     padding = sum_padding(own, seen.padding)
     if _ceil_padding(seen, kernel, stride, padding, arguments.flag("ceil_mode", False)) != padding:
-        refuse(node, "ceil_mode divides by another number at the border; pad the map so that the "
-                     "windows fit")
+        refuse(node, "ceil_mode divides by another number at the border",
+               "pad the map so that the windows fit")
     return graph.add(FloatAveragePool(graph.name(node), kernel, stride, padding, counts), seen,
                      positive=seen.positive)
 
@@ -168,8 +168,8 @@ def pad(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     require_map(node, seen)
     mode, value = arguments.get("mode", "constant"), arguments.number("value", 0.0) or 0.0
     if mode != "constant" or value != 0:
-        refuse(node, f"padding with mode {mode!r:.20} and value {value} is not supported; pad "
-                     f"with zeros")
+        refuse(node, f"padding with mode {mode!r:.20} and value {value} is not supported",
+               "pad with zeros")
     pads, most = arguments.integers("pad"), 2 * len(seen.dims)
     if len(pads) % 2 or not 2 <= len(pads) <= most or min(pads) < 0:
         refuse(node, f"its padding {pads} must be 2 to {most} numbers, none negative")
@@ -219,8 +219,8 @@ def elementwise(layer: type[FloatAdd] | type[FloatSubtract] | type[FloatProduct]
 
 def _refuse_shapes(node: Node, first: tuple[int, ...], second: tuple[int, ...]) -> NoReturn:
     refuse(node, f"it brings (N, {', '.join(map(str, first))}) and (N, "
-                 f"{', '.join(map(str, second))}) to one shape; only axes of 1 behind the batch "
-                 f"are repeated, as those of x[:, :, None, None]")
+                 f"{', '.join(map(str, second))}) to one shape",
+           "only axes of 1 behind the batch are repeated, as those of x[:, :, None, None]")
 
 
 def _repeated(graph: Graph, node: Node, seen: Seen, shape: Shape) -> Seen:
@@ -255,8 +255,8 @@ def concatenate(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     first = tensors[0]
     _require_channels(node, first, arguments.integer("dim", 0))
     if any(seen.order is not None or len(seen.dims) != len(first.dims) for seen in tensors):
-        refuse(node, "it joins flattened maps or tensors of different rank; concatenate before the "
-                     "flatten")
+        refuse(node, "it joins flattened maps or tensors of different rank",
+               "concatenate before the flatten")
     if len(tensors) == 1:
         return first
     return graph.add(FloatConcatenation(graph.name(node)), *tensors,
@@ -267,7 +267,7 @@ def _require_channels(node: Node, seen: Seen, axis: int) -> None:
     """Refuse an ``axis`` that is not that of the channels."""
     if axis % (len(seen.dims) + 1) != 1 or not (seen.is_map or seen.is_line or seen.is_vector):
         refuse(node, f"it is along axis {axis} of (N, {', '.join(map(str, seen.dims))}), only "
-                     f"channels are supported; use dim=1")
+                     f"channels are supported", "use dim=1")
 
 
 def _parts(graph: Graph, node: Node, axis: int, sizes: list[int]) -> tuple[Seen, ...]:
@@ -313,9 +313,9 @@ def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
     axis, step = arguments.integer("dim", 0) % (len(seen.dims) + 1), arguments.integer("step", 1)
     start, end = arguments.get("start"), arguments.get("end")
     if any(value is not None and type(value) is not int for value in (start, end)):
-        refuse(node, "its bounds are no numbers; export the model again")
+        refuse(node, "its bounds are no numbers", "export the model again")
     if axis == 0 or step < 1:
-        refuse(node, "it takes a part of the batch; keep the first dimension")
+        refuse(node, "it takes a part of the batch", "keep the first dimension")
     size = seen.dims[axis - 1]
     taken = range(*slice(start, end, step).indices(size))
     if len(taken) == size:
@@ -329,8 +329,8 @@ def slice_(graph: Graph, node: Node, arguments: Arguments) -> Seen:
         return graph.add(FloatCrop(graph.name(node), rows, columns), seen, positive=seen.positive)
     _require_channels(node, seen, axis)
     if seen.order is not None or step != 1:
-        refuse(node, f"it takes channels of a flattened map, or with a step of {step}; take a "
-                     f"range of channels")
+        refuse(node, f"it takes channels of a flattened map, or with a step of {step}",
+               "take a range of channels")
     return graph.add(FloatSlice(graph.name(node), taken.start, taken.stop), seen,
                      positive=seen.positive)
 

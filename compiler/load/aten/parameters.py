@@ -49,7 +49,7 @@ def folded(program: Program) -> Program:
 
 def _result(node: Node, weights: Mapping[str, Weight], sizes: Mapping[str, _Sizes]
             ) -> Floats | None:
-    fold = _FOLDS.get(node.target)
+    fold = FOLDS.get(node.target)
     if node.target in PERMUTES:
         def fold(arguments: _Arguments, sizes: _Sizes) -> Floats:
             values = _array(arguments, "self")
@@ -63,9 +63,10 @@ def _result(node: Node, weights: Mapping[str, Weight], sizes: Mapping[str, _Size
         with np.errstate(all="ignore"):  # what is no number is told where a layer takes it
             return fold(arguments, sizes.get(node.outputs[0], ()))
     except ValueError:
-        refuse(node, "it computes with parameters whose shapes do not fit; export the model again")
+        refuse(node, "it computes with parameters whose shapes do not fit",
+               "export the model again")
     except MemoryError:
-        refuse(node, f"it makes more than {MAX_ELEMENTS} values of parameters; make fewer")
+        refuse(node, f"it makes more than {MAX_ELEMENTS} values of parameters", "make fewer")
 
 
 def _array(arguments: _Arguments, name: str) -> Floats:
@@ -191,7 +192,7 @@ def _product(other: str) -> _Fold:
 
 _SHAPED_LIKE = frozenset(("aten.expand_as.default",))
 """Operators that take the shape of their second argument only."""
-_FOLDS: Mapping[str, _Fold] = {
+FOLDS: Mapping[str, _Fold] = {
     **dict.fromkeys(RESHAPES, _reshape), **dict.fromkeys(IDENTITIES, _same),
     **{f"aten.{name}": fold for name, fold in {
         "_weight_norm.default": _weight_norm,

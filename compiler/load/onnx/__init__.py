@@ -19,23 +19,26 @@ from pathlib import Path
 
 from ... import ir
 from ...ir import PenjingError, Tail
-from ..pt2 import one_line
+from .. import refusal
+from ..refusal import naming
 from . import qonnx
 from .entry import entry_layout
-from .graph import Builder, Convert, Operands, Refused
+from .graph import Builder, Operands, Operators, Refused
 from .model import Graph, Node
 from .operators import ARITHMETIC
 from .pools import POOLS
 from .resize import RESIZING
 from .shapes import LAYOUT
+from .stand_ins import stand_in
 from .transposed import TRANSPOSED
 from .values import Curve, Integers, Known, Layout, Real
 
-__all__ = ["SUPPORTED", "Import", "Layout", "convert", "load", "open_model", "parse", "read"]
+__all__ = ["ADVICE", "OPERATORS", "SUPPORTED", "Import", "Layout", "convert", "load", "open_model",
+           "parse", "read"]
 
-_OPERATORS = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
-SUPPORTED = ", ".join(sorted({name for _, name in _OPERATORS}))
-_ADVICE = {
+OPERATORS: Operators = {**ARITHMETIC, **POOLS, **LAYOUT, **RESIZING, **TRANSPOSED}
+SUPPORTED = ", ".join(sorted({name for _, name in OPERATORS}))
+ADVICE = {
     "DynamicQuantizeLinear": "its scale depends on the input: quantize statically, with "
                              "onnxruntime.quantization.quantize_static",
     "DynamicQuantizeMatMul": "its scale depends on the input: quantize statically, with "
@@ -43,6 +46,7 @@ _ADVICE = {
     "DepthToSpace": "make room with a nearest Resize or a ConvTranspose",
     "SpaceToDepth": "use a Conv with strides, or begin with the channels that it makes",
 }
+"""The ways out of operators that are not read."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,8 @@ def open_model(path: str | Path, result: str | None = None) -> tuple[Import, byt
     from .probe import probe
 
     imported, data = _read(path, "net", ir.ScaleRounding.EVEN, result)
-    try:
+    with naming(path):
         return imported, probe(data, imported.tensors)
-    except PenjingError as error:
-        raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
 def read(path: str | Path) -> bytes:
@@ -114,10 +116,8 @@ def parse(data: bytes, result: str | None = None) -> Graph:
 def _read(path: str | Path, name: str, rounding: ir.ScaleRounding, result: str | None
           ) -> tuple[Import, bytes]:
     data = read(path)
-    try:
+    with naming(path):
         return convert(parse(data, result), name, rounding), data
-    except PenjingError as error:
-        raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
 def convert(graph: Graph, name: str,
@@ -127,29 +127,34 @@ def convert(graph: Graph, name: str,
     builder.start(entry_layout(graph))
     dialect = qonnx.is_qonnx(graph)
     for node in graph.nodes:
-        _add(builder, node, qonnx.OPERATORS if dialect else _OPERATORS)
+        with builder.refusals.noted():
+            _add(builder, node, qonnx.OPERATORS if dialect else OPERATORS)
         if builder.end is not None:
             break
+        stand_in(builder, node)
+    builder.refusals.settle()
     return _finish(builder, name)
 
 
-def _add(builder: Builder, node: Node, operators: Mapping[tuple[str, str], Convert]) -> None:
-    convert_node = operators.get((node.domain, node.operator))
-    if convert_node is None:
+def _add(builder: Builder, node: Node, operators: Operators) -> None:
+    entry = operators.get((node.domain, node.operator))
+    if entry is None:
         names = ", ".join(sorted({name for _, name in operators}))
-        advice = _ADVICE.get(node.operator, f"replace it, or cut the network there (supported: "
-                                            f"{names})")
-        raise Refused(node, "this operator is not supported", advice)
+        advice = ADVICE.get(node.operator, "replace it, or cut the network there")
+        raise Refused(node, "this operator is not supported", advice, told=(
+            "" if node.operator in ADVICE else f"{advice} (supported: {names})"))
     if not node.outputs or not node.outputs[0] or any(
             name in builder.values or name in builder.graph.constants
             for name in node.outputs if name):
         raise Refused(node, "its output has no name, or one that is taken", "export it again")
+    if not builder.missing.isdisjoint(node.inputs):
+        return
     try:
-        made = convert_node(Operands(builder, node))
-    except Refused:
+        made = entry.convert(Operands(builder, node))
+    except refusal.Refused:
         raise
     except PenjingError as error:
-        raise PenjingError(f"{node}: {error}") from None
+        raise Refused(node, str(error), "") from None
     for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,),
                            strict=False):
         if isinstance(value, Curve) and not value.steps:

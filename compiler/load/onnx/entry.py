@@ -43,6 +43,16 @@ def entry_layout(graph: Graph) -> Layout:
     return Layout(_map(dims), NCHW, dims)
 
 
+def layout_of(sizes: tuple[int | None, ...]) -> Layout | None:
+    """How a map, a line or a vector lies that has these ``sizes`` in the file; None of others."""
+    batch, *rest = sizes or (0,)
+    dims = tuple(size for size in rest if size is not None and size > 0)
+    if batch not in (None, 1) or len(dims) != len(rest) or not 1 <= len(dims) <= 3 or (
+            math.prod(dims) > MAX_ELEMENTS):
+        return None
+    return Layout(_map(dims), NCHW, dims)
+
+
 def _map(dims: tuple[int, ...]) -> tuple[int, int, int]:
     """(H, W, C) of a tensor with the ``dims`` (C, H, W), (C, W) or (C,)."""
     if len(dims) == 3:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...ir import PenjingError
 from ..outputs import chosen, needed
-from ..pt2 import one_line
+from ..refusal import naming
 from . import external, wire
 from .model import (
     MAX_NODES,
@@ -54,14 +54,12 @@ def read(path: str | Path) -> bytes:
     data = _bytes(path)
     if b"location" not in data:  # by which all that lies elsewhere is named
         return data
-    try:
+    with naming(path):
         model = _model(data)
         external.embed(model.graph, Path(path).parent, {
             number: kind.bits for number, kind in TYPES.items()}, MAX_FILE_BYTES - len(data))
         whole: bytes = model.SerializeToString()
         return whole
-    except PenjingError as error:
-        raise PenjingError(f"{path}: {one_line(error)}") from None
 
 
 def _bytes(path: str | Path) -> bytes:
@@ -133,7 +131,9 @@ def _graph(model: onnx.ModelProto, result: str | None) -> Graph:
     if len(outputs) > 1:
         kept = needed([(node.inputs, node.outputs) for node in nodes], output)
         nodes = tuple(itertools.compress(nodes, kept))
-    return Graph(nodes, constants, _port(inputs[0]), output)
+    return Graph(nodes, constants, _port(inputs[0]), output, {
+        _text(value.name): _dims(value.type.tensor_type) for value in graph.value_info
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")})
 
 
 def _text(value: str | bytes) -> str:
@@ -175,9 +175,12 @@ def _port(value: onnx.ValueInfoProto) -> Port:
     if tensor.elem_type not in TYPES:
         raise PenjingError(f"its input {name:.80} holds elements of type "
                            f"{tensor.elem_type}; export one of float32, uint8 or int8")
-    dims = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None
+    return Port(name, TYPES[tensor.elem_type], _dims(tensor))
+
+
+def _dims(tensor: onnx.TypeProto.Tensor) -> tuple[int | None, ...]:
+    return tuple(int(dim.dim_value) if dim.HasField("dim_value") else None
                  for dim in tensor.shape.dim)
-    return Port(name, TYPES[tensor.elem_type], dims)
 
 
 def _constant(tensor: onnx.TensorProto) -> Constant | None:

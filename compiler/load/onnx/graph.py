@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -11,6 +11,9 @@ import numpy as np
 
 from ... import ir
 from ...ir import PenjingError
+from .. import refusal
+from ..entries import Entry
+from ..refusal import Obstacle, Refusals
 from .model import Array, ElementType, Graph, Node
 from .values import Activation, FloatInput, Integers, Known, Layout, Scales, Value
 
@@ -24,6 +27,8 @@ T = TypeVar("T")
 
 Convert: TypeAlias = "Callable[[Operands], Value | tuple[Value, ...]]"
 """What a node becomes: the value of its first output, or those of several."""
+Operators: TypeAlias = "Mapping[tuple[str, str], Entry[Convert]]"
+"""What is known of operators, by domain and name."""
 
 _MOVES = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "Reshape",
           "Squeeze", "Unsqueeze", "Transpose", "Dropout")
@@ -31,11 +36,16 @@ _MOVES = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Flatten", "
 _LONGEST = 40
 
 
-class Refused(PenjingError):
-    """A node that cannot be imported: why, and the way out."""
+class Refused(refusal.Refused):
+    """A node that cannot be imported: why, and the way out.
 
-    def __init__(self, node: Node, reason: str, way_out: str) -> None:
-        super().__init__(f"{node}: {reason}; {way_out}")
+    Its line has ``told`` for the way out, if given. Reading ends at one that is ``last``.
+    """
+
+    def __init__(self, node: Node, reason: str, way_out: str, *, told: str = "",
+                 last: bool = False) -> None:
+        text = "; ".join(filter(None, (f"{node}: {reason}", told or way_out)))
+        super().__init__(Obstacle(reason, way_out, node.kind, node.place, text, last))
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,9 @@ class Builder(ir.Builder):
         self.values: dict[str, Value] = {}
         self.entry: Quantized | None = None
         self.end: End | None = None
+        self.refusals = Refusals(graph.obstacles)
+        self.missing = set(graph.missing)
+        """Tensors of which nothing is known, since something refused stands before them."""
         self._weights = self._folded = 0
 
     # --- the network's input
@@ -166,14 +179,14 @@ class Builder(ir.Builder):
         self._weights += count
         if self._weights > MAX_WEIGHTS:
             raise Refused(node, f"the network has more than {MAX_WEIGHTS} weights, zeros of "
-                                f"dilated kernels counted", "give a smaller network")
+                                f"dilated kernels counted", "give a smaller network", last=True)
 
     def spend_folded(self, node: Node, count: int) -> None:
         """Refuse ``node`` if it computes too much on constants."""
         self._folded += count
         if self._folded > MAX_FOLDED:
             raise Refused(node, f"operators on constants compute more than {MAX_FOLDED} values",
-                          "simplify the model, for example with onnxsim")
+                          "simplify the model, for example with onnxsim", last=True)
 
 
 class Operands:

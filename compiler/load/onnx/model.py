@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from ..affine import range_of
+from ..refusal import Obstacle
 
 MAX_NODES = 10_000
 """The most nodes of a graph."""
@@ -74,7 +75,8 @@ class Node:
     """One operation: its place in the graph, its operator, and the names of its tensors.
 
     An input or output that is left out is "". An attribute of a kind that no supported operator has
-    is None. ``label`` is how errors name it where it is not the file's own.
+    is None. ``label`` is how errors name it where it is not the file's own, ``source`` then what it
+    was made from: an operator, and the place of that.
     """
 
     index: int
@@ -85,13 +87,27 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute | Constant]
     label: str = ""
+    source: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         if self.label:
             return self.label
-        domain = f"{self.domain}." if self.domain else ""
         name = f' "{self.name:.80}"' if self.name else ""
-        return f"node {self.index} ({domain}{self.operator}{name})"
+        return f"node {self.index} ({self.kind}{name})"
+
+    @property
+    def kind(self) -> str:
+        """The operator in the file, with its domain."""
+        if self.source is not None:
+            return self.source[0]
+        return f"{self.domain}.{self.operator}" if self.domain else self.operator
+
+    @property
+    def place(self) -> str:
+        """Which one of the file it is: its name, or its number."""
+        if self.source is not None:
+            return self.source[1]
+        return f"{self.name:.80}" or f"node {self.index}"
 
 
 @dataclass(frozen=True)
@@ -105,9 +121,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph of one input and one output, in order of execution."""
+    """A graph of one input and one output, in order of execution.
+
+    ``dims`` are the dimensions of tensors, as far as the file tells them. Of the ``missing`` ones
+    nothing is known, since ``obstacles`` stand in the way of what makes them.
+    """
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, Constant]
     input: Port
     output: str
+    dims: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
+    obstacles: tuple[Obstacle, ...] = ()

@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from ... import ir
+from ..entries import entries
 from . import elementwise, joins, linear
 from .arithmetic import is_alike, narrowed, quantize, real
 from .functions import FUNCTIONS
-from .graph import Convert, Operands, Quantized, real_input, real_output
+from .graph import Convert, Operands, Operators, Quantized, real_input, real_output
 from .model import TYPES, Array, ElementType
 from .shapes import ended_by_softmax, joined
 from .values import (
@@ -399,26 +400,48 @@ def _clip_bounds(operands: Operands) -> tuple[float, float]:
     return bounds[0], bounds[1]
 
 
-ARITHMETIC: Mapping[tuple[str, str], Convert] = {
-    ("", "QuantizeLinear"): quantize_linear, ("", "DequantizeLinear"): dequantize_linear,
-    ("com.microsoft", "QuantizeLinear"): quantize_linear,
-    ("com.microsoft", "DequantizeLinear"): dequantize_linear,
-    ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer,
-    ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
-    ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm, ("com.microsoft", "QGemm"): qgemm,
-    ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
-    ("", "Mul"): arithmetic(np.multiply, multiply),
-    ("", "Div"): arithmetic(np.divide, divide),
-    ("", "Pow"): elementwise.constant_only(np.power),
-    ("", "Sqrt"): elementwise.constant_only(np.sqrt),
-    ("com.microsoft", "QLinearAdd"): qlinear_add,
-    ("com.microsoft", "QLinearMul"): qlinear_multiply, ("", "Cast"): cast,
-    ("com.microsoft", "QLinearConcat"): qlinear_concat,
-    ("com.microsoft", "QLinearSigmoid"): qlinear_function("Sigmoid"),
-    ("com.microsoft", "QLinearLeakyRelu"): qlinear_function("LeakyRelu"),
-    ("com.microsoft", "QLinearSoftmax"): qlinear_softmax,
-    ("", "BatchNormalization"): elementwise.batch_norm,
-    **{("", name): elementwise.function for name in FUNCTIONS},
-    ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf),
+_QUANTIZERS: Mapping[str, Convert] = {
+    "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear}
+_PAIRS = "two activations; axes of 1 are repeated, as those of a vector (N, C, 1, 1)"
+_CONSTANT = "an activation and a constant, one or one a channel, of either sign"
+ARITHMETIC: Operators = {
+    **entries("activations of uint8, int8 or 16 bits with one scale; weights of 2 bits or more, "
+              "with a scale each output or one", "quantize statically, by tensor or by channel", {
+        (domain, name): convert for domain in ("", "com.microsoft")
+        for name, convert in _QUANTIZERS.items()}),
+    **entries("one or two dimensions; any kernel, stride, padding, dilation and groups",
+              "make its weights constants", {
+        ("", "Conv"): conv, ("", "QLinearConv"): qlinear_conv, ("", "ConvInteger"): conv_integer}),
+    **entries("a vector by a constant matrix", "flatten its input", {
+        ("", "MatMul"): matmul, ("", "QLinearMatMul"): qlinear_matmul,
+        ("", "MatMulInteger"): matmul_integer, ("", "Gemm"): gemm,
+        ("com.microsoft", "QGemm"): qgemm}),
+    **entries(f"{_PAIRS}; {_CONSTANT}; constants alone", "", {
+        ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
+        ("", "Mul"): arithmetic(np.multiply, multiply)}),
+    **entries(_PAIRS, "", {
+        ("com.microsoft", "QLinearAdd"): qlinear_add,
+        ("com.microsoft", "QLinearMul"): qlinear_multiply}),
+    **entries("of channels, each input requantized by a table", "concatenate channels only", {
+        ("com.microsoft", "QLinearConcat"): qlinear_concat}),
+    **entries("tables", "", {
+        ("com.microsoft", "QLinearSigmoid"): qlinear_function("Sigmoid"),
+        ("com.microsoft", "QLinearLeakyRelu"): qlinear_function("LeakyRelu")}),
+    **entries("at the end: left to the host, in reals", "remove it, or what follows it", {
+        ("com.microsoft", "QLinearSoftmax"): qlinear_softmax}),
+    **entries(f"{_CONSTANT}; constants alone", "divide by constants only", {
+        ("", "Div"): arithmetic(np.divide, divide)}),
+    **entries(_CONSTANT, "", {("", "BatchNormalization"): elementwise.batch_norm}),
+    **entries("of constants", "compute it with constants only", {
+        ("", "Pow"): elementwise.constant_only(np.power),
+        ("", "Sqrt"): elementwise.constant_only(np.sqrt)}),
+    **entries("of integers to float32 or wider integers; of constants",
+              "quantize with QuantizeLinear", {("", "Cast"): cast}),
+    **entries("of one quantized tensor; at the end, `Sigmoid` and `Tanh` are left to the host",
+              "quantize its input to 8 bits", {
+        ("", name): elementwise.function for name in FUNCTIONS}),
+    **entries("fused into the requantization behind them; on integers, they narrow constants and "
+              "the requantization before them", "let a QuantizeLinear follow", {
+        ("", "Relu"): bounded(0.0, math.inf), ("", "Clip"): bounded(-math.inf, math.inf)}),
 }
 """The operators that compute, by domain and name."""

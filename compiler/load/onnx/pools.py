@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from ... import ir
+from ..entries import entries
 from ..padding import Padding
 from . import linear
 from .arithmetic import quantize, real, settle
-from .graph import Convert, Operands, positive
+from .graph import Operands, Operators, positive
 from .operators import qlinear_input, quantized
 from .values import (
     NCHW,
@@ -250,12 +250,18 @@ def pad(operands: Operands) -> Value:
     return replace(value, name=name, layout=linear.map_of(operands, shape, axes))
 
 
-POOLS: Mapping[tuple[str, str], Convert] = {
-    ("", "MaxPool"): max_pool, ("", "GlobalMaxPool"): global_max_pool,
-    ("", "AveragePool"): average_pool,
-    ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
-    ("", "GlobalAveragePool"): global_average_pool,
-    ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
-    ("", "ReduceMean"): reduce_mean, ("", "Pad"): pad,
+POOLS: Operators = {
+    **entries("no dilation", "use dilation 1", {
+        ("", "MaxPool"): max_pool, ("", "GlobalMaxPool"): global_max_pool}),
+    **entries("padding counts or not, `ceil_mode` without `count_include_pad`",
+              "pad the map so that the windows fit", {
+        ("", "AveragePool"): average_pool,
+        ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool}),
+    **entries("over height and width", "reduce height and width only", {
+        ("", "GlobalAveragePool"): global_average_pool,
+        ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
+        ("", "ReduceMean"): reduce_mean}),
+    **entries("height and width, with a constant", "pad height and width only", {
+        ("", "Pad"): pad}),
 }
 """The operators that slide a window without weights, by domain and name."""

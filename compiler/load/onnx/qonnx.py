@@ -9,7 +9,6 @@ stand for pixel / 255.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from ... import ir
 from ...ir import PenjingError
 from ..affine import Affine, requantize
+from ..entries import entries
 from . import joins, linear, pools
 from .elementwise import (
     by_constant,
@@ -29,7 +29,7 @@ from .elementwise import (
     within,
 )
 from .functions import FUNCTIONS
-from .graph import Convert, Operands
+from .graph import Convert, Operands, Operators
 from .model import Graph
 from .quantizers import bipolar, by_channel, curve_of, multi_threshold, numbers, plain, quant, trunc
 from .shapes import LAYOUT, argmax
@@ -320,19 +320,44 @@ def final(curve: Curve, whole: Value | None) -> Curve:
     return replace(whole, steps=())
 
 
-OPERATORS: Mapping[tuple[str, str], Convert] = {
+OPERATORS: Operators = {
+    **{(domain, name): entry for domain in DOMAINS for name, entry in {
+        **entries("1 to 8 bits for activations, 16 at the input and for weights; signed or not, "
+                  "narrow; any rounding mode of qonnx 1.0.0; a zero point for all channels",
+                  "quantize activations by tensor", {"Quant": quant, "IntQuant": quant}),
+        **entries("the sign, that of 0 being +1", "", {"BipolarQuant": bipolar}),
+        **entries("of operator set 1 (5 inputs, no clamp) and 2 (6 inputs); of set 2 a zero point "
+                  "must be whole after the truncation", "truncate sums of a quantized tensor", {
+            "Trunc": trunc}),
+        **entries("`out_bias` a multiple of half of `out_scale`", "use another bias", {
+            "MultiThreshold": multi_threshold})}.items()},
     **LAYOUT,
-    **{(domain, name): convert for domain in DOMAINS for name, convert in (
-        ("Quant", quant), ("IntQuant", quant), ("BipolarQuant", bipolar), ("Trunc", trunc),
-        ("MultiThreshold", multi_threshold))},
-    ("", "Conv"): conv, ("", "MatMul"): matmul, ("", "Gemm"): gemm,
-    ("", "Add"): arithmetic(np.add), ("", "Sub"): arithmetic(np.subtract),
-    ("", "Mul"): arithmetic(np.multiply), ("", "Div"): arithmetic(np.divide),
-    ("", "BatchNormalization"): batch_norm, ("", "Relu"): bounded, ("", "Clip"): bounded,
-    ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt),
-    ("", "Cast"): cast, ("", "MaxPool"): maxima(whole=False),
-    ("", "GlobalMaxPool"): maxima(whole=True), ("", "AveragePool"): average,
-    ("", "GlobalAveragePool"): average, ("", "ReduceMean"): average, ("", "ArgMax"): largest,
-    **{("", name): function for name in FUNCTIONS},
+    **entries("of a quantized activation, by weights that are quantized or whole numbers",
+              "put a Quant before it, and one on its weights", {
+        ("", "Conv"): conv, ("", "MatMul"): matmul, ("", "Gemm"): gemm}),
+    **entries("two activations, axes of 1 repeated; sums whose scales differ by no power of two "
+              "need a quantizer behind them; functions of one activation; an activation and "
+              "constants, one or one a channel", "put a Quant behind it", {
+        ("", "Add"): arithmetic(np.add), ("", "Sub"): arithmetic(np.subtract),
+        ("", "Mul"): arithmetic(np.multiply)}),
+    **entries("functions of one activation; an activation and constants, one or one a channel",
+              "put a Quant before it", {
+        ("", "Div"): arithmetic(np.divide), ("", "BatchNormalization"): batch_norm,
+        ("", "Relu"): bounded, ("", "Clip"): bounded}),
+    **entries("of constants", "compute it with constants only", {
+        ("", "Pow"): constant_only(np.power), ("", "Sqrt"): constant_only(np.sqrt)}),
+    **entries("to float32; of constants", "leave it away", {("", "Cast"): cast}),
+    **entries("of what is quantized before or right behind it; between a function that rises in "
+              "every channel and other functions", "put a Quant before it", {
+        ("", "MaxPool"): maxima(whole=False), ("", "GlobalMaxPool"): maxima(whole=True)}),
+    **entries("of a quantized activation, as an exact sum, which may be multiplied by weights as "
+              "it is", "put a Quant before it", {
+        ("", "AveragePool"): average, ("", "GlobalAveragePool"): average,
+        ("", "ReduceMean"): average}),
+    **entries("over channels, at the end; of one function of all channels",
+              "put a Quant before it", {("", "ArgMax"): largest}),
+    **entries("of a quantized activation: thresholds, or a table where it falls and rises",
+              "put a Quant of up to 8 bits before it", {
+        ("", name): function for name in FUNCTIONS}),
 }
 """The operators of QONNX networks, by domain and name."""

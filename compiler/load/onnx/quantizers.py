@@ -23,7 +23,17 @@ from .thresholds import (
     scaled,
     sign,
 )
-from .values import Curve, FloatInput, Floats32, Integers, Known, Largest, Scales, Value
+from .values import (
+    Curve,
+    FloatInput,
+    Floats32,
+    Integers,
+    Known,
+    Largest,
+    Layout,
+    Scales,
+    Value,
+)
 
 _ONE = np.ones(1, np.float32)
 _MOST_BITS = 32
@@ -89,6 +99,11 @@ def plain(operands: Operands, position: int = 0) -> Curve:
 # --- quantizers
 def quant(operands: Operands) -> Value:
     """Quant: x, scale, zero point, bits."""
+    return _quantized(operands, *_parameters(operands))
+
+
+def _parameters(operands: Operands) -> tuple[Array, int, tuple[int, int], str | None]:
+    """The scale, zero point, limits and rounding of a Quant; no rounding where it is a sign."""
     scale, zero = _scale(operands, 1), _zero(operands, 2)
     bits = _bits(operands, 3)
     signed, narrow = operands.integer("signed", 1), operands.integer("narrow", 0)
@@ -96,9 +111,8 @@ def quant(operands: Operands) -> Value:
     if bits == 1 and signed:
         if zero:
             operands.refuse("one bit with a sign has a zero point", "use zero point 0")
-        return _quantized(operands, scale, 0, (-1, 1), None)
-    low, high = _limits(bits, bool(signed), bool(narrow))
-    return _quantized(operands, scale, zero, (low, high), mode)
+        return scale, 0, (-1, 1), None
+    return scale, zero, _limits(bits, bool(signed), bool(narrow)), mode
 
 
 def bipolar(operands: Operands) -> Value:
@@ -106,10 +120,27 @@ def bipolar(operands: Operands) -> Value:
     return _quantized(operands, _scale(operands, 1), 0, (-1, 1), None)
 
 
+def assumed(operands: Operands, layout: Layout) -> Curve:
+    """What a Quant or BipolarQuant puts out in ``layout``, whatever it reads."""
+    scale, zero, limits = _scale(operands, 1), 0, (-1, 1)
+    if operands.node.operator != "BipolarQuant":
+        scale, zero, limits, _ = _parameters(operands)
+    name = operands.builder.assume("missing", ir.TensorType(
+        layout.shape, *_width(limits)))
+    scales = per_channel(operands, Known(scale), layout).values.astype(np.float64)
+    return Curve(name, layout, scales, operands.node.outputs[0], zero)
+
+
 def _limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
     if signed:
         return -(1 << bits - 1) + narrow, (1 << bits - 1) - 1
     return 0, (1 << bits) - 1 - narrow
+
+
+def _width(limits: tuple[int, int]) -> tuple[int, bool]:
+    """The bits that hold integers within ``limits``, and whether they have a sign."""
+    low, high = limits
+    return (ir.signed_bits(low, high), True) if low < 0 else (ir.unsigned_bits(high), False)
 
 
 def _quantized(operands: Operands, scale: Array, zero: int, limits: tuple[int, int],
@@ -154,8 +185,7 @@ def _entry(operands: Operands, value: FloatInput, scales: Scales, zero: int,
            limits: tuple[int, int]) -> Curve:
     """The network's input, whose integers are those of its first quantizer."""
     builder, (low, high) = operands.builder, limits
-    signed = low < 0
-    bits = ir.signed_bits(low, high) if signed else ir.unsigned_bits(high)
+    bits, signed = _width(limits)
     if scales.size != 1 or bits > 16:
         operands.refuse(f"it quantizes the network's input to {bits} bits, or by channel",
                         "quantize the input by tensor, to 16 bits at most")

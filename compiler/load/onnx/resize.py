@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ... import ir
+from ..entries import entries
 from . import linear
-from .graph import Convert, Operands
+from .graph import Operands, Operators
 from .values import Integers, Real, Value
 
 _ROUNDED = ("round_prefer_floor", "round_prefer_ceil")
@@ -66,5 +67,8 @@ def _factors(operands: Operands, dims: tuple[int, ...]) -> tuple[int, int]:
     return y, x
 
 
-RESIZING: Mapping[tuple[str, str], Convert] = {("", "Resize"): resize, ("", "Upsample"): resize}
+RESIZING: Operators = entries(
+    "to the nearest element, by whole factors from 1 to 1024: `asymmetric` with `floor`, or half "
+    "pixels rounded", "resize by a whole factor", {
+        ("", "Resize"): resize, ("", "Upsample"): resize})
 """The operators that resize, by domain and name."""

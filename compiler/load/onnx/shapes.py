@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import ir
+from ..entries import entries
 from ..ranges import cut
 from .arithmetic import settle, unsettled
-from .graph import Convert, Operands
+from .graph import Operands, Operators
 from .linear import as_map, map_of, spatial, with_channels
 from .model import Array, Constant
 from .values import (
@@ -457,12 +458,25 @@ def _ranges(operands: Operands, dims: tuple[int, ...]) -> list[range]:
     return ranges
 
 
-LAYOUT: Mapping[tuple[str, str], Convert] = {
-    ("", "Identity"): identity, ("", "Dropout"): identity, ("", "Constant"): constant,
-    ("", "Reshape"): reshape, ("", "Flatten"): flatten, ("", "Squeeze"): squeeze,
-    ("", "Unsqueeze"): unsqueeze, ("", "Transpose"): transpose, ("", "Softmax"): softmax,
-    ("", "LogSoftmax"): softmax, ("", "ArgMax"): argmax, ("", "Shape"): shape,
-    ("", "Gather"): gather, ("", "Concat"): concat, ("", "Slice"): slice_,
-    ("", "Split"): split,
+LAYOUT: Operators = {
+    **entries("", "", {
+        ("", "Identity"): identity, ("", "Dropout"): identity, ("", "Constant"): constant}),
+    **entries("elements keep their order as the hardware streams them; others at the input, or "
+              "before a matrix product", "reshape at the ends of the network", {
+        ("", "Reshape"): reshape, ("", "Flatten"): flatten, ("", "Squeeze"): squeeze,
+        ("", "Unsqueeze"): unsqueeze}),
+    **entries("of a map's axes; what reads it must see a map, or a vector",
+              "transpose at the ends of the network", {("", "Transpose"): transpose}),
+    **entries("at the end: left to the host; a softmax of a map leaves its logits",
+              "remove it, or what follows it", {
+        ("", "Softmax"): softmax, ("", "LogSoftmax"): softmax}),
+    **entries("over channels, at the end; the first wins", "cut the network before it", {
+        ("", "ArgMax"): argmax}),
+    **entries("of constants, such as shapes", "export for a fixed shape", {
+        ("", "Shape"): shape, ("", "Gather"): gather}),
+    **entries("of channels; each input is requantized to the scale of the result",
+              "concatenate channels only", {("", "Concat"): concat}),
+    **entries("of rows, columns and channels; steps of rows and columns up to 64",
+              "take ranges with steps forward", {("", "Slice"): slice_, ("", "Split"): split}),
 }
 """The operators that compute nothing but places, by domain and name."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
 from ...ir import Integers
 from ..affine import fold_zero_point
 from ..dilation import dilated, dilated_shape
+from ..entries import entries
 from .arithmetic import multiplicand, real
-from .graph import Convert, Operands, positive
+from .graph import Operands, Operators, positive
 from .linear import (
     as_map,
     bias_steps,
@@ -115,5 +115,7 @@ def _numbers(operands: Operands, name: str, axes: int, least: int, times: int = 
     return list(given) if axes == 2 else [value for one in given for value in (least, one)]
 
 
-TRANSPOSED: Mapping[tuple[str, str], Convert] = {("", "ConvTranspose"): conv_transpose}
+TRANSPOSED: Operators = entries(
+    "one or two dimensions; any kernel, stride, padding, dilation, groups, `output_padding` and "
+    "`output_shape`", "make its weights constants", {("", "ConvTranspose"): conv_transpose})
 """The operators that convolve the other way round, by domain and name."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ... import ir
-from ...ir import PenjingError
 from .. import onnx
 from ..onnx import Import
-from ..pt2 import Program, one_line, read
-from .operators import translate
+from ..pt2 import Program, read
+from ..refusal import naming
+from .operators import OPERATORS, translate
 
-__all__ = ["convert", "is_quantized", "load"]
+__all__ = ["OPERATORS", "convert", "is_quantized", "load"]
 
 _NAMESPACE = "quantized_decomposed."
 
@@ -43,7 +43,5 @@ def load(path: str | Path, name: str, rounding: ir.ScaleRounding = ir.ScaleRound
 def convert(program: Program, origin: str, name: str,
             rounding: ir.ScaleRounding = ir.ScaleRounding.EVEN) -> Import:
     """The integer network that ``program`` computes; ``origin`` names it in errors."""
-    try:
+    with naming(origin):
         return onnx.convert(translate(program), name, rounding)
-    except PenjingError as error:
-        raise PenjingError(f"{origin}: {one_line(error)}") from None

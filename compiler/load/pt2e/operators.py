@@ -14,6 +14,7 @@ from ..aten.graph import (
     Arguments,
     clamp_bounds,
     equal_windows,
+    references,
     refuse,
     refuse_alpha,
     refuse_divisor,
@@ -25,8 +26,10 @@ from ..aten.graph import (
     threshold_of,
     whole_factors,
 )
+from ..entries import Entry, entries
 from ..onnx import model
-from ..pt2 import Program
+from ..pt2 import Node, Program
+from ..refusal import Refused
 from .quantizers import (
     dequantize_per_channel,
     dequantize_per_tensor,
@@ -47,12 +50,27 @@ def translate(program: Program) -> model.Graph:
     for node in program.nodes:
         refuse_training(node)
         if node.target not in SKIPPED:
-            operator = _OPERATORS.get(node.target)
-            if operator is None:
-                refuse(node, f"not supported in a quantized program; replace it. Supported are "
-                             f"{SUPPORTED}")
-            operator(Call(graph, node, Arguments(node)))
+            with graph.refusals.noted():
+                _take(graph, node)
     return graph.graph()
+
+
+def _take(graph: Rewriting, node: Node) -> None:
+    """Write ``node`` as nodes of ONNX; if it is refused, its outputs are missing."""
+    entry, written = OPERATORS.get(node.target), len(graph.nodes)
+    try:
+        if entry is None:
+            refuse(node, "not supported in a quantized program", "replace it",
+                   told=f"replace it. Supported are {SUPPORTED}")
+        entry.convert(Call(graph, node, Arguments(node)))
+    except Refused as error:
+        del graph.nodes[written:]
+        reads = [reference.name for argument in node.arguments
+                 for reference in references(argument.value)]
+        blind = entry is not None and not graph.missing.isdisjoint(reads)
+        graph.missing.update(node.outputs)
+        if not blind or error.obstacles[-1].last:
+            raise
 
 
 # --- multiplication by weights
@@ -67,7 +85,7 @@ def convolution(call: Call) -> None:
     named = arguments.get("padding", 0)
     if isinstance(named, str):
         if named not in ("same", "valid"):
-            refuse(call.node, f"its padding {named!r:.20} is unknown; give numbers")
+            refuse(call.node, f"its padding {named!r:.20} is unknown", "give numbers")
         padding["auto_pad"] = "SAME_UPPER" if named == "same" else "VALID"
     else:
         padding["pads"] = _every(call, "padding", axes, 0) * 2
@@ -90,8 +108,8 @@ def _every(call: Call, name: str, axes: int, default: int) -> tuple[int, ...]:
     """An argument with a number for each axis of a map; one number, or none, is for all."""
     values = call.arguments.integers(name, (default,)) or (default,)
     if len(values) not in (1, axes):
-        refuse(call.node, f"its {name} {values[:8]} does not fit {axes} axes; export the model "
-                          f"again")
+        refuse(call.node, f"its {name} {values[:8]} does not fit {axes} axes",
+               "export the model again")
     return values * axes if len(values) == 1 else values
 
 
@@ -146,7 +164,7 @@ def gelu(call: Call) -> None:
     """GELU, exact or by a tanh."""
     approximate = call.arguments.get("approximate", "none")
     if not isinstance(approximate, str):
-        refuse(call.node, "its approximation is no text; export the model again")
+        refuse(call.node, "its approximation is no text", "export the model again")
     call.add("Gelu", call.tensor("self"), approximate=approximate)
 
 
@@ -198,7 +216,7 @@ def square(call: Call) -> None:
 def softplus(call: Call) -> None:
     """Softplus."""
     if call.arguments.number("beta", 1.0) != 1:
-        refuse(call.node, "its beta is not 1; scale its input and its output instead")
+        refuse(call.node, "its beta is not 1", "scale its input and its output instead")
     call.add("Softplus", call.tensor("self"))
 
 
@@ -280,7 +298,7 @@ def maximum(call: Call) -> None:
 def mean(call: Call) -> None:
     """The mean over a map."""
     if call.arguments.get("dtype") is not None:
-        refuse(call.node, "it computes in another type; leave dtype away")
+        refuse(call.node, "it computes in another type", "leave dtype away")
     call.add("ReduceMean", call.tensor("self"), _list(call, call.arguments.integers("dim", ())),
              keepdims=int(call.arguments.flag("keepdim", False)))
 
@@ -289,8 +307,8 @@ def mean(call: Call) -> None:
 def _list(call: Call, values: Sequence[int]) -> str:
     """The constant that is a list of integers, each of which an int64 holds."""
     if len(values) > 16 or any(abs(value) > _END for value in values):
-        refuse(call.node, f"its numbers {tuple(values)[:4]} are too many or too large; export the "
-                          f"model again")
+        refuse(call.node, f"its numbers {tuple(values)[:4]} are too many or too large",
+               "export the model again")
     return call.graph.constant(np.array(values, np.int64))
 
 
@@ -310,7 +328,7 @@ def reshape(call: Call) -> None:
     dims = [size for size in sizes if type(size) is int and size > 0]
     if len(dims) != len(sizes):
         refuse(call.node, f"its output has shape (N, {', '.join(map(str, sizes))}), of which only "
-                          f"N may be dynamic; export the model again")
+                          f"N may be dynamic", "export the model again")
     call.add("Reshape", call.tensor(), _list(call, (1, *dims)))
 
 
@@ -326,8 +344,8 @@ def pad(call: Call) -> None:
     axes = len(call.dims("self")) + 1
     pads = call.arguments.integers("pad")
     if mode != "constant" or len(pads) % 2 or len(pads) > 2 * axes:
-        refuse(call.node, f"its mode {mode!r:.20} or its {len(pads)} amounts are not supported; "
-                          f"pad with a constant")
+        refuse(call.node, f"its mode {mode!r:.20} or its {len(pads)} amounts are not supported",
+               "pad with a constant")
     # torch begins with the last axis.
     ends = [[*pads[end::2], *(0,) * (axes - len(pads) // 2)][::-1] for end in (0, 1)]
     call.add("Pad", call.tensor("self"), _list(call, ends[0] + ends[1]),
@@ -348,7 +366,7 @@ def concatenate(call: Call) -> None:
     """Tensors, one behind the other."""
     tensors = call.arguments.get("tensors")
     if not isinstance(tensors, tuple) or not tensors:
-        refuse(call.node, "it takes a list of tensors; export the model again")
+        refuse(call.node, "it takes a list of tensors", "export the model again")
     call.add("Concat", *(call.tensor("tensors", value) for value in tensors),
              axis=call.arguments.integer("dim", 0))
 
@@ -359,7 +377,7 @@ def slice_(call: Call) -> None:
     start, end = (default if bound is None else bound
                   for bound, default in zip(bounds, (0, _END), strict=True))
     if type(start) is not int or type(end) is not int:
-        refuse(call.node, "its bounds are no numbers; export the model again")
+        refuse(call.node, "its bounds are no numbers", "export the model again")
     _range(call, call.output, call.arguments.integer("dim", 0), start, end,
            call.arguments.integer("step", 1))
 
@@ -377,8 +395,8 @@ def parts(call: Call) -> None:
         sizes = call.graph.program.sizes.get(name, ())
         size = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
         if size is None or axis % len(sizes) == 0:
-            refuse(call.node, f"it divides axis {axis}, the batch or one of unknown size; divide "
-                              f"channels")
+            refuse(call.node, f"it divides axis {axis}, the batch or one of unknown size",
+                   "divide channels")
         _range(call, name, axis, start, start + size)
         start += size
 
@@ -417,69 +435,100 @@ def _in_place_too(operator: Translate, name: str, overload: str = "default"
     return _named(operator, f"{name}.{overload}", f"{name}_.{overload}")
 
 
-_OPERATORS: Mapping[str, Translate] = {
-    "quantized_decomposed.quantize_per_tensor.default": quantize_per_tensor,
-    "quantized_decomposed.quantize_per_tensor.tensor": quantize_per_tensor,
-    "quantized_decomposed.quantize_per_channel.default": quantize_per_channel,
-    "quantized_decomposed.dequantize_per_tensor.default": dequantize_per_tensor,
-    "quantized_decomposed.dequantize_per_tensor.tensor": dequantize_per_tensor,
-    "quantized_decomposed.dequantize_per_channel.default": dequantize_per_channel,
-    **dict.fromkeys(IDENTITIES, identity),
-    **dict.fromkeys(RESHAPES, reshape),
-    **_named(identity, "lift_fresh_copy.default"),
-    **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding",
-             "convolution.default"),
-    **_named(transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
-    **_named(linear, "linear.default"),
-    **_in_place_too(pair("Add"), "add", "Tensor"),
-    **_in_place_too(pair("Sub"), "sub", "Tensor"),
-    **_in_place_too(pair("Mul"), "mul", "Tensor"),
-    **_in_place_too(pair("Div"), "div", "Tensor"),
-    **_in_place_too(same("Relu"), "relu"),
-    **_in_place_too(clamp(0.0, 6.0), "relu6"),
-    **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clip"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
-    **_in_place_too(clamp(-math.inf, math.inf), "clamp_max"),
-    **_in_place_too(function("Sigmoid"), "sigmoid"),
-    **_in_place_too(function("Tanh"), "tanh"),
-    **_in_place_too(function("Swish"), "silu"),
-    **_in_place_too(function("Mish"), "mish"),
-    **_in_place_too(function("HardSwish"), "hardswish"),
-    **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
-    **_in_place_too(hard_sigmoid, "hardsigmoid"),
-    **_in_place_too(gelu, "gelu"),
-    **_in_place_too(elu, "elu"),
-    **_in_place_too(celu, "celu"),
-    **_in_place_too(function("Selu"), "selu"),
-    **_in_place_too(function("Abs"), "abs"),
-    **_in_place_too(function("Neg"), "neg"),
-    **_in_place_too(function("Exp"), "exp"),
-    **_in_place_too(rrelu, "rrelu"),
-    **_in_place_too(threshold, "threshold"),
-    **_in_place_too(square, "square"),
-    **_named(square, "pow.Tensor_Scalar", "pow_.Scalar"),
-    **_named(log_sigmoid, "log_sigmoid.default"),
-    **_named(shrink(False), "hardshrink.default"),
-    **_named(shrink(True), "softshrink.default"),
-    **_named(softplus, "softplus.default"),
-    **_named(prelu, "prelu.default"),
-    **_named(batch_norm, "batch_norm.default"),
-    **_named(max_pool, "max_pool1d.default", "max_pool2d.default"),
-    **_named(average_pool, "avg_pool1d.default", "avg_pool2d.default"),
-    **_named(adaptive_average_pool, "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default"),
-    **_named(adaptive_max_pool, "adaptive_max_pool1d.default", "adaptive_max_pool2d.default"),
-    **_named(mean, "mean.dim"),
-    **_named(maximum, "amax.default"),
-    **dict.fromkeys(PERMUTES, permute),
-    **_named(pad, "pad.default", "constant_pad_nd.default"),
-    **_named(upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec"),
-    **_named(concatenate, "cat.default", "concat.default"),
-    **_named(slice_, "slice.Tensor"),
-    **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default"),
-    **_named(softmax, "softmax.int", "log_softmax.int"),
-    **_named(argmax, "argmax.default"),
-    **_named(best_channel, "max.dim"),
+OPERATORS: Mapping[str, Entry[Translate]] = {
+    **entries("`default` and `tensor`; a range that is a part of its type's (`quant_min`, "
+              "`quant_max`) is a narrower type, or a clamp", "quantize the network again", {
+        "quantized_decomposed.quantize_per_tensor.default": quantize_per_tensor,
+        "quantized_decomposed.quantize_per_tensor.tensor": quantize_per_tensor,
+        "quantized_decomposed.dequantize_per_tensor.default": dequantize_per_tensor,
+        "quantized_decomposed.dequantize_per_tensor.tensor": dequantize_per_tensor}),
+    **entries("of weights, which may be stored as integers or as floats",
+              "quantize activations by tensor", {
+        "quantized_decomposed.quantize_per_channel.default": quantize_per_channel,
+        "quantized_decomposed.dequantize_per_channel.default": dequantize_per_channel}),
+    **entries("", "", {
+        **dict.fromkeys(IDENTITIES, identity),
+        **_named(identity, "lift_fresh_copy.default")}),
+    **entries("as in `.onnx`", "reshape at the ends of the network", {
+        **dict.fromkeys(RESHAPES, reshape),
+        **dict.fromkeys(PERMUTES, permute)}),
+    **entries("as in `.onnx`, `linear` of a vector; biases are floats, or were dequantized",
+              "make its weights parameters", {
+        **_named(convolution, "conv1d.default", "conv1d.padding", "conv2d.default",
+                 "conv2d.padding", "convolution.default"),
+        **_named(transposed, "conv_transpose1d.default", "conv_transpose2d.input"),
+        **_named(linear, "linear.default")}),
+    **entries("two activations or one and a constant, as in `.onnx`", "divide by constants only", {
+        **_in_place_too(pair("Add"), "add", "Tensor"),
+        **_in_place_too(pair("Sub"), "sub", "Tensor"),
+        **_in_place_too(pair("Mul"), "mul", "Tensor"),
+        **_in_place_too(pair("Div"), "div", "Tensor")}),
+    **entries("merged into the quantization behind them", "let a quantize_per_tensor follow", {
+        **_in_place_too(same("Relu"), "relu"),
+        **_in_place_too(clamp(0.0, 6.0), "relu6"),
+        **_in_place_too(clamp(-1.0, 1.0), "hardtanh"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clamp"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clip"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clamp_min"),
+        **_in_place_too(clamp(-math.inf, math.inf), "clamp_max")}),
+    **entries("to 0 or the threshold itself", "use one of these", _in_place_too(
+        threshold, "threshold")),
+    **entries("of power 2", "use x ** 2", {
+        **_in_place_too(square, "square"),
+        **_named(square, "pow.Tensor_Scalar", "pow_.Scalar")}),
+    **entries("tables of one quantized tensor; slopes: one or one a channel",
+              "quantize its input to 8 bits", {
+        **_in_place_too(function("Sigmoid"), "sigmoid"),
+        **_in_place_too(function("Tanh"), "tanh"),
+        **_in_place_too(function("Swish"), "silu"),
+        **_in_place_too(function("Mish"), "mish"),
+        **_in_place_too(function("HardSwish"), "hardswish"),
+        **_in_place_too(function("LeakyRelu", ("negative_slope", "alpha", 0.01)), "leaky_relu"),
+        **_in_place_too(hard_sigmoid, "hardsigmoid"),
+        **_in_place_too(gelu, "gelu"),
+        **_in_place_too(elu, "elu"),
+        **_in_place_too(celu, "celu"),
+        **_in_place_too(function("Selu"), "selu"),
+        **_in_place_too(function("Abs"), "abs"),
+        **_in_place_too(function("Neg"), "neg"),
+        **_in_place_too(function("Exp"), "exp"),
+        **_in_place_too(rrelu, "rrelu"),
+        **_named(log_sigmoid, "log_sigmoid.default"),
+        **_named(shrink(False), "hardshrink.default"),
+        **_named(shrink(True), "softshrink.default"),
+        **_named(softplus, "softplus.default"),
+        **_named(prelu, "prelu.default")}),
+    **entries("a factor and a bias a channel", "call model.eval() before the export", _named(
+        batch_norm, "batch_norm.default")),
+    **entries("no dilation", "use dilation = 1", _named(
+        max_pool, "max_pool1d.default", "max_pool2d.default")),
+    **entries("padding counts or not, `ceil_mode` without `count_include_pad`",
+              "pad the map so that the windows fit", _named(
+        average_pool, "avg_pool1d.default", "avg_pool2d.default")),
+    **entries("windows of one size; no indices",
+              "use an output size that divides the map, such as 1", {
+        **_named(adaptive_average_pool, "adaptive_avg_pool1d.default",
+                 "adaptive_avg_pool2d.default"),
+        **_named(adaptive_max_pool, "adaptive_max_pool1d.default",
+                 "adaptive_max_pool2d.default")}),
+    **entries("over height and width", "use dim=(2, 3)", {
+        **_named(mean, "mean.dim"),
+        **_named(maximum, "amax.default")}),
+    **entries("height and width, with a constant", "pad height and width only", _named(
+        pad, "pad.default", "constant_pad_nd.default")),
+    **entries("by whole factors", "use a scale_factor of 2 or 3, say", _named(
+        upsample, "upsample_nearest1d.vec", "upsample_nearest2d.vec")),
+    **entries("of channels", "use dim=1", _named(concatenate, "cat.default", "concat.default")),
+    **entries("of rows, columns and channels; steps of rows and columns up to 64",
+              "take ranges with steps forward", {
+        **_named(slice_, "slice.Tensor"),
+        **_named(parts, "split.Tensor", "split.sizes", "split_with_sizes.default",
+                 "chunk.default")}),
+    **entries("over channels, at the end: left to the host", "cut the network before it",
+              _named(softmax, "softmax.int", "log_softmax.int")),
+    **entries("over channels, at the end; the first wins; of `max` the indices only",
+              "cut the network before it", {
+        **_named(argmax, "argmax.default"),
+        **_named(best_channel, "max.dim")}),
 }
-SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in _OPERATORS}))
+SUPPORTED = ", ".join(sorted({name.split(".")[1].rstrip("_") for name in OPERATORS}))

@@ -22,8 +22,8 @@ def quantize_per_tensor(call: Call) -> None:
     least, most = kind.range
     zero = _zero(call)
     if not least <= zero <= most:
-        refuse(call.node, f"its zero point {zero} is outside of {least} to {most}; quantize the "
-                          f"network again")
+        refuse(call.node, f"its zero point {zero} is outside of {least} to {most}",
+               "quantize the network again")
     # A part of a type's range that no narrower type is takes a clamp of its own.
     narrow = (least, most) != (low, high)
     whole = call.make(call.between() if narrow else call.output, "QuantizeLinear", source,
@@ -37,13 +37,13 @@ def quantize_per_channel(call: Call) -> None:
     kind, _, _ = _range(call)
     source = call.tensor("input")
     if source not in call.graph.constants:
-        refuse(call.node, "it quantizes an activation by channel; quantize activations by tensor")
+        refuse(call.node, "it quantizes an activation by channel", "quantize activations by tensor")
     rank, axis = call.graph.constants[source].values.ndim, call.arguments.integer("axis")
     scales, zeros = call.known("scales"), call.known("zero_points")
     size = call.graph.constants[source].values.shape[axis:axis + 1]
     if not 0 <= axis < rank or scales.shape != size or zeros.shape != size:
         refuse(call.node, f"its scales and zero points do not fit a constant of {rank} axes along "
-                          f"axis {axis}; quantize the network again")
+                          f"axis {axis}", "quantize the network again")
     shape = [1] * rank
     shape[axis] = -1
     with np.errstate(all="ignore"):
@@ -71,7 +71,7 @@ def _fold(call: Call, source: str, inverse: np.float32 | Array, zero: int | Arra
     values = call.graph.constants[source].values
     call.graph.spend(call.node, values.size)
     if not np.isfinite(values).all() or not np.isfinite(inverse).all():
-        refuse(call.node, "it quantizes NaN or infinite values; repair the network")
+        refuse(call.node, "it quantizes NaN or infinite values", "repair the network")
     _, low, high = _range(call)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.rint(values.astype(np.float32) * inverse) + zero
@@ -92,8 +92,8 @@ def _scale(call: Call) -> float:
         scale = float(_one(call, "scale"))
     # The float32 that stands for it must be a number.
     if not np.finfo(np.float32).smallest_subnormal <= scale <= np.finfo(np.float32).max:
-        refuse(call.node, f"its scale {scale:g} is not positive, or out of the range of float32; "
-                          f"quantize the network again")
+        refuse(call.node, f"its scale {scale:g} is not positive, or out of the range of float32",
+               "quantize the network again")
     return scale
 
 
@@ -102,7 +102,7 @@ def _zero(call: Call) -> int:
     value = call.arguments.get("zero_point")
     zero = value if type(value) is int else int(_one(call, "zero_point"))
     if not abs(zero) < 1 << 31:
-        refuse(call.node, f"its zero point {zero} is absurd; quantize the network again")
+        refuse(call.node, f"its zero point {zero} is absurd", "quantize the network again")
     return zero
 
 
@@ -110,7 +110,7 @@ def _one(call: Call, name: str) -> np.generic:
     """The one entry of a constant."""
     values = call.known(name).reshape(-1)
     if values.size != 1 or not np.isfinite(values).all():
-        refuse(call.node, f"its {name} is not one number; quantize activations by tensor")
+        refuse(call.node, f"its {name} is not one number", "quantize activations by tensor")
     one: np.generic = values[0]
     return one
 
@@ -120,7 +120,8 @@ def _kind(call: Call) -> ElementType:
     dtype = call.arguments.get("dtype")
     kind = TYPES.get(dtype.name) if isinstance(dtype, ElementKind) else None
     if kind is None or not kind.integer:
-        refuse(call.node, "its integers are of a type that is not read; quantize to int8 or uint8")
+        refuse(call.node, "its integers are of a type that is not read",
+               "quantize to int8 or uint8")
     return kind
 
 
@@ -130,8 +131,8 @@ def _range(call: Call) -> tuple[ElementType, int, int]:
     low, high = (call.arguments.integer(name) for name in ("quant_min", "quant_max"))
     least, most = kind.range
     if not least <= low < high <= most:
-        refuse(call.node, f"its range, {low} to {high}, is no part of {kind.name}; quantize the "
-                          f"network again")
+        refuse(call.node, f"its range, {low} to {high}, is no part of {kind.name}",
+               "quantize the network again")
     bits = max(high.bit_length(), (~low).bit_length()) + 1 if kind.signed else high.bit_length()
     if bits < kind.bits:
         kind = ElementType(f"{kind.name[:-len(str(kind.bits))]}{bits}", kind.dtype, bits, "")
@@ -141,4 +142,4 @@ def _range(call: Call) -> tuple[ElementType, int, int]:
 def _require_float(call: Call) -> None:
     out = call.arguments.get("out_dtype")
     if out is not None and out != ElementKind("float32"):
-        refuse(call.node, "it makes other reals than float32; export the model in float32")
+        refuse(call.node, "it makes other reals than float32", "export the model in float32")

@@ -12,6 +12,7 @@ from ..aten.graph import (
     label,
     layer_name,
     output_of,
+    place,
     references,
     refuse,
     refuse_read,
@@ -19,6 +20,7 @@ from ..aten.graph import (
 from ..onnx import model
 from ..onnx.model import Array, ElementType
 from ..pt2 import Node, Program, Reference, Value
+from ..refusal import Refusals
 
 TYPES = {kind.name: kind for kind in model.TYPES.values()}
 """The types of elements by name."""
@@ -34,6 +36,9 @@ class Rewriting:
         self.program = program
         self.nodes: list[model.Node] = []
         self.constants: dict[str, model.Constant] = {}
+        self.refusals = Refusals()
+        self.missing = set[str]()
+        """The outputs of nodes that are refused."""
         self._quantized = 0
 
     def graph(self) -> model.Graph:
@@ -41,7 +46,9 @@ class Rewriting:
         program = self.program
         port = model.Port(program.input, _FLOAT,
                           (None, *program.sizes.get(program.input, ())[1:]))
-        return model.Graph(tuple(self.nodes), self.constants, port, program.output)
+        return model.Graph(tuple(self.nodes), self.constants, port, program.output,
+                           {name: (None, *sizes[1:]) for name, sizes in program.sizes.items()},
+                           frozenset(self.missing), self.refusals.found)
 
     def constant(self, values: Array, kind: ElementType = _INDEX) -> str:
         """The name of a new constant."""
@@ -56,8 +63,8 @@ class Rewriting:
         """Refuse ``node`` if the constants that are quantized on reading become too many."""
         self._quantized += count
         if self._quantized > _MOST_QUANTIZED:
-            refuse(node, f"more than {_MOST_QUANTIZED} constants are quantized on reading; give a "
-                         f"smaller network")
+            refuse(node, f"more than {_MOST_QUANTIZED} constants are quantized on reading",
+                   "give a smaller network", last=True)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Call:
             first = self.node.arguments[0].value if self.node.arguments else None
             value = self.arguments.get(name) if name else first
         if not isinstance(value, Reference):
-            refuse(self.node, f"its {name or 'input'} is no tensor; export the model again")
+            refuse(self.node, f"its {name or 'input'} is no tensor", "export the model again")
         weight = self.graph.program.weights.get(value.name)
         if weight is not None and value.name not in self.graph.constants:
             values = weight.values
@@ -101,7 +108,8 @@ class Call:
         """The values of the constant that is the argument ``name``."""
         constant = self.graph.constants.get(self.tensor(name))
         if constant is None:
-            refuse(self.node, f"its {name} is computed; make it a parameter or buffer of the model")
+            refuse(self.node, f"its {name} is computed",
+                   "make it a parameter or buffer of the model")
         return constant.values
 
     def dims(self, name: str = "") -> tuple[int, ...]:
@@ -110,7 +118,7 @@ class Call:
         known = tuple(size for size in sizes if type(size) is int)
         if len(known) != len(sizes) or not known:
             refuse(self.node, f"its input has shape (N, {', '.join(map(str, sizes))}), of which "
-                              f"only N may be dynamic; export the model again")
+                              f"only N may be dynamic", "export the model again")
         return known
 
     # --- what it becomes
@@ -122,11 +130,11 @@ class Call:
         """Append the node that makes the tensor ``output``."""
         graph = self.graph
         if len(graph.nodes) == model.MAX_NODES:
-            refuse(self.node, f"the network has more than {model.MAX_NODES} operators; give a "
-                              f"smaller one")
+            refuse(self.node, f"the network has more than {model.MAX_NODES} operators",
+                   "give a smaller one", last=True)
         graph.nodes.append(model.Node(
             len(graph.nodes), operator, "", layer_name(self.node, caller(self.node)), inputs,
-            (output,), attributes, label(self.node)))
+            (output,), attributes, label(self.node), (self.node.target, place(self.node))))
         return output
 
     @property

@@ -63,7 +63,7 @@ def _give_shape(operator: Operator, tensors: list[Tensor]) -> None:
 
 def _is_known(operator: Operator, tensors: Sequence[Tensor]) -> bool:
     """Whether ``operator`` can be computed now, and puts out integers as shapes are."""
-    if operator.kind not in _COMPUTE or len(operator.outputs) != 1 or not operator.inputs or (
+    if operator.kind not in COMPUTED or len(operator.outputs) != 1 or not operator.inputs or (
             min(*operator.inputs, *operator.outputs, 0) < 0):
         return False
     out = tensors[operator.outputs[0]]
@@ -89,7 +89,7 @@ def _computed(operator: Operator, tensors: Sequence[Tensor]) -> Tensor:
     else:
         given = [_values(tensors[index]) for index in operator.inputs]
     try:
-        values = np.asarray(_COMPUTE[operator.kind](operator, *given), np.int64)
+        values = np.asarray(COMPUTED[operator.kind](operator, *given), np.int64)
     except (IndexError, TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise Refused(operator, "its constant operands do not fit each other", AGAIN) from None
     if values.shape != out.shape:
@@ -191,7 +191,7 @@ def _reduced(function: Callable[..., NDArray[np.int64]]
     return compute
 
 
-_COMPUTE: Mapping[str, Callable[..., Integers]] = {
+COMPUTED: Mapping[str, Callable[..., Integers]] = {
     "SHAPE": lambda operator, shape: shape,
     "STRIDED_SLICE": _strided_slice, "SLICE": _slice, "GATHER": _gather,
     "PACK": lambda operator, *x: np.stack(x, int(operator.options["axis"])),
@@ -207,3 +207,4 @@ _COMPUTE: Mapping[str, Callable[..., Integers]] = {
     "MINIMUM": _elementwise(np.minimum), "SUM": _reduced(np.sum),
     "REDUCE_PROD": _reduced(np.prod), "REDUCE_MAX": _reduced(np.max),
     "REDUCE_MIN": _reduced(np.min)}
+"""What is done on reading: the value of each operator, of its inputs."""

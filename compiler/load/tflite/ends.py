@@ -14,7 +14,7 @@ from .file import Model, Operator, Tensor
 LEAST_SOFTMAX_STEP = 2.0 ** -26
 """What a step of a softmax's input, times beta, must exceed; else the reference kernel aborts."""
 
-_OF_REALS: Mapping[str, TailFunction] = {
+OF_REALS: Mapping[str, TailFunction] = {
     "SOFTMAX": TailFunction.SOFTMAX, "LOG_SOFTMAX": TailFunction.LOG_SOFTMAX,
     "LOGISTIC": TailFunction.SIGMOID, "TANH": TailFunction.TANH}
 """What may follow the last DEQUANTIZE."""
@@ -90,9 +90,9 @@ def ending(model: Model) -> Ending:
     answer = last = model.outputs[0]
     function, beta, left = TailFunction.NONE, 1.0, []
     operator = made_by.get(last)
-    if operator is not None and operator.kind in _OF_REALS and (
+    if operator is not None and operator.kind in OF_REALS and (
             model.tensors[last].kind == "FLOAT32"):
-        function, beta = _OF_REALS[operator.kind], _beta(operator)
+        function, beta = OF_REALS[operator.kind], _beta(operator)
         left.append(operator.index)
         last = operator.inputs[0]
         operator = made_by.get(last)

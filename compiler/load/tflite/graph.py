@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from ... import ir
 from ...ir import Integers, PenjingError
+from .. import refusal
 from ..affine import Affine, range_of
 from ..padding import NO_PADDING, Padding
+from ..refusal import Obstacle, Refusals
 from .file import PACKED_BITS, Model, Operator, Tensor
 from .names import short
 
@@ -70,20 +73,31 @@ class Reals:
     values: NDArray[np.float32]
 
 
-class Refused(PenjingError):
-    """An operator that cannot be imported."""
+class Refused(refusal.Refused):
+    """An operator that cannot be imported: why, and the way out.
 
-    def __init__(self, operator: Operator, reason: str, way_out: str) -> None:
-        super().__init__(f"{operator}: {reason}; {way_out}")
+    Its line has ``told`` for the way out, if given. Reading ends at one that is ``last``.
+    """
+
+    def __init__(self, operator: Operator, reason: str, way_out: str, *, told: str = "",
+                 last: bool = False) -> None:
+        text = "; ".join(filter(None, (f"{operator}: {reason}", told or way_out)))
+        super().__init__(Obstacle(reason, way_out, operator.kind, f"operator {operator.index}",
+                                  text, last))
+
+
+def unfit(tensor: Tensor, reason: str, way_out: str) -> refusal.Refused:
+    """The error that names ``tensor``; who reads the tensor is yet to be named."""
+    return refusal.Refused(Obstacle(f"tensor {tensor.index} ({tensor.name:.60}): {reason}",
+                                    way_out))
 
 
 def map_shape(tensor: Tensor) -> Shape:
     """(H, W, C) of one frame: the tensor's shape without the batch, ones in front."""
     _require_plain(tensor)
     if not 1 <= len(tensor.shape) <= 4 or tensor.shape[0] != 1 or 0 in tensor.shape:
-        raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): its shape is "
-                           f"{tensor.shape}, not 1×H×W×C, 1×W×C or 1×C; convert the network with "
-                           f"a batch of 1")
+        raise unfit(tensor, f"its shape is {tensor.shape}, not 1×H×W×C, 1×W×C or 1×C",
+                    "convert the network with a batch of 1")
     _, *sizes = tensor.shape
     height, width, channels = [1] * (3 - len(sizes)) + sizes
     return height, width, channels
@@ -91,7 +105,7 @@ def map_shape(tensor: Tensor) -> Shape:
 
 def _require_plain(tensor: Tensor) -> None:
     if tensor.odd:
-        raise PenjingError(f"tensor {tensor.index} ({tensor.name:.60}): {tensor.odd}; {AGAIN}")
+        raise unfit(tensor, tensor.odd, AGAIN)
 
 
 WIDE = ("INT8", "INT16")
@@ -103,21 +117,19 @@ _KINDS = {"INT8": (8, True), "UINT8": (8, False), "INT16": (16, True)}
 def affine(tensor: Tensor, kinds: tuple[str, ...] = ("INT8",)) -> Affine:
     """What the integers of an activation stand for; `PenjingError` unless it is of ``kinds``."""
     _require_plain(tensor)
-    who = f"tensor {tensor.index} ({tensor.name:.60})"
     if tensor.kind not in kinds:
-        raise PenjingError(f"{who}: it is {tensor.kind}, not {' or '.join(kinds)}; quantize the "
-                           f"whole network to int8 (representative_dataset and "
-                           f"TFLITE_BUILTINS_INT8)")
+        raise unfit(tensor, f"it is {tensor.kind}, not {' or '.join(kinds)}",
+                    "quantize the whole network to int8 (representative_dataset and "
+                    "TFLITE_BUILTINS_INT8)")
     if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
-        raise PenjingError(f"{who}: it has {len(tensor.scales)} scales, an activation has one; "
-                           f"{AGAIN}")
+        raise unfit(tensor, f"it has {len(tensor.scales)} scales, an activation has one", AGAIN)
     scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
     bits, signed = _KINDS[tensor.kind]
     low, high = range_of(bits, signed)
     within = zero_point == 0 if bits == 16 else low <= zero_point <= high
     if not 0 < scale < math.inf or not within:
-        raise PenjingError(f"{who}: its scale {scale:g} or zero point {zero_point} is no number "
-                           f"of {tensor.kind}; convert the network again")
+        raise unfit(tensor, f"its scale {scale:g} or zero point {zero_point} is no number of "
+                            f"{tensor.kind}", AGAIN)
     return Affine(bits, signed, scale, zero_point)
 
 
@@ -128,6 +140,9 @@ class Graph(ir.Builder):
         super().__init__(input="input")
         self.model = model
         self.rounding = rounding
+        self.refusals = Refusals()
+        self.missing = set[int]()
+        """Tensors of which nothing is known, since something refused stands before them."""
         self.values: dict[int, Value] = {}
         self.tables: dict[int, Tabulated] = {}
         self.reals: dict[int, Reals] = {}
@@ -137,6 +152,24 @@ class Graph(ir.Builder):
         """Of each element of the input, as the file has them, its place in the network's map."""
         self._finished: dict[tuple[str, Padding, int, Shape], str] = {}
         self._weights = 0
+
+    def stand_in(self, operator: Operator) -> None:
+        """Let the outputs of a refused ``operator`` be as the file tells, or missing.
+
+        So is what it reads and nothing computes.
+        """
+        for index in (*operator.inputs, *operator.outputs):
+            tensor = self.model.tensors[index]
+            if index < 0 or tensor.data is not None or index in self.values or (
+                    index in self.tables or index in self.reals):
+                continue
+            self.missing.add(index)
+            if index in operator.outputs:
+                with contextlib.suppress(PenjingError):
+                    kind, shape = affine(tensor, tuple(_KINDS)), map_shape(tensor)
+                    self.values[index] = Value(self.assume("missing", ir.TensorType(
+                        shape, kind.bits, kind.signed, 0, kind.zero_point, kind.scale)), shape)
+                    self.missing.remove(index)
 
     # --- the ends
     def start(self, tensor: Tensor, shape: Shape | None = None, order: Integers | None = None
@@ -273,9 +306,10 @@ class Graph(ir.Builder):
         channels = pixels[0]
         if channels.max() >= shape[2] or not np.array_equal(
                 pixels, np.arange(order.size).reshape(pixels.shape)[:, channels]):
-            raise PenjingError("a TRANSPOSE has changed the order of the elements that it reads; "
-                               "transpose channels only, or at the ends of the network, before a "
-                               "flatten or before a mean over height and width")
+            raise refusal.Refused(Obstacle(
+                "a TRANSPOSE has changed the order of the elements that it reads",
+                "transpose channels only, or at the ends of the network, before a flatten or "
+                "before a mean over height and width"))
         source = self._finish(replace(value, order=None), shape)
         return self.add(ir.Permutation(self.unique(f"{source}_permuted"), source,
                                        tuple(channels.tolist())))
@@ -346,4 +380,5 @@ class Graph(ir.Builder):
         self._weights += elements
         if self._weights > MAX_WEIGHTS:
             raise Refused(operator, f"with it the network has more than {MAX_WEIGHTS} weights, "
-                                    f"zeros of dilated kernels included", "give a smaller network")
+                                    f"zeros of dilated kernels included", "give a smaller network",
+                          last=True)
