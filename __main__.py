@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
@@ -27,7 +28,10 @@ FAILED, BAD_INPUT, BUG = 1, 2, 70
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
 
-app = typer.Typer(name="penjing", add_completion=False, pretty_exceptions_enable=False,
+BRING, PROVE, BUILD, LOOK_UP = "Bring a network", "Prove it", "Build it", "Look it up"
+"""What one wants to do: the headings of ``penjing --help``, in the order of the commands."""
+
+app = typer.Typer(name="penjing", pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -37,6 +41,11 @@ class Requantize(enum.Enum):
     DOUBLE = "double"
     SINGLE = "single"
     EVEN = "even"
+
+
+def _board_names(incomplete: str) -> list[str]:
+    """What the shell completes ``--board`` with."""
+    return [board.name for board in boards.boards() if board.name.startswith(incomplete)]
 
 
 class StallChoice(enum.Enum):
@@ -71,20 +80,13 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
     """Grow trained neural networks into small FPGAs: from a network file to proven Verilog."""
 
 
-@app.command("boards", epilog="Example: penjing boards --json")
-def _boards(as_json: Json = False) -> None:
-    """List the boards, and what each of them has."""
-    found = [flow.board_json(board) for board in boards.boards()]
-    _print({"boards": found}, as_json, report.table_of(
-        "Boards", ("name", "family", "device", "LUTs", "DSPs", "BRAMs", "clock (MHz)"),
-        ((one["name"], one["family"], one["device"], *one["budget"].values()) for one in found)))
-
-
-@app.command("check", epilog="Example: penjing check net.onnx --board icebreaker")
+@app.command("check", rich_help_panel=BRING,
+             epilog="Example: penjing check net.onnx --board icebreaker")
 def _check(
     model: Model,
     board: Annotated[str | None, typer.Option(
-        "--board", "-b", help="The only board to try; the smallest is sought by default.")] = None,
+        "--board", "-b", autocompletion=_board_names,
+        help="The only board to try; the smallest is sought by default.")] = None,
     calibration: Annotated[Path | None, typer.Option(
         metavar="X.npz", help="Images x of a float network; random ones from 0 to 1 by default, "
                               "which do for the hardware that it takes.")] = None,
@@ -100,14 +102,21 @@ def _check(
         found = flow.check(model, board, quantization, result, progress)
     _print(found.json(), as_json, *found.tables())
     if not found.passed:
+        if found.page and not as_json:
+            sys.stderr.write(f"see {found.page}\n")
         raise typer.Exit(BAD_INPUT)
+    images = ("--calibration", calibration or "X.npz") if found.floats else ()
+    named = () if result is None else ("--result", result)
+    _next(as_json, "compile", model, "--board", found.board, *images, *named, "-o", "build")
 
 
-@app.command("compile", epilog="Example: penjing compile net.pt2 --calibration images.npz "
-                               "--board ulx3s-85f --budget 64 -o build")
+@app.command("compile", rich_help_panel=BRING,
+             epilog="Example: penjing compile net.pt2 --calibration images.npz "
+                    "--board ulx3s-85f --budget 64 -o build")
 def _compile(
     model: Model,
-    board: Annotated[str, typer.Option("--board", "-b", help="Target; see penjing boards.")],
+    board: Annotated[str, typer.Option("--board", "-b", autocompletion=_board_names,
+                                       help="Target; see penjing boards.")],
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
     calibration: Annotated[Path | None, typer.Option(
         metavar="X.npz", help="Images x (N×H×W×C or N×F) that set the fraction lengths.")] = None,
@@ -157,9 +166,11 @@ def _compile(
                                   inline_memories, result)
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
+    _next(as_json, "simulate", folder)
 
 
-@app.command("simulate", epilog="Example: penjing simulate build --data images.npz -n 20")
+@app.command("simulate", rich_help_panel=PROVE,
+             epilog="Example: penjing simulate build --data images.npz -n 20")
 def _simulate(
     folder: Folder,
     images: Annotated[Path | None, typer.Option(
@@ -181,10 +192,18 @@ def _simulate(
         result = flow.simulate(folder, images=images, frames=frames, layer=layer, stalls=patterns,
                                wave=wave, simulator=simulator, seed=seed, progress=progress)
     _print(result.json(), as_json, *result.tables())
+    if not result.passed:
+        one = layer or "NAME"
+        _next(as_json, "simulate", folder, "--layer", one, "--wave", f"{one}.vcd")
+    elif layer is not None:
+        _next(as_json, "simulate", folder)
+    else:
+        _next(as_json, "evaluate", folder, "--data", images or "X.npz")
     _exit(result.passed)
 
 
-@app.command("evaluate", epilog="Example: penjing evaluate build --data test_images.npz")
+@app.command("evaluate", rich_help_panel=PROVE,
+             epilog="Example: penjing evaluate build --data test_images.npz")
 def _evaluate(
     folder: Folder,
     images: Annotated[Path, typer.Option(
@@ -195,10 +214,12 @@ def _evaluate(
     with show_progress() as progress:
         result = flow.evaluate(folder, images, progress)
     _print(result.json(), as_json, result.table())
+    routed = boards.find(flow.Project.open(folder).plan.board).family.tools is not None
+    _next(as_json, "build" if result.passed and routed else "report", folder)
     _exit(result.passed)
 
 
-@app.command("build", epilog="Example: penjing build build")
+@app.command("build", rich_help_panel=BUILD, epilog="Example: penjing build build")
 def _build(
     folder: Folder,
     seed: Annotated[int, typer.Option(min=1, help="Of the placer.")] = 1,
@@ -208,9 +229,24 @@ def _build(
     with show_progress() as progress:
         result = flow.build(folder, seed=seed, progress=progress)
     _print(result.json(), as_json, result.table())
+    if result.clock_met:
+        _next(as_json, "report", folder)
+    else:
+        _next(as_json, "build", folder, "--seed", seed + 1)
 
 
-@app.command("report", epilog="Example: penjing report build -o build.html")
+@app.command("boards", rich_help_panel=LOOK_UP, epilog="Example: penjing boards --json")
+def _boards(as_json: Json = False) -> None:
+    """List the boards, and what each of them has."""
+    found = [flow.board_json(board) for board in boards.boards()]
+    _print({"boards": found}, as_json, report.table_of(
+        "Boards", ("name", "family", "device", "LUTs", "DSPs", "BRAMs", "clock (MHz)"),
+        ((one["name"], one["family"], one["device"], *one["budget"].values()) for one in found)))
+    _next(as_json, "check", "MODEL")
+
+
+@app.command("report", rich_help_panel=LOOK_UP,
+             epilog="Example: penjing report build -o build.html")
 def _report(
     folder: Folder,
     output: Annotated[Path | None, typer.Option(
@@ -222,6 +258,7 @@ def _report(
     path = flow.report(folder, output)
     _print({"page": str(path), "bytes": path.stat().st_size}, as_json, report.table_of(
         "Report", ("", ""), (("page", path),)))
+    _next(as_json, "-m", "webbrowser", path.resolve().as_uri(), program="python")
 
 
 def _exit(passed: bool) -> None:
@@ -237,10 +274,17 @@ def _print(value: Mapping[str, Any], as_json: bool, *tables: Table) -> None:
         print_tables(*tables)
 
 
-def _complain(text: str) -> int:
-    """Tell the user, in one line, what is wrong."""
+def _next(as_json: bool, *arguments: object, program: str = "penjing") -> None:
+    """Name the next command to people, on stderr."""
+    if not as_json:
+        sys.stderr.write(f"next: {shlex.join([program, *map(str, arguments)])}\n")
+
+
+def _complain(text: str, page: str = "") -> int:
+    """Tell the user, in one line, what is wrong, and the ``page`` that explains it."""
     printable = "".join(c if c.isprintable() else " " for c in text)
-    sys.stderr.write(f"penjing: error: {' '.join(printable.split())}\n")
+    more = f"; see {page}" if page else ""
+    sys.stderr.write(f"penjing: error: {' '.join(printable.split())}{more}\n")
     return BAD_INPUT
 
 
@@ -251,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = app(given or ["--help"], prog_name="penjing", standalone_mode=False)
         return _complain("interrupted") if status == _INTERRUPTED else int(status or 0)
     except PenjingError as error:
-        return _complain(str(error))
+        return _complain(str(error), error.page)
     except typer.TyperException as error:
         return _complain(f"{error.format_message().rstrip('.')}; see penjing --help")
     except OSError as error:

@@ -30,7 +30,7 @@ from .boards.protocol import (
     element_bytes,
     encode_tensor,
 )
-from .compiler.ir import PenjingError
+from .compiler.ir import NotInstalled, PenjingError
 from .sim.tail import answers
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _open(port: str, baud: int) -> serial.SerialBase:
     try:
         import serial
     except ImportError as error:
-        raise PenjingError("pyserial: not installed; pip install 'penjing[fpga]'") from error
+        raise NotInstalled("pyserial", "fpga") from error
     try:
         opened: Any = serial.serial_for_url(port, baud, timeout=_POLL_SECONDS)
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..compiler.ir import PenjingError
+from ..compiler.ir import NotInstalled, PenjingError
 from ..hdl.tech import Technology
 from .families import ECP5, GENERIC, ICE40, Family
 from .sites import DspSites
@@ -72,8 +72,7 @@ class Board:
         try:
             return getattr(importlib.import_module(f"amaranth_boards.{module}"), name)()
         except ImportError as error:
-            raise PenjingError("amaranth-boards: not installed; "
-                               "pip install 'penjing[fpga]'") from error
+            raise NotInstalled("amaranth-boards", "fpga") from error
 
 
 def _ulx3s(size: str, luts: int, brams: int, sites: DspSites, grid: tuple[int, int]) -> Board:

@@ -18,7 +18,7 @@ from typing import Any
 
 from amaranth.hdl import Elaboratable
 
-from ..compiler.ir import PenjingError
+from ..compiler.ir import NotInstalled, PenjingError
 from .board import Board
 from .families import TOP, Tools
 from .layout import Layout, read_slack, read_tiles
@@ -31,6 +31,12 @@ Progress = Callable[[str, str], None]
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
 _PLACED, _ROUTE_LOG = "placed.json", "route.log"
+
+
+class ToolError(PenjingError):
+    """What synthesis, placement or routing did not do."""
+
+    page = "docs/place_and_route.md"
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Workshop:
             raise PenjingError(f"{self.board.name}: this board has no place-and-route here; give "
                                "the Verilog to the tools of your FPGA")
         if importlib.util.find_spec("pyosys") is None:
-            raise _missing("pyosys")
+            raise NotInstalled("pyosys", "fpga")
         for name in (self.flow.router, self.flow.packer):
             _tool(name)
         try:
@@ -116,8 +122,7 @@ class Workshop:
                 process.kill()
                 raise
         if process.returncode:
-            raise PenjingError(f"{stage}: {problem or f'exit status {process.returncode}'}; "
-                               f"see {log}")
+            raise ToolError(f"{stage}: {problem or f'exit status {process.returncode}'}; see {log}")
         return time.monotonic() - started
 
 
@@ -200,8 +205,8 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
         counts["ffs"] = sum(int(number) for number in flow.logged_ffs.findall(log))
     clocks = {name: float(clock["achieved"]) for name, clock in report["fmax"].items()}
     if not clocks:
-        raise PenjingError("route: no path between two flip-flops of one clock was left; "
-                           "is the design empty?")
+        raise ToolError("route: no path between two flip-flops of one clock was left; is the "
+                        "design empty?")
     versions = {wheel: importlib.metadata.version(wheel)
                 for wheel in ("amaranth", "pyosys", flow.wheel)}
     return BuildResult(luts=counts["luts"], ffs=counts["ffs"], dsps=counts["dsps"],
@@ -237,12 +242,8 @@ def _tool(name: str) -> str:
     beside = shutil.which(name, path=str(Path(sys.executable).parent))
     found = beside or shutil.which(name)
     if found is None:
-        raise _missing(name)
+        raise NotInstalled(name, "fpga")
     return found
-
-
-def _missing(name: str) -> PenjingError:
-    return PenjingError(f"{name}: not installed; pip install 'penjing[fpga]'")
 
 
 def _unwritable(path: Path, error: OSError) -> PenjingError:

@@ -35,10 +35,14 @@ class Build:
     clock_mhz: float
     layout: Layout
 
+    @property
+    def clock_met(self) -> bool:
+        """Whether the slowest path keeps up with the clock."""
+        return bool(self.measured["fmax_mhz"] >= self.clock_mhz)
+
     def json(self) -> dict[str, Any]:
         """What ``penjing build --json`` prints."""
-        return {**self.measured, "clock_mhz": self.clock_mhz,
-                "clock_met": self.measured["fmax_mhz"] >= self.clock_mhz,
+        return {**self.measured, "clock_mhz": self.clock_mhz, "clock_met": self.clock_met,
                 "predicted": to_json(self.predicted)}
 
     def table(self) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 from .. import boards
 from ..compiler import ir
 from ..compiler.dataflow.report import Table, table_of
+from ..compiler.dataflow.search import TooSmall
 from ..compiler.ir import Network, PenjingError, Tail, TailFunction
 from ..compiler.load.refusal import Obstacle, Refused
 from .compile import smallest
@@ -25,6 +26,7 @@ class Check:
 
     There are ``obstacles``, or a ``model`` and the smallest ``board`` that can hold it: the first
     that `compile_model` would take. ``too_small`` says of each smaller one what is missing.
+    ``page`` is the page of the documents on what stands in the way, "" where none is.
     """
 
     path: Path
@@ -32,11 +34,17 @@ class Check:
     model: Model | None = None
     board: str | None = None
     too_small: tuple[tuple[str, str], ...] = ()
+    page: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether nothing stands in the way of the model, and a board can hold it."""
         return self.board is not None
+
+    @property
+    def floats(self) -> bool:
+        """Whether the model is a float network, which needs calibration."""
+        return self.model is not None and self.model.settings.framework == "pytorch"
 
     def json(self) -> dict[str, Any]:
         """What ``penjing check --json`` prints."""
@@ -94,12 +102,13 @@ def check(path: str | Path, board: str | None = None, quantization: Quantization
     try:
         model = load(path, quantization or Quantization(random=True), None, progress, None, result)
     except Refused as error:
-        return Check(path, error.obstacles)
+        return Check(path, error.obstacles, page=error.page)
     except PenjingError as error:
-        return Check(path, (Obstacle(str(error).removeprefix(f"{path}: ")),))
+        return Check(path, (Obstacle(str(error).removeprefix(f"{path}: ")),), page=error.page)
     progress("size", 0, 0)
     found, against = smallest(model.network, names)
-    return Check(path, (), model, found, tuple(against.items()))
+    return Check(path, (), model, found, tuple(against.items()),
+                 TooSmall.page if found is None else "")
 
 
 def _layers(network: Network) -> Iterator[

@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 
 from ..compiler.ir import PenjingError
 
-__all__ = ["MAX_BYTES", "Data", "naming", "read"]
+__all__ = ["MAX_BYTES", "BadData", "Data", "naming", "read"]
 
 MAX_BYTES = 2 << 30
 """The most bytes that one array of a file may hold."""
 
 _WAY_OUT = "write it with numpy.savez_compressed(path, x=images, y=labels)"
+
+
+class BadData(PenjingError):
+    """Images or labels that are missing, or unfit."""
+
+    page = "docs/features.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Data:
     def labels(self) -> NDArray[np.int64]:
         """The labels; `PenjingError` if the file has none."""
         if self.y is None:
-            raise PenjingError(f"{self.path}: it holds no labels y; {_WAY_OUT}")
+            raise BadData(f"{self.path}: it holds no labels y; {_WAY_OUT}")
         return self.y
 
 
@@ -56,13 +62,13 @@ def read(path: str | Path) -> Data:
             x = _array(archive, "x", path)
             y = _array(archive, "y", path) if "y.npy" in archive.namelist() else None
     except OSError as error:
-        raise PenjingError(f"{path}: cannot be read ({error.strerror or error}); check the path"
+        raise BadData(f"{path}: cannot be read ({error.strerror or error}); check the path"
                            ) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise PenjingError(f"{path}: no .npz file, or damaged; {_WAY_OUT}") from None
+        raise BadData(f"{path}: no .npz file, or damaged; {_WAY_OUT}") from None
     _check_numbers(path, "x", x)
     if x.ndim < 2 or len(x) == 0:
-        raise PenjingError(f"{path}: x has shape {x.shape}, but N×H×W×C or N×F with at least one "
+        raise BadData(f"{path}: x has shape {x.shape}, but N×H×W×C or N×F with at least one "
                            f"image is needed; {_WAY_OUT}")
     return Data(path, x, None if y is None else _labels(path, y, len(x)))
 
@@ -76,24 +82,24 @@ def naming(path: Path) -> Iterator[None]:
         text = str(error)
         if not text.startswith("data: "):
             raise
-        raise PenjingError(f"{path}: {text.removeprefix('data: ')}") from None
+        raise BadData(f"{path}: {text.removeprefix('data: ')}") from None
 
 
 def _labels(path: Path, y: NDArray[Any], images: int) -> NDArray[np.int64]:
     if y.dtype.kind not in "iu" or y.dtype == np.uint64:
-        raise PenjingError(f"{path}: y has type {y.dtype}; labels are class numbers (integers)")
+        raise BadData(f"{path}: y has type {y.dtype}; labels are class numbers (integers)")
     if y.ndim == 0 or len(y) != images:
-        raise PenjingError(f"{path}: y has shape {y.shape}, but x holds {images} images; give one "
+        raise BadData(f"{path}: y has shape {y.shape}, but x holds {images} images; give one "
                            f"label for each image")
     return y.astype(np.int64)
 
 
 def _check_numbers(path: Path, name: str, array: NDArray[Any]) -> None:
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise PenjingError(f"{path}: {name} has type {array.dtype}; give integers or floats of at "
+        raise BadData(f"{path}: {name} has type {array.dtype}; give integers or floats of at "
                            f"most 64 bits")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise PenjingError(f"{path}: {name} holds NaN or infinite values; remove them")
+        raise BadData(f"{path}: {name} holds NaN or infinite values; remove them")
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
@@ -102,9 +108,9 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
         held = ", ".join(sorted(archive.namelist()))[:80] or "nothing"
-        raise PenjingError(f"{path}: it holds no array {name} (but {held!a}); {_WAY_OUT}") from None
+        raise BadData(f"{path}: it holds no array {name} (but {held!a}); {_WAY_OUT}") from None
     if info.file_size > MAX_BYTES:
-        raise PenjingError(f"{path}: {name} claims {info.file_size} bytes, more than {MAX_BYTES}; "
+        raise BadData(f"{path}: {name} claims {info.file_size} bytes, more than {MAX_BYTES}; "
                            f"give fewer images")
     with archive.open(info) as stream:
         # What zipfile hands out is limited to file_size, whatever the compressed data unfold to.
@@ -112,11 +118,11 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
         size = math.prod(shape)
         left = info.file_size - stream.tell()
         if dtype.hasobject or dtype.itemsize == 0 or size * dtype.itemsize != left:
-            raise PenjingError(f"{path}: {name} claims shape {shape} and type {dtype}, which its "
+            raise BadData(f"{path}: {name} claims shape {shape} and type {dtype}, which its "
                                f"{left} bytes are not; {_WAY_OUT}")
         flat = np.frombuffer(stream.read(), dtype)
         if flat.size != size:
-            raise PenjingError(f"{path}: {name} is cut off; {_WAY_OUT}")
+            raise BadData(f"{path}: {name} is cut off; {_WAY_OUT}")
     array = flat.reshape(shape, order="F" if fortran else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -128,7 +134,7 @@ def _header(stream: Any, name: str, path: Path) -> tuple[tuple[int, ...], bool, 
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, fortran, dtype = readers[version](file)
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise PenjingError(f"{path}: {name} is no numpy array, or damaged; {_WAY_OUT}") from None
+        raise BadData(f"{path}: {name} is no numpy array, or damaged; {_WAY_OUT}") from None
     if any(size < 0 for size in shape) or len(shape) > 8:
-        raise PenjingError(f"{path}: {name} has the shape {shape!s:.80}; {_WAY_OUT}")
+        raise BadData(f"{path}: {name} has the shape {shape!s:.80}; {_WAY_OUT}")
     return shape, fortran, dtype

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
-from ..compiler.ir import PORTS, Network, PenjingError, ScaleRounding, cleaned
+from ..compiler.ir import PORTS, Network, NotInstalled, PenjingError, ScaleRounding, cleaned
 from ..compiler.load import aten, pt2, pt2e
 from . import data
 from .progress import Progress, silent
@@ -127,8 +127,7 @@ def needing(path: Path, extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise PenjingError(f"{path}: {error.name or 'a package'} is not installed; pip install "
-                           f"'penjing[{extra}]'") from None
+        raise NotInstalled(f"{path}: {error.name or 'a package'}", extra) from None
 
 
 def _is_zip(path: Path) -> bool:
@@ -152,7 +151,7 @@ def _quantized(path: Path, program: pt2.Program, options: Quantization, name: st
     elif options.random:
         images = data.Data(path, np.random.default_rng(0).random((_RANDOM, *floats.input_shape)))
     else:
-        raise PenjingError(f"{path}: a float network needs calibration data; give --calibration "
+        raise data.BadData(f"{path}: a float network needs calibration data; give --calibration "
                            f"X.npz with images x")
     settings = {key: value for key, value in vars(options).items()
                 if value is not None and key not in ("calibration", "random")}

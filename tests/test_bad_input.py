@@ -39,12 +39,12 @@ def network(name: str = "tiny", outputs: int = 3) -> ir.Network:
                  np.zeros(outputs, np.int64))))
 
 
-def pt2(path: Path, weight: float | None = None, mish: bool = False) -> None:
+def pt2(path: Path, weight: float | None = None, unknown: bool = False) -> None:
     """A float program, its first weight set or with a module that hardware does not know."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     nn = torch.nn
-    layers = [nn.Conv2d(1, 2, 3), nn.Mish() if mish else nn.ReLU(), nn.Flatten(),
+    layers = [nn.Conv2d(1, 2, 3), nn.LocalResponseNorm(2) if unknown else nn.ReLU(), nn.Flatten(),
               nn.Linear(32, 3)]
     model = nn.Sequential(*layers).eval()
     if weight is not None:
@@ -171,7 +171,7 @@ plain("name_of_a_file_with_a_line_break", *compile_integers(model="a\nb.penjing"
 
 @case
 def program_with_unsupported_module(here: Path) -> list[str]:
-    pt2(here / "net.pt2", mish=True)
+    pt2(here / "net.pt2", unknown=True)
     return compile_floats()
 
 

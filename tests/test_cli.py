@@ -5,21 +5,29 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import penjing
 import pytest
 from penjing import flow
 from penjing.__main__ import main
 from penjing.boards.layout import Layout
+from penjing.boards.toolchain import ToolError
 from penjing.compiler import file, ir
-from penjing.compiler.dataflow.report import table_of
+from penjing.compiler.dataflow.report import Table, table_of
+from penjing.compiler.dataflow.search import TooSmall
 from penjing.compiler.ir import PenjingError
+from penjing.compiler.load.refusal import Refused
 from penjing.flow import project
 from penjing.flow.build import LINK
 from penjing.flow.console import print_tables
+from penjing.flow.data import BadData
 from penjing.flow.simulate import sample_frames
 from penjing.hdl.emit import MEMORIES
 from penjing.sim import golden
@@ -86,10 +94,109 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f" {command} " in out for command in COMMANDS)
+    places = [out.index(wish) for wish in ("Bring a network", " check ", " compile ", "Prove it",
+                                           " simulate ", " evaluate ", "Build it", " build ",
+                                           "Look it up", " boards ", " report ")]
+    assert places == sorted(places)
     assert main(["--version"]) == 0
     assert re.fullmatch(r"penjing \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
+def test_the_shell_completes(capsys: pytest.CaptureFixture[str],
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["--help"]) == 0
+    assert "--install-completion" in capsys.readouterr().out
+    monkeypatch.setenv("_PENJING_COMPLETE", "complete_bash")
+    for words, found in (("penjing e", "evaluate"), ("penjing build --s", "--seed"),
+                         ("penjing compile --board ice", "icebreaker")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        with pytest.raises(SystemExit, match="0"):
+            main([])
+        assert capsys.readouterr().out.split() == [found]
+
+
+def next_command(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The command that the last line on stderr names."""
+    name, *command = shlex.split(capsys.readouterr().err.splitlines()[-1])
+    assert name == "next:"
+    return command
+
+
+def test_commands_name_the_next_one(model: Path, data: Path, capsys: pytest.CaptureFixture[str],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model.parent)
+    assert main(["boards"]) == 0
+    assert next_command(capsys) == ["penjing", "check", "MODEL"]
+    assert main(["check", "tiny.penjing", "-b", "generic"]) == 0
+    compiling = next_command(capsys)
+    assert compiling[:2] == ["penjing", "compile"]
+    assert main(compiling[1:]) == 0
+    assert next_command(capsys) == ["penjing", "simulate", "build"]
+
+    for passed, options, wanted in (
+            (True, [], ["evaluate", "build", "--data", "X.npz"]),
+            (True, ["--data", "data.npz"], ["evaluate", "build", "--data", "data.npz"]),
+            (True, ["--layer", "conv"], ["simulate", "build"]),
+            (False, ["--layer", "conv"], ["simulate", "build", "--layer", "conv", "--wave",
+                                          "conv.vcd"]),
+            (False, [], ["simulate", "build", "--layer", "NAME", "--wave", "NAME.vcd"])):
+        found = SimpleNamespace(passed=passed, json=dict, tables=tuple)
+        monkeypatch.setattr(flow, "simulate", lambda *_, found=found, **__: found)
+        assert main(["simulate", "build", *options]) == (not passed)
+        assert next_command(capsys) == ["penjing", *wanted]
+    assert main(["evaluate", "build", "--data", data.name]) == 0
+    reporting = next_command(capsys)
+    assert reporting == ["penjing", "report", "build"], "this board has no place-and-route"
+    assert main(reporting[1:]) == 0
+    page = (model.parent / "build" / "report.html").as_uri()
+    assert next_command(capsys) == ["python", "-m", "webbrowser", page]
+
+    file.save(ir.Network("net", "x", ir.TensorType((1, 1, 4), 8, True), (
+        ir.Clamp("low", "x", 0, 9),)), Path("net.penjing"))
+    assert main(["compile", "net.penjing", "-b", "icebreaker", "-o", "out"]) == 0
+    np.savez("net.npz", x=np.zeros((2, 4), np.int64), y=np.zeros(2, np.int64))
+    capsys.readouterr()
+    assert main(["evaluate", "out", "--data", "net.npz"]) == 0
+    assert next_command(capsys) == ["penjing", "build", "out"]
+    for met, wanted in ((True, ["report", "out"]), (False, ["build", "out", "--seed", "4"])):
+        built = SimpleNamespace(clock_met=met, json=dict, table=lambda: Table("", (), ()))
+        monkeypatch.setattr(flow, "build", lambda *_, built=built, **__: built)
+        assert main(["build", "out", "--seed", "3"]) == 0
+        assert next_command(capsys) == ["penjing", *wanted]
+    for quiet in (["boards"], ["check", "net.penjing"], ["report", "out"]):
+        assert main([*quiet, "--json"]) == 0
+        assert "next" not in capsys.readouterr().err
+
+
+def errors(cls: type[PenjingError]) -> Iterator[type[PenjingError]]:
+    """``cls`` and all that are derived from it."""
+    yield cls
+    for child in cls.__subclasses__():
+        yield from errors(child)
+
+
+def test_pages_of_errors_exist() -> None:
+    pages = {cls: cls.page for cls in errors(PenjingError)}
+    root = Path(penjing.__file__).parent
+    assert all((root / page).is_file() for page in pages.values() if page)
+    assert pages[PenjingError] == ""
+    assert all(pages[cls] for cls in (Refused, TooSmall, BadData, ToolError, ir.NotInstalled))
+
+
+def test_errors_name_their_page(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(error: PenjingError) -> str:
+        def fails(*given: object) -> None:
+            raise error
+
+        monkeypatch.setattr(flow, "report", fails)
+        assert main(["report", str(tmp_path)]) == 2
+        line, = capsys.readouterr().err.splitlines()
+        return line
+
+    assert told(BadData("a.npz: no")) == "penjing: error: a.npz: no; see docs/features.md"
+    assert told(PenjingError("a: no; go")) == "penjing: error: a: no; go"
 def test_a_narrow_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch,
                                          capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Console, "is_terminal", property(lambda self: True))
@@ -254,6 +361,7 @@ def test_network_of_ten_times_resnet8_is_refused(tmp_path: Path,
     file.save(ir.Network("large", "x", ir.TensorType((8, 8, 64), 8, True), tuple(layers)), path)
     assert main(["compile", str(path), "-b", "ulx3s-85f", "-o", str(out)]) == 2
     line, = capsys.readouterr().err.splitlines()
+    assert line.endswith("; see docs/place_and_route.md")
     found = re.search(r"needs (\d+) block RAMs .*on ulx3s-85f, where it may have 208", line)
     assert found
     assert int(found[1]) > 774_144 * 8 // (18 * 1024)

@@ -140,6 +140,27 @@ def test_functions_that_onnxruntime_quantized(kind: str, tmp_path: Path) -> None
                                rtol=1e-5, atol=1e-6)
 
 
+def test_halves_that_a_concatenation_passes_on_are_told(tmp_path: Path) -> None:
+    """Every second value of an input is a half or all but one, which floats round either way."""
+    model = Model((1, 2, 3, 4))
+    x = quantized_input(model, scale=0.3)
+    parts = [model.node("Slice", x, *(model.constant([n], INT64) for n in ends))
+             for ends in ((0, 1, 1), (1, 2, 1))]
+    affine = model.constant(0.6, FLOAT), model.constant(0, INT8)
+    parts[1] = model.node("DequantizeLinear", model.node("QuantizeLinear", parts[1], *affine),
+                          *affine)
+    data = quantized_output(model, model.node("Concat", *parts, axis=1), scale=0.2)
+    (tmp_path / "net.onnx").write_bytes(data)
+    network = importer.load(tmp_path / "net.onnx", "net")
+    x = images(network.input_type, 64, 0)
+    found, = oracle.batches(tmp_path / "net.onnx", x)
+    count = halves.count(network, x, found)
+    assert count.halves > 0 and count.others == 0
+    for values in (found.outputs, *found.inner.values()):
+        values += 2
+    assert halves.count(network, x, found).others > 0
+
+
 @pytest.mark.parametrize("kind", [INT8, UINT8])
 def test_qlinear_concat(kind: int, tmp_path: Path) -> None:
     """Three scales, one of which is the result's: two tables."""
@@ -249,7 +270,8 @@ def test_reshape_inside(which: str, operator: str, tmp_path: Path) -> None:
     if operator == "Conv":
         y = model.node("Conv", y, real_weights(model, weights))
     elif operator == "Pad":
-        y = model.node("Pad", y, model.constant([0, 0, *kernel, 0, 0, *kernel], INT64))
+        value = model.node("DequantizeLinear", model.constant(5, INT8), *affine)
+        y = model.node("Pad", y, model.constant([0, 0, *kernel, 0, 0, *kernel], INT64), value)
     elif operator == "Add":
         first = model.node("Conv", y, real_weights(model, (2, 2, *[1] * len(kernel))))
         y = model.node("Add", first, y)

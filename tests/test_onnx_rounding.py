@@ -56,6 +56,27 @@ def test_powers_of_two_are_equal(kind: str, style: Style, tmp_path: Path) -> Non
         assert (far > 0).mean() < 0.02
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("shape", [(), (4, 1, 1)])
+@pytest.mark.parametrize("operator", ["QLinearAdd", "QLinearMul"])
+def test_qlinear_operators_take_constants(operator: str, shape: tuple[int, ...], swapped: bool,
+                                          tmp_path: Path) -> None:
+    """Of the one constant, all sums are halves."""
+    model = Model((1, 4, 3, 5))
+
+    def affine(scale: float, zero: int) -> tuple[str, str]:
+        return model.constant(scale, FLOAT), model.constant(zero, INT8)
+
+    x = model.node("QuantizeLinear", "x", *affine(0.25, 7)), *affine(0.25, 7)
+    values = np.array([46, -99, 3, 77])[:, None, None] if shape else 46
+    other = model.constant(values, INT8), *affine(0.125, -5)
+    first, second = (other, x) if swapped else (x, other)
+    scale = 0.25 if operator == "QLinearAdd" else 4.0
+    data = model.bytes(model.node("DequantizeLinear", model.node(
+        operator, *first, *second, *affine(scale, 33)), *affine(scale, 33)))
+    assert not steps(tmp_path, data, count=32).any()
+
+
 @pytest.mark.parametrize("kernel", [(2, 2), (4, 1), (1, 8), None])
 @pytest.mark.parametrize("qlinear", [False, True])
 def test_mean_of_a_power_of_two_is_equal(kernel: tuple[int, int] | None, qlinear: bool,

@@ -1,20 +1,36 @@
-"""The wheel holds every module, and the core neither needs nor loads the extras."""
+"""The archives hold every file, and the core neither needs nor loads the extras."""
 
 from __future__ import annotations
 
 import enum
+import importlib.metadata
+import json
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import penjing
 import pytest
+from packaging.requirements import Requirement
+from penjing import flow
+from penjing.compiler import file, ir
+from penjing.flow import project
 
 ROOT = Path(penjing.__file__).parent
 PACKAGE = ("hdl", "compiler", "sim", "boards", "flow")
 EXTRAS = ("torch", "cocotb", "serial", "pyosys", "amaranth_boards")
+
+
+LEFT_OUT = ("build", "dist", "tutorial", "*.egg-info", "__pycache__", ".*cache", ".git*", ".venv",
+            ".hypothesis", ".simulator", "*.log", "*.vcd", "*.pyc")
+"""What a checkout may hold beside its own files, and GitHub's."""
 
 
 def run(*command: str, cwd: Path) -> str:
@@ -24,20 +40,22 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_wheel_holds_every_module(tmp_path: Path) -> None:
+def test_archives_hold_every_file(tmp_path: Path) -> None:
+    """The source archive is the checkout, and the wheel that is built from it the package."""
     # A copy, since setuptools leaves its build folder beside the sources.
     checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "py.typed"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, checkout)
-    for path in ROOT.glob("*.py"):
-        shutil.copy(path, checkout)
-    for name in PACKAGE:
-        shutil.copytree(ROOT / name, checkout / name,
-                        ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    given = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*")
+             if path.is_file()}
+    code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", code, str(tmp_path), cwd=checkout)
+    (source,) = tmp_path.glob("penjing-*.tar.gz")
+    with tarfile.open(source) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"Makefile", "constraints.txt", "examples/fashion_mnist/demo.py"} <= given
+    assert given - packed == set()
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--no-build-isolation", "--wheel-dir", str(tmp_path), str(checkout), cwd=tmp_path)
+        "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source), cwd=tmp_path)
     (wheel,) = tmp_path.glob("penjing-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("penjing/")}
@@ -62,8 +80,6 @@ def test_public_names_exist(name: str) -> None:
 
 def test_every_layer_is_public() -> None:
     """Those that a file may hold are all there are, and what they are told is public as well."""
-    from penjing.compiler import file, ir
-
     def leaves(cls: type) -> set[type]:
         mine = {leaf for child in cls.__subclasses__() if child.__module__.startswith(ir.__name__)
                 for leaf in leaves(child)}
@@ -91,3 +107,73 @@ def test_command_line_loads_no_extra(tmp_path: Path) -> None:
             "except SystemExit as end: assert not end.code, end.code\n"
             f"print(sorted(set({EXTRAS!r}) & set(sys.modules)))")
     assert run(sys.executable, "-c", code, cwd=tmp_path).splitlines()[-1] == "[]"
+
+
+def needed(requirement: str) -> Iterator[str]:
+    """The names of the distributions that ``requirement`` brings, itself among them."""
+    wanted = Requirement(requirement)
+    yield wanted.name
+    for line in importlib.metadata.requires(wanted.name) or ():
+        further = Requirement(line)
+        if further.marker is None or any(further.marker.evaluate({"extra": extra})
+                                         for extra in ("", *wanted.extras)):
+            yield from needed(line)
+
+
+def install(folder: Path) -> None:
+    """Link the core and what it needs into ``folder``, as pip would install them."""
+    (folder / "penjing").symlink_to(ROOT)
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        core = tomllib.load(stream)["project"]["dependencies"]
+    for name in {name for line in core for name in needed(line)}:
+        distribution = importlib.metadata.distribution(name)
+        for top in {path.parts[0] for path in distribution.files or ()} - {"..", "__pycache__"}:
+            (folder / top).symlink_to(Path(str(distribution.locate_file(top))))
+
+
+CALLS = """
+import contextlib, io, json, sys
+from penjing.__main__ import main
+found = []
+for arguments in json.loads(sys.argv[1]):
+    with (contextlib.redirect_stdout(io.StringIO()) as out,
+          contextlib.redirect_stderr(io.StringIO()) as told):
+        status = main(arguments)
+    found.append((status, out.getvalue(), told.getvalue()))
+print(json.dumps(found))
+"""
+
+
+def test_core_alone(tmp_path: Path) -> None:
+    """Without extras a saved network compiles, and what is missing is one line with its extra."""
+    alone = tmp_path / "packages"
+    alone.mkdir()
+    install(alone)
+    file.save(ir.Network("tiny", "input", ir.TensorType((1, 1, 8), 4, False), (
+        ir.Dense("dense", "input", ir.Weights(np.arange(16).reshape(2, 8) - 8, 4),
+                 np.zeros(2, np.int64)),)), tmp_path / "tiny.penjing")
+    (tmp_path / "net.onnx").write_bytes(b"")
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 8), np.int64))
+    # Without PyTorch, no more is at hand of a project that came from there than this.
+    flow.compile_model(tmp_path / "tiny.penjing", tmp_path / "float", flow.Target("generic"))
+    mark = tmp_path / "float" / project.MARK
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"framework": "pytorch"}))
+    (tmp_path / "float" / project.MODELS["pytorch"]).write_bytes(b"")
+    calls = [["compile", "tiny.penjing", "-b", "icebreaker", "-o", "tiny", "--json"],
+             ["evaluate", "float", "--data", "x.npz", "--json"],
+             ["compile", str(ROOT / "examples/keras/fashion.tflite"), "-b", "generic", "-o", "o"],
+             ["compile", "net.onnx", "-b", "generic", "-o", "o"],
+             ["simulate", "tiny"],
+             ["build", "tiny"]]
+    code = f"import sys; sys.path.insert(0, {str(alone)!r}){CALLS}"
+    compiled, evaluated, *others = json.loads(run(
+        sys.executable, "-S", "-I", "-c", code, json.dumps(calls), cwd=tmp_path))
+    assert compiled[0] == 0, compiled
+    assert json.loads(compiled[1])["multipliers"] > 0
+    assert (tmp_path / "tiny" / "tiny.v").stat().st_size > 1000
+    (note,) = json.loads(evaluated[1])["notes"]
+    assert note.endswith("not installed; pip install 'penjing[torch]'")
+    for extra, (status, out, told) in zip(("tflite", "onnx", "sim", "fpga"), others, strict=True):
+        assert (status, out) == (2, "")
+        assert re.fullmatch(rf"penjing: error: .*: not installed; pip install 'penjing\[{extra}\]'"
+                            r"; see README\.md\n", told), told

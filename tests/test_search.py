@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
@@ -100,3 +102,18 @@ def test_where_block_rams_run_out_layers_spare_them(multipliers: int, brams: int
     many, few = plan(1000), plan(brams)
     assert few.resources.brams <= brams < many.resources.brams
     assert few.cycles_per_frame <= slower * many.cycles_per_frame
+
+
+def test_a_faster_plan_where_only_that_has_block_rams_enough() -> None:
+    """Its weights lie in few words: the slowest plan has them in block RAM, and this in LUTs."""
+    values = np.random.default_rng(0).integers(-128, 128, (16, 3, 3, 8))
+    layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(16, np.int64), (1, 1),
+                           (1, 1, 1, 1))
+    network = Network("net", "x", TensorType((8, 8, 8), 8, True), (layer,))
+    none = Resources(luts=10**5, ffs=10**5, dsps=150, brams=0)
+    few = Budget(ECP5, none, 150)
+    assert schedule(network, few) == schedule(network, Budget(ECP5, replace(none, brams=2), 150))
+    slow = schedule(network, few, Goal(73728))
+    assert slow.resources.brams == 0 and slow.cycles_per_frame < 73728
+    with pytest.raises(ir.PenjingError, match="needs 2 block RAMs on generic, where it may have 0"):
+        schedule(network, replace(few, multipliers=1))

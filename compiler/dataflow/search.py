@@ -31,6 +31,9 @@ DEAR_BLOCK = 8
 STEP = 1.1
 """From one pace to the next where block RAMs run out: fewer cycles may take fewer of them."""
 
+FASTER = 1.2
+"""From one pace to the next where the slowest plan has too few block RAMs."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -127,6 +130,12 @@ class Shortage:
     needed: int
     linked: int
     available: int
+
+
+class TooSmall(PenjingError):
+    """A network that a board or a limit cannot hold, or not at that pace."""
+
+    page = "docs/place_and_route.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +250,24 @@ class Search:
                 low = middle + 1
         return best
 
+    def sparest(self, best: Candidate, cycles: int) -> Candidate:
+        """A faster plan than ``best``, at ``cycles``, with block RAMs enough; else ``best``.
+
+        Wide words are shallow, and what is shallow needs no block RAM.
+        """
+        while (cycles := int(cycles / FASTER)) > 0:
+            plain = self.kinds(cycles, Scarce(True))
+            if plain is None or self.multipliers(plain) > self.budget.multipliers:
+                break
+            spared = self.kinds(cycles, Scarce(True, frozenset(self.sites))) or plain
+            # Buffers between layers come on top.
+            if sum(self.cells[name][kind].brams for name, kind in spared.items()
+                   ) <= self.budget.resources.brams:
+                found = self.fitting(cycles, self.budget)
+                if found is not None:
+                    return found
+        return best
+
     def planned(self, kinds: Mapping[str, Kind]) -> Candidate:
         """The plan of these ``kinds``."""
         key = tuple(kinds.values())
@@ -260,13 +287,15 @@ class Search:
         high = max(self.slowest(), 1) if cycles is None else cycles
         kinds = self.kinds(high)
         if kinds is None:
-            raise PenjingError(
+            raise TooSmall(
                 f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
                 "fewer frames a second or a faster clock")
         needed, available = self.multipliers(kinds), self.budget.multipliers
         if needed > available:  # whatever else it takes
             _require(network, self.board, [Shortage("multipliers", needed, 0, available)])
         planned = self.sparing(kinds, high, self.budget)
+        if {one.what for one in shortages(self.budget, planned.plan)} == {BLOCK_RAMS}:
+            planned = self.sparest(planned, high)
         _require(network, self.board, shortages(self.budget, planned.plan))
         return high, planned
 
@@ -434,7 +463,7 @@ def _require(network: Network, board: str, missing: Iterable[Shortage]) -> None:
     """Refuse the first of what is ``missing`` on a ``board``, if anything is."""
     for short in missing:
         share = f" ({short.linked} of them for the serial link)" if short.linked else ""
-        raise PenjingError(
+        raise TooSmall(
             f"network {network.name}: it needs {short.needed} {short.what}{share} on {board}, "
             f"where it may have {short.available}; take a larger board or limit, a lower frame "
             f"rate, fewer bits or multipliers, or a smaller network")

@@ -49,6 +49,7 @@ from .tensor import (
     MAX_FRACTION,
     Bipolar,
     Integers,
+    NotInstalled,
     PenjingError,
     TensorType,
     signed_bits,
@@ -63,8 +64,8 @@ __all__ = [
     "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
     "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
     "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer", "Repeat",
-    "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding", "ShiftRequantize",
-    "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table", "Tail",
-    "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample", "Weights",
-    "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]
+    "Names", "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
+    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
+    "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table",
+    "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample",
+    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]

@@ -20,7 +20,21 @@ MAX_FRACTION = 64
 
 
 class PenjingError(ValueError):
-    """Bad input: one line that names the thing, the reason and the way out."""
+    """Bad input: one line that names the thing, the reason and the way out.
+
+    ``page`` is the page of the documents that explains it, "" where none does.
+    """
+
+    page = ""
+
+
+class NotInstalled(PenjingError):
+    """A package, or what it installs, is missing: ``what``, which the ``extra`` brings."""
+
+    page = "README.md"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}: not installed; pip install 'penjing[{extra}]'")
 
 
 def require(condition: object, message: str) -> None:

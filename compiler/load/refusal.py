@@ -45,6 +45,8 @@ class Refused(PenjingError):
     The text is that of the first, behind the ``origin``.
     """
 
+    page = "docs/operators.md"
+
     def __init__(self, *obstacles: Obstacle, origin: str = "") -> None:
         super().__init__(f"{origin}{obstacles[0]}")
         self.obstacles = obstacles

@@ -263,7 +263,8 @@ class Graph:
                    "compute with tensors of the network only")
         if value.name in self.program.weights:
             refuse(node, f"it takes the parameter {self.program.weights[value.name].path} as a "
-                         f"map", "use a layer that has parameters, such as BatchNorm2d")
+                         f"map", "compute what is of parameters alone before the export, or use a "
+                                 "layer that has parameters, such as BatchNorm2d")
         if value.name not in self._seen:
             refuse(node, f"it reads {value.name}, which no supported node before it computes")
         seen = self._seen[value.name]

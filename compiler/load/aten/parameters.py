@@ -142,6 +142,47 @@ def _of_two(operation: Callable[[Floats, Floats], Floats]) -> _Fold:
     return fold
 
 
+def _reduced(operation: Callable[[Floats, tuple[int, ...]], Floats]) -> _Fold:
+    """An ``operation`` along the axes ``dim``, or along all of them."""
+    def fold(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+        values, given = _array(arguments, "self"), arguments.get("dim")
+        given = (given,) if type(given) is int else given or tuple(range(values.ndim))
+        if not isinstance(given, tuple):
+            return None
+        axes = tuple(axis for axis in given if type(axis) is int
+                     and -values.ndim <= axis < values.ndim)
+        if len({axis % values.ndim for axis in axes}) != len(given):
+            return None
+        result = np.asarray(operation(values, axes), np.float64)
+        return result.reshape([-1 if size is None else size for size in sizes])
+    return fold
+
+
+def _spread(root: bool) -> _Fold:
+    """The variance or, its ``root``, the standard deviation along some axes."""
+    def fold(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+        less = arguments.get("correction", arguments.get("unbiased"))
+        less = 1 if less is None else less
+        if not isinstance(less, int | float):
+            return None
+        return _reduced(lambda x, axes: np.var(x, axes, ddof=less) ** (0.5 if root else 1))(
+            arguments, sizes)
+    return fold
+
+
+def _norm(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    """The root of the sum of squares; other norms are unknown."""
+    if arguments.get("ord", 2) != 2:
+        return None
+    return _reduced(lambda x, axes: np.sqrt((x * x).sum(axes)))(arguments, sizes)
+
+
+def _clamp(arguments: _Arguments, sizes: _Sizes) -> Floats | None:
+    low, high = (_array(arguments, name) if arguments.get(name) is not None else np.array(without)
+                 for name, without in (("min", -np.inf), ("max", np.inf)))
+    return np.asarray(np.minimum(np.maximum(_array(arguments, "self"), low), high))
+
+
 def _product(other: str) -> _Fold:
     """A matrix or a vector times a vector."""
     def fold(arguments: _Arguments, sizes: _Sizes) -> Floats:
@@ -167,5 +208,14 @@ FOLDS: Mapping[str, _Fold] = {
            for function in (Unary.SIGMOID, Unary.TANH)},
         "expand.default": _expand, "expand_as.default": _expand, "slice.Tensor": _slice,
         "select.int": _select,
+        "round.default": _of_one(np.rint), "sign.default": _of_one(np.sign),
+        **dict.fromkeys(("clamp.default", "clamp_min.default", "clamp_max.default"), _clamp),
+        **dict.fromkeys(("mean.default", "mean.dim"), _reduced(lambda x, axes: x.mean(axes))),
+        **dict.fromkeys(("sum.default", "sum.dim_IntList"), _reduced(lambda x, axes: x.sum(axes))),
+        **dict.fromkeys(("max.default", "amax.default"), _reduced(lambda x, axes: x.max(axes))),
+        **dict.fromkeys(("min.default", "amin.default"), _reduced(lambda x, axes: x.min(axes))),
+        **dict.fromkeys(("var.default", "var.dim", "var.correction"), _spread(False)),
+        **dict.fromkeys(("std.default", "std.dim", "std.correction"), _spread(True)),
+        "linalg_vector_norm.default": _norm,
         "mv.default": _product("vec"), "vdot.default": _product("other"),
         "dot.default": _product("tensor")}.items()}}

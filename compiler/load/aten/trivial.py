@@ -12,7 +12,8 @@ PERMUTES = frozenset(f"aten.{name}" for name in (
 """Operators that only put the axes in another order."""
 IDENTITIES = frozenset(f"aten.{name}" for name in (
     "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
-    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default"))
+    "contiguous.default", "clone.default", "detach.default", "detach_.default", "alias.default",
+    "lift_fresh_copy.default"))
 """Operators that put out their input."""
 SKIPPED = frozenset(("aten.sym_size.int", "aten._assert_tensor_metadata.default",
                      "aten._assert_scalar.default"))

@@ -41,7 +41,8 @@ def quantize(operands: Operands, value: Value, target: Quantized, suffix: str = 
         part = quantize(operands, value.part, target, suffix, zero_first=zero_first)
         return Integers(builder.add(value.behind(part.name)), value.layout)
     if isinstance(value, Curve):
-        return Integers(_quantize_function(operands, value, target), value.layout)
+        return Integers(_quantize_function(operands, value, target, zero_first),
+                        value.layout)
     if not isinstance(value, Real | Sum):
         operands.refuse("it quantizes what is no tensor of reals")
     low, high = (target.integer(bound) if math.isfinite(bound) else None
@@ -83,9 +84,12 @@ def _quantize_parts(operands: Operands, value: Joined, target: Quantized, suffix
         builder.name(operands.node, suffix), first, tuple(others))), value.layout)
 
 
-def _quantize_function(operands: Operands, value: Curve, target: Quantized) -> str:
+def _quantize_function(operands: Operands, value: Curve, target: Quantized, zero_first: bool
+                       ) -> str:
+    before, behind = (np.float32(target.zero * added) for added in (zero_first, not zero_first))
+
     def levels(x: Floats32) -> Floats32:
-        return np.clip(np.rint(x / target.scale) + np.float32(target.zero), *target.range)
+        return np.clip(np.rint(x / target.scale + before) + behind, *target.range)
 
     return emit(operands, value, Quantizer(np.array([target.scale]), target.zero, *target.range, 1,
                                            levels), as_table=True)

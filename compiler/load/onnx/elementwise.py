@@ -23,6 +23,7 @@ from .graph import Builder, Convert, Operands, positive
 from .linear import per_channel
 from .model import Array
 from .values import (
+    Activation,
     Curve,
     FloatInput,
     Floats32,
@@ -231,6 +232,13 @@ def with_constant(operands: Operands, operation: np.ufunc) -> Value:
     value, known = operands.activation(int(reverse)), operands.known(int(not reverse), "constant")
     if isinstance(value, Integers):
         return _integers_and_constant(operands, operation, value, known)
+    return by_known(operands, operation, value, known, reverse,
+                    lambda: function_of(operands, int(reverse)))
+
+
+def by_known(operands: Operands, operation: np.ufunc, value: Activation, known: Known,
+             reverse: bool, curve: Callable[[], Curve]) -> Value:
+    """``operation(value, known)``, or ``reverse``; ``curve`` makes a function of ``value``."""
     known = per_channel(operands, known, value.layout)
     numbers = known.reals().reshape(-1)
     if not np.isfinite(numbers).all():
@@ -249,8 +257,7 @@ def with_constant(operands: Operands, operation: np.ufunc) -> Value:
             addend = replace(known, values=-known.integers(), zero=None) if (
                 negative and known.scale is not None) else Known(-numbers) if negative else known
         made = _transformed(operands, value, factors, addend)
-    return made or stepped(function_of(operands, int(reverse)), by_constant(
-        operation, numbers.astype(np.float32), reverse))
+    return made or stepped(curve(), by_constant(operation, numbers.astype(np.float32), reverse))
 
 
 def _transformed(operands: Operands, value: Real, factors: NDArray[np.float64], addend: Known

@@ -273,14 +273,32 @@ def divide(operands: Operands) -> Value:
 
 def qlinear_add(operands: Operands) -> Value:
     """QLinearAdd: a, scale, zero; b, scale, zero; scale, zero."""
-    total = joins.total(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
-    return quantize(operands, total, quantized(operands, 6, 7), zero_first=True)
+    return _qlinear_pair(operands, np.add) or quantize(operands, joins.total(
+        operands, qlinear_input(operands, 0), qlinear_input(operands, 3)),
+        quantized(operands, 6, 7), zero_first=True)
 
 
 def qlinear_multiply(operands: Operands) -> Value:
     """QLinearMul: a, scale, zero; b, scale, zero; scale, zero."""
-    product = joins.product(operands, qlinear_input(operands, 0), qlinear_input(operands, 3))
-    return quantize(operands, product, quantized(operands, 6, 7), "_q", zero_first=True)
+    return _qlinear_pair(operands, np.multiply) or quantize(operands, joins.product(
+        operands, qlinear_input(operands, 0), qlinear_input(operands, 3)),
+        quantized(operands, 6, 7), "_q", zero_first=True)
+
+
+def _qlinear_pair(operands: Operands, operation: np.ufunc) -> Value | None:
+    """The operation on an activation and a constant; None if there is no constant."""
+    constant = next((n for n in (0, 3) if isinstance(operands.value(n), Known)), None)
+    if constant is None:
+        return None
+    position = 3 - constant
+    known = replace(operands.known(constant, "constant"), scale=operands.scales(constant + 1),
+                    zero=operands.zeros(constant + 2), axis=0)
+    if known.values.dtype.kind not in "iu":
+        operands.refuse("its constant is no integer", "quantize the network again")
+    value = qlinear_input(operands, position)
+    made = elementwise.by_known(operands, operation, value, known, False, lambda: (
+        elementwise.as_curve(value, operands.node.inputs[position])))
+    return quantize(operands, made, quantized(operands, 6, 7), "_q", zero_first=True)
 
 
 def qlinear_function(operator: str) -> Convert:

@@ -238,8 +238,8 @@ def pad(operands: Operands) -> Value:
         operands.refuse(f"its pads {amounts[:8]} crop, or concern more than height and width",
                         "pad height and width only")
     starts, stops = (end[2:] if axes == 2 else (0, end[2]) for end in ends)
-    filler = operands.numbers(2, "value").reshape(-1) if operands.has(2) else np.zeros(1)
-    fill = float(operands.scalar(filler, "values"))
+    filler = operands.known(2, "value").reals() if operands.has(2) else np.zeros(1)
+    fill = float(operands.scalar(filler.reshape(-1), "values"))
     steps = fill if isinstance(value, Integers) else fill / float(value.scale[0]) + value.zero
     if not abs(steps) < 1 << 31 or abs(steps - round(steps)) > 1e-3:
         operands.refuse(f"the value {fill:g} is no whole step of its input's scale", "pad with 0")
