@@ -234,7 +234,9 @@ def cifar() -> str:
 
 def cifar_rtl() -> str:
     """ResNet-20 in hardware."""
-    rtl = common.read(cifar_resnets.FILE)["rtl"]
+    rtl = common.read(cifar_resnets.FILE).get("rtl")
+    if rtl is None:
+        return "Not measured yet: `python bench/cifar_resnets.py --simulate`."
     return table(("network", "board", "multipliers", "block RAMs", "RTL ≠ golden",
                   "cycles a frame, predicted", "latency, predicted"),
                  [("ResNet-20", rtl["board"], rtl["multipliers"], rtl["brams"],

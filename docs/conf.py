@@ -25,11 +25,15 @@ html_theme = "furo"
 html_title = "Penjing"
 html_show_sphinx = False
 html_extra_path = ["site"]
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 SECTIONS = {
     "What it does": ("docs/features", "docs/gallery", "docs/results", "docs/compare"),
-    "Tutorials": ("docs/tutorials/*",),
+    "Tutorials": ("docs/tutorials/README", *(
+        f"docs/tutorials/{page}" for page in
+        ("pytorch", "keras", "onnx", "bnn", "arrays", "waveform", "integrate"))),
     "Networks": ("docs/operators", "docs/pytorch", "docs/import", "docs/training", "docs/binary",
                  "examples/*/README"),
     "Hardware": ("docs/place_and_route", "docs/report", "docs/link"),

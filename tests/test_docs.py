@@ -101,7 +101,7 @@ def test_files_that_a_page_names_exist(name: str) -> None:
     """Some are named from a folder that the sentence names, so the end of a path is enough."""
     named = set(re.findall(r"`(?:python )?((?:\w+/)*\w+\.(?:py|json))\b[^`]*`",
                            (ROOT / name).read_text(encoding="utf-8")))
-    folders = ("bench", "boards", "compiler", "examples", "flow", "hdl", "sim", "tests")
+    folders = ("bench", "boards", "compiler", "docs", "examples", "flow", "hdl", "sim", "tests")
     held = [f"/{path.relative_to(ROOT).as_posix()}" for path in
             (*ROOT.glob("*.py"), *(one for folder in folders
                                    for one in (ROOT / folder).rglob("*.*")))]

@@ -604,6 +604,7 @@ REFUSALS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     (lambda: nn.MaxPool2d(2, dilation=2), (5, 5, 2), "dilated max pool"),
     (lambda: nn.AdaptiveAvgPool2d(2), (5, 5, 2), "has no equal windows"),
     (lambda: nn.GLU(1), (5, 5, 2), r"aten.glu.default\): not supported; .*Supp"),
+    (lambda: nn.GroupNorm(1, 2), (5, 5, 2), "not supported; train with BatchNorm"),
     (lambda: Lambda(lambda x: x.clamp(1, 1)), (5, 5, 2), "its minimum 1 is not below its maximum"),
     (lambda: Lambda(lambda x: x.clamp(float("nan"))), (5, 5, 2), "is not below its maximum"),
     (lambda: nn.Threshold(0.25, 2), (5, 5, 2), "it puts 2.0 where its input is not above 0.25"),

@@ -11,7 +11,7 @@ import onnx_files
 import pytest
 from choices import choices
 from hypothesis import given, settings
-from onnx_files import FLOAT, Model
+from onnx_files import FLOAT, INT64, Model
 from others import shared
 from penjing.compiler import ir
 from penjing.compiler.dataflow.kinds import Binary, Ternary
@@ -417,6 +417,23 @@ def test_two_activations_of_any_scales(operator: str, seed: int, tmp_path: Path)
     count = halves.count(network, images, found)
     assert len(found.inner) >= 4
     assert count.others == 0 and count.halves <= count.values * 1e-3
+
+
+def test_parts_of_quantized_activations_up_to_an_argmax(tmp_path: Path) -> None:
+    """The integers in front of the argmax are compared as well."""
+    model = flat((5, 4, 6), 0.3)
+    part = model.node("Slice", "t0_0", *(shape_of(model, *ends) for ends in (
+        (1, 0, 1), (5, 4, 6), (1, 2, 3), (1, 2, 3))))
+    scores = model.node("Quant", part, *(number(model, n) for n in (0.8, 0, 5)))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.bytes(model.node("ArgMax", scores, axis=1), INT64))
+    network = importer.load(path, "net")
+    assert [layer.kind for layer in network.layers] == ["crop", "slice", "threshold", "argmax"]
+    images = onnx_files.images(network.input_type, 20, 0)
+    found, = oracle.batches(path, images)
+    assert found.inner.keys() >= {"quant2", "argmax3"}
+    assert halves.count(network, images, found).others == 0
+    assert not differences(path, model.bytes(model.node("ArgMax", part, axis=1), INT64), 0)
 
 
 def test_a_shuffle_of_channels(tmp_path: Path) -> None:

@@ -195,11 +195,20 @@ PARAMETERS: Mapping[str, Entry[None]] = entries(
     dict.fromkeys(FOLDS))
 """What is computed on reading."""
 
+_NORM = "train with BatchNorm, whose statistics are constants"
+_STATE = "no layer keeps a state: use a convolution over the time axis"
 _DECOMPOSED = "save the program as torch.export.export returns it, without run_decompositions()"
 HINTS: Mapping[str, str] = {
     "flip": "reverse the data, or the weights of the layers around it",
     "max_pool2d_with_indices": _DECOMPOSED,
     "_native_batch_norm_legit_no_training": _DECOMPOSED,
     "addmm": _DECOMPOSED,
+    "group_norm": _NORM,
+    "instance_norm": _NORM,
+    "layer_norm": _NORM,
+    "gru": _STATE,
+    "lstm": _STATE,
+    "pixel_shuffle": "use a ConvTranspose2d or a nearest Upsample",
+    "upsample_bilinear2d": "use mode='nearest' or a ConvTranspose2d",
 }
 """The ways out of operators that are not read."""

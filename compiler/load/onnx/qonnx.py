@@ -297,8 +297,12 @@ def largest(operands: Operands) -> Value:
     if curve.rows > 1 or not curve.rises:
         operands.refuse("its input has a function of its own for each channel, or a falling one",
                         "put a Quant before it")
-    operands.builder.values[operands.node.inputs[0]] = Integers(curve.name, curve.layout)
-    return argmax(operands)
+    values, source = operands.builder.values, operands.node.inputs[0]
+    reals = values[source]
+    values[source] = Integers(curve.name, curve.layout)
+    made = argmax(operands)
+    values[source] = reals  # as which others, and the oracle, know it
+    return made
 
 
 def final(curve: Curve, whole: Value | None) -> Curve:

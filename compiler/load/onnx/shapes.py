@@ -384,8 +384,8 @@ def split(operands: Operands) -> tuple[Value, ...]:
         operands.refuse(f"its parts {sizes[:8]} do not fit an input of shape {dims}")
     ends = tuple(accumulate(sizes, initial=0))
     return tuple(_taken(operands, value, [
-        range(start, end) if place == axis else range(length) for place, length in enumerate(dims)])
-        for start, end in pairwise(ends))
+        range(start, end) if place == axis else range(length) for place, length in enumerate(dims)],
+        output) for output, (start, end) in enumerate(pairwise(ends)))
 
 
 def slice_(operands: Operands) -> Value:
@@ -410,16 +410,18 @@ def _of_shape(operands: Operands) -> Known:
     return Known(values[starts[0]:ends[0]:steps[0]])
 
 
-def _cuttable(operands: Operands) -> Integers | Real:
+def _cuttable(operands: Operands) -> Integers | Real | Curve:
     """The map that the node cuts."""
     value = operands.activation()
-    if not isinstance(value, Integers | Real):
+    if not isinstance(value, Integers | Real | Curve) or (
+            isinstance(value, Curve) and value.rows > 1):
         operands.refuse("it cuts what is not quantized", "quantize its input first")
     return as_map(operands, value)
 
 
-def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) -> Value:
-    """Ranges of a map's axes, the batch the first of them."""
+def _taken(operands: Operands, value: Integers | Real | Curve, ranges: Sequence[range],
+           output: int = 0) -> Value:
+    """Ranges of a map's axes, the batch the first of them: what the node calls ``output``."""
     axes = spatial(value.layout)
     _, channels, *inner = ranges
     rows, columns = inner if axes == 2 else [range(1), *inner]
@@ -430,6 +432,8 @@ def _taken(operands: Operands, value: Integers | Real, ranges: Sequence[range]) 
         mine = slice(channels[0], channels[-1] + 1)
         value = replace(value, scale=value.scale if value.scale.size == 1 else value.scale[mine],
                         rest=value.rest if value.rest.size == 1 else value.rest[mine])
+    if isinstance(value, Curve):
+        value = replace(value, origin="" if value.steps else operands.node.outputs[output])
     return replace(value, name=name, layout=layout)
 
 
