@@ -9,8 +9,9 @@ import numpy as np
 from penjing.boards import Board
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold, Plan
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Bipolar, Network, TensorType
 
 NAME = "layer"

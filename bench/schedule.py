@@ -21,8 +21,9 @@ from penjing import boards
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold, Plan
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.flow.load import Quantization, load
 from penjing.hdl.emit import emit

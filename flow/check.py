@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import boards
 from ..compiler import ir
+from ..compiler.dataflow.budget import TooSmall
 from ..compiler.dataflow.report import Table, table_of
-from ..compiler.dataflow.search import TooSmall
 from ..compiler.ir import Network, PenjingError, Tail, TailFunction
 from ..compiler.load.refusal import Obstacle, Refused
 from .compile import smallest

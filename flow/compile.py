@@ -20,9 +20,10 @@ from ..boards.uart import divider
 from ..compiler import ir
 from ..compiler.cost import Resources
 from ..compiler.dataflow import report
+from ..compiler.dataflow.budget import Budget
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
-from ..compiler.dataflow.search import Budget, Goal, first_fit, fold_of_simd, schedule
+from ..compiler.dataflow.search import Goal, first_fit, fold_of_simd, schedule
 from ..compiler.ir import Network, PenjingError
 from ..hdl.emit import emit
 from ..hdl.tech import Generic

@@ -12,10 +12,11 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.geometry import Geometry
 from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
-from penjing.compiler.dataflow.search import Budget, Candidate, Goal, schedule, search
+from penjing.compiler.dataflow.search import Candidate, Goal, schedule, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.hdl.tech import Generic

@@ -15,9 +15,10 @@ from networks import PLENTY, mixed_network, random_images, random_plan, run_bloc
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Binary
 from penjing.compiler.dataflow.plan import Fold, Port
-from penjing.compiler.dataflow.search import ROUTABLE, Budget, Goal, fold_of_simd, schedule
+from penjing.compiler.dataflow.search import ROUTABLE, Goal, fold_of_simd, schedule
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
 from penjing.hdl.bipolar import BipolarToInteger

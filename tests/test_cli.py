@@ -20,8 +20,8 @@ from penjing.__main__ import main
 from penjing.boards.layout import Layout
 from penjing.boards.toolchain import ToolError
 from penjing.compiler import file, ir
+from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.dataflow.report import Table, table_of
-from penjing.compiler.dataflow.search import TooSmall
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load.refusal import Refused
 from penjing.flow import project

@@ -22,9 +22,10 @@ from networks import (
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Union
 from penjing.compiler.dataflow.plan import Plan, Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Bipolar, Network, PenjingError, TensorType
 from penjing.hdl.concatenate import Concatenator, ConcatenatorShape
 from penjing.hdl.tech import Generic

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import Verilog, emit

@@ -23,9 +23,10 @@ from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.cost.streams import counter_ffs
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Cutout
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.crop import Axis, Cropper, CropperShape
 from penjing.hdl.emit import identity

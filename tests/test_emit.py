@@ -19,8 +19,9 @@ from networks import PLENTY, Builder, random_network, random_plan
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import TensorType
 from penjing.hdl.block import Block
 from penjing.hdl.emit import INLINE_WORDS, Verilog, emit

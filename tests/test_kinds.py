@@ -17,11 +17,12 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Fabric
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow import accelerator, kinds, plan_file
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
 from penjing.compiler.dataflow.kinds.engine import Multiplying
 from penjing.compiler.dataflow.kinds.window import Windowed
 from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
-from penjing.compiler.dataflow.search import Budget, Goal, Search, cheapest
+from penjing.compiler.dataflow.search import Goal, Search, cheapest
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Integers
 from penjing.hdl.emit import emit

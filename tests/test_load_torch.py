@@ -21,7 +21,8 @@ from others import shared
 from penjing import flow
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
 from penjing.compiler.cost.families import ECP5
-from penjing.compiler.dataflow.search import Budget, Goal, search
+from penjing.compiler.dataflow.budget import Budget
+from penjing.compiler.dataflow.search import Goal, search
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import floats
 from penjing.compiler.load.floats import FloatNetwork

@@ -12,8 +12,9 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Storage
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import frames
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Enlargement, Product
-from penjing.compiler.dataflow.search import Budget, Candidate, Goal, search
+from penjing.compiler.dataflow.search import Candidate, Goal, search
 from penjing.compiler.dataflow.timing import BUFFER_MARGIN
 from penjing.compiler.ir import Builder, Network, TensorType
 

@@ -16,9 +16,10 @@ from networks import (
 )
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.gears import gears
 from penjing.compiler.dataflow.plan import Fold, Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import PenjingError, TensorType
 from penjing.sim.streams import Stalls
 

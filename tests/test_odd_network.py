@@ -10,8 +10,9 @@ from networks import PLENTY, Builder, random_images
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Generic

@@ -9,9 +9,10 @@ from amaranth.hdl import signed
 from networks import PLENTY, Builder, check_network, random_images, run_block
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Shuffle
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.permute import Permuter

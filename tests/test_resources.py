@@ -11,8 +11,9 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.cost.memories import rom_blocks
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5, MemoryStyle

@@ -12,9 +12,10 @@ from hypothesis.strategies import one_of
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import ENGINES, Ask, Kind, Sliced, Ternary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
-from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Budget, Goal, cheapest, schedule
+from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Goal, cheapest, schedule
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Network, TensorType
 

@@ -21,9 +21,10 @@ from networks import (
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds.slice import Part
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule, search
+from penjing.compiler.dataflow.search import Goal, schedule, search
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.graph import Pipeline
 from penjing.hdl.slice import Slicer, SlicerShape

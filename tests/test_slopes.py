@@ -24,8 +24,9 @@ from networks import (
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import plan_file
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.hdl.slope import SlopeRequantizer, SlopeShape
 from penjing.hdl.tech import Generic, MemoryStyle

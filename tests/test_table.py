@@ -24,9 +24,10 @@ from penjing.compiler import file, ir
 from penjing.compiler.cost import Fabric, Resources, Storage
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow import accelerator, plan_file
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Lookup
 from penjing.compiler.dataflow.plan import Plan, Port
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Bipolar, Integers, Network, PenjingError, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.table import LookupTable, TableShape

@@ -8,11 +8,12 @@ from networks import PLENTY, Builder
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Ternary
 from penjing.compiler.dataflow.kinds.window import Windowed
 from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.dataflow.report import plan_json
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 
 

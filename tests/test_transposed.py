@@ -11,9 +11,10 @@ from graphs import check
 from networks import PLENTY, Builder, convolution, random_images, random_requantization
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.kinds import Dot
-from penjing.compiler.dataflow.search import Budget, Candidate, Goal, search
+from penjing.compiler.dataflow.search import Candidate, Goal, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.sim import golden

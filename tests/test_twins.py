@@ -15,8 +15,9 @@ from networks import PLENTY, random_images, random_weights, run_block
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Integers, Network, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer

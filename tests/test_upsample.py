@@ -20,9 +20,10 @@ from networks import (
 from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Enlargement
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.dataflow.search import Budget, Candidate, Goal, search
+from penjing.compiler.dataflow.search import Candidate, Goal, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.tech import Generic, MemoryStyle

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ir
 from ..cost import Fabric, Resources
 from ..ir import Network, PenjingError
+from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
 from .kinds import Ask, Kind, candidates
@@ -25,6 +26,9 @@ network whose slowest plan needs more, or a goal that does, may have all of it."
 OUTPUT_LANE_LUTS = 80
 """What the layer behind pays for a lane more: about a requantizer's."""
 
+MANY_BLOCKS = 1 << 31
+"""More block RAMs than any design takes."""
+
 DEAR_BLOCK = 8
 """How many times its worth a block RAM is worth to layers that are to spare them."""
 
@@ -33,23 +37,6 @@ STEP = 1.1
 
 FASTER = 1.2
 """From one pace to the next where the slowest plan has too few block RAMs."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What the design may use, and of what family it is.
-
-    ``multipliers`` bounds all multipliers together; those beyond ``resources.dsps`` are built from
-    logic. ``link`` tells what cells of the ``resources`` a plan leaves to the board's serial link,
-    whose ports are the plan's; None where there is none. ``speed_luts`` are the most that speed may
-    cost above the slowest plan's, where ``resources`` have no end; None where they have.
-    """
-
-    fabric: Fabric
-    resources: Resources
-    multipliers: int
-    link: Callable[[Plan], Resources] | None = None
-    speed_luts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,25 +104,6 @@ class Scarce:
 
 
 PLENTY = Scarce()
-MANY_BLOCKS = 1 << 31
-"""More block RAMs than any design takes."""
-BLOCK_RAMS = "block RAMs"
-
-
-@dataclass(frozen=True)
-class Shortage:
-    """That a plan needs more of ``what`` than is ``available``; ``linked`` of them for the link."""
-
-    what: str
-    needed: int
-    linked: int
-    available: int
-
-
-class TooSmall(PenjingError):
-    """A network that a board or a limit cannot hold, or not at that pace."""
-
-    page = "docs/place_and_route.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,11 +260,11 @@ class Search:
                 "fewer frames a second or a faster clock")
         needed, available = self.multipliers(kinds), self.budget.multipliers
         if needed > available:  # whatever else it takes
-            _require(network, self.board, [Shortage("multipliers", needed, 0, available)])
+            require(network, self.board, [Shortage("multipliers", needed, 0, available)])
         planned = self.sparing(kinds, high, self.budget)
         if {one.what for one in shortages(self.budget, planned.plan)} == {BLOCK_RAMS}:
             planned = self.sparest(planned, high)
-        _require(network, self.board, shortages(self.budget, planned.plan))
+        require(network, self.board, shortages(self.budget, planned.plan))
         return high, planned
 
     def multipliers(self, kinds: Mapping[str, Kind]) -> int:
@@ -444,26 +412,3 @@ def input_port(kind: ir.TensorType, cycles: int) -> Port:
     if steps < 1:
         return Port(-(-kind.elements // cycles), kind.elements)
     return Port(-(-channels // min(steps, channels)), channels)
-
-
-def shortages(budget: Budget, plan: Plan) -> Iterator[Shortage]:
-    """Everything in which ``plan`` exceeds the ``budget``."""
-    link = budget.link(plan) if budget.link else Resources()
-    used, limits = plan.resources + link, budget.resources
-    for one in (Shortage("multipliers", plan.multipliers, 0, budget.multipliers),
-                Shortage("LUTs", used.luts, link.luts, limits.luts),
-                Shortage("flip-flops", used.ffs, link.ffs, limits.ffs),
-                Shortage("DSPs", used.dsps, link.dsps, limits.dsps),
-                Shortage(BLOCK_RAMS, used.brams, link.brams, limits.brams)):
-        if one.needed > one.available:
-            yield one
-
-
-def _require(network: Network, board: str, missing: Iterable[Shortage]) -> None:
-    """Refuse the first of what is ``missing`` on a ``board``, if anything is."""
-    for short in missing:
-        share = f" ({short.linked} of them for the serial link)" if short.linked else ""
-        raise TooSmall(
-            f"network {network.name}: it needs {short.needed} {short.what}{share} on {board}, "
-            f"where it may have {short.available}; take a larger board or limit, a lower frame "
-            f"rate, fewer bits or multipliers, or a smaller network")

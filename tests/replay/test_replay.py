@@ -29,11 +29,12 @@ from penjing.compiler import file
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Scale, Search, Slope
 from penjing.compiler.dataflow.kinds.engine import Engine
 from penjing.compiler.dataflow.kinds.window import Windowed
 from penjing.compiler.dataflow.plan import LayerPlan, Plan
-from penjing.compiler.dataflow.search import Budget, Goal, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network
 from penjing.hdl.emit import emit
 from penjing.hdl.tech import Ecp5, Generic, Technology

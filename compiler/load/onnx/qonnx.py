@@ -300,9 +300,9 @@ def largest(operands: Operands) -> Value:
     values, source = operands.builder.values, operands.node.inputs[0]
     reals = values[source]
     values[source] = Integers(curve.name, curve.layout)
-    made = argmax(operands)
+    place = argmax(operands)
     values[source] = reals  # as which others, and the oracle, know it
-    return made
+    return place
 
 
 def final(curve: Curve, whole: Value | None) -> Curve:
