@@ -177,3 +177,19 @@ def test_core_alone(tmp_path: Path) -> None:
         assert (status, out) == (2, "")
         assert re.fullmatch(rf"penjing: error: .*: not installed; pip install 'penjing\[{extra}\]'"
                             r"; see README\.md\n", told), told
+
+
+def test_pythons_are_those_with_wheels() -> None:
+    """A classifier stands for a Python where everything is installed, or has wheels."""
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        declared = tomllib.load(stream)["project"]
+    extras = {"core", *declared["optional-dependencies"]} - {"all"}
+    results = json.loads((ROOT / "bench" / "results" / "packages.json").read_text())
+    there = {version for version, held in results["wheels"]["pythons"].items()
+             if held == dict.fromkeys(extras, True)}
+    named = {found[1] for line in declared["classifiers"]
+             if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))}
+    tried = {version.rpartition(".")[0] for version, held in results["environments"].items()
+             if "all" in held}
+    assert tried == {"3.11"}, "README says so"
+    assert named == there | tried
