@@ -93,7 +93,7 @@ def check(path: str | Path, board: str | None = None, quantization: Quantization
 
     With a ``board``, that is the only one that is tried. A float network without calibration is
     quantized with random images, which changes what it computes but not what it takes. Of several
-    outputs, that called ``result`` is taken.
+    outputs, that called ``result`` is taken. `PenjingError` if there is no such file.
     """
     path = Path(path)
     names = ([one.name for one in sorted(boards.boards(), key=lambda one: one.budget.luts)]
@@ -104,6 +104,8 @@ def check(path: str | Path, board: str | None = None, quantization: Quantization
     except Refused as error:
         return Check(path, error.obstacles, page=error.page)
     except PenjingError as error:
+        if not path.is_file():
+            raise  # it is no network that something stands in the way of
         return Check(path, (Obstacle(str(error).removeprefix(f"{path}: ")),), page=error.page)
     progress("size", 0, 0)
     found, against = smallest(model.network, names)

@@ -309,6 +309,15 @@ def test_what_is_left_to_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "0.5 × q + -1.5, then softmax" in capsys.readouterr().out
 
 
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                              ) -> None:
+    for suffix in FORMATS:
+        assert main(["check", str(tmp_path / f"net{suffix}")]) == 2
+        captured = capsys.readouterr()
+        assert "check the path" in captured.err and captured.err.count("\n") == 1
+        assert not captured.out
+
+
 def test_files_of_others() -> None:
     """Whatever cannot be read names a reason; whatever can has a board."""
     paths = sorted(path for path in others.shared("cases").rglob("*")
