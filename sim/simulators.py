@@ -69,11 +69,12 @@ class Build:
 
 @dataclass(frozen=True)
 class _Tools:
-    """Executables by name, the environment to start them in, and what identifies their versions."""
+    """Executables by name, the environment to start them in, and what tells versions apart."""
 
     paths: dict[str, str]
     environment: dict[str, str]
-    versions: tuple[str, ...]
+    version: str
+    cocotb: str
 
 
 def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Simulator.VERILATOR,
@@ -92,16 +93,17 @@ def build(verilog: Verilog, top: str, *, cache: Path, simulator: Simulator = Sim
     if wave is not None:
         check_wave(wave, simulator)
     kind = wave.suffix if wave is not None else ""
-    tool_key = _key(kind, *_VERILATOR, *_MAKE, *_OPTIMIZE, *tools.versions)
+    settings = kind, *_VERILATOR, *_MAKE, *_OPTIMIZE, tools.version
     files = itertools.chain(*verilog.files.items())
-    final = cache / _key(verilog.text, *files, top, simulator.value, *ports, _DUMP, tool_key)
+    final = cache / _key(verilog.text, *files, top, simulator.value, *ports, _DUMP, tools.cocotb,
+                         *settings)
     if final.is_dir():
         return Build(final, simulator, True, time.monotonic() - start)
     folder = _workshop(cache)
     try:
         verilog.write(folder, "design.sv")
         if simulator is Simulator.VERILATOR:
-            _verilate(folder, top, kind, tools, ports, f"verilated-{tool_key}")
+            _verilate(folder, top, kind, tools, ports, f"verilated-{_key(*settings)}")
         else:
             _compile_icarus(folder, top, kind, tools)
         _publish(folder, final)
@@ -172,7 +174,7 @@ def _tools(simulator: Simulator) -> _Tools:
         version += _version([paths["g++"], "--version"], environment)
     # Verilator's executable holds the path of cocotb's libraries, so a moved installation counts.
     cocotb = importlib.metadata.version("cocotb") + str(_cocotb_folder("libs_dir"))
-    return _Tools(paths, environment, (version, cocotb))
+    return _Tools(paths, environment, version, cocotb)
 
 
 def _find(name: str, cure: str) -> str:

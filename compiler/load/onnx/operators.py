@@ -419,7 +419,7 @@ ARITHMETIC: Operators = {
     **entries(f"{_PAIRS}; {_CONSTANT}; constants alone", "", {
         ("", "Add"): arithmetic(np.add, add), ("", "Sub"): arithmetic(np.subtract, subtract),
         ("", "Mul"): arithmetic(np.multiply, multiply)}),
-    **entries(_PAIRS, "", {
+    **entries(f"{_PAIRS}; {_CONSTANT}", "", {
         ("com.microsoft", "QLinearAdd"): qlinear_add,
         ("com.microsoft", "QLinearMul"): qlinear_multiply}),
     **entries("of channels, each input requantized by a table", "concatenate channels only", {
