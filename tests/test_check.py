@@ -309,6 +309,15 @@ def test_what_is_left_to_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "0.5 × q + -1.5, then softmax" in capsys.readouterr().out
 
 
+def test_no_stand_in_is_larger_than_a_tensor_may_be(tmp_path: Path) -> None:
+    net = pt2_files.File((3, 8, 8))
+    x = net.node("unheard_of.default", (2**31 - 1, 3, 3), self=pt2.Reference("x"))
+    net.node("flatten.using_ints", (9 * (2**31 - 1),), self=x, start_dim=1)
+    path = tmp_path / "net.pt2"
+    path.write_bytes(net.bytes())
+    assert [one.operator for one in flow.check(path).obstacles] == ["aten.unheard_of.default"]
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
                                               ) -> None:
     for suffix in FORMATS:

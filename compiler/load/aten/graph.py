@@ -11,7 +11,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 
-from ...ir import Integers, Names, PenjingError, TailFunction, cleaned
+from ...ir import MAX_ELEMENTS, Integers, Names, PenjingError, TailFunction, cleaned
 from ..floats import (
     INPUT,
     FloatFlatten,
@@ -351,7 +351,8 @@ class Graph:
             dims = tuple(size for size in sizes if type(size) is int and size > 0)
             if name in self._seen:
                 continue
-            if not 1 <= len(dims) <= 3 or len(dims) != len(sizes):
+            if not 1 <= len(dims) <= 3 or len(dims) != len(sizes) or (
+                    math.prod(dims) > MAX_ELEMENTS):
                 self.missing.add(name)
                 continue
             channels, height, width = {1: (*dims, 1, 1), 2: (dims[0], 1, dims[-1])}.get(
