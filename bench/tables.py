@@ -22,6 +22,7 @@ import cifar_resnets
 import common
 import emission
 import few_bits
+import foreign_files
 import icebreaker
 import layers
 import link
@@ -43,6 +44,9 @@ TOOLS = {"python": "Python", "amaranth": "Amaranth", "cocotb": "cocotb", "verila
          "flatbuffers": "flatbuffers"}
 """How people call what a result names as its tools."""
 CELLS = ("luts", "ffs", "dsps", "brams")
+FRAMEWORKS = {"onnx": "`.onnx`: ONNX Runtime", "pt2e": "`.pt2` by PT2E: PyTorch",
+              "pytorch": "`.pt2` of floats: PyTorch", "tflite": "`.tflite`: LiteRT"}
+"""Files by what runs them besides the golden model."""
 
 
 def pages() -> list[Path]:
@@ -402,6 +406,33 @@ def mutants() -> str:
                   for name, row in result.items()], *result.values())
 
 
+def foreign() -> str:
+    """Files of others, by what runs them."""
+    result = common.read(foreign_files.FILE)
+    known = [one for one in result["files"].values() if "refused" not in one]
+    rows = []
+    for suite in sorted({one["framework"] for one in known}):
+        some = [one for one in known if one["framework"] == suite]
+
+        def total(key: str, some: Sequence[Mapping[str, Any]] = some) -> int:
+            return sum(one[key] or 0 for one in some)
+
+        rows.append((FRAMEWORKS[suite], len(some), of(total("differ"), total("values")),
+                     f"{total('halves'):,}", f"{total('layers_differ'):,}",
+                     of(total("rtl_differ"), total("rtl_values")),
+                     of(sum(one["latency"][0] == one["latency"][1] for one in some), len(some))))
+    return table(("framework", "files that compile", "golden ≠ framework", "halves, layer by layer",
+                  "others, layer by layer", "RTL ≠ golden", "latency as predicted"), rows, result)
+
+
+def foreign_refused() -> str:
+    """Files of others that are refused."""
+    result = common.read(foreign_files.FILE)
+    return table(("file", "why"), [(f"`{name}`", one["refused"].replace("|", "\\|"))
+                                   for name, one in result["files"].items() if "refused" in one],
+                 result)
+
+
 def rounding() -> str:
     """Golden model against ONNX Runtime."""
     result = common.read("onnx_rounding.json")
@@ -488,7 +519,8 @@ def known_boards() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
     "cifar-rtl": cifar_rtl,
-    "emitted": emitted, "example-routed": example_routed, "fuzz": fuzz, "gallery": gallery,
+    "emitted": emitted, "example-routed": example_routed, "foreign": foreign,
+    "foreign-refused": foreign_refused, "fuzz": fuzz, "gallery": gallery,
     "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
