@@ -35,7 +35,7 @@ DEAR_BLOCK = 8
 STEP = 1.1
 """From one pace to the next where block RAMs run out: fewer cycles may take fewer of them."""
 
-FASTER = 1.2
+FASTER = 1.3
 """From one pace to the next where the slowest plan has too few block RAMs."""
 
 
@@ -224,10 +224,9 @@ class Search:
         Wide words are shallow, and what is shallow needs no block RAM.
         """
         while (cycles := int(cycles / FASTER)) > 0:
-            plain = self.kinds(cycles, Scarce(True))
-            if plain is None or self.multipliers(plain) > self.budget.multipliers:
+            spared = self.kinds(cycles, Scarce(True, frozenset(self.sites)))
+            if spared is None or self.multipliers(spared) > self.budget.multipliers:
                 break
-            spared = self.kinds(cycles, Scarce(True, frozenset(self.sites))) or plain
             # Buffers between layers come on top.
             if sum(self.cells[name][kind].brams for name, kind in spared.items()
                    ) <= self.budget.resources.brams:
