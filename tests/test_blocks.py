@@ -79,6 +79,7 @@ def test_average_of_halves_away_from_zero(area: int, bits: int, is_signed: bool
     run_block(block, x, wanted, (kind, Port(1, 1)), (vector(1, bits, is_signed), Port(1, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ir.Rounding)
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding", "bits", "is_signed", "spare"), [
     ((4, 5), (3, 3), (1, 1), (1, 1, 1, 1), 8, True, 0), ((5, 1), (2, 1), (1, 1), (1, 1, 0, 0), 3,

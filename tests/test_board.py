@@ -103,6 +103,7 @@ def _tests_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
+@pytest.mark.slow
 def test_host_and_simulated_board_agree(tmp_path: Path, cache: Path) -> None:
     identity = Identity(b"stand-in", TensorType((4, 3, 6), 8, False),
                         TensorType((4, 3, 6), 12, True))
@@ -111,6 +112,7 @@ def test_host_and_simulated_board_agree(tmp_path: Path, cache: Path) -> None:
               lambda x: 5 * x - 700)
 
 
+@pytest.mark.slow
 def test_a_whole_network_answers(tmp_path: Path, cache: Path) -> None:
     network = random_network(3)
     plan = random_plan(network, 3)

@@ -55,6 +55,7 @@ def test_platform_agrees(name: str) -> None:
     assert platform.default_clk_frequency == board.crystal_mhz * 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLACED)
 def test_budget_is_what_nextpnr_counts(name: str, tmp_path: Path) -> None:
     board = boards.find(name)
@@ -125,6 +126,7 @@ def test_impossible_clocks(name: str, wanted: float) -> None:
         made_clock_mhz(boards.find(name), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
 def test_bitstream(name: str, tmp_path: Path) -> None:
     board = boards.find(name)
@@ -144,6 +146,7 @@ def test_bitstream(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_failure_leaves_no_bitstream(tmp_path: Path) -> None:
     (tmp_path / "top.bin").write_bytes(b"of another network")
     board = boards.find("icebreaker")

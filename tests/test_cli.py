@@ -258,6 +258,7 @@ def large(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inline", [False, True])
 def test_large_tables_are_beside_the_verilog(inline: bool, tmp_path: Path,
                                              capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,6 +413,7 @@ def test_simulate(model: Path, data: Path, tmp_path: Path,
     assert "DIFFERS" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_simulate_one_layer(model: Path, tmp_path: Path,
                             capsys: pytest.CaptureFixture[str]) -> None:
     out = compiled(model, tmp_path / "out")
@@ -424,6 +426,7 @@ def test_simulate_one_layer(model: Path, tmp_path: Path,
     assert wave.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_simulate_one_layer_of_two_inputs(tmp_path: Path,
                                           capsys: pytest.CaptureFixture[str]) -> None:
     conv, relu = network().layers[:2]
@@ -439,6 +442,7 @@ def test_simulate_one_layer_of_two_inputs(tmp_path: Path,
     assert result["latency_cycles"] > 0
 
 
+@pytest.mark.slow
 def test_simulate_a_layer_of_three_inputs(tmp_path: Path,
                                           capsys: pytest.CaptureFixture[str]) -> None:
     file.save(ir.Network("tiny", "input", network().input_type, (

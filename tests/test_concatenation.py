@@ -162,6 +162,7 @@ def planned(network: Network, seed: int) -> Plan:
         [40, 100, 400, 1000]))), Goal())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fire, dense_block])
 @pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.slow)
                                             for n in (3, 5, 6))])
@@ -171,6 +172,7 @@ def test_branches_of_different_length(make: object, seed: int) -> None:
     check_network(network, plan, seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fire, dense_block])
 def test_the_queues_are_not_deeper_than_the_interval_needs(make: object) -> None:
     network = make(1)
@@ -194,6 +196,7 @@ def copies(kind: TensorType, counts: Sequence[int]) -> Network:
     return grow.network()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalls", Stalls)
 @pytest.mark.parametrize(("channels", "counts", "pace", "lanes"), [
     (8, (8, 8), 16, 1), (8, (8, 8), 8, 2), (8, (8, 8, 8), 12, 2), (6, (6, 6, 6), 9, 2),

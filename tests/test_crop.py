@@ -128,6 +128,7 @@ def test_a_shortcut_of_fewer_rows_and_columns(pace: int) -> None:
     check_network(network, schedule(network, ECP5_OF_ALL, Goal(24 * pace)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace", [5, 9, 27])
 @pytest.mark.parametrize("join", [ir.Subtract, ir.Concatenation])
 def test_a_border_is_cropped_where_a_window_leaves_it_out(join: type[ir.Layer], pace: int) -> None:

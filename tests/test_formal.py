@@ -104,6 +104,7 @@ def test_proof(name: str, tmp_path: Path) -> None:
     assert sby(harness(name), tmp_path, mode="prove", engine="abc pdr").startswith("PASS")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_proof_is_not_vacuous(name: str, tmp_path: Path) -> None:
     """An element that is followed can leave: no assumption rules that out."""

@@ -41,6 +41,7 @@ from penjing.sim.streams import Stalls, pack
 FRAMES = 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_branches_equal_golden(seed: int) -> None:
     network = (wide_and_deep if seed % 3 == 2 else residual)(seed)
@@ -55,6 +56,7 @@ def without_room(plan: Plan, cut: int) -> Plan:
     return replace(plan, layers=layers)
 
 
+@pytest.mark.slow
 def test_the_depth_is_what_the_interval_needs() -> None:
     # A 5×5 window must see two lines before the sum of it and the input can begin.
     network = wide_and_deep(2)

@@ -53,6 +53,7 @@ def test_every_kind_is_drawn() -> None:
     assert set(DRAWS) == set(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "draw"), ALL_DRAWS)
 @pytest.mark.parametrize("examples", [
     EXAMPLES, pytest.param(MANY_EXAMPLES, marks=pytest.mark.slow)])

@@ -147,6 +147,7 @@ ECP5 = Memories(roms=((288, 40), (700, 18), (1500, 9), (4000, 4), (5000, 1), (50
 ICE40 = Memories(roms=((288, 20), (50, 12)), rams=((300, 20), (1000, 3), (20, 6)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("technology", "family", "memories", "cells"),
     [(Ecp5(), netlist.Family.ECP5, ECP5,

@@ -27,6 +27,7 @@ FRAMES = 5
 NETWORKS = [*((seed, False) for seed in range(12)), *((seed, True) for seed in (0, 2, 4, 5, 6, 8))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "thresholds"), NETWORKS)
 def test_network_equals_golden_under_every_stall(seed: int, thresholds: bool) -> None:
     network = random_network(seed, thresholds=thresholds)

@@ -41,6 +41,7 @@ def odd_network() -> Network:
     return grow.network("odd")
 
 
+@pytest.mark.slow
 def test_verilog_equals_golden_on_a_hundred_frames(tmp_path: Path) -> None:
     network = odd_network()
     folds = {"conv1": Fold(3, 2, 4), "conv2": Fold(2, 1, 5), "dense": Fold(4, 1, 6)}

@@ -72,11 +72,13 @@ def cells(network: Network) -> str:
     return netlist.synthesize(verilog, "top", netlist.Family.ECP5)
 
 
+@pytest.mark.slow
 def test_the_netlist_has_every_kind_of_cell(cells: str) -> None:
     for cell in ("MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "CCU2C", "LUT4", "TRELLIS_FF"):
         assert f"  {cell} " in cells, cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalls", [Stalls.NONE, Stalls.BOTH])
 def test_the_netlist_equals_the_golden_model(network: Network, cells: str, stalls: Stalls) -> None:
     plan = mixed_plan(network)

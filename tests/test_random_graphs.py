@@ -66,6 +66,7 @@ def leaves(kind: type) -> Iterable[type]:
         yield from leaves(one)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_shrinks() -> None:
     """A failure is told by the smallest network that has it, not by a seed."""
     smallest: list[Network] = []

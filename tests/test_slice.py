@@ -88,6 +88,7 @@ def test_a_slice_takes_its_predicted_cycles(network: Network, cycles: int, taken
         assert np.diff(alone)[-1] == planned.cycles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace", [9, 18, 54])
 def test_channels_are_split_and_put_together_anew(pace: int) -> None:
     grow = Builder(TensorType((4, 4, 6), 3, False))
@@ -147,6 +148,7 @@ def woven(seed: int) -> Network:
     return grow.network()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow)
                                                for n in range(8, 40))])
 def test_graphs_of_slices_and_concatenations(seed: int) -> None:
@@ -199,6 +201,7 @@ def readers(channels: int) -> list[ir.Layer]:
         ir.Convolution("read", "part", weights, np.zeros(2, np.int64))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(9))
 def test_what_reads_a_slice_keeps_the_interval(which: int) -> None:
     """What is kept comes in bursts; a slow reader must not hold up what is dropped."""

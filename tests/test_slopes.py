@@ -203,6 +203,7 @@ def block(grow: Builder, rng: np.random.Generator, name: str, outputs: int,
     grow.add(random_slopes(rng, f"{name}_prelu", grow.tail, grow.type))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 6, *(pytest.param(n, marks=pytest.mark.slow)
                                            for n in range(1, 4))])
 def test_a_reactnet_equals_golden_in_the_predicted_cycles(seed: int) -> None:

@@ -142,6 +142,7 @@ def test_block_refuses_what_does_not_fit(changes: dict[str, Any], message: str) 
 
 
 # --- within networks
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow)
                                                for n in range(6, 12))])
 def test_networks_with_tables_equal_golden(seed: int) -> None:

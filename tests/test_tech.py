@@ -70,6 +70,7 @@ def test_small_products_exhaustively(technology: Technology) -> None:
             f"{a!r} times {b!r}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
 def test_large_products_extremes_first(technology: Technology) -> None:
     generator = random.Random(2)

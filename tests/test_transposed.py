@@ -111,6 +111,7 @@ def test_products_that_outputs_have_not_are_zeros(kernel: tuple[int, int], strid
     assert cycles == up.macs(network.output_type) * idle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "stride", "crop", "cycles", "fold"), [
     ((4, 4), (2, 2), (1, 1, 1, 1), 150, None), ((3, 3), (2, 2), (0, 1, 0, 1), 60, None),
     ((3, 1), (2, 3), (1, -1, 0, -2), 120, None), ((4, 2), (2, 2), NONE, None, Fold(5, 2, 2))])

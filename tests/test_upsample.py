@@ -97,6 +97,7 @@ def enlarged(factors: tuple[int, int], *, size: tuple[int, int, int] = (3, 3, 2)
     return grow.network()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factors", "signs", "cycles", "lanes"), [
     ((2, 2), False, 36, 4), ((2, 2), True, 80, 2), ((2, 2), False, 600, 1), ((3, 1), False, 27, 4),
     ((4, 1), True, 160, 1), ((1, 3), False, 60, 2), ((1, 3), True, 27, 4), ((5, 4), False, 180, 4),
@@ -128,12 +129,14 @@ def test_a_buffer_holds_rows_and_no_map(factors: tuple[int, int]) -> None:
     assert row < kind.buffer.words <= 4 * row < 12 * row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factors", "cycles"), [((2, 1), 200), ((3, 2), 1200)])
 def test_a_row_is_longer_than_what_is_on_its_way(factors: tuple[int, int], cycles: int) -> None:
     network = enlarged(factors, size=(2, 24, 2))
     check(network, found(network, cycles))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factors", "cycles"), [
     ((2, 2), 36), ((2, 2), 700), ((3, 1), 90), ((1, 3), 90)])
 def test_what_was_pooled_meets_what_was_not(factors: tuple[int, int], cycles: int) -> None:

@@ -130,6 +130,7 @@ class Soup(wiring.Component):
         ])()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_amaranth_and_the_verilog_mean_the_same(seed: int, tmp_path: Path) -> None:
     (tmp_path / "gold.il").write_text(rtlil.convert(Soup(seed), name="top", emit_src=False))
