@@ -141,6 +141,7 @@ def test_the_verilog_of_an_example_is_as_it_was(name: str, rewrite: bool) -> Non
     compare(f"verilog-{name}", found | {"plan": plan_digest(plan)}, rewrite)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, PLANS, PER_TEST))
 @pytest.mark.parametrize("kind", KINDS)
 def test_plans_are_as_they_were(kind: str, first: int, rewrite: bool) -> None:
