@@ -56,8 +56,9 @@ def measure(path: Path) -> dict[str, Any]:
                 "layers_differ": evaluation.layer_mismatches,
                 "answers": evaluation.answers_compared,
                 "answers_differ": evaluation.answer_mismatches, "equal": evaluation.passed,
-                "notes": list(evaluation.notes), "rtl_values": report.values_compared,
-                "rtl_differ": report.mismatches, "passed": simulation.passed}
+                "notes": [note.replace(f"{folder}/", "") for note in evaluation.notes],
+                "rtl_values": report.values_compared, "rtl_differ": report.mismatches,
+                "passed": simulation.passed}
 
 
 def compiled(path: Path, folder: Path) -> flow.Project:

@@ -417,12 +417,14 @@ def foreign() -> str:
         def total(key: str, some: Sequence[Mapping[str, Any]] = some) -> int:
             return sum(one[key] or 0 for one in some)
 
-        rows.append((FRAMEWORKS[suite], len(some), of(total("differ"), total("values")),
+        rows.append((FRAMEWORKS[suite], len(some), sum(bool(one["values"]) for one in some),
+                     of(total("differ"), total("values")),
                      f"{total('halves'):,}", f"{total('layers_differ'):,}",
                      of(total("rtl_differ"), total("rtl_values")),
                      of(sum(one["latency"][0] == one["latency"][1] for one in some), len(some))))
-    return table(("framework", "files that compile", "golden ≠ framework", "halves, layer by layer",
-                  "others, layer by layer", "RTL ≠ golden", "latency as predicted"), rows, result)
+    return table(("framework", "files that compile", "run by it", "golden ≠ framework",
+                  "halves, layer by layer", "others, layer by layer", "RTL ≠ golden",
+                  "latency as predicted"), rows, result)
 
 
 def foreign_refused() -> str:
