@@ -185,17 +185,17 @@ class Search:
         lacking = next(shortages(within, planned.plan))
         spared = self.kinds(cycles, Scarce(multipliers, frozenset(kinds)))
         assert spared is not None  # a price rules out nothing
-        costs = {}
+        price = self.budget.fabric.price
+        saved, costs = {}, {}
         for name, cells in self.cells.items():
             plain, spare = cells[kinds[name]], cells[spared[name]]
             if spare.brams < plain.brams:
-                price = self.budget.fabric.price
-                costs[name] = (price(spare) - price(plain)) / (plain.brams - spare.brams)
+                saved[name] = plain.brams - spare.brams
+                costs[name] = (price(spare) - price(plain)) / saved[name]
         order = sorted(costs, key=costs.__getitem__)
-        saved = sum(self.cells[name][kinds[name]].brams - self.cells[name][spared[name]].brams
-                    for name in order)
         # Where all that can be spared seems too little, that is tried first.
-        if lacking.needed - saved > lacking.available and BLOCK_RAMS in short(with_sparing(order)):
+        if lacking.needed - sum(saved.values()) > lacking.available and (
+                BLOCK_RAMS in short(with_sparing(order))):
             return planned
         few, enough = 0, len(order)
         while few < enough:
