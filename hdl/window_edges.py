@@ -12,7 +12,7 @@ from amaranth.hdl import *
 from .stream import beats
 from .window_geometry import WindowGeometry
 
-__all__ = ["begins_inside", "columns_inside", "rows_inside"]
+__all__ = ["begins_inside", "columns_inside", "lies_inside", "rows_inside"]
 
 
 def begins_inside(geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
@@ -35,7 +35,7 @@ def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) 
     if not any(geometry.padding[:2]) and kernel_height % geometry.rows == 0:
         return Const(-1, geometry.rows)
     y = counters[-1]
-    inside = [_within(y, geometry.positions[0], geometry.padding[0] - row, geometry.stride[0],
+    inside = [lies_inside(y, geometry.positions[0], geometry.padding[0] - row, geometry.stride[0],
                       geometry.size[0]) for row in range(kernel_height)]
     rows_ok = Signal(geometry.rows)
     with m.Switch(counters[1]):
@@ -51,7 +51,7 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
     if not any(geometry.padding[2:]):
         return Const(-1, geometry.lanes)
     kernel_width, channels = geometry.kernel[1], geometry.size[2]
-    inside = [_within(counters[3], geometry.positions[1], geometry.padding[2] - column,
+    inside = [lies_inside(counters[3], geometry.positions[1], geometry.padding[2] - column,
                       geometry.stride[1], geometry.size[1]) for column in range(kernel_width)]
     column_ok = Signal(geometry.lanes)
     with m.Switch(counters[0]):
@@ -64,7 +64,7 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
     return column_ok
 
 
-def _within(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
+def lies_inside(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:
     """Whether ``counter * stride - padding`` is in ``range(size)``, the counter below ``count``."""
     low = max(0, -(-padding // stride))
     if low > min(count - 1, (size - 1 + padding) // stride):

@@ -12,7 +12,7 @@ from ..ir import Network
 from . import frames, timing
 from .depths import INPUT, Node, depths
 from .kinds.kind import Kind
-from .kinds.window import Windowed
+from .kinds.window import Buffered
 from .plan import LayerPlan
 from .site import Site
 
@@ -48,7 +48,7 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
     for name, kind in kinds.items():
         site, stage = sites[name], stages[name]
         room = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
-        if isinstance(kind, Windowed):
+        if isinstance(kind, Buffered):
             assert isinstance(stage, timing.Windowed)
             # Deep enough for the layer alone, too, at its own pace.
             alone, = depths([Node(stage, (INPUT,))],
@@ -56,7 +56,7 @@ def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind
             kind = kind.buffered(site, fabric, max(room.words, alone.words))
         layers.append(_planned(site, kind, cycles[name], room.queues, fabric))
         if stage is not None:
-            buffer = kind.buffer if isinstance(kind, Windowed) else None
+            buffer = kind.buffer if isinstance(kind, Buffered) else None
             rooms.append(timing.Depths(buffer.words if buffer else 0, tuple(
                 queue.words if queue else 0 for queue in layers[-1].queues)))
     return Finished(tuple(layers), interval, tuple(nodes), tuple(rooms), i_beats)

@@ -6,6 +6,7 @@ readers' deadlines allow. `depths` puts the stages together.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ...hdl.window import WRITE_LATENCY
 from ..ir import Integers
-from . import control, window_control
+from . import control, tile_control, window_control
 from .port import Port
 
 BUFFER_MARGIN = 8
@@ -65,8 +66,8 @@ class Outputs:
 
 
 @dataclass(frozen=True, eq=False)
-class Windowed:
-    """Timing of a layer that reads its input through a window buffer.
+class Windowed(ABC):
+    """Timing of a layer that reads its input through a buffer, position by position.
 
     Parameters
     ----------
@@ -78,9 +79,8 @@ class Windowed:
     freed : (positions,) words of the frame that are free once a position is done.
     repeat : passes over each position's beats.
     outputs : what each position makes.
-    reader : what takes the window's beats.
     front : what makes words of beats.
-    behind : what moves on what the reader makes.
+    behind : what moves on what is made.
     """
 
     elements: int
@@ -91,24 +91,30 @@ class Windowed:
     freed: Integers
     repeat: int
     outputs: Outputs
-    reader: window_control.Reader
     front: tuple[control.Block, ...] = ()
     behind: tuple[control.Block, ...] = ()
 
+    @abstractmethod
+    def buffer(self, depth: int) -> control.Block:
+        """The buffer of ``depth`` words, and what takes its reads."""
+
     def blocks(self, room: Depths) -> list[control.Block]:
         """All that beats go through, the buffer of that ``room``."""
-        window = window_control.Window(room.words, self.need, self.freed, self.repeat, self.reader)
-        return [*control.queue(room.queues[0]), *self.front, window, *self.behind]
+        return [*control.queue(room.queues[0]), *self.front, self.buffer(room.words), *self.behind]
 
     @property
     def is_slow(self) -> bool:
         """Whether it may take several cycles a beat, those of one word after the other."""
         return self.i.lanes > self.lanes
 
+    def _ends(self) -> Integers:
+        """Elements up to the end of each word."""
+        return Port(self.lanes, self.elements).ends(self.elements)
+
     @property
     def words(self) -> int:
         """Buffer words of a frame."""
-        return -(-self.elements // self.lanes)
+        return len(self._ends())
 
     @property
     def cycles_per_position(self) -> int:
@@ -117,8 +123,7 @@ class Windowed:
 
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
-        ends = np.minimum((np.arange(self.words) + 1) * self.lanes, self.elements) - 1
-        return self.i.beat_of(ends)
+        return self.i.beat_of(self._ends() - 1)
 
     def word_times(self, beats: Integers) -> Integers:
         """When each word enters the buffer, for input beats at the times ``beats``."""
@@ -126,8 +131,8 @@ class Windowed:
 
     @property
     def _awaited(self) -> Integers:
-        """The same as `need`, but that no border goes out before its frame has begun."""
-        return np.maximum(self.need, -1 + isinstance(self.reader, window_control.Border))
+        """The word that each beat of a position's first pass must have."""
+        return self.need
 
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
         """When each position starts, as soon as none of its reads will wait.
@@ -202,6 +207,44 @@ class Windowed:
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
         return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sliding(Windowed):
+    """Timing of a layer behind a window, whose beats the ``reader`` takes."""
+
+    reader: window_control.Reader
+
+    def buffer(self, depth: int) -> control.Block:
+        """The window."""
+        return window_control.Window(depth, self.need, self.freed, self.repeat, self.reader)
+
+    @property
+    def _awaited(self) -> Integers:
+        """The same as `need`, but that no border goes out before its frame has begun."""
+        return np.maximum(self.need, -1 + isinstance(self.reader, window_control.Border))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tiled(Windowed):
+    """Timing of a layer that begins a position, a tile, when all is in that it needs.
+
+    A word is of one pixel, whose elements are ``pixel``. The cycles are those of
+    `tile_control.Tiles`.
+    """
+
+    pixel: int
+    results_cycle: int
+    room_cycle: int
+
+    def buffer(self, depth: int) -> control.Block:
+        """The buffer, the sums, and the memory of results."""
+        return tile_control.Tiles(depth, self.need[:, 0], self.freed, self.cycles_per_position,
+                                  self.results_cycle, self.room_cycle, len(self.outputs.reads))
+
+    def _ends(self) -> Integers:
+        """Elements up to the end of each word."""
+        return Port(self.lanes, self.pixel).ends(self.elements)
 
 
 def most_alive(enter: Integers, leave: Integers, interval: int) -> int:

@@ -32,10 +32,19 @@ class Buffer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windowed(Kind):
-    """A kind behind a window buffer, which has no size before the whole network has a plan."""
+class Buffered(Kind):
+    """A kind behind a buffer, which has no size before the whole network has a plan."""
 
     buffer: Buffer | None = None
+
+    @abstractmethod
+    def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
+        """The same with a buffer that holds ``depth`` words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowed(Buffered):
+    """A kind behind a window."""
 
     @abstractmethod
     def window(self, site: Site) -> WindowGeometry:
@@ -76,12 +85,12 @@ class Windowed(Kind):
             need = geometry.needed_words_per_channel(shape, window.lanes)
         else:
             need = geometry.needed_words(shape, window.lanes, window.rows)
-        return timing.Windowed(
+        return timing.Sliding(
             window.elements, self.i, window.lanes,
             sum(gear.shape.latency for gear in self.gears(site)), need,
             geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site),
-            self.reader(site), tuple(gear.flow for gear in self.gears(site)),
-            self.behind(site))
+            tuple(gear.flow for gear in self.gears(site)), self.behind(site),
+            reader=self.reader(site))
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
         """The same with a buffer that holds ``depth`` words."""

@@ -1,0 +1,161 @@
+"""Where the entries come from that an engine walks: weights that are not zero, and their places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from amaranth.hdl import *
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .block import Block
+from .checks import at_least
+from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .steady import delay, join
+from .tech import MemoryStyle, Technology
+
+__all__ = ["RELATIVE_LATENCY", "EntrySource", "RelativeEntries", "Weighing"]
+
+RELATIVE_LATENCY = SEQUENCER_LATENCY + 1
+"""Cycles from a step to its entries: the memory, and the sum of the gaps."""
+
+
+class EntrySource(Protocol):
+    """Gives each processing element the entry that ``step`` has come to, ``latency`` cycles later.
+
+    It is a component with the members of `RelativeEntries`.
+    """
+
+    step: Any
+    places: Any
+    weights: Any
+    takes: Any
+    firsts: Any
+    lasts: Any
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its entries."""
+
+
+class Weighing:
+    """What is stored of a weight: itself, or its index in a codebook of 1 to 256 values.
+
+    Parameters
+    ----------
+    weight_bits : width of a weight, two's complement.
+    codebook : the values, none where weights are stored as they are.
+    """
+
+    def __init__(self, weight_bits: int, codebook: Sequence[int] = ()) -> None:
+        at_least(1, weight_bits=weight_bits)
+        low, high = -(1 << weight_bits - 1), (1 << weight_bits - 1) - 1
+        if not all(low <= value <= high for value in codebook):
+            raise ValueError(f"codebook must lie within {low} and {high}")
+        self.weight_bits = weight_bits
+        self.codebook = tuple(codebook)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Weighing) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.weight_bits, self.codebook))
+
+    @property
+    def bits(self) -> int:
+        """Bits that are stored."""
+        return ceil_log2(len(self.codebook)) if self.codebook else self.weight_bits
+
+    def weight(self, m: Module, name: str, stored: Value, technology: Technology) -> Value:
+        """The weight of what is ``stored``, a cycle later."""
+        if not self.codebook:
+            return delay(m, name, stored, 1)
+        table = technology.rom([join([value], self.weight_bits) for value in self.codebook],
+                               self.weight_bits, MemoryStyle.LOGIC)
+        m.submodules[name] = table
+        m.d.comb += table.address.eq(stored)
+        return table.data
+
+
+class RelativeEntries(Block):
+    """Entries whose places are told by the gaps between them.
+
+    ``RELATIVE_LATENCY`` cycles after a step come the entries, one of each processing element, a
+    step a cycle. An entry's place is behind that of the entry before it by one and its gap; the
+    first one of an output begins before place 0. After ``lengths`` entries, an element takes none
+    until all have come to their end, and then all begin again.
+
+    Parameters
+    ----------
+    words : the entries that all elements take at once, side by side: of each whether it is its
+        output's last, its gap, and what is stored of its weight.
+    lengths : entries of each element.
+    gap_bits : width of a gap.
+    weighing : what is stored of a weight.
+    place_bits : width of a place.
+    style : where the words live.
+    technology : supplies memories.
+
+    Members
+    -------
+    step : In(1).
+    places : Out(elements * place_bits).
+    weights : Out(elements * weight_bits).
+    takes, firsts, lasts : Out(elements), of an entry: whether there is one, and whether it is its
+        output's first or last; those two say nothing where there is none.
+    """
+
+    def __init__(self, words: Sequence[int], lengths: Sequence[int], *, gap_bits: int,
+                 weighing: Weighing, place_bits: int, style: MemoryStyle, technology: Technology
+                 ) -> None:
+        at_least(1, gap_bits=gap_bits, place_bits=place_bits)
+        if max(lengths) != len(words) or min(lengths) < 1:
+            raise ValueError(f"lengths must be from 1 to {len(words)}, the most of them that")
+        elements = len(lengths)
+        self._entry_bits = 1 + gap_bits + weighing.bits
+        self._words = Sequencer(words, elements * self._entry_bits, style=style,
+                                technology=technology)
+        self._lengths = tuple(lengths)
+        self._gap_bits = gap_bits
+        self._weighing = weighing
+        self._technology = technology
+        super().__init__({
+            "step": In(1), "places": Out(elements * place_bits),
+            "weights": Out(elements * weighing.weight_bits),
+            **dict.fromkeys(("takes", "firsts", "lasts"), Out(elements))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its entries."""
+        return RELATIVE_LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.words = words = self._words
+        m.d.comb += words.step.eq(self.step)
+        come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
+        count = Signal(range(words.length))
+        with m.If(come):
+            m.d.sync += count.eq(Mux(count == words.length - 1, 0, count + 1))
+        elements = len(self._lengths)
+        for n, length in enumerate(self._lengths):
+            entry = words.data.word_select(n, self._entry_bits)
+            last, gap, stored = entry[0], entry[1:1 + self._gap_bits], entry[1 + self._gap_bits:]
+            place = Signal(len(self.places) // elements, name=f"place_{n}", reset_less=True)
+            fresh, first, take = (Signal(name=f"{what}_{n}", init=what == "fresh")
+                                  for what in ("fresh", "first", "take"))
+            is_there = come if length == words.length else come & (count < length)
+            m.d.sync += take.eq(is_there)
+            with m.If(is_there):
+                m.d.sync += [place.eq(Mux(fresh, gap, place + gap + 1)), first.eq(fresh),
+                             fresh.eq(last)]
+            weight = self._weighing.weight(m, f"weight_{n}", stored, self._technology)
+            m.d.comb += [
+                self.places.word_select(n, len(place)).eq(place),
+                self.weights.word_select(n, self._weighing.weight_bits).eq(weight),
+                self.takes[n].eq(take), self.firsts[n].eq(first),
+                # What begins next is fresh.
+                self.lasts[n].eq(fresh),
+            ]
+        return m

@@ -1,0 +1,168 @@
+"""Results of tiles in the order of the map: two halves of a memory take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .block import Block
+from .steady import delay, has_credit
+from .stream import Beat, Queue
+from .tech import MemoryStyle, Technology
+from .tile_shape import TileShape
+
+__all__ = ["TileResults"]
+
+
+class TileResults(Block):
+    """Put results in order, which come output by output for all positions of a tile at once.
+
+    Each processing element has a memory of two halves, whose words are an output's results at all
+    positions: one half is filled while the other is read, position by position, all outputs of
+    each. A beat a cycle; the first of a tile leaves ``shape.results.latency`` cycles after the
+    cycle that follows its end, where none is on its way.
+
+    Parameters
+    ----------
+    shape : the engine's structure.
+    total_bits : width of a result, which is signed.
+    style : where the memories live.
+    technology : supplies memories.
+
+    Members
+    -------
+    start : In(1), a tile begins, which will need a half.
+    room : Out(1), whether there is one for a further tile; a register.
+    totals : In(pe * lanes * total_bits), those of a processing element together.
+    writes : In(pe), whether those of an element are an output's results.
+    end : In(1), with the last results of a tile.
+    o : stream of ``Beat(signed(total_bits), o_lanes)``; a position is a group.
+    """
+
+    def __init__(self, shape: TileShape, total_bits: int, *, style: MemoryStyle,
+                 technology: Technology) -> None:
+        self._shape = shape
+        self._bits = total_bits
+        self._style = style
+        self._technology = technology
+        super().__init__({
+            "start": In(1), "room": Out(1, init=1),
+            "totals": In(shape.pe * shape.lanes * total_bits), "writes": In(shape.pe),
+            "end": In(1), "o": Out(stream.Signature(Beat(signed(total_bits), shape.o_lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape = self._shape
+        issue, tile_end = Signal(), Signal()
+        m.submodules.queue = queue = Queue(self.o.p.shape(), shape.results.queue_depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        filled = self._halves(m, tile_end)
+        credit = has_credit(m, self.o, issue, shape.results.queue_depth - 1)
+        m.d.comb += issue.eq((filled > 0) & credit)
+        beat, position, frame_end = self._order(m, issue, tile_end)
+        words = self._memories(m, beat, tile_end)
+        at = delay(m, "position", position, 3)
+        chosen = [self._at(m, n, word, at) for n, word in enumerate(words)]
+        source = delay(m, "source", self._sources(m, beat), 3)
+        bits = ceil_log2(shape.pe)
+        for lane in range(shape.o_lanes):
+            result = Signal(self._bits, name=f"result_{lane}", reset_less=True)
+            with m.Switch(source[lane * bits:(lane + 1) * bits]):
+                for n in range(shape.pe):
+                    with m.Case(n) if bits else m.Default():
+                        m.d.sync += result.eq(chosen[n])
+            m.d.comb += queue.i.p.data[lane].eq(result.as_signed())
+        depth = shape.results.depth
+        m.d.comb += [queue.i.valid.eq(delay(m, "issued", issue, depth, reset_less=False)),
+                     queue.i.p.last.eq(delay(m, "last", frame_end, depth))]
+        return m
+
+    def _halves(self, m: Module, tile_end: Value) -> Signal:
+        """How many halves are full; those in use, too, are at most two."""
+        used, filled = Signal(2), Signal(2)
+        next_used = Signal(2)
+        m.d.comb += next_used.eq(used + self.start - tile_end)
+        m.d.sync += [used.eq(next_used), self.room.eq(next_used < 2),
+                     filled.eq(filled + self.end - tile_end)]
+        return filled
+
+    def _order(self, m: Module, issue: Value, tile_end: Signal) -> tuple[Value, Value, Value]:
+        """Which beat of which position is read, and whether it is the frame's last."""
+        shape = self._shape
+        ends: list[Value] = []
+        counts: list[Value] = []
+        step: Value = issue
+        for name, length in (("beat", shape.pixel_beats), ("position", shape.lanes),
+                             ("tile", shape.tiles)):
+            count = Signal(range(length), name=name)
+            end = Signal(name=f"{name}_end")
+            m.d.comb += end.eq(step & (count == length - 1))
+            with m.If(step):
+                m.d.sync += count.eq(Mux(end, 0, count + 1))
+            counts.append(count)
+            ends.append(end)
+            step = end
+        m.d.comb += tile_end.eq(ends[1])
+        return counts[0], counts[1], ends[2]
+
+    def _memories(self, m: Module, beat: Value, tile_end: Value) -> list[Value]:
+        """The words of all elements for a ``beat``, three cycles later."""
+        shape = self._shape
+        width = shape.lanes * self._bits
+        bits = ceil_log2(shape.slots)
+        write_half, read_half = Signal(), Signal()
+        m.d.sync += [write_half.eq(write_half ^ self.end), read_half.eq(read_half ^ tile_end)]
+        half = delay(m, "read_half", read_half, 1)
+        words: list[Value] = []
+        for n, outputs in enumerate(shape.outputs):
+            slot = Signal(range(shape.slots), name=f"slot_{n}")
+            with m.If(self.writes[n]):
+                m.d.sync += slot.eq(Mux(slot == len(outputs) - 1, 0, slot + 1))
+            ram = self._technology.ram(width, 2 << bits, self._style, registered=True)
+            m.submodules[f"memory_{n}"] = ram
+            m.d.comb += [
+                ram.write_address.eq(Cat(slot, write_half)),
+                ram.write_data.eq(self.totals.word_select(n, width)),
+                ram.write_enable.eq(self.writes[n]),
+                ram.read_address.eq(Cat(self._slot(m, n, beat), half))]
+            words.append(ram.read_data)
+        return words
+
+    def _slot(self, m: Module, n: int, beat: Value) -> Value:
+        """Which of its outputs the element ``n`` has in a ``beat``, a cycle later."""
+        shape, bits = self._shape, ceil_log2(self._shape.slots)
+        slots = [0] * shape.pixel_beats
+        for slot, output in enumerate(shape.outputs[n]):
+            slots[output // shape.o_lanes] = slot
+        return self._table(m, f"slots_{n}", slots, bits, beat)
+
+    def _sources(self, m: Module, beat: Value) -> Value:
+        """The elements that a ``beat`` has its lanes from, side by side, a cycle later."""
+        shape, bits = self._shape, ceil_log2(self._shape.pe)
+        words = [0] * shape.pixel_beats
+        for n, outputs in enumerate(shape.outputs):
+            for output in outputs:
+                beat_of, lane = divmod(output, shape.o_lanes)
+                words[beat_of] |= n << lane * bits
+        return self._table(m, "sources", words, shape.o_lanes * bits, beat)
+
+    def _table(self, m: Module, name: str, words: Sequence[int], bits: int, beat: Value) -> Value:
+        """What the table of ``words`` has for a ``beat``, a cycle later."""
+        if bits == 0:
+            return Const(0, 0)
+        if list(words) == list(range(len(words))):
+            return delay(m, name, beat, 1)
+        rom = self._technology.rom(words, bits, MemoryStyle.LOGIC)
+        m.submodules[name] = rom
+        m.d.comb += rom.address.eq(beat)
+        return rom.data
+
+    def _at(self, m: Module, n: int, word: Value, position: Value) -> Signal:
+        """The result at a ``position`` of an element's ``word``, a cycle later."""
+        chosen = Signal(self._bits, name=f"chosen_{n}", reset_less=True)
+        m.d.sync += chosen.eq(word.word_select(position, self._bits))
+        return chosen
