@@ -17,6 +17,7 @@ from . import __version__, boards, flow
 from .compiler.compress.fixed_point import Mode
 from .compiler.dataflow import report
 from .compiler.dataflow.report import Table
+from .compiler.encode import MAKERS
 from .compiler.ir import PenjingError, ScaleRounding
 from .flow.console import print_tables, show_progress
 from .sim.simulators import Simulator
@@ -150,6 +151,9 @@ def _compile(
     name: Annotated[str | None, typer.Option(
         help="Name of the network and its Verilog; the file's by default.")] = None,
     result: Result = None,
+    encoding: Annotated[list[str] | None, typer.Option(
+        metavar="LAYER=NAME", help=f"How the memory of a layer holds its weights: "
+                                   f"{', '.join(MAKERS)}. Give it once for each layer.")] = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
@@ -163,8 +167,11 @@ def _compile(
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
-                                  inline_memories, result)
-    _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
+                                  inline_memories, result,
+                                  flow.parse_encodings(encoding or ()))
+    weights = report.weight_table(made.plan, made.network)
+    _print(report.plan_json(made.plan, made.link, made.network), as_json,
+           report.layer_table(made.plan), *([weights] if weights.rows else []),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
     _next(as_json, "simulate", folder)
 

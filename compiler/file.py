@@ -46,12 +46,15 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution,
     ir.Multiply)
 """The layers that a file may hold; each is written under its `kind`."""
-ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook)
+ENCODINGS: tuple[type[ir.Encoding], ...] = (
+    ir.Plain, ir.Codebook, ir.RelativeIndex, ir.Bitmap, ir.KernelList)
 """The encodings of weights that a file may hold, written in the same way."""
 
 _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {
     ir.Layer: ("layer", {cls.__name__.lower(): cls for cls in LAYERS}),
-    ir.Encoding: ("weight encoding", {cls.__name__.lower(): cls for cls in ENCODINGS})}
+    ir.Encoding: ("weight encoding", {cls.__name__.lower(): cls for cls in ENCODINGS}),
+    ir.ValueEncoding: ("value encoding", {cls.__name__.lower(): cls for cls in ENCODINGS
+                                          if issubclass(cls, ir.ValueEncoding)})}
 """What is of one of several kinds: how errors call it, and the class of each kind."""
 _ADDED: Mapping[type, Mapping[str, object]] = {
     ir.Weights: {"encoding": ir.Plain()}, ir.ScaleRequantize: {"addends": None},

@@ -2,7 +2,15 @@
 
 from .build import Build, build
 from .check import Check, check
-from .compile import Multipliers, Target, board_json, compile_model, parse_budget, plan
+from .compile import (
+    Multipliers,
+    Target,
+    board_json,
+    compile_model,
+    parse_budget,
+    parse_encodings,
+    plan,
+)
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
 from .project import Project
@@ -11,4 +19,5 @@ from .simulate import Simulation, simulate
 
 __all__ = ["Build", "Check", "Evaluation", "Model", "Multipliers", "Project", "Quantization",
            "Report", "Simulation", "Target", "board_json", "build", "check", "compile_model",
-           "evaluate", "gather", "load", "parse_budget", "plan", "report", "simulate"]
+           "evaluate", "gather", "load", "parse_budget", "parse_encodings", "plan", "report",
+           "simulate"]

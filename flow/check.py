@@ -11,6 +11,7 @@ from .. import boards
 from ..compiler import ir
 from ..compiler.dataflow.budget import TooSmall
 from ..compiler.dataflow.report import Table, table_of
+from ..compiler.encode import encode
 from ..compiler.ir import Network, PenjingError, Tail, TailFunction
 from ..compiler.load.refusal import Obstacle, Refused
 from .compile import smallest
@@ -108,7 +109,7 @@ def check(path: str | Path, board: str | None = None, quantization: Quantization
             raise  # it is no network that something stands in the way of
         return Check(path, (Obstacle(str(error).removeprefix(f"{path}: ")),), page=error.page)
     progress("size", 0, 0)
-    found, against = smallest(model.network, names)
+    found, against = smallest(encode(model.network, {}), names)
     return Check(path, (), model, found, tuple(against.items()),
                  TooSmall.page if found is None else "")
 

@@ -24,6 +24,7 @@ from ..compiler.dataflow.budget import Budget
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
 from ..compiler.dataflow.search import Goal, first_fit, fold_of_simd, schedule
+from ..compiler.encode import encode
 from ..compiler.ir import Network, PenjingError
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
@@ -32,8 +33,8 @@ from .load import Quantization, load
 from .progress import Progress, silent
 from .project import Project
 
-__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget", "plan",
-           "smallest"]
+__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget",
+           "parse_encodings", "plan", "smallest"]
 
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
@@ -104,6 +105,20 @@ def parse_budget(text: str) -> dict[str, int]:
                                f"multipliers=64,luts=20000")
         limits[name.strip() or "multipliers"] = int(value)
     return limits
+
+
+def parse_encodings(texts: Iterable[str]) -> dict[str, str]:
+    """The encodings in ``texts`` such as ``conv1=bitmap``, by layer."""
+    chosen: dict[str, str] = {}
+    for text in texts:
+        layer, equals, name = (part.strip() for part in text.partition("="))
+        if not (layer and equals and name):
+            raise PenjingError(f"encoding: {text!r:.80} does not name a layer and an encoding; "
+                               "write conv1=bitmap")
+        if chosen.setdefault(layer, name) != name:
+            raise PenjingError(f"encoding: {layer} is to be both {chosen[layer]} and {name}; "
+                               "give one of them")
+    return chosen
 
 
 def plan(network: Network, target: Target) -> Plan:
@@ -214,18 +229,21 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   quantization: Quantization | None = None, name: str | None = None,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
-                  inline_memories: bool = False, result: str | None = None) -> Project:
-    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`."""
+                  inline_memories: bool = False, result: str | None = None,
+                  encodings: Mapping[str, str] | None = None) -> Project:
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `encode`, `plan` and
+    `emit`. ``encodings`` names those of some layers."""
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
     loaded = load(model, quantization, name, progress, rounding, result)
+    network = encode(loaded.network, encodings or {})
     progress("schedule", 0, 0)
-    schedule_ = plan(loaded.network, target)
-    design = Design(loaded.network, schedule_)
+    schedule_ = plan(network, target)
+    design = Design(network, schedule_)
     link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(design.whole(Generic()).component(), loaded.network.name,
+    verilog = emit(design.whole(Generic()).component(), network.name,
                    inline_memories=inline_memories)
-    return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
-                          report.plan_json(schedule_, link), loaded.source)
+    return project.create(folder, network, schedule_, loaded.settings, verilog,
+                          report.plan_json(schedule_, link, network), loaded.source)

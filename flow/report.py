@@ -12,16 +12,16 @@ from .. import boards
 from ..boards import Board
 from ..boards.board import UNLIMITED
 from ..boards.layout import Layout
-from ..compiler import file, ir
+from ..compiler import file
 from ..compiler.cost import Fabric, Memory, Resources, Storage, memories
-from ..compiler.dataflow.kinds.engine import Engine
 from ..compiler.dataflow.plan import LayerPlan, Plan
+from ..compiler.dataflow.report import WeightFacts, weight_facts
 from ..compiler.dataflow.site import Site, sites
 from ..compiler.ir import TensorType
 from . import page
 from .project import Project
 
-__all__ = ["LayerFacts", "MemoryFacts", "Report", "WeightFacts", "gather", "report"]
+__all__ = ["LayerFacts", "MemoryFacts", "Report", "gather", "report"]
 
 PAGE = "report.html"
 """What the page is called unless the user says so."""
@@ -33,21 +33,6 @@ class MemoryFacts:
 
     memory: Memory
     brams: int
-
-
-@dataclass(frozen=True)
-class WeightFacts:
-    """The weights of a layer: of so many ``bits`` each, ``stored_bits`` in the engine's memory.
-
-    There are so many different ``values``, and so many of all are ``zeros``.
-    """
-
-    count: int
-    bits: int
-    stored_bits: int
-    encoding: str
-    values: int
-    zeros: int
 
 
 @dataclass(frozen=True)
@@ -113,16 +98,9 @@ def gather(folder: str | Path) -> Report:
 
 def _layer(site: Site, planned: LayerPlan, plan: Plan, fabric: Fabric, layout: Layout | None
            ) -> LayerFacts:
-    layer = site.layer
-    weights = None
-    if isinstance(layer, ir.MultiplyAccumulate) and isinstance(planned.kind, Engine):
-        given = layer.weights
-        weights = WeightFacts(given.values.size, given.bits, planned.kind.weight_bits(site),
-                              given.encoding.kind, len(given.codebook),
-                              int((given.values == 0).sum()))
     routed = layout.cells(site.name) if layout and site.name in layout.owners else None
-    return LayerFacts(planned, layer.inputs, site.result,
-                      1 - planned.cycles / plan.cycles_per_frame, weights,
+    return LayerFacts(planned, site.layer.inputs, site.result,
+                      1 - planned.cycles / plan.cycles_per_frame, weight_facts(site, planned),
                       _memories(site, planned, fabric), routed)
 
 

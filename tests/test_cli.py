@@ -22,6 +22,7 @@ from penjing.boards.toolchain import ToolError
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.dataflow.report import Table, table_of
+from penjing.compiler.encode import MAKERS
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load.refusal import Refused
 from penjing.flow import project
@@ -230,6 +231,53 @@ def test_compile(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "compile.json", "network.penjing", "penjing.json", "plan.json", "tiny.v"}
     assert json.loads((out / "compile.json").read_text()) == result
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_compile_tells_how_weights_are_stored(model: Path, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    result = run_json(capsys, "compile", model, "-b", "generic", "-o", out, "--encoding",
+                      "conv=codebook", "--encoding", "dense = plain", "--encoding", "conv=codebook")
+    layers = {layer["name"]: layer for layer in result["layers"]}
+    conv, _, _, dense = network().layers
+    assert isinstance(conv, ir.Convolution) and isinstance(dense, ir.Dense)
+    for layer, encoding, bits in ((conv, "codebook", 60 * 4 + 15 * 4), (dense, "plain", 225 * 4)):
+        told, weights = layers[layer.name], layer.weights.values
+        assert (told["encoding"], told["weight_bits"]) == (encoding, bits)
+        assert told["nonzeros"] == (weights != 0).sum() < weights.size
+        assert told["density"] == told["nonzeros"] / weights.size
+    for name in ("relu", "flat"):
+        assert {layers[name][what] for what in ("encoding", "nonzeros", "density", "weight_bits")
+                } == {None}
+    stored = flow.Project.open(out).network.layers
+    assert isinstance(stored[0], ir.Convolution)
+    assert stored[0].weights.encoding == ir.Codebook()
+
+    assert main(["compile", str(model), "-b", "generic", "-o", str(out)]) == 0
+    out_text = capsys.readouterr().out
+    assert "density" in out_text
+    rows = [line.split() for line in out_text.replace("│", " ").splitlines()]
+    assert ["dense", "plain", "225"] in [row[:3] for row in rows]
+
+
+NO_HARDWARE = ("layer conv: there is no hardware for weights of the encoding {}; store them plain "
+               "or by a codebook")
+
+
+@pytest.mark.parametrize(("given", "reason"), [
+    ("conv", "encoding: 'conv' does not name a layer and an encoding; write conv1=bitmap"),
+    ("conv=", "encoding: 'conv=' does not name a layer and an encoding; write conv1=bitmap"),
+    ("=plain", "encoding: '=plain' does not name a layer and an encoding; write conv1=bitmap"),
+    ("relu=plain", "encoding: 'relu' is no layer with weights; name one of conv, dense"),
+    ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(MAKERS)}"),
+    ("dense=plain", "encoding: dense is to be both codebook and plain; give one of them"),
+    *((f"conv={name}", NO_HARDWARE.format(name)) for name in tuple(MAKERS)[2:])])
+def test_encodings_that_are_refused(given: str, reason: str, model: Path, tmp_path: Path,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", str(model), "-b", "generic", "-o", str(tmp_path / "out"),
+                 "--encoding", "dense=codebook", "--encoding", given]) == 2
+    assert capsys.readouterr().err == f"penjing: error: {reason}\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_compile_for_people(model: Path, tmp_path: Path,

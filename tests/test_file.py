@@ -9,7 +9,7 @@ import os
 import random
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ def network() -> ir.Network:
         ir.Multiply("product", "larger", "larger", (-3, 1)),
         ir.Permutation("mixed", "larger", (1, 0)),
     ))
+
+
+def sparse_network(encoding: ir.Encoding) -> ir.Network:
+    """A layer whose weights are stored so; 255 of them, and 0, are different."""
+    values = np.zeros((4, 200), np.int64)
+    values[:2, ::2], values[2, :55] = np.arange(1, 201).reshape(2, 100), -np.arange(1, 56)
+    return ir.Network("sparse", "x", ir.TensorType((1, 1, 200), 8, True), (
+        ir.Dense("dense", "x", ir.Weights(values, 9, encoding=encoding), np.zeros(4, np.int64)),))
 
 
 def pieces(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -262,6 +270,67 @@ def test_forged_content(tmp_path: Path, index: int) -> None:
     header, tensors = pieces(file.to_bytes(network()))
     change(header, tensors)
     refused(tmp_path, forged(header, tensors), match)
+
+
+@pytest.mark.parametrize("values", [ir.Plain(), ir.Codebook()])
+@pytest.mark.parametrize("encoding", [ir.RelativeIndex(3), ir.RelativeIndex(16), ir.Bitmap(8),
+                                      ir.Bitmap(32), ir.KernelList(1)])
+def test_sparse_weights_come_back(tmp_path: Path, encoding: ir.Sparse, values: ir.ValueEncoding
+                                  ) -> None:
+    network = sparse_network(replace(encoding, values=values))
+    file.save(network, tmp_path / "n")
+    loaded = file.load(tmp_path / "n")
+    assert loaded == network
+    assert loaded.layers[0].weights.encoding == network.layers[0].weights.encoding
+
+
+FORGED_ENCODINGS: list[tuple[dict[str, Any], str]] = [
+    ({"gap_bits": 0}, "gap bits of the encoding relative must be an integer from 1 to 16, not 0"),
+    ({"gap_bits": 17}, "from 1 to 16, not 17"),
+    ({"gap_bits": 10**4000}, "from 1 to 16, not 1000"),
+    ({"gap_bits": True}, "dense.weights.encoding.gap_bits must be int, not True"),
+    ({"gap_bits": 2.0}, "gap_bits must be int, not 2.0"),
+    ({"segment": 8}, "must have the attributes gap_bits, values; wrong are segment"),
+    ({"values": {"kind": "bitmap", "segment": 8, "values": {"kind": "plain"}}},
+     "value encoding 'dense.weights.encoding.values' is of the unknown kind 'bitmap'"),
+    ({"values": {"kind": "conv"}}, "of the unknown kind 'conv'"),
+    ({"values": {"kind": "codebook", "size": 3}},
+     "dense.weights.encoding.values must have the attributes ; wrong are size"),
+    ({"values": None}, "dense.weights.encoding.values: a value encoding must be an object"),
+    ({"kind": "bitmap"}, "must have the attributes segment, values; wrong are gap_bits, segment"),
+    ({"kind": "sparse"}, "of the unknown kind 'sparse'"), ({"kind": "walk"}, "unknown kind")]
+
+
+@pytest.mark.parametrize(("change", "match"), FORGED_ENCODINGS)
+def test_forged_encodings(tmp_path: Path, change: dict[str, Any], match: str) -> None:
+    header, tensors = pieces(file.to_bytes(sparse_network(ir.RelativeIndex(3))))
+    header["network"]["layers"][0]["weights"]["encoding"].update(change)
+    refused(tmp_path, forged(header, tensors), match)
+
+
+@pytest.mark.parametrize("segment", [0, 1, 64, -8, 12])
+def test_forged_segments(tmp_path: Path, segment: int) -> None:
+    header, tensors = pieces(file.to_bytes(sparse_network(ir.Bitmap(8))))
+    header["network"]["layers"][0]["weights"]["encoding"]["segment"] = segment
+    refused(tmp_path, forged(header, tensors), f"must be one of 32, 16, 8, not {segment}")
+
+
+def test_sparse_tables_that_are_too_large(tmp_path: Path) -> None:
+    header, tensors = pieces(file.to_bytes(sparse_network(ir.KernelList(2, ir.Codebook()))))
+    tensors["dense.weights.values"][3, :9] = np.arange(-200, -191)
+    refused(tmp_path, forged(header, tensors),
+            "a codebook holds 1 to 256 different values, not 264; share values")
+
+
+def test_a_transposed_convolution_of_a_file_is_not_sparse(tmp_path: Path) -> None:
+    layer = ir.TransposedConvolution("up", "x", ir.Weights(np.eye(4, dtype=np.int64).reshape(
+        2, 2, 2, 2), 4, encoding=ir.Codebook()), np.zeros(2, np.int64))
+    network = ir.Network("n", "x", ir.TensorType((4, 4, 2), 8, True), (layer,))
+    header, tensors = pieces(file.to_bytes(network))
+    header["network"]["layers"][0]["weights"]["encoding"] = {
+        "kind": "bitmap", "segment": 8, "values": {"kind": "plain"}}
+    refused(tmp_path, forged(header, tensors), "layer up: weights of a transposed convolution "
+                                               "cannot have the encoding bitmap; store them plain")
 
 
 def test_too_many_dimensions(tmp_path: Path) -> None:

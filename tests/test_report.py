@@ -334,7 +334,8 @@ def test_cells_are_all_accounted_for(routed: flow.Report) -> None:
     for layer in routed.layers:
         assert sum(one.brams for one in layer.memories) == layer.plan.resources.brams
         assert all(one.brams >= 0 for one in layer.memories)
-    assert {layer.weights.stored_bits for layer in routed.layers if layer.weights} == {1, 8}
+    assert {one.memory_bits / one.count for layer in routed.layers
+            if (one := layer.weights)} == {1, 8}
     assert routed.layout
     assert routed.built
     owned = [routed.layout.cells(owner) for owner in routed.layout.owners]

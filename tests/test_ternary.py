@@ -54,6 +54,6 @@ def test_three_values_need_no_multipliers_and_luts_bound_them() -> None:
     assert few.multipliers == many.multipliers == 0
     assert few.resources.luts <= 2_000 < many.resources.luts <= 20_000
     assert many.cycles_per_frame < few.cycles_per_frame
-    told = plan_json(many, None)
+    told = plan_json(many, None, network)
     assert told["additions"] == told["layers"][0]["additions"] == many.layers[0].products
     assert told["layers"][0]["hardware"] == "Ternary"

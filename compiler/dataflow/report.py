@@ -6,11 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import ir
 from ..cost import Resources
+from ..ir import Network
+from .kinds import Engine
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
+from .site import Site, sites
 
-__all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
+__all__ = ["Table", "WeightFacts", "layer_table", "plan_json", "plan_table", "table_of",
+           "weight_facts", "weight_table"]
 
 
 WORK = ("multipliers", "xors", "additions")
@@ -28,6 +33,38 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text: int = 1
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """The weights of a layer: a ``count`` of so many ``bits`` each, in hardware ``memory_bits`` in
+    all.
+
+    There are so many different ``values``; ``nonzeros`` of all are not 0.
+    """
+
+    count: int
+    bits: int
+    encoding: str
+    values: int
+    nonzeros: int
+    memory_bits: int
+
+    @property
+    def density(self) -> float:
+        """The part that is not 0."""
+        return self.nonzeros / self.count
+
+
+def weight_facts(site: Site, planned: LayerPlan) -> WeightFacts | None:
+    """What is known of the weights of the layer at ``site``; None where it has none."""
+    layer, kind = site.layer, planned.kind
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        return None
+    given = layer.weights
+    return WeightFacts(given.values.size, given.bits, given.encoding.name, len(given.codebook),
+                       given.nonzeros, kind.all_weight_bits(site) if isinstance(kind, Engine)
+                       else given.memory_bits)
 
 
 def cell(value: object) -> str:
@@ -49,8 +86,10 @@ def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[objec
     return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows), text)
 
 
-def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
-    """What ``penjing compile --json`` prints of ``plan``, and of the board's serial ``link``."""
+def plan_json(plan: Plan, link: Resources | None, network: Network) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of the ``plan`` of a ``network``, and of the board's
+    serial ``link``."""
+    where = sites(network)
     return {
         "board": plan.board,
         "clock_mhz": plan.clock_mhz,
@@ -62,17 +101,20 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
-        "layers": [_layer_json(layer) for layer in plan.layers],
+        "layers": [_layer_json(layer, weight_facts(where[layer.name], layer))
+                   for layer in plan.layers],
     }
 
 
-def _layer_json(layer: LayerPlan) -> dict[str, Any]:
+def _layer_json(layer: LayerPlan, weights: WeightFacts | None) -> dict[str, Any]:
     kind = to_json(layer.kind)
     return {
         "name": layer.name, "kind": layer.layer, **kind, "cycles": layer.cycles,
         "macs": layer.macs, "fold": to_json(layer.fold),
         "queues": to_json(layer.queues), "memory_bits": layer.memory_bits,
-        "resources": to_json(layer.resources), **_work_json(layer)}
+        "resources": to_json(layer.resources), **_work_json(layer),
+        "encoding": weights and weights.encoding, "nonzeros": weights and weights.nonzeros,
+        "density": weights and weights.density, "weight_bits": weights and weights.memory_bits}
 
 
 def _work_json(one: LayerPlan | Plan) -> dict[str, int]:
@@ -92,6 +134,15 @@ def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
     cells = layer.resources
     return (layer.name, layer.layer, layer.macs, fold, layer.work("multipliers"), layer.cycles,
             layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
+
+
+def weight_table(plan: Plan, network: Network) -> Table:
+    """One row for each layer of the ``network`` that has weights."""
+    where = sites(network)
+    facts = ((layer.name, weight_facts(where[layer.name], layer)) for layer in plan.layers)
+    return table_of("Weights", ("layer", "encoding", "weights", "not 0", "density", "bits in all"),
+                    ((name, one.encoding, one.count, one.nonzeros, one.density, one.memory_bits)
+                     for name, one in facts if one), text=2)
 
 
 def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:

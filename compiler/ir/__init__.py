@@ -8,7 +8,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 """
 
 from .builder import Builder
-from .encoding import MAX_CODES, Codebook, Encoding, Plain
+from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .names import NAME, PORTS, Names, cleaned
@@ -42,6 +42,18 @@ from .shapes import (
     Upsample,
     rewired,
 )
+from .sparse import (
+    MAX_GAP_BITS,
+    SEGMENTS,
+    Bitmap,
+    BitmapWalk,
+    GapWalk,
+    KernelList,
+    RelativeIndex,
+    Sparse,
+    Walk,
+    pitch_of,
+)
 from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
@@ -59,13 +71,15 @@ from .transposed import TransposedConvolution, whole_strides
 from .weights import Weights
 
 __all__ = [
-    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_OPERAND_BITS",
-    "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS",
-    "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
-    "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
-    "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
-    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
-    "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table",
-    "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]
+    "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_GAP_BITS",
+    "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
+    "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
+    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation",
+    "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten", "GapWalk",
+    "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
+    "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
+    "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
+    "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
+    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "cleaned", "pitch_of",
+    "rewired", "rows_of", "signed_bits", "unsigned_bits", "whole_strides"]

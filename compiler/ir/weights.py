@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .encoding import Encoding, Plain
+from .encoding import Encoding, Plain, rows_of
 from .tensor import MAX_FRACTION, Integers, frozen_array, is_int, require, signed_bits
 
 
@@ -17,7 +17,7 @@ class Weights:
 
     ``values`` is an integer array (made int64 and read-only), each within ``bits`` (2 to 16), which
     is what a multiplier takes; ``fraction`` is their fraction length. The ``encoding`` says how
-    hardware stores them, `stored_bits` what that takes; it never changes a result.
+    hardware stores them, `memory_bits` what that takes; it never changes a result.
     """
 
     values: Integers
@@ -35,7 +35,7 @@ class Weights:
         object.__setattr__(self, "values", frozen_array("weights", self.values, low, high))
         require(isinstance(self.encoding, Encoding),
                 f"weights: encoding must be an Encoding, not {self.encoding!r}")
-        self.encoding.check(self.values)
+        self.encoding.check(self.rows)
 
     @classmethod
     def narrowest(cls, values: Integers, fraction: int = 0) -> Weights:
@@ -43,10 +43,20 @@ class Weights:
         bits = signed_bits(int(values.min()), int(values.max()))
         return cls(values, max(2, bits), fraction)
 
+    @property
+    def rows(self) -> Integers:
+        """The values as (outputs, taps, channels), which is what encodings take."""
+        return rows_of(self.values)
+
     @cached_property
-    def stored_bits(self) -> int:
-        """Bits of memory that each weight takes, by its encoding."""
-        return self.encoding.stored_bits(self.values, self.bits)
+    def memory_bits(self) -> int:
+        """Bits of memory that all weights take by their encoding, with indices and tables."""
+        return self.encoding.memory_bits(self.rows, self.bits)
+
+    @cached_property
+    def nonzeros(self) -> int:
+        """How many weights are not 0."""
+        return int(np.count_nonzero(self.values))
 
     @cached_property
     def bipolar(self) -> bool:

@@ -250,14 +250,15 @@ def _layers(report: Report) -> Element:
 
 
 def _weights(report: Report) -> Element:
-    rows = [(layer.name, count(one.count), str(one.bits), one.encoding, str(one.stored_bits),
-             count(one.count * one.stored_bits), count(one.values), percent(one.zeros / one.count))
+    rows = [(layer.name, count(one.count), str(one.bits), one.encoding,
+             f"{one.memory_bits / one.count:.3g}", count(one.memory_bits), count(one.values),
+             count(one.nonzeros), percent(one.density))
             for layer in report.layers if (one := layer.weights)]
     if not rows:
         return _section("weights", "Weights", element("p", "No layer has weights."))
     return _section("weights", "Weights", _table(
         ("layer", "weights", "bits", "encoding", "bits each in memory", "bits in all",
-         "different values", "zeros"), rows))
+         "different values", "not 0", "density"), rows))
 
 
 def _memory(report: Report) -> Element:

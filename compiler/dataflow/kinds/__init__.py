@@ -55,6 +55,10 @@ def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
 
 @candidates.register
 def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
+    encoding = layer.weights.encoding
+    if not isinstance(encoding, ir.ValueEncoding):
+        raise PenjingError(f"layer {layer.name}: there is no hardware for weights of the encoding "
+                           f"{encoding.name}; store them plain or by a codebook")
     for engine in ENGINES:
         yield from engine.candidates(site, ask)
 

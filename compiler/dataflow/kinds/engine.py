@@ -64,6 +64,10 @@ class Engine(Windowed):
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight as they are stored."""
 
+    def all_weight_bits(self, site: Site) -> int:
+        """Bits of all weights of the layer, in a form of the engine's own."""
+        return multiplies(site).weights.values.size * self.weight_bits(site)
+
     def outputs(self, site: Site) -> timing.Outputs:
         """Group after group, each ``o_lanes`` a beat."""
         frame, tails = self.frame, self._tails
@@ -110,6 +114,10 @@ class Multiplying(Engine):
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight in its memory."""
         return self.store.bits
+
+    def all_weight_bits(self, site: Site) -> int:
+        """Those of their encoding."""
+        return multiplies(site).weights.memory_bits
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Multipliers, adder trees and accumulators, and what all engines have.

@@ -108,7 +108,7 @@ def store_of(weights: ir.Weights, *, zeros: bool) -> Store:
 
 @singledispatch
 def _store(encoding: ir.Encoding, weights: ir.Weights, zeros: bool) -> Store:
-    raise ir.PenjingError(f"weights: there is no hardware for their encoding, {encoding.kind}; "
+    raise ir.PenjingError(f"weights: there is no hardware for their encoding, {encoding.name}; "
                           "store them plain")
 
 

@@ -1,0 +1,154 @@
+"""The encoding of each layer's weights: that of fewest bits, or the one asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import random_images
+from penjing.compiler import ir
+from penjing.compiler.encode import AUTOMATIC, MAKERS, encode
+from penjing.compiler.ir import Builder, Codebook, Network, PenjingError, Plain, TensorType
+from penjing.sim import golden
+
+
+def sparse(shape: tuple[int, ...], density: float, values: int = 100, seed: int = 1
+           ) -> ir.Weights:
+    """Exactly so many weights of up to so many ``values`` are not 0."""
+    rng = np.random.default_rng(seed)
+    size = int(np.prod(shape))
+    flat = np.zeros(size, np.int64)
+    nonzeros = round(size * density)
+    flat[:nonzeros] = 1 + rng.integers(0, values, nonzeros)
+    return ir.Weights(rng.permutation(flat).reshape(shape), 9)
+
+
+def network(weights: ir.Weights) -> Network:
+    net = Builder(TensorType((1, 1, weights.values.shape[1]), 8, True))
+    net.add(ir.Dense("dense", "x", weights, np.zeros(len(weights.values), np.int64)))
+    return net.network()
+
+
+def encoding(found: Network) -> ir.Encoding:
+    """That of the first layer with weights."""
+    return next(layer.weights.encoding for layer in found.layers
+                if isinstance(layer, ir.MultiplyAccumulate))
+
+
+def automatic(weights: ir.Weights) -> ir.Encoding:
+    """What a dense layer of ``weights`` gets where all encodings may be taken."""
+    return encoding(encode(network(weights), {}, tuple(MAKERS)))
+
+
+@pytest.mark.parametrize(("density", "values", "name"), [
+    (0.02, 200, "relative"), (0.02, 4, "relative+codebook"), (0.3, 200, "bitmap"),
+    (0.3, 4, "bitmap+codebook")])
+def test_the_cheapest_is_taken(density: float, values: int, name: str) -> None:
+    weights = sparse((40, 128), density, values)
+    found = automatic(weights)
+    assert found.name == name
+    bits = {other: made.memory_bits(weights.rows, 9) for other, make in MAKERS.items()
+            if (made := make(weights.rows, 9))}
+    assert bits[name] == min(bits.values())
+
+
+def test_slices_are_taken_where_they_are_whole() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.integers(1, 200, (16, 3, 3, 32)) * (rng.random((16, 1, 1, 32)) < 0.1)
+    net = Builder(TensorType((5, 5, 32), 8, True))
+    net.add(ir.Convolution("conv", "x", ir.Weights(values, 9), np.zeros(16, np.int64)))
+    found = encode(net.network(), {}, tuple(MAKERS))
+    assert encoding(found).name == "kernels"
+    assert encoding(encode(found, {}, ("plain",))).name == "kernels", "it is encoded already"
+
+
+def test_what_is_too_dense_or_small_stays() -> None:
+    assert automatic(sparse((10, 100), 0.4)) != Plain()
+    assert automatic(sparse((10, 100), 0.401)) == Plain()
+    assert automatic(sparse((4, 16), 0.1)) != Plain()
+    assert automatic(sparse((3, 21), 0.1)) == Plain(), "63 weights"
+
+
+def test_weights_of_two_and_three_values_stay() -> None:
+    rng = np.random.default_rng(3)
+    assert automatic(ir.Weights(rng.choice([-1, 1], (10, 100)), 2)) == Plain()
+    thin = rng.choice([-3, 0, 5], (10, 100), p=[0.05, 0.9, 0.05])
+    assert automatic(ir.Weights(thin, 4)) == Plain()
+    assert automatic(ir.Weights(np.zeros((10, 100), np.int64), 4)) == Plain()
+    coded = ir.Weights(sparse((10, 100), 0.1, 5).values, 9, encoding=Codebook())
+    assert automatic(coded) == Codebook(), "somebody has chosen it"
+
+
+def test_encodings_that_cannot_be_are_not_taken() -> None:
+    values = np.zeros((4, 1024), np.int64)
+    values[:, ::4] = np.arange(1, 1025).reshape(4, 256)
+    found = automatic(ir.Weights(values, 12))
+    assert found.name == "relative", "1,024 different ones are too many for a codebook"
+
+
+def test_a_transposed_convolution_stays() -> None:
+    net = Builder(TensorType((4, 4, 16), 8, True))
+    weights = ir.Weights(np.pad(np.arange(1, 9).reshape(2, 2, 2, 1), ((0, 0),) * 3 + ((0, 15),)), 8)
+    net.add(ir.TransposedConvolution("up", "x", weights, np.zeros(2, np.int64)))
+    made = net.network()
+    assert encode(made, {}, tuple(MAKERS)) == made
+    assert encoding(encode(made, {"up": "codebook"})) == Codebook()
+    with pytest.raises(PenjingError, match=r"^layer up: weights of a transposed convolution cannot "
+                                           r"have the encoding bitmap"):
+        encode(made, {"up": "bitmap"})
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_one_asked_for_is_taken(name: str) -> None:
+    made = network(sparse((20, 30), 0.9, 50))
+    found = encode(made, {"dense": name})
+    assert encoding(found).name == name
+    images = random_images(made.input_type, 3, 0)
+    assert np.array_equal(golden.run(made, images), golden.run(found, images))
+
+
+def test_plain_can_be_asked_for() -> None:
+    coded = encode(network(sparse((20, 30), 0.1, 5)), {"dense": "codebook"})
+    assert encode(coded, {"dense": "plain"}) == network(sparse((20, 30), 0.1, 5))
+
+
+def test_nothing_is_encoded_that_has_no_hardware() -> None:
+    made = network(sparse((20, 30), 0.1))
+    assert encode(made, {}) == made
+    assert set(AUTOMATIC) <= set(MAKERS)
+
+
+NONE = Builder(TensorType((2, 2, 2), 8, True))
+NONE.add(ir.Clamp("clamp", "x", 0, 9))
+
+
+@pytest.mark.parametrize(("made", "chosen", "match"), [
+    (network(sparse((9, 9), 0.5)), {"dens": "plain"},
+     "^encoding: 'dens' is no layer with weights; name one of dense$"),
+    (NONE.network(), {"clamp": "plain"},
+     "^encoding: 'clamp' is no layer with weights; the network has none$"),
+    (network(sparse((9, 9), 0.5)), {"dense": "zip"},
+     r"^layer dense: 'zip' is no encoding; .* relative, relative\+codebook, bitmap, bitmap\+code"),
+    (network(ir.Weights(np.arange(300).reshape(3, 100), 12)), {"dense": "bitmap+codebook"},
+     "^layer dense: weights: a codebook holds 1 to 256 different values, not 299; share values, "),
+    (network(ir.Weights(np.full((3, 10), 4), 12)), {"dense": "codebook"},
+     "^layer dense: weights: a codebook holds 2 to 256 different values, not 1; share values, or")])
+def test_what_cannot_be_is_refused(made: Network, chosen: dict[str, str], match: str) -> None:
+    with pytest.raises(PenjingError, match=match):
+        encode(made, chosen)
+
+
+def test_what_is_asked_for_of_one_layer_changes_no_other() -> None:
+    net = Builder(TensorType((6, 6, 8), 8, True))
+    values: Any = sparse((12, 3, 3, 8), 0.1).values
+    net.add(ir.Convolution("conv", "x", ir.Weights(values, 9), np.zeros(12, np.int64)))
+    net.add(ir.Clamp("clamp", "conv", 0, 99))
+    net.add(ir.Depthwise("deep", "clamp", ir.Weights(values[:, :, :, 0], 9),
+                         np.zeros(12, np.int64)))
+    before = net.network()
+    after = encode(before, {"deep": "bitmap"}, tuple(MAKERS))
+    conv, clamp, deep = after.layers
+    assert isinstance(conv, ir.Convolution) and isinstance(deep, ir.Depthwise)
+    assert deep.weights.encoding.name == "bitmap" and conv.weights.encoding.name == "relative"
+    assert clamp is before.layers[1]
