@@ -1,10 +1,10 @@
-"""Counters of beats."""
+"""Counters of beats, and counts that wrap around."""
 
 from __future__ import annotations
 
 from amaranth.hdl import *
 
-__all__ = ["counter_end"]
+__all__ = ["ahead_of", "counter", "counter_end"]
 
 
 def counter_end(m: Module, name: str, step: ValueLike, length: int) -> ValueLike:
@@ -19,3 +19,24 @@ def counter_end(m: Module, name: str, step: ValueLike, length: int) -> ValueLike
     with m.If(step):
         m.d.sync += [counter.eq(Mux(end, 0, counter + 1)), end.eq(counter == length - 2)]
     return end
+
+
+def counter(m: Module, name: str, step: Value, length: int, clear: Value | None = None
+            ) -> tuple[Value, Value]:
+    """A counter of ``length`` that moves with ``step`` and begins again with ``clear``, and whether
+    it moves to its beginning by itself."""
+    if length == 1:
+        return Const(0, 0), step
+    count = Signal(range(length), name=name)
+    end = step & (count == length - 1)
+    with m.If(end if clear is None else end | clear):
+        m.d.sync += count.eq(0)
+    with m.Elif(step):
+        m.d.sync += count.eq(count + 1)
+    return count, end
+
+
+def ahead_of(a: Value, b: Value) -> Value:
+    """By how much the count ``a`` is ahead of ``b``; negative where it is behind. Both wrap around.
+    """
+    return (a - b)[: len(a)].as_signed()

@@ -11,14 +11,18 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
+from .counter import counter
 from .sequencer import SEQUENCER_LATENCY, Sequencer
 from .steady import delay, join
 from .tech import MemoryStyle, Technology
 
-__all__ = ["RELATIVE_LATENCY", "EntrySource", "RelativeEntries", "Weighing"]
+__all__ = ["GAPS_LATENCY", "GROUPED_LATENCY", "EntrySource", "GroupedEntries", "KernelEntries",
+           "RelativeEntries", "Weighing"]
 
-RELATIVE_LATENCY = SEQUENCER_LATENCY + 1
+GAPS_LATENCY = SEQUENCER_LATENCY + 1
 """Cycles from a step to its entries: the memory, and the sum of the gaps."""
+GROUPED_LATENCY = SEQUENCER_LATENCY + 1
+"""Cycles more where channels are counted in groups: the memory, and the sum."""
 
 
 class EntrySource(Protocol):
@@ -37,6 +41,13 @@ class EntrySource(Protocol):
     @property
     def latency(self) -> int:
         """Cycles from a step to its entries."""
+
+
+def entry_members(elements: int, place_bits: int, weight_bits: int) -> dict[str, Any]:
+    """The members of an `EntrySource` of so many processing elements."""
+    return {"step": In(1), "places": Out(elements * place_bits),
+            "weights": Out(elements * weight_bits),
+            **dict.fromkeys(("takes", "firsts", "lasts"), Out(elements))}
 
 
 class Weighing:
@@ -81,7 +92,7 @@ class Weighing:
 class RelativeEntries(Block):
     """Entries whose places are told by the gaps between them.
 
-    ``RELATIVE_LATENCY`` cycles after a step come the entries, one of each processing element, a
+    ``GAPS_LATENCY`` cycles after a step come the entries, one of each processing element, a
     step a cycle. An entry's place is behind that of the entry before it by one and its gap; the
     first one of an output begins before place 0. After ``lengths`` entries, an element takes none
     until all have come to their end, and then all begin again.
@@ -120,24 +131,19 @@ class RelativeEntries(Block):
         self._gap_bits = gap_bits
         self._weighing = weighing
         self._technology = technology
-        super().__init__({
-            "step": In(1), "places": Out(elements * place_bits),
-            "weights": Out(elements * weighing.weight_bits),
-            **dict.fromkeys(("takes", "firsts", "lasts"), Out(elements))})
+        super().__init__(entry_members(elements, place_bits, weighing.weight_bits))
 
     @property
     def latency(self) -> int:
         """Cycles from a step to its entries."""
-        return RELATIVE_LATENCY
+        return GAPS_LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.words = words = self._words
         m.d.comb += words.step.eq(self.step)
         come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
-        count = Signal(range(words.length))
-        with m.If(come):
-            m.d.sync += count.eq(Mux(count == words.length - 1, 0, count + 1))
+        count, _ = counter(m, "count", come, words.length)
         elements = len(self._lengths)
         for n, length in enumerate(self._lengths):
             entry = words.data.word_select(n, self._entry_bits)
@@ -158,4 +164,153 @@ class RelativeEntries(Block):
                 # What begins next is fresh.
                 self.lasts[n].eq(fresh),
             ]
+        return m
+
+
+class KernelEntries(Block):
+    """Entries of whole slices: all taps of a channel, one after the other.
+
+    ``GAPS_LATENCY`` cycles after a step come the entries, one of each processing element, a step a
+    cycle. A slice's channel is behind that of the slice before it by one and its gap; the first one
+    of an output begins before channel 0. After ``lengths`` slices, an element takes none until all
+    have come to their end, and then all begin again.
+
+    Parameters
+    ----------
+    slices : those that all elements take at once, side by side: of each whether it is its output's
+        last, and its gap.
+    weights : what is stored of the weights that all elements take at once, side by side, tap by tap
+        of each slice.
+    lengths : slices of each element.
+    taps : entries of a slice.
+    gap_bits : width of a gap.
+    weighing : what is stored of a weight.
+    channel_bits, place_bits : width of a place's channel, and of the place with its tap.
+    style : where the words live.
+    technology : supplies memories.
+
+    Members
+    -------
+    See `RelativeEntries`.
+    """
+
+    def __init__(self, slices: Sequence[int], weights: Sequence[int], lengths: Sequence[int], *,
+                 taps: int, gap_bits: int, weighing: Weighing, channel_bits: int, place_bits: int,
+                 style: MemoryStyle, technology: Technology) -> None:
+        at_least(1, gap_bits=gap_bits, place_bits=place_bits, taps=taps)
+        if max(lengths) != len(slices) or min(lengths) < 1:
+            raise ValueError(f"lengths must be from 1 to {len(slices)}, the most of them that")
+        if len(weights) != len(slices) * taps:
+            raise ValueError(f"weights must be {taps} words a slice")
+        elements = len(lengths)
+        self._slices = Sequencer(slices, elements * (1 + gap_bits), style=style,
+                                 technology=technology)
+        # Of a codebook of one value, nothing is stored.
+        self._weights = Sequencer(weights, max(1, elements * weighing.bits), style=style,
+                                  technology=technology)
+        self._lengths = tuple(lengths)
+        self._taps = taps
+        self._gap_bits = gap_bits
+        self._weighing = weighing
+        self._channel_bits = channel_bits
+        self._technology = technology
+        super().__init__(entry_members(elements, place_bits, weighing.weight_bits))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its entries."""
+        return GAPS_LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.slices = slices = self._slices
+        m.submodules.weights = weights = self._weights
+        # Sides of the memories: what is read is two cycles behind what is asked for.
+        _, ends = counter(m, "next_tap", self.step, self._taps)
+        m.d.comb += [weights.step.eq(self.step), slices.step.eq(ends)]
+        come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
+        tap, end = counter(m, "tap", come, self._taps)
+        count, _ = counter(m, "slice", end, slices.length)
+        tap_now = delay(m, "tap_now", tap, 1)
+        elements, width = len(self._lengths), 1 + self._gap_bits
+        for n, length in enumerate(self._lengths):
+            last, gap = (part := slices.data.word_select(n, width))[0], part[1:]
+            channel = Signal(self._channel_bits, name=f"channel_{n}", reset_less=True)
+            fresh, first, take, ends_output = (Signal(name=f"{what}_{n}", init=what == "fresh")
+                                               for what in ("fresh", "first", "take", "last"))
+            is_there = come if length == slices.length else come & (count < length)
+            m.d.sync += [take.eq(is_there), ends_output.eq(last & end)]
+            with m.If(is_there):
+                m.d.sync += first.eq(fresh)
+                with m.If(tap == 0):
+                    m.d.sync += channel.eq(Mux(fresh, gap, channel + gap + 1))
+                m.d.sync += fresh.eq(last & end)
+            stored = weights.data[n * self._weighing.bits:(n + 1) * self._weighing.bits]
+            weight = self._weighing.weight(m, f"weight_{n}", stored, self._technology)
+            m.d.comb += [
+                self.places.word_select(n, len(self.places) // elements).eq(Cat(channel, tap_now)),
+                self.weights.word_select(n, self._weighing.weight_bits).eq(weight),
+                self.takes[n].eq(take), self.firsts[n].eq(first), self.lasts[n].eq(ends_output),
+            ]
+        return m
+
+
+class GroupedEntries(Block):
+    """The entries of ``source``, whose channels are counted within a group, among all channels.
+
+    Each output of a processing element has its group; that of an element's first output comes
+    first, and the next one with the entry behind an output's last. Latency is GROUPED_LATENCY more
+    than the source's.
+
+    Parameters
+    ----------
+    source : gives the entries.
+    bases : of each element, the first channel of each of its outputs' group.
+    source_bits, channel_bits : width of a place's channel within a group, and among all.
+    place_bits : width of a place among all.
+    technology : supplies memories.
+
+    Members
+    -------
+    See `RelativeEntries`.
+    """
+
+    def __init__(self, source: EntrySource, bases: Sequence[Sequence[int]], *, source_bits: int,
+                 channel_bits: int, place_bits: int, technology: Technology) -> None:
+        self._source = source
+        self._bases = tuple(map(tuple, bases))
+        self._source_bits = source_bits
+        self._channel_bits = channel_bits
+        self._place_bits = place_bits
+        self._technology = technology
+        super().__init__(entry_members(len(bases), place_bits, len(source.weights) // len(bases)))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its entries."""
+        return self._source.latency + GROUPED_LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.source = source = self._source
+        lasts = source.takes & source.lasts
+        m.d.comb += [
+            source.step.eq(self.step),
+            self.weights.eq(delay(m, "weights", source.weights, GROUPED_LATENCY)),
+            self.takes.eq(delay(m, "takes", source.takes, GROUPED_LATENCY, reset_less=False)),
+            self.firsts.eq(delay(m, "firsts", source.firsts, GROUPED_LATENCY)),
+            self.lasts.eq(delay(m, "lasts", source.lasts, GROUPED_LATENCY)),
+        ]
+        width = len(source.places) // len(self._bases)
+        places = delay(m, "places", source.places, SEQUENCER_LATENCY)
+        for n, bases in enumerate(self._bases):
+            words = Sequencer(bases, self._channel_bits, style=MemoryStyle.LOGIC,
+                              technology=self._technology)
+            m.submodules[f"bases_{n}"] = words
+            place = places.word_select(n, width)
+            channel = Signal(self._channel_bits, name=f"channel_{n}", reset_less=True)
+            tap = delay(m, f"tap_{n}", place[self._source_bits:], 1)
+            m.d.sync += channel.eq(words.data + place[:self._source_bits])
+            m.d.comb += [words.step.eq(lasts[n]),
+                         self.places.word_select(n, self._place_bits).eq(Cat(channel, tap))]
         return m

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .block import Block
+from .counter import ahead_of, counter
 from .steady import delay
 from .stream import Beat
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
@@ -91,18 +92,18 @@ class TileBuffer(Block):
             self._read(m, n, tile, write)
         return m
 
-    def _write(self, m: Module, free: Signal) -> tuple[Signal, Signal, _Write]:
+    def _write(self, m: Module, free: Signal) -> tuple[Signal, Value, _Write]:
         """Let words in while there is room; the row and the column that are coming in."""
         shape = self._shape
         row, room, next_row = Signal.like(free), Signal(init=1), Signal.like(free)
         take = self.i.valid & self.i.ready
-        word, pixel_end = _count(m, "channel_word", take, shape.pixel_words)
-        column, row_end = _count(m, "column", pixel_end, shape.size[1])
-        phase, phase_end = _count(m, "phase", pixel_end, shape.stride[1], row_end)
-        bank, bank_end = _count(m, "bank", phase_end, shape.lanes, row_end)
-        place, _ = _count(m, "column_word", bank_end, shape.column_words, row_end)
+        word, pixel_end = counter(m, "channel_word", take, shape.pixel_words)
+        column, row_end = counter(m, "column", pixel_end, shape.size[1])
+        phase, phase_end = counter(m, "phase", pixel_end, shape.stride[1], row_end)
+        bank, bank_end = counter(m, "bank", phase_end, shape.lanes, row_end)
+        place, _ = counter(m, "column_word", bank_end, shape.column_words, row_end)
         m.d.comb += [self.i.ready.eq(room), next_row.eq(row + row_end)]
-        m.d.sync += [row.eq(next_row), room.eq((next_row - free).as_signed() < shape.rows)]
+        m.d.sync += [row.eq(next_row), room.eq(ahead_of(next_row, free) < shape.rows)]
         write = _Write(Signal(range(shape.bank_words), reset_less=True),
                        Signal(self._element.width * shape.word, reset_less=True),
                        Signal(shape.lanes))
@@ -113,18 +114,18 @@ class TileBuffer(Block):
         ]
         return row, column, write
 
-    def _gate(self, m: Module, row: Signal, column: Signal) -> None:
+    def _gate(self, m: Module, row: Signal, column: Value) -> None:
         """Say whether all that the next tile reads is in."""
         shape = self._shape
-        wrap, (height, width, _) = 1 << len(row), shape.size
+        wrap, height = 1 << len(row), shape.size[0]
         step, first = shape.stride[0], shape.kernel[0] - 1 - shape.padding[0]
         row_step, first_column = shape.lanes * shape.stride[1], (
             (shape.lanes - 1) * shape.stride[1] + shape.kernel[1] - 1 - shape.padding[2])
         bottom = Signal(len(row), init=first % wrap)
         frame_end = Signal(len(row), init=height)
         right = Signal(range(first_column + row_step * shape.row_tiles + 1), init=first_column)
-        _, row_end = _count(m, "next_x", self.start, shape.row_tiles)
-        _, frame_ends = _count(m, "next_y", row_end, shape.positions[0])
+        _, row_end = counter(m, "next_x", self.start, shape.row_tiles)
+        _, frame_ends = counter(m, "next_y", row_end, shape.positions[0])
         with m.If(self.start):
             m.d.sync += right.eq(Mux(row_end, first_column, right + row_step))
         with m.If(row_end):
@@ -132,8 +133,8 @@ class TileBuffer(Block):
             m.d.sync += bottom.eq(bottom + Mux(frame_ends, to_next, step))
         with m.If(frame_ends):
             m.d.sync += frame_end.eq(frame_end + height)
-        below = (row - bottom).as_signed()
-        m.d.sync += self.complete.eq((below > 0) | ((row - frame_end).as_signed() >= 0)
+        below = ahead_of(row, bottom)
+        m.d.sync += self.complete.eq((below > 0) | (ahead_of(row, frame_end) >= 0)
                                      | ((below == 0) & (column > right)))
 
     def _tile(self, m: Module, free: Signal) -> _Tile:
@@ -141,8 +142,8 @@ class TileBuffer(Block):
         shape = self._shape
         wrap, padding = 1 << len(free), shape.padding[0]
         top = Signal(len(free), init=-padding % wrap)
-        x, row_end = _count(m, "x", self.end, shape.row_tiles)
-        y, frame_ends = _count(m, "y", row_end, shape.positions[0])
+        x, row_end = counter(m, "x", self.end, shape.row_tiles)
+        y, frame_ends = counter(m, "y", row_end, shape.positions[0])
         with m.If(row_end):
             to_next = shape.size[0] - shape.stride[0] * (shape.positions[0] - 1)
             m.d.sync += top.eq(top + Mux(frame_ends, to_next, shape.stride[0]))
@@ -229,16 +230,3 @@ class TileBuffer(Block):
             x = Signal(self._element.width, name=f"x_{n}_{lane}", reset_less=True)
             m.d.sync += x.eq(Mux(inside[lane], chosen, fill.as_unsigned()))
             m.d.comb += Value.cast(self.x[n * lanes + lane]).eq(x)
-
-
-def _count(m: Module, name: str, step: Value, length: int, clear: Value | None = None
-           ) -> tuple[Value, Value]:
-    """A counter of ``length`` that moves with ``step`` and begins again with ``clear``, and whether
-    it moves to its beginning by itself."""
-    if length == 1:
-        return Const(0, 0), step
-    count = Signal(range(length), name=name)
-    end = step & (count == length - 1)
-    with m.If(step):
-        m.d.sync += count.eq(Mux(end if clear is None else end | clear, 0, count + 1))
-    return count, end

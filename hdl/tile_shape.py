@@ -17,7 +17,7 @@ from .tech import MULTIPLIER_LATENCY
 __all__ = ["READ_STAGES", "Offset", "ResultsShape", "TileShape"]
 
 READ_STAGES = 5
-"""Cycles from the place of an entry to its inputs: tap, address, memory and its register, choice."""
+"""Cycles from an entry's place to its inputs: tap, address, memory and its register, choice."""
 START_CYCLES = 1
 """Cycles from the decision that a tile begins to its first entry."""
 LEAST_STEPS = 4

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .block import Block
+from .counter import ahead_of
 from .stream import Beat, payload_register
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 from .window_edges import begins_inside, columns_inside, rows_inside
@@ -76,7 +77,7 @@ class _Advance:
 class _Words:
     """Absolute word counts: those ``written``, those and one less (``before``), and the ``begin``
     and ``end`` of the frame that is read, with the ``next_end`` behind it. They wrap around; of
-    two, `_ahead` tells which is ahead."""
+    two, `ahead_of` tells which is ahead."""
 
     written: Signal
     before: Signal
@@ -166,7 +167,7 @@ class Window(Block):
         now = ahead.held(m, "now", move.counters)
         ended = move.issue & now.last
         words = _Words.of(m, width, geometry.words, write=write, ended=ended)
-        complete = [_ahead(words.written, end) >= 0 for end in (words.end, words.next_end)]
+        complete = [ahead_of(words.written, end) >= 0 for end in (words.end, words.next_end)]
 
         word_delta, turn_delta = self._deltas(m, ends, move.counters, width)
         reads, ready = [], []
@@ -176,9 +177,10 @@ class Window(Block):
             need = _held(m, f"need_{row}", (word + spills)[:width], move.counters)
             # A read waits while the last word that it needs is not in, unless it is padding or the
             # frame is all in.
-            behind = Mux(spills, _ahead(word, words.before) >= 0, _ahead(word, words.written) >= 0)
+            behind = Mux(spills, ahead_of(word, words.before) >= 0,
+                         ahead_of(word, words.written) >= 0)
             next_waits = ahead.rows[row] & behind & ~Mux(now.last, complete[1], complete[0])
-            still_waits = now.rows[row] & (_ahead(need, words.written) >= 0) & ~complete[0]
+            still_waits = now.rows[row] & (ahead_of(need, words.written) >= 0) & ~complete[0]
             waits = Signal(name=f"waits_{row}", init=1)
             m.d.sync += waits.eq(~move.begun | Mux(move.counters, next_waits, still_waits))
             ready.append(~waits)
@@ -199,7 +201,7 @@ class Window(Block):
         # Two cycles late, so two words may have come in since: space is kept for them.
         used = Signal(signed(len(oldest)))
         m.d.sync += [
-            used.eq(_ahead(words.written, oldest)),
+            used.eq(ahead_of(words.written, oldest)),
             has_space.eq(used < self._depth - LATE_WORDS),
             follows.eq(moved),
             starts.eq(ended),
@@ -207,7 +209,7 @@ class Window(Block):
         # ``word`` is the first word of the window that the reads have moved to.
         with m.If(starts):
             m.d.sync += oldest.eq(words.begin)
-        with m.Elif(follows & inside & (_ahead(oldest, word) < 0)):
+        with m.Elif(follows & inside & (ahead_of(oldest, word) < 0)):
             m.d.sync += oldest.eq(word)
         m.d.comb += self.i.ready.eq(has_space)
 
@@ -332,11 +334,6 @@ class Window(Block):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
                     m.d.sync += read_out[row * geometry.lanes + lane].eq(value)
-
-
-def _ahead(a: Value, b: Value) -> Value:
-    """By how many words the count ``a`` is ahead of ``b``; negative where it is behind."""
-    return (a - b)[: len(a)].as_signed()
 
 
 def _held(m: Module, name: str, value: Value, enable: Value, *, reset_less: bool = False) -> Value:

@@ -15,6 +15,7 @@ from .kinds import Ask, Kind, candidates
 from .kinds.binary import Binary
 from .kinds.engine import Engine
 from .kinds.flat import fills_lanes
+from .kinds.nonzeros import Nonzeros
 from .plan import Plan
 from .port import Port
 from .site import Site, sites
@@ -55,7 +56,12 @@ def check_fold(site: Site, fold: Fold) -> None:
     """Refuse a fold that exceeds the layer's dimensions."""
     shape, outputs = site.geometry, site.outputs
     limits = [(1, outputs), (1, shape.kernel[0]), (1, shape.run)]
-    if isinstance(site.layer, ir.Depthwise):
+    if is_sparse(site):
+        limits = [(1, outputs), (1, 1), (1, site.result.shape[1])]
+        if site.result.shape[1] % max(1, fold.lanes):
+            raise PenjingError(f"layer {site.name}: fold lanes must divide the "
+                               f"{site.result.shape[1]} positions of a row, not {fold.lanes}")
+    elif isinstance(site.layer, ir.Depthwise):
         # An engine takes all outputs of a channel at once, and one tap of it.
         multiple = outputs // shape.size[2]
         limits = [(multiple, multiple), (1, 1), (1, shape.size[2])]
@@ -73,7 +79,7 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
     """
     site = sites(network)[layer.name]
     shape = site.geometry
-    if isinstance(layer, ir.Depthwise):
+    if isinstance(layer, ir.Depthwise) or is_sparse(site):
         fold = Fold(pe, 1, simd)
         check_fold(site, fold)
         return fold
@@ -89,6 +95,13 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
         f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))
     check_fold(site, best)
     return best
+
+
+def is_sparse(site: Site) -> bool:
+    """Whether the layer's engine walks its weights' entries."""
+    layer = site.layer
+    return (isinstance(layer, ir.MultiplyAccumulate)
+            and isinstance(layer.weights.encoding, Nonzeros.encodings))
 
 
 @dataclass(frozen=True)
@@ -286,8 +299,8 @@ class Search:
         """Cycles that a layer with weights takes for its reads under ``fold``."""
         port = Port(site.source.elements, site.source.elements)
         kind = cheapest(site, Ask(self.budget.fabric, (port,), 0, 0, fold), {})
-        assert isinstance(kind, Engine)
-        return site.geometry.positions * kind.window(site).reads
+        assert isinstance(kind, Engine | Nonzeros)
+        return kind.reads(site)
 
 
 def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], scarce: Scarce = PLENTY

@@ -16,6 +16,7 @@ from .dot import Dot
 from .engine import Engine
 from .join import Sum
 from .kind import Ask, Kind
+from .nonzeros import Nonzeros
 from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
 from .product import Product
@@ -31,11 +32,11 @@ from .upsample import Enlargement
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Product",
-           "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow",
-           "Ternary", "Union", "Wires", "candidates"]
+           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Nonzeros", "Part",
+           "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
+           "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
-ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
+ENGINES: tuple[type[Engine | Nonzeros], ...] = (Sliced, Binary, Ternary, Dot, Nonzeros)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
@@ -56,10 +57,11 @@ def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
     encoding = layer.weights.encoding
-    if not isinstance(encoding, ir.ValueEncoding):
+    engines = [engine for engine in ENGINES if isinstance(encoding, engine.encodings)]
+    if not engines:
         raise PenjingError(f"layer {layer.name}: there is no hardware for weights of the encoding "
                            f"{encoding.name}; store them plain or by a codebook")
-    for engine in ENGINES:
+    for engine in engines:
         yield from engine.candidates(site, ask)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -31,8 +31,12 @@ from .window import Windowed
 
 @dataclass(frozen=True, kw_only=True)
 class Engine(Windowed):
-    """Hardware of a layer with weights, which live in ``storage``; ``frame`` is its structure."""
+    """Hardware of a layer with weights, which live in ``storage``; ``frame`` is its structure.
 
+    It takes weights of its ``encodings``.
+    """
+
+    encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.ValueEncoding,)
     fold: Fold
     frame: EngineShape
     storage: Storage
@@ -67,6 +71,10 @@ class Engine(Windowed):
     def all_weight_bits(self, site: Site) -> int:
         """Bits of all weights of the layer, in a form of the engine's own."""
         return multiplies(site).weights.values.size * self.weight_bits(site)
+
+    def reads(self, site: Site) -> int:
+        """Cycles in which a frame is read."""
+        return site.geometry.positions * self.window(site).reads
 
     def outputs(self, site: Site) -> timing.Outputs:
         """Group after group, each ``o_lanes`` a beat."""

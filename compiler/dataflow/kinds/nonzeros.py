@@ -24,7 +24,7 @@ from ..port import Port
 from ..site import Site
 from . import constants
 from .balance import balanced
-from .engine import biases, dsp_blocks, multiplies, pad_code
+from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
 from .entry_stores import EntryStore, entry_store
 from .kind import Ask, Stages, shape_of, style
 from .window import Buffer, Buffered
@@ -34,10 +34,11 @@ from .window import Buffer, Buffered
 class Nonzeros(Buffered):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
-    ``word`` channels come in a cycle. Entries live in ``storage``, results that wait in ``results``.
+    ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
+    in ``results``.
     """
 
-    encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.RelativeIndex,)
+    encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Sparse,)
     fold: Fold
     word: int
     storage: Storage
@@ -46,8 +47,6 @@ class Nonzeros(Buffered):
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The engines that do what ``ask`` says."""
-        if not isinstance(multiplies(site).weights.encoding, cls.encodings):
-            return
         folds = _proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
             yield cls.made(site, ask, fold)
@@ -61,7 +60,8 @@ class Nonzeros(Buffered):
         while height * width * -(-channels // word) > cycles and word < channels:
             word *= 2
         weights, fabric = multiplies(site).weights, ask.fabric
-        (entries,) = _store(site).memories(shape.outputs, Storage.BLOCK)
+        entries = max(_store(site).memories(shape.outputs, Storage.BLOCK),
+                      key=lambda memory: memory.bits)
         results = _results(shape, site, Storage.BLOCK)
         return cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold, word=word,
                    storage=memories.rom_storage(fabric, entries.words, entries.width),
@@ -146,7 +146,7 @@ class Nonzeros(Buffered):
         assert buffered.buffer is not None
         shape, (source,) = buffered.shape(site), self.carried(site)
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, _store(site).cells(shape.outputs, shape.place_bits, self.storage, fabric)
+        return sum(gears, _store(site).cells(shape.outputs, self.storage, fabric)
                    + _buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
                    + _sum_cells(fabric, shape, site, self.dsps)
                    + _results_cells(fabric, shape, site, self.results))
@@ -160,8 +160,7 @@ class Nonzeros(Buffered):
         assert self.buffer is not None
         shape, (source,) = self.shape(site), self.carried(site)
         element = shape_of(source)
-        entries = _store(site).source(shape.outputs, shape.place_bits, style(self.storage),
-                                      technology)
+        entries = _store(site).source(shape.outputs, style(self.storage), technology)
         engine = TileEngine(
             element, shape, entries, weight_bits=multiplies(site).weights.bits, bias=biases(site),
             accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
@@ -173,8 +172,7 @@ class Nonzeros(Buffered):
 @lru_cache(maxsize=256)
 def _store(site: Site) -> EntryStore:
     """The store of the layer's entries."""
-    weights = multiplies(site).weights
-    return entry_store(weights)
+    return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site))
 
 
 def _shape(site: Site, fold: Fold, word: int, rows: int) -> TileShape:
