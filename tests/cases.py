@@ -184,6 +184,30 @@ def ternary_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
     return ir.Weights(drawn, 8)
 
 
+@st.composite
+def sparse_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Weights of 2 to 12 bits, any part of which are not 0, in any encoding that leaves zeros out.
+
+    Outputs may have none; with a codebook, they may all be equal.
+    """
+    bits = draw(st.integers(2, 12))
+    least = draw(st.integers(0, 8))
+    kept = draw(values(shape, 0, 7)) >= least
+    shared = draw(st.booleans())
+    if shared:
+        among = draw(st.lists(st.integers(-(1 << bits - 1), (1 << bits - 1) - 1), min_size=1,
+                              max_size=6))
+        drawn = draw(chosen(shape, among))
+    else:
+        drawn = draw(values(shape, -(1 << bits - 1), (1 << bits - 1) - 1))
+    stored = ir.Codebook() if shared else ir.Plain()
+    encoding: ir.Encoding = draw(st.sampled_from([ir.RelativeIndex, ir.KernelList]))(
+        draw(st.integers(1, 6)), stored)
+    if draw(st.integers(0, 2)) == 2:
+        encoding = ir.Bitmap(draw(st.sampled_from([8, 16, 32])), stored)
+    return ir.Weights(drawn * kept, bits, encoding=encoding)
+
+
 def signs(shape: Sequence[int]) -> st.SearchStrategy[ir.Weights]:
     """Weights of -1 and 1."""
     return chosen(shape, (1, -1)).map(lambda drawn: ir.Weights(drawn, 2))
@@ -255,6 +279,37 @@ def sliced(draw: Draw, weights: Weighing) -> Case:
     lanes = draw(st.none() | st.integers(1, groups))
     fold = None if lanes is None else Fold(multiple, 1, lanes * (channels // groups))
     return draw(cases(grow, layer, fold))
+
+
+@st.composite
+def walked(draw: Draw) -> Case:
+    """A layer with few weights, so many outputs at so many positions at once."""
+    grow = draw(inputs())
+    kind, choice = grow.type, draw(st.integers(0, 3))
+    if choice == 0:
+        if kind.shape[:2] != (1, 1):
+            grow.add(ir.Flatten("flatten", grow.tail))
+        outputs = draw(st.integers(1, 8))
+        layer: ir.Layer = ir.Dense(LAYER, grow.tail, draw(sparse_weights((
+            outputs, grow.type.elements))), draw(biases(outputs)))
+        row = 1
+    else:
+        kernel, stride, padding = draw(windows(kind))
+        channels, value = kind.shape[2], draw(st.sampled_from([kind.low, kind.high, 0]))
+        groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
+        if choice == 1:
+            outputs = channels * draw(st.integers(1, 2))
+            layer = ir.Depthwise(LAYER, grow.tail, draw(sparse_weights((outputs, *kernel))),
+                                 draw(biases(outputs)), stride, padding, value)
+        else:
+            outputs = groups * draw(st.integers(1, max(1, 8 // groups)))
+            layer = ir.Convolution(
+                LAYER, grow.tail, draw(sparse_weights((outputs, *kernel, channels // groups))),
+                draw(biases(outputs)), stride, padding, value, groups)
+        row = (kind.shape[1] + sum(padding[2:]) - kernel[1]) // stride[1] + 1
+    lanes = draw(st.sampled_from([n for n in range(1, row + 1) if row % n == 0]))
+    fold = Fold(draw(st.integers(1, outputs)), 1, lanes)
+    return draw(cases(grow, layer, fold if draw(st.integers(0, 3)) else None))
 
 
 @st.composite
@@ -523,6 +578,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Dot: (flat(any_weights, folds), flat(coded_weights, folds),
                 flat(coded_weights, folds, wide=True), transposed(
                     lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
+    kinds.Nonzeros: (walked(),),
     kinds.Maximum: (pools(ir.MaxPool),),
     kinds.SumOfWindow: (pools(ir.SumPool),),
     kinds.Average: (pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from penjing.compiler.dataflow import accelerator, kinds, plan_file
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
 from penjing.compiler.dataflow.kinds.engine import Multiplying
-from penjing.compiler.dataflow.kinds.window import Windowed
+from penjing.compiler.dataflow.kinds.window import Buffered
 from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
 from penjing.compiler.dataflow.search import Goal, Search, cheapest
 from penjing.compiler.dataflow.site import Site, sites
@@ -84,7 +85,7 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
     def check(case: Case) -> None:
         plan, _ = planned(case, kind, ECP5)
         site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
-        shape = layer.kind.frame if isinstance(layer.kind, Engine) else layer.kind.shape
+        shape = shape_of(site, layer.kind)
         with pytest.MonkeyPatch.context() as patch:
             depths = depths_of_queues(patch)
             emit(accelerator.component(site, layer, Generic()), "top")
@@ -100,6 +101,13 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
 
     check()
     assert compared
+
+
+def shape_of(site: Site, kind: Kind) -> Any:
+    """The structure with the depth of the output queue."""
+    if isinstance(kind, kinds.Nonzeros):
+        return kind.shape(site).results
+    return kind.frame if isinstance(kind, Engine) else kind.shape
 
 
 def depths_of_queues(patch: pytest.MonkeyPatch) -> list[int]:
@@ -207,7 +215,7 @@ def check_price(case: Case, plan: Plan, fabric: Fabric, path: Path) -> None:
     if kind.dsps:
         soft = replace(kind, dsps=0).cells(site, fabric)
         assert soft.dsps == 0 and soft.luts >= kind.cells(site, fabric).luts
-    if isinstance(kind, Windowed):
+    if isinstance(kind, Buffered):
         assert kind.buffer is not None
         larger = kind.buffered(site, fabric, 2 * kind.buffer.words)
         assert fabric.price(larger.cells(site, fabric)) >= fabric.price(kind.cells(site, fabric))

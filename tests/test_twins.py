@@ -22,6 +22,7 @@ from penjing.compiler.ir import Integers, Network, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.bipolar import BipolarToInteger
+from penjing.hdl.bitmap_entries import BitmapEntries, BitmapWalker
 from penjing.hdl.block import Block
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
@@ -29,6 +30,7 @@ from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.engine import Engine, EngineArray
+from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.multiply import StreamMultiplier
@@ -48,6 +50,9 @@ from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue,
 from penjing.hdl.table import LookupTable
 from penjing.hdl.tech import Generic
 from penjing.hdl.threshold import Thresholder
+from penjing.hdl.tile_buffer import TileBuffer
+from penjing.hdl.tile_engine import TileEngine
+from penjing.hdl.tile_results import TileResults
 from penjing.hdl.upsample import Upsampler
 from penjing.hdl.upsizer import Upsizer
 from penjing.hdl.weights import CodebookWeights
@@ -94,6 +99,19 @@ COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
 CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
                                                    encoding=ir.Codebook()))))
+def few(shape: tuple[int, ...], encoding: ir.Encoding) -> ir.Weights:
+    values = RNG.integers(-7, 8, shape) * (RNG.random(shape) < 0.4)
+    return ir.Weights(values, 4, encoding=encoding)
+
+
+def walked(encoding: ir.Encoding, groups: int = 1) -> Twin:
+    layer = ir.Convolution("conv", "x", few((6, 3, 2, 4 // groups), encoding),
+                           RNG.integers(-9, 9, 6), (1, 1), (1, 1, 0, 1), 2, groups)
+    return Twin("convolution", net(MAP, layer), Goal(folds={"conv": Fold(2, 1, 3)}))
+
+
+WALKED = walked(ir.RelativeIndex(2))
+MASKED = walked(ir.Bitmap(8, ir.Codebook()))
 JOIN = Twin("concatenate", net(MAP, CLAMP, ir.Concatenation("join", "clamp", ("x",))), Goal(96))
 SUM = Twin("add", net(MAP, CLAMP, ir.Add("add", "clamp", "x")))
 CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else "clamp", n - 5, 3)
@@ -109,6 +127,14 @@ TWINS: dict[type[wiring.Component], Twin] = {
     Slicer: Twin("channel_slice", net(MAP, CLAMP, ir.Slice("slice", "clamp", 1, 3)), Goal(96)),
     ArgMaxer: Twin("argmax", net(MAP, ir.ArgMax("argmax", "x"))),
     AveragePooler: Twin("average_pool", net(MAP, pool(ir.AveragePool)), Goal(200)),
+    BitmapEntries: MASKED,
+    BitmapWalker: MASKED,
+    GroupedEntries: walked(ir.RelativeIndex(2), 2),
+    KernelEntries: walked(ir.KernelList(1)),
+    RelativeEntries: WALKED,
+    TileBuffer: WALKED,
+    TileEngine: WALKED,
+    TileResults: WALKED,
     BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
     Buffer: Twin("clamp", net(MAP, CLAMP), front=lambda to: Buffer(to.i.payload.shape())),
     CodebookWeights: CODED,
