@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,23 +56,25 @@ class Encoding(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What a memory of values has to hold: a ``count`` of values, and which ``different`` ones."""
+    """What a memory of values has to hold: ``values`` of any shape, and so many ``zeros`` more."""
 
-    count: int
-    different: Integers
+    values: Integers
+    zeros: int = 0
 
-    @classmethod
-    def of(cls, values: Integers) -> Stored:
-        """All ``values``, in any shape; where there are none, a table still has an entry, 0."""
-        if not values.size:
-            return cls(0, np.zeros(1, np.int64))
-        low = values.min()
+    @property
+    def count(self) -> int:
+        """How many values these are."""
+        return self.values.size + self.zeros
+
+    @cached_property
+    def different(self) -> Integers:
+        """All different ones (entries,), in ascending order; where nothing is stored, 0 alone."""
+        if not self.values.size:
+            return np.zeros(1, np.int64)
         # Weights have 16 bits at most: to count them all is faster than to sort them.
-        return cls(values.size, np.flatnonzero(np.bincount((values - low).reshape(-1))) + low)
-
-    def with_zeros(self, count: int) -> Stored:
-        """So many zeros more."""
-        return Stored(self.count + count, np.union1d(self.different, [0])) if count else self
+        low = self.values.min()
+        found: Integers = np.flatnonzero(np.bincount((self.values - low).reshape(-1))) + low
+        return np.union1d(found, [0]) if self.zeros else found
 
 
 class ValueEncoding(Encoding):
@@ -80,11 +83,11 @@ class ValueEncoding(Encoding):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights that cannot be stored so."""
-        self.check_stored(Stored.of(rows))
+        self.check_stored(Stored(rows))
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """Bits of all values, of any shape."""
-        return self.bits_of(Stored.of(rows), bits)
+        return self.bits_of(Stored(rows), bits)
 
     @abstractmethod
     def check_stored(self, stored: Stored) -> None:
@@ -125,7 +128,7 @@ class Codebook(ValueEncoding):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights with too many different values, or with one only."""
-        self._require(Stored.of(rows), 2)
+        self._require(Stored(rows), 2)
 
     def check_stored(self, stored: Stored) -> None:
         """Refuse too many different values."""
@@ -147,7 +150,7 @@ class Codebook(ValueEncoding):
 
     def entries(self, values: Integers) -> Integers:
         """The codebook (entries,) of ``values``."""
-        return Stored.of(values).different
+        return Stored(values).different
 
     def indices(self, values: Integers) -> Integers:
         """Where each of ``values`` is in the codebook, in their shape."""

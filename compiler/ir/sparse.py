@@ -117,7 +117,6 @@ class _Marks(NamedTuple):
     gaps: Integers  # (marks,) the places skipped before it
     filling: NDArray[np.bool_]  # (marks,)
     kept: Integers  # (marks that are no filling, weights of a run)
-    stored: Stored  # those
 
     @classmethod
     def of(cls, outputs: Integers, places: Integers, kept: Integers, count: int) -> _Marks:
@@ -128,12 +127,12 @@ class _Marks(NamedTuple):
         outputs, places = np.insert(outputs, at, empty), np.insert(places, at, 0)
         first = np.diff(outputs, prepend=-1) != 0
         gaps = np.where(first, places, np.diff(places, prepend=0) - 1)
-        return cls(outputs, gaps, filling, kept, Stored.of(kept))
+        return cls(outputs, gaps, filling, kept)
 
     def filled(self, gap_bits: int) -> Stored:
         """All weights in memory where gaps have so many bits."""
         fillings = int((self.gaps >> gap_bits).sum() + self.filling.sum())
-        return self.stored.with_zeros(fillings * self.kept.shape[1])
+        return Stored(self.kept, fillings * self.kept.shape[1])
 
 
 @dataclass(frozen=True)
@@ -258,12 +257,12 @@ class Bitmap(Sparse):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights whose values cannot be stored."""
-        self.values.check_stored(Stored.of(rows[rows != 0]))
+        self.values.check_stored(Stored(rows[rows != 0]))
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """The bitmap, and the non-zero weights."""
         bitmap = len(rows) * self._segments(rows) * self.segment
-        return bitmap + self.values.bits_of(Stored.of(rows[rows != 0]), bits)
+        return bitmap + self.values.bits_of(Stored(rows[rows != 0]), bits)
 
     def _segments(self, rows: Integers) -> int:
         """Segments of an output."""
