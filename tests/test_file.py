@@ -371,7 +371,9 @@ def test_mutations(tmp_path: Path) -> None:
     assert outcomes[False] > 500  # what is left are flips in unused bits and spaces
 
 
-def test_mutated_headers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", [
+    network, lambda: sparse_network(ir.RelativeIndex(3, ir.Codebook()))])
+def test_mutated_headers(tmp_path: Path, made: Callable[[], ir.Network]) -> None:
     """The same with a right checksum, so that the checks behind it are met."""
     rng, path = random.Random(3), tmp_path / "m.penjing"
     values = [None, True, 0, -1, 1 << 70, 1.5, "conv", "", [], [[]], {}, "x" * 99]
@@ -387,7 +389,7 @@ def test_mutated_headers(tmp_path: Path) -> None:
             node[key] = copy.deepcopy(rng.choice(values))
 
     for _ in range(500):
-        header, tensors = pieces(file.to_bytes(network()))
+        header, tensors = pieces(file.to_bytes(made()))
         spoil(header["network"])
         path.write_bytes(forged(header, tensors))
         with contextlib.suppress(PenjingError):

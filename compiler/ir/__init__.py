@@ -7,6 +7,7 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
+from .bitmap import SEGMENTS, Bitmap, BitmapWalk
 from .builder import Builder
 from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
@@ -42,18 +43,7 @@ from .shapes import (
     Upsample,
     rewired,
 )
-from .sparse import (
-    MAX_GAP_BITS,
-    SEGMENTS,
-    Bitmap,
-    BitmapWalk,
-    GapWalk,
-    KernelList,
-    RelativeIndex,
-    Sparse,
-    Walk,
-    pitch_of,
-)
+from .sparse import MAX_GAP_BITS, GapWalk, KernelList, RelativeIndex, Sparse, Walk, pitch_of
 from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
