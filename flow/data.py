@@ -124,7 +124,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path, most: int, way_out: 
         raise BadData(f"{path}: it holds no array {name} (but {held!a}); {way_out}") from None
     if info.file_size > most:
         raise BadData(f"{path}: {name} claims {info.file_size} bytes, more than {most}; "
-                           f"give fewer images")
+                           f"make it smaller")
     with archive.open(info) as stream:
         # What zipfile hands out is limited to file_size, whatever the compressed data unfold to.
         shape, fortran, dtype = _header(stream, name, path, way_out)
