@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import gzip
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ import os
 import stat
 import types
 import typing
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,9 @@ _ADDED: Mapping[type, Mapping[str, object]] = {
 _TYPES = ("int8", "int16", "int32", "int64")
 _CODES = ("I8", "I16", "I32", "I64")
 _WAY_OUT = "compile the network again"
+_GZIP = b"\x1f\x8b"
+"""What a compressed file starts with; any other starts with the length of its header, which is a
+multiple of 8."""
 
 _Tensors = dict[str, NDArray[np.signedinteger[Any]]]
 
@@ -71,19 +76,22 @@ class _Invalid(Exception):
     """What is wrong with a file's content."""
 
 
-def save(network: Network, path: str | Path) -> None:
+def save(network: Network, path: str | Path, *, compressed: bool = False) -> None:
     """Write ``network`` to the file ``path``, whole or not at all.
 
-    `PenjingError` if the folder cannot be written or a layer is of a kind that files do not know.
+    A ``compressed`` file, which pays where many weights are 0, goes through gzip, and is read like
+    any other. `PenjingError` if the folder cannot be written or a layer is of a kind that files do
+    not know.
     """
-    write_atomically(path, to_bytes(network))
+    data = to_bytes(network)
+    write_atomically(path, gzip.compress(data, mtime=0) if compressed else data)
 
 
 def load(path: str | Path) -> Network:
     """The network in the file ``path``; `PenjingError` says what is wrong with the file."""
     data = _read(path)
     try:
-        return _from_bytes(data)
+        return _from_bytes(_unfolded(data))
     except RecursionError:
         raise PenjingError(f"{path}: its header is nested too deep; {_WAY_OUT}") from None
     except (_Invalid, PenjingError) as error:
@@ -141,6 +149,22 @@ def _read(path: str | Path) -> bytes:
             return file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise PenjingError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _unfolded(data: bytes) -> bytes:
+    """``data``, uncompressed if gzip has compressed it; no more of it than a file may have."""
+    if not data.startswith(_GZIP):
+        return data
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        result = stream.decompress(data, MAX_FILE_BYTES + 1)
+    except zlib.error:
+        raise _Invalid("damaged: what is compressed cannot be read") from None
+    if len(result) > MAX_FILE_BYTES:
+        raise _Invalid(f"larger than {MAX_FILE_BYTES >> 20} MiB once it is uncompressed")
+    if not stream.eof or stream.unused_data:
+        raise _Invalid("cut off, or something follows what is compressed")
+    return result
 
 
 def _dump(value: object) -> str:

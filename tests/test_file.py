@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 import os
 import random
@@ -105,6 +106,38 @@ def test_bytes_depend_on_the_network_only(tmp_path: Path) -> None:
     path = tmp_path / "net.penjing"
     path.write_bytes(data)
     assert file.to_bytes(file.load(path)) == data == file.to_bytes(network())
+
+
+def test_compressed_files_are_read_as_others(tmp_path: Path) -> None:
+    path = tmp_path / "small.penjing"
+    file.save(network(), path, compressed=True)
+    data = path.read_bytes()
+    assert len(data) < len(file.to_bytes(network()))
+    assert file.load(path) == network()
+    file.save(network(), path, compressed=True)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (lambda data: data[:-1], "cut off"), (lambda data: data[:40], "cut off"),
+    (lambda data: data + b"0", "something follows"),
+    (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], "damaged"),
+    (lambda data: data[:-6] + bytes(6), "cannot be read")])
+def test_damage_of_what_is_compressed(tmp_path: Path, change: Callable[[bytes], bytes], reason: str
+                                      ) -> None:
+    path = tmp_path / "bad.penjing"
+    path.write_bytes(change(gzip.compress(file.to_bytes(network()), mtime=0)))
+    with pytest.raises(PenjingError, match=reason) as caught:
+        file.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_file_does_not_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.penjing"
+    path.write_bytes(gzip.compress(bytes(1 << 20)))
+    monkeypatch.setattr(file, "MAX_FILE_BYTES", 1 << 16)
+    with pytest.raises(PenjingError, match="larger than"):
+        file.load(path)
 
 
 def test_arrays_are_narrow_and_in_order() -> None:
