@@ -44,8 +44,8 @@ MAKERS: Mapping[str, Maker] = {
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
 """All encodings, by the names that users know."""
 
-AUTOMATIC: Sequence[str] = ("plain",)
-"""Those that a layer may get without being asked: the dataflow back end has engines for them."""
+AUTOMATIC: Sequence[str] = tuple(MAKERS)
+"""Those that a layer may get without being asked."""
 
 
 def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str] = AUTOMATIC

@@ -242,6 +242,10 @@ class Tiled(Windowed):
         return tile_control.Tiles(depth, self.need[:, 0], self.freed, self.cycles_per_position,
                                   self.results_cycle, self.room_cycle, len(self.outputs.reads))
 
+    def depth(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once; what a tile frees is alive until words may come in its place."""
+        return super().depth(words, ends + self.room_cycle - self.cycles_per_position, interval)
+
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""
         return Port(self.lanes, self.pixel).ends(self.elements)

@@ -18,6 +18,8 @@ from .tensor import Integers, is_int, require
 
 MAX_GAP_BITS = 16
 """The widest gap between two entries."""
+RUNS_PER_FILLING = 64
+"""So many runs there are for each that only fills a gap, at least."""
 
 
 def pitch_of(channels: int) -> int:
@@ -141,9 +143,14 @@ class _Gapped(Sparse):
 
     @classmethod
     def best(cls, rows: Integers, bits: int, values: ValueEncoding) -> Self:
-        """The one whose gaps have the width that takes the fewest memory bits, filling counted."""
+        """The one whose gaps have the width that takes the fewest memory bits, filling counted.
+
+        Filling costs cycles, too, so of all runs it is at most one in `RUNS_PER_FILLING`.
+        """
         marks = cls._marks(rows)
-        choices = (cls(gap_bits, values) for gap_bits in range(1, MAX_GAP_BITS + 1))
+        least = next(width for width in range(1, MAX_GAP_BITS + 1) if width == MAX_GAP_BITS
+                     or (marks.gaps >> width).sum() * RUNS_PER_FILLING <= len(marks.gaps))
+        choices = (cls(gap_bits, values) for gap_bits in range(least, MAX_GAP_BITS + 1))
         return min(choices, key=lambda choice: choice._bits(marks, bits))
 
     def check(self, rows: Integers) -> None:
