@@ -215,11 +215,14 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
                   inline_memories: bool = False, result: str | None = None) -> Project:
-    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`."""
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`.
+
+    Channels that nobody reads, or that are constant, are taken out first, see `Project.removed`.
+    """
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
-    loaded = load(model, quantization, name, progress, rounding, result)
+    loaded = load(model, quantization, name, progress, rounding, result).reduced
     progress("schedule", 0, 0)
     schedule_ = plan(loaded.network, target)
     design = Design(loaded.network, schedule_)
@@ -227,5 +230,6 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     progress("emit", 0, 0)
     verilog = emit(design.whole(Generic()).component(), loaded.network.name,
                    inline_memories=inline_memories)
-    return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
-                          report.plan_json(schedule_, link), loaded.source)
+    told = report.plan_json(schedule_, link, project.removed(loaded.network, loaded.settings))
+    return project.create(folder, loaded.network, schedule_, loaded.settings, verilog, told,
+                          loaded.source)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cost import Resources
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
 
-__all__ = ["Table", "layer_table", "plan_json", "plan_table", "table_of"]
+__all__ = ["Removed", "Table", "layer_table", "plan_json", "plan_table", "table_of"]
 
 
 WORK = ("multipliers", "xors", "additions")
@@ -28,6 +28,15 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text: int = 1
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A ``layer`` that has lost some ``channels``, ``of`` so many."""
+
+    layer: str
+    channels: int
+    of: int
 
 
 def cell(value: object) -> str:
@@ -49,8 +58,10 @@ def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[objec
     return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows), text)
 
 
-def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
-    """What ``penjing compile --json`` prints of ``plan``, and of the board's serial ``link``."""
+def plan_json(plan: Plan, link: Resources | None, removed: Iterable[Removed] = ()
+              ) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of ``plan``, of the board's serial ``link``, and of
+    what was ``removed`` before."""
     return {
         "board": plan.board,
         "clock_mhz": plan.clock_mhz,
@@ -62,6 +73,7 @@ def plan_json(plan: Plan, link: Resources | None) -> dict[str, Any]:
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
+        "removed": [asdict(one) for one in removed],
         "layers": [_layer_json(layer) for layer in plan.layers],
     }
 
@@ -94,15 +106,20 @@ def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
             layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
 
 
-def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
-    """The plan as a whole, and what the board's serial ``link`` adds."""
+def plan_table(plan: Plan, link: Resources | None, title: str, removed: Iterable[Removed] = ()
+               ) -> Table:
+    """The plan as a whole, what the board's serial ``link`` adds, and what was ``removed`` before,
+    of which only layers with engines are told."""
     cells = plan.resources
+    lost = [f"{one.layer} {one.channels:,} of {one.of:,}" for one in removed
+            if plan.layer(one.layer).fold]
     return table_of(title, ("", ""), (
         ("board", plan.board),
         ("clock (MHz)", plan.clock_mhz),
         ("cycles per frame", plan.cycles_per_frame),
         ("latency (cycles)", plan.latency_cycles),
         ("frames per second", plan.frames_per_second),
+        ("channels removed", ", ".join(lost) or None),
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
         ("products of signs a cycle", plan.work("xors") or None),
