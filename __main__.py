@@ -164,10 +164,10 @@ def _compile(
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
                                   inline_memories, result)
-    title = f"{made.network.name} in {made.verilog}"
-    _print(report.plan_json(made.plan, made.link, made.removed), as_json,
+    lost = [report.removed_table(made.removed)] if made.removed else []
+    _print(report.plan_json(made.plan, made.link, made.removed), as_json, *lost,
            report.layer_table(made.plan),
-           report.plan_table(made.plan, made.link, title, made.removed))
+           report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
     _next(as_json, "simulate", folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from graphs import random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import mixed_network, random_images, random_network, residual, table_network
+from penjing import flow
+from penjing.__main__ import main
 from penjing.compiler import file, ir
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.compiler.reduce import Reduction, bounds, channels, kernels, reduce
@@ -331,3 +334,59 @@ def test_an_encoding_stays() -> None:
 
     assert compare(coded([[3, 1, 0], [1, 3, 0]])).removed == {"a": (2,), "r": (2,)}
     assert not compare(coded([[3, 3, 0], [3, 3, 0]])).removed
+
+
+# --- in the flow
+def dead_network(name: str = "net") -> Network:
+    """Channel 1 of three is not read."""
+    return replace(chain((4, 4, 2), convolution("a", [1, 2, 3]), relu("r", "a"),
+                         convolution("b", [1, 2], "r", 3, kernel=3, zero=[1])), name=name)
+
+
+def test_a_compiled_network_tells_what_it_lost(tmp_path: Path,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "net.penjing", tmp_path / "out"
+    file.save(dead_network(), path)
+    command = ["compile", str(path), "-b", "generic", "-o", str(out)]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["removed"] == [{"layer": "a", "channels": 1, "of": 3},
+                               {"layer": "r", "channels": 1, "of": 3}]
+    opened = flow.Project.open(out)
+    assert opened.settings.removed == {"a": (1,), "r": (1,)}
+    assert opened.network == compare(dead_network()).network
+    assert main(command) == 0
+    assert "Channels not needed" in capsys.readouterr().out
+    assert main(["check", str(path), "--json"]) == 0
+    checked = {layer["name"]: layer["shape"] for layer in json.loads(
+        capsys.readouterr().out)["layers"]}
+    assert checked == {"a": [4, 4, 2], "r": [4, 4, 2], "b": [2, 2, 2]}
+
+
+def test_nothing_is_told_where_nothing_went(tmp_path: Path,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.penjing"
+    file.save(chain((4, 4, 2), convolution("a", [1, 2])), path)
+    command = ["compile", str(path), "-b", "generic", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert "Channels not needed" not in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"] == []
+
+
+@pytest.mark.parametrize("removed", ['{"none": [1]}', '{"a": [2, 1]}', '{"a": [-1]}', '{"a": 1}',
+                                     '{"a": [true]}', "[]"])
+def test_a_damaged_project_is_refused(removed: str, tmp_path: Path) -> None:
+    file.save(dead_network(), tmp_path / "net.penjing")
+    flow.compile_model(tmp_path / "net.penjing", tmp_path / "out", flow.Target("generic"))
+    mark = tmp_path / "out" / "penjing.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "removed": json.loads(removed)}))
+    with pytest.raises(PenjingError, match=r"penjing.json: .*; compile the network again"):
+        flow.Project.open(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_hardware_without_them_is_exact(tmp_path: Path) -> None:
+    file.save(dead_network(), tmp_path / "net.penjing")
+    flow.compile_model(tmp_path / "net.penjing", tmp_path / "out", flow.Target("generic"))
+    assert flow.simulate(tmp_path / "out", frames=4).passed

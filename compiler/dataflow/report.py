@@ -10,7 +10,8 @@ from ..cost import Resources
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
 
-__all__ = ["Removed", "Table", "layer_table", "plan_json", "plan_table", "table_of"]
+__all__ = ["Removed", "Table", "layer_table", "plan_json", "plan_table", "removed_table",
+           "table_of"]
 
 
 WORK = ("multipliers", "xors", "additions")
@@ -106,20 +107,21 @@ def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
             layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
 
 
-def plan_table(plan: Plan, link: Resources | None, title: str, removed: Iterable[Removed] = ()
-               ) -> Table:
-    """The plan as a whole, what the board's serial ``link`` adds, and what was ``removed`` before,
-    of which only layers with engines are told."""
+def removed_table(removed: Iterable[Removed]) -> Table:
+    """One row a layer that has lost channels."""
+    return table_of("Channels not needed", ("layer", "removed", "of"),
+                    ((one.layer, one.channels, one.of) for one in removed))
+
+
+def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
+    """The plan as a whole, and what the board's serial ``link`` adds."""
     cells = plan.resources
-    lost = [f"{one.layer} {one.channels:,} of {one.of:,}" for one in removed
-            if plan.layer(one.layer).fold]
     return table_of(title, ("", ""), (
         ("board", plan.board),
         ("clock (MHz)", plan.clock_mhz),
         ("cycles per frame", plan.cycles_per_frame),
         ("latency (cycles)", plan.latency_cycles),
         ("frames per second", plan.frames_per_second),
-        ("channels removed", ", ".join(lost) or None),
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
         ("products of signs a cycle", plan.work("xors") or None),
