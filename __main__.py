@@ -169,8 +169,9 @@ def _compile(
                                   requantize and ScaleRounding(requantize.value),
                                   inline_memories, result,
                                   flow.parse_encodings(encoding or ()))
+    lost = [report.removed_table(made.removed)] if made.removed else []
     weights = report.weight_table(made.plan, made.network)
-    _print(report.plan_json(made.plan, made.link, made.network), as_json,
+    _print(report.plan_json(made.plan, made.link, made.network, made.removed), as_json, *lost,
            report.layer_table(made.plan), *([weights] if weights.rows else []),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
     _next(as_json, "simulate", folder)

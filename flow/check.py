@@ -101,7 +101,8 @@ def check(path: str | Path, board: str | None = None, quantization: Quantization
              if board is None else [boards.find(board).name])
     progress("load", 0, 0)
     try:
-        model = load(path, quantization or Quantization(random=True), None, progress, None, result)
+        model = load(path, quantization or Quantization(random=True), None, progress, None,
+                     result).reduced
     except Refused as error:
         return Check(path, error.obstacles, page=error.page)
     except PenjingError as error:

@@ -232,11 +232,14 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   inline_memories: bool = False, result: str | None = None,
                   encodings: Mapping[str, str] | None = None) -> Project:
     """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `encode`, `plan` and
-    `emit`. ``encodings`` names those of some layers."""
+    `emit`. ``encodings`` names those of some layers.
+
+    Channels that nobody reads, or that are constant, are taken out first, see `Project.removed`.
+    """
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
-    loaded = load(model, quantization, name, progress, rounding, result)
+    loaded = load(model, quantization, name, progress, rounding, result).reduced
     network = encode(loaded.network, encodings or {})
     progress("schedule", 0, 0)
     schedule_ = plan(network, target)
@@ -245,5 +248,6 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
     progress("emit", 0, 0)
     verilog = emit(design.whole(Generic()).component(), network.name,
                    inline_memories=inline_memories)
-    return project.create(folder, network, schedule_, loaded.settings, verilog,
-                          report.plan_json(schedule_, link, network), loaded.source)
+    told = report.plan_json(schedule_, link, network, project.removed(network, loaded.settings))
+    return project.create(folder, network, schedule_, loaded.settings, verilog, told,
+                          loaded.source)

@@ -146,7 +146,9 @@ def _compared(result: Evaluation, opened: Project, oracle: Oracle, inputs: Integ
         mismatches += int(np.count_nonzero(far))
         largest = max(largest, int(far.max(initial=0)))
         if answers.inner:
-            layers += halves.count(opened.network, inputs[part], answers)
+            inner = {name: np.delete(values, opened.settings.removed.get(name, ()), -1)
+                     for name, values in answers.inner.items()}
+            layers += halves.count(opened.network, inputs[part], replace(answers, inner=inner))
         if answers.final is not None:
             equal = ~far.any((1, 2, 3))
             mine = opened.answers(outputs[part][equal])

@@ -13,6 +13,8 @@ from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, quantize
 from ..compiler.ir import PORTS, Network, NotInstalled, PenjingError, ScaleRounding, cleaned
 from ..compiler.load import aten, pt2, pt2e
+from ..compiler.reduce import reduce
+from ..sim import golden
 from . import data
 from .progress import Progress, silent
 from .project import Settings
@@ -53,6 +55,13 @@ class Model:
     network: Network
     settings: Settings
     source: Path | None = None
+
+    @property
+    def reduced(self) -> Model:
+        """The same without channels that nobody reads or that are constant."""
+        found = reduce(self.network, golden.execute)
+        return replace(self, network=found.network,
+                       settings=replace(self.settings, removed=found.removed))
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,

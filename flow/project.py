@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from ..compiler.cost import Resources
 from ..compiler.dataflow import plan_file
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Plan
+from ..compiler.dataflow.report import Removed
 from ..compiler.ir import Integers, Network, PenjingError
 from ..hdl.emit import Verilog
 from ..sim import tail
@@ -52,7 +53,7 @@ BOARD = "board"
 RESULT_VERSION = 1
 """Of the files that `Project.record` writes."""
 
-_MAX_MARK_BYTES = 1 << 16
+_MAX_MARK_BYTES = 64 << 20
 _MAX_RESULT_BYTES = 64 << 20
 
 
@@ -64,12 +65,14 @@ class Settings:
     ``tflite``, ``onnx`` or None. ``result`` is the output that was taken, if there were several.
     ``axes`` are those of (height, width, channels) that an image of the framework has, in its own
     order; axes of one element are left out. None where it is that of the network's input.
+    ``removed`` are the channels, by layer, that the network had before it was reduced.
     """
 
     framework: str | None = None
     result: str | None = None
     axes: tuple[int, ...] | None = None
     version: str = __version__
+    removed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,15 @@ class Project:
         sizes = [size for size in network.input_type.shape if size > 1]
         if settings.axes not in (None, *permutations(range(len(sizes)))):
             raise PenjingError(f"{path / MARK}: damaged; compile the network again")
+        if not settings.removed.keys() <= {layer.name for layer in network.layers}:
+            raise PenjingError(f"{path / MARK}: it tells of other layers than {path / NETWORK}; "
+                               f"compile the network again")
         return cls(path, network, plan_file.load(path / PLAN, network), settings)
+
+    @property
+    def removed(self) -> tuple[Removed, ...]:
+        """What each layer has lost because nobody read it, or it was constant."""
+        return removed(self.network, self.settings)
 
     @property
     def design(self) -> Design:
@@ -188,6 +199,12 @@ class Project:
             raise PenjingError(f"{path}: damaged or edited; delete it, or run the command again"
                                ) from None
         return None if stale else result
+
+
+def removed(network: Network, settings: Settings) -> tuple[Removed, ...]:
+    """What each layer of ``network`` has lost."""
+    return tuple(Removed(name, len(gone), len(gone) + network.type_of(name).shape[2])
+                 for name, gone in settings.removed.items())
 
 
 def create(path: str | Path, network: Network, plan: Plan, settings: Settings, verilog: Verilog,
@@ -294,6 +311,19 @@ def _dump(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
+def _read_channels(value: object) -> dict[str, tuple[int, ...]]:
+    """Channels by layer; `ValueError` unless each layer's are different ones in their order."""
+    if not isinstance(value, dict):
+        raise ValueError
+    found = {}
+    for name, channels in value.items():
+        if (not isinstance(channels, list) or any(type(one) is not int for one in channels)
+                or channels != sorted({one for one in channels if one >= 0})):
+            raise ValueError
+        found[name] = tuple(channels)
+    return found
+
+
 def _read_settings(path: Path) -> Settings:
     way_out = "compile the network again"
     try:
@@ -302,6 +332,7 @@ def _read_settings(path: Path) -> Settings:
         settings = Settings(**value)
         if settings.axes is not None:  # lists, in JSON
             settings = replace(settings, axes=tuple(settings.axes))
+        settings = replace(settings, removed=_read_channels(settings.removed))
     except FileNotFoundError:
         raise PenjingError(f"{path.parent}: no Penjing project; make it with penjing compile MODEL "
                            f"--board B -o {path.parent}") from None

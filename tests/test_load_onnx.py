@@ -19,6 +19,7 @@ from onnx import TensorProto
 from onnx_files import FLOAT, INT8, INT32, INT64, STYLES, UINT8, Grow, Model, Style, images
 from onnx_oracle import steps
 from others import shared
+from penjing import flow
 from penjing.compiler import ir
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import onnx as importer
@@ -159,6 +160,28 @@ def test_halves_that_a_concatenation_passes_on_are_told(tmp_path: Path) -> None:
     for values in (found.outputs, *found.inner.values()):
         values += 2
     assert halves.count(network, x, found).others > 0
+
+
+def test_layers_that_lost_channels_are_compared(tmp_path: Path) -> None:
+    """ONNX Runtime still has the channels that nobody reads."""
+    model = Model((1, 2, 5, 4))
+    first = model.node("Conv", quantized_input(model), real_weights(model, (3, 2, 3, 3)),
+                       pads=[1, 1, 1, 1])
+    affine = model.constant(0.5, FLOAT), model.constant(-7, INT8)
+    middle = model.node("DequantizeLinear", model.node("QuantizeLinear", first, *affine), *affine)
+    values = np.random.default_rng(1).integers(-128, 128, (4, 3, 3, 3))
+    values[:, 1] = 0
+    weights = model.node("DequantizeLinear", model.constant(values, INT8),
+                         model.constant(0.02, FLOAT), model.constant(0, INT8))
+    data = quantized_output(model, model.node("Conv", middle, weights, pads=[1, 1, 1, 1]))
+    (tmp_path / "net.onnx").write_bytes(data)
+    made = flow.compile_model(tmp_path / "net.onnx", tmp_path / "out", flow.Target("generic"))
+    assert [(one.channels, one.of) for one in made.removed] == [(1, 3)] * 2
+    x = images(made.network.input_type, 20, 0)
+    np.savez(tmp_path / "x.npz", x=x)
+    found = flow.evaluate(tmp_path / "out", tmp_path / "x.npz")
+    assert found.passed and found.layer_values == 20 * 5 * 4 * (2 + 4)
+    assert not found.layer_mismatches
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import ir
@@ -14,8 +14,8 @@ from .plan import LayerPlan, Plan
 from .plan_file import to_json
 from .site import Site, sites
 
-__all__ = ["Table", "WeightFacts", "layer_table", "plan_json", "plan_table", "table_of",
-           "weight_facts", "weight_table"]
+__all__ = ["Removed", "Table", "WeightFacts", "layer_table", "plan_json", "plan_table",
+           "removed_table", "table_of", "weight_facts", "weight_table"]
 
 
 WORK = ("multipliers", "xors", "additions")
@@ -67,6 +67,15 @@ def weight_facts(site: Site, planned: LayerPlan) -> WeightFacts | None:
                        else given.memory_bits)
 
 
+@dataclass(frozen=True)
+class Removed:
+    """A ``layer`` that has lost some ``channels``, ``of`` so many."""
+
+    layer: str
+    channels: int
+    of: int
+
+
 def cell(value: object) -> str:
     """``value`` as a person reads it."""
     if value is None:
@@ -86,9 +95,10 @@ def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[objec
     return Table(title, columns, tuple(tuple(cell(value) for value in row) for row in rows), text)
 
 
-def plan_json(plan: Plan, link: Resources | None, network: Network) -> dict[str, Any]:
-    """What ``penjing compile --json`` prints of the ``plan`` of a ``network``, and of the board's
-    serial ``link``."""
+def plan_json(plan: Plan, link: Resources | None, network: Network,
+              removed: Iterable[Removed] = ()) -> dict[str, Any]:
+    """What ``penjing compile --json`` prints of the ``plan`` of a ``network``, of the board's
+    serial ``link``, and of what was ``removed`` before."""
     where = sites(network)
     return {
         "board": plan.board,
@@ -101,6 +111,7 @@ def plan_json(plan: Plan, link: Resources | None, network: Network) -> dict[str,
         "utilization": plan.utilization,
         "resources": to_json(plan.resources),
         "link": to_json(link),
+        "removed": [asdict(one) for one in removed],
         "layers": [_layer_json(layer, weight_facts(where[layer.name], layer))
                    for layer in plan.layers],
     }
@@ -143,6 +154,12 @@ def weight_table(plan: Plan, network: Network) -> Table:
     return table_of("Weights", ("layer", "encoding", "weights", "not 0", "density", "bits in all"),
                     ((name, one.encoding, one.count, one.nonzeros, one.density, one.memory_bits)
                      for name, one in facts if one), text=2)
+
+
+def removed_table(removed: Iterable[Removed]) -> Table:
+    """One row a layer that has lost channels."""
+    return table_of("Channels not needed", ("layer", "removed", "of"),
+                    ((one.layer, one.channels, one.of) for one in removed))
 
 
 def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
