@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from networks import random_images
 from penjing.compiler import ir
-from penjing.compiler.encode import AUTOMATIC, MAKERS, encode
+from penjing.compiler.encode import MAKERS, encode
 from penjing.compiler.ir import Builder, Codebook, Network, PenjingError, Plain, TensorType
 from penjing.sim import golden
 
@@ -113,10 +113,15 @@ def test_plain_can_be_asked_for() -> None:
     assert encode(coded, {"dense": "plain"}) == network(sparse((20, 30), 0.1, 5))
 
 
-def test_nothing_is_encoded_that_has_no_hardware() -> None:
+def test_what_is_not_asked_for_takes_the_fewest_bits() -> None:
     made = network(sparse((20, 30), 0.1))
-    assert encode(made, {}) == made
-    assert set(AUTOMATIC) <= set(MAKERS)
+    (layer,) = encode(made, {}).layers
+    assert isinstance(layer, ir.Dense)
+    taken = layer.weights.memory_bits
+    for name in MAKERS:
+        (other,) = encode(made, {"dense": name}).layers
+        assert isinstance(other, ir.Dense) and taken <= other.weights.memory_bits
+    assert taken < made.layers[0].weights.memory_bits
 
 
 NONE = Builder(TensorType((2, 2, 2), 8, True))
