@@ -260,18 +260,13 @@ def test_compile_tells_how_weights_are_stored(model: Path, tmp_path: Path,
     assert ["dense", "plain", "225"] in [row[:3] for row in rows]
 
 
-NO_HARDWARE = ("layer conv: there is no hardware for weights of the encoding {}; store them plain "
-               "or by a codebook")
-
-
 @pytest.mark.parametrize(("given", "reason"), [
     ("conv", "encoding: 'conv' does not name a layer and an encoding; write conv1=bitmap"),
     ("conv=", "encoding: 'conv=' does not name a layer and an encoding; write conv1=bitmap"),
     ("=plain", "encoding: '=plain' does not name a layer and an encoding; write conv1=bitmap"),
     ("relu=plain", "encoding: 'relu' is no layer with weights; name one of conv, dense"),
     ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(MAKERS)}"),
-    ("dense=plain", "encoding: dense is to be both codebook and plain; give one of them"),
-    *((f"conv={name}", NO_HARDWARE.format(name)) for name in tuple(MAKERS)[2:])])
+    ("dense=plain", "encoding: dense is to be both codebook and plain; give one of them")])
 def test_encodings_that_are_refused(given: str, reason: str, model: Path, tmp_path: Path,
                                     capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compile", str(model), "-b", "generic", "-o", str(tmp_path / "out"),

@@ -58,7 +58,9 @@ class Engine(Windowed):
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
-        """The engines that do what ``ask`` says."""
+        """The engines that do what ``ask`` says; none for weights of other `encodings`."""
+        if not isinstance(multiplies(site).weights.encoding, cls.encodings):
+            return
         folds = cls.proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
             if cls.accepts(site, fold):

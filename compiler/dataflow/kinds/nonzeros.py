@@ -46,7 +46,9 @@ class Nonzeros(Buffered):
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
-        """The engines that do what ``ask`` says."""
+        """The engines that do what ``ask`` says; none for weights of other `encodings`."""
+        if not isinstance(multiplies(site).weights.encoding, cls.encodings):
+            return
         folds = _proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
             yield cls.made(site, ask, fold)
