@@ -1,4 +1,4 @@
-"""Results of tiles in the order of the map: two halves of a memory take turns."""
+"""Results of tiles in the order of the map: parts of a memory take turns."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["TileResults"]
 class TileResults(Block):
     """Put results in order, which come output by output for all positions of a tile at once.
 
-    Each processing element has a memory of two halves, whose words are an output's results at all
-    positions: one half is filled while the other is read, position by position, all outputs of
-    each. A beat a cycle; the first of a tile leaves ``shape.results.latency`` cycles after the
+    Each processing element has a memory of ``shape.parts`` parts, whose words are an output's
+    results at all positions: one is filled while another is read, position by position, all outputs
+    of each. A beat a cycle; the first of a tile leaves ``shape.results.latency`` cycles after the
     cycle that follows its end, where none is on its way.
 
     Parameters
@@ -35,7 +35,7 @@ class TileResults(Block):
 
     Members
     -------
-    start : In(1), a tile begins, which will need a half.
+    start : In(1), a tile begins, which will need a part.
     room : Out(1), whether there is one for a further tile; a register.
     totals : In(pe * lanes * total_bits), those of a processing element together.
     writes : In(pe), whether those of an element are an output's results.
@@ -60,7 +60,7 @@ class TileResults(Block):
         issue, tile_end = Signal(), Signal()
         m.submodules.queue = queue = Queue(self.o.p.shape(), shape.results.queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        filled = self._halves(m, tile_end)
+        filled = self._parts(m, tile_end)
         credit = has_credit(m, self.o, issue, shape.results.queue_depth - 1)
         m.d.comb += issue.eq((filled > 0) & credit)
         beat, position, frame_end = self._order(m, issue, tile_end)
@@ -81,12 +81,13 @@ class TileResults(Block):
                      queue.i.p.last.eq(delay(m, "last", frame_end, depth))]
         return m
 
-    def _halves(self, m: Module, tile_end: Value) -> Signal:
-        """How many halves are full; those in use, too, are at most two."""
-        used, filled = Signal(2), Signal(2)
-        next_used = Signal(2)
+    def _parts(self, m: Module, tile_end: Value) -> Signal:
+        """How many parts are full; those in use, too, are at most all."""
+        parts = self._shape.parts
+        used, filled, next_used = (Signal(range(parts + 1), name=name)
+                                   for name in ("used", "filled", "next_used"))
         m.d.comb += next_used.eq(used + self.start - tile_end)
-        m.d.sync += [used.eq(next_used), self.room.eq(next_used < 2),
+        m.d.sync += [used.eq(next_used), self.room.eq(next_used < parts),
                      filled.eq(filled + self.end - tile_end)]
         return filled
 
@@ -114,21 +115,21 @@ class TileResults(Block):
         shape = self._shape
         width = shape.lanes * self._bits
         bits = ceil_log2(shape.slots)
-        write_half, read_half = Signal(), Signal()
-        m.d.sync += [write_half.eq(write_half ^ self.end), read_half.eq(read_half ^ tile_end)]
-        half = delay(m, "read_half", read_half, 1)
+        written, read = (Signal(range(shape.parts), name=name) for name in ("written", "read"))
+        m.d.sync += [written.eq(written + self.end), read.eq(read + tile_end)]
+        part = delay(m, "read_part", read, 1)
         words: list[Value] = []
         for n, outputs in enumerate(shape.outputs):
             slot = Signal(range(shape.slots), name=f"slot_{n}")
             with m.If(self.writes[n]):
                 m.d.sync += slot.eq(Mux(slot == len(outputs) - 1, 0, slot + 1))
-            ram = self._technology.ram(width, 2 << bits, self._style, registered=True)
+            ram = self._technology.ram(width, shape.parts << bits, self._style, registered=True)
             m.submodules[f"memory_{n}"] = ram
             m.d.comb += [
-                ram.write_address.eq(Cat(slot, write_half)),
+                ram.write_address.eq(Cat(slot, written)),
                 ram.write_data.eq(self.totals.word_select(n, width)),
                 ram.write_enable.eq(self.writes[n]),
-                ram.read_address.eq(Cat(self._slot(m, n, beat), half))]
+                ram.read_address.eq(Cat(self._slot(m, n, beat), part))]
             words.append(ram.read_data)
         return words
 

@@ -178,11 +178,21 @@ class TileShape:
         return self.entry_latency + READ_STAGES - 1 + MULTIPLIER_LATENCY + WAY_LATENCY + 1
 
     @property
+    def tile_beats(self) -> int:
+        """Output beats of a tile."""
+        return self.lanes * self.pixel_beats
+
+    @property
+    def parts(self) -> int:
+        """Tiles whose results there is room for: two, but four where entries alone are faster than
+        results that are on their way, and leave, before the second next tile may begin."""
+        return 2 if max(self.lengths) > self.tile_beats + self.sum_latency else 4
+
+    @property
     def steps(self) -> int:
-        """Cycles of a tile: entries, and as many as results need to be out of the next ones' way.
-        """
-        out = self.lanes * self.pixel_beats + self.sum_latency + 1
-        return max(*self.lengths, out, LEAST_STEPS)
+        """Cycles of a tile: entries, or as many as results need to be out of the next ones' way."""
+        turn = beats(self.tile_beats + self.sum_latency + 1, self.parts - 1)
+        return max(*self.lengths, self.tile_beats, turn, LEAST_STEPS)
 
     @property
     def results_cycle(self) -> int:

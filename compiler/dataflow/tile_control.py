@@ -24,6 +24,7 @@ class Tiles:
     results_cycle : cycles from the beginning of a tile until its results are read.
     room_cycle : the same until the words that it frees may come in.
     beats : output beats of a tile.
+    parts : tiles whose results there is room for.
     """
 
     depth: int
@@ -33,6 +34,7 @@ class Tiles:
     results_cycle: int
     room_cycle: int
     beats: int
+    parts: int
 
     def outputs(self, beats: int) -> int:
         """Those of all tiles."""
@@ -49,9 +51,9 @@ class Tiles:
             while not words.take(wanted + 1):
                 yield i
             start = max(start + self.steps, i.taken[wanted] + WRITE_LATENCY)
-            if tile > 1:
-                # Of two halves, one must be free.
-                before = (tile - 1) * self.beats
+            if tile >= self.parts:
+                # The results of an earlier tile must have made room.
+                before = (tile - self.parts + 1) * self.beats
                 while len(left) < before:
                     yield o
                 start = max(start, left[before - 1] + 1)

@@ -229,18 +229,20 @@ class Sliding(Windowed):
 class Tiled(Windowed):
     """Timing of a layer that begins a position, a tile, when all is in that it needs.
 
-    A word is of one pixel, whose elements are ``pixel``. The cycles are those of
+    A word is of one pixel, whose elements are ``pixel``. The cycles and ``parts`` are those of
     `tile_control.Tiles`.
     """
 
     pixel: int
     results_cycle: int
     room_cycle: int
+    parts: int
 
     def buffer(self, depth: int) -> control.Block:
         """The buffer, the sums, and the memory of results."""
         return tile_control.Tiles(depth, self.need[:, 0], self.freed, self.cycles_per_position,
-                                  self.results_cycle, self.room_cycle, len(self.outputs.reads))
+                                  self.results_cycle, self.room_cycle, len(self.outputs.reads),
+                                  self.parts)
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
         """Words alive at once; what a tile frees is alive until words may come in its place."""

@@ -110,7 +110,7 @@ class Nonzeros(Buffered):
         top = np.where(y + 1 < shape.positions[0], (y + 1) * shape.stride[0] - shape.padding[0],
                        height)
         freed = np.maximum.accumulate(np.where(ends, np.maximum(top, 0), 0)) * width * pixel
-        beats = shape.lanes * shape.pixel_beats
+        beats = shape.tile_beats
         first = shape.results_cycle + shape.results.latency
         outputs = timing.Outputs(np.full(beats, shape.steps - 1), first + np.arange(beats))
         return timing.Tiled(
@@ -118,7 +118,8 @@ class Nonzeros(Buffered):
             np.broadcast_to(need[:, None], (shape.tiles, shape.steps)), freed, 1, outputs,
             tuple(gear.flow for gear in gears),
             (control.Delay(shape.results.latency, shape.results.queue_depth - 1),),
-            pixel=channels, results_cycle=shape.results_cycle, room_cycle=shape.room_cycle)
+            pixel=channels, results_cycle=shape.results_cycle, room_cycle=shape.room_cycle,
+            parts=shape.parts)
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
         """The same with a buffer that holds ``depth`` words: whole rows, a power of two."""
@@ -211,9 +212,9 @@ def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
 
 
 def _results(shape: TileShape, site: Site, storage: Storage) -> Memory:
-    """What holds the results of two tiles."""
-    return Memory("results", 2 << index_bits(shape.slots), shape.lanes * site.result.bits, storage,
-                  shape.pe)
+    """What holds the results of tiles until it is their turn."""
+    return Memory("results", shape.parts << index_bits(shape.slots),
+                  shape.lanes * site.result.bits, storage, shape.pe)
 
 
 def _buffer_cells(fabric: Fabric, shape: TileShape, bits: int, storage: Storage) -> Resources:
