@@ -75,7 +75,7 @@ def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric
         queue = Memory("queue", depth, width, memories.ram_storage(fabric, depth, width))
         bits += queue.bits
         queues.append(queue)
-    return LayerPlan(site.name, site.layer.kind, kind, cycles, site.layer.macs(site.result),
+    return LayerPlan(site.name, site.layer.kind, kind, cycles, kind.macs(site),
                      tuple(queues), bits, cells(site, kind, queues, fabric))
 
 

@@ -78,6 +78,10 @@ class Kind(ABC):
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Predicted cells, queues in front of its inputs left out."""
 
+    def macs(self, site: Site) -> int:
+        """Multiply-accumulates that a frame takes; those that it leaves out do not count."""
+        return site.layer.macs(site.result)
+
     def work(self) -> Mapping[str, int]:
         """What it does in a cycle, as budgets and reports count it: ``{"multipliers": 16}``."""
         return {}

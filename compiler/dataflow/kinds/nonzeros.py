@@ -154,6 +154,10 @@ class Nonzeros(Buffered):
                    + _sum_cells(fabric, shape, site, self.dsps)
                    + _results_cells(fabric, shape, site, self.results))
 
+    def macs(self, site: Site) -> int:
+        """Those of weights that are not zero."""
+        return multiplies(site).weights.nonzeros * site.geometry.positions
+
     def work(self) -> Mapping[str, int]:
         """Its multipliers."""
         return {"multipliers": self.fold.products}
