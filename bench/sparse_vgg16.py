@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ import numpy as np
 from penjing import boards, flow
 from penjing.compiler import file
 from penjing.compiler.cost import Storage
+from penjing.compiler.dataflow.plan import LayerPlan
 from penjing.compiler.dataflow.report import weight_facts
 from penjing.compiler.dataflow.site import Site, sites
-from penjing.compiler.ir import PenjingError
+from penjing.compiler.ir import Network, PenjingError
 from penjing.flow.progress import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "vgg16"
@@ -33,7 +35,6 @@ ARRAYS = "vgg16_cifar10_sparse.npz"
 MULTIPLIERS = 156
 IMAGES = 2
 DEVICE = "ulx3s-85f"
-MOST_CYCLES = 200_000
 
 
 def network_file(args: argparse.Namespace, folder: Path) -> Path:
@@ -57,38 +58,48 @@ def planned(project: flow.Project) -> dict[str, Any]:
     where = sites(network)
     rows = [_row(where[layer.name], layer) for layer in plan.layers]
     nonzero_macs = sum(row.get("nonzero_macs", 0) for row in rows)
+    roles = Counter[str]()
+    for row in rows:
+        roles.update(row["block_bits"])
     limits = boards.find(DEVICE).budget
+    missing = max(0, plan.resources.brams - limits.brams)
     return {
         "multipliers": plan.multipliers, "cycles_per_frame": plan.cycles_per_frame,
         "latency_cycles": plan.latency_cycles, "macs": plan.macs, "nonzero_macs": nonzero_macs,
-        "ideal_cycles": -(-nonzero_macs // plan.multipliers),
+        "ideal_cycles": -(-nonzero_macs // MULTIPLIERS),
         "nonzeros": sum(row.get("nonzeros", 0) for row in rows),
         "weight_bits": sum(row.get("weight_bits", 0) for row in rows),
         "luts": plan.resources.luts, "ffs": plan.resources.ffs, "brams": plan.resources.brams,
-        "block_bits": sum(row["block_bits"] for row in rows),
-        "device": DEVICE, "device_brams": limits.brams, "device_bits": limits.brams
-        * limits.bram_bits, "missing_brams": max(0, plan.resources.brams - limits.brams),
-        "missing_bits": max(0, plan.resources.brams - limits.brams) * limits.bram_bits,
+        "block_bits": roles, "device": DEVICE, "device_brams": limits.brams,
+        "device_bits": limits.brams * limits.bram_bits, "missing_brams": missing,
+        "missing_bits": missing * limits.bram_bits, "refused": _refused(network),
         "layers": rows}
 
 
-def _row(site: Site, layer: Any) -> dict[str, Any]:
+def _refused(network: Network) -> str | None:
+    """With what compiling for the device ends; None where the network fits it."""
+    try:
+        flow.plan(network, flow.Target(DEVICE))
+    except PenjingError as error:
+        return str(error)
+    return None
+
+
+def _row(site: Site, layer: LayerPlan) -> dict[str, Any]:
     """What is told of one layer; of its weights where it has some."""
-    facts, blocks = weight_facts(site, layer), {}
+    bits = Counter[str]()
     for memory in (*layer.kind.memories(site), *filter(None, layer.queues)):
         if memory.storage is Storage.BLOCK:
-            blocks[memory.role] = blocks.get(memory.role, 0) + memory.bits
+            bits[memory.role] += memory.bits
     row = {"layer": layer.name, "kind": type(layer.kind).__name__, "cycles": layer.cycles,
            "multipliers": layer.work("multipliers"), "luts": layer.resources.luts,
-           "brams": layer.resources.brams, "block_bits": sum(blocks.values()),
-           "blocks": blocks}
-    if facts is None:
+           "brams": layer.resources.brams, "block_bits": bits}
+    facts, fold = weight_facts(site, layer), layer.fold
+    if facts is None or fold is None:
         return row
-    fold = layer.fold
     return {**row, "encoding": facts.encoding, "weights": facts.count, "nonzeros": facts.nonzeros,
             "nonzero_macs": facts.nonzeros * site.geometry.positions,
-            "weight_bits": facts.memory_bits,
-            "fold": [fold.pe, fold.rows, fold.lanes] if fold else None}
+            "weight_bits": facts.memory_bits, "fold": [fold.pe, fold.rows, fold.lanes]}
 
 
 def simulated(folder: Path, data: Path, progress: Progress) -> dict[str, Any]:
@@ -143,11 +154,12 @@ def show(result: dict[str, Any]) -> None:
         for row in rows])
     common.show("As a whole", ("", ""), [
         ("cycles a frame", f"{plan['cycles_per_frame']:,}"),
-        ("  ideal", f"{plan['ideal_cycles']:,}"),
+        (f"  ideal with {MULTIPLIERS} multipliers", f"{plan['ideal_cycles']:,}"),
         ("multiply-accumulates a multiplier and cycle, zeros counted",
          f"{plan['macs'] / plan['multipliers'] / plan['cycles_per_frame']:.2f}"),
         (f"block RAMs, of {plan['device_brams']} of {plan['device']}", plan["brams"]),
-        ("  their bits that are used", f"{plan['block_bits']:,}"),
+        *((f"  bits in them of {role}", f"{bits:,}")
+          for role, bits in plan["block_bits"].items()),
         ("  bits that are missing", f"{plan['missing_bits']:,}"),
         *([("simulated cycles a frame", f"{rtl['cycles_per_frame']:,}"),
            (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
