@@ -3,7 +3,7 @@
 The network is made as `examples/vgg16` makes it, with the codes that its results name, or read from
 ``--network``. It is compiled for a board without limits but that of `MULTIPLIERS`, those of the
 ECP5-85F, and what is missing to fit that device is told. Without an option it prints the stored
-results; ``--run`` compiles and simulates anew (10 minutes). ``--data`` is the folder of
+results; ``--run`` compiles and simulates anew (six minutes). ``--data`` is the folder of
 ``cifar10_test.npz`` and, where the network is made, of ``cifar10_train``.
 
     python bench/sparse_vgg16.py --run --models DIR --data DIR
@@ -31,6 +31,8 @@ from penjing.flow.progress import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "vgg16"
 FILE = "sparse_vgg16.json"
+NETWORK_FILE = "vgg16_network.json"
+"""What `examples/vgg16` stores."""
 ARRAYS = "vgg16_cifar10_sparse.npz"
 MULTIPLIERS = 156
 IMAGES = 2
@@ -45,7 +47,10 @@ def network_file(args: argparse.Namespace, folder: Path) -> Path:
     from evaluate import training
     from network import integers, network
 
-    codes: int = common.read("vgg16_network.json")["codes"]
+    codes = common.read(NETWORK_FILE).get("codes")
+    if codes is None:
+        raise PenjingError(f"{NETWORK_FILE}: it does not say how many codes the network has; make "
+                           f"it with examples/vgg16/evaluate.py, or name it with --network")
     pixels, _ = training(args.data, 0)
     path = folder / "vgg16.penjing"
     file.save(integers(network(args.models / ARRAYS), pixels, codes), path)
@@ -72,7 +77,8 @@ def planned(project: flow.Project) -> dict[str, Any]:
         "luts": plan.resources.luts, "ffs": plan.resources.ffs, "brams": plan.resources.brams,
         "block_bits": roles, "device": DEVICE, "device_brams": limits.brams,
         "device_bits": limits.brams * limits.bram_bits, "missing_brams": missing,
-        "missing_bits": missing * limits.bram_bits, "refused": _refused(network),
+        "missing_bits": missing * limits.bram_bits, "missing_if_packed": max(
+            0, roles.total() - limits.brams * limits.bram_bits), "refused": _refused(network),
         "layers": rows}
 
 
@@ -114,7 +120,6 @@ def simulated(folder: Path, data: Path, progress: Progress) -> dict[str, Any]:
             "passed": found.passed, "values_compared": report.values_compared,
             "mismatches": report.mismatches, "cycles_per_frame": report.cycles_per_frame,
             "latency_cycles": report.latency_cycles,
-            "build_seconds": round(report.build.seconds),
             "seconds": round(sum(one.seconds for one in report.patterns))}
 
 
@@ -161,6 +166,7 @@ def show(result: dict[str, Any]) -> None:
         *((f"  bits in them of {role}", f"{bits:,}")
           for role, bits in plan["block_bits"].items()),
         ("  bits that are missing", f"{plan['missing_bits']:,}"),
+        ("  the same if no block had bits to spare", f"{plan['missing_if_packed']:,}"),
         *([("simulated cycles a frame", f"{rtl['cycles_per_frame']:,}"),
            (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
             f"{rtl['mismatches']} of {rtl['values_compared']:,}")] if rtl else [])])

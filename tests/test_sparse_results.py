@@ -61,6 +61,18 @@ def test_trained_layers_beside_the_dense_engine(engines: dict[str, Any]) -> None
         assert 3 * sparse["weight_bits"] <= dense["weight_bits"], row
 
 
+def test_engines_are_fast_enough_after_routing(engines: dict[str, Any]) -> None:
+    rows = {row["engine"]: row for row in engines["routed"]}
+    assert [*rows] == ["relative+codebook", "bitmap+codebook", "kernels+codebook",
+                       "dense_multipliers", "dense_cycles"]
+    assert min(row["fmax_mhz"] for row in rows.values()) >= 100
+    assert all(row["dsps"] == row["multipliers"] for row in rows.values())
+    # Ten times as many multipliers without the engine, or as many cycles.
+    sparse = rows["relative+codebook"]
+    assert rows["dense_multipliers"]["predicted_cycles"] > 9 * sparse["predicted_cycles"]
+    assert rows["dense_cycles"]["multipliers"] > 9 * sparse["multipliers"]
+
+
 def test_vgg16() -> None:
     result = stored("sparse_vgg16.json")
     plan, rtl = result["plan"], result["rtl"]
