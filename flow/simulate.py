@@ -24,7 +24,7 @@ from .data import read
 from .progress import Progress, silent
 from .project import SIMULATOR, Project
 
-__all__ = ["Simulation", "Simulator", "Stalls", "sample_frames", "simulate"]
+__all__ = ["Simulation", "Simulator", "Stalls", "sample_frames", "simulate", "stream_format"]
 
 FRAMES = 10
 """How many frames a simulation takes unless the user says so."""
@@ -137,10 +137,10 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
               else sample_frames(network.input_type, count, seed))
     progress("golden model", 0, 0)
     tensors = golden.run_all(network, inputs)
-    sources = tuple(Source(_format(network.type_of(tensor), port),
+    sources = tuple(Source(stream_format(network.type_of(tensor), port),
                            tensors[tensor].reshape(len(inputs), -1), name)
                     for name, (tensor, port) in part.inputs.items())
-    job = Job(sources, _format(network.type_of(part.result), part.o),
+    job = Job(sources, stream_format(network.type_of(part.result), part.o),
               tensors[part.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed,
               max(Job.watchdog, PATIENCE * max(part.cycles, part.latency or 0)))
@@ -153,7 +153,8 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     return result
 
 
-def _format(kind: TensorType, port: Port) -> StreamFormat:
+def stream_format(kind: TensorType, port: Port) -> StreamFormat:
+    """How a tensor of this ``kind`` travels through ``port``."""
     return StreamFormat(kind.bits, kind.signed, port.lanes, port.group, isinstance(kind, Bipolar))
 
 
