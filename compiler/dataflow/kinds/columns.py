@@ -1,0 +1,123 @@
+"""Weights of a dense layer as the processing elements of a `BroadcastEngine` store them.
+
+Each element has one row of every ``pes`` that follow each other, and stores the weights of its rows
+column by column, each with the number of its rows in between that have none there (relative
+indices; EIE, Han 2016). Where that number has too few bits, entries of the weight 0 are put in
+between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....hdl.broadcast import BroadcastEngine
+from ....hdl.column_pe import Entry, PeShape
+from ....hdl.drain import DrainShape
+from ....hdl.nonzero import place, places
+from ....hdl.tech import MemoryStyle, Technology
+from ... import ir
+from ...ir import Integers, TensorType
+from .kind import shape_of
+
+__all__ = ["Columns", "balanced", "interleaved"]
+
+
+def interleaved(outputs: int, pes: int) -> Integers:
+    """The element of each output, ``(slots, pes)``: row i is in element i mod ``pes``."""
+    return np.tile(np.arange(pes), (-(-outputs // pes), 1))
+
+
+def balanced(values: Integers, pes: int) -> Integers:
+    """The element of each output, ``(slots, pes)``, such that all have about equally many weights.
+
+    ``values`` are the weights ``(outputs, inputs)``. Of each slot's rows the longest goes to the
+    element that has the fewest weights until then.
+    """
+    slots = -(-len(values) // pes)
+    lengths = np.zeros(slots * pes, np.int64)
+    lengths[: len(values)] = np.count_nonzero(values, axis=1)
+    loads, order = np.zeros(pes, np.int64), np.zeros((slots, pes), np.int64)
+    # Slots of very different rows first, since even ones can mend little.
+    rows = lengths.reshape(slots, pes)
+    for slot in np.argsort(-np.ptp(rows, axis=1), kind="stable"):
+        longest, free = (np.argsort(key, kind="stable") for key in (-rows[slot], loads))
+        order[slot, longest] = free
+        loads[free] += rows[slot, longest]
+    return order
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The ``weights`` of a dense layer, ``(outputs, inputs)``, spread over processing elements.
+
+    ``order`` names the element of each output, ``(slots, pes)``; what `interleaved` and `balanced`
+    make. With ``shared``, entries hold places in a codebook of all different values.
+    """
+
+    weights: ir.Weights
+    order: Integers
+    gap_bits: int
+    shared: bool = False
+
+    @property
+    def pes(self) -> int:
+        """Processing elements."""
+        return self.order.shape[1]
+
+    @property
+    def codebook(self) -> tuple[int, ...]:
+        """What codes stand for, if they are no weights."""
+        return self.weights.codebook if self.shared else ()
+
+    def rows(self, element: int) -> Integers:
+        """The weights of an ``element``'s rows, ``(slots, inputs)``; missing rows are zeros."""
+        values = self.weights.values
+        padded = np.zeros((self.order.size, values.shape[1]), np.int64)
+        padded[: len(values)] = values
+        own: Integers = padded.reshape(*self.order.shape, -1)[self.order == element]
+        return own
+
+    def entries(self, element: int) -> list[list[Entry]]:
+        """Gap and code of each entry of each column that ``element`` stores."""
+        rows, step = self.rows(element), 1 << self.gap_bits
+        codes = {value: n for n, value in enumerate(self.codebook)}
+
+        def code(value: int) -> int:
+            return codes[value] if self.shared else value
+
+        columns = []
+        for values in rows.T:
+            column, following = list[Entry](), 0
+            for row in np.flatnonzero(values).tolist():
+                gap, value = row - following, int(values[row])
+                column += [(step - 1, code(0))] * (gap // step)
+                column.append((gap % step, code(value)))
+                following = row + 1
+            columns.append(column)
+        return columns
+
+    def lengths(self) -> Integers:
+        """How many entries each element has in each column, ``(pes, inputs)``."""
+        return np.array([[len(column) for column in self.entries(n)] for n in range(self.pes)])
+
+    def engine(self, layer: ir.Dense, source: TensorType, *, queue: int, lanes: int, o_lanes: int,
+               banks: int, dsp: bool, style: MemoryStyle, technology: Technology
+               ) -> BroadcastEngine:
+        """The hardware of ``layer``, whose weights these are, behind a tensor like ``source``."""
+        outputs, inputs = self.weights.values.shape
+        pe = PeShape(len(self.order), places(inputs, lanes), queue, self.gap_bits,
+                     ir.Weights.narrowest(self.weights.values).bits,
+                     layer.output_type(source).bits, banks, self.codebook, dsp)
+        drain = DrainShape(self.pes, outputs, o_lanes, banks, pe.depth)
+        columns = []
+        for n in range(self.pes):
+            named: list[list[Entry]] = [[] for _ in range(pe.places)]
+            for column, own in enumerate(self.entries(n)):
+                named[place(column, lanes)] = own
+            columns.append(named)
+        return BroadcastEngine(
+            shape_of(source), pe, drain, lanes=lanes, inputs=inputs, columns=columns,
+            order=self.order.tolist(), bias=layer.bias.tolist(), style=style,
+            technology=technology)

@@ -1,0 +1,112 @@
+"""The elements of a vector that are not zero, one by one."""
+
+from __future__ import annotations
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .checks import at_least
+from .stream import Beat, PassesReady, beats, payload_register
+
+__all__ = ["NONZERO_LATENCY", "Activation", "NonZeros", "place", "places"]
+
+NONZERO_LATENCY = 2
+"""Cycles from a beat's transfer to its first element."""
+
+
+def place(column: int, lanes: int) -> int:
+    """How the element ``column`` of a vector is named that comes ``lanes`` a beat.
+
+    Its lane is in the low bits, the beat above them, so that no multiplication finds it.
+    """
+    return column // lanes << ceil_log2(lanes) | column % lanes
+
+
+def places(columns: int, lanes: int) -> int:
+    """How many names there are, those of lanes that no element comes by among them."""
+    return beats(columns, lanes) << ceil_log2(lanes)
+
+
+class Activation(data.StructLayout):
+    """An element of a vector: its ``value`` and its `place`.
+
+    ``last`` marks the end of the vector, where there may be ``some`` element or none.
+    """
+
+    def __init__(self, element: ShapeLike, columns: int, lanes: int) -> None:
+        super().__init__({"value": Shape.cast(element),
+                          "place": Shape.cast(range(places(columns, lanes))),
+                          "some": 1, "last": 1})
+
+
+class NonZeros(PassesReady):
+    """Give the elements of each vector that are not zero, in order: leading non-zero detection.
+
+    Latency 2, one element a cycle. A beat takes as many cycles as it has such elements, and one
+    if it has none. The final beat of a vector without any gives an item without an element.
+
+    Parameters
+    ----------
+    element : shape of an element.
+    lanes : elements a beat.
+    columns : elements of a vector.
+
+    Members
+    -------
+    i : stream of ``Beat(element, lanes)``, a vector a frame.
+    o : stream of ``Activation(element, columns, lanes)``.
+    """
+
+    def __init__(self, element: ShapeLike, *, lanes: int, columns: int) -> None:
+        at_least(1, lanes=lanes, columns=columns)
+        self._lanes = lanes
+        self._columns = columns
+        super().__init__({"i": In(stream.Signature(Beat(element, lanes))),
+                          "o": Out(stream.Signature(Activation(element, columns, lanes)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes, count = self._lanes, beats(self._columns, self._lanes)
+        payload = payload_register(m, self.o)
+        beat, held_beat = Signal(range(count)), Signal(range(count), reset_less=True)
+        held = Signal(self.i.p.data.shape(), reset_less=True)
+        held_last = Signal(reset_less=True)
+        is_there, flow, ending = Signal(), Signal(), Signal()
+        # The lanes of the held beat whose elements have not been given, and those but the first.
+        left, rest = Signal(lanes, reset_less=True), Signal(lanes)
+        m.d.comb += [
+            flow.eq(self.o.ready | ~self.o.valid),
+            rest.eq(left & (left - 1)),
+            ending.eq(rest == 0),
+            self.i.ready.eq(~is_there | (flow & ending)),
+        ]
+        # What the spare lanes of the final beat hold is undefined.
+        spare = self._columns - lanes * (count - 1)
+        is_some = Cat(self.i.p.data[n].any() & (~self.i.p.last if n >= spare else 1)
+                      for n in range(lanes))
+        with m.If(self.i.ready):
+            m.d.sync += [
+                is_there.eq(self.i.valid & (is_some.any() | self.i.p.last)),
+                held.eq(self.i.p.data), held_last.eq(self.i.p.last), held_beat.eq(beat),
+                left.eq(is_some),
+            ]
+        with m.Elif(flow):
+            m.d.sync += left.eq(rest)
+        with m.If(self.i.ready & self.i.valid):
+            m.d.sync += beat.eq(Mux(self.i.p.last, 0, beat + 1))
+
+        first = Signal(lanes)
+        lane, value = Signal(range(lanes)), Signal(self.i.p.data[0].shape())
+        m.d.comb += first.eq(left & ~rest)
+        for n in range(lanes):
+            with m.If(first[n]):
+                m.d.comb += [lane.eq(n), value.eq(held[n])]
+        with m.If(flow):
+            m.d.sync += [
+                self.o.valid.eq(is_there),
+                payload.value.eq(value), payload.place.eq(Cat(lane, held_beat)),
+                payload.some.eq(left.any()), payload.last.eq(held_last & ending),
+            ]
+        return m
