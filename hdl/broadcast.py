@@ -58,7 +58,7 @@ class BroadcastEngine(Block):
         if len(columns) != drain.pes or len(bias) != drain.outputs:
             raise ValueError(f"there must be columns for {drain.pes} elements and {drain.outputs} "
                              f"biases, not {len(columns)} and {len(bias)}")
-        self._banks = pe.banks
+        self._shape = drain
         self._nonzeros = NonZeros(element, lanes=lanes, columns=inputs)
         self._drain = Drain(pe.sum_bits, drain, order, technology=technology)
         spread = [[0] * pe.rows for _ in range(drain.pes)]
@@ -69,6 +69,11 @@ class BroadcastEngine(Block):
         super().__init__({
             "i": In(stream.Signature(Beat(element, lanes))),
             "o": Out(stream.Signature(Beat(signed(pe.sum_bits), drain.o_lanes)))})
+
+    @property
+    def drain_shape(self) -> DrainShape:
+        """Structure of the way out."""
+        return self._shape
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -86,8 +91,8 @@ class BroadcastEngine(Block):
             there, item = is_there, held
         # A bank whose vector is complete takes no more until it is drained, nor does one after
         # reset.
-        bank, closed = Signal(range(self._banks)), Signal(self._banks,
-                                                          init=(1 << self._banks) - 1)
+        bank, closed = Signal(range(self._shape.banks)), Signal(self._shape.banks,
+                                                          init=(1 << self._shape.banks) - 1)
         m.d.comb += [
             move.eq(~(there & (closed.bit_select(bank, 1)
                                | (item.some & Cat(pe.blocks for pe in self._pes).any())))),
@@ -99,7 +104,7 @@ class BroadcastEngine(Block):
             m.d.sync += closed.bit_select(drain.drained, 1).eq(0)
         with m.If(there & item.last & move):
             m.d.sync += [closed.bit_select(bank, 1).eq(1),
-                         bank.eq(Mux(bank == self._banks - 1, 0, bank + 1))]
+                         bank.eq(Mux(bank == self._shape.banks - 1, 0, bank + 1))]
         for n, pe in enumerate(self._pes):
             m.submodules[f"pe_{n}"] = pe
             m.d.comb += [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from networks import random_images, run_block
 from penjing.compiler import ir
+from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends
 from penjing.compiler.dataflow.kinds.columns import Columns, balanced, interleaved
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, TensorType
@@ -45,7 +46,10 @@ def test_random(seed: int) -> None:
     x[4] = 0
     lanes = int(rng.integers(1, 6))
     o_lanes = int(rng.choice([n for n in range(1, pes + 1) if pes % n == 0]))
-    block = engine(layer, kind, columns, queue=int(rng.choice([1, 2, 3, 8])), lanes=lanes,
+    queue = int(rng.choice([1, 2, 3, 8]))
+    block = engine(layer, kind, columns, queue=queue, lanes=lanes,
                    o_lanes=o_lanes, banks=int(rng.integers(1, 3)), dsp=bool(rng.integers(2)))
-    run_block(block, x, golden.dense(x, values, layer.bias), (kind, Port(lanes, inputs)),
+    ends = run_block(block, x, golden.dense(x, values, layer.bias), (kind, Port(lanes, inputs)),
               (layer.output_type(kind), Port(o_lanes, outputs)), seed=seed)
+    cycles = Broadcast(columns.lengths(), queue, lanes, block.drain_shape)
+    assert [end - 1 for end in ends] == frame_ends(cycles, x.reshape(len(x), -1) != 0)
