@@ -12,7 +12,7 @@ from .stream import Beat, PassesReady, beats, payload_register
 
 __all__ = ["NONZERO_LATENCY", "Activation", "NonZeros", "place", "places"]
 
-NONZERO_LATENCY = 2
+NONZERO_LATENCY = 3
 """Cycles from a beat's transfer to its first element."""
 
 
@@ -44,8 +44,8 @@ class Activation(data.StructLayout):
 class NonZeros(PassesReady):
     """Give the elements of each vector that are not zero, in order: leading non-zero detection.
 
-    Latency 2, one element a cycle. A beat takes as many cycles as it has such elements, and one
-    if it has none. The final beat of a vector without any gives an item without an element.
+    Latency 3, one element a cycle. Meanwhile the beats behind come in, one a cycle, as long as they
+    are all zeros. A final beat of zeros gives an item without an element.
 
     Parameters
     ----------
@@ -70,43 +70,47 @@ class NonZeros(PassesReady):
         m = Module()
         lanes, count = self._lanes, beats(self._columns, self._lanes)
         payload = payload_register(m, self.o)
-        beat, held_beat = Signal(range(count)), Signal(range(count), reset_less=True)
-        held = Signal(self.i.p.data.shape(), reset_less=True)
-        held_last = Signal(reset_less=True)
-        is_there, flow, ending = Signal(), Signal(), Signal()
-        # The lanes of the held beat whose elements have not been given, and those but the first.
-        left, rest = Signal(lanes, reset_less=True), Signal(lanes)
+        layout = data.StructLayout({"data": self.i.p.data.shape(), "some": lanes, "last": 1,
+                                    "beat": range(count)})
+        # The next beat that is not all zeros, and the one whose elements are given.
+        following = Signal(layout, reset_less=True)
+        held = Signal(layout, reset_less=True)
+        is_next, is_there, flow, free = Signal(), Signal(), Signal(), Signal()
+        beat, rest, ending = Signal(range(count)), Signal(lanes), Signal()
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
-            rest.eq(left & (left - 1)),
+            rest.eq(held.some & (held.some - 1)),
             ending.eq(rest == 0),
-            self.i.ready.eq(~is_there | (flow & ending)),
+            free.eq(~is_there | (flow & ending)),
+            self.i.ready.eq(~is_next | free),
         ]
         # What the spare lanes of the final beat hold is undefined.
         spare = self._columns - lanes * (count - 1)
-        is_some = Cat(self.i.p.data[n].any() & (~self.i.p.last if n >= spare else 1)
-                      for n in range(lanes))
+        some = Cat(self.i.p.data[n].any() & (~self.i.p.last if n >= spare else 1)
+                   for n in range(lanes))
         with m.If(self.i.ready):
             m.d.sync += [
-                is_there.eq(self.i.valid & (is_some.any() | self.i.p.last)),
-                held.eq(self.i.p.data), held_last.eq(self.i.p.last), held_beat.eq(beat),
-                left.eq(is_some),
+                is_next.eq(self.i.valid & (some.any() | self.i.p.last)),
+                following.data.eq(self.i.p.data), following.some.eq(some),
+                following.last.eq(self.i.p.last), following.beat.eq(beat),
             ]
-        with m.Elif(flow):
-            m.d.sync += left.eq(rest)
         with m.If(self.i.ready & self.i.valid):
             m.d.sync += beat.eq(Mux(self.i.p.last, 0, beat + 1))
+        with m.If(free):
+            m.d.sync += [is_there.eq(is_next), held.eq(following)]
+        with m.Elif(flow):
+            m.d.sync += held.some.eq(rest)
 
         first = Signal(lanes)
         lane, value = Signal(range(lanes)), Signal(self.i.p.data[0].shape())
-        m.d.comb += first.eq(left & ~rest)
+        m.d.comb += first.eq(held.some & ~rest)
         for n in range(lanes):
             with m.If(first[n]):
-                m.d.comb += [lane.eq(n), value.eq(held[n])]
+                m.d.comb += [lane.eq(n), value.eq(held.data[n])]
         with m.If(flow):
             m.d.sync += [
                 self.o.valid.eq(is_there),
-                payload.value.eq(value), payload.place.eq(Cat(lane, held_beat)),
-                payload.some.eq(left.any()), payload.last.eq(held_last & ending),
+                payload.value.eq(value), payload.place.eq(Cat(lane, held.beat)),
+                payload.some.eq(held.some.any()), payload.last.eq(held.last & ending),
             ]
         return m

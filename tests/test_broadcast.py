@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from networks import random_images, run_block
 from penjing.compiler import ir
-from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends
+from penjing.compiler.dataflow.broadcast import Broadcast, bounds, frame_ends
 from penjing.compiler.dataflow.kinds.columns import Columns, balanced, interleaved
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, TensorType
 from penjing.hdl.broadcast import BroadcastEngine
+from penjing.hdl.drain import DrainShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 
@@ -53,3 +54,20 @@ def test_random(seed: int) -> None:
               (layer.output_type(kind), Port(o_lanes, outputs)), seed=seed)
     cycles = Broadcast(columns.lengths(), queue, lanes, block.drain_shape)
     assert [end - 1 for end in ends] == frame_ends(cycles, x.reshape(len(x), -1) != 0)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bounds(seed: int) -> None:
+    """No data exceed the bounds, those that are never zero come near them."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs, pes = (int(n) for n in rng.integers(1, (60, 60, 9)))
+    values = sparse(rng, (outputs, inputs), rng.choice([0, 0.05, 0.3, 1]), 1, 1)
+    columns = Columns(ir.Weights(values, 2), interleaved(outputs, pes), 3)
+    o_lanes = int(rng.choice([n for n in range(1, pes + 1) if pes % n == 0]))
+    drain = DrainShape(pes, outputs, o_lanes, int(rng.integers(1, 3)), 6)
+    engine = Broadcast(columns.lengths(), int(rng.choice([1, 2, 3, 8])), int(rng.integers(1, 9)),
+                       drain)
+    first, interval = bounds(engine)
+    for density in (1, 0.4, 0):
+        ends = frame_ends(engine, rng.random((9, inputs)) < density)
+        assert np.all(ends <= first + interval * np.arange(len(ends))), (ends, first, interval)

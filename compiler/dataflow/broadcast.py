@@ -2,7 +2,7 @@
 
 `frame_ends` moves its queues cycle by cycle, as the hardware does, with counts in place of values:
 of each element's column only how many entries it has, of each activation only whether it is zero.
-`most_cycles` bounds it for all data.
+`bounds` tells in closed form what they are at most, whatever the data.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ...hdl.column_pe import POINTER_LATENCY
 from ...hdl.drain import DrainShape
+from ...hdl.nonzero import NONZERO_LATENCY
 from ..ir import Integers
 
-__all__ = ["Broadcast", "frame_ends", "ideal_cycles", "most_cycles"]
+__all__ = ["Broadcast", "bounds", "frame_ends", "ideal_cycles"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ class _Line:
     """Leading non-zero detection, and what is looked up behind it."""
 
     beats: Iterator[_Beat]
+    following: _Beat = field(default_factory=list)
     held: deque[_Item] = field(default_factory=deque)
     given: _Item | None = None
     stages: deque[_Item | None] = field(
@@ -70,11 +72,14 @@ class _Line:
         if moves:
             self.stages.appendleft(self.given)
         flows = moves or self.given is None
-        takes = not self.held or (flows and len(self.held) == 1)
         if flows:
             self.given = self.held.popleft() if self.held else None
+        takes = not self.following
+        if not self.held:
+            self.held.extend(self.following)
+            takes = True
         if takes:
-            self.held.extend(next(self.beats, ()))
+            self.following = next(self.beats, [])
 
 
 @dataclass
@@ -159,6 +164,26 @@ def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
         line.step(moves=moves)
         cycle += 1
     return ends
+
+
+def bounds(engine: Broadcast) -> tuple[int, int]:
+    """Cycles that no vectors exceed: to the first one's final output beat, and from each to the next.
+
+    They hold together: the n-th vector ends at most ``first + n * interval`` cycles after reset.
+    They are what takes an engine that gives a column out when all elements are done with the one
+    before, and whose activations are all not zero: the longest column of an element tells how long.
+    """
+    drain = engine.drain
+    # A queue of one has no room for a column in the cycle in which its only one leaves.
+    shortest = 2 if engine.queue == 1 else 1
+    columns = int(np.maximum(engine.lengths.max(axis=0), shortest).sum())
+    # The last column comes to an element a cycle late, and is gone a cycle late.
+    way = 2 + drain.settle + drain.frame_beats
+    interval = max(columns, way - 2, -(-(columns + way) // drain.banks))
+    clearing = drain.settle + drain.slots
+    start = max(NONZERO_LATENCY + POINTER_LATENCY, clearing)
+    first = max(start + columns + 2, drain.banks * clearing) + way - 3 + drain.latency
+    return first, interval
 
 
 def ideal_cycles(values: Integers, activations: NDArray[np.bool_], pes: int) -> float:
