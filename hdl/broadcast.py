@@ -54,7 +54,8 @@ class BroadcastEngine(Block):
         wanted = (drain.slots, drain.banks, places(inputs, lanes), drain.settle)
         given = (pe.rows, pe.banks, pe.places, pe.depth)
         if wanted != given:
-            raise ValueError(f"pe must have the rows, banks, places and depth {wanted}, not {given}")
+            raise ValueError(f"pe must have the rows, banks, places and depth {wanted}, "
+                             f"not {given}")
         if len(columns) != drain.pes or len(bias) != drain.outputs:
             raise ValueError(f"there must be columns for {drain.pes} elements and {drain.outputs} "
                              f"biases, not {len(columns)} and {len(bias)}")
@@ -74,6 +75,11 @@ class BroadcastEngine(Block):
     def drain_shape(self) -> DrainShape:
         """Structure of the way out."""
         return self._shape
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of all that stands for weights, in all elements."""
+        return sum(pe.weight_bits for pe in self._pes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -143,6 +143,7 @@ class ColumnPe(Block):
         # Where an empty column would start, there may be no entry.
         self._pointers = [length and length | start << self._length_bits
                           for start, length in zip(starts, lengths, strict=True)]
+        self._pointer_bits = self._length_bits + ceil_log2(len(self._words))
         self._bias = [*bias]
         self._style = style
         self._technology = technology
@@ -151,6 +152,13 @@ class ColumnPe(Block):
             "place": In(range(shape.places)), "move": In(1), "value": In(element), "bank": In(bank),
             "offer": In(1), "blocks": Out(1), "drained": In(bank), "slot": In(row), "clear": In(1),
             "total": Out(signed(shape.sum_bits)), "idle": Out(1)})
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of all that stands for its weights: pointers, entries and codebook."""
+        shape = self._shape
+        return (self._pointer_bits * len(self._pointers) + shape.entry_bits * len(self._words)
+                + shape.weight_bits * len(shape.codebook))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -174,8 +182,9 @@ class ColumnPe(Block):
             addend_bits=len(product.p), technology=self._technology)
         # The sums want to know the row a cycle before the product, and so does the row the entry.
         ahead = late + MULTIPLIER_LATENCY + WAY_LATENCY - 1
+        late += behind + (1 if shape.dsp else WAY_LATENCY)
         m.d.comb += [
-            product.a.eq(delay(m, "value", value, behind + late + (1 if shape.dsp else WAY_LATENCY))),
+            product.a.eq(delay(m, "value", value, late)),
             product.b.eq(weight),
             sums.take.eq(delay(m, "adds", take, ahead, reset_less=False)),
             sums.bank.eq(delay(m, "bank", bank, behind + ahead)),
@@ -188,8 +197,7 @@ class ColumnPe(Block):
 
     def _walk(self, m: Module) -> tuple[Value, Value, Value, Value, Value]:
         """Whether an entry is read, its address, whether it is a column's first, and for whom."""
-        pointer_bits = self._length_bits + ceil_log2(len(self._words))
-        m.submodules.pointers = pointers = self._memory(self._pointers, pointer_bits)
+        m.submodules.pointers = pointers = self._memory(self._pointers, self._pointer_bits)
         waiting = data.StructLayout({
             "length": self._length_bits, "start": ceil_log2(len(self._words)),
             "value": self.value.shape(), "bank": self.bank.shape()})

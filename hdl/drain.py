@@ -85,7 +85,8 @@ class Drain(Block):
 
     Members
     -------
-    quiet : In(1), no more is to be added to this frame's sums but what is on its way; until ``end``.
+    quiet : In(1), nothing is to be added to this frame's sums but what is on its way; until
+        ``end``.
     drained : Out, the bank that is read.
     slot, clear : Out, what is read of each processing element, and whether it is cleared.
     totals : In, an array of ``pes``, the sums a cycle later.
@@ -126,7 +127,8 @@ class Drain(Block):
             issue.eq((settled == shape.settle)
                      & (is_fresh | has_credit(m, self.o, give, shape.queue_depth - 1))),
             last_slot.eq(self.slot == shape.slots - 1),
-            slot_end.eq(is_fresh | (beat == Mux(last_slot, shape.tail_beats, shape.slot_beats) - 1)),
+            slot_end.eq(is_fresh
+                        | (beat == Mux(last_slot, shape.tail_beats, shape.slot_beats) - 1)),
             self.clear.eq(issue & slot_end),
             self.end.eq(self.clear & last_slot),
         ]

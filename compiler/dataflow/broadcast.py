@@ -8,7 +8,7 @@ of each element's column only how many entries it has, of each activation only w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -167,7 +167,7 @@ def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
 
 
 def bounds(engine: Broadcast) -> tuple[int, int]:
-    """Cycles that no vectors exceed: to the first one's final output beat, and from each to the next.
+    """Cycles that no vectors exceed: to the first one's final output beat, and to each next one's.
 
     They hold together: the n-th vector ends at most ``first + n * interval`` cycles after reset.
     They are what takes an engine that gives a column out when all elements are done with the one

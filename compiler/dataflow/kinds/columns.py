@@ -21,7 +21,10 @@ from ... import ir
 from ...ir import Integers, TensorType
 from .kind import shape_of
 
-__all__ = ["Columns", "balanced", "interleaved"]
+__all__ = ["Columns", "balanced", "fewest_gap_bits", "interleaved"]
+
+MOST_FILL = 1.02
+"""Entries for each weight that is not zero: more of them cost more cycles than bits are worth."""
 
 
 def interleaved(outputs: int, pes: int) -> Integers:
@@ -46,6 +49,14 @@ def balanced(values: Integers, pes: int) -> Integers:
         order[slot, longest] = free
         loads[free] += rows[slot, longest]
     return order
+
+
+def fewest_gap_bits(values: Integers, order: Integers) -> int:
+    """Bits of a gap with which at most 2 % of all entries only fill gaps."""
+    weights = ir.Weights.narrowest(values)
+    most = MOST_FILL * np.count_nonzero(values)
+    widths = range(1, len(order).bit_length() + 1)
+    return next(bits for bits in widths if Columns(weights, order, bits).lengths().sum() <= most)
 
 
 @dataclass(frozen=True, eq=False)
