@@ -12,7 +12,7 @@ from .block import Block
 from .column_pe import POINTER_LATENCY, ColumnPe, Entry, PeShape
 from .drain import Drain, DrainShape
 from .nonzero import NonZeros, places
-from .stream import Beat
+from .stream import Beat, SkidBuffer, connect
 from .tech import MemoryStyle, Technology
 
 __all__ = ["BroadcastEngine"]
@@ -85,10 +85,12 @@ class BroadcastEngine(Block):
         m = Module()
         m.submodules.nonzeros = nonzeros = self._nonzeros
         m.submodules.drain = drain = self._drain
+        m.submodules.skid = skid = SkidBuffer(nonzeros.o.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), nonzeros.i)
+        connect(m, nonzeros, skid)
         wiring.connect(m, wiring.flipped(self.o), drain.o)
         # What is looked up moves on all at once, or waits.
-        move, there, item = Signal(), nonzeros.o.valid, nonzeros.o.payload
+        move, there, item = Signal(), skid.o.valid, skid.o.payload
         for n in range(POINTER_LATENCY):
             held = Signal(item.shape(), name=f"item_{n}", reset_less=True)
             is_there = Signal(name=f"is_there_{n}")
@@ -102,7 +104,7 @@ class BroadcastEngine(Block):
         m.d.comb += [
             move.eq(~(there & (closed.bit_select(bank, 1)
                                | (item.some & Cat(pe.blocks for pe in self._pes).any())))),
-            nonzeros.o.ready.eq(move),
+            skid.o.ready.eq(move),
             drain.quiet.eq(closed.bit_select(drain.drained, 1)
                            & Cat(pe.idle for pe in self._pes).all()),
         ]
@@ -114,7 +116,7 @@ class BroadcastEngine(Block):
         for n, pe in enumerate(self._pes):
             m.submodules[f"pe_{n}"] = pe
             m.d.comb += [
-                pe.place.eq(nonzeros.o.p.place), pe.move.eq(move), pe.value.eq(item.value),
+                pe.place.eq(skid.o.p.place), pe.move.eq(move), pe.value.eq(item.value),
                 pe.bank.eq(bank), pe.offer.eq(there & item.some), pe.drained.eq(drain.drained),
                 pe.slot.eq(drain.slot), pe.clear.eq(drain.clear), drain.totals[n].eq(pe.total),
             ]

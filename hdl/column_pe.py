@@ -204,24 +204,31 @@ class ColumnPe(Block):
         m.submodules.queue = queue = fifo.SyncFIFO(width=waiting.size, depth=self._shape.queue)
         head = Signal(waiting)
         length = pointers.data[: self._length_bits]
-        has_any, pop, step = Signal(), Signal(), Signal()
+        has_any, push, pop, step = Signal(), Signal(), Signal(), Signal()
+        is_waiting, is_full = Signal(), Signal()
         address, left = Signal(range(len(self._words)), reset_less=True), Signal(self._length_bits)
         first, value = Signal(reset_less=True), Signal(self.value.shape(), reset_less=True)
         bank = Signal(self.bank.shape(), reset_less=True)
         m.d.comb += [
             pointers.address.eq(self.place), pointers.enable.eq(self.move),
             has_any.eq(length.any()),
-            self.blocks.eq(has_any & ~queue.w_rdy),
-            queue.w_en.eq(self.offer & has_any & self.move),
+            self.blocks.eq(has_any & is_full),
+            push.eq(self.offer & has_any & self.move),
+            queue.w_en.eq(push),
             queue.w_data.eq(Cat(pointers.data, self.value, self.bank)),
             head.as_value().eq(queue.r_data),
             step.eq(left != 0),
             # The next column follows the one before without a pause.
-            pop.eq(queue.r_rdy & (left <= 1)),
+            pop.eq(is_waiting & (left <= 1)),
             queue.r_en.eq(pop),
-            self.idle.eq(~(queue.r_rdy & (head.bank == self.drained))
+            self.idle.eq(~(is_waiting & (head.bank == self.drained))
                          & ~(step & (bank == self.drained))),
         ]
+        # What the queue tells, from registers.
+        with m.If(push & ~pop):
+            m.d.sync += [is_waiting.eq(1), is_full.eq(queue.level == self._shape.queue - 1)]
+        with m.Elif(pop & ~push):
+            m.d.sync += [is_waiting.eq(queue.level != 1), is_full.eq(0)]
         with m.If(pop):
             m.d.sync += [left.eq(head.length), address.eq(head.start), value.eq(head.value),
                          bank.eq(head.bank)]

@@ -116,7 +116,7 @@ class Drain(Block):
         shape = self._shape
         m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        settled = Signal(range(shape.settle + 1))
+        is_quiet, settled = Signal(), Signal(range(shape.settle))
         beat, uncleared = Signal(range(shape.slot_beats)), Signal(range(shape.banks + 1),
                                                                  init=shape.banks)
         is_fresh, issue, give, slot_end, last_slot = (
@@ -124,7 +124,7 @@ class Drain(Block):
         m.d.comb += [
             is_fresh.eq(uncleared != 0),
             give.eq(issue & ~is_fresh),
-            issue.eq((settled == shape.settle)
+            issue.eq(is_quiet & (settled == shape.settle - 1)
                      & (is_fresh | has_credit(m, self.o, give, shape.queue_depth - 1))),
             last_slot.eq(self.slot == shape.slots - 1),
             slot_end.eq(is_fresh
@@ -132,12 +132,13 @@ class Drain(Block):
             self.clear.eq(issue & slot_end),
             self.end.eq(self.clear & last_slot),
         ]
+        m.d.sync += is_quiet.eq(self.quiet & ~self.end)
         with m.If(self.end):
             m.d.sync += [
                 settled.eq(0), uncleared.eq(uncleared - is_fresh),
                 self.drained.eq(Mux(self.drained == shape.banks - 1, 0, self.drained + 1)),
             ]
-        with m.Elif(self.quiet & (settled != shape.settle)):
+        with m.Elif(is_quiet & (settled != shape.settle - 1)):
             m.d.sync += settled.eq(settled + 1)
         with m.If(issue):
             m.d.sync += beat.eq(Mux(slot_end, 0, beat + 1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -102,15 +105,16 @@ class NonZeros(PassesReady):
             m.d.sync += held.some.eq(rest)
 
         first = Signal(lanes)
-        lane, value = Signal(range(lanes)), Signal(self.i.p.data[0].shape())
         m.d.comb += first.eq(held.some & ~rest)
-        for n in range(lanes):
-            with m.If(first[n]):
-                m.d.comb += [lane.eq(n), value.eq(held.data[n])]
+        # One lane at most is chosen: an OR of all is no chain of choices.
+        elements = [Cat(Value.cast(held.data[n]), Const(n, range(lanes))) for n in range(lanes)]
+        chosen = reduce(or_, (element & first[n].replicate(len(element))
+                              for n, element in enumerate(elements)))
+        width = len(Value.cast(held.data[0]))
         with m.If(flow):
             m.d.sync += [
                 self.o.valid.eq(is_there),
-                payload.value.eq(value), payload.place.eq(Cat(lane, held.beat)),
+                payload.value.eq(chosen[:width]), payload.place.eq(Cat(chosen[width:], held.beat)),
                 payload.some.eq(held.some.any()), payload.last.eq(held.last & ending),
             ]
         return m

@@ -51,7 +51,7 @@ def test_random(seed: int) -> None:
     block = engine(layer, kind, columns, queue=queue, lanes=lanes,
                    o_lanes=o_lanes, banks=int(rng.integers(1, 3)), dsp=bool(rng.integers(2)))
     ends = run_block(block, x, golden.dense(x, values, layer.bias), (kind, Port(lanes, inputs)),
-              (layer.output_type(kind), Port(o_lanes, outputs)), seed=seed)
+                     (layer.output_type(kind), Port(o_lanes, outputs)), seed=seed)
     cycles = Broadcast(columns.lengths(), queue, lanes, block.drain_shape)
     assert [end - 1 for end in ends] == frame_ends(cycles, x.reshape(len(x), -1) != 0)
 

@@ -64,14 +64,19 @@ class _Line:
     following: _Beat = field(default_factory=list)
     held: deque[_Item] = field(default_factory=deque)
     given: _Item | None = None
+    skid: _Item | None = None
     stages: deque[_Item | None] = field(
         default_factory=lambda: deque([None] * POINTER_LATENCY, POINTER_LATENCY))
 
     def step(self, *, moves: bool) -> None:
         """A cycle; ``moves`` says whether the last stage's item leaves, or there is none."""
+        is_empty = self.skid is None
+        flows = is_empty or self.given is None
         if moves:
-            self.stages.appendleft(self.given)
-        flows = moves or self.given is None
+            self.stages.appendleft(self.given if is_empty else self.skid)
+            self.skid = None
+        elif is_empty:
+            self.skid = self.given
         if flows:
             self.given = self.held.popleft() if self.held else None
         takes = not self.following
