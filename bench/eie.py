@@ -48,7 +48,7 @@ DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 DEPTH = 8
 LANES = 8
 VECTORS = 50
-SIMULATED = 4
+SIMULATED = 3
 PUBLISHED = "random, published densities"
 CODES = (-90, -61, -44, -33, -24, -17, -11, 9, 14, 20, 28, 38, 51, 72, 100)
 """With 0, a codebook of 16."""
@@ -68,7 +68,7 @@ class Work:
     def pes(self) -> tuple[int, ...]:
         """Processing elements worth a thought: with more than a column has weights, some idle."""
         column = np.count_nonzero(self.layer.weights.values, axis=0).mean()
-        return tuple(n for n in (2, 4, 8, 16) if min(8, column / 2) <= n <= 2 * column)
+        return tuple(n for n in (1, 2, 4, 8, 16) if min(8, column / 2) <= n <= 2 * column)
 
     def o_lanes(self, pes: int, cycles: float) -> int:
         """Results of an output beat, such that they leave in half of these ``cycles``."""
@@ -106,7 +106,7 @@ def trained(path: Path, digits: Integers) -> Iterator[Work]:
     for layer in network.layers:
         if isinstance(layer, ir.Dense):
             source = tensors[layer.inputs[0]]
-            yield Work(path.stem, layer, network.types[layer.inputs[0]],
+            yield Work(path.stem, layer, network.source_type(layer),
                        source.reshape(len(source), -1))
 
 
@@ -176,7 +176,7 @@ def run_one(work: Work, pes: int) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Every layer on 2 to 16 processing elements."""
+    """Every layer on 1 to 16 processing elements."""
     if args.data is None:
         raise PenjingError("--data: the digits are not part of the project; name the file")
     digits = np.load(args.data)["x_test"][:VECTORS].reshape(VECTORS, -1).astype(np.int64)

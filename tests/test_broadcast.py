@@ -1,6 +1,10 @@
+# amaranth: UnusedElaboratable=no
 """The engine that skips zeros of weights and of activations: values, and cycles one by one."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ from penjing.compiler.dataflow.kinds.columns import Columns, balanced, interleav
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, TensorType
 from penjing.hdl.broadcast import BroadcastEngine
-from penjing.hdl.drain import DrainShape
+from penjing.hdl.column_pe import ColumnPe, PeShape
+from penjing.hdl.drain import Drain, DrainShape
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.sim import golden
 
@@ -29,7 +34,8 @@ def engine(layer: ir.Dense, kind: TensorType, columns: Columns, *, queue: int = 
                           dsp=dsp, style=MemoryStyle.LOGIC, technology=Generic())
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [
+    pytest.param(seed, marks=[pytest.mark.slow] * (seed > 4)) for seed in range(20)])
 def test_random(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs, outputs, pes = (int(n) for n in rng.integers(1, (30, 30, 8)))
@@ -71,3 +77,70 @@ def test_bounds(seed: int) -> None:
     for density in (1, 0.4, 0):
         ends = frame_ends(engine, rng.random((9, inputs)) < density)
         assert np.all(ends <= first + interval * np.arange(len(ends))), (ends, first, interval)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bounds_of_one_element(seed: int) -> None:
+    """Where nothing is to be evened out, and nothing is zero, they are the cycles."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs = (int(n) for n in rng.integers(1, 40, 2))
+    lengths = rng.integers(1, 5, (1, inputs))
+    engine = Broadcast(lengths, int(rng.choice([2, 8])), 4, DrainShape(1, outputs, 1, 1, 6))
+    first, interval = bounds(engine)
+    ends = frame_ends(engine, np.ones((6, inputs), bool))
+    assert ends == [first + interval * n for n in range(6)]
+
+
+@pytest.mark.parametrize(("gap_bits", "shared"), [(1, False), (2, True), (5, False)])
+def test_gaps_are_filled(gap_bits: int, shared: bool) -> None:
+    """A lone weight far down a column, and what stands for the rows before it."""
+    values = np.zeros((12, 3), np.int64)
+    values[11, 0], values[[0, 4], 1] = 7, 5
+    columns = Columns(ir.Weights(values, 4), interleaved(12, 1), gap_bits, shared)
+    code = {value: n if shared else value for n, value in enumerate([0, 5, 7])}
+    step = 1 << gap_bits
+    assert columns.entries(0) == [
+        [(step - 1, code[0])] * (11 // step) + [(11 % step, code[7])],
+        [(0, code[5]), *[(step - 1, code[0])] * (3 // step), (3 % step, code[5])], []]
+
+
+def test_balanced_rows() -> None:
+    """Every slot's rows are in different elements, and the loads differ little."""
+    rng = np.random.default_rng(3)
+    values = sparse(rng, (50, 200), 0.1, 1, 1) * (rng.random((50, 1)) < 0.7)
+    order = balanced(values, 8)
+    assert all(sorted(slot) == [*range(8)] for slot in order.tolist())
+    loads = Columns(ir.Weights(values, 2), order, 6).lengths().sum(1)
+    turns = Columns(ir.Weights(values, 2), interleaved(50, 8), 6).lengths().sum(1)
+    assert loads.sum() == turns.sum() == np.count_nonzero(values)
+    assert np.ptp(loads) < 0.2 * np.ptp(turns)
+
+
+@pytest.mark.parametrize(("density", "active"), [(0, 1), (1, 0), (1, 1), (0.05, 0.05)])
+@pytest.mark.parametrize("outputs", [1, 9])
+def test_extremes(outputs: int, density: float, active: float) -> None:
+    """One row, whose sum every product is added to; 16-bit weights; the lowest and the highest."""
+    rng = np.random.default_rng(outputs)
+    kind = TensorType((1, 1, 11), 8, True)
+    values = np.where(rng.random((outputs, 11)) < density, -(1 << 15), 0)
+    layer = ir.Dense("dense", "x", ir.Weights(values, 16), np.full(outputs, -3))
+    x = np.where(rng.random((5, *kind.shape)) < active, kind.low, 0)
+    x[0], x[1, ..., :5] = kind.high, kind.low
+    columns = Columns(layer.weights, interleaved(outputs, 2), 2, bool(density))
+    block = engine(layer, kind, columns, queue=2, lanes=4, o_lanes=2)
+    run_block(block, x, golden.dense(x, values, layer.bias), (kind, Port(4, 11)),
+              (layer.output_type(kind), Port(2, outputs)))
+
+
+def test_refusals() -> None:
+    pe = PeShape(rows=3, places=2, queue=2, gap_bits=1, weight_bits=4, sum_bits=9)
+    choices: dict[str, Any] = {"bias": [0] * 3, "style": MemoryStyle.LOGIC, "technology": Generic()}
+    for columns in ([[(2, 1)], []], [[(1, 1), (1, 1)], []], [[(0, 8)], []], [[]]):
+        with pytest.raises(ValueError, match="column"):
+            ColumnPe(8, pe, columns, **choices)
+    with pytest.raises(ValueError, match="codebook must lie within -8 and 7"):
+        replace(pe, codebook=(9,))
+    with pytest.raises(ValueError, match="o_lanes must divide 4"):
+        DrainShape(4, 9, 3, 2, 6)
+    with pytest.raises(ValueError, match="order must name 2 elements once each"):
+        Drain(8, DrainShape(2, 2, 1, 1, 6), [[0, 0]], technology=Generic())

@@ -103,7 +103,7 @@ class Columns:
             column, following = list[Entry](), 0
             for row in np.flatnonzero(values).tolist():
                 gap, value = row - following, int(values[row])
-                column += [(step - 1, code(0))] * (gap // step)
+                column += [(step - 1, code(0)) for _ in range(gap // step)]
                 column.append((gap % step, code(value)))
                 following = row + 1
             columns.append(column)
