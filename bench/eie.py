@@ -48,6 +48,7 @@ DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 DEPTH = 8
 LANES = 8
 VECTORS = 50
+OTHERS = 200
 SIMULATED = 3
 PUBLISHED = "random, published densities"
 CODES = (-90, -61, -44, -33, -24, -17, -11, 9, 14, 20, 28, 38, 51, 72, 100)
@@ -57,12 +58,16 @@ BOARD = "ulx3s-25f"
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A dense ``layer`` of a ``network`` behind activations ``x`` (vectors, inputs)."""
+    """A dense ``layer`` of a ``network`` behind activations ``x`` (vectors, inputs).
+
+    ``activity`` is how often each input is not zero in other vectors, by which rows are balanced.
+    """
 
     network: str
     layer: ir.Dense
     source: TensorType
     x: Integers
+    activity: NDArray[np.float64]
 
     @property
     def pes(self) -> tuple[int, ...]:
@@ -76,7 +81,7 @@ class Work:
         return next((n for n in lanes if 2 * len(self.layer.bias) <= n * cycles), pes)
 
 
-def random_layer(name: str, outputs: int, inputs: int, density: float, bits: int) -> ir.Dense:
+def random_layer(name: str, outputs: int, inputs: int, density: float) -> ir.Dense:
     """Random weights of sixteen values, so many of them not zero."""
     rng = np.random.default_rng(inputs)
     values = np.where(rng.random((outputs, inputs)) < density,
@@ -85,15 +90,19 @@ def random_layer(name: str, outputs: int, inputs: int, density: float, bits: int
 
 
 def published(digits: Integers) -> Iterator[Work]:
-    """Random layers of LeNet-300-100; the first one sees real ``digits`` (N, 784)."""
+    """Random layers of LeNet-300-100; the first one sees real ``digits`` (N, 784).
+
+    As in `trained`, all but the first ``VECTORS`` only tell how often each is not zero.
+    """
     rng = np.random.default_rng(9)
     for name, outputs, inputs, density, active in (
             ("fc1", 300, 784, 0.08, 0.0), ("fc2", 100, 300, 0.09, 0.38),
             ("fc3", 10, 100, 0.26, 0.65)):
         x = digits if not active else np.where(
-            rng.random((VECTORS, inputs)) < active, rng.integers(1, 256, (VECTORS, inputs)), 0)
-        yield Work(PUBLISHED, random_layer(name, outputs, inputs, density, 8),
-                   TensorType((1, 1, inputs), 8, False), x)
+            rng.random((len(digits), inputs)) < active,
+            rng.integers(1, 256, (len(digits), inputs)), 0)
+        yield Work(PUBLISHED, random_layer(name, outputs, inputs, density),
+                   TensorType((1, 1, inputs), 8, False), x[:VECTORS], (x[VECTORS:] != 0).mean(0))
 
 
 def trained(path: Path, digits: Integers) -> Iterator[Work]:
@@ -105,9 +114,9 @@ def trained(path: Path, digits: Integers) -> Iterator[Work]:
     tensors = golden.run_all(network, digits.reshape(-1, *kind.shape))
     for layer in network.layers:
         if isinstance(layer, ir.Dense):
-            source = tensors[layer.inputs[0]]
-            yield Work(path.stem, layer, network.source_type(layer),
-                       source.reshape(len(source), -1))
+            x = tensors[layer.input].reshape(len(digits), -1)
+            yield Work(path.stem, layer, network.source_type(layer), x[:VECTORS],
+                       (x[VECTORS:] != 0).mean(0))
 
 
 def engine(work: Work, columns: Columns, o_lanes: int, technology: Technology) -> BroadcastEngine:
@@ -141,7 +150,7 @@ def run_one(work: Work, pes: int) -> dict[str, Any]:
     """The layer on so many processing elements."""
     values = work.layer.weights.values
     active: NDArray[np.bool_] = work.x != 0
-    order = balanced(values, pes)
+    order = balanced(values, pes, work.activity)
     shared = len(work.layer.weights.codebook) <= 16
     columns = Columns(work.layer.weights, order, fewest_gap_bits(values, order), shared)
     ideal = ideal_cycles(values, active[1:], pes) / (len(active) - 1)
@@ -179,7 +188,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Every layer on 1 to 16 processing elements."""
     if args.data is None:
         raise PenjingError("--data: the digits are not part of the project; name the file")
-    digits = np.load(args.data)["x_test"][:VECTORS].reshape(VECTORS, -1).astype(np.int64)
+    digits = np.load(args.data)["x_test"][: VECTORS + OTHERS].astype(np.int64)
+    digits = digits.reshape(len(digits), -1)
     works = [*published(digits)]
     for path in args.networks:
         works += trained(path, digits)
@@ -198,10 +208,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def route() -> dict[str, Any]:
     """Place and route the first layer on 8 processing elements."""
     board = boards.find(BOARD)
-    layer = random_layer("fc1", 300, 784, 0.08, 8)
+    layer = random_layer("fc1", 300, 784, 0.08)
     source = TensorType((1, 1, 784), 8, False)
-    work = Work(PUBLISHED, layer, source, np.zeros((1, 784), np.int64))
-    order = balanced(layer.weights.values, 8)
+    work = Work(PUBLISHED, layer, source, np.zeros((1, 784), np.int64), np.ones(784))
+    order = balanced(layer.weights.values, 8, work.activity)
     columns = Columns(layer.weights, order, fewest_gap_bits(layer.weights.values, order), True)
     block = engine(work, columns, 1, board.technology)
     with tempfile.TemporaryDirectory() as folder:

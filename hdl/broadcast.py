@@ -9,7 +9,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
-from .column_pe import POINTER_LATENCY, ColumnPe, Entry, PeShape
+from .column_pe import ColumnPe, Entry, PeShape
+from .column_reader import POINTER_LATENCY
 from .drain import Drain, DrainShape
 from .nonzero import NonZeros, places
 from .stream import Beat, SkidBuffer, connect

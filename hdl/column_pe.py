@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
 
 from amaranth.hdl import *
-from amaranth.lib import data, fifo
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .accumulators import Accumulators
 from .block import Block
 from .checks import at_least
+from .column_reader import ColumnReader
 from .dot_product import WAY_LATENCY, Product
 from .steady import delay, join, style_of
 from .tech import (
@@ -25,10 +23,8 @@ from .tech import (
     Technology,
 )
 
-__all__ = ["POINTER_LATENCY", "ColumnPe", "Entry", "PeShape"]
+__all__ = ["ColumnPe", "Entry", "PeShape"]
 
-POINTER_LATENCY = REGISTERED_LATENCY
-"""Cycles from a column to where its entries are."""
 MOST_CODES = 256
 
 Entry = tuple[int, int]
@@ -97,11 +93,9 @@ class PeShape:
 class ColumnPe(Block):
     """Add the columns of its rows, times their activations, to sums; only stored weights cost time.
 
-    A column is looked up while the activation is on its way, ``POINTER_LATENCY`` moves later it is
-    offered, and then waits in a queue if the column has any entry. An entry is multiplied each
-    cycle, also from one activation to the next. An entry's row is ``gap`` behind the row that
-    follows the entry before; where a gap is longer than its bits can tell, the caller puts entries
-    of the weight 0 in between.
+    A `ColumnReader` reads an entry each cycle, ``shape.depth`` cycles later its product is in the
+    sum. An entry's row is ``gap`` behind the row that follows the entry before; where a gap is
+    longer than its bits can tell, the caller puts entries of the weight 0 in between.
 
     Parameters
     ----------
@@ -114,12 +108,8 @@ class ColumnPe(Block):
 
     Members
     -------
-    place, move : In, the column to be looked up, and whether what is looked up moves on.
-    value, bank : In, the activation offered, and the set of sums that it is for.
-    offer : In(1), there is one.
-    blocks : Out(1), it cannot be taken: the queue is full.
+    place, move, value, bank, offer, blocks, idle : see `ColumnReader`.
     drained, slot, clear, total : see `penjing.hdl.accumulators.Accumulators`.
-    idle : Out(1), neither the queue nor what is read next has anything for the bank ``drained``.
     """
 
     def __init__(self, element: ShapeLike, shape: PeShape, columns: Sequence[Sequence[Entry]], *,
@@ -135,15 +125,11 @@ class ColumnPe(Block):
                 raise ValueError(f"column {place} must lie within {shape.rows} rows, its gaps "
                                  f"within {shape.gap_bits} bits and its codes within {codes}")
         self._shape = shape
-        lengths = [len(column) for column in columns]
-        starts = [0, *accumulate(lengths)][:-1]
-        self._length_bits = max(1, max(lengths).bit_length())
+        self._reader = ColumnReader(
+            element, [len(column) for column in columns], queue=shape.queue, banks=shape.banks,
+            style=style, technology=technology)
         self._words = [join((gap,), shape.gap_bits) | join((code,), shape.code_bits)
                        << shape.gap_bits for column in columns for gap, code in column] or [0]
-        # Where an empty column would start, there may be no entry.
-        self._pointers = [length and length | start << self._length_bits
-                          for start, length in zip(starts, lengths, strict=True)]
-        self._pointer_bits = self._length_bits + ceil_log2(len(self._words))
         self._bias = [*bias]
         self._style = style
         self._technology = technology
@@ -157,18 +143,25 @@ class ColumnPe(Block):
     def weight_bits(self) -> int:
         """Bits of all that stands for its weights: pointers, entries and codebook."""
         shape = self._shape
-        return (self._pointer_bits * len(self._pointers) + shape.entry_bits * len(self._words)
+        return (self._reader.pointer_bits + shape.entry_bits * len(self._words)
                 + shape.weight_bits * len(shape.codebook))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        step, address, first, value, bank = self._walk(m)
-        shape = self._shape
-        m.submodules.entries = entries = self._memory(self._words, shape.entry_bits)
-        m.d.comb += entries.address.eq(address)
+        shape, reader = self._shape, self._reader
+        m.submodules.reader = reader
+        width = shape.entry_bits
+        m.submodules.entries = entries = self._technology.rom(
+            self._words, width, style_of(self._style, width * len(self._words)), registered=True)
+        m.d.comb += [
+            reader.place.eq(self.place), reader.move.eq(self.move), reader.value.eq(self.value),
+            reader.bank.eq(self.bank), reader.offer.eq(self.offer),
+            reader.drained.eq(self.drained), self.blocks.eq(reader.blocks),
+            self.idle.eq(reader.idle), entries.address.eq(reader.address),
+        ]
         behind = REGISTERED_LATENCY
-        take = delay(m, "take", step, behind, reset_less=False)
-        first = delay(m, "first", first, behind)
+        take = delay(m, "take", reader.step, behind, reset_less=False)
+        first = delay(m, "first", reader.first, behind)
         gap, code = entries.data[: shape.gap_bits], entries.data[shape.gap_bits :]
         row = Signal(range(shape.rows), reset_less=True)
         with m.If(take):
@@ -184,58 +177,16 @@ class ColumnPe(Block):
         ahead = late + MULTIPLIER_LATENCY + WAY_LATENCY - 1
         late += behind + (1 if shape.dsp else WAY_LATENCY)
         m.d.comb += [
-            product.a.eq(delay(m, "value", value, late)),
+            product.a.eq(delay(m, "value", reader.factor, late)),
             product.b.eq(weight),
             sums.take.eq(delay(m, "adds", take, ahead, reset_less=False)),
-            sums.bank.eq(delay(m, "bank", bank, behind + ahead)),
+            sums.bank.eq(delay(m, "bank", reader.factor_bank, behind + ahead)),
             sums.row.eq(delay(m, "row", row, ahead - 1)),
             sums.addend.eq(product.p),
             sums.drained.eq(self.drained), sums.slot.eq(self.slot), sums.clear.eq(self.clear),
             self.total.eq(sums.total),
         ]
         return m
-
-    def _walk(self, m: Module) -> tuple[Value, Value, Value, Value, Value]:
-        """Whether an entry is read, its address, whether it is a column's first, and for whom."""
-        m.submodules.pointers = pointers = self._memory(self._pointers, self._pointer_bits)
-        waiting = data.StructLayout({
-            "length": self._length_bits, "start": ceil_log2(len(self._words)),
-            "value": self.value.shape(), "bank": self.bank.shape()})
-        m.submodules.queue = queue = fifo.SyncFIFO(width=waiting.size, depth=self._shape.queue)
-        head = Signal(waiting)
-        length = pointers.data[: self._length_bits]
-        has_any, push, pop, step = Signal(), Signal(), Signal(), Signal()
-        is_waiting, is_full = Signal(), Signal()
-        address, left = Signal(range(len(self._words)), reset_less=True), Signal(self._length_bits)
-        first, value = Signal(reset_less=True), Signal(self.value.shape(), reset_less=True)
-        bank = Signal(self.bank.shape(), reset_less=True)
-        m.d.comb += [
-            pointers.address.eq(self.place), pointers.enable.eq(self.move),
-            has_any.eq(length.any()),
-            self.blocks.eq(has_any & is_full),
-            push.eq(self.offer & has_any & self.move),
-            queue.w_en.eq(push),
-            queue.w_data.eq(Cat(pointers.data, self.value, self.bank)),
-            head.as_value().eq(queue.r_data),
-            step.eq(left != 0),
-            # The next column follows the one before without a pause.
-            pop.eq(is_waiting & (left <= 1)),
-            queue.r_en.eq(pop),
-            self.idle.eq(~(is_waiting & (head.bank == self.drained))
-                         & ~(step & (bank == self.drained))),
-        ]
-        # What the queue tells, from registers.
-        with m.If(push & ~pop):
-            m.d.sync += [is_waiting.eq(1), is_full.eq(queue.level == self._shape.queue - 1)]
-        with m.Elif(pop & ~push):
-            m.d.sync += [is_waiting.eq(queue.level != 1), is_full.eq(0)]
-        with m.If(pop):
-            m.d.sync += [left.eq(head.length), address.eq(head.start), value.eq(head.value),
-                         bank.eq(head.bank)]
-        with m.Elif(step):
-            m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
-        m.d.sync += first.eq(pop)
-        return step, address, first, value, bank
 
     def _weight(self, m: Module, code: Value) -> Value:
         """The weight that the ``code`` stands for, ``weight_latency`` cycles later."""
@@ -247,8 +198,3 @@ class ColumnPe(Block):
             MemoryStyle.LOGIC)
         m.d.comb += table.address.eq(code)
         return table.data.as_signed()
-
-    def _memory(self, words: Sequence[int], width: int) -> Any:
-        """A memory of ``words``, a small one in look-up tables."""
-        return self._technology.rom(words, width, style_of(self._style, width * len(words)),
-                                    registered=True)

@@ -27,6 +27,7 @@ from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.block import Block
 from penjing.hdl.broadcast import BroadcastEngine
 from penjing.hdl.column_pe import ColumnPe
+from penjing.hdl.column_reader import ColumnReader
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
 from penjing.hdl.crop import Cropper
@@ -124,6 +125,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     Accumulators: SKIPPED,
     BroadcastEngine: SKIPPED,
     ColumnPe: SKIPPED,
+    ColumnReader: SKIPPED,
     Drain: SKIPPED,
     NonZeros: SKIPPED,
     Adder: SUM,

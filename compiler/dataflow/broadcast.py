@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hdl.column_pe import POINTER_LATENCY
+from ...hdl.column_reader import POINTER_LATENCY
 from ...hdl.drain import DrainShape
 from ...hdl.nonzero import NONZERO_LATENCY
 from ..ir import Integers

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....hdl.broadcast import BroadcastEngine
 from ....hdl.column_pe import Entry, PeShape
@@ -23,6 +24,8 @@ from .kind import shape_of
 
 __all__ = ["Columns", "balanced", "fewest_gap_bits", "interleaved"]
 
+ELSEWHERE = 0.1
+"""How heavily `balanced` takes a weight in another column."""
 MOST_FILL = 1.02
 """Entries for each weight that is not zero: more of them cost more cycles than bits are worth."""
 
@@ -32,22 +35,28 @@ def interleaved(outputs: int, pes: int) -> Integers:
     return np.tile(np.arange(pes), (-(-outputs // pes), 1))
 
 
-def balanced(values: Integers, pes: int) -> Integers:
-    """The element of each output, ``(slots, pes)``, such that all have about equally many weights.
+def balanced(values: Integers, pes: int, activity: NDArray[np.float64] | None = None) -> Integers:
+    """The element of each output, ``(slots, pes)``, such that all are busy about equally often.
 
-    ``values`` are the weights ``(outputs, inputs)``. Of each slot's rows the longest goes to the
-    element that has the fewest weights until then.
+    ``values`` are the weights ``(outputs, inputs)``; ``activity`` says how often each input is not
+    zero, by default always. Of each slot's rows, the ones with the most work first, each goes to
+    the free element that has the fewest weights in its columns, and, less heavily, in all: elements
+    wait for each other column by column.
     """
+    work = np.ones(values.shape[1]) if activity is None else activity
     slots = -(-len(values) // pes)
-    lengths = np.zeros(slots * pes, np.int64)
-    lengths[: len(values)] = np.count_nonzero(values, axis=1)
-    loads, order = np.zeros(pes, np.int64), np.zeros((slots, pes), np.int64)
+    padded = np.zeros((slots * pes, values.shape[1]))
+    padded[: len(values)] = values != 0
+    rows = padded.reshape(slots, pes, -1)
+    order, held = np.zeros((slots, pes), np.int64), np.zeros((pes, values.shape[1]))
     # Slots of very different rows first, since even ones can mend little.
-    rows = lengths.reshape(slots, pes)
-    for slot in np.argsort(-np.ptp(rows, axis=1), kind="stable"):
-        longest, free = (np.argsort(key, kind="stable") for key in (-rows[slot], loads))
-        order[slot, longest] = free
-        loads[free] += rows[slot, longest]
+    for slot in np.argsort(-np.ptp(rows @ work, axis=1), kind="stable"):
+        free = list(range(pes))
+        for row in np.argsort(-(rows[slot] @ work), kind="stable"):
+            costs = held[free] @ ((rows[slot, row] + ELSEWHERE) * work)
+            element = free.pop(int(np.argmin(costs)))
+            order[slot, row] = element
+            held[element] += rows[slot, row]
     return order
 
 
