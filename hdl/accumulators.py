@@ -12,7 +12,10 @@ from .checks import at_least
 from .steady import delay, join
 from .tech import MemoryStyle, Technology
 
-__all__ = ["Accumulators"]
+__all__ = ["SUM_LATENCY", "Accumulators"]
+
+SUM_LATENCY = 1
+"""Cycles from an addend to the edge that stores its sum."""
 
 
 class Accumulators(Block):
@@ -58,34 +61,41 @@ class Accumulators(Block):
         m = Module()
         rows, bits = len(self._bias), self._bits
         m.submodules.bias = bias = self._technology.rom(self._bias, bits, MemoryStyle.LOGIC)
-        m.d.comb += bias.address.eq(self.slot)
-        take = delay(m, "take", self.take, 1, reset_less=False)
-        bank, row = delay(m, "bank", self.bank, 1), delay(m, "row", self.row, 1)
-        clear = delay(m, "clear", self.clear, 1, reset_less=False)
-        drained, slot = delay(m, "drained", self.drained, 1), delay(m, "slot", self.slot, 1)
+        take = _delays(m, "take", self.take, reset_less=False)
+        clear = _delays(m, "clear", self.clear, reset_less=False)
+        bank, row = _delays(m, "bank", self.bank), _delays(m, "row", self.row)
+        drained, slot = _delays(m, "drained", self.drained), _delays(m, "slot", self.slot)
+        m.d.comb += bias.address.eq(slot[1])
         words = []
-        total, sum_ = Signal(signed(bits), name="found"), Signal(signed(bits))
+        found, sum_ = Signal(signed(bits)), Signal(signed(bits), reset_less=True)
         for n in range(self._banks):
             ram = self._technology.ram(bits, rows, MemoryStyle.DISTRIBUTED)
             m.submodules[f"bank_{n}"] = ram
             words.append(ram.read_data)
             # A bank is either added to or read.
-            adds = take & (bank == n)
+            adds = take[2] & (bank[2] == n)
             m.d.comb += [
                 ram.read_address.eq(Mux(self.take & (self.bank == n), self.row, self.slot)),
-                ram.write_enable.eq(adds | (clear & (drained == n))),
-                ram.write_address.eq(Mux(adds, row, slot)),
+                ram.write_enable.eq(adds | (clear[2] & (drained[2] == n))),
+                ram.write_address.eq(Mux(adds, row[2], slot[2])),
                 ram.write_data.eq(Mux(adds, sum_, bias.data)),
             ]
-        # A sum that is read while it is written is still on its way.
-        is_again, before = Signal(), Signal(signed(bits), reset_less=True)
+        # A sum that was read too early, one or two cycles after the one before, is on its way.
+        is_next, is_again, before = Signal(), Signal(), Signal(signed(bits), reset_less=True)
         m.d.sync += [
-            is_again.eq(take & (self.row == row) & (self.bank == bank)),
-            before.eq(sum_),
+            is_next.eq(take[1] & (row[0] == row[1]) & (bank[0] == bank[1])),
+            is_again.eq(take[2] & (row[0] == row[2]) & (bank[0] == bank[2])),
+            sum_.eq(found + self.addend), before.eq(sum_),
         ]
         m.d.comb += [
-            total.eq(Mux(is_again, before, Cat(words).word_select(bank, bits))),
-            sum_.eq(total + self.addend),
-            self.total.eq(Cat(words).word_select(drained, bits)),
+            found.eq(Mux(is_next, sum_,
+                         Mux(is_again, before, Cat(words).word_select(bank[1], bits)))),
+            self.total.eq(Cat(words).word_select(drained[1], bits)),
         ]
         return m
+
+
+def _delays(m: Module, name: str, value: Value, *, reset_less: bool = True) -> list[Value]:
+    """``value``, now, a cycle later, and two."""
+    late = delay(m, f"{name}_late", value, 1, reset_less=reset_less)
+    return [value, late, delay(m, f"{name}_later", late, 1, reset_less=reset_less)]

@@ -9,7 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .accumulators import Accumulators
+from .accumulators import SUM_LATENCY, Accumulators
 from .block import Block
 from .checks import at_least
 from .column_reader import ColumnReader
@@ -86,8 +86,9 @@ class PeShape:
 
     @property
     def depth(self) -> int:
-        """Cycles from an entry's address to the edge that adds its product to a sum."""
-        return REGISTERED_LATENCY + self.weight_latency + MULTIPLIER_LATENCY + WAY_LATENCY
+        """Cycles from an entry's address to the edge that stores the sum with its product."""
+        return (REGISTERED_LATENCY + self.weight_latency + MULTIPLIER_LATENCY + WAY_LATENCY
+                + SUM_LATENCY)
 
 
 class ColumnPe(Block):
