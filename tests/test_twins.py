@@ -16,24 +16,31 @@ from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
-from penjing.compiler.dataflow.plan import Fold
+from penjing.compiler.dataflow.columns import Columns, interleaved
+from penjing.compiler.dataflow.plan import Fold, Plan
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Integers, Network, TensorType
+from penjing.hdl.accumulators import Accumulators
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.bitmap_entries import BitmapEntries, BitmapWalker
 from penjing.hdl.block import Block
+from penjing.hdl.broadcast import BroadcastEngine
+from penjing.hdl.column_pe import ColumnPe
+from penjing.hdl.column_reader import ColumnReader
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.count_array import CountArray
 from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
+from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
 from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.multiply import StreamMultiplier
+from penjing.hdl.nonzero import NonZeros
 from penjing.hdl.pad import Padder
 from penjing.hdl.permute import Permuter
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
@@ -48,7 +55,7 @@ from penjing.hdl.slice import Slicer
 from penjing.hdl.slope import SlopeRequantizer
 from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue, SkidBuffer
 from penjing.hdl.table import LookupTable
-from penjing.hdl.tech import Generic
+from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.threshold import Thresholder
 from penjing.hdl.tile_buffer import TileBuffer
 from penjing.hdl.tile_engine import TileEngine
@@ -70,13 +77,15 @@ CLAMP = ir.Clamp("clamp", "x", -5, 3)
 class Twin:
     """A ``network`` that has the block, and the function of the golden model that tells its values.
 
-    ``goal`` makes the plan such that it has it; where no plan has it, it is put in ``front``.
+    ``goal`` makes the plan such that it has it; where no plan has it, it is put in ``front``, or is
+    part of what stands there ``instead`` of the accelerator, and has its ports.
     """
 
     function: str
     network: Network
     goal: Goal = field(default_factory=lambda: Goal(48))
     front: Callable[[wiring.Component], wiring.Component] | None = None
+    instead: Callable[[Plan], wiring.Component] | None = None
 
 
 def net(kind: TensorType, *layers: ir.Layer) -> Network:
@@ -99,6 +108,8 @@ COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
 CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
                                                    encoding=ir.Codebook()))))
+
+
 def few(shape: tuple[int, ...], encoding: ir.Encoding) -> ir.Weights:
     values = RNG.integers(-7, 8, shape) * (RNG.random(shape) < 0.4)
     return ir.Weights(values, 4, encoding=encoding)
@@ -112,12 +123,32 @@ def walked(encoding: ir.Encoding, groups: int = 1) -> Twin:
 
 WALKED = walked(ir.RelativeIndex(2))
 MASKED = walked(ir.Bitmap(8, ir.Codebook()))
+
+
+def broadcast(plan: Plan) -> BroadcastEngine:
+    """An engine with the ports of the accelerator that `SKIPPED` has by its ``plan``."""
+    i, o_lanes = plan.layers[0].i, plan.layers[-1].o.lanes
+    columns = Columns(SKIPPED_LAYER.weights, interleaved(6, 2 * o_lanes),
+                      ir.RelativeIndex(1))
+    return columns.engine(SKIPPED_LAYER, VECTOR, queue=2, lanes=i.lanes,
+                          o_lanes=o_lanes, banks=2, dsp=True, style=MemoryStyle.BLOCK,
+                          technology=Generic())
+
+
+SKIPPED_LAYER = dense(ir.Weights(RNG.integers(-3, 4, (6, 20)) * RNG.integers(0, 2, (6, 20)), 4))
+SKIPPED = Twin("dense", net(VECTOR, SKIPPED_LAYER), instead=broadcast)
 JOIN = Twin("concatenate", net(MAP, CLAMP, ir.Concatenation("join", "clamp", ("x",))), Goal(96))
 SUM = Twin("add", net(MAP, CLAMP, ir.Add("add", "clamp", "x")))
 CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else "clamp", n - 5, 3)
                                          for n in range(8))))
 
 TWINS: dict[type[wiring.Component], Twin] = {
+    Accumulators: SKIPPED,
+    BroadcastEngine: SKIPPED,
+    ColumnPe: SKIPPED,
+    ColumnReader: SKIPPED,
+    Drain: SKIPPED,
+    NonZeros: SKIPPED,
     Adder: SUM,
     Concatenator: JOIN,
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
@@ -195,8 +226,10 @@ def run(twin: Twin) -> None:
     """Require the hardware to equal the golden model, both sides stalling."""
     network = twin.network
     plan = schedule(network, Budget(ECP5, PLENTY, 1000), twin.goal)
-    whole = accelerator.whole(network, plan, Generic())
-    dut = Pipeline([("front", twin.front(whole)), ("whole", whole)]) if twin.front else whole
+    dut = (twin.instead(plan) if twin.instead else
+           accelerator.whole(network, plan, Generic()))
+    if twin.front:
+        dut = Pipeline([("front", twin.front(dut)), ("whole", dut)])
     images = random_images(network.input_type, 4, 1)
     run_block(dut, images, golden.run(network, images), (network.input_type, plan.layers[0].i),
               (network.output_type, plan.layers[-1].o), [Stalls.BOTH])
