@@ -276,7 +276,8 @@ class Search:
         for site in self.sites.values():
             layer = site.layer
             cycles += [site.source.elements, site.result.elements]
-            if isinstance(layer, ir.MultiplyAccumulate):
+            if isinstance(layer, ir.MultiplyAccumulate) and not isinstance(
+                    layer.weights.encoding, ir.Constant):
                 cycles.append(self.cycles_of(site, self.goal.folds.get(site.name, Fold(1, 1, 1))))
             elif isinstance(layer, ir.PoolLayer):
                 cycles.append(site.result.elements * site.geometry.taps)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...hdl.adder_graph import AdderGraph
 from .. import ir
 from ..ir import Network, PenjingError, TensorType
+from .adders import adder_graph
 from .geometry import Geometry
 
 
@@ -55,6 +57,25 @@ class Site:
         if isinstance(layer, ir.SlidingLayer | ir.PoolLayer):
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")
+
+    @cached_property
+    def adders(self) -> AdderGraph:
+        """The additions that make a position of a layer whose weights are constants in logic.
+
+        Raises `PenjingError` unless each output takes all channels of one pixel.
+        """
+        layer = self.layer
+        is_pointwise = isinstance(layer, ir.Convolution) and (
+            (layer.kernel, layer.stride, layer.groups) == ((1, 1), (1, 1), 1)
+            and not any(layer.padding))
+        if not isinstance(layer, ir.Dense | ir.Convolution) or not (
+                isinstance(layer, ir.Dense) or is_pointwise):
+            raise PenjingError(f"layer {layer.name}: only a dense layer, or a 1×1 convolution in "
+                               "one group, can have its weights as constants in logic; store them "
+                               "plain")
+        source = self.source.widened
+        return adder_graph(layer.weights.values.reshape(len(layer.bias), -1), layer.bias.tolist(),
+                           range(source.low, source.high + 1))
 
 
 def sites(network: Network) -> Mapping[str, Site]:

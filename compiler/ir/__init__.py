@@ -8,6 +8,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 """
 
 from .builder import Builder
+from .constant import Constant
 from .encoding import MAX_CODES, Codebook, Encoding, Plain
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
@@ -62,10 +63,10 @@ __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_OPERAND_BITS",
     "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS", "REFERENCE_BITS",
     "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
-    "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
-    "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
-    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
-    "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table",
-    "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]
+    "Codebook", "Concatenation", "Constant", "Convolution", "Crop", "Dense", "Depthwise",
+    "Elementwise", "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply",
+    "MultiplyAccumulate", "Names", "Network", "NotInstalled", "Pad", "PenjingError", "Permutation",
+    "Plain", "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract",
+    "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution",
+    "Upsample", "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]

@@ -11,6 +11,7 @@ from ..site import Site
 from .argmax import Largest
 from .binary import Binary
 from .concatenation import Union
+from .constant import Constant
 from .crop import Cutout
 from .dot import Dot
 from .engine import Engine
@@ -30,17 +31,17 @@ from .threshold import Search
 from .upsample import Enlargement
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Product",
-           "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow",
-           "Ternary", "Union", "Wires", "candidates"]
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Constant", "Copies",
+           "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part",
+           "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
+           "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
-    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
+    *ENGINES, Constant, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup,
+    Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -55,6 +56,9 @@ def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
 
 @candidates.register
 def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
+    if isinstance(layer.weights.encoding, ir.Constant):
+        yield from Constant.candidates(site, ask)
+        return
     for engine in ENGINES:
         yield from engine.candidates(site, ask)
 

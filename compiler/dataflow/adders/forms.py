@@ -1,0 +1,56 @@
+"""Linear forms of the inputs, each worked out once: the nodes of a graph that still grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....hdl.adder_graph import Term, width
+from ...ir import Integers
+
+
+class Forms:
+    """Inputs, constants, and sums of two of what is there, whose bounds are exact.
+
+    ``levels`` tells how many additions in a row lead to each node, ``widths`` its bits.
+    """
+
+    def __init__(self, inputs: Sequence[range], constants: Sequence[int]) -> None:
+        self.values = [*inputs, *(range(constant, constant + 1) for constant in constants)]
+        self.first_addition = len(self.values)
+        self.levels = [0] * len(self.values)
+        self.widths = [width(values) for values in self.values]
+        self.terms: list[tuple[Term, Term]] = []
+        self._low = np.array([values[0] for values in self.values], np.int64)
+        self._high = np.array([values[-1] for values in self.values], np.int64)
+        self._forms: list[Integers] = list(np.eye(len(self.values), dtype=np.int64))
+        self._known = {form.tobytes(): n for n, form in enumerate(self._forms)}
+
+    def add(self, low: Term, high: Term) -> int:
+        """The node of ``low + high``, of which ``low`` has the lesser shift and one is positive.
+
+        It may be there already.
+        """
+        form = self._form(low) + self._form(high)
+        key = form.tobytes()
+        if key not in self._known:
+            ups, downs = np.maximum(form, 0), np.minimum(form, 0)
+            values = range(int(ups @ self._low + downs @ self._high),
+                           int(ups @ self._high + downs @ self._low) + 1)
+            self._known[key] = len(self.values)
+            self._forms.append(form)
+            self.values.append(values)
+            self.widths.append(width(values))
+            self.levels.append(1 + max(self.levels[low.node], self.levels[high.node]))
+            self.terms.append((low, high))
+        return self._known[key]
+
+    def price(self, low: int, high: int, shift: int) -> int:
+        """Bits of the adder that makes ``low ± (high << shift)``, about: sums may be a bit wider.
+        """
+        return max(self.widths[low] - shift, self.widths[high]) + 1
+
+    def _form(self, term: Term) -> Integers:
+        form = self._forms[term.node] << term.shift
+        return -form if term.negative else form
