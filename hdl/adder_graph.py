@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from .ranges import width
+
 __all__ = ["AdderGraph", "Addition", "Term"]
 
 
@@ -128,11 +130,3 @@ class AdderGraph:
                              else nodes[term.node] << term.shift
                              for term in (addition.low, addition.high)))
         return [nodes[output.node] << output.shift if output else 0 for output in self.outputs]
-
-
-def width(values: range) -> int:
-    """Bits of the narrowest integers that hold ``values``, signed ones if some are negative."""
-    low, high = values[0], values[-1]
-    if low >= 0:
-        return high.bit_length()
-    return max((~low).bit_length(), high.bit_length() if high >= 0 else 0) + 1

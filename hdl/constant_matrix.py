@@ -6,7 +6,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from .adder_graph import AdderGraph, Addition, Term, width
+from .adder_graph import AdderGraph, Addition, Term
+from .ranges import narrowed, shape_of, width
 from .stream import Beat, PassesReady, payload_register
 
 __all__ = ["ConstantMatrix"]
@@ -31,7 +32,7 @@ class ConstantMatrix(PassesReady):
 
     def __init__(self, i_shape: ShapeLike, o_shape: ShapeLike, graph: AdderGraph) -> None:
         given, taken = Shape.cast(i_shape), Shape.cast(o_shape)
-        if any(_shape(values).width > given.width for values in graph.inputs):
+        if any(width(values) > given.width for values in graph.inputs):
             raise ValueError(f"inputs of the graph must fit {given!r}")
         for output in graph.outputs:
             if output and width(graph.values[output.node]) + output.shift > taken.width:
@@ -70,13 +71,12 @@ class ConstantMatrix(PassesReady):
         nodes: list[list[Value]] = []
         for n, values in enumerate(graph.values):
             if n < inputs:
-                value = self.i.p.data[n][:_shape(values).width]
-                value = value.as_signed() if values[0] < 0 else value
+                value = narrowed(self.i.p.data[n], values)
             elif n < first:
-                value = Const(values[0], _shape(values))
+                value = Const(values[0], shape_of(values))
             else:
                 addition = graph.additions[n - first]
-                value = Signal(_shape(values), name=f"sum{n}")
+                value = Signal(shape_of(values), name=f"sum{n}")
                 m.d.comb += value.eq(self._sum(addition, nodes))
             nodes.append([value])
             for stage in range(graph.held[n]):
@@ -107,8 +107,3 @@ def _extended(low: Value, shift: int) -> Value:
     """What stands above ``low`` and below ``shift``."""
     missing = max(0, shift - len(low))
     return low[-1:].replicate(missing) if low.shape().signed else Const(0, missing)
-
-
-def _shape(values: range) -> Shape:
-    """The narrowest shape of all ``values``."""
-    return Shape(width(values), values[0] < 0)

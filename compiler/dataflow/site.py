@@ -11,15 +11,20 @@ from .. import ir
 from ..ir import Network, PenjingError, TensorType
 from .adders import adder_graph
 from .geometry import Geometry
+from .reach import Reach, every, reaches
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A ``layer`` with the types of the tensors that it reads, and of the one that it makes."""
+    """A ``layer`` with the types of the tensors that it reads, and of the one that it makes.
+
+    ``reach`` are the values of the channels of the first, where more than its type is known.
+    """
 
     layer: ir.Layer
     sources: tuple[TensorType, ...]
     result: TensorType
+    reach: Reach | None = None
 
     @property
     def source(self) -> TensorType:
@@ -73,12 +78,13 @@ class Site:
             raise PenjingError(f"layer {layer.name}: only a dense layer, or a 1×1 convolution in "
                                "one group, can have its weights as constants in logic; store them "
                                "plain")
-        source = self.source.widened
         return adder_graph(layer.weights.values.reshape(len(layer.bias), -1), layer.bias.tolist(),
-                           range(source.low, source.high + 1))
+                           self.reach or every(self.source.widened))
 
 
 def sites(network: Network) -> Mapping[str, Site]:
     """The site of every layer of ``network``, by name, in order."""
+    known = reaches(network)
     return {layer.name: Site(layer, tuple(network.type_of(name) for name in layer.inputs),
-                             network.type_of(layer.name)) for layer in network.layers}
+                             network.type_of(layer.name), known[layer.inputs[0]])
+            for layer in network.layers}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ....hdl.adder_graph import AdderGraph, Addition, Term
 from ...ir import Integers
 from .digits import signed_digits
@@ -21,16 +23,20 @@ SLACK = 2
 """How many additions deeper than a balanced tree of its digits a sum may be."""
 
 
-def adder_graph(matrix: Integers, biases: Sequence[int], inputs: range, *, chained: int = CHAINED,
-                slack: int = SLACK) -> AdderGraph:
-    """The graph of ``matrix @ x + biases`` for ``x`` of which each is among ``inputs``.
+def adder_graph(matrix: Integers, biases: Sequence[int], inputs: Sequence[range], *,
+                chained: int = CHAINED, slack: int = SLACK) -> AdderGraph:
+    """The graph of ``matrix @ x + biases`` for ``x`` of which each is among its ``inputs``.
 
     ``matrix`` is (outputs, inputs). Every addition has the fewest bits that hold its exact bounds.
     ``chained`` additions in a row share a stage; a sum may be ``slack`` deeper than a tree.
     """
-    count = matrix.shape[1]
+    count = len(inputs)
+    # An input that never changes is part of the biases.
+    fixed = np.array([values[0] if len(values) == 1 else 0 for values in inputs], np.int64)
+    biases = (np.array(biases, np.int64) + matrix @ fixed).tolist()
+    matrix = np.where([len(values) > 1 for values in inputs], matrix, 0)
     constants = [0, *sorted({int(bias) for bias in biases if bias})]
-    forms = Forms([inputs] * count, constants)
+    forms = Forms(inputs, constants)
     sums: list[Terms] = [{(n, place): digit for n, value in enumerate(row)
                           for place, digit in signed_digits(value).items()}
                          for row in matrix.tolist()]
@@ -48,10 +54,10 @@ def adder_graph(matrix: Integers, biases: Sequence[int], inputs: range, *, chain
             # All that is added up is negative.
             total = Term(forms.add(Term(count), Term(total.node, 0, True)), total.shift)
         found.append(total)
-    return _scheduled(forms, [inputs] * count, constants, found, chained)
+    return _scheduled(forms, inputs, constants, found, chained)
 
 
-def _scheduled(forms: Forms, inputs: list[range], constants: list[int],
+def _scheduled(forms: Forms, inputs: Sequence[range], constants: list[int],
                outputs: list[Term | None], chained: int) -> AdderGraph:
     """The graph of what ``outputs`` need, in stages."""
     first = forms.first_addition

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....hdl.adder_graph import Term, width
+from ....hdl.adder_graph import Term
+from ....hdl.ranges import width
 from ...ir import Integers
 
 
