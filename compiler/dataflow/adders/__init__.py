@@ -30,17 +30,14 @@ def adder_graph(matrix: Integers, biases: Sequence[int], inputs: Sequence[range]
     ``matrix`` is (outputs, inputs). Every addition has the fewest bits that hold its exact bounds.
     ``chained`` additions in a row share a stage; a sum may be ``slack`` deeper than a tree.
     """
-    count = len(inputs)
     # An input that never changes is part of the biases.
     fixed = np.array([values[0] if len(values) == 1 else 0 for values in inputs], np.int64)
     biases = (np.array(biases, np.int64) + matrix @ fixed).tolist()
     matrix = np.where([len(values) > 1 for values in inputs], matrix, 0)
-    constants = [0, *sorted({int(bias) for bias in biases if bias})]
-    forms = Forms(inputs, constants)
+    forms = Forms(inputs, biases)
     sums: list[Terms] = [{(n, place): digit for n, value in enumerate(row)
                           for place, digit in signed_digits(value).items()}
                          for row in matrix.tolist()]
-    places = {constant: count + n for n, constant in enumerate(constants)}
     limits = [(max(1, len(terms) + bool(bias)) - 1).bit_length() + slack
               for terms, bias in zip(sums, biases, strict=True)]
     Sharing(forms, sums, limits).run()
@@ -48,17 +45,17 @@ def adder_graph(matrix: Integers, biases: Sequence[int], inputs: Sequence[range]
     for terms, bias, limit in zip(sums, biases, limits, strict=True):
         listed = [Term(node, place, sign < 0) for (node, place), sign in sorted(terms.items())]
         if bias:
-            listed.append(Term(places[int(bias)]))
+            listed.append(forms.constant(bias))
         total = added_up(forms, listed, limit)
         if total and total.negative:
             # All that is added up is negative.
-            total = Term(forms.add(Term(count), Term(total.node, 0, True)), total.shift)
+            total = Term(forms.add(forms.constant(0), Term(total.node, 0, True)), total.shift)
         found.append(total)
-    return _scheduled(forms, inputs, constants, found, chained)
+    return _scheduled(forms, inputs, found, chained)
 
 
-def _scheduled(forms: Forms, inputs: Sequence[range], constants: list[int],
-               outputs: list[Term | None], chained: int) -> AdderGraph:
+def _scheduled(forms: Forms, inputs: Sequence[range], outputs: list[Term | None],
+               chained: int) -> AdderGraph:
     """The graph of what ``outputs`` need, in stages."""
     first = forms.first_addition
     needed = {output.node for output in outputs if output}
@@ -78,7 +75,7 @@ def _scheduled(forms: Forms, inputs: Sequence[range], constants: list[int],
                         [forms.widths[node] for node in kept],
                         sorted({end.node for end in ends if end}), chained)
     schedule.balance()
-    return AdderGraph(tuple(inputs), tuple(constants), tuple(
+    return AdderGraph(tuple(inputs), forms.constants, tuple(
         Addition(low, high, forms.values[node], schedule.stage(schedule.levels[n]))
         for n, node, (low, high) in zip(range(first, len(kept)), kept[first:], terms, strict=True)),
         tuple(ends))

@@ -33,7 +33,8 @@ def added_up(forms: Forms, terms: list[Term], limit: int) -> Term | None:
             late.append(offer)
             continue
         one, other = alive.pop(a), alive.pop(b)
-        made = _add(forms, one, other, any(not term.negative for term in alive.values()))
+        made = _add(forms, one, other, any(not (term.negative or forms.is_constant(term))
+                                           for term in alive.values()))
         weight = sum(1 << levels[term.node] for term in (*alive.values(), made))
         new = len(terms) + (len(terms) - len(alive))
         for n, term in alive.items():
@@ -57,9 +58,14 @@ def _price(forms: Forms, one: Term, other: Term) -> tuple[int, int]:
 def _add(forms: Forms, one: Term, other: Term, has_more: bool) -> Term:
     """The sum of two terms.
 
-    It may be negative if there are positive ones besides, or if both are: that costs less if it
-    spares a negation of the lowest bits.
+    It may be negative if there are positive ones besides, or if both are: what is subtracted from
+    others costs less than what is made positive.
     """
+    if has_more and forms.is_constant(one) != forms.is_constant(other):
+        if forms.is_constant(one) and other.negative:
+            one = forms.opposite(one)
+        elif forms.is_constant(other) and one.negative:
+            other = forms.opposite(other)
     low, high = sorted((one, other), key=lambda term: (term.shift, term.negative, term.node))
     negative = low.negative and (high.negative or has_more)
     place = low.shift
