@@ -40,7 +40,8 @@ def adder_graph(matrix: Integers, biases: Sequence[int], inputs: Sequence[range]
                          for row in matrix.tolist()]
     limits = [(max(1, len(terms) + bool(bias)) - 1).bit_length() + slack
               for terms, bias in zip(sums, biases, strict=True)]
-    Sharing(forms, sums, limits).run()
+    Sharing(forms, sums, [(1 << limit) - bool(bias)
+                          for limit, bias in zip(limits, biases, strict=True)]).run()
     found = []
     for terms, bias, limit in zip(sums, biases, limits, strict=True):
         listed = [Term(node, place, sign < 0) for (node, place), sign in sorted(terms.items())]

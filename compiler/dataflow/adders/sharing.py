@@ -19,14 +19,14 @@ class Sharing:
     """Sums of terms, in which pairs that occur again become one node.
 
     Hartley, "Subexpression sharing in filters using canonic signed digit multipliers" (1996); pairs
-    of a whole matrix, priced by the bits of their adder, as in Sun et al., arXiv 2507.04535. No sum
-    gets deeper than its limit, if terms are added as a balanced tree.
+    of a whole matrix, priced by the bits of their adder, as in Sun et al., arXiv 2507.04535. Of no
+    sum do terms get so deep that Kraft's sum of their levels exceeds its ``room``.
     """
 
-    def __init__(self, forms: Forms, sums: list[Terms], limits: list[int]) -> None:
+    def __init__(self, forms: Forms, sums: list[Terms], rooms: list[int]) -> None:
         self._forms = forms
         self._sums = sums
-        self._limits = limits
+        self._rooms = rooms
         self._weights = [sum(1 << forms.levels[node] for node, _ in terms) for terms in sums]
         self._counts: defaultdict[Pair, int] = defaultdict(int)
         self._prices: dict[Pair, int] = {}
@@ -72,7 +72,7 @@ class Sharing:
         grows = ((2 << max(levels[low], levels[high])) - (1 << levels[low]) - (1 << levels[high]))
         for n, terms in enumerate(self._sums):
             used: set[tuple[int, int]] = set()
-            room = (1 << self._limits[n]) - self._weights[n]
+            room = self._rooms[n] - self._weights[n]
             for (node, place), own in terms.items():
                 far = high, place + shift
                 if (node == low and terms.get(far) == own * sign and grows <= room
