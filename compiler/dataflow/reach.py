@@ -26,7 +26,7 @@ def reaches(network: Network) -> Mapping[str, Reach | None]:
 
 
 def every(kind: TensorType) -> Reach:
-    """All values of ``kind``, in each channel."""
+    """All values of ``kind``, in each channel; of signs, -1 to 1."""
     return (range(kind.low, kind.high + 1),) * kind.shape[2]
 
 
@@ -47,7 +47,7 @@ def reach_of(layer: ir.Layer, source: Reach | None, kind: TensorType) -> Reach |
 def _(layer: ir.MultiplyAccumulate, source: Reach | None, kind: TensorType) -> Reach | None:
     if not isinstance(layer.weights.encoding, ir.Constant):
         return None
-    low, high = ends(source or every(kind.widened))
+    low, high = ends(source or every(kind))
     weights = layer.weights.values.reshape(len(layer.bias), -1)
     if weights.shape[1] != len(low):  # a kernel that constants cannot be
         return None
@@ -59,8 +59,9 @@ def _(layer: ir.MultiplyAccumulate, source: Reach | None, kind: TensorType) -> R
 def _(layer: ir.ShiftRequantize, source: Reach | None, kind: TensorType) -> Reach | None:
     if source is None:
         return None
-    low, high = ends([shifted(values, layer.shift) for values in source])
-    return _ranges(np.clip(low, *layer.bounds), np.clip(high, *layer.bounds))
+    low, high = layer.bounds
+    return tuple(range(min(max(values[0], low), high), min(max(values[-1], low), high) + 1)
+                 for values in (shifted(values, layer.shift) for values in source))
 
 
 def _ranges(low: ir.Integers, high: ir.Integers) -> Reach:

@@ -79,7 +79,7 @@ class Site:
                                "one group, can have its weights as constants in logic; store them "
                                "plain")
         return adder_graph(layer.weights.values.reshape(len(layer.bias), -1), layer.bias.tolist(),
-                           self.reach or every(self.source.widened))
+                           self.reach or every(self.source))
 
 
 def sites(network: Network) -> Mapping[str, Site]:

@@ -20,7 +20,7 @@ def added_up(forms: Forms, terms: list[Term], limit: int) -> Term | None:
     queue = [(*_price(forms, one, other), a, b) for b, other in alive.items()
              for a, one in alive.items() if a < b]
     heapify(queue)
-    late = []
+    late: list[tuple[int, int, int, int]] = []
     while len(alive) > 1:
         if not queue:
             limit += 1
