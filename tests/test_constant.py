@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from graphs import check, random_graph, with_constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PLENTY, run_network
-from penjing.compiler import ir
+from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
+from penjing.compiler.dataflow import plan_file
 from penjing.compiler.dataflow.adders import adder_graph
 from penjing.compiler.dataflow.adders.digits import signed_digits
 from penjing.compiler.dataflow.budget import Budget
@@ -157,6 +159,16 @@ def test_a_frame_a_cycle_and_no_memory(zeros: float) -> None:
     assert plan.cycles_per_frame == 1
     assert sum(layer.memory_bits + layer.resources.brams + layer.resources.dsps
                for layer in plan.layers) == 0
+
+
+def test_a_file_and_a_plan_keep_it(tmp_path: Path) -> None:
+    network = perceptron(0.5, ir.Constant())
+    file.save(network, tmp_path / "one.penjing")
+    assert file.load(tmp_path / "one.penjing") == network
+    plan = schedule(network, BUDGET, Goal(1))
+    plan_file.save(plan, network, tmp_path / "plan.json")
+    assert plan_file.load(tmp_path / "plan.json", network) == plan
+    assert network.layers[0].weights.stored_bits == 0
 
 
 def test_narrow_ports_are_collected() -> None:

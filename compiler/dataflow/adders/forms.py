@@ -71,6 +71,10 @@ class Forms:
         """
         return max(self.widths[low] - shift, self.widths[high]) + 1
 
+    def overlap(self, low: int, high: int, shift: int) -> int:
+        """Places at which both ``low`` and ``high << shift`` have a bit."""
+        return max(0, min(self.widths[low] - shift, self.widths[high]))
+
     def _form(self, term: Term) -> Integers:
         form = self._forms[term.node] << term.shift
         return -form if term.negative else form

@@ -19,8 +19,9 @@ class Sharing:
     """Sums of terms, in which pairs that occur again become one node.
 
     Hartley, "Subexpression sharing in filters using canonic signed digit multipliers" (1996); pairs
-    of a whole matrix, priced by the bits of their adder, as in Sun et al., arXiv 2507.04535. Of no
-    sum do terms get so deep that Kraft's sum of their levels exceeds its ``room``.
+    of a whole matrix, priced by the bits of their adder and by those that overlap, as in Sun et
+    al., arXiv 2507.04535. Of no sum do terms get so deep that Kraft's sum of their levels exceeds
+    its ``room``.
     """
 
     def __init__(self, forms: Forms, sums: list[Terms], rooms: list[int]) -> None:
@@ -61,7 +62,9 @@ class Sharing:
         """
         price = self._prices.get(pair)
         if price is None:
-            price = self._prices[pair] = self._forms.price(*pair[:3])
+            # Where the two overlap little, the sum is wide, and costs more in others later.
+            price = self._prices[pair] = (self._forms.price(*pair[:3])
+                                          + self._forms.overlap(*pair[:3]))
         levels = self._forms.levels
         return -(count - 1) * price, max(levels[pair[0]], levels[pair[1]]), pair
 
