@@ -51,8 +51,11 @@ def _(layer: ir.MultiplyAccumulate, source: Reach | None, kind: TensorType) -> R
     weights = layer.weights.values.reshape(len(layer.bias), -1)
     if weights.shape[1] != len(low):  # a kernel that constants cannot be
         return None
-    ups, downs = np.maximum(weights, 0), np.minimum(weights, 0)
-    return _ranges(ups @ low + downs @ high + layer.bias, ups @ high + downs @ low + layer.bias)
+    ups: ir.Integers = np.maximum(weights, 0)
+    downs: ir.Integers = np.minimum(weights, 0)
+    least: ir.Integers = ups @ low + downs @ high + layer.bias
+    most: ir.Integers = ups @ high + downs @ low + layer.bias
+    return tuple(map(_between, least.tolist(), most.tolist()))
 
 
 @reach_of.register
@@ -60,10 +63,9 @@ def _(layer: ir.ShiftRequantize, source: Reach | None, kind: TensorType) -> Reac
     if source is None:
         return None
     low, high = layer.bounds
-    return tuple(range(min(max(values[0], low), high), min(max(values[-1], low), high) + 1)
+    return tuple(_between(min(max(values[0], low), high), min(max(values[-1], low), high))
                  for values in (shifted(values, layer.shift) for values in source))
 
 
-def _ranges(low: ir.Integers, high: ir.Integers) -> Reach:
-    return tuple(range(least, most + 1)
-                 for least, most in zip(low.tolist(), high.tolist(), strict=True))
+def _between(low: int, high: int) -> range:
+    return range(low, high + 1)
