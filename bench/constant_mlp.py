@@ -178,9 +178,12 @@ def foreign(zeros: int, layer: int | None, folder: Path, *, route: bool) -> dict
     return {**measured(component, text, folder, route=route), "latency_cycles": latency}
 
 
-def run(zeros: list[int], *, route: bool, whole: bool) -> dict[str, Any]:
+SIDES = {"alkaid": foreign, "penjing": penjing}
+
+
+def run(zeros: list[int], chosen: list[str], *, route: bool, whole: bool) -> dict[str, Any]:
     """Measure the networks with so many ``zeros``; results are stored as they come."""
-    sides = {"alkaid": foreign, "penjing": penjing}
+    sides = {name: SIDES[name] for name in chosen}
     parts = [None] if whole or route else [None, *range(len(SIZES) - 1)]
     with common.progress_bar() as bar:
         task = bar.add_task("measure", total=len(zeros) * len(parts) * len(sides))
@@ -232,9 +235,10 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="no layers alone")
     parser.add_argument("--only", nargs="*", type=int, default=[*ZEROS], choices=ZEROS,
                         metavar="ZEROS", help="only networks of so many %% of zeros")
+    parser.add_argument("--tools", nargs="*", default=[*SIDES], choices=SIDES)
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.only, route=args.route, whole=args.whole), table,
+    return common.present(FILE, lambda: run(args.only, args.tools, route=args.route, whole=args.whole), table,
                           anew=args.run or args.route, as_json=args.json)
 
 
