@@ -238,8 +238,9 @@ def main() -> int:
     parser.add_argument("--tools", nargs="*", default=[*SIDES], choices=SIDES)
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.only, args.tools, route=args.route, whole=args.whole), table,
-                          anew=args.run or args.route, as_json=args.json)
+    return common.present(
+        FILE, lambda: run(args.only, args.tools, route=args.route, whole=args.whole), table,
+        anew=args.run or args.route, as_json=args.json)
 
 
 if __name__ == "__main__":
