@@ -152,7 +152,7 @@ def _compile(
         help="Name of the network and its Verilog; the file's by default.")] = None,
     result: Result = None,
     encoding: Annotated[list[str] | None, typer.Option(
-        metavar="LAYER=NAME", help=f"How the memory of a layer holds its weights: "
+        metavar="LAYER=NAME", help=f"How hardware holds the weights of a layer: "
                                    f"{', '.join(MAKERS)}. Give it once for each layer.")] = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")

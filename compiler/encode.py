@@ -9,6 +9,7 @@ from typing import TypeAlias
 from .ir import (
     Bitmap,
     Codebook,
+    Constant,
     Convolution,
     Dense,
     Depthwise,
@@ -39,13 +40,15 @@ def _sparse(kind: type[Sparse]) -> dict[str, Maker]:
             f"{kind.stem}+codebook": lambda rows, bits: kind.best(rows, bits, Codebook())}
 
 
-MAKERS: Mapping[str, Maker] = {
+_IN_MEMORY: Mapping[str, Maker] = {
     "plain": lambda rows, bits: Plain(), "codebook": lambda rows, bits: Codebook(),
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
+MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, "constant": lambda rows, bits: Constant()}
 """All encodings, by the names that users know."""
 
-AUTOMATIC: Sequence[str] = tuple(MAKERS)
-"""Those that a layer may get without being asked."""
+AUTOMATIC: Sequence[str] = tuple(_IN_MEMORY)
+"""Those that a layer may get without being asked; what needs no memory takes logic for all products
+at once."""
 
 
 def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str] = AUTOMATIC

@@ -7,7 +7,7 @@ drawn themselves, no seeds, so that whatever fails shrinks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -256,6 +256,36 @@ def flat(draw: Draw, weights: Weighing, fold: Callable[[int, int, int], st.Searc
         rows, run = kernel[0], kernel[1] * channels
     given = draw(fold(outputs, rows, run)) if draw(st.integers(0, 3)) else None
     return draw(cases(grow, layer, given))
+
+
+@st.composite
+def constants(draw: Draw) -> Case:
+    """A dense layer or a 1×1 convolution whose weights, many of them zeros, are in logic."""
+    grow = draw(inputs(bits=(1, 9), most=(2, 2, 6)))
+    is_dense = draw(st.booleans())
+    if is_dense and grow.type.shape[:2] != (1, 1):
+        grow.add(ir.Flatten("flatten", grow.tail))
+    outputs, run = draw(st.integers(1, 8)), grow.type.shape[2]
+    weights = draw(any_weights((outputs, run)))
+    kept = draw(st.just(np.ones((outputs, run), np.int64)) | values((outputs, run), 0, 1))
+    weights = replace(weights, values=weights.values * kept, encoding=ir.Constant())
+    bias = draw(biases(outputs))
+    layer: ir.Layer = ir.Dense(LAYER, grow.tail, weights, bias)
+    if not is_dense:
+        weights = replace(weights, values=weights.values.reshape(outputs, 1, 1, run))
+        layer = ir.Convolution(LAYER, grow.tail, weights, bias)
+    if draw(st.booleans()):
+        return draw(cases(grow, layer))
+    grow.add(layer)
+    # What is behind knows the values of each channel.
+    kind = TensorType((1, 1, 1), draw(st.integers(1, 9)), draw(st.booleans()))
+    requantize = ir.ShiftRequantize("behind", LAYER, draw(st.integers(-1, 9)), kind.bits,
+                                    kind.signed, *draw(bounds(kind)))
+    again = ir.Weights(draw(values((3, outputs), -8, 7)), 4, encoding=ir.Constant())
+    grow.add(requantize)
+    if is_dense:
+        return draw(cases(grow, ir.Dense("again", "behind", again, draw(biases(3))), ends=True))
+    return draw(cases(grow, ir.Flatten("vector", "behind"), ends=True))
 
 
 @st.composite
@@ -579,6 +609,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
                 flat(coded_weights, folds, wide=True), transposed(
                     lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
     kinds.Nonzeros: (walked(),),
+    kinds.Constant: (constants(),),
     kinds.Maximum: (pools(ir.MaxPool),),
     kinds.SumOfWindow: (pools(ir.SumPool),),
     kinds.Average: (pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),

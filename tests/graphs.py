@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,18 @@ def pick(rng: np.random.Generator, grow: Web) -> str:
     """The last tensor, any that nobody reads, or any at all."""
     names = [grow.unread[-1:], grow.unread, list(grow.types)][int(rng.integers(3))]
     return names[int(rng.integers(len(names)))]
+
+
+def with_constants(network: Network) -> Network:
+    """The same ``network`` with the weights of all layers in logic that can have them there."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, ir.Dense) or (
+                isinstance(layer, ir.Convolution) and layer.groups == 1
+                and layer.kernel == layer.stride == (1, 1) and not any(layer.padding)):
+            layer = replace(layer, weights=replace(layer.weights, encoding=ir.Constant()))
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
 
 
 # --- the steps: each adds layers behind the tensor at which the graph stands

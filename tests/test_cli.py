@@ -253,6 +253,11 @@ def test_compile_tells_how_weights_are_stored(model: Path, tmp_path: Path,
     assert isinstance(stored[0], ir.Convolution)
     assert stored[0].weights.encoding == ir.Codebook()
 
+    (told,) = run_json(capsys, "compile", model, "-b", "generic", "-o", out, "--encoding",
+                       "dense=constant")["layers"][3:]
+    assert (told["encoding"], told["weight_bits"], told["memory_bits"]) == ("constant", 0, 0)
+    assert (told["multipliers"], told["fold"]) == (0, None)
+
     assert main(["compile", str(model), "-b", "generic", "-o", str(out)]) == 0
     out_text = capsys.readouterr().out
     assert "density" in out_text
@@ -266,6 +271,8 @@ def test_compile_tells_how_weights_are_stored(model: Path, tmp_path: Path,
     ("=plain", "encoding: '=plain' does not name a layer and an encoding; write conv1=bitmap"),
     ("relu=plain", "encoding: 'relu' is no layer with weights; name one of conv, dense"),
     ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(MAKERS)}"),
+    ("conv=constant", ("layer conv: only a dense layer, or a 1×1 convolution in one group, can "
+                       "have its weights as constants in logic; store them plain")),
     ("dense=plain", "encoding: dense is to be both codebook and plain; give one of them")])
 def test_encodings_that_are_refused(given: str, reason: str, model: Path, tmp_path: Path,
                                     capsys: pytest.CaptureFixture[str]) -> None:

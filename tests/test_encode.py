@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from networks import random_images
 from penjing.compiler import ir
-from penjing.compiler.encode import MAKERS, encode
+from penjing.compiler.encode import AUTOMATIC, MAKERS, encode
 from penjing.compiler.ir import Builder, Codebook, Network, PenjingError, Plain, TensorType
 from penjing.sim import golden
 
@@ -37,8 +37,8 @@ def encoding(found: Network) -> ir.Encoding:
 
 
 def automatic(weights: ir.Weights) -> ir.Encoding:
-    """What a dense layer of ``weights`` gets where all encodings may be taken."""
-    return encoding(encode(network(weights), {}, tuple(MAKERS)))
+    """What a dense layer of ``weights`` gets without being asked."""
+    return encoding(encode(network(weights), {}))
 
 
 @pytest.mark.parametrize(("density", "values", "name"), [
@@ -48,8 +48,8 @@ def test_the_cheapest_is_taken(density: float, values: int, name: str) -> None:
     weights = sparse((40, 128), density, values)
     found = automatic(weights)
     assert found.name == name
-    bits = {other: made.memory_bits(weights.rows, 9) for other, make in MAKERS.items()
-            if (made := make(weights.rows, 9))}
+    bits = {other: MAKERS[other](weights.rows, 9).memory_bits(weights.rows, 9)
+            for other in AUTOMATIC}
     assert bits[name] == min(bits.values())
 
 
@@ -58,7 +58,7 @@ def test_slices_are_taken_where_they_are_whole() -> None:
     values = rng.integers(1, 200, (16, 3, 3, 32)) * (rng.random((16, 1, 1, 32)) < 0.1)
     net = Builder(TensorType((5, 5, 32), 8, True))
     net.add(ir.Convolution("conv", "x", ir.Weights(values, 9), np.zeros(16, np.int64)))
-    found = encode(net.network(), {}, tuple(MAKERS))
+    found = encode(net.network(), {})
     assert encoding(found).name == "kernels"
     assert encoding(encode(found, {}, ("plain",))).name == "kernels", "it is encoded already"
 
@@ -92,7 +92,7 @@ def test_a_transposed_convolution_stays() -> None:
     weights = ir.Weights(np.pad(np.arange(1, 9).reshape(2, 2, 2, 1), ((0, 0),) * 3 + ((0, 15),)), 8)
     net.add(ir.TransposedConvolution("up", "x", weights, np.zeros(2, np.int64)))
     made = net.network()
-    assert encode(made, {}, tuple(MAKERS)) == made
+    assert encode(made, {}) == made
     assert encoding(encode(made, {"up": "codebook"})) == Codebook()
     with pytest.raises(PenjingError, match=r"^layer up: weights of a transposed convolution cannot "
                                            r"have the encoding bitmap"):
@@ -118,7 +118,7 @@ def test_what_is_not_asked_for_takes_the_fewest_bits() -> None:
     (layer,) = encode(made, {}).layers
     assert isinstance(layer, ir.Dense)
     taken = layer.weights.memory_bits
-    for name in MAKERS:
+    for name in AUTOMATIC:
         (other,) = encode(made, {"dense": name}).layers
         assert isinstance(other, ir.Dense) and taken <= other.weights.memory_bits
     assert taken < made.layers[0].weights.memory_bits
@@ -152,7 +152,7 @@ def test_what_is_asked_for_of_one_layer_changes_no_other() -> None:
     net.add(ir.Depthwise("deep", "clamp", ir.Weights(values[:, :, :, 0], 9),
                          np.zeros(12, np.int64)))
     before = net.network()
-    after = encode(before, {"deep": "bitmap"}, tuple(MAKERS))
+    after = encode(before, {"deep": "bitmap"})
     conv, clamp, deep = after.layers
     assert isinstance(conv, ir.Convolution) and isinstance(deep, ir.Depthwise)
     assert deep.weights.encoding.name == "bitmap" and conv.weights.encoding.name == "relative"

@@ -30,6 +30,7 @@ from penjing.hdl.broadcast import BroadcastEngine
 from penjing.hdl.column_pe import ColumnPe
 from penjing.hdl.column_reader import ColumnReader
 from penjing.hdl.concatenate import Concatenator
+from penjing.hdl.constant_matrix import ConstantMatrix
 from penjing.hdl.count_array import CountArray
 from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
@@ -169,6 +170,8 @@ TWINS: dict[type[wiring.Component], Twin] = {
     BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
     Buffer: Twin("clamp", net(MAP, CLAMP), front=lambda to: Buffer(to.i.payload.shape())),
     CodebookWeights: CODED,
+    ConstantMatrix: Twin("dense", net(VECTOR, dense(ir.Weights(
+        RNG.integers(-20, 20, (6, 20)), 6, encoding=ir.Constant())))),
     CountArray: COUNTS,
     DotArray: PRODUCTS,
     DotProduct: PRODUCTS,

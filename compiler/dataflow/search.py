@@ -13,6 +13,7 @@ from .buffers import Finished, finish
 from .fold import Fold
 from .kinds import Ask, Kind, candidates
 from .kinds.binary import Binary
+from .kinds.constant import Constant
 from .kinds.engine import Engine
 from .kinds.flat import fills_lanes
 from .kinds.nonzeros import Nonzeros
@@ -289,7 +290,8 @@ class Search:
         for site in self.sites.values():
             layer = site.layer
             cycles += [site.source.elements, site.result.elements]
-            if isinstance(layer, ir.MultiplyAccumulate):
+            if isinstance(layer, ir.MultiplyAccumulate) and not isinstance(
+                    layer.weights.encoding, Constant.encodings):
                 cycles.append(self.cycles_of(site, self.goal.folds.get(site.name, Fold(1, 1, 1))))
             elif isinstance(layer, ir.PoolLayer):
                 cycles.append(site.result.elements * site.geometry.taps)

@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...hdl.adder_graph import AdderGraph
 from .. import ir
 from ..ir import Network, PenjingError, TensorType
+from .adders import adder_graph
 from .geometry import Geometry
+from .reach import Reach, every, reaches
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A ``layer`` with the types of the tensors that it reads, and of the one that it makes."""
+    """A ``layer`` with the types of the tensors that it reads, and of the one that it makes.
+
+    ``reach`` are the values of the channels of the first, where more than its type is known.
+    """
 
     layer: ir.Layer
     sources: tuple[TensorType, ...]
     result: TensorType
+    reach: Reach | None = None
 
     @property
     def source(self) -> TensorType:
@@ -56,8 +63,28 @@ class Site:
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")
 
+    @cached_property
+    def adders(self) -> AdderGraph:
+        """The additions that make a position of a layer whose weights are constants in logic.
+
+        Raises `PenjingError` unless each output takes all channels of one pixel.
+        """
+        layer = self.layer
+        is_pointwise = isinstance(layer, ir.Convolution) and (
+            (layer.kernel, layer.stride, layer.groups) == ((1, 1), (1, 1), 1)
+            and not any(layer.padding))
+        if not isinstance(layer, ir.Dense | ir.Convolution) or not (
+                isinstance(layer, ir.Dense) or is_pointwise):
+            raise PenjingError(f"layer {layer.name}: only a dense layer, or a 1×1 convolution in "
+                               "one group, can have its weights as constants in logic; store them "
+                               "plain")
+        return adder_graph(layer.weights.values.reshape(len(layer.bias), -1), layer.bias.tolist(),
+                           self.reach or every(self.source))
+
 
 def sites(network: Network) -> Mapping[str, Site]:
     """The site of every layer of ``network``, by name, in order."""
+    known = reaches(network)
     return {layer.name: Site(layer, tuple(network.type_of(name) for name in layer.inputs),
-                             network.type_of(layer.name)) for layer in network.layers}
+                             network.type_of(layer.name), known[layer.inputs[0]])
+            for layer in network.layers}

@@ -9,6 +9,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 
 from .bitmap import SEGMENTS, Bitmap, BitmapWalk
 from .builder import Builder
+from .constant import Constant
 from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
@@ -64,7 +65,7 @@ __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_GAP_BITS",
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
     "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
-    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation",
+    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation", "Constant",
     "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten", "GapWalk",
     "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
     "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",

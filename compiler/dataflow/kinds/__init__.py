@@ -11,6 +11,7 @@ from ..site import Site
 from .argmax import Largest
 from .binary import Binary
 from .concatenation import Union
+from .constant import Constant
 from .crop import Cutout
 from .dot import Dot
 from .engine import Engine
@@ -31,17 +32,18 @@ from .threshold import Search
 from .upsample import Enlargement
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Nonzeros", "Part",
-           "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Constant", "Copies", "Cutout",
+           "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Nonzeros",
+           "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
            "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
-ENGINES: tuple[type[Engine | Nonzeros], ...] = (Sliced, Binary, Ternary, Dot, Nonzeros)
+ENGINES: tuple[type[Engine | Nonzeros | Constant], ...] = (
+    Sliced, Binary, Ternary, Dot, Nonzeros, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
-    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup, Sum,
-    Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
+    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup,
+    Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 

