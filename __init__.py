@@ -18,7 +18,7 @@ _NAMES = {
         # tensors and networks
         "Bipolar", "Builder", "Network", "PenjingError", "TensorType",
         # weights and how they are stored
-        "Codebook", "Plain", "Weights",
+        "Codebook", "NofM", "Plain", "Weights",
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",

@@ -46,7 +46,7 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution,
     ir.Multiply)
 """The layers that a file may hold; each is written under its `kind`."""
-ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook)
+ENCODINGS: tuple[type[ir.Encoding], ...] = (ir.Plain, ir.Codebook, ir.NofM)
 """The encodings of weights that a file may hold, written in the same way."""
 
 _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {

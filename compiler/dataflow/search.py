@@ -11,7 +11,7 @@ from ..ir import Network, PenjingError
 from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
-from .kinds import Ask, Kind, candidates
+from .kinds import Ask, Kind, candidates, engines
 from .kinds.binary import Binary
 from .kinds.engine import Engine
 from .kinds.flat import fills_lanes
@@ -64,6 +64,22 @@ def check_fold(site: Site, fold: Fold) -> None:
         if not least <= value <= most:
             wanted = f"from {least} to {most}" if least < most else str(least)
             raise PenjingError(f"layer {site.name}: fold {what} must be {wanted}, not {value}")
+    if not _is_taken(site, fold):
+        whole = wider(site, fold)
+        raise PenjingError(f"layer {site.name}: {fold.lanes} lanes part the groups in which its "
+                           f"weights are stored; take {whole.lanes}")
+
+
+def wider(site: Site, fold: Fold) -> Fold:
+    """``fold``, or the next that has more lanes of which some engine takes the layer's weights."""
+    return next(one for lanes in range(fold.lanes, site.geometry.run + 1)
+                if _is_taken(site, one := replace(fold, lanes=lanes)))
+
+
+def _is_taken(site: Site, fold: Fold) -> bool:
+    layer = site.layer
+    return not isinstance(layer, ir.MultiplyAccumulate) or any(
+        engine.accepts(site, fold) for engine in engines(layer, site))
 
 
 def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
@@ -84,6 +100,10 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
              for lanes in range(1, min(simd // rows, shape.run) + 1)]
     if Binary.counts(site):
         folds = [fold for fold in folds if fills_lanes(site, fold)]
+    folds = [fold for fold in folds if _is_taken(site, fold)]
+    if not folds:
+        raise PenjingError(f"layer {layer.name}: {simd} inputs a cycle are less than a group in "
+                           f"which its weights are stored; take {wider(site, Fold(pe, 1, 1)).lanes}")
     # The fewest beats, then the fewest rows, then the most lanes.
     best = min(folds, key=lambda f: (
         f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))
@@ -277,7 +297,8 @@ class Search:
             layer = site.layer
             cycles += [site.source.elements, site.result.elements]
             if isinstance(layer, ir.MultiplyAccumulate):
-                cycles.append(self.cycles_of(site, self.goal.folds.get(site.name, Fold(1, 1, 1))))
+                cycles.append(self.cycles_of(site, self.goal.folds.get(
+                    site.name, wider(site, Fold(1, 1, 1)))))
             elif isinstance(layer, ir.PoolLayer):
                 cycles.append(site.result.elements * site.geometry.taps)
         return max(cycles)

@@ -11,6 +11,7 @@ from .builder import Builder
 from .encoding import MAX_CODES, Codebook, Encoding, Plain
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
+from .n_of_m import NofM
 from .names import NAME, PORTS, Names, cleaned
 from .network import Network
 from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
@@ -64,8 +65,8 @@ __all__ = [
     "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool", "Bipolar", "Builder", "Clamp",
     "Codebook", "Concatenation", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise",
     "Encoding", "Flatten", "Integers", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
-    "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
+    "Names", "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain",
+    "PoolLayer", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
     "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table",
     "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample",
     "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]

@@ -31,8 +31,13 @@ class Encoding(ABC):
         """Raise `PenjingError` unless ``values``, of any shape, can be stored so."""
 
     @abstractmethod
-    def stored_bits(self, values: Integers, bits: int) -> int:
-        """Bits of memory that each of ``values`` takes, which themselves need ``bits``."""
+    def memory_bits(self, values: Integers, bits: int) -> int:
+        """Bits of memory that all ``values`` take, which themselves need ``bits`` each."""
+
+    def entries(self, values: Integers) -> Integers:
+        """All different weights that are stored of ``values``, in ascending order."""
+        entries: Integers = np.unique(values)
+        return entries
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,9 @@ class Plain(Encoding):
     def check(self, values: Integers) -> None:
         """All values can."""
 
-    def stored_bits(self, values: Integers, bits: int) -> int:
+    def memory_bits(self, values: Integers, bits: int) -> int:
         """As many as the values need."""
-        return bits
+        return values.size * bits
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,10 @@ class Codebook(Encoding):
                 f"weights: a codebook holds 2 to {MAX_CODES} different values, not {count}; share "
                 f"values, or store them plain")
 
-    def stored_bits(self, values: Integers, bits: int) -> int:
-        """Bits of an index."""
-        return (len(self.entries(values)) - 1).bit_length()
-
-    def entries(self, values: Integers) -> Integers:
-        """The codebook (entries,) of ``values``."""
-        entries: Integers = np.unique(values)
-        return entries
+    def memory_bits(self, values: Integers, bits: int) -> int:
+        """Those of an index each, and of the codebook."""
+        count = len(self.entries(values))
+        return values.size * (count - 1).bit_length() + count * bits
 
     def indices(self, values: Integers) -> Integers:
         """Where each of ``values`` is in the codebook, in their shape."""

@@ -17,7 +17,7 @@ class Weights:
 
     ``values`` is an integer array (made int64 and read-only), each within ``bits`` (2 to 16), which
     is what a multiplier takes; ``fraction`` is their fraction length. The ``encoding`` says how
-    hardware stores them, `stored_bits` what that takes; it never changes a result.
+    hardware stores them, `memory_bits` what that takes; it never changes a result.
     """
 
     values: Integers
@@ -44,9 +44,14 @@ class Weights:
         return cls(values, max(2, bits), fraction)
 
     @cached_property
-    def stored_bits(self) -> int:
-        """Bits of memory that each weight takes, by its encoding."""
-        return self.encoding.stored_bits(self.values, self.bits)
+    def memory_bits(self) -> int:
+        """Bits of memory that all of them take, by their encoding."""
+        return self.encoding.memory_bits(self.values, self.bits)
+
+    @cached_property
+    def entries(self) -> tuple[int, ...]:
+        """All different values that are stored, in ascending order."""
+        return tuple(self.encoding.entries(self.values).tolist())
 
     @cached_property
     def bipolar(self) -> bool:

@@ -14,8 +14,10 @@ from .concatenation import Union
 from .crop import Cutout
 from .dot import Dot
 from .engine import Engine
+from .flat import is_grouped
 from .join import Sum
 from .kind import Ask, Kind
+from .n_of_m import NofM
 from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
 from .product import Product
@@ -31,11 +33,11 @@ from .upsample import Enlargement
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Copies", "Cutout", "Dot",
-           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Part", "Product",
-           "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow",
-           "Ternary", "Union", "Wires", "candidates"]
+           "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "NofM", "Part",
+           "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
+           "SumOfWindow", "Ternary", "Union", "Wires", "candidates", "engines"]
 
-ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot)
+ENGINES: tuple[type[Engine], ...] = (Sliced, Binary, Ternary, Dot, NofM)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
@@ -55,8 +57,21 @@ def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
 
 @candidates.register
 def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
-    for engine in ENGINES:
+    for engine in engines(layer, site):
         yield from engine.candidates(site, ask)
+
+
+def engines(layer: ir.MultiplyAccumulate, site: Site) -> list[type[Engine]]:
+    """The engines that take the weights of ``layer``, which stands at ``site``, as they are stored.
+
+    Raises `PenjingError` where none does.
+    """
+    found = [engine for engine in ENGINES if engine.reads(site)]
+    if not found:
+        grouped = " in groups" if is_grouped(layer) else ""
+        raise PenjingError(f"layer {layer.name}: no engine takes weights of a {layer.kind}{grouped}"
+                           f" that are stored as {layer.weights.encoding.kind}; store them plain")
+    return found
 
 
 @candidates.register
