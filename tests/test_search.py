@@ -13,7 +13,7 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow.budget import Budget
-from penjing.compiler.dataflow.kinds import ENGINES, Ask, Kind, Sliced, Ternary
+from penjing.compiler.dataflow.kinds import ENGINES, Ask, Kind, NofM, Sliced, Ternary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Goal, cheapest, schedule
 from penjing.compiler.dataflow.site import Site, sites
@@ -55,8 +55,8 @@ def test_no_engine_has_a_cheaper_fold(engine: type[Kind]) -> None:
                     compared.append(sum(map(bool, options.values())))
 
     check()
-    # Engines compete for layers, not folds alone.
-    assert max(compared) > 1
+    # Engines compete for layers, not folds alone; but one is the only one that reads its weights.
+    assert max(compared) == 1 if engine is NofM else max(compared) > 1
 
 
 def grouped() -> Network:

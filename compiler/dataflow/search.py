@@ -102,8 +102,9 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
         folds = [fold for fold in folds if fills_lanes(site, fold)]
     folds = [fold for fold in folds if _is_taken(site, fold)]
     if not folds:
+        least = wider(site, Fold(pe, 1, 1)).lanes
         raise PenjingError(f"layer {layer.name}: {simd} inputs a cycle are less than a group in "
-                           f"which its weights are stored; take {wider(site, Fold(pe, 1, 1)).lanes}")
+                           f"which its weights are stored; take {least}")
     # The fewest beats, then the fewest rows, then the most lanes.
     best = min(folds, key=lambda f: (
         f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))

@@ -61,6 +61,8 @@ class Engine(Windowed):
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The engines that do what ``ask`` says."""
+        if not cls.reads(site):
+            return
         folds = cls.proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
             if cls.accepts(site, fold):
