@@ -41,7 +41,7 @@ def convolution(n: int, m: int, channels: int, kernel: tuple[int, int] = (3, 3),
     values = pruned((outputs, *kernel, channels // groups), n, m)
     layer = ir.Convolution(LAYER, "x", Weights(values, 8, encoding=ir.NofM(n, m, by or ir.Plain())),
                            np.arange(outputs), padding=(1, 1, 0, 0), groups=groups)
-    return Network("net", "x", TensorType((6, 7, channels), 4, False), (layer,))
+    return Network("net", "x", TensorType((4, 4, channels), 4, False), (layer,))
 
 
 def plan_of(network: Network, fold: Fold) -> Plan:
@@ -183,13 +183,13 @@ def test_groups_end_with_a_tap(lanes: int) -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (1, 4), (3, 8), (4, 16)])
 def test_cycles_are_n_of_m_of_those_of_the_dense_engine(n: int, m: int) -> None:
-    network = convolution(n, m, 16, kernel=(3, 4))
-    few = plan_of(network, Fold(2, 1, 32))
+    network = convolution(n, m, 16)
+    few = plan_of(network, Fold(1, 1, 16))
     layer = network.layers[0]
     assert isinstance(layer, ir.Convolution)
     plain = Network("net", "x", network.input_type, (ir.Convolution(
         LAYER, "x", Weights(layer.weights.values, 8), layer.bias, padding=layer.padding),))
-    many = plan_of(plain, Fold(2, 1, 32 * n // m))
+    many = plan_of(plain, Fold(1, 1, 16 * n // m))
     assert many.multipliers == few.multipliers
     assert few.cycles_per_frame * m == many.cycles_per_frame * n
     assert isinstance(many.layers[0].kind, Dot)
