@@ -232,9 +232,8 @@ def check_store(kind: Multiplying, site: Site) -> None:
         assert multipliers * encoding.m >= kind.fold.products * encoding.n
         if kind.fold.lanes % encoding.m == 0 == kind.choice.span % encoding.m:
             assert multipliers * encoding.m == kind.fold.products * encoding.n
-        stored, selects = encoding.groups(stored)
+        stored, _ = encoding.groups(stored)
         bits -= encoding.select_bits
-        assert weights.memory_bits >= stored.size * bits + selects.size * encoding.select_bits
         encoding = encoding.values
     if encoding == ir.Plain():
         assert bits == weights.bits
