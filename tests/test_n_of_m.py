@@ -93,7 +93,7 @@ def test_n_is_less_than_m(n: int, m: int) -> None:
 
 
 def test_values_are_stored_in_a_known_way() -> None:
-    with pytest.raises(PenjingError, match=r"must be stored by Plain\(\) or Codebook\(\), not NofM"):
+    with pytest.raises(PenjingError, match=r"by Plain\(\) or Codebook\(\), not NofM"):
         ir.NofM(2, 4, ir.NofM(1, 2))
 
 
@@ -152,8 +152,8 @@ def test_structures_that_cannot_be() -> None:
     with pytest.raises(ValueError, match=r"^m must be at least 5, not 4$"):
         NofMShape(12, 4, 4, 4)
     shape = EngineShape(2, 8, 2, 4, 1, 9)
-    with pytest.raises(ValueError, match=r"^choice must be among 8 inputs of one group of channels, "
-                                         r"not 12 of 1$"):
+    with pytest.raises(ValueError, match=r"^choice must be among 8 inputs of one group of "
+                                         r"channels, not 12 of 1$"):
         NofMArray(shape, NofMShape(12, 2, 4, 4), signed(4), weight_bits=4, bias=[0] * 4,
                   accumulator_bits=12, dsp_multipliers=0, technology=Generic())
 
