@@ -34,6 +34,7 @@ from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.multiply import StreamMultiplier
+from penjing.hdl.n_of_m_array import Chooser, NofMArray
 from penjing.hdl.pad import Padder
 from penjing.hdl.permute import Permuter
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
@@ -99,6 +100,10 @@ COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
 CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
                                                    encoding=ir.Codebook()))))
+CHOSEN = Twin("dense", net(VECTOR, dense(ir.Weights(
+    RNG.integers(-9, 9, (6, 20)) * np.tile([1, 0, 0, 1], 5), 5, encoding=ir.NofM(2, 4)))))
+
+
 def few(shape: tuple[int, ...], encoding: ir.Encoding) -> ir.Weights:
     values = RNG.integers(-7, 8, shape) * (RNG.random(shape) < 0.4)
     return ir.Weights(values, 4, encoding=encoding)
@@ -119,6 +124,8 @@ CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else
 
 TWINS: dict[type[wiring.Component], Twin] = {
     Adder: SUM,
+    Chooser: CHOSEN,
+    NofMArray: CHOSEN,
     Concatenator: JOIN,
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
                                                  False, -8))),
