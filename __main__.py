@@ -17,7 +17,7 @@ from . import __version__, boards, flow
 from .compiler.compress.fixed_point import Mode
 from .compiler.dataflow import report
 from .compiler.dataflow.report import Table
-from .compiler.encode import MAKERS
+from .compiler.encode import NAMES
 from .compiler.ir import PenjingError, ScaleRounding
 from .flow.console import print_tables, show_progress
 from .sim.simulators import Simulator
@@ -153,7 +153,8 @@ def _compile(
     result: Result = None,
     encoding: Annotated[list[str] | None, typer.Option(
         metavar="LAYER=NAME", help=f"How hardware holds the weights of a layer: "
-                                   f"{', '.join(MAKERS)}. Give it once for each layer.")] = None,
+                                   f"{', '.join(NAMES)}, such as 2:4. Give it once for each "
+                                   "layer.")] = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,

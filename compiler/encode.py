@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -18,18 +19,19 @@ from .ir import (
     KernelList,
     MultiplyAccumulate,
     Network,
+    NofM,
     PenjingError,
     Plain,
     RelativeIndex,
     Sparse,
-    Weights,
 )
 
 Maker: TypeAlias = Callable[[Integers, int], Encoding]
 """The encoding for weights (outputs, taps, channels) of so many bits, before it is checked."""
 
 MOST_DENSITY = 0.4
-"""The part of its weights that are not 0, up to which a layer is encoded without being asked."""
+"""The part of its weights that are not 0, up to which a layer is encoded without being asked; more
+where groups of its channels have as few as n of m."""
 FEWEST_WEIGHTS = 64
 """The weights from which on it is."""
 
@@ -44,11 +46,28 @@ _IN_MEMORY: Mapping[str, Maker] = {
     "plain": lambda rows, bits: Plain(), "codebook": lambda rows, bits: Codebook(),
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
 MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, "constant": lambda rows, bits: Constant()}
-"""All encodings, by the names that users know."""
+"""The encodings that have names of their own; see `maker` for n of m."""
 
-AUTOMATIC: Sequence[str] = tuple(_IN_MEMORY)
+NAMES: Sequence[str] = (*MAKERS, "N:M", "N:M+codebook")
+"""All encodings as users know them; numbers such as 2:4 stand for N:M."""
+
+AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+codebook")
 """Those that a layer may get without being asked; what needs no memory takes logic for all products
 at once."""
+
+
+def maker(name: str) -> Maker:
+    """What makes the encoding called ``name``, such as ``bitmap`` or ``2:4``.
+
+    `PenjingError` for a name that none has.
+    """
+    if name in MAKERS:
+        return MAKERS[name]
+    numbers = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})(\+codebook)?", name)
+    if not numbers:
+        raise PenjingError(f"{name!r:.40} is no encoding; name one of {', '.join(NAMES)}")
+    found = NofM(int(numbers[1]), int(numbers[2]), Codebook() if numbers[3] else Plain())
+    return lambda rows, bits: found
 
 
 def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str] = AUTOMATIC
@@ -56,10 +75,11 @@ def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str]
     """``network`` with its weights encoded; what it computes stays the same.
 
     A layer that ``chosen`` names gets the encoding called so there. Of the others, convolutions,
-    depthwise and dense layers of 64 weights and more, of which at most 40 % are not 0, get the
-    ``automatic`` one that takes the fewest memory bits, the first of equal ones; encoded weights,
-    and those of three values, stay as they are. `PenjingError` for a layer or an encoding that does
-    not exist, or one that cannot hold the layer's weights.
+    depthwise and dense layers of 64 weights and more get the ``automatic`` one that takes the
+    fewest memory bits, the first of equal ones: any where at most 40 % of the weights are not 0, n
+    of m where channels come in whole groups. Encoded weights, and those of three values, stay as
+    they are. `PenjingError` for a layer or an encoding that does not exist, or one that cannot hold
+    the layer's weights.
     """
     layers = {layer.name: layer for layer in network.layers
               if isinstance(layer, MultiplyAccumulate)}
@@ -71,18 +91,15 @@ def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str]
         if layer.name in chosen:
             layers[layer.name] = _named(layer, chosen[layer.name])
         elif _is_eligible(layer):
-            layers[layer.name] = _with(layer, _cheapest(layer.weights, automatic))
+            layers[layer.name] = _cheapest(layer, automatic)
     return replace(network, layers=tuple(layers.get(layer.name, layer)
                                          for layer in network.layers))
 
 
 def _named(layer: MultiplyAccumulate, name: str) -> MultiplyAccumulate:
     """``layer`` with the encoding called ``name``."""
-    if name not in MAKERS:
-        raise PenjingError(f"layer {layer.name}: {name!r:.40} is no encoding; name one of "
-                           f"{', '.join(MAKERS)}")
     try:
-        return _with(layer, MAKERS[name](layer.weights.rows, layer.weights.bits))
+        return _with(layer, maker(name)(layer.weights.rows, layer.weights.bits))
     except PenjingError as error:
         prefix = f"layer {layer.name}: "
         raise PenjingError(f"{prefix}{str(error).removeprefix(prefix)}") from None
@@ -94,21 +111,27 @@ def _with(layer: MultiplyAccumulate, encoding: Encoding) -> MultiplyAccumulate:
 
 def _is_eligible(layer: MultiplyAccumulate) -> bool:
     """Whether ``layer`` is encoded without being asked. What has signs only has no zeros."""
-    weights, count = layer.weights, layer.weights.values.size
+    weights = layer.weights
     return (isinstance(layer, Convolution | Dense | Depthwise) and weights.encoding == Plain()
-            and count >= FEWEST_WEIGHTS and weights.nonzeros <= MOST_DENSITY * count
-            and weights.ternary is None)
+            and weights.values.size >= FEWEST_WEIGHTS and weights.ternary is None)
 
 
-def _cheapest(weights: Weights, names: Sequence[str]) -> Encoding:
-    """The encoding among ``names`` that takes the fewest bits, of those that can be."""
-    rows, bits = weights.rows, weights.bits
-    found: list[tuple[int, Encoding]] = []
+def _cheapest(layer: MultiplyAccumulate, names: Sequence[str]) -> MultiplyAccumulate:
+    """``layer`` with the encoding among ``names`` that takes the fewest bits, of those that can be.
+    """
+    weights = layer.weights
+    rows, thin = weights.rows, weights.nonzeros <= MOST_DENSITY * weights.values.size
+    best = layer
     for name in names:
-        encoding = MAKERS[name](rows, bits)
+        if name in MAKERS and not thin:
+            continue
+        encoding = maker(name)(rows, weights.bits)
+        if isinstance(encoding, NofM) and rows.shape[2] % encoding.m:
+            continue
         try:
-            encoding.check(rows)
+            found = _with(layer, encoding)
         except PenjingError:
             continue
-        found.append((encoding.memory_bits(rows, bits), encoding))
-    return min(found, key=lambda one: one[0], default=(0, weights.encoding))[1]
+        if found.weights.memory_bits < best.weights.memory_bits:
+            best = found
+    return best

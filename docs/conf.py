@@ -33,7 +33,7 @@ SECTIONS = {
     "What it does": ("docs/features", "docs/gallery", "docs/results", "docs/compare"),
     "Tutorials": ("docs/tutorials/README", *(
         f"docs/tutorials/{page}" for page in
-        ("pytorch", "keras", "onnx", "bnn", "arrays", "waveform", "integrate"))),
+        ("pytorch", "keras", "onnx", "bnn", "arrays", "sparse", "waveform", "integrate"))),
     "Networks": ("docs/operators", "docs/pytorch", "docs/import", "docs/training", "docs/binary",
                  "examples/*/README"),
     "Hardware": ("docs/place_and_route", "docs/report", "docs/link"),

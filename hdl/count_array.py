@@ -61,8 +61,8 @@ class CountArray(EngineArray):
     def __init__(self, shape: EngineShape, *, bias: Sequence[int], accumulator_bits: int,
                  technology: Technology) -> None:
         self._counts = counts = CountShape(shape.simd, shape.folds)
-        super().__init__(shape, 1, weight_bits=1, total_bits=counts.total_bits,
-                         accumulator_bits=accumulator_bits)
+        super().__init__(shape, 1, word_bits=shape.pe * shape.simd,
+                         total_bits=counts.total_bits, accumulator_bits=accumulator_bits)
         terms = shape.folds * shape.simd
         self._constants = ResultConstants(shape, [b + terms for b in bias], accumulator_bits,
                                           technology=technology)

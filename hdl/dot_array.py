@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from amaranth.hdl import *
 from amaranth.utils import ceil_log2
 
+from .checks import at_least
 from .dot_product import WAY_LATENCY, DotProduct
 from .engine import EngineArray, EngineShape
 from .sequencer import SEQUENCER_LATENCY, Sequencer
@@ -57,8 +58,9 @@ class DotArray(EngineArray):
     def __init__(self, shape: EngineShape, element: ShapeLike, *, weight_bits: int,
                  bias: Sequence[int], accumulator_bits: int, dsp_multipliers: int,
                  technology: Technology) -> None:
-        super().__init__(shape, element, weight_bits=weight_bits, total_bits=accumulator_bits,
-                         accumulator_bits=accumulator_bits)
+        at_least(1, weight_bits=weight_bits)
+        super().__init__(shape, element, word_bits=shape.pe * shape.simd * weight_bits,
+                         total_bits=accumulator_bits, accumulator_bits=accumulator_bits)
         limit = 1 << accumulator_bits - 1
         count = shape.outputs * shape.rounds.parts
         if len(bias) != count or not all(-limit <= b < limit for b in bias):

@@ -121,14 +121,15 @@ class EngineArray(Block):
     ----------
     shape : the engine's structure.
     element : shape of an input element.
-    weight_bits : bits of a weight.
+    word_bits : bits of a beat's weights, those of all outputs.
     total_bits : bits of a total.
     accumulator_bits : width of the results, which are signed.
 
     Members
     -------
     x : In, an array of ``shape.lanes`` elements.
-    weights : In, those of all terms of all outputs side by side, each output's together.
+    weights : In, those of a beat; unless it says otherwise, of all terms of all outputs side by
+        side, each output's together.
     take, first, end : In(1), of the beat: whether there is one, and, if there is, whether it is its
         group's first or last.
     totals : Out, an array of ``pe``.
@@ -137,13 +138,13 @@ class EngineArray(Block):
     results : Out, an array of ``o_lanes``.
     """
 
-    def __init__(self, shape: EngineShape, element: ShapeLike, *, weight_bits: int, total_bits: int,
+    def __init__(self, shape: EngineShape, element: ShapeLike, *, word_bits: int, total_bits: int,
                  accumulator_bits: int) -> None:
-        at_least(1, weight_bits=weight_bits, accumulator_bits=accumulator_bits)
+        at_least(1, word_bits=word_bits, accumulator_bits=accumulator_bits)
         self._shape = shape
         super().__init__({
             "x": In(data.ArrayLayout(Shape.cast(element), shape.lanes)),
-            "weights": In(shape.pe * shape.simd * weight_bits),
+            "weights": In(word_bits),
             "take": In(1), "first": In(1), "end": In(1),
             "totals": Out(data.ArrayLayout(unsigned(total_bits), shape.pe)),
             "drained": In(data.ArrayLayout(unsigned(total_bits), shape.o_lanes)), "leave": In(1),

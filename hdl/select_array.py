@@ -131,7 +131,8 @@ class SelectArray(EngineArray):
         self._select = select
         self._sides = len(select.factors)
         bits = select.accumulator_bits
-        super().__init__(shape, Shape(select.bits, select.signed), weight_bits=select.weight_bits,
+        super().__init__(shape, Shape(select.bits, select.signed),
+                         word_bits=shape.pe * shape.simd * select.weight_bits,
                          total_bits=self._sides * select.total_bits, accumulator_bits=bits)
         self._constants = ResultConstants(shape, constants, bits, technology=technology)
         self._technology = technology

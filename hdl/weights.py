@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 from .block import Block
 from .checks import at_least
 from .sequencer import ONCE, SEQUENCER_LATENCY, Rounds, Sequencer
-from .steady import join
+from .steady import delay, join
 from .tech import MEMORY_LATENCY, MemoryStyle, Technology
 
 __all__ = ["CODEBOOK_LATENCY", "CodebookWeights", "WeightSource"]
@@ -45,41 +45,44 @@ class CodebookWeights(Block):
     """Weights of few different values: a memory of indices, and behind it a table for each weight.
 
     ``CODEBOOK_LATENCY`` cycles after a step, ``data`` is its word; a word a cycle. A table is made
-    of look-up tables, one with up to 16 entries takes one of four inputs a bit.
+    of look-up tables, one with up to 16 entries takes one of four inputs a bit. What is stored
+    beside the indices comes out as it is.
 
     Parameters
     ----------
-    words : indices of the weights of each word, side by side.
+    words : indices of the weights of each word, side by side, and what is above them.
     weights : how many a word has.
-    codebook : 2 to 256 values.
+    codebook : 1 to 256 values; of one, the indices have no bits.
     weight_bits : width of a weight, two's complement.
     style : where the indices live.
     technology : supplies memories.
     rounds : how the words follow each other.
+    beside : bits of a word above its indices; 1 at least of a codebook of one value.
 
     Members
     -------
     step : In(1).
-    data : Out(weights * weight_bits).
+    data : Out(weights * weight_bits + beside), the weights lowest.
     """
 
     def __init__(self, words: Sequence[int], weights: int, *, codebook: Sequence[int],
                  weight_bits: int, style: MemoryStyle, technology: Technology,
-                 rounds: Rounds = ONCE) -> None:
+                 rounds: Rounds = ONCE, beside: int = 0) -> None:
         at_least(1, weights=weights, weight_bits=weight_bits)
-        if not 2 <= len(codebook) <= MOST_ENTRIES:
-            raise ValueError(f"codebook must have 2 to {MOST_ENTRIES} values, not {len(codebook)}")
+        if not 1 <= len(codebook) <= MOST_ENTRIES:
+            raise ValueError(f"codebook must have 1 to {MOST_ENTRIES} values, not {len(codebook)}")
+        at_least(int(len(codebook) == 1), beside=beside)
         low, high = -(1 << weight_bits - 1), (1 << weight_bits - 1) - 1
         if not all(low <= value <= high for value in codebook):
             raise ValueError(f"codebook must lie within {low} and {high}")
         self._index_bits = ceil_log2(len(codebook))
-        self._indices = Sequencer(words, weights * self._index_bits, style=style,
+        self._indices = Sequencer(words, weights * self._index_bits + beside, style=style,
                                   technology=technology, rounds=rounds)
         self._table = [join([value], weight_bits) for value in codebook]
         self._weights = weights
         self._weight_bits = weight_bits
         self._technology = technology
-        super().__init__({"step": In(1), "data": Out(weights * weight_bits)})
+        super().__init__({"step": In(1), "data": Out(weights * weight_bits + beside)})
 
     @property
     def latency(self) -> int:
@@ -100,4 +103,8 @@ class CodebookWeights(Block):
             m.submodules[f"table_{n}"] = table
             m.d.comb += [table.address.eq(indices.data.word_select(n, self._index_bits)),
                          self.data.word_select(n, self._weight_bits).eq(table.data)]
+        beside = indices.data[self._weights * self._index_bits :]
+        if len(beside):
+            m.d.comb += self.data[self._weights * self._weight_bits :].eq(
+                delay(m, "beside", beside, MEMORY_LATENCY))
         return m

@@ -15,6 +15,8 @@ from penjing.compiler import ir
 from penjing.compiler.dataflow import kinds
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.port import Port
+from penjing.compiler.dataflow.search import wider
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Integers, Network, TensorType, signed_bits
 
 LAYER = "layer"
@@ -173,6 +175,31 @@ def coded_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
 
 
 @st.composite
+def n_of_m_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Weights of which any n of m are stored, plain or by a codebook of 1 to 255 values.
+
+    Groups are full, or not; an output's are all as low as can be.
+    """
+    usual = st.sampled_from([(1, 2), (2, 4), (1, 4), (3, 8), (5, 16)])
+    others = st.integers(2, 16).flatmap(lambda m: st.tuples(st.integers(1, m - 1), st.just(m)))
+    n, m = draw(usual | others)
+    bits = draw(st.integers(2, 12))
+    values_by: ir.ValueEncoding = ir.Plain()
+    whole = *shape[:-1], -(-shape[-1] // m), m
+    if draw(st.booleans()):
+        values_by = ir.Codebook()
+        among = draw(st.lists(st.integers(-(1 << bits - 1), (1 << bits - 1) - 1), min_size=1,
+                              max_size=draw(st.sampled_from([1, 2, 5, 255])), unique=True))
+        drawn = draw(chosen(whole, among))
+    else:
+        drawn = draw(values(whole, -(1 << bits - 1), (1 << bits - 1) - 1))
+        drawn[0] = -(1 << bits - 1)
+    kept = np.argsort(draw(values(whole, 0, 255)), -1, kind="stable") < n
+    pruned = (drawn * kept).reshape(*shape[:-1], -1)[..., :shape[-1]]
+    return ir.Weights(pruned, bits, encoding=ir.NofM(n, m, values_by))
+
+
+@st.composite
 def ternary_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
     """Two scales, equal or not, with or without zeros, all of one side now and then."""
     positive, negative = (draw(st.sampled_from([1, 2, 45, 127])) for _ in range(2))
@@ -224,10 +251,11 @@ def biases(draw: Draw, outputs: int) -> Integers:
 # --- engines
 @st.composite
 def flat(draw: Draw, weights: Weighing, fold: Callable[[int, int, int], st.SearchStrategy[Fold]],
-         *, wide: bool = False, zeros: bool = True, **source: object) -> Case:
+         *, wide: bool = False, zeros: bool = True, grouped: bool = True, **source: object) -> Case:
     """A dense layer or a convolution under any ``fold``, or under the best one.
 
-    ``zeros`` may stand around the map or for other groups; ``wide`` vectors have many weights.
+    ``zeros`` may stand around the map or, where it may be ``grouped``, for other groups; ``wide``
+    vectors have many weights.
     """
     grow = draw(inputs(**source))
     kind = grow.type
@@ -244,7 +272,7 @@ def flat(draw: Draw, weights: Weighing, fold: Callable[[int, int, int], st.Searc
     else:
         kernel, stride, padding = draw(windows(kind))
         channels, groups = kind.shape[2], 1
-        if zeros and draw(st.booleans()):
+        if zeros and grouped and draw(st.booleans()):
             groups = draw(st.sampled_from([n for n in range(1, channels + 1)
                                            if channels % n == 0]))
         outputs = groups * draw(st.integers(1, max(1, 8 // groups)))
@@ -286,6 +314,15 @@ def constants(draw: Draw) -> Case:
     if is_dense:
         return draw(cases(grow, ir.Dense("again", "behind", again, draw(biases(3))), ends=True))
     return draw(cases(grow, ir.Flatten("vector", "behind"), ends=True))
+
+
+@st.composite
+def n_of_m(draw: Draw, **how: object) -> Case:
+    """A layer whose weights are n of m, under any fold of whole groups, or under the best one."""
+    case = draw(flat(n_of_m_weights, folds, grouped=False, most=(4, 4, 18), **how))
+    if case.fold is None:
+        return case
+    return replace(case, fold=wider(sites(case.network)[LAYER], case.fold))
 
 
 @st.composite
@@ -610,6 +647,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
                     lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
     kinds.Nonzeros: (walked(),),
     kinds.Constant: (constants(),),
+    kinds.NofM: (n_of_m(), n_of_m(wide=True)),
     kinds.Maximum: (pools(ir.MaxPool),),
     kinds.SumOfWindow: (pools(ir.SumPool),),
     kinds.Average: (pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),

@@ -13,6 +13,7 @@ from networks import (
     add_windowed,
     mixed_activation,
     mixed_weights,
+    n_of_m_weights,
     other_shapes,
     random_candidate,
     random_images,
@@ -272,6 +273,24 @@ def transposed(grow: Web, rng: np.random.Generator) -> None:
     grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
 
 
+def n_of_m(grow: Web, rng: np.random.Generator) -> None:
+    """A convolution or a dense layer of weights of which n of m are stored."""
+    outputs = int(rng.integers(1, 9))
+    if rng.integers(2):
+        grow.add(ir.Flatten(grow.fresh("flatten"), grow.at))
+        grow.add(ir.Dense(grow.fresh("dense"), grow.at,
+                          n_of_m_weights(rng, (outputs, grow.type.elements)),
+                          rng.integers(-9, 9, outputs)))
+    else:
+        height, width, channels = grow.type.shape
+        kernel = tuple(int(rng.integers(1, min(3, size) + 1)) for size in (height, width))
+        grow.add(ir.Convolution(grow.fresh("conv"), grow.at,
+                                n_of_m_weights(rng, (outputs, *kernel, channels)),
+                                rng.integers(-50, 50, outputs),
+                                pad_value=random_value(rng, grow.type)))
+    grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -280,7 +299,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table, upsample, multiply, crop, permute, transposed)
+    concatenate, part, table, upsample, multiply, crop, permute, transposed, n_of_m)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -16,7 +16,7 @@ from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.geometry import Geometry
 from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
-from penjing.compiler.dataflow.search import Candidate, Goal, schedule, search
+from penjing.compiler.dataflow.search import Candidate, Goal, schedule, search, wider
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Builder, Network, TensorType
 from penjing.hdl.tech import Generic
@@ -258,6 +258,17 @@ def random_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weigh
     return ir.Weights(values, bits)
 
 
+def n_of_m_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> ir.Weights:
+    """Weights of 2 to 8 bits of which any n of m are stored, plain or by a codebook."""
+    m = int(rng.choice([2, 3, 4, 8, 16]))
+    n = int(rng.integers(1, m))
+    dense = random_weights(rng, (*shape[:-1], -(-shape[-1] // m), m))
+    kept = np.argsort(rng.random(dense.values.shape), -1) < n
+    pruned = (dense.values * kept).reshape(*shape[:-1], -1)[..., :shape[-1]]
+    by: ir.ValueEncoding = (ir.Plain, ir.Codebook)[int(rng.integers(2))]()
+    return ir.Weights(pruned, dense.bits, encoding=ir.NofM(n, m, by))
+
+
 def convolution(rng: np.random.Generator, name: str, source: str, outputs: int, inputs: int,
                 kernel: int = 3, stride: int = 1) -> tuple[ir.Layer, ir.Layer]:
     """A convolution that keeps the map but for the stride, and its requantization."""
@@ -325,9 +336,10 @@ def random_candidate(network: Network, seed: Any) -> Candidate:
             if Binary.counts(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
-            folds[layer.name] = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
-                                     int(rng.integers(1, shape.kernel[0] + 1)),
-                                     int(rng.integers(1, min(shape.run, 12) + 1)))
+            fold = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
+                        int(rng.integers(1, shape.kernel[0] + 1)),
+                        int(rng.integers(1, min(shape.run, 12) + 1)))
+            folds[layer.name] = wider(site, fold)
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
     return search(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
 

@@ -22,7 +22,7 @@ from penjing.boards.toolchain import ToolError
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.dataflow.report import Table, table_of
-from penjing.compiler.encode import MAKERS
+from penjing.compiler.encode import NAMES
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load.refusal import Refused
 from penjing.flow import project
@@ -265,12 +265,29 @@ def test_compile_tells_how_weights_are_stored(model: Path, tmp_path: Path,
     assert ["dense", "plain", "225"] in [row[:3] for row in rows]
 
 
+def test_compile_stores_n_of_m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(3)
+    kept = np.argsort(rng.random((6, 5, 4)), -1) < 2
+    values = (rng.integers(1, 100, kept.shape) * kept).reshape(6, 20)
+    net = ir.Builder(ir.TensorType((1, 1, 20), 4, True), "pruned")
+    net.add(ir.Dense("fc1", "x", ir.Weights(values, 8), np.zeros(6, np.int64)))
+    file.save(net.network(), path := tmp_path / "pruned.penjing")
+    result = run_json(capsys, "compile", path, "-b", "generic", "-o", out := tmp_path / "out",
+                      "--encoding", "fc1=2:4", "--budget", "4")
+    (told,) = result["layers"]
+    assert (told["encoding"], told["weight_bits"]) == ("2:4", 6 * 10 * (8 + 2))
+    assert told["multipliers"] <= 4
+    network = flow.Project.open(out).network
+    assert network.layers[0].weights == ir.Weights(values, 8, encoding=ir.NofM(2, 4))
+
+
 @pytest.mark.parametrize(("given", "reason"), [
     ("conv", "encoding: 'conv' does not name a layer and an encoding; write conv1=bitmap"),
     ("conv=", "encoding: 'conv=' does not name a layer and an encoding; write conv1=bitmap"),
     ("=plain", "encoding: '=plain' does not name a layer and an encoding; write conv1=bitmap"),
     ("relu=plain", "encoding: 'relu' is no layer with weights; name one of conv, dense"),
-    ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(MAKERS)}"),
+    ("dense=4:4", "layer dense: weights: n of m must be integers with 1 <= n < m <= 16, not 4 of 4"),
+    ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(NAMES)}"),
     ("conv=constant", ("layer conv: only a dense layer, or a 1×1 convolution in one group, can "
                        "have its weights as constants in logic; store them plain")),
     ("dense=plain", "encoding: dense is to be both codebook and plain; give one of them")])

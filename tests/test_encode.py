@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from networks import random_images
 from penjing.compiler import ir
-from penjing.compiler.encode import AUTOMATIC, MAKERS, encode
+from penjing.compiler.encode import MAKERS, NAMES, encode
 from penjing.compiler.ir import Builder, Codebook, Network, PenjingError, Plain, TensorType
 from penjing.sim import golden
 
@@ -22,6 +23,15 @@ def sparse(shape: tuple[int, ...], density: float, values: int = 100, seed: int 
     nonzeros = round(size * density)
     flat[:nonzeros] = 1 + rng.integers(0, values, nonzeros)
     return ir.Weights(rng.permutation(flat).reshape(shape), 9)
+
+
+def pruned(shape: tuple[int, ...], n: int, m: int, values: int = 100) -> ir.Weights:
+    """Of each ``m`` channels, ``n`` weights of up to so many ``values`` are not 0."""
+    rng = np.random.default_rng(4)
+    groups = *shape[:-1], -(-shape[-1] // m), m
+    kept = np.argsort(rng.random(groups), -1) < n
+    drawn = rng.integers(1, values + 1, groups) * kept
+    return ir.Weights(drawn.reshape(*shape[:-1], -1)[..., :shape[-1]], 9)
 
 
 def network(weights: ir.Weights) -> Network:
@@ -49,8 +59,28 @@ def test_the_cheapest_is_taken(density: float, values: int, name: str) -> None:
     found = automatic(weights)
     assert found.name == name
     bits = {other: MAKERS[other](weights.rows, 9).memory_bits(weights.rows, 9)
-            for other in AUTOMATIC}
+            for other in MAKERS if other != "constant"}
     assert bits[name] == min(bits.values())
+
+
+@pytest.mark.parametrize(("n", "values", "name"), [
+    (2, 200, "2:4"), (2, 4, "2:4+codebook"), (1, 200, "1:4"), (1, 4, "1:4+codebook")])
+def test_n_of_m_is_taken_where_it_fits(n: int, values: int, name: str) -> None:
+    assert automatic(pruned((20, 128), n, 4, values)).name == name
+    parted = automatic(pruned((20, 126), n, 4, values))
+    assert not isinstance(parted, ir.NofM), "the last group is no whole one"
+    assert (parted == Plain()) is (n == 2), "half of them are too many for other encodings"
+
+
+def test_n_of_m_is_not_taken_where_it_cannot_be() -> None:
+    weights = pruned((8, 3, 3, 8), 1, 4)
+    net = Builder(TensorType((5, 5, 16), 8, True))
+    net.add(ir.Convolution("conv", "x", weights, np.zeros(8, np.int64), groups=2))
+    found = encoding(encode(net.network(), {}))
+    assert found != Plain() and not isinstance(found, ir.NofM)
+    with pytest.raises(PenjingError, match=r"^layer conv: weights of a convolution in groups "
+                                           r"cannot have the encoding 1:4; store them plain or"):
+        encode(net.network(), {"conv": "1:4"})
 
 
 def test_slices_are_taken_where_they_are_whole() -> None:
@@ -82,9 +112,9 @@ def test_weights_of_two_and_three_values_stay() -> None:
 
 def test_encodings_that_cannot_be_are_not_taken() -> None:
     values = np.zeros((4, 1024), np.int64)
-    values[:, ::4] = np.arange(1, 1025).reshape(4, 256)
+    values[:, ::8] = np.arange(1, 513).reshape(4, 128)
     found = automatic(ir.Weights(values, 12))
-    assert found.name == "relative", "1,024 different ones are too many for a codebook"
+    assert found.name == "relative", "512 different ones are too many for a codebook"
 
 
 def test_a_transposed_convolution_stays() -> None:
@@ -97,6 +127,18 @@ def test_a_transposed_convolution_stays() -> None:
     with pytest.raises(PenjingError, match=r"^layer up: weights of a transposed convolution cannot "
                                            r"have the encoding bitmap"):
         encode(made, {"up": "bitmap"})
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (3, 4), (5, 16), (7, 15)])
+@pytest.mark.parametrize("suffix", ["", "+codebook"])
+def test_n_of_m_can_be_asked_for(n: int, m: int, suffix: str) -> None:
+    made = network(pruned((20, 30), n, m, 50))
+    found = encode(made, {"dense": f"{n}:{m}{suffix}"})
+    values = Codebook() if suffix else Plain()
+    assert encoding(found) == ir.NofM(n, m, values)
+    assert encoding(found).name == f"{n}:{m}{suffix}"
+    images = random_images(made.input_type, 3, 0)
+    assert np.array_equal(golden.run(made, images), golden.run(found, images))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -135,6 +177,11 @@ NONE.add(ir.Clamp("clamp", "x", 0, 9))
      "^encoding: 'clamp' is no layer with weights; the network has none$"),
     (network(sparse((9, 9), 0.5)), {"dense": "zip"},
      r"^layer dense: 'zip' is no encoding; .* relative, relative\+codebook, bitmap, bitmap\+code"),
+    (network(sparse((9, 9), 0.5)), {"dense": "4:4"},
+     "^layer dense: weights: n of m must be integers with 1 <= n < m <= 16, not 4 of 4$"),
+    (network(sparse((9, 9), 0.5)), {"dense": "2:17"}, "1 <= n < m <= 16, not 2 of 17$"),
+    (network(sparse((9, 9), 0.5)), {"dense": "1:4"},
+     "^layer dense: weights: 1 of 4 may differ from 0, but . do among the channels . to . of outp"),
     (network(ir.Weights(np.arange(300).reshape(3, 100), 12)), {"dense": "bitmap+codebook"},
      "^layer dense: weights: a codebook holds 1 to 256 different values, not 299; share values, "),
     (network(ir.Weights(np.full((3, 10), 4), 12)), {"dense": "codebook"},
@@ -142,6 +189,14 @@ NONE.add(ir.Clamp("clamp", "x", 0, 9))
 def test_what_cannot_be_is_refused(made: Network, chosen: dict[str, str], match: str) -> None:
     with pytest.raises(PenjingError, match=match):
         encode(made, chosen)
+
+
+@pytest.mark.parametrize("name", ["2:", ":4", "2:4:8", "2:4+zip", "2:4+", "-2:4", "N:M", "²:4"])
+def test_names_that_are_none(name: str) -> None:
+    names = re.escape(', '.join(NAMES))
+    with pytest.raises(PenjingError, match=f"^layer dense: {re.escape(repr(name))} is no encoding; "
+                                           f"name one of {names}$"):
+        encode(network(sparse((9, 9), 0.5)), {"dense": name})
 
 
 def test_what_is_asked_for_of_one_layer_changes_no_other() -> None:

@@ -221,7 +221,7 @@ def check_price(case: Case, plan: Plan, fabric: Fabric, path: Path) -> None:
         queue.bits for queue in layer.queues if queue)
     assert all(count > 0 for count in kind.work().values())
     if layer.fold:
-        assert sum(kind.work().values()) == layer.fold.products
+        assert sum(kind.work().values()) == layer.fold.products or isinstance(kind, kinds.NofM)
     if kind.dsps:
         soft = replace(kind, dsps=0).cells(site, fabric)
         assert soft.dsps == 0 and soft.luts >= kind.cells(site, fabric).luts
@@ -240,15 +240,25 @@ def check_store(kind: Multiplying, site: Site) -> None:
     layer = site.layer
     assert isinstance(layer, ir.MultiplyAccumulate)
     (memory,) = (one for one in kind.memories(site) if one.role == "weights")
-    bits, rest = divmod(memory.width, kind.fold.products)
+    multipliers = kind.work()["multipliers"]
+    bits, rest = divmod(memory.width, multipliers)
     assert rest == 0
-    weights = layer.weights
-    if weights.encoding == ir.Plain():
+    weights, encoding = layer.weights, layer.weights.encoding
+    stored = weights.values
+    if isinstance(encoding, ir.NofM):
+        # Of whole groups of inputs, n of m have a multiplier.
+        assert multipliers * encoding.m >= kind.fold.products * encoding.n
+        if kind.fold.lanes % encoding.m == 0 == kind.choice.span % encoding.m:
+            assert multipliers * encoding.m == kind.fold.products * encoding.n
+        stored, _ = encoding.groups(stored)
+        bits -= encoding.select_bits
+        encoding = encoding.values
+    if encoding == ir.Plain():
         assert bits == weights.bits
         return
     # Weights that the layer has none of are multiplied by 0.
-    spare = memory.words * kind.fold.products > weights.values.size
-    codes = len({*weights.codebook, *([0] if spare else [])})
+    spare = memory.words * multipliers > stored.size
+    codes = len({*np.unique(stored).tolist(), *([0] if spare else [])})
     assert bits == ((codes - 1).bit_length() if codes <= 256 else weights.bits)
 
 

@@ -13,7 +13,16 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow.budget import Budget
-from penjing.compiler.dataflow.kinds import ENGINES, Ask, Constant, Kind, Nonzeros, Sliced, Ternary
+from penjing.compiler.dataflow.kinds import (
+    ENGINES,
+    Ask,
+    Constant,
+    Kind,
+    NofM,
+    Nonzeros,
+    Sliced,
+    Ternary,
+)
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Goal, cheapest, schedule
 from penjing.compiler.dataflow.site import Site, sites
@@ -56,7 +65,7 @@ def test_no_engine_has_a_cheaper_fold(engine: type[Kind]) -> None:
 
     check()
     # Engines compete for layers, not folds alone; what leaves zeros out, or has no memory, has one.
-    assert max(compared) > (engine not in (Nonzeros, Constant))
+    assert max(compared) > (engine not in (NofM, Nonzeros, Constant))
 
 
 def grouped() -> Network:

@@ -41,6 +41,7 @@ from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.multiply import StreamMultiplier
+from penjing.hdl.n_of_m_array import Chooser, NofMArray
 from penjing.hdl.nonzero import NonZeros
 from penjing.hdl.pad import Padder
 from penjing.hdl.permute import Permuter
@@ -109,6 +110,8 @@ COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
 CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
                                                    encoding=ir.Codebook()))))
+CHOSEN = Twin("dense", net(VECTOR, dense(ir.Weights(
+    RNG.integers(-9, 9, (6, 20)) * np.tile([1, 0, 0, 1], 5), 5, encoding=ir.NofM(2, 4)))))
 
 
 def few(shape: tuple[int, ...], encoding: ir.Encoding) -> ir.Weights:
@@ -151,6 +154,8 @@ TWINS: dict[type[wiring.Component], Twin] = {
     Drain: SKIPPED,
     NonZeros: SKIPPED,
     Adder: SUM,
+    Chooser: CHOSEN,
+    NofMArray: CHOSEN,
     Concatenator: JOIN,
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
                                                  False, -8))),

@@ -77,7 +77,9 @@ def test_a_codebook_of_an_engine_of_slices(technology: Technology, style: Memory
 
 def test_a_codebook_has_values_that_fit() -> None:
     rules = {"weight_bits": 4, "style": MemoryStyle.LOGIC, "technology": Generic()}
-    with pytest.raises(ValueError, match=r"^codebook must have 2 to 256 values, not 1$"):
+    with pytest.raises(ValueError, match=r"^codebook must have 1 to 256 values, not 0$"):
+        CodebookWeights([0], 1, codebook=[], **rules)
+    with pytest.raises(ValueError, match=r"^beside must be at least 1, not 0$"):
         CodebookWeights([0], 1, codebook=[3], **rules)
     with pytest.raises(ValueError, match=r"^codebook must lie within -8 and 7$"):
         CodebookWeights([0], 1, codebook=[3, 8], **rules)

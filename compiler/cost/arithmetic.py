@@ -34,6 +34,11 @@ def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = Fal
                                          + fabric.logic.chain * sums)), ffs=ffs)
 
 
+def choice(fabric: Fabric, inputs: int) -> float:
+    """LUTs of a bit that is chosen among so many ``inputs``."""
+    return max(0, inputs - 1) * fabric.logic.mux
+
+
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
     """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each level."""
     luts, ffs = 0.0, 0

@@ -11,7 +11,7 @@ from ..ir import Network, PenjingError
 from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
-from .kinds import Ask, Kind, candidates
+from .kinds import Ask, Kind, NofM, candidates
 from .kinds.binary import Binary
 from .kinds.constant import Constant
 from .kinds.engine import Engine
@@ -71,6 +71,25 @@ def check_fold(site: Site, fold: Fold) -> None:
         if not least <= value <= most:
             wanted = f"from {least} to {most}" if least < most else str(least)
             raise PenjingError(f"layer {site.name}: fold {what} must be {wanted}, not {value}")
+    if _parts_groups(site, fold):
+        whole = wider(site, fold)
+        raise PenjingError(f"layer {site.name}: {fold.lanes} lanes part the groups in which its "
+                           f"weights are stored; take {whole.lanes}")
+
+
+def wider(site: Site, fold: Fold) -> Fold:
+    """``fold``, or the next of more lanes that does not part groups of weights."""
+    while _parts_groups(site, fold):
+        fold = replace(fold, lanes=fold.lanes + 1)  # a whole row parts none
+    return fold
+
+
+def _parts_groups(site: Site, fold: Fold) -> bool:
+    """Whether a beat brings only some of the channels of which n of m weights are stored."""
+    layer = site.layer
+    return (isinstance(layer, ir.MultiplyAccumulate)
+            and isinstance(layer.weights.encoding, NofM.encodings)
+            and not NofM.accepts(site, fold))
 
 
 def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
@@ -91,6 +110,11 @@ def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
              for lanes in range(1, min(simd // rows, shape.run) + 1)]
     if Binary.counts(site):
         folds = [fold for fold in folds if fills_lanes(site, fold)]
+    folds = [fold for fold in folds if not _parts_groups(site, fold)]
+    if not folds:
+        least = wider(site, Fold(pe, 1, 1)).lanes
+        raise PenjingError(f"layer {layer.name}: {simd} inputs a cycle are less than a group in "
+                           f"which its weights are stored; take {least}")
     # The fewest beats, then the fewest rows, then the most lanes.
     best = min(folds, key=lambda f: (
         f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))
@@ -292,7 +316,8 @@ class Search:
             cycles += [site.source.elements, site.result.elements]
             if isinstance(layer, ir.MultiplyAccumulate) and not isinstance(
                     layer.weights.encoding, Constant.encodings):
-                cycles.append(self.cycles_of(site, self.goal.folds.get(site.name, Fold(1, 1, 1))))
+                cycles.append(self.cycles_of(site, self.goal.folds.get(
+                    site.name, wider(site, Fold(1, 1, 1)))))
             elif isinstance(layer, ir.PoolLayer):
                 cycles.append(site.result.elements * site.geometry.taps)
         return max(cycles)

@@ -13,6 +13,7 @@ from .constant import Constant
 from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
+from .n_of_m import NofM
 from .names import NAME, PORTS, Names, cleaned
 from .network import Network
 from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
@@ -68,7 +69,7 @@ __all__ = [
     "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation", "Constant",
     "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten", "GapWalk",
     "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
-    "Network", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
+    "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
     "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",

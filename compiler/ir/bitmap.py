@@ -57,12 +57,16 @@ class Bitmap(Sparse):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights whose values cannot be stored."""
-        self.values.check_stored(Stored(rows[rows != 0]))
+        self.values.check_stored(self.stored(rows))
+
+    def stored(self, rows: Integers) -> Stored:
+        """The non-zero weights."""
+        return Stored(rows[rows != 0])
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """The bitmap, and the non-zero weights."""
         bitmap = len(rows) * self._segments(rows) * self.segment
-        return bitmap + self.values.bits_of(Stored(rows[rows != 0]), bits)
+        return bitmap + self.values.bits_of(self.stored(rows), bits)
 
     def _segments(self, rows: Integers) -> int:
         """Segments of an output."""

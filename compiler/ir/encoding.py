@@ -47,6 +47,10 @@ class Encoding(ABC):
         """Raise `PenjingError` unless ``rows`` (outputs, taps, channels) can be stored so."""
 
     @abstractmethod
+    def stored(self, rows: Integers) -> Stored:
+        """The values that memory holds of ``rows`` (outputs, taps, channels)."""
+
+    @abstractmethod
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """All that memory holds of ``rows`` (outputs, taps, channels), whose values need ``bits``.
 
@@ -83,11 +87,15 @@ class ValueEncoding(Encoding):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights that cannot be stored so."""
-        self.check_stored(Stored(rows))
+        self.check_stored(self.stored(rows))
+
+    def stored(self, rows: Integers) -> Stored:
+        """All, of any shape."""
+        return Stored(rows)
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """Bits of all values, of any shape."""
-        return self.bits_of(Stored(rows), bits)
+        return self.bits_of(self.stored(rows), bits)
 
     @abstractmethod
     def check_stored(self, stored: Stored) -> None:
@@ -128,7 +136,7 @@ class Codebook(ValueEncoding):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights with too many different values, or with one only."""
-        self._require(Stored(rows), 2)
+        self._require(self.stored(rows), 2)
 
     def check_stored(self, stored: Stored) -> None:
         """Refuse too many different values."""

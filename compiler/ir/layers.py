@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .encoding import Encoding, ValueEncoding
 from .names import NAME
+from .sparse import Sparse
 from .tensor import (
     MAX_BITS,
     Integers,
@@ -93,6 +95,15 @@ def require_groups(layer: MultiplyAccumulate, groups: int) -> None:
     require(is_int(groups) and groups >= 1 and len(layer.bias) % groups == 0,
             f"layer {layer.name}: groups must be an integer that divides its {len(layer.bias)} "
             f"outputs, not {groups!r}")
+
+
+def require_encoding(layer: MultiplyAccumulate, what: str,
+                     kinds: tuple[type[Encoding], ...]) -> None:
+    """Require that weights of the ``layer``, which is ``what``, have an encoding of these kinds."""
+    encoding = layer.weights.encoding
+    require(isinstance(encoding, kinds),
+            f"layer {layer.name}: weights of {what} cannot have the encoding {encoding.name}; "
+            "store them plain or by a codebook")
 
 
 def require_value(layer: Layer, what: str, value: int, source: TensorType) -> None:
@@ -223,6 +234,8 @@ class Convolution(SlidingLayer):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_groups(self, self.groups)
+        if self.groups > 1:
+            require_encoding(self, "a convolution in groups", (ValueEncoding, Sparse))
 
     @property
     def _dimensions(self) -> tuple[str, ...]:
@@ -245,6 +258,10 @@ class Depthwise(SlidingLayer):
     ``weights.values`` is (outputs, kernel height, kernel width), with m outputs a channel;
     (H, W, C) becomes (H', W', m * C).
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_encoding(self, "a depthwise convolution", (ValueEncoding, Sparse))
 
     @property
     def _dimensions(self) -> tuple[str, ...]:

@@ -155,7 +155,11 @@ class _Gapped(Sparse):
 
     def check(self, rows: Integers) -> None:
         """Refuse weights whose values cannot be stored."""
-        self.values.check_stored(self._marks(rows).filled(self.gap_bits))
+        self.values.check_stored(self.stored(rows))
+
+    def stored(self, rows: Integers) -> Stored:
+        """The weights of all runs, filling as well."""
+        return self._marks(rows).filled(self.gap_bits)
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """Flags, gaps and weights of all runs."""

@@ -8,7 +8,14 @@ from typing import TypeAlias
 import numpy as np
 
 from .encoding import ValueEncoding
-from .layers import MultiplyAccumulate, equal_fields, interval, require_groups, require_value
+from .layers import (
+    MultiplyAccumulate,
+    equal_fields,
+    interval,
+    require_encoding,
+    require_groups,
+    require_value,
+)
 from .tensor import MAX_ELEMENTS, Integers, TensorType, is_int, require, require_ints
 
 Span: TypeAlias = tuple[int, int, int]
@@ -43,9 +50,7 @@ class TransposedConvolution(MultiplyAccumulate):
         require(self.weights.values.ndim == 4,
                 f"{what}: weights must be (outputs, height, width, inputs), "
                 f"not {self.weights.values.shape}")
-        require(isinstance(self.weights.encoding, ValueEncoding),
-                f"{what}: weights of a transposed convolution cannot have the encoding "
-                f"{self.weights.encoding.name}; store them plain or by a codebook")
+        require_encoding(self, "a transposed convolution", (ValueEncoding,))
         require_laid(self.name, self.stride, self.crop)
         require(is_int(self.pad_value),
                 f"{what}: pad value must be an integer, not {self.pad_value!r}")

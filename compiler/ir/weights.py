@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .encoding import Encoding, Plain, rows_of
+from .encoding import Encoding, Plain, Stored, rows_of
 from .tensor import MAX_FRACTION, Integers, frozen_array, is_int, require, signed_bits
 
 
@@ -52,6 +52,11 @@ class Weights:
     def memory_bits(self) -> int:
         """Bits of memory that all weights take by their encoding, with indices and tables."""
         return self.encoding.memory_bits(self.rows, self.bits)
+
+    @cached_property
+    def stored(self) -> Stored:
+        """The values that memory holds by their encoding."""
+        return self.encoding.stored(self.rows)
 
     @cached_property
     def nonzeros(self) -> int:

@@ -17,6 +17,7 @@ from .dot import Dot
 from .engine import Engine
 from .join import Sum
 from .kind import Ask, Kind
+from .n_of_m import NofM
 from .nonzeros import Nonzeros
 from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
@@ -33,12 +34,12 @@ from .upsample import Enlargement
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Constant", "Copies", "Cutout",
-           "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "Nonzeros",
-           "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum",
-           "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+           "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "NofM",
+           "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope",
+           "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine | Nonzeros | Constant], ...] = (
-    Sliced, Binary, Ternary, Dot, Nonzeros, Constant)
+    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (

@@ -47,10 +47,11 @@ class Binary(Flat):
         return cls.counts(site) and fills_lanes(site, fold)
 
     @classmethod
-    def lanes(cls, run: int, steps: int, *, spare: bool) -> int:
-        """The fewest lanes that divide the ``run`` and take it in ``steps`` cycles; 0 for none."""
-        lanes = 0 if spare else super().lanes(run, steps, spare=spare)
-        while lanes and run % lanes:
+    def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
+        """The fewest lanes that divide a kernel row and take it in ``steps`` cycles; 0 for none.
+        """
+        lanes = 0 if spare else super().lanes(site, steps, spare=spare)
+        while lanes and site.geometry.run % lanes:
             lanes += 1
         return lanes
 

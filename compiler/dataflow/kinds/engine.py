@@ -70,6 +70,11 @@ class Engine(Windowed):
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight as they are stored."""
 
+    @property
+    def stored(self) -> int:
+        """Weights in a word of their memory."""
+        return self.fold.products
+
     def all_weight_bits(self, site: Site) -> int:
         """Bits of all weights of the layer, in a form of the engine's own."""
         return multiplies(site).weights.values.size * self.weight_bits(site)
@@ -102,14 +107,14 @@ class Engine(Windowed):
         """Weights, biases, and the window's buffer."""
         result = site.result
         return (Memory("weights", self.frame.words,
-                       self.fold.products * self.weight_bits(site), self.storage),
+                       self.stored * self.weight_bits(site), self.storage),
                 Memory("bias", self.frame.outputs * self.frame.rounds.parts, result.bits,
                        Storage.LOGIC),
                 *super().memories(site))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
-        width = self.fold.products * self.weight_bits(site)
+        width = self.stored * self.weight_bits(site)
         return super().cells(site, fabric) + constants.in_order(
             fabric, self.storage, self.frame.words, width, self.frame.rounds) + _frame_cells(
                 fabric, self.frame, site.result.bits)
@@ -134,11 +139,12 @@ class Multiplying(Engine):
 
         The registers of DSP blocks are in silicon, those of the inputs' delay are not.
         """
-        (source,), frame, soft = self.carried(site), self.frame, self.fold.products - self.dsps
+        (source,), frame, soft = self.carried(site), self.frame, self.stored - self.dsps
         a_bits, b_bits, total_bits = source.bits, self.store.value_bits, site.result.bits
-        cells = super().cells(site, fabric) + self.store.cells(fabric) * self.fold.products
+        cells = super().cells(site, fabric) + self.store.cells(fabric) * self.stored
         cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
-        cells += arithmetic.adder_tree(fabric, frame.simd, a_bits + b_bits) * frame.pe
+        terms = self.stored // frame.pe
+        cells += arithmetic.adder_tree(fabric, terms, a_bits + b_bits) * frame.pe
         # A bias has fewer bits than a sum: the others are copies of its sign.
         bias_bits = min(total_bits, signed_bits(biases(site)))
         cells += constants.in_order(fabric, Storage.LOGIC, frame.groups * frame.rounds.parts,
@@ -150,12 +156,16 @@ class Multiplying(Engine):
         # Each output: accumulator and shift register; each weight and product; each input.
         ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits)
                + soft * WAY_LATENCY * b_bits
-               + (self.store.latency + (WAY_LATENCY if soft else 1)) * frame.lanes * a_bits)
+               + self.store.latency * frame.lanes * a_bits + self.held(soft) * a_bits)
         return cells + Resources(luts=round(accumulators), ffs=ffs)
+
+    def held(self, soft: int) -> int:
+        """Registers of inputs on their way to the multipliers, of which so many are ``soft``."""
+        return (WAY_LATENCY if soft else 1) * self.frame.lanes
 
     def work(self) -> Mapping[str, int]:
         """Its multipliers."""
-        return {"multipliers": self.fold.products}
+        return {"multipliers": self.stored}
 
     def assembled(self, site: Site, weights: Integers, technology: Technology) -> EngineBlock:
         """The engine of ``weights`` (beats, outputs, terms)."""

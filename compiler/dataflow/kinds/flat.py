@@ -50,16 +50,17 @@ class Flat(Engine):
             for row_groups in quotients(shape.kernel[0]):
                 rows = -(-shape.kernel[0] // row_groups)
                 steps = cycles // (shape.positions * runs * row_groups)
-                lanes = cls.lanes(shape.run, steps, spare=shape.kernel[0] % rows > 0)
+                lanes = cls.lanes(site, steps, spare=shape.kernel[0] % rows > 0)
                 if lanes:
                     yield Fold(-(-site.outputs // runs), rows, lanes)
 
     @classmethod
-    def lanes(cls, run: int, steps: int, *, spare: bool) -> int:
-        """The fewest lanes that take ``run`` inputs in ``steps`` cycles; 0 where there are none.
+    def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
+        """The fewest lanes that take a kernel row in ``steps`` cycles; 0 where there are none.
 
         ``spare`` says that some of the rows are beyond the kernel.
         """
+        run = site.geometry.run
         return -(-run // min(steps, run)) if steps else 0
 
     @classmethod

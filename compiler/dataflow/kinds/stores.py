@@ -8,13 +8,13 @@ from functools import singledispatch
 
 import numpy as np
 
-from ....hdl.sequencer import SEQUENCER_LATENCY, Rounds, Sequencer
+from ....hdl.sequencer import ONCE, SEQUENCER_LATENCY, Rounds, Sequencer
 from ....hdl.tech import MemoryStyle, Technology
 from ....hdl.weights import CODEBOOK_LATENCY, CodebookWeights, WeightSource
 from ... import ir
 from ...cost import Fabric, Resources, Storage, memories
 from ...ir import Integers
-from .words import packed
+from .words import NOTHING, Beside, packed
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Store(ABC):
         """Cells for each weight of a word, its memory left out."""
 
     @abstractmethod
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
-               ) -> WeightSource:
-        """What gives ``values`` (beats, outputs, terms), beat by beat in ``rounds``."""
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology,
+               rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
+        """What gives ``values`` (beats, outputs, terms), beat by beat in ``rounds``, and above them
+        what is ``beside`` them."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ class PlainStore(Store):
         """None."""
         return Resources()
 
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
-               ) -> WeightSource:
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology,
+               rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
         """The memory."""
-        return Sequencer(packed(values, self.value_bits), values[0].size * self.value_bits,
+        width = values[0].size * self.value_bits
+        return Sequencer(beside.above(packed(values, self.value_bits), width), width + beside.bits,
                          style=style, technology=technology, rounds=rounds)
 
 
@@ -88,13 +90,13 @@ class CodebookStore(Store):
         """A table."""
         return memories.rom(fabric, Storage.LOGIC, len(self.codebook), self.value_bits)
 
-    def source(self, values: Integers, style: MemoryStyle, technology: Technology, rounds: Rounds
-               ) -> WeightSource:
+    def source(self, values: Integers, style: MemoryStyle, technology: Technology,
+               rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
         """The memory and the tables."""
-        indices = np.searchsorted(np.array(self.codebook), values)
-        return CodebookWeights(packed(indices, self.bits), values[0].size, codebook=self.codebook,
-                               weight_bits=self.value_bits, style=style, technology=technology,
-                               rounds=rounds)
+        indices = packed(np.searchsorted(np.array(self.codebook), values), self.bits)
+        return CodebookWeights(beside.above(indices, values[0].size * self.bits), values[0].size,
+                               codebook=self.codebook, weight_bits=self.value_bits, style=style,
+                               technology=technology, rounds=rounds, beside=beside.bits)
 
 
 STORES: tuple[type[Store], ...] = (PlainStore, CodebookStore)
@@ -119,8 +121,13 @@ def _(encoding: ir.Plain, weights: ir.Weights, zeros: bool) -> Store:
 
 @_store.register
 def _(encoding: ir.Codebook, weights: ir.Weights, zeros: bool) -> Store:
-    codebook = {*weights.codebook, *((0,) if zeros else ())}
+    codebook = {*weights.stored.different.tolist(), *((0,) if zeros else ())}
     if len(codebook) > ir.MAX_CODES:
         # A codebook that is full has no place for the zeros: such an engine stores what they are.
         return PlainStore(weights.bits)
     return CodebookStore(weights.bits, tuple(sorted(codebook)))
+
+
+@_store.register
+def _(encoding: ir.NofM, weights: ir.Weights, zeros: bool) -> Store:
+    return _store(encoding.values, weights, zeros)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ....hdl.select_array import SelectShape
 from ...ir import Integers
 
-__all__ = ["count_words", "packed", "select_words"]
+__all__ = ["NOTHING", "Beside", "count_words", "packed", "select_words"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands in each word above its weights: ``words`` of so many ``bits``."""
+
+    words: Sequence[int]
+    bits: int
+
+    def above(self, words: list[int], bits: int) -> list[int]:
+        """The ``words``, which have so many ``bits``, and these above them."""
+        if not self.bits:
+            return words
+        return [low | high << bits for low, high in zip(words, self.words, strict=True)]
+
+
+NOTHING = Beside((), 0)
+"""Nothing beside the weights."""
 
 
 def packed(values: Integers, bits: int) -> list[int]:
