@@ -269,7 +269,7 @@ def test_compile_stores_n_of_m(tmp_path: Path, capsys: pytest.CaptureFixture[str
     rng = np.random.default_rng(3)
     kept = np.argsort(rng.random((6, 5, 4)), -1) < 2
     values = (rng.integers(1, 100, kept.shape) * kept).reshape(6, 20)
-    net = ir.Builder(ir.TensorType((1, 1, 20), 4, True), "pruned")
+    net = ir.Builder(ir.TensorType((1, 1, 20), 4, True))
     net.add(ir.Dense("fc1", "x", ir.Weights(values, 8), np.zeros(6, np.int64)))
     file.save(net.network(), path := tmp_path / "pruned.penjing")
     result = run_json(capsys, "compile", path, "-b", "generic", "-o", out := tmp_path / "out",
@@ -286,7 +286,8 @@ def test_compile_stores_n_of_m(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ("conv=", "encoding: 'conv=' does not name a layer and an encoding; write conv1=bitmap"),
     ("=plain", "encoding: '=plain' does not name a layer and an encoding; write conv1=bitmap"),
     ("relu=plain", "encoding: 'relu' is no layer with weights; name one of conv, dense"),
-    ("dense=4:4", "layer dense: weights: n of m must be integers with 1 <= n < m <= 16, not 4 of 4"),
+    ("conv=4:4",
+     "layer conv: weights: n of m must be integers with 1 <= n < m <= 16, not 4 of 4"),
     ("conv=zip", f"layer conv: 'zip' is no encoding; name one of {', '.join(NAMES)}"),
     ("conv=constant", ("layer conv: only a dense layer, or a 1×1 convolution in one group, can "
                        "have its weights as constants in logic; store them plain")),

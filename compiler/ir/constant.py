@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .encoding import Encoding
+import numpy as np
+
+from .encoding import Encoding, Stored
 from .tensor import Integers
 
 
@@ -18,6 +20,10 @@ class Constant(Encoding):
 
     def check(self, rows: Integers) -> None:
         """All weights can."""
+
+    def stored(self, rows: Integers) -> Stored:
+        """None."""
+        return Stored(np.zeros(0, np.int64))
 
     def memory_bits(self, rows: Integers, bits: int) -> int:
         """None."""
