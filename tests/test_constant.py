@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Weights that are constants in logic: the additions, their pipeline, and what is known behind."""
 
 from __future__ import annotations
