@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Huffman codes: optimal under every limit, canonical, and the block that decodes them."""
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from penjing.compiler.huffman import (
     decoded,
     encoded,
 )
+from penjing.hdl.huffman import DECODER_LATENCY, HuffmanDecoder
+from penjing.hdl.tech import Ecp5, Generic
+from penjing.sim.streams import Stalls, transfer, transfers
 
 FIBONACCI = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181]
 """Without a limit, the longest of their codes has 18 bits."""
@@ -127,3 +131,53 @@ def test_sections_are_read_back(seed: int, limit: int) -> None:
     for cut in {0, 3, 20, head - 1, len(section) - 1}:
         with pytest.raises(ValueError, match=r"^section must "):
             decoded(section[:cut])
+
+
+def beats_of(octets: bytes, lanes: int) -> list[int]:
+    """Payloads of so many bytes each, with zeros behind the last one."""
+    padded = octets + bytes(-len(octets) % lanes)
+    return [int.from_bytes(padded[n:n + lanes], "little") for n in range(0, len(padded), lanes)]
+
+
+def symbols_of(sections: list[np.ndarray]) -> list[int]:
+    """Payloads that a decoder makes of ``sections``."""
+    return [int(symbol) | (n == len(section) - 1) << 8
+            for section in sections for n, symbol in enumerate(section)]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("limit", [8, 15])
+def test_the_decoder_reads_sections(lanes: int, limit: int) -> None:
+    """Of all kinds, one after the other, so that each code replaces another."""
+    sections = [drawn(seed) for seed in (4, 0, 2, 1, 5, 3, 7)]
+    octets = b"".join(encoded(section, limit) for section in sections)
+    wanted = symbols_of(sections)
+    dut = HuffmanDecoder(lanes, Generic())
+    for stalls, got, _ in transfers(dut, beats_of(octets, lanes), len(wanted), Stalls):
+        assert got == wanted, stalls
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_symbol_a_cycle(seed: int) -> None:
+    """With two bytes a beat, whatever the codes: after the first symbol there is no gap."""
+    symbols = drawn(seed)
+    if seed % 5 == 4:
+        symbols = np.append(symbols, np.repeat([0, 11, 5], 40)).astype(np.uint8)  # long and short
+    beats = beats_of(encoded(symbols), 2)
+    _, times = transfer(HuffmanDecoder(2, Generic()), beats, len(symbols))
+    assert np.unique(np.diff(times)).tolist() in ([1], [])
+
+
+def test_the_latency_of_the_decoder() -> None:
+    """From the byte with the code of the first symbol, after a head of a cycle a byte."""
+    symbols = np.array([7, 7, 9], np.uint8)
+    section = encoded(symbols)
+    got, times = transfer(HuffmanDecoder(1, Generic()), list(section), 3)
+    assert got == symbols_of([symbols])
+    # The first beat moves in cycle 1.
+    assert times[0] == len(section) + DECODER_LATENCY
+
+
+def test_the_decoder_takes_one_or_two_bytes() -> None:
+    with pytest.raises(ValueError, match=r"^octets must be 1 or 2, not 3$"):
+        HuffmanDecoder(3, Ecp5())
