@@ -1,0 +1,271 @@
+"""An accelerator whose memories a stream fills: images in, and frames only behind a good one."""
+
+from __future__ import annotations
+
+from amaranth.hdl import *
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .block import Block
+from .checks import at_least
+from .crc import CRC_RESIDUE, Crc32, crc32
+from .fill import FILL
+from .graph import Graph
+from .huffman import DECODER_LATENCY, HuffmanDecoder
+from .tech import Technology
+
+__all__ = ["DIGEST_BYTES", "LENGTH_BYTES", "MAGIC", "VERSION", "Gate", "Loadable", "Loader",
+           "Status"]
+
+MAGIC = b"\x93PENJING"
+"""How an image begins. Its first byte is not in it again, so a search need not go back."""
+VERSION = 1
+DIGEST_BYTES = 8
+LENGTH_BYTES = 4
+CHECKSUM_BYTES = 4
+FRAMES_BITS = 8
+
+
+class Status(enum.Enum, shape=3):
+    """What an accelerator holds: no image yet, a part of one, a good one; or, refused, one that is
+    damaged or cut off, or one for another shape."""
+
+    EMPTY = 0
+    LOADING = 1
+    READY = 2
+    DAMAGED = 3
+    MISMATCHED = 4
+
+
+class _State(enum.Enum):
+    """What the next byte of an image is."""
+
+    MAGIC = 0
+    HEAD = 1
+    BODY = 2
+    CHECKSUM = 3
+    SETTLE = 4
+    REFUSED = 5
+
+
+class Loader(Block):
+    """Images out of bytes, symbols into memories: ``status`` tells what has become of the last one.
+
+    An image is `MAGIC`, a byte `VERSION`, the digest of the shape that it is for, the length of its
+    body, the body (sections as `HuffmanDecoder` takes them), and the CRC-32 of all before; numbers
+    are little-endian. It takes a byte a cycle while the decoder does. All bytes between images are
+    damage. The magic begins a new image wherever it stands, so that one that was cut off is given
+    up.
+
+    Parameters
+    ----------
+    digest : of the shape, DIGEST_BYTES.
+    symbols : of all memories together.
+    memories : how many there are.
+    technology : supplies the decoder's table.
+
+    Members
+    -------
+    load : stream of bytes.
+    permit : In(1), memories may change: nothing comes in while it is 0.
+    fill : Out, the stream `FILL`, to the first of the memories.
+    status : Out(Status).
+    """
+
+    def __init__(self, digest: bytes, *, symbols: int, memories: int, technology: Technology
+                 ) -> None:
+        at_least(1, symbols=symbols, memories=memories)
+        if len(digest) != DIGEST_BYTES:
+            raise ValueError(f"digest must have {DIGEST_BYTES} bytes, not {len(digest)}")
+        self._digest = digest
+        self._symbols = symbols
+        self._memories = memories
+        self._technology = technology
+        super().__init__({"load": In(stream.Signature(8)), "permit": In(1), "fill": Out(FILL),
+                          "status": Out(Status, init=Status.EMPTY)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.crc = crc = Crc32(crc32(MAGIC))
+        m.submodules.decoder = decoder = HuffmanDecoder(1, self._technology)
+        head = bytes([VERSION]) + self._digest
+        state, take, octet = Signal(_State), Signal(), self.load.payload
+        count, same = Signal(range(len(head) + LENGTH_BYTES)), Signal()
+        length = Signal(8 * LENGTH_BYTES)
+        # A decoder never waits for memories, so what has come in is through after so many cycles.
+        settled = decoder.capacity + DECODER_LATENCY + self._memories
+        wait = Signal(range(settled + 1))
+        begins, follows = self._magic(m, take)
+        is_body = state == _State.BODY
+        whole = self._fill(m, decoder, begins)
+        m.d.comb += [
+            self.load.ready.eq(self.permit & (state != _State.SETTLE)
+                               & (decoder.i.ready | ~is_body)),
+            take.eq(self.load.valid & self.load.ready),
+            decoder.i.payload.eq(octet), decoder.i.valid.eq(take & is_body & ~begins),
+            decoder.restart.eq(begins), crc.start.eq(begins), crc.take.eq(take),
+            crc.octet.eq(octet),
+        ]
+
+        def refuse(why: Status) -> list[Statement]:
+            return [state.eq(_State.REFUSED), self.status.eq(why)]
+
+        with m.Switch(state):
+            with m.Case(_State.MAGIC), m.If(take):
+                m.d.sync += self.status.eq(Status.LOADING)
+                with m.If(~follows):
+                    m.d.sync += refuse(Status.DAMAGED)
+            with m.Case(_State.HEAD), m.If(take):
+                wanted = Array(Const(value, 8) for value in head)[count]
+                m.d.sync += [count.eq(count + 1), length.eq(Cat(length, octet)[8:])]
+                with m.If((count < len(head)) & (octet != wanted)):
+                    m.d.sync += same.eq(0)
+                with m.If(count == len(head) + LENGTH_BYTES - 1):
+                    m.d.sync += [state.eq(_State.BODY), count.eq(0)]
+                    with m.If(~same):
+                        m.d.sync += refuse(Status.MISMATCHED)
+            with m.Case(_State.BODY), m.If(take):
+                m.d.sync += length.eq(length - 1)
+                with m.If(length == 1):
+                    m.d.sync += state.eq(_State.CHECKSUM)
+            with m.Case(_State.CHECKSUM), m.If(take):
+                m.d.sync += count.eq(count + 1)
+                with m.If(count == CHECKSUM_BYTES - 1):
+                    m.d.sync += [state.eq(_State.SETTLE), wait.eq(settled)]
+            with m.Case(_State.SETTLE):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.sync += refuse(Status.DAMAGED)
+                    with m.If((crc.crc == CRC_RESIDUE) & ~decoder.faulty & whole):
+                        m.d.sync += [state.eq(_State.MAGIC), self.status.eq(Status.READY)]
+        with m.If(begins):
+            m.d.sync += [state.eq(_State.HEAD), count.eq(0), same.eq(1),
+                         self.status.eq(Status.LOADING)]
+        return m
+
+    def _magic(self, m: Module, take: Value) -> tuple[Signal, Signal]:
+        """Whether the byte that is taken ends the magic, and whether it is the next one of it."""
+        matched = Signal(range(len(MAGIC)))
+        begins, follows = Signal(), Signal()
+        octet = self.load.payload
+        m.d.comb += [follows.eq(octet == Array(Const(value, 8) for value in MAGIC)[matched]),
+                     begins.eq(take & follows & (matched == len(MAGIC) - 1))]
+        with m.If(begins):
+            m.d.sync += matched.eq(0)
+        with m.Elif(take):
+            m.d.sync += matched.eq(Mux(follows, matched + 1, octet == MAGIC[0]))
+        return begins, follows
+
+    def _fill(self, m: Module, decoder: HuffmanDecoder, begins: Signal) -> Signal:
+        """Give the decoder's symbols to the memories; whether there were as many as they take."""
+        left, excess, restart = Signal(range(self._symbols + 1)), Signal(), Signal()
+        whole = Signal()
+        m.d.sync += restart.eq(begins)
+        m.d.comb += [decoder.o.ready.eq(1), self.fill.valid.eq(decoder.o.valid | restart),
+                     self.fill.p.symbol.eq(decoder.o.p.data), self.fill.p.restart.eq(restart),
+                     whole.eq((left == 0) & ~excess)]
+        with m.If(restart):
+            m.d.sync += [left.eq(self._symbols), excess.eq(0)]
+        with m.Elif(decoder.o.valid):
+            m.d.sync += [left.eq(Mux(left == 0, 0, left - 1)), excess.eq(excess | (left == 0))]
+        return whole
+
+
+class Gate(Block):
+    """Lets whole frames through, latency 0, a beat a cycle, and tells when none is left behind it.
+
+    Parameters
+    ----------
+    layout, result : payloads of the two streams, with ``last``.
+    settle : cycles from a frame's last result to when the last of its beats is done with.
+
+    Members
+    -------
+    i, o : streams of ``layout``.
+    permit : In(1), a frame may begin.
+    left : In(1), a frame's last result leaves.
+    quiet : Out(1), no frame is on its way.
+    """
+
+    def __init__(self, layout: ShapeLike, *, settle: int) -> None:
+        at_least(1, settle=settle)
+        self._settle = settle
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)),
+                          "permit": In(1), "left": In(1), "quiet": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        frames, started, begin, admit = Signal(FRAMES_BITS), Signal(), Signal(), Signal()
+        wait = Signal(range(self._settle + 1))
+        m.d.comb += [
+            # What was offered stays on offer.
+            admit.eq(started | (self.permit & ~frames.all())),
+            begin.eq(self.i.valid & admit & ~started),
+            self.o.payload.eq(self.i.payload), self.o.valid.eq(self.i.valid & admit),
+            self.i.ready.eq(self.o.ready & admit), self.quiet.eq((frames == 0) & (wait == 0)),
+        ]
+        m.d.sync += frames.eq(frames + begin - self.left)
+        with m.If(self.i.valid & admit):
+            m.d.sync += started.eq(~(self.o.ready & self.i.p.last))
+        with m.If(frames != 0):
+            m.d.sync += wait.eq(self._settle)
+        with m.Elif(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        return m
+
+
+class Loadable(wiring.Component):
+    """A ``graph`` whose memories images fill: no frame comes in before a good one is in.
+
+    As soon as a byte is on offer no frame begins; it is taken when those on their way are through.
+    Latency and rate of frames are those of the graph.
+
+    Parameters
+    ----------
+    graph : with members ``load`` and ``loaded``, and one input ``i``.
+    digest, symbols, memories, technology : see `Loader`.
+    settle : see `Gate`.
+
+    Members
+    -------
+    i, o : those of the graph.
+    load : stream of bytes, images as `Loader` takes them.
+    status : Out(Status).
+    quiet : Out(1), bytes are taken at once.
+    """
+
+    def __init__(self, graph: Graph, digest: bytes, *, symbols: int, memories: int, settle: int,
+                 technology: Technology) -> None:
+        self._graph = graph
+        self._loader = Loader(digest, symbols=symbols, memories=memories, technology=technology)
+        self._gate = Gate(graph.i.payload.shape(), settle=settle)
+        super().__init__({"i": In(graph.i.signature.flip()), "o": Out(graph.o.signature),
+                          "load": In(stream.Signature(8)), "status": Out(Status),
+                          "quiet": Out(1)})
+
+    @property
+    def graph(self) -> Graph:
+        """The accelerator itself."""
+        return self._graph
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the input streams of frames."""
+        return self._graph.inputs
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.graph = graph = self._graph
+        m.submodules.loader = loader = self._loader
+        m.submodules.gate = gate = self._gate
+        wiring.connect(m, wiring.flipped(self.i), gate.i)
+        wiring.connect(m, gate.o, graph.i)
+        wiring.connect(m, graph.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.load), loader.load)
+        wiring.connect(m, loader.fill, graph.load)
+        m.d.comb += [
+            gate.permit.eq((loader.status == Status.READY) & ~self.load.valid),
+            gate.left.eq(self.o.valid & self.o.ready & self.o.p.last),
+            loader.permit.eq(gate.quiet), self.status.eq(loader.status), self.quiet.eq(gate.quiet),
+        ]
+        return m
