@@ -97,7 +97,8 @@ class HuffmanDecoder(Block):
     o : stream of `Symbol`.
     restart : In(1), forgets all that has come in, but a symbol that waits: the next byte is a
         section's first.
-    faulty : Out(1), bits came in that no code begins with; then all that comes in is dropped.
+    between : Out(1), no byte of a section has come in since the last one ended. Bits that no code
+        begins with are no section's end: then all that comes in is dropped.
     """
 
     def __init__(self, octets: int, technology: Technology) -> None:
@@ -107,7 +108,7 @@ class HuffmanDecoder(Block):
         self._octets = octets
         self._technology = technology
         super().__init__({"i": In(stream.Signature(8 * octets)), "o": Out(stream.Signature(Symbol)),
-                          "restart": In(1), "faulty": Out(1)})
+                          "restart": In(1), "between": Out(1)})
 
     @property
     def capacity(self) -> int:
@@ -127,7 +128,7 @@ class HuffmanDecoder(Block):
             8, SYMBOLS, MemoryStyle.BLOCK, registered=True)
         advance, is_read = self._look_up(m, table, code, front, chosen, left == 1)
         m.d.comb += [table.write_address.eq(listed), table.write_data.eq(octet),
-                     self.faulty.eq(state == _State.FAULTY)]
+                     self.between.eq((state == _State.COUNT) & (octets == 0) & (have == 0))]
 
         with m.Switch(state):
             with m.Case(_State.COUNT), m.If(is_octet):

@@ -136,7 +136,7 @@ class Loader(Block):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
                     m.d.sync += refuse(Status.DAMAGED)
-                    with m.If((crc.crc == CRC_RESIDUE) & ~decoder.faulty & whole):
+                    with m.If((crc.crc == CRC_RESIDUE) & decoder.between & whole):
                         m.d.sync += [state.eq(_State.MAGIC), self.status.eq(Status.READY)]
         with m.If(begins):
             m.d.sync += [state.eq(_State.HEAD), count.eq(0), same.eq(1),

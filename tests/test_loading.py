@@ -9,7 +9,6 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from loading import Frames, Load, image_of, loadable, retrained, run_loadable, small_network
@@ -141,3 +140,117 @@ def test_random_networks_one_after_the_other(seed: int) -> None:
     steps = [step for one in others for step in
              (Load(image_of(one, plan), Status.READY), Frames(one, x))]
     run_loadable(made(network, plan), plan, steps, Stalls.BOTH if seed % 2 else Stalls.NONE)
+
+
+def damaged(good: bytes, foreign: list[bytes], generator: random.Random) -> bytes:
+    """What is no good image: bits are wrong, bytes are missing, are too many or are swapped, or it
+    is one for another shape."""
+    octets = bytearray(good)
+    kind = generator.randrange(8)
+    if kind < 4:
+        for _ in range(generator.choice((1, 1, 1, 2, 3, 32))):
+            octets[generator.randrange(len(octets))] ^= 1 << generator.randrange(8)
+    elif kind == 4:
+        del octets[generator.randrange(len(octets)):]
+    elif kind == 5:
+        start = generator.randrange(len(octets))
+        del octets[start:start + generator.randrange(1, 9)]
+    elif kind == 6:
+        place = generator.randrange(len(octets))
+        octets[place:place] = generator.randbytes(generator.randrange(1, 9))
+    else:
+        return generator.choice(foreign)
+    return bytes(octets)
+
+
+def resealed(octets: bytes) -> bytes:
+    """``octets`` with a checksum that is right."""
+    return octets[:-4] + struct.pack("<I", zlib.crc32(octets[:-4]))
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_no_damaged_image_runs(count: int) -> None:
+    """A frame that is on offer all the time comes in behind the good image, and not before."""
+    network = small_network(5, coded=True)
+    plan = planned(network, 12)
+    good = image_of(network, plan)
+    wider = replace(network, layers=(*network.layers[:2], replace(
+        network.layers[2], weights=replace(network.layers[2].weights, bits=5))))
+    foreign = [image_of(network, planned(network, 30)), image_of(wider, planned(wider, 12))]
+    generator = random.Random(count)
+    images = [damaged(good, foreign, generator) for _ in range(count)]
+    images = [image for image in images if image != good]
+    # Those that only what they hold tells from a good one: too few symbols, and too many.
+    start, end = len(MAGIC) + 13, len(good) - 4
+    images += [resealed(good[:start - 4] + struct.pack("<I", size) + body + bytes(4))
+               for body in (good[start:end] * 2, good[start:end - 40], good[start:end] + bytes(60))
+               for size in [len(body)]]
+    dut = made(network, plan)
+    seen = set()
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.i.valid, 1)
+        for n, octets in enumerate([*images, good]):
+            for octet in octets:
+                ctx.set(dut.load.payload, octet)
+                ctx.set(dut.load.valid, 1)
+                ready = False
+                while not ready:
+                    _, _, ready, came = await ctx.tick().sample(dut.load.ready, dut.i.ready)
+                    assert not came
+            ctx.set(dut.load.valid, 0)
+            if n % 3 == 0 or n >= len(images) - 3:  # else the next follows at once
+                for _ in range(80):
+                    _, _, status, came = await ctx.tick().sample(dut.status, dut.i.ready)
+                    assert n == len(images) or (status is not Status.READY and not came)
+                seen.add(ctx.get(dut.status))
+        assert ctx.get(dut.status) is Status.READY
+        assert ctx.get(dut.i.ready)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == {Status.LOADING, Status.DAMAGED, Status.MISMATCHED, Status.READY}
+
+
+def test_an_image_waits_for_frames_on_their_way() -> None:
+    """No byte is taken before the last result has left, and no frame begins meanwhile."""
+    network = small_network(7)
+    plan = planned(network, 12)
+    dut, good = made(network, plan), image_of(network, plan)
+
+    async def bench(ctx: Any) -> None:
+        async def load() -> None:
+            for octet in good:
+                ctx.set(dut.load.payload, octet)
+                ctx.set(dut.load.valid, 1)
+                await ctx.tick().until(dut.load.ready)
+            ctx.set(dut.load.valid, 0)
+            await ctx.tick().repeat(100)
+            assert ctx.get(dut.status) is Status.READY
+
+        await load()
+        beats = -(-network.input_type.elements // plan.layers[0].i.lanes)
+        ctx.set(dut.i.valid, 1)
+        for n in range(beats):
+            ctx.set(dut.i.p.last, n == beats - 1)
+            await ctx.tick().until(dut.i.ready)
+        ctx.set(dut.load.payload, MAGIC[0])
+        ctx.set(dut.load.valid, 1)
+        for _ in range(300):  # the sink takes nothing
+            _, _, taken, came = await ctx.tick().sample(dut.load.ready, dut.i.ready)
+            assert not taken and not came
+        assert ctx.get(dut.o.valid)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick().until(dut.o.valid & dut.o.p.last)
+        assert not ctx.get(dut.quiet)
+        await ctx.tick().until(dut.load.ready)
+        assert ctx.get(dut.status) is Status.LOADING
+        ctx.set(dut.i.valid, 0)
+        await load()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
