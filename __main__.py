@@ -153,6 +153,9 @@ def _compile(
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
+    loadable: Annotated[bool, typer.Option(
+        "--loadable", help="Weights and biases come in at run time, so that another network of the "
+                           "same shape needs no other bitstream; see penjing load.")] = False,
     as_json: Json = False,
 ) -> None:
     """Quantize a network, schedule it for a board, and write Verilog."""
@@ -163,7 +166,7 @@ def _compile(
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
-                                  inline_memories, result)
+                                  inline_memories, result, loadable)
     _print(report.plan_json(made.plan, made.link), as_json, report.layer_table(made.plan),
            report.plan_table(made.plan, made.link, f"{made.network.name} in {made.verilog}"))
     _next(as_json, "simulate", folder)

@@ -214,18 +214,23 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   quantization: Quantization | None = None, name: str | None = None,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
-                  inline_memories: bool = False, result: str | None = None) -> Project:
-    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`."""
+                  inline_memories: bool = False, result: str | None = None,
+                  loadable: bool = False) -> Project:
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `plan` and `emit`.
+
+    If ``loadable``, weights and biases come in by a stream, and others of the same bits can.
+    """
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
     loaded = load(model, quantization, name, progress, rounding, result)
+    network = ir.with_loadable_weights(loaded.network) if loadable else loaded.network
     progress("schedule", 0, 0)
-    schedule_ = plan(loaded.network, target)
-    design = Design(loaded.network, schedule_)
+    schedule_ = plan(network, target)
+    design = Design(network, schedule_)
     link = planned_link(board, design) if board.platform else None
     progress("emit", 0, 0)
-    verilog = emit(design.whole(Generic()).component(), loaded.network.name,
+    verilog = emit(design.whole(Generic()).component(), network.name,
                    inline_memories=inline_memories)
-    return project.create(folder, loaded.network, schedule_, loaded.settings, verilog,
+    return project.create(folder, network, schedule_, loaded.settings, verilog,
                           report.plan_json(schedule_, link), loaded.source)

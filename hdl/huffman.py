@@ -198,16 +198,17 @@ class HuffmanDecoder(Block):
         place, base = Signal(8, reset_less=True), Signal(8, reset_less=True)
         stages = [data.View(data.StructLayout({"valid": 1, "last": 1}), Signal(2, name=name))
                   for name in ("read", "held")]
+        ends = Signal(reset_less=True)
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready), is_read.eq(stages[0].valid),
                      table.read_address.eq(place + base), table.read_enable.eq(advance),
-                     self.o.p.data.eq(table.read_data)]
+                     self.o.p.data.eq(table.read_data), self.o.p.last.eq(ends)]
         with m.If(advance):
             m.d.sync += [
                 place.eq(_chosen(chosen, (front >> MAX_LENGTH - 1 - n for n in range(MAX_LENGTH)))),
                 base.eq(_chosen(chosen, code.bases)),
                 stages[0].valid.eq(chosen.any()), stages[0].last.eq(last),
                 stages[1].eq(stages[0]), self.o.valid.eq(stages[1].valid),
-                self.o.p.last.eq(stages[1].last)]
+                ends.eq(stages[1].last)]
         with m.If(self.restart):
             m.d.sync += [stage.valid.eq(0) for stage in stages]
             with m.If(advance):

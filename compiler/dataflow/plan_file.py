@@ -84,6 +84,11 @@ def shape_digest(plan: Plan, network: Network) -> bytes:
     return bytes.fromhex(_digest(to_json(plan), shape_of_network(network)))
 
 
+def are_of_one_shape(one: Network, other: Network) -> bool:
+    """Whether the hardware of the one can be filled with the other."""
+    return to_bytes(shape_of_network(one)) == to_bytes(shape_of_network(other))
+
+
 def shape_of_network(network: Network) -> Network:
     """``network`` with zeros for all that is loaded."""
     layers = []

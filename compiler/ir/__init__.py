@@ -12,7 +12,7 @@ from .encoding import MAX_CODES, Codebook, Encoding, Plain
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .names import NAME, PORTS, Names, cleaned
-from .network import Network
+from .network import Network, with_loadable_weights
 from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
 from .requantize import (
     MAX_THRESHOLDS,
@@ -68,4 +68,5 @@ __all__ = [
     "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize", "ScaleRounding",
     "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Subtract", "SumPool", "Table",
     "Tail", "TailFunction", "TensorType", "Threshold", "TransposedConvolution", "Upsample",
-    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides"]
+    "Weights", "cleaned", "rewired", "signed_bits", "unsigned_bits", "whole_strides",
+    "with_loadable_weights"]

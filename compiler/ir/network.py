@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .layers import Layer
+from .layers import Layer, MultiplyAccumulate
 from .names import NAME, PORTS
 from .tail import Tail
 from .tensor import Bipolar, PenjingError, TensorType, require
@@ -84,3 +84,11 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of one frame, those on padding included."""
         return sum(layer.macs(self._types[layer.name]) for layer in self.layers)
+
+
+def with_loadable_weights(network: Network) -> Network:
+    """``network`` with weights and biases that hardware takes from a stream, so that its types hold
+    for any others of the same bits; `PenjingError` where its own biases are beyond them."""
+    return replace(network, layers=tuple(
+        replace(layer, weights=replace(layer.weights, loadable=True))
+        if isinstance(layer, MultiplyAccumulate) else layer for layer in network.layers))
