@@ -121,6 +121,7 @@ class Deframer(wiring.Component):
     size : bytes of an image.
     timeout : cycles without a byte after which a message counts as cut off, at least 100.
     technology : supplies the memory of an image.
+    loads : whether weights are loaded.
 
     Members
     -------
@@ -129,15 +130,22 @@ class Deframer(wiring.Component):
     sequence : sequence byte of the image that is worked on.
     done : the result of that image has been sent: there is room for the next.
     reply : stream of `Reply`.
+    load : stream of bytes, those of weights; one that is not taken before the next comes is lost.
+    quiet : In(1), a byte of weights is taken at once.
+    status : In(Status), of the accelerator. These three if it ``loads``.
     """
 
-    def __init__(self, size: int, timeout: int, technology: Technology) -> None:
+    def __init__(self, size: int, timeout: int, technology: Technology, *, loads: bool = False
+                 ) -> None:
         at_least(1, size=size)
         at_least(100, timeout=timeout)
         self._technology = technology
         self._size = size
         self._timeout = timeout
+        self._loads = loads
+        members = {"load": Out(stream.Signature(8)), "quiet": In(1), "status": In(Status)}
         super().__init__({
+            **(members if loads else {}),
             "i": In(stream.Signature(8, always_ready=True)),
             "o": Out(stream.Signature(Octet)),
             "sequence": Out(8),
@@ -170,15 +178,13 @@ class Deframer(wiring.Component):
                 with m.Case(_State.HEADER):
                     self._header(m, crc.start, state, count, octet, kind, sequence, busy, fail)
                 with m.Case(_State.PAYLOAD):
-                    m.d.comb += buffer.write.eq(1)
-                    with m.If(count == self._size - 1):
-                        m.d.sync += [state.eq(_State.CHECKSUM), count.eq(0)]
+                    self._payload(m, buffer.write, state, count, octet, kind)
                 with m.Case(_State.CHECKSUM), m.If(count == protocol.CRC_BYTES - 1):
                     m.d.sync += state.eq(_State.IDLE)
                     with m.If(crc.crc != protocol.CRC_RESIDUE):
                         m.d.sync += fail(Fault.CHECKSUM)
                     with m.Elif(kind == Kind.IMAGE):
-                        m.d.sync += [accept.eq(1), busy.eq(1), self.sequence.eq(sequence)]
+                        m.d.sync += self._accepted(accept, busy, sequence, fail)
                     with m.Else():
                         m.d.sync += identify.eq(1)
 

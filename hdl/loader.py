@@ -12,6 +12,7 @@ from .crc import CRC_RESIDUE, Crc32, crc32
 from .fill import FILL
 from .graph import Graph
 from .huffman import DECODER_LATENCY, HuffmanDecoder
+from .reset import resettable
 from .tech import Technology
 
 __all__ = ["DIGEST_BYTES", "LENGTH_BYTES", "MAGIC", "VERSION", "Gate", "Loadable", "Loader",
@@ -24,6 +25,7 @@ DIGEST_BYTES = 8
 LENGTH_BYTES = 4
 CHECKSUM_BYTES = 4
 FRAMES_BITS = 8
+RESET_CYCLES = 4
 
 
 class Status(enum.Enum, shape=3):
@@ -70,6 +72,8 @@ class Loader(Block):
     permit : In(1), memories may change: nothing comes in while it is 0.
     fill : Out, the stream `FILL`, to the first of the memories.
     status : Out(Status).
+    reset : Out(1), before an image may become good: what has begun with other words in the memories
+        must begin anew.
     """
 
     def __init__(self, digest: bytes, *, symbols: int, memories: int, technology: Technology
@@ -82,7 +86,7 @@ class Loader(Block):
         self._memories = memories
         self._technology = technology
         super().__init__({"load": In(stream.Signature(8)), "permit": In(1), "fill": Out(FILL),
-                          "status": Out(Status, init=Status.EMPTY)})
+                          "status": Out(Status, init=Status.EMPTY), "reset": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -92,8 +96,9 @@ class Loader(Block):
         state, take, octet = Signal(_State), Signal(), self.load.payload
         count, same = Signal(range(len(head) + LENGTH_BYTES)), Signal()
         length = Signal(8 * LENGTH_BYTES)
-        # A decoder never waits for memories, so what has come in is through after so many cycles.
-        settled = decoder.capacity + DECODER_LATENCY + self._memories
+        # A decoder never waits for memories, so what has come in is through after so many cycles:
+        # it takes one a bit, a memory one to pass a symbol on, and one more to write its own word.
+        settled = decoder.capacity + DECODER_LATENCY + self._memories + 2 + RESET_CYCLES
         wait = Signal(range(settled + 1))
         begins, follows = self._magic(m, take)
         is_body = state == _State.BODY
@@ -133,7 +138,7 @@ class Loader(Block):
                 with m.If(count == CHECKSUM_BYTES - 1):
                     m.d.sync += [state.eq(_State.SETTLE), wait.eq(settled)]
             with m.Case(_State.SETTLE):
-                m.d.sync += wait.eq(wait - 1)
+                m.d.sync += [wait.eq(wait - 1), self.reset.eq((wait <= RESET_CYCLES) & (wait > 0))]
                 with m.If(wait == 0):
                     m.d.sync += refuse(Status.DAMAGED)
                     with m.If((crc.crc == CRC_RESIDUE) & decoder.between & whole):
@@ -176,8 +181,7 @@ class Gate(Block):
 
     Parameters
     ----------
-    layout, result : payloads of the two streams, with ``last``.
-    settle : cycles from a frame's last result to when the last of its beats is done with.
+    layout : payload of both streams, with ``last``.
 
     Members
     -------
@@ -187,30 +191,23 @@ class Gate(Block):
     quiet : Out(1), no frame is on its way.
     """
 
-    def __init__(self, layout: ShapeLike, *, settle: int) -> None:
-        at_least(1, settle=settle)
-        self._settle = settle
+    def __init__(self, layout: ShapeLike) -> None:
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)),
                           "permit": In(1), "left": In(1), "quiet": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         frames, started, begin, admit = Signal(FRAMES_BITS), Signal(), Signal(), Signal()
-        wait = Signal(range(self._settle + 1))
         m.d.comb += [
             # What was offered stays on offer.
             admit.eq(started | (self.permit & ~frames.all())),
             begin.eq(self.i.valid & admit & ~started),
             self.o.payload.eq(self.i.payload), self.o.valid.eq(self.i.valid & admit),
-            self.i.ready.eq(self.o.ready & admit), self.quiet.eq((frames == 0) & (wait == 0)),
+            self.i.ready.eq(self.o.ready & admit), self.quiet.eq((frames == 0) & ~started),
         ]
         m.d.sync += frames.eq(frames + begin - self.left)
         with m.If(self.i.valid & admit):
             m.d.sync += started.eq(~(self.o.ready & self.i.p.last))
-        with m.If(frames != 0):
-            m.d.sync += wait.eq(self._settle)
-        with m.Elif(wait != 0):
-            m.d.sync += wait.eq(wait - 1)
         return m
 
 
@@ -218,13 +215,13 @@ class Loadable(wiring.Component):
     """A ``graph`` whose memories images fill: no frame comes in before a good one is in.
 
     As soon as a byte is on offer no frame begins; it is taken when those on their way are through.
-    Latency and rate of frames are those of the graph.
+    Blocks may begin before a frame comes in, with the padding around it: once an image is in, the
+    graph is reset. Latency and rate of frames are those of the graph.
 
     Parameters
     ----------
     graph : with members ``load`` and ``loaded``, and one input ``i``.
     digest, symbols, memories, technology : see `Loader`.
-    settle : see `Gate`.
 
     Members
     -------
@@ -234,11 +231,11 @@ class Loadable(wiring.Component):
     quiet : Out(1), bytes are taken at once.
     """
 
-    def __init__(self, graph: Graph, digest: bytes, *, symbols: int, memories: int, settle: int,
+    def __init__(self, graph: Graph, digest: bytes, *, symbols: int, memories: int,
                  technology: Technology) -> None:
         self._graph = graph
         self._loader = Loader(digest, symbols=symbols, memories=memories, technology=technology)
-        self._gate = Gate(graph.i.payload.shape(), settle=settle)
+        self._gate = Gate(graph.i.payload.shape())
         super().__init__({"i": In(graph.i.signature.flip()), "o": Out(graph.o.signature),
                           "load": In(stream.Signature(8)), "status": Out(Status),
                           "quiet": Out(1)})
@@ -249,14 +246,20 @@ class Loadable(wiring.Component):
         return self._graph
 
     @property
+    def names(self) -> list[str]:
+        """Names of the graph's stages, in their order."""
+        return self._graph.names
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the input streams of frames."""
         return self._graph.inputs
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.graph = graph = self._graph
+        graph = self._graph
         m.submodules.loader = loader = self._loader
+        m.submodules.graph = resettable(graph, loader.reset, platform)
         m.submodules.gate = gate = self._gate
         wiring.connect(m, wiring.flipped(self.i), gate.i)
         wiring.connect(m, gate.o, graph.i)

@@ -47,7 +47,7 @@ def whole(network: Network, plan: Plan, technology: Technology) -> Graph | Loada
         streams[site.name] = name
     if not stages:
         raise PenjingError(f"network {network.name}: it has no layer that needs hardware")
-    return _loadable(Graph(stages), plan, filling(network, plan), technology)
+    return _loadable(Graph(stages), filling(network, plan), technology)
 
 
 def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Graph | Loadable:
@@ -60,18 +60,15 @@ def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Gr
     if made is None:
         raise PenjingError(f"layer {name}: {everything[name].layer.kind} is only wiring; "
                            "choose another layer")
-    return _loadable(made, plan, filling(network, plan, name), technology)
+    return _loadable(made, filling(network, plan, name), technology)
 
 
-def _loadable(graph: Graph, plan: Plan, filled: Filling | None, technology: Technology
-              ) -> Graph | Loadable:
+def _loadable(graph: Graph, filled: Filling | None, technology: Technology) -> Graph | Loadable:
     """``graph`` with what fills its memories, if it has any to be filled."""
     if filled is None:
         return graph
-    # Of a frame, no beat is left anywhere so long after the last result that it could wait for.
-    settle = plan.latency_cycles + plan.cycles_per_frame
     return Loadable(graph, filled.digest, symbols=filled.symbols, memories=len(filled.memories),
-                    settle=settle, technology=technology)
+                    technology=technology)
 
 
 def component(site: Site, plan: LayerPlan, technology: Technology) -> Graph | None:
