@@ -238,6 +238,29 @@ def _build(
         _next(as_json, "build", folder, "--seed", seed + 1)
 
 
+@app.command("load", rich_help_panel=BUILD,
+             epilog="Example: penjing load build retrained.onnx --port /dev/ttyUSB0")
+def _load(
+    folder: Folder,
+    model: Model,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE", help="Image to write; in DIR by default.")] = None,
+    port: Annotated[str | None, typer.Option(
+        metavar="PORT", help="Serial port of the board that takes it; none by default.")] = None,
+    baud: Annotated[int | None, typer.Option(
+        min=1, help="Speed of the line; the board's by default.")] = None,
+    calibration: Annotated[Path | None, typer.Option(
+        metavar="X.npz", help="Images x of a float network, which set its fraction lengths.")
+        ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give hardware that was compiled with --loadable another network of the same shape."""
+    with show_progress() as progress:
+        result = flow.load_weights(folder, model, output=output, port=port, baud=baud,
+                                   quantization=flow.Quantization(calibration), progress=progress)
+    _print(result.json(), as_json, result.table())
+
+
 @app.command("boards", rich_help_panel=LOOK_UP, epilog="Example: penjing boards --json")
 def _boards(as_json: Json = False) -> None:
     """List the boards, and what each of them has."""

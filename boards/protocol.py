@@ -35,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.ir import PenjingError, Tail, TensorType
+from ..hdl.loader import Status
 
 __all__ = ["CRC_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "SYNC",
-           "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "decode_tensor",
+           "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "Status", "decode_tensor",
            "element_bytes", "encode_tensor"]
 
 SYNC = b"\xa5\x5a"

@@ -10,18 +10,26 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from loading import Frames, Load, image_of, loadable, retrained, run_loadable, small_network
 from networks import PLENTY, random_images, random_network
+from penjing.boards.protocol import Decoder, Fault, Identity, Kind, Message, encode_tensor
+from penjing.boards.wrapper import Wrapper
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
+from penjing.compiler.dataflow.design import Design
+from penjing.compiler.dataflow.filling import Filling
 from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.image import image
+from penjing.compiler.ir import PenjingError
 from penjing.hdl.crc import CRC_INIT, Crc32, crc32
 from penjing.hdl.fill import Filler, Spelling
 from penjing.hdl.loader import MAGIC, Loadable, Status
 from penjing.hdl.tech import Generic
+from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 
@@ -255,3 +263,110 @@ def test_an_image_waits_for_frames_on_their_way() -> None:
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+@pytest.mark.slow
+def test_weights_come_over_the_serial_line() -> None:
+    """A board without weights says so; then it runs one network, and another one."""
+    network = small_network(9)
+    plan = planned(network, 12)
+    other = retrained(network, 1)
+    first, second = (image_of(one, plan) for one in (network, other))
+    (x,) = random_images(network.input_type, 1, 4)
+    frame = encode_tensor(x, network.input_type)
+    results = [encode_tensor(golden.run(one, x[None])[0], network.output_type)
+               for one in (network, other)]
+    broken = second[:-9] + bytes([second[-9] ^ 1]) + second[-8:]
+    talk = [(Kind.IMAGE, frame, Kind.ERROR, bytes([Fault.EMPTY])),
+            (Kind.LOAD, b"", Kind.ERROR, bytes([Fault.LENGTH])),
+            (Kind.LOAD, first, Kind.LOADED, bytes([Status.READY.value])),
+            (Kind.IMAGE, frame, Kind.RESULT, results[0]),
+            (Kind.LOAD, broken, Kind.LOADED, bytes([Status.DAMAGED.value])),
+            (Kind.IMAGE, frame, Kind.ERROR, bytes([Fault.EMPTY])),
+            (Kind.LOAD, second, Kind.LOADED, bytes([Status.READY.value])),
+            (Kind.IMAGE, frame, Kind.RESULT, results[1])]
+    identity = Identity(b"loadable", network.input_type, network.output_type)
+    dut = Wrapper(made(network, plan), identity, i_port=plan.layers[0].i, o_port=plan.layers[-1].o,
+                  divider=4, timeout=400, technology=Generic())
+    answers: list[Message] = []
+
+    async def host(ctx: Any) -> None:
+        for n, (kind, payload, answer, told) in enumerate(talk):
+            for octet in Message(kind, n, payload).encode():
+                for bit in (0, *(octet >> place & 1 for place in range(8)), 1):
+                    ctx.set(dut.rx, bit)
+                    await ctx.tick().repeat(4)
+            for _ in range(3000):
+                if answers:
+                    break
+                await ctx.tick()
+            assert answers.pop() == Message(answer, n, told)
+
+    async def line(ctx: Any) -> None:
+        decoder = Decoder(100)
+        while True:
+            await ctx.negedge(dut.tx)
+            await ctx.tick().repeat(2)
+            octet = 0
+            for place in range(8):
+                await ctx.tick().repeat(4)
+                octet |= ctx.get(dut.tx) << place
+            await ctx.tick().repeat(4)
+            answers.extend(decoder.feed(bytes([octet])))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(host)
+    simulator.add_testbench(line, background=True)
+    simulator.run()
+
+
+def test_networks_of_one_shape() -> None:
+    """Other weights are the same shape, whatever the network is called; anything else is not."""
+    network = small_network(1)
+    design = Design(network, planned(network, 12))
+    renamed = replace(retrained(network, 2), name="other")
+    assert design.filling(renamed) is not None
+    wider = replace(network.layers[1], shift=4)
+    with pytest.raises(PenjingError, match=r"^network small: it differs from small in more than "
+                                           r"weights and biases; compile it for itself$"):
+        design.filling(replace(network, layers=(network.layers[0], wider, network.layers[2])))
+
+
+def test_tables_have_an_end() -> None:
+    """A network that shares fewer values goes in, one that shares more does not."""
+    network = small_network(1, coded=True)
+    plan = planned(network, 12)
+    first = network.layers[0]
+    few = replace(first.weights, values=np.where(first.weights.values > 0, 3, -2))
+    many = replace(first.weights, values=np.arange(24).reshape(4, 6) - 12)
+    assert image_of(replace(network, layers=(replace(first, weights=few), *network.layers[1:])),
+                    plan)
+    with pytest.raises(PenjingError, match=r"^layer first: weights: they are of 2[45] different "
+                                           r"values, and the tables that they go into have 8; "):
+        image_of(replace(network, layers=(replace(first, weights=many), *network.layers[1:])), plan)
+
+
+def test_the_accumulators_are_those_of_the_types() -> None:
+    """Whatever the weights, and biases within what products reach."""
+    network = small_network(1)
+    extreme = replace(network.layers[2], weights=replace(
+        network.layers[2].weights, values=np.full((3, 4), -8)))
+    assert replace(network, layers=(*network.layers[:2], extreme)).output_type == (
+        network.output_type)
+    # 4 products up to 8 * 16, and as much again: 1,024.
+    assert network.output_type.bits == 12
+    far = replace(network.layers[2], bias=np.array([0, 0, 513]))
+    with pytest.raises(PenjingError, match=r"^layer second: its bias is not within -480 and 512, "):
+        replace(network, layers=(*network.layers[:2], far))
+
+
+def test_a_magic_in_the_codes_is_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes of another limit are taken."""
+    counts = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]
+    filled = Filling(bytes(8), (bytes(np.repeat(np.arange(12), counts).astype(np.uint8)),))
+    plain = image(filled)
+    monkeypatch.setattr("penjing.compiler.image.MAGIC", plain[-40:-32])
+    other = image(filled)
+    assert other.rfind(plain[-40:-32]) == 0
+    assert len(other) >= len(plain)
