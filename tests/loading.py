@@ -22,13 +22,6 @@ LIMIT = 20_000
 """Cycles in which anything must have happened."""
 
 
-def loadable(network: Network) -> Network:
-    """``network`` with weights that are loaded."""
-    return replace(network, layers=tuple(
-        replace(layer, weights=replace(layer.weights, loadable=True))
-        if isinstance(layer, ir.MultiplyAccumulate) else layer for layer in network.layers))
-
-
 def retrained(network: Network, seed: int) -> Network:
     """``network`` with other weights and biases, of the same types."""
     rng = np.random.default_rng(seed)
@@ -53,10 +46,7 @@ def image_of(network: Network, plan: Plan) -> bytes:
 
 @dataclass(frozen=True)
 class Load:
-    """Bytes that are sent, and what has become of them in the end.
-
-    Frames of ``during`` are on offer meanwhile; none of them must come in.
-    """
+    """Bytes that are sent, and what has become of them in the end."""
 
     octets: bytes
     status: Status
@@ -68,7 +58,6 @@ class Frames:
 
     network: Network
     images: Integers
-    late: bool = False
 
 
 def run_loadable(dut: Loadable, plan: Plan, steps: Iterable[Load | Frames],
@@ -164,4 +153,4 @@ def small_network(seed: int, *, coded: bool = False) -> Network:
               ir.ShiftRequantize("shift", "first", 3, 5, True),
               ir.Dense("second", "shift", ir.Weights(rng.integers(-8, 8, (3, 4)), 4),
                        rng.integers(-9, 9, 3)))
-    return loadable(Network("small", "x", kind, layers))
+    return ir.with_loadable_weights(Network("small", "x", kind, layers))

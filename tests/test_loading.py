@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from loading import Frames, Load, image_of, loadable, retrained, run_loadable, small_network
+from loading import Frames, Load, image_of, retrained, run_loadable, small_network
 from networks import PLENTY, random_images, random_network
 from penjing.boards.protocol import Decoder, Fault, Identity, Kind, Message, encode_tensor
 from penjing.boards.wrapper import Wrapper
+from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
@@ -143,7 +144,7 @@ def test_networks_one_after_the_other(coded: bool, stalls: Stalls) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_random_networks_one_after_the_other(seed: int) -> None:
     drawn = (random_network((seed, n), layers=2) for n in itertools.count())
-    network = loadable(next(one for one in drawn if one.macs))
+    network = ir.with_loadable_weights(next(one for one in drawn if one.macs))
     plan = planned(network, 3000)
     others = [network, retrained(network, seed), retrained(network, seed + 100)]
     x = random_images(network.input_type, 2, seed)
