@@ -132,8 +132,8 @@ class Link:
         Raises `PenjingError` where it refuses them, has none to be loaded, or does not answer.
         """
         (status,) = self._request(Kind.LOAD, image, Kind.LOADED, 1)
-        if status != Status.READY.value:
-            why = next((one.name.lower() for one in Status if one.value == status), str(status))
+        if status != Status.READY:
+            why = Status(status).name.lower() if status in tuple(Status) else f"status {status}"
             raise PenjingError(f"{self._port}: the board refuses the image ({why}); make it for "
                                "the project whose bitstream is on it, and load it again")
 

@@ -67,7 +67,7 @@ class _Code:
                                                          strict=False)),
                 *(low.eq(high) for low, high in zip(self.bases, self.bases[1:], strict=False))]
 
-    def found(self, m: Module, front: Value) -> tuple[Signal, Signal]:
+    def found(self, m: Module, front: Value) -> tuple[Signal, Value]:
         """The length of the code in ``front`` as the place of a 1; whether there is none."""
         beyond, found = Signal(MAX_LENGTH), Signal(MAX_LENGTH)
         m.d.comb += [beyond.eq(Cat(front >= limit for limit in self.limits)),

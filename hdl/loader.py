@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+
 from amaranth.hdl import *
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
@@ -28,7 +30,7 @@ FRAMES_BITS = 8
 RESET_CYCLES = 4
 
 
-class Status(enum.Enum, shape=3):
+class Status(enum.IntEnum):
     """What an accelerator holds: no image yet, a part of one, a good one; or, refused, one that is
     damaged or cut off, or one for another shape."""
 

@@ -213,9 +213,9 @@ def test_no_damaged_image_runs(count: int) -> None:
             if n % 3 == 0 or n >= len(images) - 3:  # else the next follows at once
                 for _ in range(80):
                     _, _, status, came = await ctx.tick().sample(dut.status, dut.i.ready)
-                    assert n == len(images) or (status is not Status.READY and not came)
+                    assert n == len(images) or (status != Status.READY and not came)
                 seen.add(ctx.get(dut.status))
-        assert ctx.get(dut.status) is Status.READY
+        assert ctx.get(dut.status) == Status.READY
         assert ctx.get(dut.i.ready)
 
     simulator = Simulator(dut)
@@ -239,7 +239,7 @@ def test_an_image_waits_for_frames_on_their_way() -> None:
                 await ctx.tick().until(dut.load.ready)
             ctx.set(dut.load.valid, 0)
             await ctx.tick().repeat(100)
-            assert ctx.get(dut.status) is Status.READY
+            assert ctx.get(dut.status) == Status.READY
 
         await load()
         beats = -(-network.input_type.elements // plan.layers[0].i.lanes)
@@ -256,7 +256,7 @@ def test_an_image_waits_for_frames_on_their_way() -> None:
         ctx.set(dut.o.ready, 1)
         await ctx.tick().until(dut.o.valid & dut.o.p.last)
         await ctx.tick().until(dut.load.ready)
-        assert ctx.get(dut.status) is Status.LOADING
+        assert ctx.get(dut.status) == Status.LOADING
         ctx.set(dut.i.valid, 0)
         await load()
 
@@ -280,11 +280,11 @@ def test_weights_come_over_the_serial_line() -> None:
     broken = second[:-9] + bytes([second[-9] ^ 1]) + second[-8:]
     talk = [(Kind.IMAGE, frame, Kind.ERROR, bytes([Fault.EMPTY])),
             (Kind.LOAD, b"", Kind.ERROR, bytes([Fault.LENGTH])),
-            (Kind.LOAD, first, Kind.LOADED, bytes([Status.READY.value])),
+            (Kind.LOAD, first, Kind.LOADED, bytes([Status.READY])),
             (Kind.IMAGE, frame, Kind.RESULT, results[0]),
-            (Kind.LOAD, broken, Kind.LOADED, bytes([Status.DAMAGED.value])),
+            (Kind.LOAD, broken, Kind.LOADED, bytes([Status.DAMAGED])),
             (Kind.IMAGE, frame, Kind.ERROR, bytes([Fault.EMPTY])),
-            (Kind.LOAD, second, Kind.LOADED, bytes([Status.READY.value])),
+            (Kind.LOAD, second, Kind.LOADED, bytes([Status.READY])),
             (Kind.IMAGE, frame, Kind.RESULT, results[1])]
     identity = Identity(b"loadable", network.input_type, network.output_type)
     dut = Wrapper(made(network, plan), identity, i_port=plan.layers[0].i, o_port=plan.layers[-1].o,
