@@ -81,7 +81,7 @@ def run_loadable(dut: Loadable, plan: Plan, steps: Iterable[Load | Frames],
                     await ctx.tick()
                     cycle += 1
                 await ctx.tick().repeat(100)
-                assert ctx.get(dut.status) is step.status
+                assert ctx.get(dut.status) == step.status
                 taken.append(cycle)
                 continue
             network, kind = step.network, step.network.input_type

@@ -8,16 +8,18 @@ import random
 import struct
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from loading import Frames, Load, image_of, retrained, run_loadable, small_network
-from networks import PLENTY, random_images, random_network
+from networks import PLENTY, random_images, random_network, random_weights
+from penjing import flow
 from penjing.boards.protocol import Decoder, Fault, Identity, Kind, Message, encode_tensor
 from penjing.boards.wrapper import Wrapper
-from penjing.compiler import ir
+from penjing.compiler import file, ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
@@ -25,12 +27,14 @@ from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.filling import Filling
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.image import image
-from penjing.compiler.ir import PenjingError
+from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.crc import CRC_INIT, Crc32, crc32
 from penjing.hdl.fill import Filler, Spelling
 from penjing.hdl.loader import MAGIC, Loadable, Status
 from penjing.hdl.tech import Generic
 from penjing.sim import golden
+from penjing.sim.cosim import Job, Source, StreamFormat
+from penjing.sim.cosim import simulate as cosim
 from penjing.sim.streams import Stalls
 
 
@@ -371,3 +375,39 @@ def test_a_magic_in_the_codes_is_avoided(monkeypatch: pytest.MonkeyPatch) -> Non
     other = image(filled)
     assert other.rfind(plain[-40:-32]) == 0
     assert len(other) >= len(plain)
+
+
+@pytest.mark.slow
+def test_one_verilog_runs_several_networks(tmp_path: Path) -> None:
+    """Compiled, loaded and simulated as a user does; padding makes blocks begin before a frame."""
+    rng = np.random.default_rng(3)
+    kind = TensorType((5, 4, 2), 5, True)
+    plain = Network("padded", "x", kind, (
+        ir.Convolution("conv", "x", random_weights(rng, (3, 3, 3, 2)), rng.integers(-9, 9, 3),
+                       padding=(1, 1, 1, 1), pad_value=-3),
+        ir.ShiftRequantize("shift", "conv", 4, 5, True),
+        ir.Depthwise("depthwise", "shift", random_weights(rng, (3, 3, 3)), rng.integers(-9, 9, 3),
+                     padding=(2, 0, 0, 1), pad_value=5)))
+    other = retrained(plain, 5)
+    for name, network in (("one", plain), ("other", other)):
+        file.save(network, tmp_path / f"{name}.penjing")
+    target = flow.Target("ulx3s-85f", budget={"multipliers": 8})
+    flow.compile_model(tmp_path / "one.penjing", tmp_path / "fixed", target)
+    with pytest.raises(PenjingError, match=r"fixed: its weights are not loaded; compile it with "):
+        flow.load_weights(tmp_path / "fixed", tmp_path / "other.penjing")
+    project = flow.compile_model(tmp_path / "one.penjing", tmp_path / "made", target, loadable=True)
+    assert flow.simulate(project.path, frames=4).passed
+    assert flow.simulate(project.path, frames=4, layer="depthwise", stalls=[Stalls.BOTH]).passed
+    made = flow.load_weights(project.path, tmp_path / "other.penjing", output=tmp_path / "x.image")
+    again = ir.with_loadable_weights(other)
+    x = random_images(kind, 4, 1)
+    i, o, result = project.design.i, project.design.o, again.output_type
+    job = Job((Source(StreamFormat(5, True, i.lanes, i.group), x.reshape(4, -1)),),
+              StreamFormat(result.bits, True, o.lanes, o.group),
+              golden.run(again, x).reshape(4, -1), image=made.path.read_bytes())
+    report = cosim(project.read_verilog(), "padded", job, cache=project.path / "simulator")
+    assert report.passed
+    assert report.latency_cycles == project.plan.latency_cycles
+    file.save(replace(other, layers=other.layers[:2]), tmp_path / "short.penjing")
+    with pytest.raises(PenjingError, match=r"^network padded: it differs from padded in more than"):
+        flow.load_weights(project.path, tmp_path / "short.penjing")
