@@ -109,9 +109,8 @@ class Loader(Block):
             self.load.ready.eq(self.permit & (state != _State.SETTLE)
                                & (decoder.i.ready | ~is_body)),
             take.eq(self.load.valid & self.load.ready),
-            decoder.i.payload.eq(octet), decoder.i.valid.eq(take & is_body & ~begins),
-            decoder.restart.eq(begins), crc.start.eq(begins), crc.take.eq(take),
-            crc.octet.eq(octet),
+            decoder.i.payload.eq(octet), decoder.i.valid.eq(take & is_body),
+            crc.start.eq(begins), crc.take.eq(take), crc.octet.eq(octet),
         ]
 
         def refuse(why: Status) -> list[Statement]:
@@ -167,8 +166,11 @@ class Loader(Block):
         """Give the decoder's symbols to the memories; whether there were as many as they take."""
         left, excess, restart = Signal(range(self._symbols + 1)), Signal(), Signal()
         whole = Signal()
+        # A cycle late, since the bytes of a head are not for the decoder; a symbol that comes out
+        # just then is of the image before.
         m.d.sync += restart.eq(begins)
-        m.d.comb += [decoder.o.ready.eq(1), self.fill.valid.eq(decoder.o.valid | restart),
+        m.d.comb += [decoder.restart.eq(restart), decoder.o.ready.eq(1),
+                     self.fill.valid.eq(decoder.o.valid | restart),
                      self.fill.p.symbol.eq(decoder.o.p.data), self.fill.p.restart.eq(restart),
                      whole.eq((left == 0) & ~excess)]
         with m.If(restart):
