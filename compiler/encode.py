@@ -46,6 +46,8 @@ MAKERS: Mapping[str, Maker] = {
 
 AUTOMATIC: Sequence[str] = tuple(MAKERS)
 """Those that a layer may get without being asked."""
+LOADABLE: Sequence[str] = ("plain", "codebook")
+"""Those that fit weights which come in later, whichever of them are 0."""
 
 
 def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str] = AUTOMATIC

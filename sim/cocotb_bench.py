@@ -1,8 +1,8 @@
 """The one cocotb module: sends a job's frames through a design, compares what comes out, times it.
 
 It runs inside the simulator, started by `penjing.sim.cosim`; the plusarg ``+penjing_job=FOLDER``
-names the folder with ``job.json`` and ``frames.npz``, where it leaves ``result.json`` and
-``progress`` (one byte a frame).
+names the folder with ``job.json``, ``frames.npz`` and ``image``, where it leaves ``result.json``
+and ``progress`` (one byte a frame).
 
 Python wakes where something can move, not in each cycle. What it reads at the rising edge of
 ``clk`` is what the flip-flops see at that edge, and what it writes there arrives after it.
@@ -49,23 +49,35 @@ def bursts(active: bool, seed: int) -> Iterator[tuple[int, bool]]:
             yield generator.randrange(16, 2048) if generator.random() < 0.03 else length, True
 
 
-class Stream:
+class Handles:
     """The signals of one of the design's streams."""
 
-    def __init__(self, dut: Any, name: str, form: StreamFormat) -> None:
-        self.name, self.format = name, form
+    def __init__(self, dut: Any, name: str) -> None:
+        self.name = name
         self.payload, self.valid, self.ready = (
             getattr(dut, f"{name}__{signal}") for signal in ("payload", "valid", "ready"))
+
+
+class Stream(Handles):
+    """A stream of frames."""
+
+    def __init__(self, dut: Any, name: str, form: StreamFormat) -> None:
+        super().__init__(dut, name)
+        self.format = form
         assert len(self.payload) == form.width, \
             f"{name}.payload is {len(self.payload)} bits, not {form.width}"
 
 
 class Ports:
-    """The design's clock, reset and streams; the last of ``formats`` is that of the output."""
+    """The design's clock, reset and streams; the last of ``formats`` is that of the output.
 
-    def __init__(self, dut: Any, formats: dict[str, StreamFormat]) -> None:
+    ``load`` is the stream of bytes of a design that is loaded.
+    """
+
+    def __init__(self, dut: Any, formats: dict[str, StreamFormat], *, is_loaded: bool) -> None:
         self.clk, self.rst = dut.clk, dut.rst
         *self.inputs, self.o = (Stream(dut, name, form) for name, form in formats.items())
+        self.load = Handles(dut, "load") if is_loaded else None
         self.edge = dut.clk.rising_edge
 
     async def cycles(self, count: int) -> None:
@@ -80,7 +92,7 @@ class Ports:
     async def reset(self) -> None:
         """Back to the initial state, all streams idle."""
         self.rst.value, self.o.ready.value = 1, 0
-        for i in self.inputs:
+        for i in (*self.inputs, *filter(None, [self.load])):
             i.valid.value, i.payload.value = 0, 0
         await self.cycles(RESET_CYCLES)
         self.rst.value = 0
@@ -95,7 +107,7 @@ class Ports:
 class Source:
     """Gives ``payloads`` to an input stream, and notes how many were taken and the first when."""
 
-    def __init__(self, ports: Ports, stream: Stream, payloads: list[int]) -> None:
+    def __init__(self, ports: Ports, stream: Handles, payloads: list[int]) -> None:
         self.ports, self.stream, self.payloads = ports, stream, payloads
         self.taken = 0
         self.first: int | None = None
@@ -135,13 +147,16 @@ def cycle() -> int:
 
 
 class Run:
-    """One stall pattern: all frames, and what is found."""
+    """One stall pattern: the image, all frames, and what is found."""
 
-    def __init__(self, ports: Ports, frames: list[Frames], golden: Integers,
+    def __init__(self, ports: Ports, image: bytes, frames: list[Frames], golden: Integers,
                  progress: BinaryIO) -> None:
         self.ports, self.golden, self.progress = ports, golden, progress
         self.sources = [Source(ports, stream, [beat for frame in sent for beat in frame])
                         for stream, sent in zip(ports.inputs, frames, strict=True)]
+        self.senders = [*self.sources]
+        if ports.load is not None:
+            self.senders.append(Source(ports, ports.load, list(image)))
         self.got = 0
         self.frame_ends: list[int] = []
         self.values_compared = self.mismatches = 0
@@ -163,7 +178,7 @@ class Run:
     async def drive(self, watchdog: int, stalls: tuple[bool, bool], seed: int) -> None:
         """Send all frames and collect as many, or give up after ``watchdog`` idle cycles."""
         senders = [cocotb.start_soon(source.send(bursts(stalls[0], seed + n)))
-                   for n, source in enumerate(self.sources)]
+                   for n, source in enumerate(self.senders)]
         tasks = [*senders, *(cocotb.start_soon(task) for task in (
             self.ports.pause(bursts(stalls[1], seed + len(senders))),
             self._collect(senders),
@@ -237,19 +252,24 @@ class Run:
         while moved != now:
             moved = now
             await Timer(watchdog * PERIOD)
-            now = sum(source.taken for source in self.sources) + self.got
+            now = sum(source.taken for source in self.senders) + self.got
         expected = self.ports.o.format.beats(self.golden.shape[1]) * len(self.golden)
         moves = [f"{source.taken} of {len(source.payloads)} at {source.stream.name}"
-                 for source in self.sources]
+                 for source in self.senders]
         self.fault(f"beats: {', '.join(moves)}, {self.got} of {expected} at o, then none in "
                    f"{watchdog} cycles")
         self.done.set()
 
 
-async def abandon(ports: Ports, frames: list[list[int]], watchdog: int) -> None:
-    """Send half of a frame, or as much as is taken: the reset that follows comes in mid-frame."""
+async def abandon(ports: Ports, image: bytes, frames: list[list[int]], watchdog: int) -> None:
+    """Send half of a frame, or as much as is taken: the reset that follows comes in mid-frame.
+
+    Where an ``image`` comes first, it is half of that.
+    """
     sources = [Source(ports, stream, frame[: len(frame) // 2 + 1])
                for stream, frame in zip(ports.inputs, frames, strict=True)]
+    if ports.load is not None:
+        sources.append(Source(ports, ports.load, list(image[: len(image) // 2])))
     ports.o.ready.value = 1
     tasks = [cocotb.start_soon(source.send(bursts(False, 0))) for source in sources]
     for _ in range(watchdog // 64):
@@ -268,7 +288,9 @@ async def frames_match(dut: Any) -> None:
     job = json.loads((folder / "job.json").read_text())
     with np.load(folder / "frames.npz", allow_pickle=False) as arrays:
         *inputs, golden = arrays.values()
-    ports = Ports(dut, {name: StreamFormat(**form) for name, form in job["streams"].items()})
+    image = (folder / "image").read_bytes()
+    ports = Ports(dut, {name: StreamFormat(**form) for name, form in job["streams"].items()},
+                  is_loaded=bool(image))
     frames = [list(map(stream.format.encode, sent))
               for stream, sent in zip(ports.inputs, inputs, strict=True)]
     Clock(ports.clk, PERIOD, unit="step").start(start_high=False)
@@ -277,10 +299,10 @@ async def frames_match(dut: Any) -> None:
     with (folder / "progress").open("wb") as progress:
         for index, stalls in enumerate(job["stalls"]):
             if index:
-                await abandon(ports, [sent[0] for sent in frames], job["watchdog"])
+                await abandon(ports, image, [sent[0] for sent in frames], job["watchdog"])
                 await ports.reset()
             began, start = time.perf_counter(), cycle()
-            run = Run(ports, frames, golden, progress)
+            run = Run(ports, image, frames, golden, progress)
             await run.drive(job["watchdog"], tuple(stalls),
                             job["seed"] + len(job["streams"]) * index)
             results.append({

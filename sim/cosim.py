@@ -54,7 +54,8 @@ class Job:
     """What to send and what must come out.
 
     Each of ``sources`` has a stream of its own; ``golden`` are the integers, (frames, elements), in
-    the order of the stream ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses;
+    the order of the stream ``o``. An ``image`` goes into the byte stream ``load``, if the design
+    has one, and frames wait for it. Each of ``stalls`` is run once; ``seed`` draws the pauses;
     ``watchdog`` is the number of cycles without a beat on any stream after which a pattern is given
     up. Raises `ValueError` for arrays that do not fit the stream or each other.
     """
@@ -65,6 +66,7 @@ class Job:
     stalls: tuple[Stalls, ...] = tuple(Stalls)
     seed: int = 0
     watchdog: int = 200_000
+    image: bytes = b""
 
     def __post_init__(self) -> None:
         self.o.check(self.golden)
@@ -232,6 +234,8 @@ def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
         check_wave(wave, simulator)
     ports = ["clk", "rst", *(f"{stream}__{signal}" for stream in job.streams
                              for signal in ("payload", "valid", "ready"))]
+    if job.image:
+        ports += [f"load__{signal}" for signal in ("payload", "valid", "ready")]
     built = build(verilog.renamed(top, _TOP), _TOP, cache=cache, simulator=simulator, wave=wave,
                   ports=ports)
     folder = fresh_folder(built.folder, "run-")
@@ -249,7 +253,7 @@ def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        for name in ("frames.npz", "progress"):
+        for name in ("frames.npz", "image", "progress"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / MEMORIES, ignore_errors=True)
     passed = all(pattern.passed for pattern in patterns)
@@ -272,6 +276,7 @@ def _move_wave(written: Path, wave: Path) -> None:
 def _write(job: Job, folder: Path) -> None:
     frames = (*(source.frames for source in job.sources), job.golden)
     np.savez(folder / "frames.npz", *(array.astype(np.int64) for array in frames))
+    (folder / "image").write_bytes(job.image)
     (folder / "job.json").write_text(json.dumps({
         "streams": {name: asdict(stream) for name, stream in job.streams.items()},
         "seed": job.seed, "watchdog": job.watchdog,
