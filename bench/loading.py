@@ -2,31 +2,43 @@
 
 A dense network in the shape of LeNet-300-100, with weights of 16 values, of which 9 in 10 are 0,
 stored dense in 4 bits. The image goes through the loader as it is in the accelerator, a byte on
-offer in each cycle; the decoder alone takes its sections two bytes a cycle. Without an option it
-prints the stored results; ``--run`` simulates anew (some minutes).
+offer in each cycle; the decoder alone takes its sections two bytes a cycle. Then, in the Verilog of
+one accelerator, the two networks of ``examples/sparse`` in that shape: the image of the one and
+digits, the image of the other and the same digits, all results compared with the golden model.
+Without an option it prints the stored results; ``--data DIR``, the folder of ``mnist.npz``,
+simulates anew (some minutes).
 
-    python bench/loading.py --run
+    python bench/loading.py --data DIR
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
 from amaranth.sim import Simulator
-from penjing.compiler import huffman, ir
+from penjing import flow
+from penjing.compiler import file, huffman, ir
 from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.filling import Filling
 from penjing.compiler.image import image
-from penjing.compiler.ir import Network, TensorType
+from penjing.compiler.ir import Integers, Network, TensorType
 from penjing.flow import Target, plan
 from penjing.hdl.huffman import HuffmanDecoder
 from penjing.hdl.loader import Loader, Status
 from penjing.hdl.tech import Generic
+from penjing.sim import golden
+from penjing.sim.cosim import Job, Source, StreamFormat
+from penjing.sim.cosim import simulate as cosim
+from penjing.sim.streams import Stalls
 
 FILE = "loading.json"
 BOARD = "ulx3s-85f"
@@ -34,6 +46,11 @@ SIZES = (784, 300, 100, 10)
 DENSITY = 0.1
 VALUES, BITS = 16, 8
 SHIFT = 9
+EXAMPLES = Path(__file__).parents[1] / "examples" / "sparse"
+PAIR = ("lenet_300_100_a", "lenet_300_100_b")
+"""What was trained twice, from different seeds."""
+DIGITS = 100
+PATTERNS = (Stalls.NONE, Stalls.BOTH)
 
 
 def lenet(seed: int = 1) -> Network:
@@ -119,8 +136,84 @@ def _simulate(dut: Any, *benches: Any) -> None:
     simulator.run()
 
 
-def run() -> dict[str, Any]:
-    """Make the image, and simulate."""
+def of_one_shape(networks: Sequence[Network]) -> list[Network]:
+    """``networks`` of the same layers with weights of the same bits and fraction lengths.
+
+    It changes no result: where weights become so many times as large, so do biases, and the shift
+    behind them is by as much more.
+    """
+    columns = list(zip(*(network.layers for network in networks), strict=True))
+    made: list[list[ir.Layer]] = [[] for _ in networks]
+    added = [0] * len(networks)
+    for column in columns:
+        layers = [layer for layer in column if isinstance(layer, ir.MultiplyAccumulate)]
+        fraction = max((layer.weights.fraction for layer in layers), default=0)
+        wider = [ir.Weights.narrowest(layer.weights.values << fraction - layer.weights.fraction)
+                 for layer in layers]
+        bits = max([2, *(weights.bits for weights in wider)])
+        for n, layer in enumerate(column):
+            if isinstance(layer, ir.MultiplyAccumulate):
+                added[n] = fraction - layer.weights.fraction
+                layer = replace(layer, bias=layer.bias << added[n], weights=replace(
+                    wider[n], bits=bits, fraction=fraction))
+            elif isinstance(layer, ir.ShiftRequantize):
+                layer = replace(layer, shift=layer.shift + added[n])
+            made[n].append(layer)
+    return [replace(network, layers=tuple(layers))
+            for network, layers in zip(networks, made, strict=True)]
+
+
+def digits_in(networks: Sequence[Network], x: Integers, folder: Path) -> dict[str, Any]:
+    """Load one after the other into the accelerator of the first, and send ``x`` through each."""
+    for network in networks:
+        file.save(network, folder / f"{network.name}.penjing")
+    project = flow.compile_model(folder / f"{networks[0].name}.penjing", folder / "made",
+                                 Target(BOARD), loadable=True)
+    images = [flow.load_weights(project.path, folder / f"{network.name}.penjing").path.read_bytes()
+              for network in networks]
+    i, o = project.design.i, project.design.o
+    kind, result = project.network.input_type, project.network.output_type
+    frames = np.concatenate([x] * len(networks)).reshape(-1, kind.elements)
+    wanted = np.concatenate([golden.run(network, x) for network in networks])
+    report = cosim(
+        project.read_verilog(), project.network.name,
+        Job((Source(StreamFormat(kind.bits, kind.signed, i.lanes, i.group), frames),),
+            StreamFormat(result.bits, result.signed, o.lanes, o.group),
+            wanted.reshape(len(frames), -1), PATTERNS,
+            images={n * len(x): octets for n, octets in enumerate(images)}),
+        cache=folder / "simulator")
+    return {"networks": [network.name for network in networks],
+            "image_bytes": [len(octets) for octets in images],
+            "encodings": [layer.weights.encoding.name for layer in project.network.layers
+                          if isinstance(layer, ir.MultiplyAccumulate)],
+            "digits": len(x), "patterns": [one.value for one in PATTERNS],
+            "frames_compared": sum(len(one.frame_ends) for one in report.patterns),
+            "values_compared": report.values_compared, "mismatches": report.mismatches,
+            "faults": len(report.faults), "cycles": [one.cycles for one in report.patterns],
+            "cycles_per_frame": project.design.cycles}
+
+
+def pair(data: Path) -> dict[str, Any]:
+    """The two networks of the examples, on the first test digits of MNIST."""
+    given = [file.load(EXAMPLES / f"{name}.penjing") for name in PAIR]
+    networks = of_one_shape(given)
+    with np.load(data / "mnist.npz") as arrays:
+        kind = given[0].input_type
+        x = arrays["x_test"].astype(np.int64).reshape(-1, *kind.shape)
+        labels = arrays["y_test"]
+    right = []
+    for one, other in zip(given, networks, strict=True):
+        answers = golden.run(other, x)
+        right.append(int((answers.reshape(len(x), -1).argmax(1) == labels).sum()))
+        if not np.array_equal(golden.run(one, x).argmax(-1), answers.argmax(-1)):
+            raise AssertionError("another fraction length must not change an answer")
+    with tempfile.TemporaryDirectory() as folder:
+        return {**digits_in(networks, x[:DIGITS], Path(folder)), "right": right,
+                "samples": len(x)}
+
+
+def run(data: Path) -> dict[str, Any]:
+    """Make the images, and simulate."""
     network = lenet()
     design = Design(network, plan(network, Target(BOARD)))
     filling = design.filling()
@@ -138,7 +231,8 @@ def run() -> dict[str, Any]:
         "decoder": {"symbols": len(first), "cycles": decoded,
                     "symbols_per_cycle": round(len(first) / decoded, 4)},
         "multipliers": design.plan.multipliers, "cycles_per_frame": design.cycles,
-        **common.stamp("python bench/loading.py --run", "amaranth", "numpy")}
+        "pair": pair(data),
+        **common.stamp("python bench/loading.py --data DIR", "amaranth", "numpy", "cocotb")}
     common.write(FILE, result)
     return result
 
@@ -154,15 +248,25 @@ def table(result: dict[str, Any]) -> None:
         ("symbols", result["symbols"]), ("cycles to load them", result["load_cycles"]),
         ("  symbols a cycle, a byte a cycle on offer", result["symbols_per_cycle"]),
         ("  of the decoder alone, two bytes a cycle", decoder["symbols_per_cycle"])])
+    both = result["pair"]
+    common.show("Two networks, one after the other in one accelerator", ("", "value"), [
+        *((f"bytes of the image of {name}", size) for name, size in zip(
+            both["networks"], both["image_bytes"], strict=True)),
+        ("digits through each", both["digits"]), ("patterns of pauses", len(both["patterns"])),
+        ("frames compared", both["frames_compared"]), ("values compared", both["values_compared"]),
+        ("  that differ", both["mismatches"]), ("broken rules of streams", both["faults"]),
+        *((f"right of {both['samples']} digits, {name}", right) for name, right in zip(
+            both["networks"], both["right"], strict=True))])
 
 
 def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="simulate anew")
+    parser.add_argument("--data", type=Path, help="folder of mnist.npz: simulate anew")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, run, table, anew=args.run, as_json=args.json)
+    return common.present(FILE, lambda: run(args.data), table, anew=args.data is not None,
+                          as_json=args.json)
 
 
 if __name__ == "__main__":

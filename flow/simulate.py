@@ -145,7 +145,7 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
               tensors[part.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed,
               max(Job.watchdog, PATIENCE * max(part.cycles, part.latency or 0)),
-              image(part.filling) if part.filling else b"")
+              {0: image(part.filling)} if part.filling else {})
     progress("build simulator", 0, 0)
     found = run_simulator(verilog, top, job, cache=opened.path / SIMULATOR,
                           simulator=simulator, wave=wave,

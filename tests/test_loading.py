@@ -413,12 +413,25 @@ def test_one_verilog_runs_several_networks(tmp_path: Path) -> None:
     again = ir.with_loadable_weights(other)
     x = random_images(kind, 4, 1)
     i, o, result = project.design.i, project.design.o, again.output_type
-    job = Job((Source(StreamFormat(5, True, i.lanes, i.group), x.reshape(4, -1)),),
+    frames = np.concatenate([x, x]).reshape(8, -1)
+    wanted = [golden.run(one, x) for one in (project.network, again)]
+    filled = project.design.filling()
+    assert filled is not None
+    job = Job((Source(StreamFormat(5, True, i.lanes, i.group), frames),),
               StreamFormat(result.bits, True, o.lanes, o.group),
-              golden.run(again, x).reshape(4, -1), image=made.path.read_bytes())
+              np.concatenate(wanted).reshape(8, -1),
+              images={0: image(filled), 4: made.path.read_bytes()})
     report = cosim(project.read_verilog(), "padded", job, cache=project.path / "simulator")
     assert report.passed
     assert report.latency_cycles == project.plan.latency_cycles
+    sparse = replace(plain.layers[0], weights=replace(
+        plain.layers[0].weights, encoding=ir.Bitmap(8)))
+    file.save(replace(plain, layers=(sparse, *plain.layers[1:])), tmp_path / "sparse.penjing")
+    with pytest.raises(PenjingError, match=r"^layer conv: weights of the encoding bitmap cannot be "
+                                           r"loaded, as others need another memory; compile it "
+                                           r"with --encoding conv=plain$"):
+        flow.compile_model(tmp_path / "sparse.penjing", tmp_path / "no", target, loadable=True)
+    assert flow.load_weights(project.path, tmp_path / "sparse.penjing").size
     file.save(replace(other, layers=other.layers[:2]), tmp_path / "short.penjing")
     with pytest.raises(PenjingError, match=r"^network padded: it differs from padded in more than"):
         flow.load_weights(project.path, tmp_path / "short.penjing")
