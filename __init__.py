@@ -34,7 +34,7 @@ _NAMES = {
     "compiler.dataflow.search": ("schedule",),
     "sim.golden": ("run", "run_all"),
     "flow": ("Project", "Quantization", "Target", "build", "compile_model", "evaluate", "load",
-             "plan", "simulate"),
+             "load_weights", "plan", "simulate"),
     "host": ("Link",),
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}

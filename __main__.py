@@ -158,6 +158,9 @@ def _compile(
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
+    loadable: Annotated[bool, typer.Option(
+        "--loadable", help="Weights and biases come in at run time, so that another network of the "
+                           "same shape needs no other bitstream; see penjing load.")] = False,
     as_json: Json = False,
 ) -> None:
     """Quantize a network, schedule it for a board, and write Verilog."""
@@ -169,7 +172,7 @@ def _compile(
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
                                   inline_memories, result,
-                                  flow.parse_encodings(encoding or ()))
+                                  flow.parse_encodings(encoding or ()), loadable)
     lost = [report.removed_table(made.removed)] if made.removed else []
     weights = report.weight_table(made.plan, made.network)
     _print(report.plan_json(made.plan, made.link, made.network, made.removed), as_json, *lost,
@@ -242,6 +245,29 @@ def _build(
         _next(as_json, "report", folder)
     else:
         _next(as_json, "build", folder, "--seed", seed + 1)
+
+
+@app.command("load", rich_help_panel=BUILD,
+             epilog="Example: penjing load build retrained.onnx --port /dev/ttyUSB0")
+def _load(
+    folder: Folder,
+    model: Model,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE", help="Image to write; in DIR by default.")] = None,
+    port: Annotated[str | None, typer.Option(
+        metavar="PORT", help="Serial port of the board that takes it; none by default.")] = None,
+    baud: Annotated[int | None, typer.Option(
+        min=1, help="Speed of the line; the board's by default.")] = None,
+    calibration: Annotated[Path | None, typer.Option(
+        metavar="X.npz", help="Images x of a float network, which set its fraction lengths.")
+        ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give hardware that was compiled with --loadable another network of the same shape."""
+    with show_progress() as progress:
+        result = flow.load_weights(folder, model, output=output, port=port, baud=baud,
+                                   quantization=flow.Quantization(calibration), progress=progress)
+    _print(result.json(), as_json, result.table())
 
 
 @app.command("boards", rich_help_panel=LOOK_UP, epilog="Example: penjing boards --json")

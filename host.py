@@ -26,6 +26,7 @@ from .boards.protocol import (
     Identity,
     Kind,
     Message,
+    Status,
     decode_tensor,
     element_bytes,
     encode_tensor,
@@ -124,6 +125,17 @@ class Link:
             raise PenjingError(f"{self._port}: what its integers stand for, a board does not know; "
                                f"give the network with expected=project.identity")
         return answers(self._identity.tail, self.infer(image))
+
+    def load(self, image: bytes) -> None:
+        """Give the board the weights of ``image``, see `penjing.compiler.image`.
+
+        Raises `PenjingError` where it refuses them, has none to be loaded, or does not answer.
+        """
+        (status,) = self._request(Kind.LOAD, image, Kind.LOADED, 1)
+        if status != Status.READY:
+            why = Status(status).name.lower() if status in tuple(Status) else f"status {status}"
+            raise PenjingError(f"{self._port}: the board refuses the image ({why}); make it for "
+                               "the project whose bitstream is on it, and load it again")
 
     def close(self) -> None:
         """Close the port."""

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from ..hdl.checks import at_least
 from ..hdl.tech import MemoryStyle, Technology
 from . import protocol
-from .protocol import HEADER_BYTES, SYNC, Fault, Kind
+from .protocol import HEADER_BYTES, SYNC, Fault, Kind, Status
 
 __all__ = ["Crc32", "Deframer", "FrameBuffer", "Framer", "Octet", "Reply"]
 
@@ -121,6 +121,7 @@ class Deframer(wiring.Component):
     size : bytes of an image.
     timeout : cycles without a byte after which a message counts as cut off, at least 100.
     technology : supplies the memory of an image.
+    loads : whether weights are loaded.
 
     Members
     -------
@@ -129,15 +130,22 @@ class Deframer(wiring.Component):
     sequence : sequence byte of the image that is worked on.
     done : the result of that image has been sent: there is room for the next.
     reply : stream of `Reply`.
+    load : stream of bytes, those of weights; one that is not taken before the next comes is lost.
+    quiet : In(1), a byte of weights is taken at once.
+    status : In(Status), of the accelerator. These three if it ``loads``.
     """
 
-    def __init__(self, size: int, timeout: int, technology: Technology) -> None:
+    def __init__(self, size: int, timeout: int, technology: Technology, *, loads: bool = False
+                 ) -> None:
         at_least(1, size=size)
         at_least(100, timeout=timeout)
         self._technology = technology
         self._size = size
         self._timeout = timeout
+        self._loads = loads
+        members = {"load": Out(stream.Signature(8)), "quiet": In(1), "status": In(Status)}
         super().__init__({
+            **(members if loads else {}),
             "i": In(stream.Signature(8, always_ready=True)),
             "o": Out(stream.Signature(Octet)),
             "sequence": Out(8),
@@ -155,7 +163,11 @@ class Deframer(wiring.Component):
         state, count = Signal(_State), Signal(range(max(self._size, HEADER_BYTES)))
         kind, sequence, busy = Signal(8), Signal(8), Signal()
         fault, failed, identify, accept = Signal(Fault), Signal(), Signal(), Signal()
+        left = Signal(32)
         m.d.sync += [failed.eq(0), identify.eq(0), accept.eq(0)]
+        if self._loads:
+            with m.If(self.load.ready):
+                m.d.sync += self.load.valid.eq(0)
 
         def fail(why: ValueLike) -> list[Statement]:
             return [failed.eq(1), fault.eq(why)]
@@ -168,11 +180,10 @@ class Deframer(wiring.Component):
                     with m.If(octet == SYNC[0]):
                         m.d.sync += [state.eq(_State.HEADER), count.eq(1)]
                 with m.Case(_State.HEADER):
-                    self._header(m, crc.start, state, count, octet, kind, sequence, busy, fail)
+                    self._header(m, crc.start, state, count, octet, kind, sequence, busy, left,
+                                 fail)
                 with m.Case(_State.PAYLOAD):
-                    m.d.comb += buffer.write.eq(1)
-                    with m.If(count == self._size - 1):
-                        m.d.sync += [state.eq(_State.CHECKSUM), count.eq(0)]
+                    self._payload(m, buffer.write, state, count, octet, kind, left)
                 with m.Case(_State.CHECKSUM), m.If(count == protocol.CRC_BYTES - 1):
                     m.d.sync += state.eq(_State.IDLE)
                     with m.If(crc.crc != protocol.CRC_RESIDUE):
@@ -195,9 +206,29 @@ class Deframer(wiring.Component):
             m.d.sync += self.reply.valid.eq(0)
         with m.If((failed | identify) & (~self.reply.valid | self.reply.ready)):
             m.d.sync += [self.reply.valid.eq(1), self.reply.p.sequence.eq(sequence),
-                         self.reply.p.kind.eq(Mux(identify, Kind.IDENTITY, Kind.ERROR)),
+                         self.reply.p.kind.eq(Mux(identify, self._answer(kind), Kind.ERROR)),
                          self.reply.p.fault.eq(fault)]
         return m
+
+    def _answer(self, kind: Signal) -> ValueLike:
+        """The kind of the answer to a request that brings no frame."""
+        return Mux(kind == Kind.LOAD, Kind.LOADED, Kind.IDENTITY) if self._loads else Kind.IDENTITY
+
+    def _payload(self, m: Module, write: Signal, state: Signal, count: Signal, octet: Signal,
+                 kind: Signal, left: Signal) -> None:
+        """A byte of the payload: of an image into its memory, of weights to whom they are for."""
+        ends = count == self._size - 1
+        if not self._loads:
+            m.d.comb += write.eq(1)
+        else:
+            loads = kind == Kind.LOAD
+            m.d.comb += write.eq(~loads)
+            ends = Mux(loads, left == 1, ends)
+            m.d.sync += left.eq(left - 1)
+            with m.If(loads):
+                m.d.sync += [self.load.valid.eq(1), self.load.payload.eq(octet)]
+        with m.If(ends):
+            m.d.sync += [state.eq(_State.CHECKSUM), count.eq(0)]
 
     def _steps(self, m: Module, crc: Crc32) -> tuple[Signal, Signal]:
         """The byte that is worked on, and a pulse for it once the checksum covers it."""
@@ -220,7 +251,7 @@ class Deframer(wiring.Component):
         return expired
 
     def _header(self, m: Module, start: Signal, state: Signal, count: Signal, octet: Signal,
-                kind: Signal, sequence: Signal, busy: Signal,
+                kind: Signal, sequence: Signal, busy: Signal, left: Signal,
                 fail: Callable[[ValueLike], list[Statement]]) -> None:
         """The header's bytes, ``count`` from 1: sync, kind, sequence, length (low byte first)."""
         matches = Signal()
@@ -242,16 +273,26 @@ class Deframer(wiring.Component):
                 length = Mux(image, C(self._size, 32), 0)
                 match = matches & (octet == length.word_select(count[:2], 8))
                 m.d.sync += matches.eq(match)
+                unknown, is_long, occupied = ~image & (kind != Kind.IDENTIFY), image, image & busy
+                if self._loads:
+                    loads, bytes_left = kind == Kind.LOAD, Cat(left, octet)[8:]
+                    m.d.sync += left.eq(bytes_left)
+                    unknown, is_long = unknown & ~loads, image | loads
+                    match = Mux(loads, bytes_left != 0, match)
+                    occupied = occupied | (loads & (busy | ~self.quiet))
                 with m.If(count == HEADER_BYTES - 1):
                     m.d.sync += [state.eq(_State.IDLE), count.eq(0)]
-                    with m.If(~image & (kind != Kind.IDENTIFY)):
+                    with m.If(unknown):
                         m.d.sync += fail(Fault.KIND)
                     with m.Elif(~match):
                         m.d.sync += fail(Fault.LENGTH)
-                    with m.Elif(image & busy):
+                    with m.Elif(occupied):
                         m.d.sync += fail(Fault.BUSY)
+                    if self._loads:
+                        with m.Elif(image & (self.status != Status.READY)):
+                            m.d.sync += fail(Fault.EMPTY)
                     with m.Else():
-                        m.d.sync += state.eq(Mux(image, _State.PAYLOAD, _State.CHECKSUM))
+                        m.d.sync += state.eq(Mux(is_long, _State.PAYLOAD, _State.CHECKSUM))
 
 
 class Framer(wiring.Component):
@@ -261,6 +302,7 @@ class Framer(wiring.Component):
     ----------
     size : bytes of a result.
     identity : payload of an IDENTITY message.
+    loads : whether weights are loaded.
 
     Members
     -------
@@ -269,15 +311,18 @@ class Framer(wiring.Component):
     reply : stream of `Reply`.
     o : stream of bytes; the checksum limits it to one in 9 cycles.
     done : the final byte of a result has been taken, 1 cycle.
+    status : In(Status), what LOADED tells; if it ``loads``.
     """
 
-    def __init__(self, size: int, identity: bytes) -> None:
+    def __init__(self, size: int, identity: bytes, *, loads: bool = False) -> None:
         at_least(1, size=size)
         if not identity:
             raise ValueError("identity must not be empty")
         self._size = size
         self._identity = identity
+        self._loads = loads
         super().__init__({
+            **({"status": In(Status)} if loads else {}),
             "i": In(stream.Signature(Octet)),
             "sequence": In(8),
             "reply": In(stream.Signature(Reply)),
@@ -344,5 +389,8 @@ class Framer(wiring.Component):
                          self.o.payload.eq(Array(C(n, 8) for n in self._identity)[count]),
                          self.reply.ready.eq(take & last)]
         with m.Else():
-            m.d.comb += [have.eq(1), last.eq(1), self.o.payload.eq(self.reply.p.fault),
+            told = self.reply.p.fault
+            if self._loads:
+                told = Mux(kind == Kind.LOADED, self.status, told)
+            m.d.comb += [have.eq(1), last.eq(1), self.o.payload.eq(told),
                          self.reply.ready.eq(take)]

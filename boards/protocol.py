@@ -10,6 +10,7 @@ asks, the board answers each request once and echoes its sequence byte:
     request           payload             answer             payload
     IMAGE     0x01    elements of a frame RESULT     0x81    elements of the result
     IDENTIFY  0x02    none                IDENTITY   0x82    an `Identity`
+    LOAD      0x03    weights             LOADED     0x83    one byte, a `Status`
     anything                              ERROR      0xC3    one byte, a `Fault`
 
 An element takes ceil(bits / 8) bytes of two's complement; elements travel in raster order (y, x,
@@ -18,6 +19,9 @@ channel). No kind equals A5, so a second A5 5A right after a first one starts a 
 The board hands an image on only after its checksum was right. It has room for one: from then until
 its result has been sent, another image is answered by BUSY. A pause inside a message that is longer
 than the board's time limit ends it (CUT). After any error the board hunts for the next A5 5A.
+
+A board whose weights are loaded takes LOAD: an image of `penjing.compiler.image`, whose bytes go on
+as they come, for it has a checksum of its own. As long as none is good, IMAGE is answered by EMPTY.
 """
 
 from __future__ import annotations
@@ -31,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.ir import PenjingError, Tail, TensorType
+from ..hdl.loader import Status
 
 __all__ = ["CRC_BYTES", "CRC_INIT", "CRC_POLYNOMIAL", "CRC_RESIDUE", "HEADER_BYTES", "SYNC",
-           "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "decode_tensor",
+           "VERSION", "Decoder", "Fault", "Identity", "Kind", "Message", "Status", "decode_tensor",
            "element_bytes", "encode_tensor"]
 
 SYNC = b"\xa5\x5a"
@@ -54,8 +59,10 @@ class Kind(enum.IntEnum):
 
     IMAGE = 0x01
     IDENTIFY = 0x02
+    LOAD = 0x03
     RESULT = 0x81
     IDENTITY = 0x82
+    LOADED = 0x83
     ERROR = 0xC3
 
 
@@ -67,6 +74,7 @@ class Fault(enum.IntEnum):
     KIND = 3
     CUT = 4
     BUSY = 5
+    EMPTY = 6
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from amaranth.lib.cdc import FFSynchronizer
 
 from ..compiler.dataflow.plan import Port
 from ..hdl.graph import Graph
+from ..hdl.loadable import Loadable
 from .board import Board
 from .pll import Pll
 from .protocol import Identity
@@ -111,9 +112,10 @@ class Top(Elaboratable):
         return m
 
 
-def stage_paths(accelerator: Graph) -> list[str]:
+def stage_paths(accelerator: Graph | Loadable) -> list[str]:
     """Paths of the accelerator's stages in the flattened design of `board_top`, in their order."""
-    return [f"{ACCELERATOR}.{name}" for name in accelerator.names]
+    inner = ".graph" if isinstance(accelerator, Loadable) else ""
+    return [f"{ACCELERATOR}{inner}.{name}" for name in accelerator.names]
 
 
 def board_top(board: Board, accelerator: wiring.Component, identity: Identity, *, i_port: Port,

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..compiler.dataflow.plan import Port
 from ..compiler.ir import TensorType
 from ..hdl.gearbox import Gearbox
+from ..hdl.loadable import Loadable
 from ..hdl.stream import Beat, HalfRateBuffer, connect
 from ..hdl.tech import Technology
 from .link import Deframer, Framer, Octet
@@ -105,7 +106,8 @@ class Wrapper(wiring.Component):
 
     Parameters
     ----------
-    accelerator : component with streams ``i`` and ``o`` of `Beat`.
+    accelerator : component with streams ``i`` and ``o`` of `Beat`; the weights of a `Loadable` one
+        come over the line too.
     identity : the network's digest, and its input and output types.
     i_port, o_port : how the two tensors travel.
     divider : clock cycles a bit of the line (`uart.divider`).
@@ -143,9 +145,10 @@ class Wrapper(wiring.Component):
         i_port, o_port = self._ports
         i_shape, o_shape = element_shape(i_type), element_shape(o_type)
 
+        loads = isinstance(self._accelerator, Loadable)
         m.submodules.receiver = receiver = UartReceiver(self._divider)
         m.submodules.deframer = deframer = Deframer(
-            self.buffer_bytes, self._timeout, self._technology)
+            self.buffer_bytes, self._timeout, self._technology, loads=loads)
         m.submodules.elements = elements = OctetsToElements(i_shape)
         # Buffers end the paths: the line leaves 10 bits' time for each byte.
         m.submodules.buffer_in = buffer_in = HalfRateBuffer(Beat(i_shape, 1))
@@ -159,13 +162,19 @@ class Wrapper(wiring.Component):
         m.submodules.buffer_out = buffer_out = HalfRateBuffer(Beat(o_shape, 1))
         m.submodules.octets = octets = ElementsToOctets(o_shape)
         m.submodules.buffer_octets = buffer_octets = HalfRateBuffer(Octet)
-        m.submodules.framer = framer = Framer(self._bytes(o_type), self._identity.encode())
+        m.submodules.framer = framer = Framer(
+            self._bytes(o_type), self._identity.encode(), loads=loads)
         m.submodules.transmitter = transmitter = UartTransmitter(self._divider)
 
         wiring.connect(m, receiver.o, deframer.i)
         connect(m, deframer, elements, buffer_in, fan_out, self._accelerator, fan_in, buffer_out,
                 octets, buffer_octets, framer, transmitter)
         wiring.connect(m, deframer.reply, framer.reply)
+        if isinstance(self._accelerator, Loadable):
+            loaded = self._accelerator
+            wiring.connect(m, deframer.load, loaded.load)
+            m.d.comb += [deframer.quiet.eq(loaded.quiet), deframer.status.eq(loaded.status),
+                         framer.status.eq(loaded.status)]
         m.d.comb += [
             receiver.rx.eq(self.rx),
             framer.sequence.eq(deframer.sequence),

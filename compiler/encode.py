@@ -55,6 +55,9 @@ AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+code
 """Those that a layer may get without being asked; what needs no memory takes logic for all products
 at once."""
 
+LOADABLE: Sequence[str] = ("plain", "codebook")
+"""Those that fit weights which come in later, whichever of them are 0."""
+
 
 def maker(name: str) -> Maker:
     """What makes the encoding called ``name``, such as ``bitmap`` or ``2:4``.

@@ -59,7 +59,8 @@ _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {
                                           if issubclass(cls, ir.ValueEncoding)})}
 """What is of one of several kinds: how errors call it, and the class of each kind."""
 _ADDED: Mapping[type, Mapping[str, object]] = {
-    ir.Weights: {"encoding": ir.Plain()}, ir.ScaleRequantize: {"addends": None},
+    ir.Weights: {"encoding": ir.Plain(), "loadable": False},
+    ir.ScaleRequantize: {"addends": None},
     Network: {"tail": None}}
 """Attributes that older files lack, and what they mean there: so they are left out again."""
 _TYPES = ("int8", "int16", "int32", "int64")

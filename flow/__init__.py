@@ -1,4 +1,4 @@
-"""The steps of the command line as functions: check, compile, simulate, evaluate, build, report."""
+"""The steps of the command line as functions: check, compile, simulate, evaluate and so on."""
 
 from .build import Build, build
 from .check import Check, check
@@ -13,11 +13,12 @@ from .compile import (
 )
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
+from .loading import Loading, load_weights
 from .project import Project
 from .report import Report, gather, report
 from .simulate import Simulation, simulate
 
-__all__ = ["Build", "Check", "Evaluation", "Model", "Multipliers", "Project", "Quantization",
-           "Report", "Simulation", "Target", "board_json", "build", "check", "compile_model",
-           "evaluate", "gather", "load", "parse_budget", "parse_encodings", "plan", "report",
-           "simulate"]
+__all__ = ["Build", "Check", "Evaluation", "Loading", "Model", "Multipliers", "Project",
+           "Quantization", "Report", "Simulation", "Target", "board_json", "build", "check",
+           "compile_model", "evaluate", "gather", "load", "load_weights", "parse_budget",
+           "parse_encodings", "plan", "report", "simulate"]

@@ -24,7 +24,7 @@ from ..compiler.dataflow.budget import Budget
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
 from ..compiler.dataflow.search import Goal, first_fit, fold_of_simd, schedule
-from ..compiler.encode import encode
+from ..compiler.encode import LOADABLE, encode
 from ..compiler.ir import Network, PenjingError
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
@@ -230,17 +230,24 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
                   inline_memories: bool = False, result: str | None = None,
-                  encodings: Mapping[str, str] | None = None) -> Project:
+                  encodings: Mapping[str, str] | None = None, loadable: bool = False) -> Project:
     """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `encode`, `plan` and
     `emit`. ``encodings`` names those of some layers.
 
     Channels that nobody reads, or that are constant, are taken out first, see `Project.removed`.
+    If ``loadable``, weights and biases come in by a stream, and others of the same bits can: then
+    all channels stay, and weights are plain or by a codebook.
     """
     board = boards.find(target.board)
     project.check_target(folder)
     progress("load", 0, 0)
-    loaded = load(model, quantization, name, progress, rounding, result).reduced
-    network = encode(loaded.network, encodings or {})
+    loaded = load(model, quantization, name, progress, rounding, result)
+    if loadable:
+        # Another network may need the channels, and have other zeros.
+        network = ir.with_loadable_weights(encode(loaded.network, encodings or {}, LOADABLE))
+    else:
+        loaded = loaded.reduced
+        network = encode(loaded.network, encodings or {})
     progress("schedule", 0, 0)
     schedule_ = plan(network, target)
     design = Design(network, schedule_)

@@ -12,6 +12,7 @@ import numpy as np
 from ..compiler.dataflow.design import Part
 from ..compiler.dataflow.plan import Port
 from ..compiler.dataflow.report import Table, table_of
+from ..compiler.image import image
 from ..compiler.ir import Bipolar, Integers, PenjingError, TensorType
 from ..hdl.emit import Verilog, emit, module_name
 from ..hdl.tech import Generic
@@ -143,7 +144,8 @@ def simulate(folder: str | Path, *, images: str | Path | None = None, frames: in
     job = Job(sources, stream_format(network.type_of(part.result), part.o),
               tensors[part.result].reshape(len(inputs), -1),
               tuple(dict.fromkeys((Stalls.NONE, *stalls))), seed,
-              max(Job.watchdog, PATIENCE * max(part.cycles, part.latency or 0)))
+              max(Job.watchdog, PATIENCE * max(part.cycles, part.latency or 0)),
+              {0: image(part.filling)} if part.filling else {})
     progress("build simulator", 0, 0)
     found = run_simulator(verilog, top, job, cache=opened.path / SIMULATOR,
                           simulator=simulator, wave=wave,

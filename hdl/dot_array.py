@@ -11,11 +11,12 @@ from amaranth.utils import ceil_log2
 from .checks import at_least
 from .dot_product import WAY_LATENCY, DotProduct
 from .engine import EngineArray, EngineShape
-from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .fill import Spelling, chain
+from .sequencer import SEQUENCER_LATENCY, LoadableSequencer, Sequencer
 from .steady import delay, join
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
-__all__ = ["WAY_LATENCY", "DotArray", "DotShape"]
+__all__ = ["WAY_LATENCY", "DotArray", "DotShape", "bias_words"]
 
 @dataclass(frozen=True)
 class DotShape:
@@ -45,7 +46,7 @@ class DotArray(EngineArray):
     shape : the engine's structure.
     element : shape of an input element.
     weight_bits : width of a weight, two's complement.
-    bias : one integer an output, of each part of the shape's rounds.
+    bias : one integer an output, of each part of the shape's rounds; None if a stream brings them.
     accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
     dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     technology : supplies multipliers and memory.
@@ -56,14 +57,16 @@ class DotArray(EngineArray):
     """
 
     def __init__(self, shape: EngineShape, element: ShapeLike, *, weight_bits: int,
-                 bias: Sequence[int], accumulator_bits: int, dsp_multipliers: int,
+                 bias: Sequence[int] | None, accumulator_bits: int, dsp_multipliers: int,
                  technology: Technology) -> None:
         at_least(1, weight_bits=weight_bits)
         super().__init__(shape, element, word_bits=shape.pe * shape.simd * weight_bits,
-                         total_bits=accumulator_bits, accumulator_bits=accumulator_bits)
+                         total_bits=accumulator_bits, accumulator_bits=accumulator_bits,
+                         filled=bias is None)
         limit = 1 << accumulator_bits - 1
         count = shape.outputs * shape.rounds.parts
-        if len(bias) != count or not all(-limit <= b < limit for b in bias):
+        if bias is not None and (len(bias) != count
+                                 or not all(-limit <= b < limit for b in bias)):
             raise ValueError(f"bias must be {count} integers that fit {accumulator_bits} bits")
         self._weight_bits = weight_bits
         self._bias = bias
@@ -106,10 +109,24 @@ class DotArray(EngineArray):
     def _biases(self, m: Module, step: Value) -> list[Value]:
         """Biases of the group that ``step`` had come to SEQUENCER_LATENCY ago."""
         pe, bits = self._shape.pe, self.totals.shape().elem_shape.width
-        outputs, rounds = self._shape.outputs, self._shape.rounds
-        words = [join(self._bias[part + start : part + min(start + pe, outputs)], bits)
-                 for part in range(0, len(self._bias), outputs) for start in range(0, outputs, pe)]
-        m.submodules.bias = rom = Sequencer(words, pe * bits, style=MemoryStyle.LOGIC,
-                                            technology=self._technology, rounds=rounds)
-        m.d.comb += rom.step.eq(step)
-        return [rom.data.word_select(n, bits).as_signed() for n in range(pe)]
+        source: Sequencer | LoadableSequencer
+        if self._bias is None:
+            source = LoadableSequencer(
+                self._shape.groups * self._shape.rounds.parts, Spelling(pe, bits),
+                style=MemoryStyle.DISTRIBUTED, technology=self._technology,
+                rounds=self._shape.rounds)
+        else:
+            source = Sequencer(bias_words(self._shape, self._bias, bits), pe * bits,
+                               style=MemoryStyle.LOGIC, technology=self._technology,
+                               rounds=self._shape.rounds)
+        m.submodules.bias = source
+        chain(m, self, [source])
+        m.d.comb += source.step.eq(step)
+        return [source.data.word_select(n, bits).as_signed() for n in range(pe)]
+
+
+def bias_words(shape: EngineShape, bias: Sequence[int], bits: int) -> list[int]:
+    """The biases of each group side by side, ``bits`` of each."""
+    pe, outputs = shape.pe, shape.outputs
+    return [join(bias[part + start : part + min(start + pe, outputs)], bits)
+            for part in range(0, len(bias), outputs) for start in range(0, outputs, pe)]

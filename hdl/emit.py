@@ -148,7 +148,8 @@ class _Emission(Sharing):
         for path, member, value in component.signature.flatten(component):
             direction = (ir.PortDirection.Input if member.flow == wiring.In
                          else ir.PortDirection.Output)
-            ports["__".join(map(str, path))] = Value.cast(value), direction
+            if not isinstance(value, Const):  # the ready of a stream that is always so
+                ports["__".join(map(str, path))] = Value.cast(value), direction
         design = whole.prepare(ports, hierarchy=(name,))
         if not self._current and all(port != "clk" for port, *_ in design.ports):
             # Who instantiates the whole need not know that it is only wiring.

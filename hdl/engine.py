@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .block import Block
 from .checks import at_least
+from .fill import FILL, chain, fill_members
 from .sequencer import ONCE, Rounds
 from .steady import delay
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
@@ -124,6 +125,7 @@ class EngineArray(Block):
     word_bits : bits of a beat's weights, those of all outputs.
     total_bits : bits of a total.
     accumulator_bits : width of the results, which are signed.
+    filled : whether it has a memory that a stream fills.
 
     Members
     -------
@@ -136,10 +138,11 @@ class EngineArray(Block):
     drained : In, an array of ``o_lanes`` of them.
     leave : In(1).
     results : Out, an array of ``o_lanes``.
+    load, loaded : see `penjing.hdl.fill.Filler`; if ``filled``.
     """
 
     def __init__(self, shape: EngineShape, element: ShapeLike, *, word_bits: int, total_bits: int,
-                 accumulator_bits: int) -> None:
+                 accumulator_bits: int, filled: bool = False) -> None:
         at_least(1, word_bits=word_bits, accumulator_bits=accumulator_bits)
         self._shape = shape
         super().__init__({
@@ -148,7 +151,8 @@ class EngineArray(Block):
             "take": In(1), "first": In(1), "end": In(1),
             "totals": Out(data.ArrayLayout(unsigned(total_bits), shape.pe)),
             "drained": In(data.ArrayLayout(unsigned(total_bits), shape.o_lanes)), "leave": In(1),
-            "results": Out(data.ArrayLayout(signed(accumulator_bits), shape.o_lanes))})
+            "results": Out(data.ArrayLayout(signed(accumulator_bits), shape.o_lanes)),
+            **({"load": In(FILL), "loaded": Out(FILL)} if filled else {})})
 
     @property
     def depth(self) -> int:
@@ -181,6 +185,7 @@ class Engine(Block):
     -------
     i : stream of ``Beat(element, shape.lanes)``.
     o : stream of ``Beat(signed(accumulator_bits), o_lanes)``; a group is ``shape.outputs`` outputs.
+    load, loaded : see `penjing.hdl.fill.Filler`; where weights or array have memories to be filled.
     """
 
     def __init__(self, shape: EngineShape, array: EngineArray, weights: WeightSource) -> None:
@@ -197,7 +202,14 @@ class Engine(Block):
         self._weights = weights
         element, result = (layout.shape().elem_shape for layout in (array.x, array.results))
         super().__init__({"i": In(stream.Signature(Beat(element, shape.lanes))),
-                          "o": Out(stream.Signature(Beat(result, shape.o_lanes)))})
+                          "o": Out(stream.Signature(Beat(result, shape.o_lanes))),
+                          **fill_members(self._parts)})
+
+    @property
+    def _parts(self) -> tuple[wiring.Component, ...]:
+        """What may have memories that are filled, in the order in which they are."""
+        assert isinstance(self._weights, wiring.Component)
+        return self._weights, self._array
 
     @property
     def latency(self) -> int:
@@ -210,6 +222,7 @@ class Engine(Block):
         m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
         m.submodules.weights = weights
         m.submodules.array = array
+        chain(m, self, self._parts)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         take, first, end, tail = self._sequence(m, queue.depth)
         behind = weights.latency

@@ -10,6 +10,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .fill import chain, fill_members
 from .stream import Fork, PassesReady, SkidBuffer, connect_streams
 
 __all__ = ["READY_GATES", "Graph", "Pipeline", "Stage"]
@@ -46,6 +47,7 @@ class Graph(wiring.Component):
     -------
     i (or what ``inputs`` names) : what the first reader of that name takes.
     o : the last stage's ``o``.
+    load, loaded : see `penjing.hdl.fill.Filler`; where stages have memories to be filled, in order.
     """
 
     def __init__(self, stages: Sequence[Stage], inputs: Sequence[str] = ("i",)) -> None:
@@ -63,7 +65,8 @@ class Graph(wiring.Component):
         for name in inputs:
             stage, port = readers[name][0]
             members[name] = In(getattr(stage.component, port).signature.flip())
-        super().__init__({**members, "o": Out(stages[-1].component.o.signature)})
+        super().__init__({**members, "o": Out(stages[-1].component.o.signature),
+                          **fill_members(stage.component for stage in stages)})
         self._inputs = inputs
 
     @property
@@ -140,6 +143,7 @@ class Graph(wiring.Component):
             for n, (end, path) in enumerate(ends):
                 connect_streams(m, getattr(fork, f"o_{n}"), end, f"{name} -> {path}")
         wiring.connect(m, wiring.flipped(self.o), self._stages[-1].component.o)
+        chain(m, self, [stage.component for stage in self._stages])
         return m
 
 

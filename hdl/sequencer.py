@@ -12,9 +12,11 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .checks import at_least
 from .counter import counter_end
+from .fill import FILL, Filler, Spelling, chain
 from .tech import MemoryStyle, Technology
 
-__all__ = ["ONCE", "SEQUENCER_LATENCY", "Rounds", "Sequencer", "SequencerShape"]
+__all__ = ["ONCE", "SEQUENCER_LATENCY", "LoadableSequencer", "Rounds", "Sequencer",
+           "SequencerShape"]
 
 SEQUENCER_LATENCY = 2
 """Cycles from a step to its word."""
@@ -116,8 +118,8 @@ class Sequencer(Block):
         if self._style is MemoryStyle.BLOCK:
             m.submodules.rom = rom = self._technology.rom(
                 self._words, width, self._style, registered=True)
-            m.d.comb += [rom.address.eq(self._count(m, "address", self.step)), rom.enable.eq(1),
-                         self.data.eq(rom.data)]
+            m.d.comb += [rom.address.eq(counted(m, "address", self.step, self._shape)),
+                         rom.enable.eq(1), self.data.eq(rom.data)]
             return m
         stepped = Signal()
         m.d.sync += stepped.eq(self.step)
@@ -128,20 +130,77 @@ class Sequencer(Block):
             rom = self._technology.rom([word >> low & mask for word in self._words], len(data),
                                        self._style)
             m.submodules[f"rom_{low}"] = rom
-            m.d.comb += [rom.address.eq(self._count(m, f"address_{low}", stepped)),
+            m.d.comb += [rom.address.eq(counted(m, f"address_{low}", stepped, self._shape)),
                          rom.enable.eq(1), data.eq(rom.data)]
         return m
 
-    def _count(self, m: Module, name: str, step: Value) -> Signal:
-        """The address of the word that so many steps have come to."""
-        words, *again = self._shape.counts
-        count = Signal(range(words), name=name)
-        following = Mux(count == words - 1, 0, count + 1)
-        if again:
-            part, turns = again
-            ends = Value.cast(counter_end(m, f"{name}_part", step, part))
-            turned = Value.cast(counter_end(m, f"{name}_turn", step & ends, turns))
-            following = Mux(ends & ~turned, count - (part - 1), following)
-        with m.If(step):
-            m.d.sync += count.eq(following)
-        return count
+
+class LoadableSequencer(Block):
+    """A `Sequencer` whose words come in a stream; what it gives before they are in is undefined.
+
+    Parameters
+    ----------
+    words : how many.
+    spelling : how they come.
+    style, technology, rounds : those of a `Sequencer`.
+
+    Members
+    -------
+    step : In(1).
+    data : Out(spelling.width).
+    load, loaded : see `Filler`.
+    """
+
+    def __init__(self, words: int, spelling: Spelling, *, style: MemoryStyle,
+                 technology: Technology, rounds: Rounds = ONCE) -> None:
+        self._shape = SequencerShape(words, spelling.width, style is MemoryStyle.BLOCK, rounds)
+        self._filler = Filler(words, spelling)
+        self._style = style
+        self._technology = technology
+        super().__init__({"step": In(1), "data": Out(spelling.width), "load": In(FILL),
+                          "loaded": Out(FILL)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+        return SEQUENCER_LATENCY
+
+    @property
+    def length(self) -> int:
+        """How many words there are."""
+        return self._shape.words
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.filler = filler = self._filler
+        chain(m, self, [filler])
+        is_block = self._style is MemoryStyle.BLOCK
+        step: Value = self.step
+        if not is_block:
+            step = Signal(name="stepped")
+            m.d.sync += step.eq(self.step)
+        for low, part in zip(accumulate(self._shape.parts, initial=0), self._shape.parts,
+                             strict=False):
+            ram = self._technology.ram(part, self._shape.words, self._style, registered=is_block)
+            m.submodules[f"ram_{low}"] = ram
+            m.d.comb += [
+                ram.write_address.eq(filler.address), ram.write_enable.eq(filler.write),
+                ram.write_data.eq(filler.word[low : low + part]),
+                ram.read_address.eq(counted(m, f"address_{low}", step, self._shape)),
+                ram.read_enable.eq(1), self.data[low : low + part].eq(ram.read_data)]
+        return m
+
+
+def counted(m: Module, name: str, step: Value, shape: SequencerShape) -> Signal:
+    """The address of the word that so many steps have come to."""
+    words, *again = shape.counts
+    count = Signal(range(words), name=name)
+    following = Mux(count == words - 1, 0, count + 1)
+    if again:
+        part, turns = again
+        ends = Value.cast(counter_end(m, f"{name}_part", step, part))
+        turned = Value.cast(counter_end(m, f"{name}_turn", step & ends, turns))
+        following = Mux(ends & ~turned, count - (part - 1), following)
+    with m.If(step):
+        m.d.sync += count.eq(following)
+    return count

@@ -11,11 +11,12 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
-from .sequencer import ONCE, SEQUENCER_LATENCY, Rounds, Sequencer
+from .fill import FILL, Filler, Spelling, chain
+from .sequencer import ONCE, SEQUENCER_LATENCY, LoadableSequencer, Rounds, Sequencer
 from .steady import delay, join
 from .tech import MEMORY_LATENCY, MemoryStyle, Technology
 
-__all__ = ["CODEBOOK_LATENCY", "CodebookWeights", "WeightSource"]
+__all__ = ["CODEBOOK_LATENCY", "CodebookWeights", "LoadableCodebook", "WeightSource"]
 
 CODEBOOK_LATENCY = SEQUENCER_LATENCY + MEMORY_LATENCY
 """Cycles from a step to its word of weights that are looked up."""
@@ -107,4 +108,61 @@ class CodebookWeights(Block):
         if len(beside):
             m.d.comb += self.data[self._weights * self._weight_bits :].eq(
                 delay(m, "beside", beside, MEMORY_LATENCY))
+        return m
+
+
+class LoadableCodebook(Block):
+    """A `CodebookWeights` whose indices and then values, 2 to 256 of them, come in a stream.
+
+    Parameters
+    ----------
+    words : how many.
+    weights : how many a word has.
+    index_bits : of a weight's index; there are values for all of them.
+    weight_bits : width of a weight, two's complement.
+    style, technology, rounds : those of `CodebookWeights`.
+
+    Members
+    -------
+    step : In(1).
+    data : Out(weights * weight_bits).
+    load, loaded : see `Filler`.
+    """
+
+    def __init__(self, words: int, weights: int, *, index_bits: int, weight_bits: int,
+                 style: MemoryStyle, technology: Technology, rounds: Rounds = ONCE) -> None:
+        at_least(1, weights=weights, index_bits=index_bits, weight_bits=weight_bits)
+        self._indices = LoadableSequencer(words, Spelling(weights, index_bits), style=style,
+                                          technology=technology, rounds=rounds)
+        self._values = Filler(1 << index_bits, Spelling(1, weight_bits))
+        self._weights = weights
+        self._technology = technology
+        super().__init__({"step": In(1), "data": Out(weights * weight_bits), "load": In(FILL),
+                          "loaded": Out(FILL)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a step to its word."""
+        return CODEBOOK_LATENCY
+
+    @property
+    def length(self) -> int:
+        """How many words there are."""
+        return self._indices.length
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.indices = indices = self._indices
+        m.submodules.values = values = self._values
+        chain(m, self, [indices, values])
+        m.d.comb += indices.step.eq(self.step)
+        index_bits, weight_bits = len(values.address), len(values.word)
+        for n in range(self._weights):
+            table = self._technology.ram(weight_bits, 1 << index_bits, MemoryStyle.DISTRIBUTED)
+            m.submodules[f"table_{n}"] = table
+            m.d.comb += [
+                table.write_address.eq(values.address), table.write_data.eq(values.word),
+                table.write_enable.eq(values.write), table.read_enable.eq(1),
+                table.read_address.eq(indices.data.word_select(n, index_bits)),
+                self.data.word_select(n, weight_bits).eq(table.read_data)]
         return m

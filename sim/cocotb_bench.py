@@ -1,8 +1,8 @@
 """The one cocotb module: sends a job's frames through a design, compares what comes out, times it.
 
 It runs inside the simulator, started by `penjing.sim.cosim`; the plusarg ``+penjing_job=FOLDER``
-names the folder with ``job.json`` and ``frames.npz``, where it leaves ``result.json`` and
-``progress`` (one byte a frame).
+names the folder with ``job.json``, ``frames.npz`` and ``image_<frame>``, where it leaves
+``result.json`` and ``progress`` (one byte a frame).
 
 Python wakes where something can move, not in each cycle. What it reads at the rising edge of
 ``clk`` is what the flip-flops see at that edge, and what it writes there arrives after it.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,23 +49,35 @@ def bursts(active: bool, seed: int) -> Iterator[tuple[int, bool]]:
             yield generator.randrange(16, 2048) if generator.random() < 0.03 else length, True
 
 
-class Stream:
+class Handles:
     """The signals of one of the design's streams."""
 
-    def __init__(self, dut: Any, name: str, form: StreamFormat) -> None:
-        self.name, self.format = name, form
+    def __init__(self, dut: Any, name: str) -> None:
+        self.name = name
         self.payload, self.valid, self.ready = (
             getattr(dut, f"{name}__{signal}") for signal in ("payload", "valid", "ready"))
+
+
+class Stream(Handles):
+    """A stream of frames."""
+
+    def __init__(self, dut: Any, name: str, form: StreamFormat) -> None:
+        super().__init__(dut, name)
+        self.format = form
         assert len(self.payload) == form.width, \
             f"{name}.payload is {len(self.payload)} bits, not {form.width}"
 
 
 class Ports:
-    """The design's clock, reset and streams; the last of ``formats`` is that of the output."""
+    """The design's clock, reset and streams; the last of ``formats`` is that of the output.
 
-    def __init__(self, dut: Any, formats: dict[str, StreamFormat]) -> None:
+    ``load`` is the stream of bytes of a design that is loaded.
+    """
+
+    def __init__(self, dut: Any, formats: dict[str, StreamFormat], *, is_loaded: bool) -> None:
         self.clk, self.rst = dut.clk, dut.rst
         *self.inputs, self.o = (Stream(dut, name, form) for name, form in formats.items())
+        self.load = Handles(dut, "load") if is_loaded else None
         self.edge = dut.clk.rising_edge
 
     async def cycles(self, count: int) -> None:
@@ -80,7 +92,7 @@ class Ports:
     async def reset(self) -> None:
         """Back to the initial state, all streams idle."""
         self.rst.value, self.o.ready.value = 1, 0
-        for i in self.inputs:
+        for i in (*self.inputs, *filter(None, [self.load])):
             i.valid.value, i.payload.value = 0, 0
         await self.cycles(RESET_CYCLES)
         self.rst.value = 0
@@ -93,12 +105,16 @@ class Ports:
 
 
 class Source:
-    """Gives ``payloads`` to an input stream, and notes how many were taken and the first when."""
+    """Gives ``payloads`` to an input stream, and notes how many were taken and the first when.
 
-    def __init__(self, ports: Ports, stream: Stream, payloads: list[int]) -> None:
+    ``begun`` is set as that happens.
+    """
+
+    def __init__(self, ports: Ports, stream: Handles, payloads: list[int]) -> None:
         self.ports, self.stream, self.payloads = ports, stream, payloads
         self.taken = 0
         self.first: int | None = None
+        self.begun = Event()
 
     async def send(self, pattern: Iterator[tuple[int, bool]]) -> None:
         """Send all; pauses fall between beats only, since ``valid`` holds until one is taken."""
@@ -121,6 +137,7 @@ class Source:
                     await edge
                 if self.first is None:
                     self.first = cycle()
+                    self.begun.set()
                 self.taken += 1
 
 
@@ -134,14 +151,34 @@ def cycle() -> int:
     return int(get_sim_time("step")) // PERIOD
 
 
-class Run:
-    """One stall pattern: all frames, and what is found."""
+class Turn:
+    """Frames of all input streams, behind an image if the design is loaded."""
 
-    def __init__(self, ports: Ports, frames: list[Frames], golden: Integers,
-                 progress: BinaryIO) -> None:
-        self.ports, self.golden, self.progress = ports, golden, progress
+    def __init__(self, ports: Ports, image: bytes, frames: list[Frames]) -> None:
         self.sources = [Source(ports, stream, [beat for frame in sent for beat in frame])
                         for stream, sent in zip(ports.inputs, frames, strict=True)]
+        self.load = None if ports.load is None else Source(ports, ports.load, list(image))
+
+    @property
+    def senders(self) -> list[Source]:
+        """All of them."""
+        return [*self.sources, *filter(None, [self.load])]
+
+
+class Run:
+    """One stall pattern: images, all frames, and what is found.
+
+    ``images`` are by number of the frame that each comes before.
+    """
+
+    def __init__(self, ports: Ports, images: dict[int, bytes], frames: list[Frames],
+                 golden: Integers, progress: BinaryIO) -> None:
+        self.ports, self.golden, self.progress = ports, golden, progress
+        starts = [*images] or [0]
+        self.turns = [Turn(ports, images.get(start, b""), [sent[start:end] for sent in frames])
+                      for start, end in zip(starts, [*starts[1:], len(golden)], strict=True)]
+        self.senders = [source for turn in self.turns for source in turn.senders]
+        self.tasks: list[Task[None]] = []
         self.got = 0
         self.frame_ends: list[int] = []
         self.values_compared = self.mismatches = 0
@@ -157,22 +194,41 @@ class Run:
     @property
     def first_input(self) -> int | None:
         """The cycle in which the first beat of any source was taken."""
-        return min((source.first for source in self.sources if source.first is not None),
-                   default=None)
+        return min((source.first for source in self.turns[0].sources
+                    if source.first is not None), default=None)
 
     async def drive(self, watchdog: int, stalls: tuple[bool, bool], seed: int) -> None:
         """Send all frames and collect as many, or give up after ``watchdog`` idle cycles."""
-        senders = [cocotb.start_soon(source.send(bursts(stalls[0], seed + n)))
-                   for n, source in enumerate(self.sources)]
-        tasks = [*senders, *(cocotb.start_soon(task) for task in (
-            self.ports.pause(bursts(stalls[1], seed + len(senders))),
-            self._collect(senders),
-            self._watch(watchdog)))]
+        count = len(self.turns[0].senders)
+        patterns = [bursts(stalls[0], seed + n) for n in range(count)]
+        sending = self._start(self._send(patterns))
+        self._start(self.ports.pause(bursts(stalls[1], seed + count)))
+        self._start(self._collect(sending))
+        self._start(self._watch(watchdog))
         await self.done.wait()
-        for task in tasks:
+        for task in self.tasks:
             task.cancel()
 
-    async def _collect(self, senders: list[Task[None]]) -> None:
+    def _start(self, task: Coroutine[Any, Any, None]) -> Task[None]:
+        self.tasks.append(cocotb.start_soon(task))
+        return self.tasks[-1]
+
+    async def _send(self, patterns: list[Iterator[tuple[int, bool]]]) -> None:
+        """Turn after turn. Frames are on offer before the first image is; those behind another one
+        are not before it has begun, since until then they are the last image's."""
+        for number, turn in enumerate(self.turns):
+            if number and turn.load is not None:
+                senders = [self._start(turn.load.send(patterns[-1]))]
+                await turn.load.begun.wait()
+                waiting = turn.sources
+            else:
+                senders, waiting = [], turn.senders
+            senders += [self._start(source.send(pattern))
+                        for source, pattern in zip(waiting, patterns, strict=False)]
+            for sender in senders:
+                await sender
+
+    async def _collect(self, sending: Task[None]) -> None:
         """Sink: judge each beat that moves, and the hold rule while none does."""
         edge, o, held = self.ports.edge, self.ports.o, None
         beats = o.format.beats(self.golden.shape[1])
@@ -201,8 +257,7 @@ class Run:
                 self.fault("o.valid fell before the beat was taken")
                 held = None
         await self._drain()
-        for sender in senders:  # what a frame does not need is taken all the same
-            await sender
+        await sending  # what a frame does not need is taken all the same
         self.done.set()
 
     def _judge(self, payloads: list[str]) -> None:
@@ -237,19 +292,24 @@ class Run:
         while moved != now:
             moved = now
             await Timer(watchdog * PERIOD)
-            now = sum(source.taken for source in self.sources) + self.got
+            now = sum(source.taken for source in self.senders) + self.got
         expected = self.ports.o.format.beats(self.golden.shape[1]) * len(self.golden)
         moves = [f"{source.taken} of {len(source.payloads)} at {source.stream.name}"
-                 for source in self.sources]
+                 for source in self.senders]
         self.fault(f"beats: {', '.join(moves)}, {self.got} of {expected} at o, then none in "
                    f"{watchdog} cycles")
         self.done.set()
 
 
-async def abandon(ports: Ports, frames: list[list[int]], watchdog: int) -> None:
-    """Send half of a frame, or as much as is taken: the reset that follows comes in mid-frame."""
+async def abandon(ports: Ports, image: bytes, frames: list[list[int]], watchdog: int) -> None:
+    """Send half of a frame, or as much as is taken: the reset that follows comes in mid-frame.
+
+    Where an ``image`` comes first, it is half of that.
+    """
     sources = [Source(ports, stream, frame[: len(frame) // 2 + 1])
                for stream, frame in zip(ports.inputs, frames, strict=True)]
+    if ports.load is not None:
+        sources.append(Source(ports, ports.load, list(image[: len(image) // 2])))
     ports.o.ready.value = 1
     tasks = [cocotb.start_soon(source.send(bursts(False, 0))) for source in sources]
     for _ in range(watchdog // 64):
@@ -268,7 +328,9 @@ async def frames_match(dut: Any) -> None:
     job = json.loads((folder / "job.json").read_text())
     with np.load(folder / "frames.npz", allow_pickle=False) as arrays:
         *inputs, golden = arrays.values()
-    ports = Ports(dut, {name: StreamFormat(**form) for name, form in job["streams"].items()})
+    images = {start: (folder / f"image_{start}").read_bytes() for start in job["images"]}
+    ports = Ports(dut, {name: StreamFormat(**form) for name, form in job["streams"].items()},
+                  is_loaded=bool(images))
     frames = [list(map(stream.format.encode, sent))
               for stream, sent in zip(ports.inputs, inputs, strict=True)]
     Clock(ports.clk, PERIOD, unit="step").start(start_high=False)
@@ -277,10 +339,11 @@ async def frames_match(dut: Any) -> None:
     with (folder / "progress").open("wb") as progress:
         for index, stalls in enumerate(job["stalls"]):
             if index:
-                await abandon(ports, [sent[0] for sent in frames], job["watchdog"])
+                await abandon(ports, images.get(0, b""), [sent[0] for sent in frames],
+                              job["watchdog"])
                 await ports.reset()
             began, start = time.perf_counter(), cycle()
-            run = Run(ports, frames, golden, progress)
+            run = Run(ports, images, frames, golden, progress)
             await run.drive(job["watchdog"], tuple(stalls),
                             job["seed"] + len(job["streams"]) * index)
             results.append({

@@ -10,9 +10,9 @@ import itertools
 import json
 import shutil
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,11 @@ class Job:
     """What to send and what must come out.
 
     Each of ``sources`` has a stream of its own; ``golden`` are the integers, (frames, elements), in
-    the order of the stream ``o``. Each of ``stalls`` is run once; ``seed`` draws the pauses;
-    ``watchdog`` is the number of cycles without a beat on any stream after which a pattern is given
-    up. Raises `ValueError` for arrays that do not fit the stream or each other.
+    the order of the stream ``o``. If the design has a byte stream ``load``, ``images`` go into it,
+    each before the frame of its number, the first before frame 0; frames wait for it. Each of
+    ``stalls`` is run once; ``seed`` draws the pauses; ``watchdog`` is the number of cycles without
+    a beat on any stream after which a pattern is given up. Raises `ValueError` for arrays that do
+    not fit the stream or each other.
     """
 
     sources: tuple[Source, ...]
@@ -65,6 +67,7 @@ class Job:
     stalls: tuple[Stalls, ...] = tuple(Stalls)
     seed: int = 0
     watchdog: int = 200_000
+    images: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.o.check(self.golden)
@@ -76,6 +79,11 @@ class Job:
             if len(source.frames) != len(self.golden):
                 raise ValueError(f"{source.name} and golden must be equally many frames, not "
                                  f"{len(source.frames)} and {len(self.golden)}")
+        starts = [*self.images]
+        if starts and (starts != sorted(starts) or starts[0] != 0
+                       or starts[-1] >= len(self.golden)):
+            raise ValueError(f"images must come before frames from 0 on, in their order, not "
+                             f"{starts!r} of {len(self.golden)}")
         if not self.stalls or len(set(self.stalls)) != len(self.stalls):
             raise ValueError(f"stalls must be different patterns, at least one, not "
                              f"{self.stalls!r}")
@@ -232,6 +240,8 @@ def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
         check_wave(wave, simulator)
     ports = ["clk", "rst", *(f"{stream}__{signal}" for stream in job.streams
                              for signal in ("payload", "valid", "ready"))]
+    if job.images:
+        ports += [f"load__{signal}" for signal in ("payload", "valid", "ready")]
     built = build(verilog.renamed(top, _TOP), _TOP, cache=cache, simulator=simulator, wave=wave,
                   ports=ports)
     folder = fresh_folder(built.folder, "run-")
@@ -249,7 +259,7 @@ def simulate(verilog: Verilog, top: str, job: Job, *, cache: Path,
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        for name in ("frames.npz", "progress"):
+        for name in ("frames.npz", "progress", *map(_image_name, job.images)):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / MEMORIES, ignore_errors=True)
     passed = all(pattern.passed for pattern in patterns)
@@ -272,10 +282,17 @@ def _move_wave(written: Path, wave: Path) -> None:
 def _write(job: Job, folder: Path) -> None:
     frames = (*(source.frames for source in job.sources), job.golden)
     np.savez(folder / "frames.npz", *(array.astype(np.int64) for array in frames))
+    for start, octets in job.images.items():
+        (folder / _image_name(start)).write_bytes(octets)
     (folder / "job.json").write_text(json.dumps({
         "streams": {name: asdict(stream) for name, stream in job.streams.items()},
-        "seed": job.seed, "watchdog": job.watchdog,
+        "images": [*job.images], "seed": job.seed, "watchdog": job.watchdog,
         "stalls": [[stalls.at_input, stalls.at_output] for stalls in job.stalls]}))
+
+
+def _image_name(start: int) -> str:
+    """The file of the image that comes before the frame of the number ``start``."""
+    return f"image_{start}"
 
 
 def _run(built: Build, top: str, job: Job, folder: Path, wave: Path | None, log: Path,

@@ -26,6 +26,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress": ("compiler.ir", "compiler.compress", "compiler.load.floats",
                           "compiler.load.stairs"),
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
+    "compiler.image": ("compiler", "hdl.loader"),
     "compiler": ("compiler",),
     "sim.golden": ("compiler.ir",),
     "sim.oracles": ("compiler.ir", "compiler.load", "sim.oracles"),

@@ -11,6 +11,7 @@ import numpy as np
 import penjing.hdl
 import pytest
 from amaranth.lib import wiring
+from loading import Frames, Load, image_of, run_loadable
 from networks import PLENTY, random_images, random_weights, run_block
 from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
@@ -32,14 +33,20 @@ from penjing.hdl.column_reader import ColumnReader
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.constant_matrix import ConstantMatrix
 from penjing.hdl.count_array import CountArray
+from penjing.hdl.crc import Crc32
 from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
 from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
+from penjing.hdl.fill import Filler
+from penjing.hdl.gate import Gate
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
+from penjing.hdl.huffman import HuffmanDecoder
+from penjing.hdl.loadable import Loadable
+from penjing.hdl.loader import Loader, Status
 from penjing.hdl.multiply import StreamMultiplier
 from penjing.hdl.n_of_m_array import Chooser, NofMArray
 from penjing.hdl.nonzero import NonZeros
@@ -51,7 +58,7 @@ from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.result_constants import ResultConstants
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.select_array import SelectArray
-from penjing.hdl.sequencer import Sequencer
+from penjing.hdl.sequencer import LoadableSequencer, Sequencer
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.slice import Slicer
 from penjing.hdl.slope import SlopeRequantizer
@@ -64,7 +71,7 @@ from penjing.hdl.tile_engine import TileEngine
 from penjing.hdl.tile_results import TileResults
 from penjing.hdl.upsample import Upsampler
 from penjing.hdl.upsizer import Upsizer
-from penjing.hdl.weights import CodebookWeights
+from penjing.hdl.weights import CodebookWeights, LoadableCodebook
 from penjing.hdl.window import Window
 from penjing.sim import golden
 from penjing.sim.streams import Stalls
@@ -217,6 +224,10 @@ TWINS: dict[type[wiring.Component], Twin] = {
 }
 COMMON = {Block, EngineArray, PassesReady}
 """What several blocks have in common is none."""
+LOADED = {Crc32: PRODUCTS, Filler: PRODUCTS, Gate: PRODUCTS, HuffmanDecoder: PRODUCTS,
+          Loadable: PRODUCTS, LoadableCodebook: CODED, LoadableSequencer: PRODUCTS,
+          Loader: PRODUCTS}
+"""Those of networks whose weights come in an image."""
 
 
 def test_every_public_block_has_a_twin() -> None:
@@ -227,7 +238,7 @@ def test_every_public_block_has_a_twin() -> None:
             values = (getattr(loaded, name) for name in getattr(loaded, "__all__", ()))
             blocks |= {value for value in values
                        if isinstance(value, type) and issubclass(value, wiring.Component)}
-    assert blocks - COMMON == set(TWINS)
+    assert blocks - COMMON == {*TWINS, *LOADED}
 
 
 def run(twin: Twin) -> None:
@@ -261,3 +272,34 @@ def test_a_block_is_judged_by_its_twin(block: type[wiring.Component],
     monkeypatch.setattr(golden, twin.function, bent)
     with pytest.raises(AssertionError, match=r"^frame 0"):
         run(twin)
+
+
+def run_loaded(twin: Twin) -> None:
+    """The same, of a network whose weights are loaded."""
+    network = ir.with_loadable_weights(twin.network)
+    plan = schedule(network, Budget(ECP5, PLENTY, 1000), twin.goal)
+    dut = accelerator.whole(network, plan, Generic())
+    assert isinstance(dut, Loadable)
+    run_loadable(dut, plan, [Load(image_of(network, plan), Status.READY),
+                             Frames(network, random_images(network.input_type, 4, 1))],
+                 Stalls.BOTH)
+
+
+@pytest.mark.parametrize("block", LOADED, ids=lambda block: block.__name__)
+def test_a_block_that_loads_is_judged_by_its_twin(block: type[wiring.Component],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, built = LOADED[block], []
+    elaborate, function = block.elaborate, getattr(golden, twin.function)
+
+    def noticed(self: wiring.Component, platform: object) -> object:
+        built.append(self)
+        return elaborate(self, platform)
+    monkeypatch.setattr(block, "elaborate", noticed)
+    run_loaded(twin)
+    assert built, f"no {block.__name__} is in the network that is to judge it"
+
+    def bent(*args: object, **more: object) -> Integers:
+        return function(*args, **more) + 1
+    monkeypatch.setattr(golden, twin.function, bent)
+    with pytest.raises(AssertionError, match=r"^frame 0"):
+        run_loaded(twin)

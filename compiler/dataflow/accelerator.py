@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ...hdl.graph import Graph, Pipeline, Stage
+from ...hdl.loadable import Loadable
 from ...hdl.skip import SkipBuffer
 from ...hdl.stream import Beat
 from ...hdl.tech import Technology
 from ..cost import Memory
 from ..ir import Network, PenjingError, TensorType
+from .filling import Filling, filling
 from .kinds.kind import Stages, shape_of, style
 from .plan import LayerPlan, Plan
 from .port import Port
@@ -22,8 +24,10 @@ def input_names(count: int) -> tuple[str, ...]:
     return ("i",) if count == 1 else tuple(f"i_{n}" for n in range(count))
 
 
-def whole(network: Network, plan: Plan, technology: Technology) -> Graph:
+def whole(network: Network, plan: Plan, technology: Technology) -> Graph | Loadable:
     """The whole network as one component, streams ``i`` and ``o``; instances bear layer names.
+
+    Where weights are loadable, it has what loads them.
 
     Only a layer called ``i`` is another, with underscores behind it: that is the input's name.
     """
@@ -43,10 +47,10 @@ def whole(network: Network, plan: Plan, technology: Technology) -> Graph:
         streams[site.name] = name
     if not stages:
         raise PenjingError(f"network {network.name}: it has no layer that needs hardware")
-    return Graph(stages)
+    return _loadable(Graph(stages), filling(network, plan), technology)
 
 
-def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Graph:
+def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Graph | Loadable:
     """The layer ``name`` alone, with the ports and memories that it has in the accelerator."""
     everything = sites(network)
     if name not in everything:
@@ -56,7 +60,15 @@ def layer(network: Network, plan: Plan, name: str, technology: Technology) -> Gr
     if made is None:
         raise PenjingError(f"layer {name}: {everything[name].layer.kind} is only wiring; "
                            "choose another layer")
-    return made
+    return _loadable(made, filling(network, plan, name), technology)
+
+
+def _loadable(graph: Graph, filled: Filling | None, technology: Technology) -> Graph | Loadable:
+    """``graph`` with what fills its memories, if it has any to be filled."""
+    if filled is None:
+        return graph
+    return Loadable(graph, filled.digest, symbols=filled.symbols, memories=len(filled.memories),
+                    technology=technology)
 
 
 def component(site: Site, plan: LayerPlan, technology: Technology) -> Graph | None:

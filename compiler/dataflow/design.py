@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ...hdl.graph import Graph
+from ...hdl.loadable import Loadable
 from ...hdl.tech import Technology
 from ..cost import Resources
-from ..ir import Network
-from . import accelerator
+from ..ir import Network, PenjingError
+from . import accelerator, plan_file
+from .filling import Filling, filling
 from .plan import Plan
 from .port import Port
 
@@ -19,17 +21,19 @@ from .port import Port
 class Part:
     """Hardware that makes the tensor ``result``, whose port is ``o``.
 
-    It is built by ``component()``. ``inputs`` are the tensors that it reads, each with its port, by
+    It is built by ``component()``. ``filling`` is what its memories are filled with before frames
+    come, None where none is. ``inputs`` are the tensors that it reads, each with its port, by
     name of the input stream. A frame takes ``cycles``, the first one ``latency`` (None: it is not
     predicted).
     """
 
-    component: Callable[[], Graph]
+    component: Callable[[], Graph | Loadable]
     inputs: Mapping[str, tuple[str, Port]]
     result: str
     o: Port
     cycles: int
     latency: int | None = None
+    filling: Filling | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,19 @@ class Design:
         network = self.network
         return Part(partial(accelerator.whole, network, self.plan, technology),
                     {"i": (network.input, self.i)}, network.layers[-1].name, self.o, self.cycles,
-                    self.latency)
+                    self.latency, self.filling())
+
+    def filling(self, network: Network | None = None) -> Filling | None:
+        """What fills the accelerator's memories with its network, or with another of its shape.
+
+        None where no memory is filled; `PenjingError` where the other one is of another shape.
+        """
+        if network is None:
+            return filling(self.network, self.plan)
+        if not plan_file.are_of_one_shape(network, self.network):
+            raise PenjingError(f"network {network.name}: it differs from {self.network.name} in "
+                               "more than weights and biases; compile it for itself")
+        return filling(network, self.plan)
 
     def part(self, name: str, technology: Technology) -> Part:
         """The layer ``name`` alone; `PenjingError` where it has no hardware of its own."""
@@ -78,4 +94,4 @@ class Design:
         tensors = next(one.inputs for one in self.network.layers if one.name == name)
         inputs = zip(tensors, planned.kind.inputs, strict=True)
         return Part(lambda: made, dict(zip(made.inputs, inputs, strict=True)), name, planned.o,
-                    planned.cycles)
+                    planned.cycles, filling=filling(self.network, self.plan, name))

@@ -11,6 +11,9 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .. import ir
 from ..file import to_bytes, write_atomically
 from ..ir import Network, PenjingError
 from .kinds import KINDS
@@ -70,6 +73,32 @@ def load(path: str | Path, network: Network) -> Plan:
 def digest(plan: Plan, network: Network) -> str:
     """By what this ``plan`` of this ``network`` is known from others."""
     return _digest(to_json(plan), network)
+
+
+def shape_digest(plan: Plan, network: Network) -> bytes:
+    """By what a ``plan`` is known for all networks that its hardware may be filled with.
+
+    These are as ``network``, but for the values of loadable weights and their biases, its name and
+    its tail.
+    """
+    return bytes.fromhex(_digest(to_json(plan), shape_of_network(network)))
+
+
+def are_of_one_shape(one: Network, other: Network) -> bool:
+    """Whether the hardware of the one can be filled with the other."""
+    return to_bytes(shape_of_network(one)) == to_bytes(shape_of_network(other))
+
+
+def shape_of_network(network: Network) -> Network:
+    """``network`` with zeros for all that is loaded."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, ir.MultiplyAccumulate) and layer.weights.loadable:
+            weights = dataclasses.replace(
+                layer.weights, values=np.zeros_like(layer.weights.values), encoding=ir.Plain())
+            layer = dataclasses.replace(layer, weights=weights, bias=np.zeros_like(layer.bias))
+        layers.append(layer)
+    return dataclasses.replace(network, name="shape", layers=tuple(layers), tail=None)
 
 
 def _digest(body: object, network: Network) -> str:

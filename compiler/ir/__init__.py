@@ -15,7 +15,7 @@ from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, 
 from .layers import Convolution, Dense, Depthwise, Layer, MultiplyAccumulate, SlidingLayer
 from .n_of_m import NofM
 from .names import NAME, PORTS, Names, cleaned
-from .network import Network
+from .network import Network, with_loadable_weights
 from .pools import ArgMax, AveragePool, MaxPool, PoolLayer, Rounding, SumPool
 from .requantize import (
     MAX_THRESHOLDS,
@@ -74,4 +74,4 @@ __all__ = [
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
     "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "cleaned", "pitch_of",
-    "rewired", "rows_of", "signed_bits", "unsigned_bits", "whole_strides"]
+    "rewired", "rows_of", "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]

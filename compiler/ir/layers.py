@@ -167,9 +167,26 @@ class MultiplyAccumulate(Layer):
         return height * width * int(self.weights.values.size)
 
     def _accumulators(self, source: TensorType, size: tuple[int, int]) -> TensorType:
-        """Exact accumulators for a map of ``size``, of a width that the real weights need."""
+        """Exact accumulators for a map of ``size``, of a width that the real weights need, or any
+        of their type where they are loadable."""
         weights = self.weights.values.reshape(len(self.bias), -1)
-        return self._holding(source, size, interval(weights, self.bias, source))
+        bounds = (self._reach(source) if self.weights.loadable
+                  else interval(weights, self.bias, source))
+        return self._holding(source, size, bounds)
+
+    def _reach(self, source: TensorType) -> tuple[int, int]:
+        """The least and the most that its sums can be, whatever the weights of their type.
+
+        A bias goes no farther than the products.
+        """
+        terms, half = self.weights.values[0].size, 1 << self.weights.bits - 1
+        products = [weight * value for weight in (-half, half - 1)
+                    for value in (source.low, source.high)]
+        low, high = terms * min(products), terms * max(products)
+        require(bool((self.bias >= low).all() and (self.bias <= high).all()),
+                f"layer {self.name}: its bias is not within {low} and {high}, what products of its "
+                "types reach and loadable layers keep to; compile it with weights that stay")
+        return 2 * low, 2 * high
 
     def _holding(self, source: TensorType, size: tuple[int, int], bounds: tuple[int, int]
                  ) -> TensorType:

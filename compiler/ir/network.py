@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .layers import Layer
+from .encoding import Codebook, Plain
+from .layers import Layer, MultiplyAccumulate
 from .names import NAME, PORTS
 from .tail import Tail
 from .tensor import Bipolar, PenjingError, TensorType, require
@@ -84,3 +85,20 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of one frame, those on padding included."""
         return sum(layer.macs(self._types[layer.name]) for layer in self.layers)
+
+
+def with_loadable_weights(network: Network) -> Network:
+    """``network`` with weights and biases that hardware takes from a stream, so that its types hold
+    for any others of the same bits; `PenjingError` where its own biases are beyond them, or an
+    encoding holds for its own weights only."""
+    return replace(network, layers=tuple(
+        _with_loadable_weights(layer) if isinstance(layer, MultiplyAccumulate) else layer
+        for layer in network.layers))
+
+
+def _with_loadable_weights(layer: MultiplyAccumulate) -> MultiplyAccumulate:
+    encoding = layer.weights.encoding
+    require(isinstance(encoding, Plain | Codebook),
+            f"layer {layer.name}: weights of the encoding {encoding.name} cannot be loaded, as "
+            f"others need another memory; compile it with --encoding {layer.name}=plain")
+    return replace(layer, weights=replace(layer.weights, loadable=True))

@@ -127,6 +127,8 @@ class TransposedConvolution(MultiplyAccumulate):
         size = (self.stride[0] * (height - 1) + self.kernel[0] - top - bottom,
                 self.stride[1] * (width - 1) + self.kernel[1] - left - right)
         require(min(size) > 0, f"layer {self.name}: crop {self.crop} leaves nothing of its output")
+        if self.weights.loadable:
+            return self._holding(source, size, self._reach(source))
         phases = self.phases(self.weights.values)
         return self._holding(source, size, interval(phases.reshape(self.phase_bias.size, -1),
                                                     self.phase_bias.reshape(-1), source))

@@ -17,13 +17,15 @@ class Weights:
 
     ``values`` is an integer array (made int64 and read-only), each within ``bits`` (2 to 16), which
     is what a multiplier takes; ``fraction`` is their fraction length. The ``encoding`` says how
-    hardware stores them, `memory_bits` what that takes; it never changes a result.
+    hardware stores them, `memory_bits` what that takes; it never changes a result. Where they are
+    ``loadable``, hardware is made for any values of the same shape and bits, which come in later.
     """
 
     values: Integers
     bits: int
     fraction: int = 0
     encoding: Encoding = field(default_factory=Plain)
+    loadable: bool = False
 
     def __post_init__(self) -> None:
         require(is_int(self.bits) and 2 <= self.bits <= 16,
@@ -35,6 +37,8 @@ class Weights:
         object.__setattr__(self, "values", frozen_array("weights", self.values, low, high))
         require(isinstance(self.encoding, Encoding),
                 f"weights: encoding must be an Encoding, not {self.encoding!r}")
+        require(isinstance(self.loadable, bool),
+                f"weights: loadable must be true or false, not {self.loadable!r}")
         self.encoding.check(self.rows)
 
     @classmethod
@@ -65,8 +69,8 @@ class Weights:
 
     @cached_property
     def bipolar(self) -> bool:
-        """Whether every weight is -1 or +1."""
-        return bool((np.abs(self.values) == 1).all())
+        """Whether every weight is -1 or +1, and stays so."""
+        return not self.loadable and bool((np.abs(self.values) == 1).all())
 
     @cached_property
     def codebook(self) -> tuple[int, ...]:
@@ -75,17 +79,17 @@ class Weights:
 
     @cached_property
     def full(self) -> bool:
-        """Whether no weight is 0."""
-        return bool(self.values.all())
+        """Whether no weight is 0, nor becomes it."""
+        return not self.loadable and bool(self.values.all())
 
     @cached_property
     def ternary(self) -> tuple[int, int] | None:
-        """(Wp, Wn) if every weight is Wp, 0 or -Wn, else None.
+        """(Wp, Wn) if every weight is Wp, 0 or -Wn, and stays so, else None.
 
         Where there are none of one side, it is as the other; both are 1 if all weights are 0.
         """
         positive, negative = (np.unique(side[side > 0]) for side in (self.values, -self.values))
-        if max(len(positive), len(negative)) > 1:
+        if self.loadable or max(len(positive), len(negative)) > 1:
             return None
         found = [int(side[0]) if len(side) else None for side in (positive, negative)]
         return found[0] or found[1] or 1, found[1] or found[0] or 1
@@ -93,4 +97,5 @@ class Weights:
     def __eq__(self, other: object) -> bool:
         return (isinstance(other, Weights) and self.bits == other.bits
                 and self.fraction == other.fraction and self.encoding == other.encoding
+                and self.loadable == other.loadable
                 and np.array_equal(self.values, other.values))

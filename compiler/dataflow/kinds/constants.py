@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....hdl.fill import Spelling
 from ....hdl.sequencer import ONCE, Rounds, SequencerShape
 from ....hdl.steady import BLOCK_BITS
 from ...cost import Fabric, Resources, Storage, memories
@@ -12,6 +13,21 @@ def in_order(fabric: Fabric, storage: Storage, words: int, width: int,
     """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds``."""
     shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds)
     return memories.in_order(fabric, storage, shape.counts, shape.parts)
+
+
+def filled(fabric: Fabric, storage: Storage, words: int, spelling: Spelling, rounds: Rounds = ONCE
+           ) -> Resources:
+    """Cells of a `LoadableSequencer`: its memories, its counters, and what fills it."""
+    shape = SequencerShape(words, spelling.width, storage is Storage.BLOCK, rounds)
+    bits = sum(map(memories.index_bits, shape.counts))
+    counters = Resources(luts=round(fabric.counters(bits)), ffs=bits)
+    places = memories.index_bits(words) + memories.index_bits(spelling.symbols)
+    # A row of symbols, the address of a word and that of the next; what is passed on.
+    filler = Resources(
+        luts=round(fabric.counters(places)),
+        ffs=spelling.symbols * spelling.symbol_bits + places + memories.index_bits(words) + 12)
+    return sum((memories.ram(fabric, storage, words, part) + counters for part in shape.parts),
+               filler)
 
 
 def of_channels(fabric: Fabric, storage: Storage, words: int, width: int, *, registers: int = 2

@@ -8,7 +8,6 @@ from typing import Self
 from ....hdl.dot_array import DotShape
 from ....hdl.tech import Technology
 from ... import ir
-from ...cost import memories
 from ..fold import Fold
 from ..site import Site
 from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
@@ -30,7 +29,7 @@ class Dot(Multiplying, Flat):
         frame = cls.framed(site, fold, DotShape(fold.simd), store.latency)
         return cls(
             inputs=ask.inputs, o=output_port(site, frame), fold=fold, frame=frame, store=store,
-            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
+            storage=store.storage(ask.fabric, frame.words, fold.products * store.bits),
             dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
 
     def blocks(self, site: Site, technology: Technology) -> Stages:

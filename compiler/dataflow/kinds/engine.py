@@ -9,9 +9,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ....hdl.dot_array import WAY_LATENCY, DotArray
+from ....hdl.dot_array import WAY_LATENCY, DotArray, bias_words
 from ....hdl.engine import Engine as EngineBlock
 from ....hdl.engine import EngineShape
+from ....hdl.fill import Spelling
 from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
@@ -83,6 +84,10 @@ class Engine(Windowed):
         """Cycles in which a frame is read."""
         return site.geometry.positions * self.window(site).reads
 
+    @abstractmethod
+    def weights(self, site: Site) -> Integers:
+        """Weights in the order of the reads: (beats, outputs, terms)."""
+
     def outputs(self, site: Site) -> timing.Outputs:
         """Group after group, each ``o_lanes`` a beat."""
         frame, tails = self.frame, self._tails
@@ -114,10 +119,13 @@ class Engine(Windowed):
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
+        return (super().cells(site, fabric) + self.memory_cells(site, fabric)
+                + _frame_cells(fabric, self.frame, site.result.bits))
+
+    def memory_cells(self, site: Site, fabric: Fabric) -> Resources:
+        """The memory of the weights."""
         width = self.stored * self.weight_bits(site)
-        return super().cells(site, fabric) + constants.in_order(
-            fabric, self.storage, self.frame.words, width, self.frame.rounds) + _frame_cells(
-                fabric, self.frame, site.result.bits)
+        return constants.in_order(fabric, self.storage, self.frame.words, width, self.frame.rounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +140,7 @@ class Multiplying(Engine):
 
     def all_weight_bits(self, site: Site) -> int:
         """Those of their encoding."""
-        return multiplies(site).weights.memory_bits
+        return self.store.all_bits(multiplies(site).weights)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Multipliers, adder trees and accumulators, and what all engines have.
@@ -145,10 +153,7 @@ class Multiplying(Engine):
         cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
         terms = self.stored // frame.pe
         cells += arithmetic.adder_tree(fabric, terms, a_bits + b_bits) * frame.pe
-        # A bias has fewer bits than a sum: the others are copies of its sign.
-        bias_bits = min(total_bits, signed_bits(biases(site)))
-        cells += constants.in_order(fabric, Storage.LOGIC, frame.groups * frame.rounds.parts,
-                                    frame.pe * bias_bits, frame.rounds)
+        cells += self._bias_cells(site, fabric)
         # Each output: accumulator with the choice of the bias, and the drain's shift register.
         accumulators = (fabric.sums(total_bits, frame.pe)
                         + frame.pe * total_bits * fabric.logic.mux
@@ -163,6 +168,34 @@ class Multiplying(Engine):
         """Registers of inputs on their way to the multipliers, of which so many are ``soft``."""
         return (WAY_LATENCY if soft else 1) * self.frame.lanes
 
+    def memory_cells(self, site: Site, fabric: Fabric) -> Resources:
+        """The memory of the weights, and what fills it."""
+        if not self.store.loadable:
+            return super().memory_cells(site, fabric)
+        return constants.filled(fabric, self.storage, self.frame.words,
+                                Spelling(self.stored, self.store.bits), self.frame.rounds)
+
+    def _bias_cells(self, site: Site, fabric: Fabric) -> Resources:
+        frame, bits = self.frame, site.result.bits
+        words = frame.groups * frame.rounds.parts
+        if self.store.loadable:
+            storage = Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
+            return constants.filled(fabric, storage, words, Spelling(frame.pe, bits), frame.rounds)
+        # A bias has fewer bits than a sum: the others are copies of its sign.
+        bits = min(bits, signed_bits(biases(site)))
+        return constants.in_order(fabric, Storage.LOGIC, words, frame.pe * bits, frame.rounds)
+
+    def fillings(self, site: Site) -> tuple[bytes, ...]:
+        """Those of the weights, and of the biases."""
+        if not self.store.loadable:
+            return ()
+        frame, bits = self.frame, site.result.bits
+        bias = Spelling(frame.pe, bits).spelled(bias_words(frame, biases(site), bits))
+        try:
+            return (*self.store.fillings(self.weights(site)), bias)
+        except ir.PenjingError as error:
+            raise ir.PenjingError(f"layer {site.name}: {error}") from None
+
     def work(self) -> Mapping[str, int]:
         """Its multipliers."""
         return {"multipliers": self.stored}
@@ -170,7 +203,8 @@ class Multiplying(Engine):
     def assembled(self, site: Site, weights: Integers, technology: Technology) -> EngineBlock:
         """The engine of ``weights`` (beats, outputs, terms)."""
         array = DotArray(self.frame, shape_of(self.carried(site)[0]),
-                         weight_bits=self.store.value_bits, bias=biases(site),
+                         weight_bits=self.store.value_bits,
+                         bias=None if self.store.loadable else biases(site),
                          accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
                          technology=technology)
         source = self.store.source(weights, style(self.storage), technology, self.frame.rounds)

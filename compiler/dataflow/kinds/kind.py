@@ -74,6 +74,14 @@ class Kind(ABC):
         """What it stores, queues in front of its inputs left out."""
         return ()
 
+    def fillings(self, site: Site) -> tuple[bytes, ...]:
+        """The symbols of each of its memories that a stream fills, in the order in which symbols
+        pass them, see `penjing.hdl.fill`.
+
+        Raises `PenjingError` where what the layer has does not go into them.
+        """
+        return ()
+
     @abstractmethod
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Predicted cells, queues in front of its inputs left out."""

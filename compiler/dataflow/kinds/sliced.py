@@ -13,7 +13,6 @@ from ....hdl.engine import EngineShape
 from ....hdl.tech import Technology
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
-from ...cost import memories
 from ...ir import Integers
 from ..fold import Fold, quotients
 from ..port import Port
@@ -69,7 +68,7 @@ class Sliced(Multiplying):
         return cls(
             inputs=ask.inputs, o=Port(frame.o_lanes, frame.outputs), fold=fold, frame=frame,
             store=store,
-            storage=memories.rom_storage(ask.fabric, frame.words, fold.products * store.bits),
+            storage=store.storage(ask.fabric, frame.words, fold.products * store.bits),
             dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, fold.products))
 
     def window(self, site: Site) -> WindowGeometry:
@@ -80,9 +79,9 @@ class Sliced(Multiplying):
         """The window and the engine."""
         fill = pad_code(site, self.carried(site)[0])
         return [*self.window_blocks(site, technology, fill),
-                ("depthwise", self.assembled(site, self._weights(site), technology))]
+                ("depthwise", self.assembled(site, self.weights(site), technology))]
 
-    def _weights(self, site: Site) -> Integers:
+    def weights(self, site: Site) -> Integers:
         """Weights in the order of the reads: (slices * taps, outputs, terms)."""
         layer, outputs, terms = multiplies(site), self.frame.pe, self.frame.simd
         values = layer.weights.values.reshape(len(layer.bias), -1, terms)
