@@ -184,12 +184,15 @@ def peers() -> str:
     ours = {**networks(mlperf_tiny.FILE), **networks(binary_networks.FILE)}
     rows = []
     for network, title in published["networks"].items():
-        routed, rtl = ours[network]["routed"], ours[network]["rtl"]
+        entry = ours[network]
+        routed, plan = entry.get("routed"), entry["plan"]
         lines = [(row["frames_per_second"], row["tool"], row["board"], row.get("dsps", ""),
                   f"[{row['source']}]({row['url']})")
                  for row in published["rows"] if row["network"] == network]
-        lines.append((routed["fmax_mhz"] * 1e6 / rtl["cycles_per_frame"], "**Penjing**",
-                      "ULX3S-85F", routed["dsps"], script(routed)))
+        clock, tool = ((routed["fmax_mhz"], "**Penjing**") if routed else
+                       (plan["clock_mhz"], f"**Penjing**, simulated, at {plan['clock_mhz']:g} MHz"))
+        lines.append((clock * 1e6 / entry["rtl"]["cycles_per_frame"], tool, "ULX3S-85F",
+                      (routed or plan["predicted"])["dsps"], script(routed or plan)))
         lines.sort(reverse=True, key=lambda line: line[0])
         rows += [(title if n == 0 else "", tool, board, dsps, f"{rate:,.0f}", source)
                  for n, (rate, tool, board, dsps, source) in enumerate(lines)]
