@@ -70,7 +70,7 @@ def planned(project: flow.Project) -> dict[str, Any]:
     missing = max(0, plan.resources.brams - limits.brams)
     return {
         "multipliers": plan.multipliers, "cycles_per_frame": plan.cycles_per_frame,
-        "latency_cycles": plan.latency_cycles, "macs": plan.macs, "nonzero_macs": nonzero_macs,
+        "latency_cycles": plan.latency_cycles, "macs": network.macs, "nonzero_macs": nonzero_macs,
         "ideal_cycles": -(-nonzero_macs // MULTIPLIERS),
         "nonzeros": sum(row.get("nonzeros", 0) for row in rows),
         "weight_bits": sum(row.get("weight_bits", 0) for row in rows),

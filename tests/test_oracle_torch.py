@@ -106,3 +106,19 @@ def test_integers_refuse() -> None:
         oracle.run(network, good[0])
     with pytest.raises(PenjingError, match="must lie within"):
         oracle.run(network, good + 300)
+
+
+@pytest.mark.parametrize("bits", [11, 12])
+def test_sums_at_the_limit_of_float32(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    most = (1 << bits - 1) - 1
+    weights = ir.Weights(np.full((3, 3, 3, 4), most), bits)
+    # The largest sum is below 2**24 with weights of 11 bits, above it with 12.
+    network = ir.Network("wide", "x", ir.TensorType((6, 6, 4), 8, False), (
+        ir.Convolution("conv", "x", weights, np.array([1, 0, -1])),
+        ir.Flatten("flat", "conv"),
+        ir.ShiftRequantize("few", "flat", 17, 8, False),
+        ir.Dense("dense", "few", ir.Weights(rng.integers(-99, 99, (2, 48)), 8),
+                 np.array([(1 << 24) + 1, 7]))))
+    x = rng.integers(250, 256, (3, 6, 6, 4))
+    assert np.array_equal(oracle.run(network, x), golden.run(network, x))

@@ -42,9 +42,9 @@ def run(network: ir.Network, x: Integers, batch: int = 64) -> Integers:
             images = x[start:start + batch].astype(np.float64).transpose(0, 3, 1, 2)
             tensors = {network.input: torch.from_numpy(np.ascontiguousarray(images))}
             for layer, is_single in zip(network.layers, single, strict=True):
-                precision = torch.float32 if is_single else torch.float64
-                taken = (tensors[name].to(precision) for name in layer.inputs)
-                tensors[layer.name] = _execute(layer, *taken).to(torch.float64)
+                floats = torch.float32 if is_single else torch.float64
+                tensors[layer.name] = _execute(
+                    layer, *(tensors[name].to(floats) for name in layer.inputs)).to(torch.float64)
             parts.append(tensors[network.layers[-1].name].permute(0, 2, 3, 1))
     return torch.cat(parts).numpy().astype(np.int64)
 

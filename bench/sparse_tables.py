@@ -1,0 +1,152 @@
+"""The tables of docs/sparse.md, see `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import common
+from page_tables import both, of, percent, table
+
+LAYERS = {"conv64": "3×3, 64→64 on 16×16", "conv128": "3×3, 128→128 on 8×8",
+          "conv256": "3×3, 256→256 on 4×4", "stride2": "3×3, stride 2, 64→128 on 16×16",
+          "dense": "dense, 784→300"}
+"""The layers of `sparse_engines`."""
+NETWORKS = {"lenet5": "LeNet-5", "fashion": "Fashion-MNIST CNN"}
+"""The networks of `sparse_engines`."""
+
+
+def engines() -> str:
+    """Cycles of layers with zeros, beside the fewest possible."""
+    result = common.read("sparse_engines.json")
+    return table(("layer", "zeros", "encoding", "multipliers", "cycles", "of ideal", "bits",
+                  "RTL ≠ golden"),
+                 [(LAYERS[row["layer"]], f"{row['zeros']} %", f"`{row['encoding']}`",
+                   row["multipliers"], f"{row['cycles']:,}",
+                   f"{row['cycles'] / row['ideal_cycles']:.3f}", f"{row['weight_bits']:,}",
+                   row["mismatches"]) for row in result["layers"]], result)
+
+
+def beside_dense() -> str:
+    """Layers of pruned networks, beside the dense engine of as many multipliers."""
+    result = common.read("sparse_engines.json")
+    rows = []
+    for row in result["networks"]:
+        sparse, dense = row["sparse"], row["dense"]
+        rows.append((NETWORKS[row["network"]], row["layer"], sparse["multipliers"],
+                     f"{sparse['cycles']:,}", f"{dense['cycles']:,}",
+                     f"{dense['cycles'] / sparse['cycles']:.1f}", f"{sparse['weight_bits']:,}",
+                     f"{dense['weight_bits'] / sparse['weight_bits']:.1f}"))
+    return table(("network", "layer", "multipliers", "cycles", "dense", "times", "bits",
+                  "times fewer"), rows, result)
+
+
+def routed() -> str:
+    """One layer, placed and routed in several ways."""
+    result = common.read("sparse_engines.json")
+    return table(("engine", "multipliers", "cycles", "LUTs, predicted", "flip-flops, predicted",
+                  "DSPs", "block RAMs, predicted", "Fmax"),
+                 [(row["engine"], row["multipliers"], f"{row['predicted_cycles']:,}",
+                   *(both(row[cell], row["predicted"][cell]) for cell in ("luts", "ffs")),
+                   row["dsps"], both(row["brams"], row["predicted"]["brams"]),
+                   f"{row['fmax_mhz']} MHz") for row in result["routed"]], result)
+
+
+def n_of_m() -> str:
+    """Layers of which n of m weights are stored, at equal multipliers."""
+    result = common.read("n_of_m.json")
+    rows = []
+    for layer in result["layers"].values():
+        dense = layer["engines"]["dense"]["cycles"]
+        rows += [(layer["description"], stored, one["multipliers"], f"{one['cycles']:,}",
+                  f"{one['cycles'] / dense:.3g}", f"{one['weight_bits']:,}", one["mismatches"])
+                 for stored, one in layer["engines"].items()]
+    return table(("layer", "weights", "multipliers", "cycles", "of dense", "bits", "RTL ≠ golden"),
+                 rows, *result["layers"].values())
+
+
+def vgg16() -> str:
+    """The sparse VGG-16: accuracy, cycles, and what it lacks."""
+    result, network = common.read("sparse_vgg16.json"), common.read("vgg16_network.json")
+    plan, rtl = result["plan"], result["rtl"]
+    rows = [("accuracy, float", percent(network["float_accuracy"], 2)),
+            *((f"accuracy, 8 bits, {one['codes']} codes a layer",
+               f"{percent(one['test'], 2)} of {network['images']['test']:,}")
+              for one in network["by_codes"]),
+            ("weights that are not 0", f"{plan['nonzeros']:,}"),
+            ("multipliers", plan["multipliers"]),
+            ("cycles a frame, predicted", both(rtl["cycles_per_frame"], plan["cycles_per_frame"])),
+            ("as few as can be with 156", f"{plan['ideal_cycles']:,}"),
+            ("multiply-accumulates of the dense network, a multiplier and cycle",
+             f"{plan['macs'] / plan['multipliers'] / plan['cycles_per_frame']:.2f}"),
+            (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
+             of(rtl["mismatches"], rtl["values_compared"])),
+            ("bits of weights", f"{plan['weight_bits']:,}"),
+            ("block RAMs, predicted", f"{plan['brams']} of {plan['device_brams']}")]
+    return table(("VGG-16, CIFAR-10, 98 % zeros", ""), rows, plan, rtl, network)
+
+
+def vgg16_layers() -> str:
+    """The layers of the sparse VGG-16."""
+    plan = common.read("sparse_vgg16.json")["plan"]
+    return table(("layer", "encoding", "not 0", "of", "multipliers", "cycles", "bits",
+                  "block RAMs"),
+                 [(row["layer"], f"`{row['encoding']}`", f"{row['nonzeros']:,}",
+                   f"{row['weights']:,}", row["multipliers"], f"{row['cycles']:,}",
+                   f"{row['weight_bits']:,}", row["brams"])
+                  for row in plan["layers"] if "encoding" in row], plan)
+
+
+def broadcast() -> str:
+    """The engine that skips zeros of activations too."""
+    result = common.read("eie.json")
+    return table(("weights", "layer", "elements", "ideal cycles", "cycles, queues of 8",
+                  "of ideal", "rows interleaved"),
+                 [(row["network"], row["layer"], row["multipliers"], row["ideal_cycles"],
+                   row["cycles"], f"{row['cycles'] / row['ideal_cycles']:.3f}",
+                   f"{row['interleaved_cycles'] / row['ideal_cycles']:.3f}")
+                  for row in result["layers"]], result)
+
+
+def constants() -> str:
+    """A perceptron of constants, by two tools."""
+    rows, stamps = [], []
+    for zeros, network in common.read("constant_mlp.json")["networks"].items():
+        for tool, one in network["parts"]["whole"].items():
+            place: dict[str, Any] = one.get("routed", {})
+            rows.append((f"{zeros} %", tool, f"{one['luts']:,}", f"{one['ffs']:,}",
+                         one["latency_cycles"], f"{place['luts']:,}" if place else "",
+                         f"{place['fmax_mhz']} MHz" if place else ""))
+            stamps.append(one)
+    return table(("zeros", "tool", "LUTs", "flip-flops", "latency", "LUTs, routed", "Fmax"), rows,
+                 *stamps)
+
+
+def loading() -> str:
+    """What an image of weights takes."""
+    result = common.read("loading.json")
+    return table(("LeNet-300-100, 10 % not 0, 16 values", ""), [
+        ("float32", f"{result['float_bytes']:,} bytes"),
+        ("symbols before Huffman's code", f"{result['raw_bytes']:,} bytes"),
+        ("image", f"{result['image_bytes']:,} bytes"),
+        ("bits a weight", result["bits_per_weight"]),
+        ("cycles to load", f"{result['load_cycles']:,}"),
+        ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"])], result)
+
+
+def reduced() -> str:
+    """What networks lose that nobody reads."""
+    rows, stamps = [], []
+    for name, entry in common.read("reduced.json")["networks"].items():
+        one = entry["reduced"]
+        rows.append((name, *(both(one[what]["before"], one[what]["after"])
+                             for what in ("weights", "macs", "cycles", "brams", "luts"))))
+        stamps.append(one)
+    return table(("network", "weights", "MACs", "cycles", "block RAMs", "LUTs"), rows, *stamps)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
+    "sparse-engines": engines, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
+    "sparse-reduced": reduced, "sparse-routed": routed, "sparse-vgg16": vgg16,
+    "sparse-vgg16-layers": vgg16_layers}
