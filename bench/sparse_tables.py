@@ -139,8 +139,9 @@ def reduced() -> str:
     rows, stamps = [], []
     for name, entry in common.read("reduced.json")["networks"].items():
         one = entry["reduced"]
-        rows.append((name, *(both(one[what]["before"], one[what]["after"])
-                             for what in ("weights", "macs", "cycles", "brams", "luts"))))
+        rows.append((name, *(both(one["before"][what], one["after"][what])
+                             for what in ("weights", "macs", "cycles_per_frame", "brams",
+                                          "luts"))))
         stamps.append(one)
     return table(("network", "weights", "MACs", "cycles", "block RAMs", "LUTs"), rows, *stamps)
 
