@@ -207,6 +207,22 @@ def test_one_value_in_hardware() -> None:
     check_network(network, plan, frames=3)
 
 
+@pytest.mark.parametrize(("inputs", "fold", "codes"), [
+    (24, Fold(2, 1, 4), 1), (23, Fold(2, 1, 4), 1), (22, Fold(2, 1, 4), 2), (20, Fold(2, 1, 8), 2),
+    (24, Fold(3, 1, 4), 2)])
+def test_a_codebook_has_a_zero_where_it_needs_one(inputs: int, fold: Fold, codes: int) -> None:
+    """Groups of too few weights need one, and groups and outputs that there are none of; lanes to
+    spare within a group do not."""
+    values = np.tile([0, 5, 5, 0], (4, 6))[:, :inputs]
+    layer = ir.Dense(LAYER, "x", Weights(values, 8, encoding=ir.NofM(2, 4, ir.Codebook())),
+                     np.arange(4))
+    network = Network("net", "x", TensorType((1, 1, inputs), 4, True), (layer,))
+    plan = plan_of(network, fold)
+    kind = plan.layers[0].kind
+    assert isinstance(kind, NofM) and kind.store.bits == codes - 1
+    check_network(network, plan, frames=3)
+
+
 def test_layers_that_cannot_have_it_are_named() -> None:
     with pytest.raises(PenjingError, match=(
             r"^layer layer: weights of a convolution in groups cannot have the encoding 2:4; store "

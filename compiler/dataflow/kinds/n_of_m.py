@@ -16,7 +16,7 @@ from ...ir import Integers
 from ..fold import Fold
 from ..site import Site
 from .engine import Multiplying, biases, dsp_blocks, multiplies, output_port, pad_code
-from .flat import Flat, fills_lanes
+from .flat import Flat
 from .kind import Ask, Stages, shape_of, style
 from .stores import store_of
 from .words import Beside, packed
@@ -52,11 +52,12 @@ class NofM(Multiplying, Flat):
         """The engine under ``fold``."""
         weights, span = multiplies(site).weights, _span(site, fold.lanes)
         assert isinstance(weights.encoding, ir.NofM) and span is not None
-        spare = not fills_lanes(site, fold) or site.outputs % fold.pe > 0
-        store = store_of(weights, zeros=spare)
         choice = NofMShape(fold.simd, weights.encoding.n, weights.encoding.m, span)
+        products, shape = fold.pe * choice.terms, site.geometry
+        runs, beats = fold.steps(site.outputs, shape.kernel[0], shape.run)
+        # Lanes to spare within a group need no weights: it stores n of them in any case.
+        store = store_of(weights, zeros=runs * beats * products > weights.stored.count)
         frame = cls.framed(site, fold, choice, store.latency)
-        products = fold.pe * choice.terms
         return cls(
             inputs=ask.inputs, o=output_port(site, frame), fold=fold, frame=frame, store=store,
             choice=choice, storage=memories.rom_storage(
