@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -484,18 +483,6 @@ def test_extreme_values() -> None:
         one(1e30, 0.0)
     with pytest.raises(PenjingError, match="layer fc: its float output overflows"):
         one(1.7e308, 1.7e308)
-
-
-def test_speed() -> None:
-    layers = (conv("c1", 1, 12, seed=1), FloatClamp("r1", 0.0), FloatMaxPool("p1", (2, 2), (2, 2)),
-              conv("c2", 12, 24, seed=2), FloatClamp("r2", 0.0), FloatMaxPool("p2", (2, 2), (2, 2)),
-              conv("c3", 24, 64, seed=3), FloatClamp("r3", 0.0), FloatFlatten("f"),
-              dense("d", 64 * 49, 10))
-    x = RNG(0).integers(0, 256, (256, 28, 28, 1), dtype=np.uint8)
-    start = time.perf_counter()
-    network = quantize(FloatNetwork((28, 28, 1), layers), x)
-    assert time.perf_counter() - start < 10
-    assert network.macs > 1_200_000
 
 
 # The float network itself

@@ -83,8 +83,9 @@ class Plan:
     @property
     def utilization(self) -> float:
         """Useful multiply-accumulates / (products a cycle × cycles per frame); 0 without any."""
-        products = sum(layer.products for layer in self.layers)
-        return self.macs / (max(1, products) * self.cycles_per_frame)
+        engines = [layer for layer in self.layers if layer.products]
+        products = sum(layer.products for layer in engines)
+        return sum(layer.macs for layer in engines) / (max(1, products) * self.cycles_per_frame)
 
     @property
     def frames_per_second(self) -> float:
