@@ -125,13 +125,18 @@ def constants() -> str:
 def loading() -> str:
     """What an image of weights takes."""
     result = common.read("loading.json")
+    pair = result["pair"]
     return table(("LeNet-300-100, 10 % not 0, 16 values", ""), [
         ("float32", f"{result['float_bytes']:,} bytes"),
         ("symbols before Huffman's code", f"{result['raw_bytes']:,} bytes"),
         ("image", f"{result['image_bytes']:,} bytes"),
         ("bits a weight", result["bits_per_weight"]),
         ("cycles to load", f"{result['load_cycles']:,}"),
-        ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"])], result)
+        ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"]),
+        *((f"image of `{name}`", f"{size:,} bytes") for name, size in zip(
+            pair["networks"], pair["image_bytes"], strict=True)),
+        ("frames of both, one network after the other in one accelerator, that were compared",
+         f"{pair['frames_compared']:,}"), ("values that differ", pair["mismatches"])], result)
 
 
 def reduced() -> str:

@@ -27,6 +27,8 @@ from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.filling import Filling
 from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.dataflow.site import sites
+from penjing.compiler.encode import LOADABLE, encode
 from penjing.compiler.image import image
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.crc import CRC_INIT, Crc32, crc32
@@ -347,6 +349,24 @@ def test_networks_of_one_shape() -> None:
     with pytest.raises(PenjingError, match=r"^network small: it differs from small in more than "
                                            r"weights and biases; compile it for itself$"):
         design.filling(replace(network, layers=(network.layers[0], wider, network.layers[2])))
+
+
+def test_encodings_that_hold_for_any_weights() -> None:
+    """Zeros are stored as all else is, since others may take their place."""
+    values = np.zeros((8, 32), np.int64)
+    values[::2, ::8] = [[5, -9, 100, 7]] * 4
+    sparse = Network("sparse", "x", TensorType((1, 1, 32), 4, True), (
+        ir.Dense("dense", "x", ir.Weights.narrowest(values), np.zeros(8, np.int64)),))
+    with pytest.raises(PenjingError, match=r"^layer dense: weights of the encoding .* cannot be "
+                                           r"loaded, as others need another memory; compile it "
+                                           r"with --encoding dense=plain$"):
+        ir.with_loadable_weights(encode(sparse, {"dense": "bitmap"}))
+    network = ir.with_loadable_weights(encode(sparse, {}, LOADABLE))
+    (layer,) = network.layers
+    assert isinstance(layer, ir.Dense)
+    assert layer.weights.encoding == ir.Codebook()
+    (made_of,) = planned(network, 300).layers
+    assert made_of.kind.all_weight_bits(sites(network)["dense"]) == 8 * 32 * 3 + 8 * 8
 
 
 def test_tables_have_an_end() -> None:
