@@ -350,7 +350,11 @@ def graph_plan(network: Network, seed: int) -> Plan:
     folds = {"a": Fold(int(rng.integers(1, 3)), 1, int(rng.integers(1, 4)))} if seed % 2 else {}
     folds = {name: replace(fold, pe=min(fold.pe, network.type_of(name).shape[2]))
              for name, fold in folds.items()}
-    return schedule(network, Budget(ECP5, PLENTY, int(rng.integers(16, 60))),
+    # Weights of which n of m are stored take whole groups at once.
+    groups = sum(wider(site, Fold(1, 1, 1)).lanes for site in sites(network).values()
+                 if isinstance(site.layer, ir.MultiplyAccumulate)
+                 and isinstance(site.layer.weights.encoding, ir.NofM))
+    return schedule(network, Budget(ECP5, PLENTY, int(rng.integers(16, 60)) + groups),
                     Goal(folds=folds))
 
 
