@@ -19,6 +19,7 @@ from typing import Any
 
 import common
 import numpy as np
+import simulation
 from layers import NAME, Case, Half
 from penjing import boards
 from penjing.boards.measure import measure
@@ -26,11 +27,6 @@ from penjing.compiler import ir
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.ir import Integers, TensorType
-from penjing.hdl.emit import emit
-from penjing.hdl.tech import Generic
-from penjing.sim import golden
-from penjing.sim.cosim import Job, Source, StreamFormat, simulate
-from penjing.sim.streams import Stalls
 
 FILE = "n_of_m.json"
 BOARD = "ulx3s-85f"
@@ -105,15 +101,7 @@ def simulated(layer: Layer, cache: Path) -> dict[str, Any]:
     for stored, fold in layer.folds.items():
         case = layer.case(stored, fold, 10**4)
         network, plan = case.network, case.plan(boards.find(BOARD))
-        kind, result = network.input_type, network.output_type
-        frames = np.random.default_rng(1).integers(0, 256, (FRAMES, *kind.shape))
-        ports = plan.layers[0].i, plan.layers[0].o
-        formats = [StreamFormat(one.bits, one.signed, port.lanes, port.group)
-                   for one, port in zip((kind, result), ports, strict=True)]
-        job = Job((Source(formats[0], frames.reshape(FRAMES, -1)),), formats[1],
-                  golden.run(network, frames).reshape(FRAMES, -1), (Stalls.NONE, Stalls.BOTH))
-        verilog = emit(accelerator.whole(network, plan, Generic()), "top")
-        report = simulate(verilog, "top", job, cache=cache)
+        report = simulation.simulated(network, plan, cache, frames=FRAMES)
         free = report.patterns[0]
         weights = case.layer.weights
         found[stored] = {

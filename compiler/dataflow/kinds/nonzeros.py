@@ -182,6 +182,7 @@ def _store(site: Site) -> EntryStore:
     return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site))
 
 
+@lru_cache(maxsize=1024)
 def _shape(site: Site, fold: Fold, word: int, rows: int) -> TileShape:
     """The structure under ``fold``, with the fewest output lanes that keep up with the entries."""
     geometry, store = site.geometry, _store(site)
