@@ -1,0 +1,293 @@
+"""Recipes: what is done to a network to make it small, step by step, in a TOML file.
+
+A file holds what its steps share, and a table for each of them::
+
+    seed = 1
+    batch = 128
+
+    [[step]]
+    do = "prune"
+    ratio = 0.9
+    epochs = 10
+
+    [[step]]
+    do = "share"
+    codes = 16
+    epochs = 2
+    distil = 0.9
+
+The keys of a step are the fields of its class, and of `Step`. One that stands at the top of the
+file is the default of all steps that have it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..ir import PenjingError
+from .codebooks import Start
+
+__all__ = ["Channels", "Prune", "Recipe", "Share", "Step", "Train", "names", "parse", "read"]
+
+MAX_BYTES = 1 << 20
+"""The longest file that is read."""
+_WAY_OUT = "see docs/compress.md"
+
+
+class Criterion(enum.Enum):
+    """What says which weights matter least."""
+
+    MAGNITUDE = "magnitude"
+    SQUARE = "square"
+    THRESHOLD = "threshold"
+    LAYER_ADAPTIVE = "layer-adaptive"
+    HESSIAN = "hessian"
+
+
+class Schedule(enum.Enum):
+    """When weights are pruned."""
+
+    ONCE = "once"
+    ITERATIVE = "iterative"
+    GRADUAL = "gradual"
+
+
+class ChannelCriterion(enum.Enum):
+    """What says which channels matter least."""
+
+    L1 = "l1"
+    L2 = "l2"
+    BATCH_NORM = "batch-norm"
+    ZEROS = "zeros"
+    LASSO = "lasso"
+    HESSIAN = "hessian"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How a network is trained on behind what is done to it: ``epochs``, 0 for not at all.
+
+    ``distil`` is the share of the uncompressed network's answers in the loss, against the labels,
+    at ``temperature`` (Hinton 2015).
+    """
+
+    do: ClassVar[str]
+    epochs: int = 0
+    batch: int = 128
+    learning_rate: float = 1e-3
+    distil: float = 0.0
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        _within(self, "epochs", 0, 1 << 20)
+        _within(self, "batch", 1, 1 << 20)
+        _within(self, "distil", 0, 1)
+        if not (0 < self.learning_rate < math.inf and 0 < self.temperature < math.inf):
+            raise PenjingError("learning_rate and temperature must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Step):
+    """Set the weights that matter least to 0.
+
+    ``ratio`` of them, or what ``layers`` says of some layers by name, in units of ``granularity``:
+    "weight", "vector", "kernel", "channel", "layer", or n of m such as "2:4", which says itself
+    how many are left. ``scope`` "network" compares units of all layers with each other. A schedule
+    "iterative" takes ``rounds``, each with all epochs behind it; "gradual" ranks anew every
+    ``every`` training steps over the first ``ramp`` of all.
+    """
+
+    do = "prune"
+    ratio: float = 0.9
+    layers: Mapping[str, float] = field(default_factory=dict)
+    criterion: Criterion = Criterion.MAGNITUDE
+    granularity: str = "weight"
+    network_wide: bool = False
+    schedule: Schedule = Schedule.ONCE
+    rounds: int = 3
+    every: int = 100
+    ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for ratio in (self.ratio, *self.layers.values()):
+            if not 0 <= ratio < 1:
+                raise PenjingError(f"ratio must be at least 0 and below 1, not {ratio:g}: it is "
+                                   f"the share of what is removed")
+        _within(self, "rounds", 1, 1000)
+        _within(self, "every", 1, 1 << 20)
+        _within(self, "ramp", 0, 1)
+        if self.schedule is not Schedule.ONCE and not self.epochs:
+            raise PenjingError(f"schedule {self.schedule.value} prunes while it trains; give "
+                               f"epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channels(Step):
+    """Take out whole channels, and whatever belongs to them: a smaller dense network is left.
+
+    ``ratio`` of each layer's, or what ``layers`` says; what is left is a multiple of ``round_to``.
+    ``penalty`` weighs the sum of all batch norms' scales in ``before`` epochs of training that come
+    first, which criterion "batch-norm" wants (Liu 2017).
+    """
+
+    do = "channels"
+    ratio: float = 0.5
+    layers: Mapping[str, float] = field(default_factory=dict)
+    criterion: ChannelCriterion = ChannelCriterion.L1
+    round_to: int = 1
+    before: int = 0
+    penalty: float = 1e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for ratio in (self.ratio, *self.layers.values()):
+            if not 0 <= ratio < 1:
+                raise PenjingError(f"ratio must be at least 0 and below 1, not {ratio:g}: it is "
+                                   f"the share of what is removed")
+        _within(self, "round_to", 1, 1024)
+        _within(self, "before", 0, 1 << 20)
+        _within(self, "penalty", 0, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Step):
+    """Let a layer's weights take few different values: ``codes``, or what ``layers`` says."""
+
+    do = "share"
+    codes: int = 16
+    layers: Mapping[str, int] = field(default_factory=dict)
+    start: Start = Start.LINEAR
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for codes in (self.codes, *self.layers.values()):
+            if not 2 <= codes <= 256:
+                raise PenjingError(f"codes must be 2 to 256, not {codes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Step):
+    """Train on, and change nothing else: zeros stay, and shared weights."""
+
+    do = "train"
+
+
+STEPS: Mapping[str, type[Step]] = {one.do: one for one in (Prune, Channels, Share, Train)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Some ``steps``, one behind the other; all that is drawn at random depends on ``seed``."""
+
+    steps: tuple[Step, ...]
+    seed: int = 1
+    about: str = ""
+
+
+def names() -> list[str]:
+    """The recipes that come with Penjing."""
+    return sorted(one.name.removesuffix(".toml") for one in _folder().iterdir()
+                  if one.name.endswith(".toml"))
+
+
+def read(name: str | Path) -> Recipe:
+    """The recipe in a file, or one that comes with Penjing, by its name.
+
+    `PenjingError` says in one line what is wrong with it.
+    """
+    path = Path(name)
+    if path.suffix != ".toml" and str(name) in names():
+        return parse((_folder() / f"{name}.toml").read_text(), str(name))
+    try:
+        text = path.read_bytes()[:MAX_BYTES].decode()
+    except (OSError, ValueError) as error:
+        raise PenjingError(f"{path}: no recipe can be read ({error.__class__.__name__}); give a "
+                           f"TOML file, or one of {', '.join(names())}") from None
+    return parse(text, str(path))
+
+
+def _folder() -> Any:
+    return resources.files(__package__) / "recipes"
+
+
+def parse(text: str, origin: str) -> Recipe:
+    """The recipe ``text``, which errors call ``origin``."""
+    try:
+        held = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PenjingError(f"{origin}: no TOML ({error}); {_WAY_OUT}") from None
+    tables = held.pop("step", None)
+    if not isinstance(tables, list) or not tables or not all(
+            isinstance(table, dict) for table in tables):
+        raise PenjingError(f"{origin}: a recipe has a table [[step]] for each step; {_WAY_OUT}")
+    own = {name: held.pop(name) for name in ("seed", "about") if name in held}
+    shared = {one.name for kind in STEPS.values() for one in fields(kind)}
+    for key in held:
+        if key not in shared:
+            raise PenjingError(f"{origin}: {key!r:.40} is no key of a recipe; there are seed, "
+                               f"about, step, and defaults: {', '.join(sorted(shared))}")
+    if type(own.get("seed", 1)) is not int or not 0 <= own.get("seed", 1) < 1 << 31:
+        raise PenjingError(f"{origin}: seed must be an integer of at least 0, not "
+                           f"{own['seed']!r:.40}")
+    if not isinstance(own.get("about", ""), str):
+        raise PenjingError(f"{origin}: about must be text, not {own['about']!r:.40}")
+    return Recipe(tuple(_step(table, held, f"{origin}: step {number}")
+                        for number, table in enumerate(tables, 1)), **own)
+
+
+def _step(table: dict[str, Any], shared: Mapping[str, Any], where: str) -> Step:
+    """The step that ``table`` describes."""
+    do = table.pop("do", None)
+    if not isinstance(do, str) or do not in STEPS:
+        raise PenjingError(f"{where}: do must be one of {', '.join(STEPS)}, not {do!r:.40}")
+    kind = STEPS[do]
+    known = {one.name: one for one in fields(kind)}
+    for key in table:
+        if key not in known:
+            raise PenjingError(f"{where}: {key!r:.40} is no key of {do}; there are "
+                               f"{', '.join(known)}")
+    hints = typing.get_type_hints(kind)
+    given = {**{key: value for key, value in shared.items() if key in known}, **table}
+    try:
+        return kind(**{key: _value(known[key], hints[key], value) for key, value in given.items()})
+    except PenjingError as error:
+        raise PenjingError(f"{where}: {error}") from None
+
+
+def _value(one: Field[Any], hint: Any, value: Any) -> Any:
+    """``value`` as the field ``one`` of type ``hint`` takes it."""
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        choices = {choice.value: choice for choice in hint}
+        if not isinstance(value, str) or value not in choices:
+            raise PenjingError(f"{one.name} must be one of {', '.join(choices)}, not {value!r:.40}")
+        return choices[value]
+    if typing.get_origin(hint) is not None:
+        (_, of) = typing.get_args(hint)
+        if not isinstance(value, dict):
+            raise PenjingError(f"{one.name} must be a table of layers, not {value!r:.40}")
+        return {name: _scalar(f"{one.name}.{name}", of, number) for name, number in value.items()}
+    return _scalar(one.name, hint, value)
+
+
+def _scalar(name: str, kind: type, value: Any) -> Any:
+    """``value`` as ``kind``; an integer is a float, too, but no boolean is a number."""
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if not fits or (kind is float and not math.isfinite(value)):
+        what = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
+        raise PenjingError(f"{name} must be {what}, not {value!r:.40}")
+    return kind(value)
+
+
+def _within(step: Step, name: str, low: float, high: float) -> None:
+    value = getattr(step, name)
+    if not low <= value <= high:
+        raise PenjingError(f"{name} must be {low:g} to {high:g}, not {value:g}")
