@@ -16,7 +16,7 @@ from ..load import floats as fl
 from ..load.floats import FloatNetwork, Floats
 from .fractions import no_overflow
 
-__all__ = ["share", "shared"]
+__all__ = ["grid_centroids", "share", "shared"]
 
 MAX_CODES = 256
 MAX_BITS = 8
@@ -55,7 +55,7 @@ def shared(weights: Floats, codes: int, bits: int = MAX_BITS) -> Floats:
     first = no_overflow(values, high, "weight sharing")
     best = np.inf
     for fraction in (first + finer for finer in _FINER):
-        found, error = _centroids(values * 2.0 ** fraction, codes - (not used.all()), high)
+        found, error = grid_centroids(values * 2.0 ** fraction, codes - (not used.all()), high)
         if error * 4.0 ** -fraction < best:
             best, centroids, unit = error * 4.0 ** -fraction, found, 2.0 ** -fraction
     borders = (centroids[1:] + centroids[:-1]) / 2
@@ -64,7 +64,7 @@ def shared(weights: Floats, codes: int, bits: int = MAX_BITS) -> Floats:
     return result
 
 
-def _centroids(values: Floats, count: int, high: int) -> tuple[Floats, float]:
+def grid_centroids(values: Floats, count: int, high: int) -> tuple[Floats, float]:
     """``count`` integers within ±``high`` but 0, and the squared error of ``values`` to them.
 
     ``values`` are sorted. The best chain of integers is found by dynamic programming: what lies
