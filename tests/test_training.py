@@ -98,17 +98,17 @@ def test_resume_is_bit_identical(tmp_path: Path) -> None:
 def test_hooks_run_after_each_step() -> None:
     trained, seen = model(), []
 
-    def mask() -> None:
+    def mask(step: int) -> None:
         with torch.no_grad():
             trained[6].weight[:, 0] = 0
-        seen.append(1)
+        seen.append(step)
 
     def loss(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
         assert x.shape == (16, 6)
         return training.cross_entropy(x, outputs, labels)
 
     training.fit(trained, data(), SETTINGS, loss=loss, after_step=mask)
-    assert len(seen) == 4 * (200 // 16)
+    assert seen == list(range(1, 4 * (200 // 16) + 1))
     assert not trained[6].weight[:, 0].any()
 
 
@@ -154,6 +154,8 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     training.fit(model(), data(), short, checkpoint=path)
     with pytest.raises(PenjingError, match="was made with another batch, seed; delete it"):
         training.fit(model(), data(), replace(short, batch=8, seed=5), checkpoint=path)
+    with pytest.raises(PenjingError, match="was made with another masks; delete it"):
+        training.fit(model(), data(), short, checkpoint=path, made_with={"masks": "0a"})
     with pytest.raises(PenjingError, match="this checkpoint is of another model; delete it"):
         training.fit(nn.Linear(6, 4), data(), short, checkpoint=path)
     whole = path.read_bytes()

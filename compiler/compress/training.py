@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,6 +31,8 @@ Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of what the model took, what it put out, and the labels."""
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with the steps done, their number, and a line about the last epoch."""
+AfterStep: TypeAlias = Callable[[int], None]
+"""Called with the steps done."""
 
 _EVALUATED = 500
 _KIND = "penjing-training"
@@ -63,6 +65,13 @@ class Settings:
                 and 0 <= self.weight_decay < math.inf):
             raise PenjingError("training: the learning rate must be positive, the warm-up within 0 "
                                "and 1, the weight decay not negative")
+
+    def steps(self, images: int) -> int:
+        """Of all epochs of so many ``images``; `PenjingError` where they do not fill a batch."""
+        if images < self.batch:
+            raise PenjingError(f"training: a batch of {self.batch} is larger than the {images} "
+                               f"images; lower it")
+        return self.epochs * (images // self.batch)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of the 0-based ``step`` of ``steps``."""
@@ -98,26 +107,26 @@ def cross_entropy(_: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def fit(model: nn.Module, data: Data, settings: Settings, *, loss: Loss = cross_entropy,
-        after_step: Callable[[], None] | None = None, checkpoint: Path | None = None,
-        progress: Progress | None = None) -> list[Epoch]:
+        after_step: AfterStep | None = None, checkpoint: Path | None = None,
+        made_with: Mapping[str, str] | None = None, progress: Progress | None = None
+        ) -> list[Epoch]:
     """Train ``model`` in place; the last state counts, and is left in eval mode.
 
     After each step latent weights are projected (`quantizers.project`), then ``after_step`` is
     called, which may mask weights. With ``checkpoint`` each epoch ends with that file, and where it
-    exists training goes on from it. No state is picked by its accuracy. A last batch that is not
-    full is left out. `PenjingError` for a loss that is no number, a batch larger than the data, or
-    a checkpoint of another training.
+    exists training goes on from it; ``made_with`` is what else it depends on, by name. No state is
+    picked by its accuracy. A last batch that is not full is left out. `PenjingError` for a loss
+    that is no number, a batch larger than the data, or a checkpoint of another training.
     """
-    steps = len(data.images) // settings.batch
-    if not steps:
-        raise PenjingError(f"training: a batch of {settings.batch} is larger than the "
-                           f"{len(data.images)} images; lower it")
+    total = settings.steps(len(data.images))
+    steps = total // settings.epochs
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate,
                                   weight_decay=settings.weight_decay)
-    training = _Training(model, optimizer, settings, len(data.images))
+    training = _Training(model, optimizer, {
+        **asdict(settings), "images": len(data.images), "torch": torch.__version__,
+        **(made_with or {})})
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint)
-    total = settings.epochs * steps
     # The caller's random numbers stay where they are.
     with torch.random.fork_rng(devices=[]):
         for epoch in range(len(training.epochs), settings.epochs):
@@ -137,7 +146,7 @@ def fit(model: nn.Module, data: Data, settings: Settings, *, loss: Loss = cross_
                 optimizer.step()
                 project(model)
                 if after_step is not None:
-                    after_step()
+                    after_step(epoch * steps + step + 1)
                 lost += value.item()
                 right += int((outputs.argmax(1) == labels).sum())
                 if not math.isfinite(lost):
@@ -168,10 +177,9 @@ def accuracy(model: nn.Module, data: Data) -> float:
 class _Training:
     """What a checkpoint holds: the states of ``model`` and ``optimizer``, and past ``epochs``."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings,
-                 images: int) -> None:
-        self._model, self._optimizer = model, optimizer
-        self._made_with = {**asdict(settings), "images": images, "torch": torch.__version__}
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer,
+                 made_with: Mapping[str, object]) -> None:
+        self._model, self._optimizer, self._made_with = model, optimizer, made_with
         self.epochs: list[Epoch] = []
 
     @property

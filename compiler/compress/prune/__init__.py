@@ -1,0 +1,22 @@
+"""Pruning: what weights are worth, how many go when, and what keeps them away.
+
+`prune` does it as a schedule says; the parts are of use by themselves: a `Criterion` scores
+weights, a `Granularity` makes units of them, an `Amount` says how many are kept, `Masks` hold which.
+"""
+
+from .amounts import Amount, Below, Each, NofM, Overall
+from .granularity import Granularity
+from .hessian import diagonal
+from .layers import Layer, layers_of
+from .masks import Masks
+from .neurons import without_dead
+from .pruning import Pruned, prune
+from .schedules import Gradual, Round, geometric
+from .scores import L1, L2, Criterion, Deviations, LayerAdaptive, OptimalBrainDamage
+from .selection import select, unit_scores
+from .sensitivity import Point, Sensitivity, scan
+
+__all__ = ["L1", "L2", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
+           "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
+           "Overall", "Point", "Pruned", "Round", "Sensitivity", "diagonal", "geometric",
+           "layers_of", "prune", "scan", "select", "unit_scores", "without_dead"]

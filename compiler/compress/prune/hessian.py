@@ -1,0 +1,52 @@
+"""The diagonal of the Gauss-Newton matrix of a classifier's loss, exactly.
+
+The loss is the mean cross entropy of the softmax. For one sample with logits f and probabilities
+p, the Hessian in f is ``diag(p) - p p^T = S S^T`` with the columns ``S_k = sqrt(p_k) * (e_k - p)``;
+so the diagonal of ``J^T S S^T J`` is the sum over k of the squares of ``J^T S_k``, each of which is
+one backward pass. Labels have no part in it. It is the Hessian's diagonal where the logits are
+linear in the weights, and has no negative element (LeCun 1989 takes it for that).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from ..training import Data
+from .layers import Layers, judged
+
+MOST_ELEMENTS = 1 << 25
+"""Gradients, of as many samples as fit, that are in memory at once."""
+
+
+def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | None = None
+             ) -> dict[str, Tensor]:
+    """For each weight of ``layers`` its element of the diagonal, on the first ``samples`` of
+    ``data``; of a weight that is used at many places, over all uses together.
+
+    ``model``, in eval mode, puts out logits (N, classes), each sample's of its input alone.
+    """
+    weights = {layer.weight_name: layer.weight.detach() for layer in layers.values()}
+
+    def squares(x: Tensor) -> dict[str, Tensor]:
+        """Of one sample ``x``: the squared derivatives, summed over the columns of S."""
+        logits, pull, *_ = vjp(lambda at: functional_call(model, at, (x[None],))[0], weights)
+        p = logits.softmax(0)
+        columns = p.sqrt()[:, None] * (torch.eye(len(p), dtype=p.dtype, device=p.device) - p)
+        sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for column in columns:
+            (gradients,) = pull(column)
+            sums = {name: sums[name] + gradients[name].square() for name in sums}
+        return sums
+
+    count = min(samples or len(data.images), len(data.images))
+    chunk = max(1, MOST_ELEMENTS // sum(weight.numel() for weight in weights.values()))
+    totals = {name: torch.zeros_like(weight, dtype=torch.float64)
+              for name, weight in weights.items()}
+    with judged(model):
+        for start in range(0, count, chunk):
+            x = data.prepare(data.images[start:min(start + chunk, count)], None)
+            for name, found in vmap(squares)(x).items():
+                totals[name] += found.sum(0)
+    return {layer.name: totals[layer.weight_name] / count for layer in layers.values()}

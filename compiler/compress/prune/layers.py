@@ -1,0 +1,128 @@
+"""The layers of a PyTorch model that can be pruned, and how their weights lie in the hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ...ir import PenjingError
+
+Weighted: TypeAlias = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+"""Modules with weights to prune."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The ``module`` that its model calls ``name``.
+
+    ``flattened`` is (height, width) of the map that a linear layer takes flattened.
+    """
+
+    name: str
+    module: Weighted
+    flattened: tuple[int, int] = (1, 1)
+
+    @property
+    def groups(self) -> int:
+        """Runs of outputs, each of which reads its own run of inputs."""
+        return 1 if isinstance(self.module, nn.Linear) else self.module.groups
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """What the optimizer moves: latent weights, where a quantizer or a mask is in front."""
+        if parametrize.is_parametrized(self.module, "weight"):
+            chain = self.module.parametrizations["weight"]  # type: ignore[index]
+            assert isinstance(chain, parametrize.ParametrizationList)
+            weight = chain.original
+        else:
+            weight = self.module.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
+    @property
+    def weight_name(self) -> str:
+        """What the model calls ``weight``."""
+        parametrized = parametrize.is_parametrized(self.module, "weight")
+        last = "parametrizations.weight.original" if parametrized else "weight"
+        return f"{self.name}.{last}" if self.name else last
+
+    def arranged(self, values: Tensor) -> Tensor:
+        """``values`` like the weights as (outputs, height, width, inputs / groups) of a kernel.
+
+        That is their order in the integer network. A linear layer has a kernel of 1 × 1 and, behind
+        a flattened map, its inputs pixel by pixel.
+        """
+        if isinstance(self.module, nn.Linear):
+            columns = values.unflatten(1, (-1, self._pixels))
+            return columns.transpose(1, 2).flatten(1)[:, None, None]
+        if isinstance(self.module, nn.Conv1d):
+            return values.transpose(1, 2)[:, None]
+        if isinstance(self.module, nn.Conv2d):
+            return values.permute(0, 2, 3, 1)
+        grouped = values.unflatten(0, (self.groups, -1))
+        return grouped.permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+    def restored(self, values: Tensor) -> Tensor:
+        """What `arranged` makes ``values`` of."""
+        if isinstance(self.module, nn.Linear):
+            return values.flatten(1).unflatten(1, (self._pixels, -1)).transpose(1, 2).flatten(1)
+        if isinstance(self.module, nn.Conv1d):
+            return values[:, 0].transpose(1, 2)
+        if isinstance(self.module, nn.Conv2d):
+            return values.permute(0, 3, 1, 2)
+        return values.unflatten(0, (self.groups, -1)).permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+    @property
+    def _pixels(self) -> int:
+        height, width = self.flattened
+        return height * width
+
+
+Layers: TypeAlias = Mapping[str, Layer]
+"""By their names, in the order of the model."""
+
+
+def layers_of(model: nn.Module, *, flattened: Mapping[str, tuple[int, int]] | None = None
+              ) -> dict[str, Layer]:
+    """All layers of ``model`` that can be pruned.
+
+    ``flattened`` names linear layers that take a flattened map, and its (height, width).
+    `PenjingError` if a name is none of a linear layer, or its inputs are no such map.
+    """
+    maps = flattened or {}
+    found = {name: Layer(name, module, maps.get(name, (1, 1)))
+             for name, module in model.named_modules() if isinstance(module, Weighted)}
+    known(maps, found, "flattened maps")
+    for name, (height, width) in maps.items():
+        module = found[name].module
+        if not isinstance(module, nn.Linear):
+            raise PenjingError(f"flattened maps: layer {name} is not linear; leave it out")
+        if min(height, width) < 1 or module.in_features % (height * width):
+            raise PenjingError(f"flattened maps: the {module.in_features} inputs of layer {name} "
+                               f"are no map of {height} × {width}; give its height and width")
+    return found
+
+
+def known(names: Mapping[str, object], layers: Mapping[str, object], what: str) -> None:
+    """Refuse ``names`` that are none of the ``layers``; ``what`` is what they are for."""
+    for name in names:
+        if name not in layers:
+            among = f"name one of {', '.join(layers)}" if layers else "the model has none"
+            raise PenjingError(f"{what}: {name!r:.80} is no layer with weights to prune; {among}")
+
+
+@contextmanager
+def judged(model: nn.Module) -> Iterator[None]:
+    """``model`` in eval mode for a while, its modules' modes as they were afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
