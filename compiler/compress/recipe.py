@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 import tomllib
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -37,22 +39,23 @@ from .codebooks import Start
 
 __all__ = ["Channels", "Prune", "Recipe", "Share", "Step", "Train", "names", "parse", "read"]
 
+UNITS = ("weight", "vector", "kernel", "channel", "layer")
 MAX_BYTES = 1 << 20
 """The longest file that is read."""
 _WAY_OUT = "see docs/compress.md"
 
 
-class Criterion(enum.Enum):
+class Ranking(enum.Enum):
     """What says which weights matter least."""
 
     MAGNITUDE = "magnitude"
     SQUARE = "square"
-    THRESHOLD = "threshold"
+    DEVIATIONS = "deviations"
     LAYER_ADAPTIVE = "layer-adaptive"
-    HESSIAN = "hessian"
+    OPTIMAL_BRAIN_DAMAGE = "optimal-brain-damage"
 
 
-class Schedule(enum.Enum):
+class Timing(enum.Enum):
     """When weights are pruned."""
 
     ONCE = "once"
@@ -60,7 +63,7 @@ class Schedule(enum.Enum):
     GRADUAL = "gradual"
 
 
-class ChannelCriterion(enum.Enum):
+class ChannelRanking(enum.Enum):
     """What says which channels matter least."""
 
     L1 = "l1"
@@ -98,36 +101,49 @@ class Step:
 class Prune(Step):
     """Set the weights that matter least to 0.
 
-    ``ratio`` of them, or what ``layers`` says of some layers by name, in units of ``granularity``:
-    "weight", "vector", "kernel", "channel", "layer", or n of m such as "2:4", which says itself
-    how many are left. ``scope`` "network" compares units of all layers with each other. A schedule
-    "iterative" takes ``rounds``, each with all epochs behind it; "gradual" ranks anew every
-    ``every`` training steps over the first ``ramp`` of all.
+    ``ratio`` of each layer's, or what ``layers`` says of some by name, 0 for none; ``together``
+    ranks all layers' weights together. ``below`` takes what is worth less than that instead (Han's
+    q, with "deviations"). ``unit`` is what goes together: "weight", "vector", "kernel", "channel",
+    "layer", or n of m channels such as "2:4", which says itself how many go. ``timing``
+    "iterative" takes ``rounds`` with all epochs behind each; "gradual" ranks anew every ``every``
+    training steps, over the share ``ramp`` of all.
     """
 
     do = "prune"
     ratio: float = 0.9
     layers: Mapping[str, float] = field(default_factory=dict)
-    criterion: Criterion = Criterion.MAGNITUDE
-    granularity: str = "weight"
-    network_wide: bool = False
-    schedule: Schedule = Schedule.ONCE
+    together: bool = False
+    below: float | None = None
+    criterion: Ranking = Ranking.MAGNITUDE
+    unit: str = "weight"
+    timing: Timing = Timing.ONCE
     rounds: int = 3
     every: int = 100
     ramp: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for ratio in (self.ratio, *self.layers.values()):
-            if not 0 <= ratio < 1:
-                raise PenjingError(f"ratio must be at least 0 and below 1, not {ratio:g}: it is "
-                                   f"the share of what is removed")
+        _require_ratios(self.ratio, self.layers)
         _within(self, "rounds", 1, 1000)
         _within(self, "every", 1, 1 << 20)
-        _within(self, "ramp", 0, 1)
-        if self.schedule is not Schedule.ONCE and not self.epochs:
-            raise PenjingError(f"schedule {self.schedule.value} prunes while it trains; give "
-                               f"epochs")
+        if not 0 < self.ramp <= 1:
+            raise PenjingError(f"ramp must be above 0 and at most 1, not {self.ramp:g}")
+        if self.unit not in UNITS and self.n_of_m is None:
+            raise PenjingError(f"unit must be one of {', '.join(UNITS)}, or n of m channels such as"
+                               f" 2:4, not {self.unit!r:.40}")
+        if self.timing is not Timing.ONCE and not self.epochs:
+            raise PenjingError(f"timing {self.timing.value} prunes while it trains; give epochs")
+        if self.timing is not Timing.ONCE and (self.n_of_m or self.below is not None):
+            raise PenjingError(f"timing {self.timing.value} lets a ratio grow; n of m weights, and "
+                               f"those below a bound, go at once")
+        if self.together and self.layers:
+            raise PenjingError("layers have no ratios of their own where they are ranked together")
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """How many of how many channels are kept, if that is the unit."""
+        found = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", self.unit)
+        return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,17 +158,14 @@ class Channels(Step):
     do = "channels"
     ratio: float = 0.5
     layers: Mapping[str, float] = field(default_factory=dict)
-    criterion: ChannelCriterion = ChannelCriterion.L1
+    criterion: ChannelRanking = ChannelRanking.L1
     round_to: int = 1
     before: int = 0
     penalty: float = 1e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for ratio in (self.ratio, *self.layers.values()):
-            if not 0 <= ratio < 1:
-                raise PenjingError(f"ratio must be at least 0 and below 1, not {ratio:g}: it is "
-                                   f"the share of what is removed")
+        _require_ratios(self.ratio, self.layers)
         _within(self, "round_to", 1, 1024)
         _within(self, "before", 0, 1 << 20)
         _within(self, "penalty", 0, 1e6)
@@ -181,16 +194,27 @@ class Train(Step):
     do = "train"
 
 
-STEPS: Mapping[str, type[Step]] = {one.do: one for one in (Prune, Channels, Share, Train)}
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """Some ``steps``, one behind the other; all that is drawn at random depends on ``seed``."""
+    """Some ``steps``, one behind the other; all that is drawn at random depends on ``seed``.
+
+    `PenjingError` where weights are to be removed that are shared already: `Share` comes last.
+    """
 
     steps: tuple[Step, ...]
     seed: int = 1
     about: str = ""
+
+    def __post_init__(self) -> None:
+        shared = False
+        for number, step in enumerate(self.steps, 1):
+            if shared and not isinstance(step, Train):
+                raise PenjingError(f"step {number}: {step.do} comes behind share; only train can, "
+                                   f"since shared weights move together")
+            shared |= isinstance(step, Share)
+
+
+STEPS: Mapping[str, type[Step]] = {one.do: one for one in (Prune, Channels, Share, Train)}
 
 
 def names() -> list[str]:
@@ -240,8 +264,12 @@ def parse(text: str, origin: str) -> Recipe:
                            f"{own['seed']!r:.40}")
     if not isinstance(own.get("about", ""), str):
         raise PenjingError(f"{origin}: about must be text, not {own['about']!r:.40}")
-    return Recipe(tuple(_step(table, held, f"{origin}: step {number}")
-                        for number, table in enumerate(tables, 1)), **own)
+    steps = tuple(_step(table, held, f"{origin}: step {number}")
+                  for number, table in enumerate(tables, 1))
+    try:
+        return Recipe(steps, **own)
+    except PenjingError as error:
+        raise PenjingError(f"{origin}: {error}") from None
 
 
 def _step(table: dict[str, Any], shared: Mapping[str, Any], where: str) -> Step:
@@ -270,6 +298,8 @@ def _value(one: Field[Any], hint: Any, value: Any) -> Any:
         if not isinstance(value, str) or value not in choices:
             raise PenjingError(f"{one.name} must be one of {', '.join(choices)}, not {value!r:.40}")
         return choices[value]
+    if isinstance(hint, types.UnionType):
+        (hint,) = (of for of in typing.get_args(hint) if of is not types.NoneType)
     if typing.get_origin(hint) is not None:
         (_, of) = typing.get_args(hint)
         if not isinstance(value, dict):
@@ -285,6 +315,13 @@ def _scalar(name: str, kind: type, value: Any) -> Any:
         what = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
         raise PenjingError(f"{name} must be {what}, not {value!r:.40}")
     return kind(value)
+
+
+def _require_ratios(ratio: float, layers: Mapping[str, float]) -> None:
+    for one in (ratio, *layers.values()):
+        if not 0 <= one < 1:
+            raise PenjingError(f"ratio must be at least 0 and below 1, not {one:g}: it is the "
+                               f"share of what goes")
 
 
 def _within(step: Step, name: str, low: float, high: float) -> None:

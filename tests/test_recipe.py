@@ -1,0 +1,112 @@
+"""Recipes: what a file may say, and the one line about what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from penjing.compiler.compress import recipe
+from penjing.compiler.compress.codebooks import Start
+from penjing.compiler.compress.recipe import Channels, Prune, Ranking, Share, Timing, Train, parse
+from penjing.compiler.ir import PenjingError
+
+WHOLE = """
+seed = 7
+about = "all of it"
+batch = 32
+epochs = 2
+
+[[step]]
+do = "prune"
+ratio = 0.8
+criterion = "layer-adaptive"
+timing = "gradual"
+every = 20
+layers = { conv1 = 0.5, "block.0" = 0 }
+
+[[step]]
+do = "channels"
+epochs = 0
+ratio = 0.25
+round_to = 4
+
+[[step]]
+do = "share"
+codes = 32
+start = "exact"
+layers = { dense = 16 }
+distil = 0.5
+
+[[step]]
+do = "train"
+learning_rate = 1
+"""
+
+
+def test_all_keys_arrive() -> None:
+    made = parse(WHOLE, "r.toml")
+    assert (made.seed, made.about) == (7, "all of it")
+    assert made.steps == (
+        Prune(epochs=2, batch=32, ratio=0.8, layers={"conv1": 0.5, "block.0": 0.0}, every=20,
+              criterion=Ranking.LAYER_ADAPTIVE, timing=Timing.GRADUAL),
+        Channels(epochs=0, batch=32, ratio=0.25, round_to=4),
+        Share(epochs=2, batch=32, codes=32, start=Start.EXACT, layers={"dense": 16}, distil=0.5),
+        Train(epochs=2, batch=32, learning_rate=1.0))
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_ready_recipes_are_fit(name: str) -> None:
+    made = recipe.read(name)
+    assert made.about and made.steps
+
+
+def test_there_are_the_ready_ones() -> None:
+    assert {"deep-compression", "two-four", "slim-channels"} <= set(recipe.names())
+
+
+STEP = '[[step]]\ndo = "prune"\n'
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("seed = ", "no TOML"),
+    ("seed = 1", r"a recipe has a table \[\[step\]\] for each step"),
+    ("step = 3", r"a recipe has a table \[\[step\]\] for each step"),
+    ("ration = 0.5\n" + STEP, "'ration' is no key of a recipe; there are seed, about, step"),
+    ('seed = -1\n' + STEP, "seed must be an integer of at least 0, not -1"),
+    ('seed = true\n' + STEP, "seed must be an integer of at least 0, not True"),
+    ('about = 1\n' + STEP, "about must be text"),
+    ('[[step]]\nratio = 0.5', "step 1: do must be one of prune, channels, share, train, not None"),
+    ('[[step]]\ndo = "prun"', "step 1: do must be one of prune, channels, share, train"),
+    (STEP + STEP + "codes = 3", "step 2: 'codes' is no key of prune; there are epochs"),
+    (STEP + "ratio = 1.0", "step 1: ratio must be at least 0 and below 1, not 1"),
+    (STEP + "layers = { a = 2 }", "step 1: ratio must be at least 0 and below 1, not 2"),
+    (STEP + "layers = 0.5", "step 1: layers must be a table of layers, not 0.5"),
+    (STEP + 'layers = { a = "x" }', "step 1: layers.a must be a number, not 'x'"),
+    (STEP + 'ratio = "half"', "step 1: ratio must be a number, not 'half'"),
+    (STEP + "ratio = nan", "step 1: ratio must be a number, not nan"),
+    (STEP + "epochs = 1.5", "step 1: epochs must be an integer, not 1.5"),
+    (STEP + "epochs = -1", "step 1: epochs must be 0 to 1.04858e\\+06, not -1"),
+    (STEP + "together = 1", "step 1: together must be true or false, not 1"),
+    (STEP + 'criterion = "best"', "step 1: criterion must be one of magnitude, square"),
+    (STEP + 'unit = "row"', "step 1: unit must be one of weight, vector, kernel, channel, layer"),
+    (STEP + 'timing = "gradual"', "step 1: timing gradual prunes while it trains; give epochs"),
+    (STEP + 'timing = "iterative"\nepochs = 1\nunit = "2:4"', "n of m weights, and those below"),
+    (STEP + "together = true\nlayers = { a = 0.5 }", "no ratios of their own"),
+    (STEP + "learning_rate = 0", "learning_rate and temperature must be positive"),
+    (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2"),
+    ('[[step]]\ndo = "share"\ncodes = 1', "step 1: codes must be 2 to 256, not 1"),
+    ('[[step]]\ndo = "share"\n' + STEP, "step 2: prune comes behind share; only train can"),
+])
+def test_what_is_wrong_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(PenjingError, match=message) as raised:
+        parse(text, "r.toml")
+    assert str(raised.value).startswith("r.toml: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PenjingError, match=r"no recipe can be read .*give a TOML file, or one of"):
+        recipe.read(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(PenjingError, match="no recipe can be read"):
+        recipe.read(tmp_path / "bytes.toml")
