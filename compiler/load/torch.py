@@ -36,7 +36,7 @@ def load(path: str | Path) -> FloatNetwork:
 
 def from_program(program: ExportedProgram) -> FloatNetwork:
     """The float network that an exported ``program`` computes."""
-    return aten.convert(_parse(program), "program")
+    return aten.convert(parse(program), "program")
 
 
 def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
@@ -44,28 +44,43 @@ def from_module(module: torch.nn.Module, input_shape: tuple[int, ...]) -> FloatN
 
     Its inputs are (H, W, C), (L, C), of a network along one axis, or (F,).
     """
+    return from_program(exported(module, input_shape))
+
+
+def exported(module: torch.nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
+    """``module``, in eval mode, as a program that takes one input of a shape as `from_module` has.
+    """
     if any(part.training for part in module.modules()):
         raise PenjingError("model: it is in training mode; call model.eval() first")
     if len(input_shape) not in (1, 2, 3):
         raise PenjingError(f"model: the input shape must be (H, W, C), (L, C) or (F,), not "
                            f"{input_shape}")
-    example = torch.zeros(1, input_shape[-1], *input_shape[:-1])
+    return traced(module, torch.zeros(1, input_shape[-1], *input_shape[:-1]))
+
+
+def traced(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
+    """``module`` as a program that takes what ``example`` (N, ...) is like."""
     with _quiet():
         try:
-            program = torch.export.export(module, (example,))
+            return torch.export.export(module, (example,))
         except Exception as error:  # torch.export raises a wide family of exceptions
             raise PenjingError(f"model: torch.export cannot trace it ({one_line(error):.200}); "
                                f"mend the model until torch.export.export accepts it") from None
-    return from_program(program)
 
 
-def _parse(source: str | Path | ExportedProgram, result: str | None = None) -> pt2.Program:
-    if not isinstance(source, ExportedProgram):
-        return pt2.read(source, result)
+def stored(program: ExportedProgram) -> bytes:
+    """The content of a ``.pt2`` file that holds ``program``."""
     buffer = io.BytesIO()
     with _quiet():
-        torch.export.save(source, buffer)
-    return pt2.parse(buffer.getvalue(), "program", result)
+        torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def parse(source: str | Path | ExportedProgram, result: str | None = None) -> pt2.Program:
+    """The graph and weights of ``source``; of several outputs, the one called ``result``."""
+    if isinstance(source, ExportedProgram):
+        return pt2.parse(stored(source), "program", result)
+    return pt2.read(source, result)
 
 
 @contextlib.contextmanager
@@ -89,7 +104,7 @@ def run_float(source: str | Path | ExportedProgram, x: Floats, batch: int = 256,
     The program's own operators run in float32, ``batch`` images at a time, those that are left to
     the host too. The result is (N, F), (N, L, C) or, for a map, (N, H, W, C).
     """
-    program = _parse(source, result)
+    program = parse(source, result)
     origin = "program" if isinstance(source, ExportedProgram) else str(source)
     network = aten.convert(program, origin)
     height, width, channels = network.input_shape
@@ -170,7 +185,7 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
             sizes = program.sizes[node.outputs[0]][1:]
             made = first.reshape(len(first), *sizes)  # type: ignore[arg-type]
         else:
-            made = _operator(node)(
+            made = operator(node.target)(
                 *(values[a.name] for a in node.arguments if not a.keyword),
                 **{a.name: values[a.name] for a in node.arguments if a.keyword})
         outputs = (made,) if isinstance(made, torch.Tensor) else tuple(made)
@@ -179,8 +194,9 @@ def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Ten
     return {name: tensors[name] for name in names}
 
 
-def _operator(node: pt2.Node) -> torch._ops.OpOverload:
-    namespace, name, overload = node.target.split(".")
-    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
-    assert isinstance(operator, torch._ops.OpOverload)
-    return operator
+def operator(target: str) -> torch._ops.OpOverload:
+    """PyTorch's operator ``target``, such as ``aten.conv2d.default``, which must be accepted."""
+    namespace, name, overload = target.split(".")
+    found = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    assert isinstance(found, torch._ops.OpOverload)
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...ir import TailFunction
@@ -20,12 +21,12 @@ from ..pt2 import Node, Program, read
 from ..refusal import naming
 from ..unary import Unary
 from . import axes, elementwise, linear, maps
-from .graph import Graph, Operator, references, refuse, refuse_training
+from .graph import Graph, Operator, Seen, references, refuse, refuse_training
 from .parameters import FOLDS, folded
 from .trivial import IDENTITIES, PERMUTES, RESHAPES, SKIPPED
 
 __all__ = ["HINTS", "IDENTITIES", "OPERATORS", "PARAMETERS", "PERMUTES", "RESHAPES", "SKIPPED",
-           "SUPPORTED", "convert", "load"]
+           "SUPPORTED", "Accepted", "accept", "convert", "load"]
 
 SUPPORTED = (
     "Conv1d and Conv2d, transposed or not, with any groups and dilation, BatchNorm, Linear, ReLU, "
@@ -43,15 +44,33 @@ def load(path: str | Path) -> FloatNetwork:
 
 
 def convert(program: Program, origin: str) -> FloatNetwork:
-    """The float network that ``program`` computes; ``origin`` names it in errors.
+    """The float network that ``program`` computes, as `accept` has it."""
+    return accept(program, origin).network
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """A program each of whose operators is supported, and the ``network`` that it computes.
+
+    ``program`` no longer computes anything of parameters alone; ``seen`` tells of each of its
+    tensors which layer of the network puts it out, and in which shape.
+    """
+
+    program: Program
+    network: FloatNetwork
+    seen: Mapping[str, Seen]
+
+
+def accept(program: Program, origin: str) -> Accepted:
+    """What ``program`` computes; ``origin`` names it in errors.
 
     `PenjingError` names the node or layer that has no exact equivalent.
     """
     with naming(origin):
-        return _convert(program)
+        return _accept(program)
 
 
-def _convert(program: Program) -> FloatNetwork:
+def _accept(program: Program) -> Accepted:
     for node in program.nodes:  # odd nodes only follow from training mode, so it comes first
         refuse_training(node)
     program = folded(program)
@@ -62,7 +81,7 @@ def _convert(program: Program) -> FloatNetwork:
             _take(graph, node)
         graph.stand_in(node)
     graph.refusals.settle()
-    return graph.network()
+    return Accepted(program, graph.network(), graph.seen)
 
 
 def _take(graph: Graph, node: Node) -> None:

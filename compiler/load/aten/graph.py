@@ -203,7 +203,8 @@ class Graph:
         self.missing = set[str]()
         """Tensors of which nothing is known, since something refused stands before them."""
         first = self._input(nodes)
-        self._seen = {program.input: first}
+        self.seen = {program.input: first}
+        """The program's tensors that were read, by name."""
         self.input_shape = first.shape
 
     def _input(self, nodes: Sequence[Node]) -> Seen:
@@ -235,7 +236,7 @@ class Graph:
     def ended(self, node: Node) -> Seen:
         """The first argument of ``node``, of which the host may make something."""
         value = node.arguments[0].value if node.arguments else None
-        seen = self._seen.get(value.name) if isinstance(value, Reference) else None
+        seen = self.seen.get(value.name) if isinstance(value, Reference) else None
         return self.source(node) if seen is None or seen.function is TailFunction.NONE else seen
 
     def is_read(self, name: str) -> bool:
@@ -265,9 +266,9 @@ class Graph:
             refuse(node, f"it takes the parameter {self.program.weights[value.name].path} as a "
                          f"map", "compute what is of parameters alone before the export, or use a "
                                  "layer that has parameters, such as BatchNorm2d")
-        if value.name not in self._seen:
+        if value.name not in self.seen:
             refuse(node, f"it reads {value.name}, which no supported node before it computes")
-        seen = self._seen[value.name]
+        seen = self.seen[value.name]
         if seen.final:
             refuse(node, seen.final)
         return seen
@@ -287,7 +288,7 @@ class Graph:
 
     def readers(self, layer: str) -> int:
         """How many nodes read what ``layer`` puts out, but for those that only hand it on."""
-        names = [name for name, seen in self._seen.items() if seen.layer == layer]
+        names = [name for name, seen in self.seen.items() if seen.layer == layer]
         return sum(self._uses[name] for name in names) - len(self._same.intersection(names))
 
     def weight(self, node: Node, name: str, value: Value) -> tuple[Reference, Floats]:
@@ -339,9 +340,9 @@ class Graph:
             if any(size is not None for size in recorded) and recorded != seen.dims:
                 refuse(node, f"its output has shape {recorded} in the file, {seen.dims} by its "
                              f"arguments", "export the model again")
-            self._seen[name] = seen
+            self.seen[name] = seen
             read = [one.name for argument in node.arguments for one in references(argument.value)]
-            if any(seen.layer == self._seen[one].layer for one in read if one in self._seen):
+            if any(seen.layer == self.seen[one].layer for one in read if one in self.seen):
                 self._same.add(name)
 
     def stand_in(self, node: Node) -> None:
@@ -349,7 +350,7 @@ class Graph:
         for name in node.outputs:
             _, *sizes = self.program.sizes.get(name, ()) or (None,)
             dims = tuple(size for size in sizes if type(size) is int and size > 0)
-            if name in self._seen:
+            if name in self.seen:
                 continue
             if not 1 <= len(dims) <= 3 or len(dims) != len(sizes) or (
                     math.prod(dims) > MAX_ELEMENTS):
@@ -357,11 +358,11 @@ class Graph:
                 continue
             channels, height, width = {1: (*dims, 1, 1), 2: (dims[0], 1, dims[-1])}.get(
                 len(dims), dims)
-            self._seen[name] = Seen(self._names.unique("missing"), (height, width, channels), dims)
+            self.seen[name] = Seen(self._names.unique("missing"), (height, width, channels), dims)
 
     def network(self) -> FloatNetwork:
         """The network whose output is the program's; layers that it needs not are left."""
-        last = self._seen.get(self.program.output)
+        last = self.seen.get(self.program.output)
         if last is not None:
             last = self.padded(last, None)
         if last is None or last.layer == INPUT:
