@@ -15,11 +15,12 @@ from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import Integers, Network, PenjingError, Tail
 from ..sim import golden, halves, tail
 from .data import Data, read
+from .load import Model
 from .oracle import Oracle, find
 from .progress import Progress, silent
-from .project import MODELS, Project
+from .project import MODELS, Project, integers
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "golden_accuracy"]
 
 _BATCH = 64
 _FLOAT_ERROR = 1024
@@ -132,6 +133,13 @@ def evaluate(folder: str | Path, images: str | Path, progress: Progress = silent
             result = replace(result, notes=(*result.notes, f"no oracle: {error}"))
     opened.record("evaluate", result.json())
     return result
+
+
+def golden_accuracy(model: Model, given: Data, progress: Progress = silent) -> float:
+    """The share of the labels of ``given`` that the golden model has right."""
+    network = model.network
+    outputs = _golden(network, integers(network, model.settings, given), progress)
+    return _accuracy(network, _tail(network).reals(outputs), _labels(network, given))
 
 
 def _compared(result: Evaluation, opened: Project, oracle: Oracle, inputs: Integers,

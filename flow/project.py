@@ -159,16 +159,7 @@ class Project:
 
     def integers(self, images: Data) -> Integers:
         """The network's input (N, H, W, C) for ``images``; `PenjingError` if they do not fit."""
-        x, kind = images.x, self.network.input_type
-        if self.settings.framework == "tflite":
-            sizes = [size for size in kind.shape if size > 1]
-            axes = self.settings.axes or tuple(range(len(sizes)))
-            shape = tuple(sizes[axis] for axis in axes)
-            if tuple(size for size in x.shape[1:] if size > 1) in (shape, (kind.elements,)):
-                back = [axes.index(axis) + 1 for axis in range(len(axes))]
-                x = x.reshape(len(x), *shape).transpose(0, *back).reshape(len(x), *kind.shape)
-        with naming(images.path):
-            return self.code.integers(x)
+        return integers(self.network, self.settings, images)
 
     def record(self, command: str, result: Mapping[str, Any]) -> None:
         """Keep ``result`` as the last one of ``command``, see `recorded`."""
@@ -228,6 +219,20 @@ def create(path: str | Path, network: Network, plan: Plan, settings: Settings, v
         (folder / "compile.json").write_bytes(_dump(result))
         (folder / MARK).write_bytes(_dump(asdict(settings)))
     return Project(path, network, plan, settings)
+
+
+def integers(network: Network, settings: Settings, images: Data) -> Integers:
+    """The input (N, H, W, C) of ``network`` for ``images``; `PenjingError` if they do not fit."""
+    x, kind = images.x, network.input_type
+    if settings.framework == "tflite":
+        sizes = [size for size in kind.shape if size > 1]
+        axes = settings.axes or tuple(range(len(sizes)))
+        shape = tuple(sizes[axis] for axis in axes)
+        if tuple(size for size in x.shape[1:] if size > 1) in (shape, (kind.elements,)):
+            back = [axes.index(axis) + 1 for axis in range(len(axes))]
+            x = x.reshape(len(x), *shape).transpose(0, *back).reshape(len(x), *kind.shape)
+    with naming(images.path):
+        return InputCode(kind).integers(x)
 
 
 def _copy(model: Path, target: Path, framework: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from ..load.floats import FloatDense, FloatFlatten, FloatNetwork
 from . import codebooks, training
-from .distillation import Distillation
+
 from .prune import (
     L1,
     L2,
@@ -32,10 +33,10 @@ from .prune import (
     layers_of,
     prune,
 )
-from .recipe import Channels, Prune, Ranking, Share, Step, Timing, Train
+from .recipe import Prune, Ranking, Share, Step, Timing, Train
 from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "flattened"]
 
 _CRITERIA: Mapping[Ranking, Criterion] = {
     Ranking.MAGNITUDE: L1(), Ranking.SQUARE: L2(), Ranking.DEVIATIONS: Deviations(),
@@ -78,8 +79,7 @@ class Pipeline:
     def _(self, step: Prune, model: nn.Module, checkpoint: Path | None,
           progress: Progress | None) -> list[Epoch]:
         layers = layers_of(model, flattened=self.flattened)
-        # What is 0 in part of a layer already was pruned before.
-        amount = _amount(step, [name for name in layers])
+        amount = _amount(step, list(layers))
         settings = self._settings(step)
         unit = Granularity.WEIGHT if step.n_of_m else Granularity[step.unit.upper()]
         schedule: Any = [Round(amount, settings)]
@@ -141,6 +141,17 @@ class Pipeline:
     def _codes(self, step: Share, model: nn.Module) -> dict[str, int]:
         """How many values each layer may have."""
         return {**dict.fromkeys(layers_of(model), step.codes), **step.layers}
+
+
+def flattened(network: FloatNetwork) -> dict[str, tuple[int, int]]:
+    """(height, width) of the map that each linear layer of ``network`` takes flattened."""
+    found, layers = {}, {layer.name: layer for layer in network.layers}
+    for layer in network.layers:
+        source = layers.get(layer.inputs[0])
+        if isinstance(layer, FloatDense) and isinstance(source, FloatFlatten):
+            height, width, _ = network.shapes[source.inputs[0]]
+            found[layer.name] = height, width
+    return found
 
 
 def _amount(step: Prune, layers: list[str]) -> Amount:

@@ -140,6 +140,12 @@ class Prune(Step):
             raise PenjingError("layers have no ratios of their own where they are ranked together")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether each layer loses its weights of least magnitude, one by one, by a ratio."""
+        return (self.criterion is Ranking.MAGNITUDE and self.unit == "weight"
+                and not self.together and self.below is None)
+
+    @property
     def n_of_m(self) -> tuple[int, int] | None:
         """How many of how many channels are kept, if that is the unit."""
         found = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", self.unit)
