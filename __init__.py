@@ -33,7 +33,7 @@ _NAMES = {
     "compiler.dataflow.plan": ("Plan",),
     "compiler.dataflow.search": ("schedule",),
     "sim.golden": ("run", "run_all"),
-    "flow": ("Project", "Quantization", "Target", "build", "compile_model", "evaluate", "load",
+    "flow": ("Project", "Quantization", "Target", "build", "compile_model", "compress", "evaluate", "load",
              "load_weights", "plan", "simulate"),
     "host": ("Link",),
 }

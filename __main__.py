@@ -181,6 +181,36 @@ def _compile(
     _next(as_json, "simulate", folder)
 
 
+@app.command("compress", rich_help_panel=BRING,
+             epilog="Example: penjing compress net.pt2 --recipe deep-compression --data train.npz "
+                    "-o small.pt2")
+def _compress(
+    model: Model,
+    recipe: Annotated[str, typer.Option(
+        "--recipe", "-r", metavar="R", help="A TOML file of steps, or one that comes with Penjing: "
+                                            "deep-compression, two-four, slim-channels.")],
+    images: Annotated[Path, typer.Option(
+        "--data", metavar="X.npz", help="Images x and labels y to train with.")],
+    output: Annotated[Path, typer.Option(
+        "-o", "--output", metavar="FILE", help="Program (.pt2) or integer network (.penjing) to "
+                                               "write, and a .json beside it.")],
+    test: Annotated[Path | None, typer.Option(
+        metavar="T.npz", help="Images and labels to judge by; every tenth of the others by "
+                              "default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
+    plots: Annotated[bool, typer.Option(
+        "--plots", help="Draw the size after each step as an SVG beside the output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prune and share the weights of a network as a recipe says; an interrupted run goes on."""
+    with show_progress() as progress:
+        made = flow.compress(model, output, recipe, images, test=test, seed=seed, plots=plots,
+                             progress=progress)
+    _print(made.json(), as_json, made.table())
+    floats = ("--calibration", images) if output.suffix == ".pt2" else ()
+    _next(as_json, "compile", output, "--board", "ulx3s-85f", *floats, "-o", "build")
+
+
 @app.command("simulate", rich_help_panel=PROVE,
              epilog="Example: penjing simulate build --data images.npz -n 20")
 def _simulate(

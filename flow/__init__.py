@@ -11,6 +11,7 @@ from .compile import (
     parse_encodings,
     plan,
 )
+from .compress import Compression, Stage, compress
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
 from .loading import Loading, load_weights
@@ -18,7 +19,7 @@ from .project import Project
 from .report import Report, gather, report
 from .simulate import Simulation, simulate
 
-__all__ = ["Build", "Check", "Evaluation", "Loading", "Model", "Multipliers", "Project",
-           "Quantization", "Report", "Simulation", "Target", "board_json", "build", "check",
-           "compile_model", "evaluate", "gather", "load", "load_weights", "parse_budget",
-           "parse_encodings", "plan", "report", "simulate"]
+__all__ = ["Build", "Check", "Compression", "Evaluation", "Loading", "Model", "Multipliers",
+           "Project", "Quantization", "Report", "Simulation", "Stage", "Target", "board_json",
+           "build", "check", "compile_model", "compress", "evaluate", "gather", "load",
+           "load_weights", "parse_budget", "parse_encodings", "plan", "report", "simulate"]

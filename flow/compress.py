@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..compiler import file
 from ..compiler.dataflow.report import Table, table_of
@@ -22,6 +20,7 @@ from . import data
 from .data import Data
 from .evaluate import golden_accuracy
 from .load import Model, Quantization, load, needing
+from .plots import draw_sizes
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ class Compression:
 
 def compress(model: str | Path, output: str | Path, recipe: str | Path, images: str | Path, *,
              test: str | Path | None = None, quantization: Quantization | None = None,
-             seed: int | None = None, keep: bool = False, progress: Progress = silent
-             ) -> Compression:
+             seed: int | None = None, plots: bool = False, keep: bool = False,
+             progress: Progress = silent) -> Compression:
     """Make the network in ``model`` smaller as the ``recipe`` says, and write it to ``output``.
 
     ``recipe`` is a file, or the name of one that comes with Penjing; ``seed`` stands for its own.
@@ -112,7 +111,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     default of every tenth of ``images``, which is then not trained with. A ``.pt2`` program stays
     one, or becomes a ``.penjing`` file of integers, as the ``output`` is called; a network of
     integers is pruned and shared without training. What each step did is in ``output`` with the
-    suffix ``.json``. A run that was interrupted goes on from the folder ``output`` with the suffix
+    suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was interrupted goes on from the folder ``output`` with the suffix
     ``.work``, which stays if ``keep``. `PenjingError` where any of that is unfit.
     """
     path, target = Path(model), Path(output)
@@ -136,6 +135,8 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     made = Compression(target, str(recipe), asked.seed, len(sets.test.x), tuple(stages))
     file.write_atomically(target.with_suffix(".json"),
                           (json.dumps(made.json(), indent=1) + "\n").encode())
+    if plots:
+        draw_sizes(made, target.with_suffix(".svg"))
     if not keep:
         shutil.rmtree(work.folder, ignore_errors=True)
     return made
@@ -327,8 +328,8 @@ def _labelled(path: str | Path) -> Data:
     """The images of a file, with class numbers of two classes at least."""
     held = data.read(path)
     if held.labels.ndim != 1 or len(np.unique(held.labels)) < 2:
-        raise data.BadData(f"{path}: y must be class numbers (N,) of at least two classes; training "
-                           f"needs different ones")
+        raise data.BadData(f"{path}: y must be class numbers (N,) of at least two classes; "
+                           f"training needs different ones")
     return held
 
 

@@ -12,7 +12,6 @@ from torch import nn
 
 from ..load.floats import FloatDense, FloatFlatten, FloatNetwork
 from . import codebooks, training
-
 from .prune import (
     L1,
     L2,
