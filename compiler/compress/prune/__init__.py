@@ -1,7 +1,8 @@
 """Pruning: what weights are worth, how many go when, and what keeps them away.
 
 `prune` does it as a schedule says; the parts are of use by themselves: a `Criterion` scores
-weights, a `Granularity` makes units of them, an `Amount` says how many are kept, `Masks` hold which.
+weights, a `Granularity` makes units of them, an `Amount` says how many are kept, and `Masks` hold
+which.
 """
 
 from .amounts import Amount, Below, Each, NofM, Overall

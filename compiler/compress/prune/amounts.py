@@ -148,7 +148,7 @@ class NofM(Amount):
                                f"has {channels} in a group; leave it out")
         padded = torch.nn.functional.pad(scores, (0, -channels % self.m), value=-math.inf)
         groups = padded.unflatten(-1, (-1, self.m))
-        ascending = groups.argsort(-1, stable=True)
+        ascending = groups.argsort(dim=-1, stable=True)
         kept = torch.zeros_like(groups, dtype=torch.bool)
         kept.scatter_(-1, ascending[..., self.m - self.n:], True)
         return kept.flatten(-2)[..., :channels]

@@ -4,7 +4,8 @@ The loss is the mean cross entropy of the softmax. For one sample with logits f 
 p, the Hessian in f is ``diag(p) - p p^T = S S^T`` with the columns ``S_k = sqrt(p_k) * (e_k - p)``;
 so the diagonal of ``J^T S S^T J`` is the sum over k of the squares of ``J^T S_k``, each of which is
 one backward pass. Labels have no part in it. It is the Hessian's diagonal where the logits are
-linear in the weights, and has no negative element (LeCun 1989 takes it for that).
+piecewise linear in each weight, as with ReLU and max pools; with other functions it is what LeCun
+1989 takes for that, and never negative.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     chunk = max(1, MOST_ELEMENTS // sum(weight.numel() for weight in weights.values()))
     totals = {name: torch.zeros_like(weight, dtype=torch.float64)
               for name, weight in weights.items()}
-    with judged(model):
+    with judged(model), torch.no_grad():
         for start in range(0, count, chunk):
             x = data.prepare(data.images[start:min(start + chunk, count)], None)
             for name, found in vmap(squares)(x).items():

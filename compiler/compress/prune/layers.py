@@ -12,7 +12,8 @@ from torch.nn.utils import parametrize
 
 from ...ir import PenjingError
 
-Weighted: TypeAlias = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+Weighted: TypeAlias = (nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
+                       | nn.Linear)
 """Modules with weights to prune."""
 
 
@@ -60,22 +61,21 @@ class Layer:
         if isinstance(self.module, nn.Linear):
             columns = values.unflatten(1, (-1, self._pixels))
             return columns.transpose(1, 2).flatten(1)[:, None, None]
-        if isinstance(self.module, nn.Conv1d):
-            return values.transpose(1, 2)[:, None]
-        if isinstance(self.module, nn.Conv2d):
-            return values.permute(0, 2, 3, 1)
-        grouped = values.unflatten(0, (self.groups, -1))
-        return grouped.permute(0, 2, 3, 4, 1).flatten(0, 1)
+        kernels = values[:, :, None] if values.ndim == 3 else values
+        if isinstance(self.module, nn.Conv1d | nn.Conv2d):
+            return kernels.permute(0, 2, 3, 1)
+        return kernels.unflatten(0, (self.groups, -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
 
-    def restored(self, values: Tensor) -> Tensor:
-        """What `arranged` makes ``values`` of."""
+    def restored(self, arranged: Tensor) -> Tensor:
+        """The values of which `arranged` makes ``arranged``."""
         if isinstance(self.module, nn.Linear):
-            return values.flatten(1).unflatten(1, (self._pixels, -1)).transpose(1, 2).flatten(1)
-        if isinstance(self.module, nn.Conv1d):
-            return values[:, 0].transpose(1, 2)
-        if isinstance(self.module, nn.Conv2d):
-            return values.permute(0, 3, 1, 2)
-        return values.unflatten(0, (self.groups, -1)).permute(0, 4, 1, 2, 3).flatten(0, 1)
+            return arranged.flatten(1).unflatten(1, (self._pixels, -1)).transpose(1, 2).flatten(1)
+        if isinstance(self.module, nn.Conv1d | nn.Conv2d):
+            kernels = arranged.permute(0, 3, 1, 2)
+        else:
+            grouped = arranged.unflatten(0, (self.groups, -1))
+            kernels = grouped.permute(0, 4, 1, 2, 3).flatten(0, 1)
+        return kernels.reshape(self.weight.shape)
 
     @property
     def _pixels(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .... import file
+from ... import file
 from ...ir import PenjingError
 from ..training import AfterStep
 from .layers import known, layers_of
