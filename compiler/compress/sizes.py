@@ -18,13 +18,14 @@ from ..ir import (
     Integers,
     MultiplyAccumulate,
     Network,
+    Plain,
     Sparse,
     ValueEncoding,
     Weights,
 )
 from ..ir.sparse import MAX_GAP_BITS, GapWalk
 
-__all__ = ["LayerSize", "coded_bits", "sizes"]
+__all__ = ["LayerSize", "coded_bits", "sizes", "stored_bits"]
 
 FLOAT_BITS = 32
 _LENGTH_BITS = 4
@@ -55,16 +56,23 @@ def sizes(network: Network) -> list[LayerSize]:
             bias_bits = outputs * network.type_of(layer.name).bits
             found.append(LayerSize(
                 layer.name, weights.values.size, weights.nonzeros,
-                FLOAT_BITS * (weights.values.size + outputs), weights.memory_bits + bias_bits,
+                FLOAT_BITS * (weights.values.size + outputs), stored_bits(weights) + bias_bits,
                 coded_bits(weights) + bias_bits))
     return found
+
+
+def stored_bits(weights: Weights) -> int:
+    """Bits of ``weights`` in memory; signs and values of three kinds have engines of their own."""
+    if isinstance(weights.encoding, Plain) and weights.ternary is not None:
+        return weights.values.size * (1 if weights.bipolar else 2)
+    return weights.memory_bits
 
 
 def coded_bits(weights: Weights) -> int:
     """Bits of ``weights`` where all that their encoding stores is Huffman-coded (Han 2016).
 
-    Values, or their codes, have one code, gaps another, each with a table of its lengths; flags
-    are as they are. A relative index takes the width of gaps that is best then.
+    Values, or their codes, have one code, gaps another, each with a table of its lengths, unless
+    they are shorter without; flags are as they are. A relative index takes the width of gaps that is best then.
     """
     return _coded(weights.encoding, weights.rows, weights.bits)
 
@@ -94,20 +102,26 @@ def _(encoding: Sparse, rows: Integers, bits: int) -> int:
 
 def _gapped(walk: GapWalk, values: ValueEncoding, bits: int) -> int:
     """Flags, gaps and values."""
-    return (len(walk.gaps) + _huffman(walk.gaps) + _values(values, walk.values, 0, bits))
+    gap_bits = int(walk.gaps.max()).bit_length()
+    return len(walk.gaps) + _huffman(walk.gaps, gap_bits) + _values(values, walk.values, 0, bits)
 
 
 def _values(encoding: ValueEncoding, values: Integers, zeros: int, bits: int) -> int:
     """``values``, so many ``zeros`` more, and the codebook, if there is one."""
-    table = len(np.unique(values)) * bits if isinstance(encoding, Codebook) else 0
-    return _huffman(np.append(values.reshape(-1), np.zeros(zeros, np.int64))) + table
+    everything = np.append(values.reshape(-1), np.zeros(zeros, np.int64))
+    if not isinstance(encoding, Codebook):
+        return _huffman(everything, bits)
+    entries, codes = np.unique(everything, return_inverse=True)
+    return _huffman(codes, (len(entries) - 1).bit_length()) + len(entries) * bits
 
 
-def _huffman(symbols: Integers) -> int:
-    """``symbols`` in the best code of limited length, and the table of its lengths."""
-    counts = np.bincount(symbols - symbols.min()) if symbols.size else np.ones(1, np.int64)
+def _huffman(symbols: Integers, bits: int) -> int:
+    """``symbols`` of so many ``bits`` in the best code, with a table of its lengths, or as they
+    are, where that is less; a bit tells which."""
+    plain = symbols.size * bits
+    counts = np.bincount(symbols - symbols.min()) if symbols.size else np.zeros(1, np.int64)
     used = counts[counts > 0]
-    if len(used) > 1 << MAX_LENGTH:
-        return symbols.size * int(np.ptp(symbols)).bit_length()
+    if not 0 < len(used) <= 1 << MAX_LENGTH:
+        return 1 + plain
     lengths = code_lengths(used.tolist())
-    return int(np.dot(lengths, used)) + _LENGTH_BITS * len(counts)
+    return 1 + min(plain, int(np.dot(lengths, used)) + _LENGTH_BITS * len(counts))
