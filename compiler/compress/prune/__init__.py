@@ -5,9 +5,11 @@ weights, a `Granularity` makes units of them, an `Amount` says how many are kept
 which.
 """
 
-from .amounts import Amount, Below, Each, NofM, Overall
+from .amounts import Amount, Below, Each, NofM, Outlying, Overall
+from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
+from .lasso import select_inputs
 from .layers import Layer, layers_of
 from .masks import Masks
 from .neurons import without_dead
@@ -17,7 +19,8 @@ from .scores import L1, L2, Criterion, Deviations, LayerAdaptive, OptimalBrainDa
 from .selection import select, unit_scores
 from .sensitivity import Point, Sensitivity, scan
 
-__all__ = ["L1", "L2", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
+__all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
            "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
-           "Overall", "Point", "Pruned", "Round", "Sensitivity", "diagonal", "geometric",
-           "layers_of", "prune", "scan", "select", "unit_scores", "without_dead"]
+           "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity", "diagonal",
+           "geometric", "layers_of", "prune", "scan", "select", "select_inputs", "slimming",
+           "unit_scores", "without_dead"]

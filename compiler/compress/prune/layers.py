@@ -116,6 +116,13 @@ def known(names: Mapping[str, object], layers: Mapping[str, object], what: str) 
             raise PenjingError(f"{what}: {name!r:.80} is no layer with weights to prune; {among}")
 
 
+def require_floats(layer: Layer) -> None:
+    """Refuse a layer whose weights are quantized while it is trained."""
+    if parametrize.is_parametrized(layer.module, "weight"):
+        raise PenjingError(f"layer {layer.name}: its weights are quantized while they are trained; "
+                           f"prune it first, then quantize")
+
+
 @contextmanager
 def judged(model: nn.Module) -> Iterator[None]:
     """``model`` in eval mode for a while, its modules' modes as they were afterwards."""

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ...ir import PenjingError
-from .layers import Layers
+from .layers import Layers, require_floats
 from .masks import Masks
 
 
@@ -32,10 +31,8 @@ class Ramp:
     """`Masked` in front of the weights of ``layers``, so that a checkpoint holds masks too."""
 
     def __init__(self, layers: Layers) -> None:
-        for name, layer in layers.items():
-            if parametrize.is_parametrized(layer.module, "weight"):
-                raise PenjingError(f"layer {name}: its weights are quantized while they are "
-                                   f"trained; prune gradually first, then quantize")
+        for layer in layers.values():
+            require_floats(layer)
         self._layers = layers
         self._parameters = {name: [own for own, _ in layer.module.named_parameters(recurse=False)]
                             for name, layer in layers.items()}
