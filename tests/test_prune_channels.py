@@ -30,10 +30,9 @@ def block() -> nn.Sequential:
         flatten=nn.Flatten(), dense=nn.Linear(12, 2))).double()
 
 
-def channel_scores(model: nn.Module, criterion: p.Criterion, data: Data | None = None
-                   ) -> list[float]:
+def of_conv(model: nn.Module, criterion: p.Criterion, data: Data | None = None) -> list[float]:
     layers = {"conv": p.layers_of(model)["conv"]}
-    return p.unit_scores(model, layers, criterion, CHANNEL, data)["conv"].flatten().tolist()
+    return p.channel_scores(model, layers, criterion, data)["conv"].tolist()
 
 
 def test_activity_counts_what_is_not_zero() -> None:
@@ -46,14 +45,55 @@ def test_activity_counts_what_is_not_zero() -> None:
     values = torch.tensor([[1.0, 2, 0, -3], [1, 4, 5, -6]]).double().reshape(2, 1, 2, 2)
     data = Data(values, torch.tensor([0, 1]), as_they_are)
     model.train()
-    found = channel_scores(model, p.Activity({"conv": "relu"}), data)
-    assert found == pytest.approx([5 / 8, 2 / 8, 3 / 8], rel=1e-15)
-    assert channel_scores(model, p.Activity({"conv": "relu"}, samples=1), data) == pytest.approx(
-        [2 / 4, 1 / 4, 2 / 4], rel=1e-15)
+    assert of_conv(model, p.Activity(), data) == pytest.approx([5 / 8, 2 / 8, 3 / 8], rel=1e-15)
+    assert of_conv(model, p.Activity(samples=1), data) == pytest.approx([2 / 4, 1 / 4, 2 / 4],
+                                                                        rel=1e-15)
     assert model.training
-    assert not model.relu._forward_hooks
+    # As a criterion of single weights, each has its part.
+    scores = p.unit_scores(model, {"conv": p.layers_of(model)["conv"]}, p.Activity(),
+                           p.Granularity.WEIGHT, data)["conv"]
+    assert scores.flatten().tolist() == pytest.approx([5 / 8, 2 / 8, 3 / 8], rel=1e-15)
     with pytest.raises(PenjingError, match="activity: it needs data"):
-        channel_scores(model, p.Activity({"conv": "relu"}))
+        of_conv(model, p.Activity())
+    with pytest.raises(PenjingError, match="layer dense: nothing behind its 2 channels is a ReLU"):
+        p.channel_scores(model, p.layers_of(model), p.Activity(), data)
+
+
+class Joined(nn.Module):
+    """A residual block, written with functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(2, 2, 1), nn.Conv1d(2, 2, 1, bias=False)
+        self.norm = nn.BatchNorm1d(2, affine=False)
+        self.last = nn.BatchNorm1d(2)
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x))
+        z = nn.functional.relu6(self.last(self.norm(self.second(y))) + y)
+        return self.dense(z.flatten(1).clamp(max=4))
+
+
+def test_activity_behind_a_join() -> None:
+    """The first of what follows that is never negative: behind the sum, not the shortcut."""
+    torch.manual_seed(0)
+    model = Joined().double().eval()
+    with torch.no_grad():
+        model.first.weight.copy_(torch.eye(2)[:, :, None])
+        model.first.bias.zero_()
+        model.second.weight.copy_(torch.tensor([[-1.0, 0], [0, 1]])[:, :, None])
+        model.norm.eps = model.last.eps = 0.0
+    data = Data(torch.tensor([[[1.0, -1], [0, 2]]]).double(), torch.zeros(1), as_they_are)
+    layers = {name: p.layers_of(model)[name] for name in ("first", "second")}
+    found = p.channel_scores(model, layers, p.Activity(), data)
+    # y is (1, 0), (0, 2); with the second convolution (0, 0), (0, 4).
+    assert {name: one.tolist() for name, one in found.items()} == {
+        "first": [0.5, 0.5], "second": [0, 0.5]}
+    with torch.no_grad():
+        model.last.weight.copy_(torch.tensor([0.5, -3]))
+    scales = p.channel_scores(model, {"second": layers["second"]}, p.Scales())
+    assert scales["second"].tolist() == [0.5, 3]
 
 
 def test_what_is_far_below_the_mean_goes() -> None:
@@ -73,19 +113,12 @@ def test_scales_of_a_batch_norm() -> None:
     model = block()
     with torch.no_grad():
         model.norm.weight.copy_(torch.tensor([0.5, -2.0, 0.25]))
-    criterion = p.Scales({"conv": "norm"})
-    assert channel_scores(model, criterion) == pytest.approx([0.5, 2, 0.25], rel=1e-15)
-    masks = p.select(model, {"conv": p.layers_of(model)["conv"]}, p.Overall(0.3), criterion,
+    assert of_conv(model, p.Scales()) == pytest.approx([0.5, 2, 0.25], rel=1e-15)
+    masks = p.select(model, {"conv": p.layers_of(model)["conv"]}, p.Overall(0.3), p.Scales(),
                      CHANNEL)
     assert masks.kept["conv"].flatten().int().tolist() == [1, 1, 0]
-    for behind, message in (({}, "layer conv: no module of the model is named that is behind it"),
-                            ({"conv": "bn"}, "layer conv: no module of the model is named"),
-                            ({"conv": "relu"}, "slimming: relu is no batch norm with scales")):
-        with pytest.raises(PenjingError, match=message):
-            channel_scores(model, p.Scales(behind))
-    model.norm = nn.BatchNorm2d(4)
-    with pytest.raises(PenjingError, match="layer conv: it has 3 outputs, norm has 4 channels"):
-        channel_scores(model, criterion)
+    with pytest.raises(PenjingError, match="layer dense: no batch norm with scales is behind it"):
+        p.channel_scores(model, p.layers_of(model), p.Scales())
 
 
 def test_slimming_adds_magnitudes_of_scales() -> None:
@@ -99,8 +132,22 @@ def test_slimming_adds_magnitudes_of_scales() -> None:
     value.backward()
     assert model.norm.weight.grad is not None
     assert model.norm.weight.grad.tolist() == pytest.approx([0.1, -0.1, 0])
-    with pytest.raises(PenjingError, match="slimming: it needs batch norms with scales"):
+    with pytest.raises(PenjingError, match="slimming: the model has no batch norm with scales"):
         p.slimming(nn.Sequential(nn.Linear(2, 2)), 0.1)
+    with pytest.raises(PenjingError, match="its strength must be a number of at least 0, not -1"):
+        p.slimming(model, -1)
+
+
+class Untraceable(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_what_cannot_be_traced_is_refused() -> None:
+    model = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 3, 1), odd=Untraceable()))
+    with pytest.raises(PenjingError, match=r"model: torch.fx cannot trace it \(symbolically traced "
+                                           r"variables.*\); mend the model"):
+        of_conv(model, p.Scales())
 
 
 def test_lasso_by_hand() -> None:

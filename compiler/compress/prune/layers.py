@@ -89,14 +89,20 @@ Layers: TypeAlias = Mapping[str, Layer]
 
 def layers_of(model: nn.Module, *, flattened: Mapping[str, tuple[int, int]] | None = None
               ) -> dict[str, Layer]:
-    """All layers of ``model`` that can be pruned.
+    """All layers of ``model`` that can be pruned; of those that share their weights the first.
 
     ``flattened`` names linear layers that take a flattened map, and its (height, width).
     `PenjingError` if a name is none of a linear layer, or its inputs are no such map.
     """
     maps = flattened or {}
-    found = {name: Layer(name, module, maps.get(name, (1, 1)))
-             for name, module in model.named_modules() if isinstance(module, Weighted)}
+    found: dict[str, Layer] = {}
+    weights: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, Weighted):
+            layer = Layer(name, module, maps.get(name, (1, 1)))
+            if layer.weight not in weights:
+                weights.add(layer.weight)
+                found[name] = layer
     known(maps, found, "flattened maps")
     for name, (height, width) in maps.items():
         module = found[name].module
