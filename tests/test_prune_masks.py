@@ -68,6 +68,33 @@ def test_weights_are_arranged_as_the_network_has_them(
         assert torch.equal(layer.restored(arranged), layer.weight)
 
 
+class Odd(nn.Module):
+    """Linear layers behind maps, vectors, and what is no map any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.line = nn.Conv2d(2, 3, (3, 2)), nn.Conv1d(3, 2, 3)
+        self.a, self.b, self.c = nn.Linear(24, 8), nn.Linear(8, 12), nn.Linear(3, 12)
+        self.d = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        a = self.b(torch.relu(self.a(nn.functional.dropout(x.flatten(1), 0.0) * 2)))
+        c = torch.relu(self.c(x.mean((2, 3))))
+        return self.d(self.line((a + c).unflatten(1, (3, 4))).reshape(x.shape[0], -1))
+
+
+def test_flattened_maps_are_found() -> None:
+    assert p.flattened_maps(every_kind(), torch.zeros(2, 3, 3, 6)) == {"dense": (3, 5)}
+    assert p.flattened_maps(Odd(), torch.zeros(2, 2, 6, 3)) == {"a": (4, 2), "d": (1, 2)}
+
+
+def test_layers_that_share_weights_are_one() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    assert list(p.layers_of(model)) == ["0"]
+
+
 def test_units_of_a_kernel() -> None:
     model = nn.Sequential(nn.Conv2d(2, 2, 2, bias=False))
     values = torch.tensor([[[[1., 2], [3, 4]], [[5, 6], [7, 8]]],

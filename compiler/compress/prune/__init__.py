@@ -5,19 +5,23 @@ weights, a `Granularity` makes units of them, an `Amount` says how many are kept
 which.
 """
 
-from .amounts import Amount, Below, Each, NofM, Overall
+from .amounts import Amount, Below, Each, NofM, Outlying, Overall
+from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
+from .lasso import select_inputs
 from .layers import Layer, layers_of
 from .masks import Masks
 from .neurons import without_dead
 from .pruning import Pruned, prune
 from .schedules import Gradual, Round, geometric
 from .scores import L1, L2, Criterion, Deviations, LayerAdaptive, OptimalBrainDamage
-from .selection import select, unit_scores
+from .selection import channel_scores, select, unit_scores
 from .sensitivity import Point, Sensitivity, scan
+from .tracing import flattened_maps
 
-__all__ = ["L1", "L2", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
+__all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
            "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
-           "Overall", "Point", "Pruned", "Round", "Sensitivity", "diagonal", "geometric",
-           "layers_of", "prune", "scan", "select", "unit_scores", "without_dead"]
+           "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity",
+           "channel_scores", "diagonal", "flattened_maps", "geometric", "layers_of", "prune",
+           "scan", "select", "select_inputs", "slimming", "unit_scores", "without_dead"]

@@ -1,5 +1,5 @@
-"""How much is pruned: a ratio of each layer or of all together, what lies below a threshold, or all
-but n of m.
+"""How much is pruned: a ratio of each layer or of all together, what lies below a threshold or far
+below the mean, or all but n of m.
 
 Each amount takes the scores of the units of each layer, (outputs, height, width, inputs) with axes
 of length 1 where a unit spans them, and says which are kept. Of equal scores the first are pruned
@@ -115,6 +115,23 @@ class Below(Amount):
         """What reaches the threshold."""
         return {name: scores[name] >= threshold
                 for name, threshold in _of_layers(self.thresholds, scores).items()}
+
+
+@dataclass(frozen=True)
+class Outlying(Amount):
+    """What has a score more than ``deviations`` standard deviations below the mean of its layer."""
+
+    deviations: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.deviations < math.inf:
+            raise PenjingError(f"pruning: deviations must be a number of at least 0, not "
+                               f"{self.deviations!r}")
+
+    def kept(self, scores: Scores) -> dict[str, Tensor]:
+        """What is not far below the mean."""
+        return {name: one >= one.mean() - self.deviations * one.std(correction=0)
+                for name, one in scores.items()}
 
 
 @dataclass(frozen=True)

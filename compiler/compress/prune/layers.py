@@ -89,14 +89,20 @@ Layers: TypeAlias = Mapping[str, Layer]
 
 def layers_of(model: nn.Module, *, flattened: Mapping[str, tuple[int, int]] | None = None
               ) -> dict[str, Layer]:
-    """All layers of ``model`` that can be pruned.
+    """All layers of ``model`` that can be pruned; of those that share their weights the first.
 
     ``flattened`` names linear layers that take a flattened map, and its (height, width).
     `PenjingError` if a name is none of a linear layer, or its inputs are no such map.
     """
     maps = flattened or {}
-    found = {name: Layer(name, module, maps.get(name, (1, 1)))
-             for name, module in model.named_modules() if isinstance(module, Weighted)}
+    found: dict[str, Layer] = {}
+    weights: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, Weighted):
+            layer = Layer(name, module, maps.get(name, (1, 1)))
+            if layer.weight not in weights:
+                weights.add(layer.weight)
+                found[name] = layer
     known(maps, found, "flattened maps")
     for name, (height, width) in maps.items():
         module = found[name].module
@@ -114,6 +120,13 @@ def known(names: Mapping[str, object], layers: Mapping[str, object], what: str) 
         if name not in layers:
             among = f"name one of {', '.join(layers)}" if layers else "the model has none"
             raise PenjingError(f"{what}: {name!r:.80} is no layer with weights to prune; {among}")
+
+
+def require_floats(layer: Layer) -> None:
+    """Refuse a layer whose weights are quantized while it is trained."""
+    if parametrize.is_parametrized(layer.module, "weight"):
+        raise PenjingError(f"layer {layer.name}: its weights are quantized while they are trained; "
+                           f"prune it first, then quantize")
 
 
 @contextmanager

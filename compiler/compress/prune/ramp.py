@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ...ir import PenjingError
-from .layers import Layers
+from .layers import Layers, require_floats
 from .masks import Masks
 
 
@@ -32,11 +31,11 @@ class Ramp:
     """`Masked` in front of the weights of ``layers``, so that a checkpoint holds masks too."""
 
     def __init__(self, layers: Layers) -> None:
-        for name, layer in layers.items():
-            if parametrize.is_parametrized(layer.module, "weight"):
-                raise PenjingError(f"layer {name}: its weights are quantized while they are "
-                                   f"trained; prune gradually first, then quantize")
+        for layer in layers.values():
+            require_floats(layer)
         self._layers = layers
+        self._parameters = {name: [own for own, _ in layer.module.named_parameters(recurse=False)]
+                            for name, layer in layers.items()}
         self._masked = {name: Masked(torch.ones_like(layer.weight, dtype=torch.bool))
                         for name, layer in layers.items()}
         for name, layer in layers.items():
@@ -54,8 +53,13 @@ class Ramp:
 
     def end(self) -> None:
         """Leave the layers with weights as others have, of which the pruned ones are 0."""
-        for layer in self._layers.values():
+        for name, layer in self._layers.items():
             parametrize.remove_parametrizations(layer.module, "weight")
+            # In the order of before, by which optimizers number their states.
+            for own in self._parameters[name]:
+                parameter = getattr(layer.module, own)
+                delattr(layer.module, own)
+                layer.module.register_parameter(own, parameter)
 
 
 @contextmanager

@@ -45,6 +45,13 @@ def unit_scores(model: nn.Module, layers: Layers, criterion: Criterion, granular
     return scores
 
 
+def channel_scores(model: nn.Module, layers: Layers, criterion: Criterion,
+                   data: Data | None = None) -> dict[str, Tensor]:
+    """For each of ``layers`` the scores of its outputs, (outputs,)."""
+    scores = unit_scores(model, layers, criterion, Granularity.CHANNEL, data)
+    return {name: one.flatten() for name, one in scores.items()}
+
+
 def select(model: nn.Module, layers: Layers, amount: Amount, criterion: Criterion,
            granularity: Granularity = Granularity.WEIGHT, *, data: Data | None = None,
            pruned: Masks | None = None) -> Masks:

@@ -1,0 +1,146 @@
+"""Selection of input channels by LASSO, and reconstruction by least squares (He 2017).
+
+Of a layer with weights W and input channels X_c, whose outputs without a bias were Y, the factors
+``beta`` that minimize ``|Y - sum(beta_c * X_c W_c^T)|**2 / 2N + strength * |beta|_1`` are 0 for
+channels that others make up for. ``strength`` grows until as few are left as wanted. Then W is
+fitted anew, to make Y of what is left.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...ir import PenjingError
+from ..training import Data
+from .layers import Layer, judged, known, layers_of, require_floats
+from .masks import Masks
+
+_BATCH = 100
+_SWEEPS = 1000
+_BISECTIONS = 40
+
+
+def lasso(gram: Tensor, target: Tensor, strength: float) -> Tensor:
+    """The (C,) of the least ``beta^T gram beta / 2 - target^T beta + strength * |beta|``.
+
+    By coordinate descent; ``gram`` (C, C) is symmetric and has no negative eigenvalue.
+    """
+    beta = torch.zeros_like(target)
+    for _ in range(_SWEEPS):
+        before = beta.clone()
+        for c in range(len(beta)):
+            if gram[c, c] > 0:
+                pull = target[c] - gram[c] @ beta + gram[c, c] * beta[c]
+                beta[c] = pull.sign() * (pull.abs() - strength).clamp(min=0) / gram[c, c]
+        if (beta - before).abs().max() <= 1e-9 * beta.abs().max():
+            break
+    return beta
+
+
+def fewest_errors(x: Tensor, weights: Tensor, y: Tensor, keep: int) -> Tensor:
+    """True for at most ``keep`` of the channels of ``x``, (C,), by the least strength that will do.
+
+    ``x`` is (samples, C, taps), ``weights`` (outputs, C, taps), ``y`` (samples, outputs).
+    """
+    parts = torch.einsum("nct,oct->cno", x, weights).flatten(1)
+    gram, target = parts @ parts.T / len(x), parts @ y.flatten() / len(x)
+    # From the strength on that leaves nothing, all larger ones do too.
+    low, high = 0.0, float(target.abs().max())
+    kept = torch.zeros(len(target), dtype=torch.bool)
+    for _ in range(_BISECTIONS):
+        strength = (low + high) / 2
+        found = lasso(gram, target, strength) != 0
+        if found.sum() > keep:
+            low = strength
+        else:
+            high, kept = strength, found
+            if found.sum() == keep:
+                break
+    return kept
+
+
+def least_squares(x: Tensor, y: Tensor) -> Tensor:
+    """The weights (outputs, C, taps) that make ``y`` of ``x`` best, shaped as `fewest_errors` says.
+    """
+    fitted = torch.linalg.lstsq(x.flatten(1), y, driver="gelsd").solution
+    return fitted.T.reshape(y.shape[1], *x.shape[1:])
+
+
+def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int, data: Data, *,
+                  samples: int = 1000, positions: int = 10, seed: int = 1) -> Masks:
+    """Let ``layer`` of ``model`` read at most ``keep`` input channels, by new weights; its mask.
+
+    Inputs are those of ``model``, which may be pruned before this layer, the outputs to be made are
+    those of the layer of that name in ``original``: at random ``positions`` in the first
+    ``samples`` images of ``data``. `PenjingError` for layers in groups or transposed ones.
+    """
+    if isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d) or layer.groups > 1:
+        raise PenjingError(f"layer {layer.name}: channels are selected in plain convolutions and "
+                           f"linear layers only; leave it out")
+    require_floats(layer)
+    theirs = layers_of(original)
+    known({layer.name: layer}, theirs, "channel selection")
+    x, y = _collected(model, original, layer, theirs[layer.name], data, samples, positions, seed)
+    channels = x.shape[1]
+    if not 1 <= keep <= channels:
+        raise PenjingError(f"layer {layer.name}: 1 to {channels} of its channels may be kept, not "
+                           f"{keep}")
+    weights = layer.weight.detach().double().reshape(y.shape[1], channels, -1)
+    kept = fewest_errors(x, weights, y, keep)
+    fitted = torch.zeros_like(weights)
+    fitted[:, kept] = least_squares(x[:, kept], y)
+    with torch.no_grad():
+        layer.weight.copy_(fitted.reshape(layer.weight.shape))
+    return Masks({layer.name: kept[None, :, None].expand(weights.shape).reshape(
+        layer.weight.shape).contiguous()})
+
+
+def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,
+               samples: int, positions: int, seed: int) -> tuple[Tensor, Tensor]:
+    """What ``layer`` reads, (samples, C, taps), and what ``theirs`` made without its bias."""
+    generator = torch.Generator().manual_seed(seed)
+    count, bias = min(samples, len(data.images)), theirs.module.bias
+    xs, ys = [], []
+    with judged(model), judged(original), torch.no_grad():
+        for start in range(0, count, _BATCH):
+            batch = data.prepare(data.images[start:min(start + _BATCH, count)], None)
+            x = _windows(layer, _at(model, layer, batch)[0])
+            y = _at(original, theirs, batch)[1]
+            y = y.flatten(2) if y.ndim > 2 else y[..., None]
+            if bias is not None:
+                y = y - bias[:, None]
+            picked = torch.randint(y.shape[2], (len(y), min(positions, y.shape[2])),
+                                   generator=generator)
+            rows = torch.arange(len(y))[:, None]
+            xs.append(x[rows, :, :, picked].flatten(0, 1).double())
+            ys.append(y[rows, :, picked].flatten(0, 1).double())
+    return torch.cat(xs), torch.cat(ys)
+
+
+def _at(model: nn.Module, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``layer`` reads and puts out when ``model`` runs on ``x``."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    handle = layer.module.register_forward_hook(
+        lambda _, inputs, output: seen.append((inputs[0], output)))
+    try:
+        model(x)
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def _windows(layer: Layer, x: Tensor) -> Tensor:
+    """What each output sees of ``x``, (N, C, taps, positions)."""
+    if isinstance(layer.module, nn.Linear):
+        height, width = layer.flattened
+        return x.unflatten(1, (-1, height * width))[..., None]
+    # The layer itself, with an output for each weight of a kernel, which is that input.
+    kernel = layer.weight.shape[1:]
+    size = kernel.numel()
+    own = {"weight": torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *kernel)}
+    if layer.module.bias is not None:
+        own["bias"] = torch.zeros(size, dtype=x.dtype, device=x.device)
+    seen: Tensor = functional_call(layer.module, own, (x,))
+    return seen.flatten(2).unflatten(1, (kernel[0], -1))
