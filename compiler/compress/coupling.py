@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -119,22 +120,21 @@ class Couplings:
     def _coupled(self, root: str, group: Any) -> Coupled:
         members: dict[str, tuple[Tensor, Tensor]] = {}
         bound = {channel: channel for channel in group[0].idxs}
-        reasons = []
+        reasons = chain(map(self._reason, group), map(self._broadcast, group))
+        fixed = next(filter(None, reasons), "")
         for item in group:
-            module, reason = item.dep.target.module, self._reason(item)
-            if reason:
-                reasons.append(reason)
-            elif isinstance(module, _Convolution) and 1 < module.groups != module.out_channels:
+            module = item.dep.target.module
+            if not fixed and isinstance(module, _Convolution) and (
+                    1 < module.groups != module.out_channels):
                 _bind(bound, item)
             if module in self._names and not self._reads(item.dep):
                 members[self._names[module]] = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
         units: dict[int, list[int]] = {}
         for channel in bound:
             units.setdefault(_found(bound, channel), []).append(channel)
-        if not any(self._reads(item.dep) for item in group):
-            reasons.append("no layer reads them")
-        return Coupled(root, members, tuple(map(tuple, units.values())),
-                       reasons[0] if reasons else "")
+        if not fixed and not any(self._reads(item.dep) for item in group):
+            fixed = "no layer reads them"
+        return Coupled(root, members, tuple(map(tuple, units.values())), fixed)
 
     def _reads(self, dep: Any) -> bool:
         """Whether ``dep`` takes inputs of a layer away."""
@@ -152,21 +152,34 @@ class Couplings:
         if node.type in (kinds.OPTYPE.SPLIT, kinds.OPTYPE.UNBIND) or (
                 node.type == kinds.OPTYPE.SLICE and module.dim == 1):
             return _DIVIDED
-        count = (self._graph.get_in_channels if self._reads(item.dep)
-                 else self._graph.get_out_channels)(node)
-        if count is not None and max(item.idxs) >= count:
-            return f"one of {self._names[module]} goes with many"
-        if isinstance(module, _Convolution) and module.groups > 1 and (
-                len(item.idxs) != count or module.groups == module.out_channels !=
-                module.in_channels or (module.transposed
-                                       and module.groups != module.out_channels)):
-            return f"the groups of {self._names[module]} take them in fixed numbers"
+        if isinstance(module, _Convolution) and module.groups > 1:
+            depthwise = module.groups == module.out_channels
+            if len(item.idxs) != self._channels(item.dep) or (
+                    depthwise and module.in_channels != module.out_channels) or (
+                    module.transposed and not depthwise):
+                return f"the groups of {self._names[module]} take them in fixed numbers"
         return ""
+
+    def _broadcast(self, item: Any) -> str:
+        """Why ``item`` keeps its channels if they are fewer than those that go with them."""
+        count = self._channels(item.dep)
+        if count is None or max(item.idxs) < count:
+            return ""
+        return f"one of {self._names[item.dep.target.module]} goes with many"
+
+    def _channels(self, dep: Any) -> int | None:
+        """How many there are of what ``dep`` takes away."""
+        graph = self._graph
+        counted = graph.get_in_channels if self._reads(dep) else graph.get_out_channels
+        return counted(dep.target)
 
 
 def outputs(layer: nn.Module) -> int:
     """How many channels or features a convolution or linear layer puts out."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    assert isinstance(layer, _Convolution)
+    return layer.out_channels
 
 
 def _end(dims: tuple[int, ...]) -> nn.Module:
@@ -199,7 +212,7 @@ def _bind(bound: dict[int, int], item: Any) -> None:
         bound[_found(bound, root)] = _found(bound, first)
 
 
-class _PaddingPruner(BasePruningFunc):  # type: ignore[misc]
+class _PaddingPruner(BasePruningFunc):
     """How channels are taken out of a `ChannelPadding`, counted as in its output."""
 
     def prune_out_channels(self, layer: ChannelPadding, idxs: Sequence[int]) -> ChannelPadding:

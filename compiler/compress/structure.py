@@ -119,10 +119,10 @@ def _mean(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:
             mean = values.abs().mean()
             total.index_add_(0, roots, values[channels] / (mean if mean else 1.0))
             count.index_add_(0, roots, torch.ones(len(roots)))
-    channels = [channel for unit in group.units for channel in unit]
-    if not count[channels].all():
+    every = [channel for unit in group.units for channel in unit]
+    if not count[every].all():
         raise PenjingError(f"layer {group.root}: it has no scores; give some, or keep it")
-    return {channel: float(total[channel] / count[channel]) for channel in channels}
+    return {channel: float(total[channel] / count[channel]) for channel in every}
 
 
 @dataclass(frozen=True, eq=False)
