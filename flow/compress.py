@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,7 +217,7 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
 
         from ..compiler.compress import trainable, training
         from ..compiler.compress.inputs import input_code
-        from ..compiler.compress.pipeline import Pipeline, flattened
+        from ..compiler.compress.pipeline import Pipeline, Taken
         from ..compiler.load import torch as pytorch
 
     progress("load", 0, 0)
@@ -240,14 +240,14 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
             min(train.labels.min(), test.labels.min())) < 0:
         raise data.BadData(f"{sets.training.path}: labels must be 0 to {classes - 1}, as the "
                            f"network has {classes} outputs")
-    pipeline = Pipeline(train, asked.seed, network.copied().module, flattened(floats))
+    pipeline = Pipeline(train, asked.seed, network.copied())
     calibration = _calibration(sets, work.folder, options)
 
-    def judged(do: str, at: Path, epochs: Sequence[training.Epoch]) -> Stage:
+    def judged(do: str, at: Path, taken: Taken) -> Stage:
         progress(f"{do or 'before'}: integers", 0, 0)
         made = load(at, calibration, "network")
-        return Stage(do, training.accuracy(network.module, test), golden_accuracy(made, sets.test),
-                     _sizes(made.network), tuple((epoch.loss, epoch.accuracy) for epoch in epochs))
+        return Stage(do, training.accuracy(taken.network.module, test), golden_accuracy(made, sets.test),
+                     _sizes(made.network), tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs))
 
     stages = []
     for number, step in enumerate((None, *asked.steps)):
@@ -255,17 +255,18 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
         if noted is not None:
             network = trainable.read(at)
         else:
-            epochs: list[training.Epoch] = []
+            taken = Taken(network)
             if step is not None:
-                epochs = pipeline.take(
-                    step, network.module, checkpoint=work.step(number, ".training"),
+                taken = pipeline.take(
+                    step, network, checkpoint=work.step(number, ".training"),
                     progress=lambda done, total, line, n=number, do=step.do: progress(
                         f"step {n}, {do} {line}", done, total))
+            network = taken.network
             network.save(at)
-            noted = judged(step.do if step is not None else "", at, epochs)
+            noted = judged(step.do if step is not None else "", at, taken)
             work.note(number, noted)
         if step is not None:
-            pipeline = pipeline.after(step, network.module)
+            pipeline = pipeline.after(step, network)
         stages.append(noted)
     last = work.step(len(asked.steps), ".pt2")
     if target.suffix == file.SUFFIX:

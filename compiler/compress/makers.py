@@ -87,15 +87,15 @@ def _convolution(parameters: Parameters, arguments: Arguments, dims: Dims, turne
                 "bias": bias is not None, "device": "meta"}
     first, second = weight.shape[:2]
     if turned or arguments.flag("transposed", False):
-        made: nn.Module = _TRANSPOSED[axes](first, second * groups, weight.shape[2:], **settings,
-                                            output_padding=each("output_padding", 0))
+        made = _TRANSPOSED[axes](first, second * groups, weight.shape[2:], **settings,
+                                 output_padding=each("output_padding", 0))
     else:
         made = _CONVOLUTIONS[axes](second * groups, first, weight.shape[2:], **settings)
     return _with(made, weight, bias)
 
 
-_CONVOLUTIONS: Mapping[int, type[nn.Conv1d | nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
-_TRANSPOSED: Mapping[int, type[nn.ConvTranspose1d | nn.ConvTranspose2d]] = {
+_CONVOLUTIONS: Mapping[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
+_TRANSPOSED: Mapping[int, Callable[..., nn.Module]] = {
     1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 """By the number of axes of a kernel."""
 

@@ -1,21 +1,23 @@
-"""What a recipe does to a PyTorch model, step by step."""
+"""What a recipe does to a PyTorch network, step by step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..load.floats import FloatDense, FloatFlatten, FloatNetwork
+from ..ir import PenjingError
 from . import codebooks, training
 from .distillation import Distillation
 from .prune import (
     L1,
     L2,
+    Activity,
     Amount,
     Below,
     Criterion,
@@ -23,110 +25,167 @@ from .prune import (
     Each,
     Gradual,
     Granularity,
+    Layer,
     LayerAdaptive,
     Masks,
     NofM,
     OptimalBrainDamage,
     Overall,
     Round,
+    Scales,
+    channel_scores,
+    flattened_maps,
     geometric,
     layers_of,
     prune,
+    select_inputs,
+    slimming,
 )
-from .recipe import Prune, Ranking, Share, Step, Timing, Train
+from .recipe import ChannelRanking, Channels, Inputs, Prune, Ranking, Share, Step, Timing, Train
+from .structure import channel_norms, narrow
+from .trainable import Trainable
 from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
 
-__all__ = ["Pipeline", "flattened"]
+__all__ = ["Pipeline", "Taken"]
 
 _CRITERIA: Mapping[Ranking, Criterion] = {
     Ranking.MAGNITUDE: L1(), Ranking.SQUARE: L2(), Ranking.DEVIATIONS: Deviations(),
     Ranking.LAYER_ADAPTIVE: LayerAdaptive(), Ranking.OPTIMAL_BRAIN_DAMAGE: OptimalBrainDamage()}
+_OF_CHANNELS: Mapping[ChannelRanking, Criterion] = {
+    ChannelRanking.BATCH_NORM: Scales(), ChannelRanking.ACTIVITY: Activity(),
+    ChannelRanking.OPTIMAL_BRAIN_DAMAGE: OptimalBrainDamage()}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The ``network`` behind a step, and the ``epochs`` that it was trained for."""
+
+    network: Trainable
+    epochs: tuple[Epoch, ...] = ()
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """What all steps share: the ``data``, the ``seed``, and the ``teacher``, which stays as it is.
 
-    ``flattened`` says of linear layers that take a flattened map its (height, width). ``codes`` are
-    those of the layers that share weights already.
+    ``codes`` are how many values those layers have that share weights already.
     """
 
     data: Data
     seed: int
-    teacher: nn.Module
-    flattened: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    teacher: Trainable
     codes: Mapping[str, int] = field(default_factory=dict)
 
-    def after(self, step: Step, model: nn.Module) -> Pipeline:
+    def after(self, step: Step, network: Trainable) -> Pipeline:
         """The same for what comes behind ``step``."""
-        return replace(self, codes=self._codes(step, model)) if isinstance(step, Share) else self
+        return (replace(self, codes=_codes(step, network.module)) if isinstance(step, Share)
+                else self)
 
-    def take(self, step: Step, model: nn.Module, *, checkpoint: Path | None = None,
-             progress: Progress | None = None) -> list[Epoch]:
-        """Do ``step`` to ``model``, in place, and tell the epochs that it was trained for.
+    def take(self, step: Step, network: Trainable, *, checkpoint: Path | None = None,
+             progress: Progress | None = None) -> Taken:
+        """Do ``step`` to ``network``, whose module changes.
 
         What is 0 stays so, and so do shared weights. A training that was interrupted goes on from
-        ``checkpoint``. `PenjingError` where the step does not suit the model.
+        ``checkpoint``. `PenjingError` where the step does not suit the network.
         """
-        return self._take(step, model, checkpoint, progress)
+        return self._take(step, network, checkpoint, progress)
 
     @singledispatchmethod
-    def _take(self, step: Step, model: nn.Module, checkpoint: Path | None,
-              progress: Progress | None) -> list[Epoch]:
+    def _take(self, step: Step, network: Trainable, checkpoint: Path | None,
+              progress: Progress | None) -> Taken:
         raise TypeError(f"step must be one of a recipe, not {step!r}")
 
     @_take.register
-    def _(self, step: Prune, model: nn.Module, checkpoint: Path | None,
-          progress: Progress | None) -> list[Epoch]:
-        layers = layers_of(model, flattened=self.flattened)
-        amount = _amount(step, list(layers))
-        settings = self._settings(step)
+    def _(self, step: Prune, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        layers = _layers(network)
+        amount, settings = _amount(step, layers), self._settings(step)
         unit = Granularity.WEIGHT if step.n_of_m else Granularity[step.unit.upper()]
         schedule: Any = [Round(amount, settings)]
-        if step.timing is Timing.ITERATIVE and isinstance(amount, Each | Overall) and settings:
-            schedule = geometric(amount, step.rounds, settings)
-        elif step.timing is Timing.GRADUAL and isinstance(amount, Each | Overall) and settings:
-            steps = int(step.ramp * settings.steps(len(self.data.images)))
-            schedule = Gradual(amount, settings, every=min(step.every, steps),
-                               updates=max(1, steps // step.every))
-        made = prune(model, self.data, schedule, criterion=_CRITERIA[step.criterion],
+        if isinstance(amount, Each | Overall) and settings is not None:
+            if step.timing is Timing.ITERATIVE:
+                schedule = geometric(amount, step.rounds, settings)
+            elif step.timing is Timing.GRADUAL:
+                steps = max(1, int(step.ramp * settings.steps(len(self.data.images))))
+                every = min(step.every, steps)
+                schedule = Gradual(amount, settings, every=every, updates=steps // every)
+        made = prune(network.module, self.data, schedule, criterion=_CRITERIA[step.criterion],
                      granularity=unit, layers=layers, loss=self._loss(step), checkpoint=checkpoint,
                      progress=progress)
-        return [epoch for epochs in made.epochs for epoch in epochs]
+        return Taken(network, tuple(epoch for epochs in made.epochs for epoch in epochs))
 
     @_take.register
-    def _(self, step: Share, model: nn.Module, checkpoint: Path | None,
-          progress: Progress | None) -> list[Epoch]:
-        codes = self._codes(step, model)
-        return self._train_shared(step, model, codes, step.start, checkpoint, progress)
+    def _(self, step: Channels, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        module, first = network.module, ()
+        if step.before:
+            first = tuple(self._fit(
+                replace(step, epochs=step.before), module, Masks.of(module), checkpoint, progress,
+                slimming(module, step.penalty, loss=self._loss(step))))
+        scores = self._channel_scores(step, network)
+        unscored = [name for name in network.layers if name not in scores]
+        narrowed = narrow(network, scores, step.layers or step.ratio, across=step.together,
+                          round_to=step.round_to, keep=unscored)
+        behind = checkpoint and checkpoint.with_name(f"{checkpoint.name}.behind")
+        return Taken(narrowed, (*first, *self._fit(step, narrowed.module, Masks.of(
+            narrowed.module), behind, progress)))
 
     @_take.register
-    def _(self, step: Train, model: nn.Module, checkpoint: Path | None,
-          progress: Progress | None) -> list[Epoch]:
+    def _(self, step: Inputs, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        layers = _layers(network)
+        wanted = step.layers or {name: step.ratio for name, layer in list(layers.items())[1:]
+                                 if layer.groups == 1 and not _is_transposed(layer)}
+        original = network.copied().module
+        for number, (name, ratio) in enumerate(wanted.items()):
+            if name not in layers:
+                raise PenjingError(f"inputs: {name!r:.80} is no layer with weights; name one of "
+                                   f"{', '.join(layers)}")
+            if progress is not None:
+                progress(number, len(wanted), name)
+            channels = layers[name].arranged(layers[name].weight).shape[-1] // math.prod(
+                layers[name].flattened)
+            select_inputs(network.module, original, layers[name],
+                          max(1, math.floor(round((1 - ratio) * channels, 6))), self.data,
+                          seed=self.seed)
+        return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
+                                              checkpoint, progress)))
+
+    @_take.register
+    def _(self, step: Share, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        return self._train_shared(step, network, _codes(step, network.module), step.start,
+                                  checkpoint, progress)
+
+    @_take.register
+    def _(self, step: Train, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
         if self.codes:
             # As few values as codes: what is found is what is there.
-            return self._train_shared(step, model, self.codes, codebooks.Start.EXACT, checkpoint,
+            return self._train_shared(step, network, self.codes, codebooks.Start.EXACT, checkpoint,
                                       progress)
-        return self._fit(step, model, Masks.of(model), checkpoint, progress)
+        return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
+                                              checkpoint, progress)))
 
-    def _train_shared(self, step: Step, model: nn.Module, codes: Mapping[str, int],
+    def _train_shared(self, step: Step, network: Trainable, codes: Mapping[str, int],
                       start: codebooks.Start, checkpoint: Path | None, progress: Progress | None
-                      ) -> list[Epoch]:
+                      ) -> Taken:
         """Share weights, train the centroids, and leave plain weights."""
-        layers = {name: layer.module for name, layer in layers_of(model).items() if name in codes}
+        layers = {name: layer for name, layer in network.layers.items() if name in codes}
         codebooks.share(layers, codes, start, self.seed)
         try:
-            return self._fit(step, model, Masks(), checkpoint, progress)
+            return Taken(network, tuple(self._fit(step, network.module, Masks(), checkpoint,
+                                                  progress)))
         finally:
             codebooks.release(layers.values())
 
-    def _fit(self, step: Step, model: nn.Module, masks: Masks, checkpoint: Path | None,
-             progress: Progress | None) -> list[Epoch]:
+    def _fit(self, step: Step, module: nn.Module, masks: Masks, checkpoint: Path | None,
+             progress: Progress | None, loss: Loss | None = None) -> list[Epoch]:
         settings = self._settings(step)
         if settings is None:
             return []
-        return training.fit(model, self.data, settings, loss=self._loss(step),
-                            after_step=masks.on(model), checkpoint=checkpoint,
+        return training.fit(module, self.data, settings, loss=loss or self._loss(step),
+                            after_step=masks.on(module), checkpoint=checkpoint,
                             made_with={"step": repr(step)}, progress=progress)
 
     def _settings(self, step: Step) -> Settings | None:
@@ -136,25 +195,45 @@ class Pipeline:
     def _loss(self, step: Step) -> Loss:
         if not step.distil:
             return cross_entropy
-        return Distillation(self.teacher, step.temperature, step.distil)
+        return Distillation(self.teacher.module, step.temperature, step.distil)
 
-    def _codes(self, step: Share, model: nn.Module) -> dict[str, int]:
-        """How many values each layer may have."""
-        return {**dict.fromkeys(layers_of(model), step.codes), **step.layers}
+    def _channel_scores(self, step: Channels, network: Trainable) -> dict[str, Tensor]:
+        """Those of all layers that the criterion can judge; `PenjingError` if it can judge none."""
+        if step.criterion in (ChannelRanking.L1, ChannelRanking.L2):
+            return channel_norms(network, 1 if step.criterion is ChannelRanking.L1 else 2)
+        found: dict[str, Tensor] = {}
+        reason: PenjingError | None = None
+        for name, layer in _layers(network).items():
+            try:
+                found |= channel_scores(network.module, {name: layer},
+                                        _OF_CHANNELS[step.criterion], self.data)
+            except PenjingError as error:
+                reason = reason or error
+        if not found and reason is not None:
+            raise reason
+        return found
 
 
-def flattened(network: FloatNetwork) -> dict[str, tuple[int, int]]:
-    """(height, width) of the map that each linear layer of ``network`` takes flattened."""
-    found, layers = {}, {layer.name: layer for layer in network.layers}
-    for layer in network.layers:
-        source = layers.get(layer.inputs[0])
-        if isinstance(layer, FloatDense) and isinstance(source, FloatFlatten):
-            height, width, _ = network.shapes[source.inputs[0]]
-            found[layer.name] = height, width
-    return found
+def _layers(network: Trainable) -> dict[str, Layer]:
+    """Its layers with weights, whose flattened maps are known."""
+    return layers_of(network.module, flattened=flattened_maps(network.module, network.example()))
 
 
-def _amount(step: Prune, layers: list[str]) -> Amount:
+def _is_transposed(layer: Layer) -> bool:
+    return isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
+
+
+def _codes(step: Share, module: nn.Module) -> dict[str, int]:
+    """How many values each layer may have."""
+    names = layers_of(module)
+    for name in step.layers:
+        if name not in names:
+            raise PenjingError(f"weight sharing: {name!r:.80} is no layer with weights; name one of"
+                               f" {', '.join(names)}")
+    return {**dict.fromkeys(names, step.codes), **step.layers}
+
+
+def _amount(step: Prune, layers: Mapping[str, Layer]) -> Amount:
     """How much of the ``layers`` goes."""
     if step.n_of_m is not None:
         return NofM(*step.n_of_m)

@@ -37,7 +37,8 @@ from typing import Any, ClassVar
 from ..ir import PenjingError
 from .codebooks import Start
 
-__all__ = ["Channels", "Prune", "Recipe", "Share", "Step", "Train", "names", "parse", "read"]
+__all__ = ["ChannelRanking", "Channels", "Inputs", "Prune", "Ranking", "Recipe", "Share", "Step",
+           "Timing", "Train", "names", "parse", "read"]
 
 UNITS = ("weight", "vector", "kernel", "channel", "layer")
 MAX_BYTES = 1 << 20
@@ -69,9 +70,8 @@ class ChannelRanking(enum.Enum):
     L1 = "l1"
     L2 = "l2"
     BATCH_NORM = "batch-norm"
-    ZEROS = "zeros"
-    LASSO = "lasso"
-    HESSIAN = "hessian"
+    ACTIVITY = "activity"
+    OPTIMAL_BRAIN_DAMAGE = "optimal-brain-damage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,14 +156,16 @@ class Prune(Step):
 class Channels(Step):
     """Take out whole channels, and whatever belongs to them: a smaller dense network is left.
 
-    ``ratio`` of each layer's, or what ``layers`` says; what is left is a multiple of ``round_to``.
-    ``penalty`` weighs the sum of all batch norms' scales in ``before`` epochs of training that come
-    first, which criterion "batch-norm" wants (Liu 2017).
+    ``ratio`` of each layer's, or, ``together``, of all layers' ranked together; ``layers`` names
+    the only ones, each with its ratio. What is left is a multiple of ``round_to``. ``penalty``
+    weighs the sum of all batch norms' scales in ``before`` epochs of training that come first,
+    which criterion "batch-norm" wants (Liu 2017).
     """
 
     do = "channels"
     ratio: float = 0.5
     layers: Mapping[str, float] = field(default_factory=dict)
+    together: bool = False
     criterion: ChannelRanking = ChannelRanking.L1
     round_to: int = 1
     before: int = 0
@@ -175,6 +177,25 @@ class Channels(Step):
         _within(self, "round_to", 1, 1024)
         _within(self, "before", 0, 1 << 20)
         _within(self, "penalty", 0, 1e6)
+        if self.together and self.layers:
+            raise PenjingError("layers have no ratios of their own where they are ranked together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs(Step):
+    """Let layers read fewer channels, which LASSO selects, and fit their weights anew (He 2017).
+
+    ``ratio`` of each layer's but the first, or what ``layers`` says of the only ones. Channels that
+    nobody reads any more are taken out when the network is compiled.
+    """
+
+    do = "inputs"
+    ratio: float = 0.5
+    layers: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_ratios(self.ratio, self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +241,8 @@ class Recipe:
             shared |= isinstance(step, Share)
 
 
-STEPS: Mapping[str, type[Step]] = {one.do: one for one in (Prune, Channels, Share, Train)}
+STEPS: Mapping[str, type[Step]] = {one.do: one for one in (
+    Prune, Channels, Inputs, Share, Train)}
 
 
 def names() -> list[str]:

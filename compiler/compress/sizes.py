@@ -72,7 +72,8 @@ def coded_bits(weights: Weights) -> int:
     """Bits of ``weights`` where all that their encoding stores is Huffman-coded (Han 2016).
 
     Values, or their codes, have one code, gaps another, each with a table of its lengths, unless
-    they are shorter without; flags are as they are. A relative index takes the width of gaps that is best then.
+    they are shorter without; flags are as they are. A relative index takes the width of gaps that
+    is best then.
     """
     return _coded(weights.encoding, weights.rows, weights.bits)
 
