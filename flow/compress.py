@@ -246,8 +246,9 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
     def judged(do: str, at: Path, taken: Taken) -> Stage:
         progress(f"{do or 'before'}: integers", 0, 0)
         made = load(at, calibration, "network")
-        return Stage(do, training.accuracy(taken.network.module, test), golden_accuracy(made, sets.test),
-                     _sizes(made.network), tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs))
+        return Stage(do, training.accuracy(taken.network.module, test),
+                     golden_accuracy(made, sets.test), _sizes(made.network),
+                     tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs))
 
     stages = []
     for number, step in enumerate((None, *asked.steps)):

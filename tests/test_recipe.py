@@ -75,7 +75,7 @@ STEP = '[[step]]\ndo = "prune"\n'
     ('seed = -1\n' + STEP, "seed must be an integer of at least 0, not -1"),
     ('seed = true\n' + STEP, "seed must be an integer of at least 0, not True"),
     ('about = 1\n' + STEP, "about must be text"),
-    ('[[step]]\nratio = 0.5', "step 1: do must be one of prune, channels, inputs, share, train, not None"),
+    ('[[step]]\nratio = 0.5', "step 1: do must be one of prune, channels, inputs, share,"),
     ('[[step]]\ndo = "prun"', "step 1: do must be one of prune, channels, inputs, share, train"),
     (STEP + STEP + "codes = 3", "step 2: 'codes' is no key of prune; there are epochs"),
     (STEP + "ratio = 1.0", "step 1: ratio must be at least 0 and below 1, not 1"),

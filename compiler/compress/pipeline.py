@@ -100,6 +100,7 @@ class Pipeline:
           progress: Progress | None) -> Taken:
         layers = _layers(network)
         amount, settings = _amount(step, layers), self._settings(step)
+        layers = {name: layer for name, layer in layers.items() if amount.suits(layer)}
         unit = Granularity.WEIGHT if step.n_of_m else Granularity[step.unit.upper()]
         schedule: Any = [Round(amount, settings)]
         if isinstance(amount, Each | Overall) and settings is not None:

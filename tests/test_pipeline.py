@@ -1,0 +1,154 @@
+"""The steps of recipes on networks with branches, batch norms and depthwise layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from penjing.compiler.compress import trainable
+from penjing.compiler.compress.pipeline import Pipeline
+from penjing.compiler.compress.recipe import (
+    ChannelRanking,
+    Channels,
+    Inputs,
+    Prune,
+    Ranking,
+    Share,
+    Step,
+    Timing,
+    Train,
+)
+from penjing.compiler.compress.trainable import Trainable
+from penjing.compiler.compress.training import Data
+from penjing.compiler.ir import PenjingError
+from penjing.compiler.load import torch as pytorch
+from penjing.compiler.load.floats import FloatMultiply
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """A stem, a residual block, a depthwise layer, and a dense one behind a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.inner, self.inner_norm = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.outer, self.outer_norm = nn.Conv2d(12, 8, 1), nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, groups=8)
+        self.dense = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(x + self.outer_norm(self.outer(torch.relu(self.inner_norm(self.inner(x))))))
+        result: Tensor = self.dense(torch.relu(self.depthwise(x)).mean((2, 3)))
+        return result
+
+
+DATA = Data(torch.randn(96, 2, 6, 6, generator=torch.Generator().manual_seed(1)),
+            torch.arange(96) % 3, lambda x, _: x)
+
+
+@pytest.fixture
+def network() -> Trainable:
+    torch.manual_seed(1)
+    return trainable.read(Residual().eval(), (6, 6, 2))
+
+
+def taken(network: Trainable, *steps: Step) -> Trainable:
+    pipeline = Pipeline(DATA, 1, network.copied())
+    for step in steps:
+        network = pipeline.take(step, network).network
+        pipeline = pipeline.after(step, network)
+    return network
+
+
+def weights(network: Trainable, name: str) -> Tensor:
+    return network.module.get_submodule(name).weight.detach()  # type: ignore[return-value,union-attr]
+
+
+@pytest.mark.parametrize("criterion", list(Ranking))
+@pytest.mark.parametrize("timing", list(Timing))
+def test_each_layer_loses_its_ratio(network: Trainable, criterion: Ranking, timing: Timing) -> None:
+    epochs = 1 if timing is not Timing.ONCE else 0
+    made = taken(network, Prune(ratio=0.5, criterion=criterion, timing=timing, epochs=epochs,
+                                batch=16, every=2, rounds=2, layers={"stem": 0.25, "dense": 0}))
+    zeros = {name: float((weights(made, name) == 0).float().mean()) for name in made.layers}
+    assert zeros == pytest.approx({"stem": 0.25, "inner": 0.5, "outer": 0.5, "depthwise": 0.5,
+                                   "dense": 0}, abs=0.02)
+
+
+def test_a_threshold_is_in_deviations(network: Trainable) -> None:
+    before = weights(network, "inner").clone()
+    made = taken(network, Prune(criterion=Ranking.DEVIATIONS, below=0.7))
+    expected = before.abs() >= 0.7 * before.std(correction=0)
+    assert torch.equal(weights(made, "inner") != 0, expected)
+
+
+def test_two_of_four_channels_stay(network: Trainable) -> None:
+    made = taken(network, Prune(unit="2:4", epochs=1, batch=32))
+    groups = (weights(made, "inner") != 0).unflatten(1, (2, 4)).sum(2)
+    assert groups.unique().tolist() == [2]
+    # Two channels are no four, and depthwise layers read one.
+    assert (weights(made, "stem") != 0).all()
+    assert (weights(made, "depthwise") != 0).all()
+
+
+@pytest.mark.parametrize("criterion", list(ChannelRanking))
+def test_channels_leave_a_smaller_network(network: Trainable, criterion: ChannelRanking,
+                                          tmp_path: Path) -> None:
+    made = taken(network, Channels(ratio=0.5, criterion=criterion, epochs=1, batch=32,
+                                   before=int(criterion is ChannelRanking.BATCH_NORM)))
+    assert weights(made, "inner").shape[0] == 6
+    made.save(tmp_path / "small.pt2")
+    shapes = {layer.name: layer.weights.shape
+              for layer in pytorch.load(tmp_path / "small.pt2").layers
+              if isinstance(layer, FloatMultiply)}
+    assert shapes["inner"][0] == shapes["outer"][3] == 6
+
+
+def test_lasso_leaves_inputs_unread(network: Trainable) -> None:
+    made = taken(network, Inputs(layers={"outer": 0.5}))
+    read = (weights(made, "outer") != 0).any(0).flatten()
+    assert 1 <= int(read.sum()) <= 6
+
+
+def test_shared_weights_stay_shared_while_they_are_trained(network: Trainable) -> None:
+    made = taken(network, Prune(ratio=0.5), Share(codes=6, layers={"dense": 4}, epochs=1, batch=32,
+                                                  distil=0.5))
+    before = {name: weights(made, name).clone() for name in made.layers}
+    pipeline = Pipeline(DATA, 1, network.copied(), dict.fromkeys(made.layers, 6))
+    after = pipeline.take(Train(epochs=1, batch=32, learning_rate=0.05), made).network
+    for name, old in before.items():
+        new = weights(after, name)
+        assert torch.equal(new == 0, old == 0)
+        assert len(new.unique()) <= len(old.unique()) <= 6
+        assert not torch.equal(new, old)
+        for value in old.unique():
+            assert len(new[old == value].unique()) == 1
+
+
+@pytest.mark.parametrize(("step", "message"), [
+    (Prune(layers={"nowhere": 0.5}), "'nowhere'"),
+    (Share(layers={"nowhere": 5}), "'nowhere'"),
+    (Inputs(layers={"nowhere": 0.5}), "'nowhere'"),
+    (Channels(layers={"nowhere": 0.5}), "nowhere"),
+    (Channels(layers={"dense": 0.5}), "dense"),
+    (Prune(ratio=0.9999), "layer stem"),
+])
+def test_what_does_not_suit_the_network_is_named(network: Trainable, step: Step, message: str
+                                                 ) -> None:
+    with pytest.raises(PenjingError, match=message):
+        taken(network, step)
+
+
+def test_a_saved_network_computes_the_same(network: Trainable, tmp_path: Path) -> None:
+    made = taken(network, Prune(ratio=0.6, together=True, criterion=Ranking.LAYER_ADAPTIVE),
+                 Share(codes=8))
+    made.save(tmp_path / "net.pt2")
+    x = np.random.default_rng(1).normal(size=(4, 6, 6, 2)).astype(np.float32)
+    with torch.no_grad():
+        mine = made.module(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+    theirs = pytorch.run_float(tmp_path / "net.pt2", x.astype(np.float64))
+    assert np.allclose(mine, theirs.reshape(mine.shape), atol=1e-5)
