@@ -250,6 +250,9 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
                      golden_accuracy(made, sets.test), _sizes(made.network),
                      tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs))
 
+    def told(number: int, do: str) -> training.Progress:
+        return lambda done, total, line: progress(f"step {number}, {do} {line}", done, total)
+
     stages = []
     for number, step in enumerate((None, *asked.steps)):
         at, noted = work.step(number, ".pt2"), work.stage(number)
@@ -260,8 +263,7 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
             if step is not None:
                 taken = pipeline.take(
                     step, network, checkpoint=work.step(number, ".training"),
-                    progress=lambda done, total, line, n=number, do=step.do: progress(
-                        f"step {n}, {do} {line}", done, total))
+                    progress=told(number, step.do))
             network = taken.network
             network.save(at)
             noted = judged(step.do if step is not None else "", at, taken)
@@ -338,8 +340,8 @@ def _labelled(path: str | Path) -> Data:
 
 def _data_digest(images: Data) -> str:
     """Tells ``images`` and labels from others."""
-    found = hashlib.sha256(np.ascontiguousarray(images.x))
-    found.update(np.ascontiguousarray(images.labels))
+    found = hashlib.sha256(images.x.tobytes())
+    found.update(images.labels.tobytes())
     return found.hexdigest()[:16]
 
 

@@ -121,8 +121,10 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
         if parametrize.is_parametrized(layer, "weight"):
             raise PenjingError(f"weight sharing: layer {name}: its weights are no plain floats; "
                                f"share them once")
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
         parametrize.register_parametrization(
-            layer, "weight", _Shared(_nearest(layer.weight.detach(), count, start, generator)),
+            layer, "weight", _Shared(_nearest(weight.detach(), count, start, generator)),
             unsafe=True)
 
 
@@ -148,4 +150,4 @@ def release(layers: Iterable[nn.Module]) -> None:
 def is_shared(layer: nn.Module) -> bool:
     """Whether the weights of ``layer`` share values by `share`."""
     return parametrize.is_parametrized(layer, "weight") and isinstance(
-        layer.parametrizations["weight"][0], _Shared)  # type: ignore[union-attr,index]
+        layer.parametrizations["weight"][0], _Shared)  # type: ignore[index]

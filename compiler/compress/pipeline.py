@@ -118,7 +118,8 @@ class Pipeline:
     @_take.register
     def _(self, step: Channels, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
-        module, first = network.module, ()
+        module = network.module
+        first: tuple[Epoch, ...] = ()
         if step.before:
             first = tuple(self._fit(
                 replace(step, epochs=step.before), module, Masks.of(module), checkpoint, progress,
