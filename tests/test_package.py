@@ -62,7 +62,7 @@ def test_archives_hold_every_file(tmp_path: Path) -> None:
     wanted = {f"penjing/{path.name}" for path in ROOT.glob("*.py")} | {"penjing/py.typed"}
     for name in PACKAGE:
         wanted |= {f"penjing/{path.relative_to(ROOT).as_posix()}"
-                   for suffix in ("*.py", "*.v", "*.sv", "*.css")
+                   for suffix in ("*.py", "*.v", "*.sv", "*.css", "*.toml")
                    for path in (ROOT / name).rglob(suffix)}
     assert held == wanted
 
