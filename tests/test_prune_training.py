@@ -99,6 +99,7 @@ def test_rounds_keep_what_is_pruned_at_zero() -> None:
                     progress=lambda done, total, line: steps.append((done, total, line)))
     assert seen == [{"0": 0, "4": 0, "6": 0}] * STEPS + [{"0": 24, "4": 240, "6": 30}] * STEPS
     assert [step[:2] for step in steps] == [(n, 2 * STEPS) for n in range(1, 2 * STEPS + 1)]
+    assert steps[0][2] == "round 1"
     assert steps[-1][2].startswith("round 3, epoch 1: loss")
     assert [len(epochs) for epochs in found.epochs] == [2, 2]
     assert found.masks.densities == {"0": 0.25, "4": 0.25, "6": 0.25}
@@ -188,9 +189,9 @@ class Turning(p.L1):
         object.__setattr__(self, "turn", 0)
 
     def of(self, weights: Tensor) -> Tensor:
-        object.__setattr__(self, "turn", self.turn + 1)  # type: ignore[attr-defined]
+        object.__setattr__(self, "turn", self.turn + 1)
         ranks = torch.arange(weights.numel()).reshape(weights.shape)
-        return ranks if self.turn % 2 else ranks.flip(0, 1)  # type: ignore[attr-defined]
+        return ranks if self.turn % 2 else ranks.flip(0, 1)
 
 
 def test_masks_open_again_while_they_change() -> None:
@@ -261,3 +262,10 @@ def test_bad_numbers_are_refused(change: dict[str, object], message: str) -> Non
         replace(RAMP, **change)
     with pytest.raises(PenjingError, match="rounds must be a positive integer, not 0"):
         p.geometric(p.Each(0.5), 0, SETTINGS)
+
+
+def test_only_ratios_grow() -> None:
+    with pytest.raises(PenjingError, match="only ratios grow step by step, not NofM; prune in one"):
+        p.geometric(p.NofM(2, 4), 2, SETTINGS)
+    with pytest.raises(PenjingError, match="only ratios grow step by step, not Below; prune in"):
+        replace(RAMP, amount=p.Below(1.0))
