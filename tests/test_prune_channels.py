@@ -138,6 +138,14 @@ def test_slimming_adds_magnitudes_of_scales() -> None:
         p.slimming(model, -1)
 
 
+def test_what_is_behind_the_next_layer_is_its_own() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
+    data = Data(torch.randn(4, 2), torch.zeros(4), as_they_are)
+    for criterion in (p.Activity(), p.Scales()):
+        with pytest.raises(PenjingError, match=r"layer 0: .*; leave it out, or rank by magnitude"):
+            p.channel_scores(model, p.layers_of(model), criterion, data)
+
+
 class Untraceable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x

@@ -123,6 +123,9 @@ def test_what_is_pruned_stays_so_under_any_criterion() -> None:
     # Without the masks it would have taken the largest.
     assert (first | p.select(trained, p.layers_of(trained), p.Each(0.75), Other())
             ).digest != first.digest
+    rounds = [p.Round(p.Each(0.5)), p.Round(p.Each({"4": 0.75}))]
+    masks = p.prune(model(), data(), rounds, criterion=Other()).masks
+    assert masks.densities == {"0": 0.5, "4": 0.25, "6": 0.5}
 
 
 @pytest.mark.parametrize("criterion", [p.L2(), p.LayerAdaptive(), p.OptimalBrainDamage(50)])
