@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,24 @@ def test_masks_open_again_while_they_change() -> None:
                                        updates=2), criterion=Turning(), loss=loss)
     first, last = [False] * 20 + [True] * 20, [True] * 20 + [False] * 20
     assert seen == [first, last, *[first] * (STEPS - 2)]
+
+
+def test_no_momentum_and_no_decay_moves_what_a_ramp_has_pruned() -> None:
+    trained, seen = model(), []
+
+    def loss(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        masked = trained[4].parametrizations["weight"]
+        seen.append((masked[0].kept.clone(), masked.original.detach().clone()))
+        return cross_entropy(x, outputs, labels)
+
+    p.prune(trained, data(), p.Gradual(p.Each({"4": 0.6}), replace(SETTINGS, weight_decay=0.1),
+                                       start=4, every=6, updates=2), loss=loss)
+    changes = 0
+    for (kept, weights), (after, others) in pairwise(seen):
+        assert torch.equal(weights[~kept], others[~kept])
+        assert (weights[kept] != others[kept]).all()
+        changes += not torch.equal(kept, after)
+    assert changes == 2
 
 
 ROUNDS = p.geometric(p.Each(0.7), 2, SETTINGS)

@@ -86,6 +86,7 @@ class _Pruning:
         self._check([schedule.amount])
         with ramp(chosen(self.model, self.layers, schedule.amount)) as ramped:
             def update(step: int) -> None:
+                ramped.hold()
                 if schedule.updates_at(step):
                     ramped.change(self._masks(schedule.at(step)))
 

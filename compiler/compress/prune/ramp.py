@@ -14,13 +14,18 @@ from .masks import Masks
 
 
 class Masked(nn.Module):
-    """The weights that are ``kept``, and 0 for others, which get no gradient."""
+    """The weights that are ``kept``, and 0 for others, which get no gradient.
+
+    ``held`` are the weights when masks changed last.
+    """
 
     kept: Tensor
+    held: Tensor
 
-    def __init__(self, kept: Tensor) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.register_buffer("kept", kept)
+        self.register_buffer("kept", torch.ones_like(weight, dtype=torch.bool))
+        self.register_buffer("held", weight.detach().clone())
 
     def forward(self, latent: Tensor) -> Tensor:
         """What the layer uses."""
@@ -36,8 +41,7 @@ class Ramp:
         self._layers = layers
         self._parameters = {name: [own for own, _ in layer.module.named_parameters(recurse=False)]
                             for name, layer in layers.items()}
-        self._masked = {name: Masked(torch.ones_like(layer.weight, dtype=torch.bool))
-                        for name, layer in layers.items()}
+        self._masked = {name: Masked(layer.weight) for name, layer in layers.items()}
         for name, layer in layers.items():
             parametrize.register_parametrization(layer.module, "weight", self._masked[name])
 
@@ -50,6 +54,14 @@ class Ramp:
         """Go on with ``masks``."""
         for name, kept in masks.kept.items():
             self._masked[name].kept.copy_(kept)
+            self._masked[name].held.copy_(self._layers[name].weight.detach())
+
+    def hold(self) -> None:
+        """Take back what a step of the optimizer, by momentum or decay, did to pruned weights."""
+        with torch.no_grad():
+            for name, layer in self._layers.items():
+                masked = self._masked[name]
+                layer.weight.copy_(torch.where(masked.kept, layer.weight, masked.held))
 
     def end(self) -> None:
         """Leave the layers with weights as others have, of which the pruned ones are 0."""
