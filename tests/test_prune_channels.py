@@ -224,6 +224,19 @@ def test_reconstruction_is_better_than_what_was_there() -> None:
     assert masks.density == pytest.approx(3 / 5)
 
 
+def test_channels_are_the_same_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights, y = (torch.randn(shape, generator=generator, dtype=torch.float64)
+                     for shape in ((50, 6, 2), (4, 6, 2), (50, 4)))
+    y += torch.einsum("nct,oct->no", x, weights)
+    whole = lasso.fewest_errors(x, weights, y, 3)
+    # The channels that add most stay, as they are independent.
+    shares = torch.einsum("nct,oct->cno", x, weights).square().sum((1, 2))
+    assert whole.nonzero().flatten().tolist() == sorted(shares.argsort()[3:].tolist())
+    monkeypatch.setattr(lasso, "MOST_ELEMENTS", 7 * 24)
+    assert torch.equal(lasso.fewest_errors(x, weights, y, 3), whole)
+
+
 def test_least_squares_leave_an_error_that_no_input_explains() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(shape, generator=generator, dtype=torch.float64)

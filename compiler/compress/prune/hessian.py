@@ -19,6 +19,8 @@ from .layers import Layers, judged
 
 MOST_ELEMENTS = 1 << 25
 """Gradients, of as many samples as fit, that are in memory at once."""
+MOST_SAMPLES = 100
+"""Samples whose activations are."""
 
 
 def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | None = None
@@ -42,7 +44,8 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
         return sums
 
     count = min(samples or len(data.images), len(data.images))
-    chunk = max(1, MOST_ELEMENTS // sum(weight.numel() for weight in weights.values()))
+    fitting = MOST_ELEMENTS // sum(weight.numel() for weight in weights.values())
+    chunk = min(max(1, fitting), MOST_SAMPLES)
     totals = {name: torch.zeros_like(weight, dtype=torch.float64)
               for name, weight in weights.items()}
     with judged(model), torch.no_grad():
