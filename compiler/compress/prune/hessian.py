@@ -17,8 +17,8 @@ from torch.func import functional_call, vjp, vmap
 from ..training import Data
 from .layers import Layers, judged
 
-MOST_ELEMENTS = 1 << 25
-"""Gradients, of as many samples as fit, that are in memory at once."""
+MOST_ELEMENTS = 1 << 21
+"""Gradients, of as many samples as fit, that are in memory at once: more leave a CPU's caches."""
 MOST_SAMPLES = 100
 """Samples whose activations are."""
 
