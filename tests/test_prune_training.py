@@ -141,6 +141,20 @@ def test_criteria_and_units(criterion: p.Criterion) -> None:
     assert zeros(trained) == {"0": 16, "4": 160, "6": 0}
 
 
+def test_what_is_masked_has_no_curvature() -> None:
+    """Ranked by damage, what is pruned stays so: its weight has no influence."""
+    trained, kept = model(), []
+
+    def loss(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        kept.append(trained[6].weight != 0)
+        return cross_entropy(x, outputs, labels)
+
+    schedule = p.Gradual(p.Each({"6": 0.5}), SETTINGS, every=4, updates=2)
+    p.prune(trained, data(), schedule, criterion=p.OptimalBrainDamage(20), loss=loss)
+    assert [int(one.sum()) for one in kept] == [40] * 4 + [22] * 4 + [20] * (STEPS - 8)
+    assert all((before | after).equal(before) for before, after in pairwise(kept))
+
+
 def test_n_of_m_takes_the_layers_that_suit_it() -> None:
     trained = model()
     p.prune(trained, data(), [p.Round(p.NofM(2, 4), SETTINGS)])
@@ -169,7 +183,7 @@ def test_what_a_ramp_prunes_keeps_its_value_without_a_gradient() -> None:
         layer.weight.copy_(torch.tensor([[3.0, 4.0]]))
     trained = nn.Sequential(layer)
     x = torch.tensor([[5.0, 7.0]])
-    with ramp(p.layers_of(trained)) as ramped:
+    with ramp(trained, p.layers_of(trained)) as ramped:
         ramped.change(p.Masks({"0": torch.tensor([[False, True]])}))
         assert trained(x).item() == 28
         trained(x).sum().backward()
@@ -269,6 +283,10 @@ def test_unfit_schedules_are_refused_before_anything_is_trained() -> None:
     q.quantize_weights(quantized[4], q.FixedPointWeights(4, quantized[4].weight))
     with pytest.raises(PenjingError, match="layer 4: its weights are quantized while they are"):
         p.prune(quantized, data(), replace(RAMP, amount=p.Each(0.5)), progress=never)
+    shared = nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.Linear(9, 9))
+    shared[2].weight = shared[1].weight
+    with pytest.raises(PenjingError, match="layer 1: another layer shares its weights; prune it"):
+        p.prune(shared, data(), replace(RAMP, amount=p.Each(0.5)), progress=never)
     with pytest.raises(PenjingError, match="a batch of 300 is larger than the 200 images"):
         p.prune(model(), data(), p.geometric(p.Each(0.5), 2, replace(SETTINGS, batch=300)))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
+from ...ir import PenjingError
 from ..training import Data
 from .layers import Layers, judged
 
@@ -29,6 +30,7 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     ``data``; of a weight that is used at many places, over all uses together.
 
     ``model``, in eval mode, puts out logits (N, classes), each sample's of its input alone.
+    `PenjingError` for models that torch.func cannot differentiate, such as quantized ones.
     """
     weights = {layer.weight_name: layer.weight.detach() for layer in layers.values()}
 
@@ -51,6 +53,13 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     with judged(model), torch.no_grad():
         for start in range(0, count, chunk):
             x = data.prepare(data.images[start:min(start + chunk, count)], None)
-            for name, found in vmap(squares)(x).items():
-                totals[name] += found.sum(0)
+            try:
+                found = vmap(squares)(x)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise PenjingError(f"Gauss-Newton matrix: the model has no gradient sample by "
+                                   f"sample ({reason:.200}); prune it before it is quantized, or "
+                                   f"rank by magnitude") from None
+            for name, one in found.items():
+                totals[name] += one.sum(0)
     return {layer.name: totals[layer.weight_name] / count for layer in layers.values()}

@@ -84,7 +84,7 @@ class _Pruning:
             raise PenjingError(f"gradual pruning: its last update is after step {schedule.end}, "
                                f"the training ends after {total}; train longer, or prune faster")
         self._check([schedule.amount])
-        with ramp(chosen(self.model, self.layers, schedule.amount)) as ramped:
+        with ramp(self.model, chosen(self.model, self.layers, schedule.amount)) as ramped:
             def update(step: int) -> None:
                 ramped.hold()
                 if schedule.updates_at(step):

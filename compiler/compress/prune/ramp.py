@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .layers import Layers, require_floats
+from ...ir import PenjingError
+from .layers import Layers, Weighted, require_floats
 from .masks import Masks
 
 
@@ -33,11 +34,18 @@ class Masked(nn.Module):
 
 
 class Ramp:
-    """`Masked` in front of the weights of ``layers``, so that a checkpoint holds masks too."""
+    """`Masked` in front of the weights of ``layers``, so that a checkpoint holds masks too.
 
-    def __init__(self, layers: Layers) -> None:
+    `PenjingError` for weights that are quantized, or that several layers of ``model`` share.
+    """
+
+    def __init__(self, model: nn.Module, layers: Layers) -> None:
         for layer in layers.values():
             require_floats(layer)
+            if sum(isinstance(one, Weighted) and one.weight is layer.weight
+                   for one in model.modules()) > 1:
+                raise PenjingError(f"layer {layer.name}: another layer shares its weights; prune "
+                                   f"it in rounds, or leave it out")
         self._layers = layers
         self._parameters = {name: [own for own, _ in layer.module.named_parameters(recurse=False)]
                             for name, layer in layers.items()}
@@ -75,9 +83,9 @@ class Ramp:
 
 
 @contextmanager
-def ramp(layers: Layers) -> Iterator[Ramp]:
+def ramp(model: nn.Module, layers: Layers) -> Iterator[Ramp]:
     """A `Ramp` that ends with the block, however that ends."""
-    made = Ramp(layers)
+    made = Ramp(model, layers)
     try:
         yield made
     finally:
