@@ -27,6 +27,7 @@ def geometric(amount: Ratio, rounds: int, settings: Settings) -> tuple[Round, ..
     if type(rounds) is not int or rounds < 1:
         raise PenjingError(f"pruning: rounds must be a positive integer, not {rounds!r}")
     _require_ratio(amount)
+
     def after(done: int) -> Ratio:
         return amount.at(lambda ratio: 1 - (1 - ratio) ** (done / rounds))
 
