@@ -138,6 +138,14 @@ def test_slimming_adds_magnitudes_of_scales() -> None:
         p.slimming(model, -1)
 
 
+def test_what_is_behind_the_next_layer_is_its_own() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
+    data = Data(torch.randn(4, 2), torch.zeros(4), as_they_are)
+    for criterion in (p.Activity(), p.Scales()):
+        with pytest.raises(PenjingError, match=r"layer 0: .*; leave it out, or rank by magnitude"):
+            p.channel_scores(model, p.layers_of(model), criterion, data)
+
+
 class Untraceable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -214,6 +222,19 @@ def test_reconstruction_is_better_than_what_was_there() -> None:
     masks = p.select_inputs(model, original, layers["dense"], 3, data)
     assert masks.kept["dense"].reshape(3, 5, 12).any(2).sum(1).tolist() == [3] * 3
     assert masks.density == pytest.approx(3 / 5)
+
+
+def test_channels_are_the_same_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights, y = (torch.randn(shape, generator=generator, dtype=torch.float64)
+                     for shape in ((50, 6, 2), (4, 6, 2), (50, 4)))
+    y += torch.einsum("nct,oct->no", x, weights)
+    whole = lasso.fewest_errors(x, weights, y, 3)
+    # The channels that add most stay, as they are independent.
+    shares = torch.einsum("nct,oct->cno", x, weights).square().sum((1, 2))
+    assert whole.nonzero().flatten().tolist() == sorted(shares.argsort()[3:].tolist())
+    monkeypatch.setattr(lasso, "MOST_ELEMENTS", 7 * 24)
+    assert torch.equal(lasso.fewest_errors(x, weights, y, 3), whole)
 
 
 def test_least_squares_leave_an_error_that_no_input_explains() -> None:

@@ -265,8 +265,8 @@ def test_dead_channels_of_groups_and_flattened_maps() -> None:
         p.without_dead(p.Masks(kept), model, ("grouped", "conv"))
 
 
-@pytest.mark.parametrize("ratio", [-0.1, 1.0, float("nan")])
-def test_impossible_ratios_are_refused(ratio: float) -> None:
+@pytest.mark.parametrize("ratio", [-0.1, 1.0, float("nan"), "0.5", True])
+def test_impossible_ratios_are_refused(ratio: object) -> None:
     with pytest.raises(PenjingError, match="layer a: a ratio to prune must be at least 0 and below"
                                            " 1, not"):
         p.Each({"a": ratio})

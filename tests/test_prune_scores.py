@@ -11,6 +11,7 @@ from penjing.compiler.ir import PenjingError
 torch = pytest.importorskip("torch")
 
 from penjing.compiler.compress import prune as p  # noqa: E402
+from penjing.compiler.compress import quantizers as q  # noqa: E402
 from penjing.compiler.compress.prune import hessian  # noqa: E402
 from penjing.compiler.compress.training import Data  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -103,6 +104,13 @@ def test_damage_by_hand() -> None:
         of(model, p.OptimalBrainDamage())
     with pytest.raises(PenjingError, match="samples must be a positive integer, not 0"):
         p.OptimalBrainDamage(samples=0)
+
+
+def test_what_is_quantized_has_no_curvature() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), q.Sign(), nn.Linear(3, 3)).double()
+    with pytest.raises(PenjingError, match=r"Gauss-Newton matrix: the model has no gradient sample "
+                                           r"by sample \(.*\); prune it before it is quantized"):
+        p.diagonal(model, p.layers_of(model), data(4, 3))
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

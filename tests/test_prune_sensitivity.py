@@ -57,7 +57,8 @@ def test_accuracies_by_hand() -> None:
 
 
 def test_a_drop_of_exactly_the_limit_is_allowed() -> None:
-    points = (p.Point("a", 0.1, 0.91), p.Point("a", 0.2, 0.90), p.Point("b", 0.3, 0.5))
+    points = (p.Point("a", 0.1, 0.91), p.Point("a", 0.2, 0.90), p.Point("a", 0.05, 0.92),
+              p.Point("b", 0.3, 0.5))
     assert p.Sensitivity(0.92, points).largest(0.01) == {"a": 0.1, "b": 0.0}
 
 

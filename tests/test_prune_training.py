@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_rounds_keep_what_is_pruned_at_zero() -> None:
                     progress=lambda done, total, line: steps.append((done, total, line)))
     assert seen == [{"0": 0, "4": 0, "6": 0}] * STEPS + [{"0": 24, "4": 240, "6": 30}] * STEPS
     assert [step[:2] for step in steps] == [(n, 2 * STEPS) for n in range(1, 2 * STEPS + 1)]
+    assert steps[0][2] == "round 1"
     assert steps[-1][2].startswith("round 3, epoch 1: loss")
     assert [len(epochs) for epochs in found.epochs] == [2, 2]
     assert found.masks.densities == {"0": 0.25, "4": 0.25, "6": 0.25}
@@ -122,6 +124,9 @@ def test_what_is_pruned_stays_so_under_any_criterion() -> None:
     # Without the masks it would have taken the largest.
     assert (first | p.select(trained, p.layers_of(trained), p.Each(0.75), Other())
             ).digest != first.digest
+    rounds = [p.Round(p.Each(0.5)), p.Round(p.Each({"4": 0.75}))]
+    masks = p.prune(model(), data(), rounds, criterion=Other()).masks
+    assert masks.densities == {"0": 0.5, "4": 0.25, "6": 0.5}
 
 
 @pytest.mark.parametrize("criterion", [p.L2(), p.LayerAdaptive(), p.OptimalBrainDamage(50)])
@@ -134,6 +139,20 @@ def test_criteria_and_units(criterion: p.Criterion) -> None:
     assert masks.densities == {"0": 0.5, "4": 0.5}
     assert all(len(set(row.tolist())) == 1 for row in masks.kept["0"].flatten(1))
     assert zeros(trained) == {"0": 16, "4": 160, "6": 0}
+
+
+def test_what_is_masked_has_no_curvature() -> None:
+    """Ranked by damage, what is pruned stays so: its weight has no influence."""
+    trained, kept = model(), []
+
+    def loss(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        kept.append(trained[6].weight != 0)
+        return cross_entropy(x, outputs, labels)
+
+    schedule = p.Gradual(p.Each({"6": 0.5}), SETTINGS, every=4, updates=2)
+    p.prune(trained, data(), schedule, criterion=p.OptimalBrainDamage(20), loss=loss)
+    assert [int(one.sum()) for one in kept] == [40] * 4 + [22] * 4 + [20] * (STEPS - 8)
+    assert all((before | after).equal(before) for before, after in pairwise(kept))
 
 
 def test_n_of_m_takes_the_layers_that_suit_it() -> None:
@@ -164,7 +183,7 @@ def test_what_a_ramp_prunes_keeps_its_value_without_a_gradient() -> None:
         layer.weight.copy_(torch.tensor([[3.0, 4.0]]))
     trained = nn.Sequential(layer)
     x = torch.tensor([[5.0, 7.0]])
-    with ramp(p.layers_of(trained)) as ramped:
+    with ramp(trained, p.layers_of(trained)) as ramped:
         ramped.change(p.Masks({"0": torch.tensor([[False, True]])}))
         assert trained(x).item() == 28
         trained(x).sum().backward()
@@ -188,9 +207,9 @@ class Turning(p.L1):
         object.__setattr__(self, "turn", 0)
 
     def of(self, weights: Tensor) -> Tensor:
-        object.__setattr__(self, "turn", self.turn + 1)  # type: ignore[attr-defined]
+        object.__setattr__(self, "turn", self.turn + 1)
         ranks = torch.arange(weights.numel()).reshape(weights.shape)
-        return ranks if self.turn % 2 else ranks.flip(0, 1)  # type: ignore[attr-defined]
+        return ranks if self.turn % 2 else ranks.flip(0, 1)
 
 
 def test_masks_open_again_while_they_change() -> None:
@@ -204,6 +223,24 @@ def test_masks_open_again_while_they_change() -> None:
                                        updates=2), criterion=Turning(), loss=loss)
     first, last = [False] * 20 + [True] * 20, [True] * 20 + [False] * 20
     assert seen == [first, last, *[first] * (STEPS - 2)]
+
+
+def test_no_momentum_and_no_decay_moves_what_a_ramp_has_pruned() -> None:
+    trained, seen = model(), []
+
+    def loss(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        masked = trained[4].parametrizations["weight"]
+        seen.append((masked[0].kept.clone(), masked.original.detach().clone()))
+        return cross_entropy(x, outputs, labels)
+
+    p.prune(trained, data(), p.Gradual(p.Each({"4": 0.6}), replace(SETTINGS, weight_decay=0.1),
+                                       start=4, every=6, updates=2), loss=loss)
+    changes = 0
+    for (kept, weights), (after, others) in pairwise(seen):
+        assert torch.equal(weights[~kept], others[~kept])
+        assert (weights[kept] != others[kept]).all()
+        changes += not torch.equal(kept, after)
+    assert changes == 2
 
 
 ROUNDS = p.geometric(p.Each(0.7), 2, SETTINGS)
@@ -246,6 +283,10 @@ def test_unfit_schedules_are_refused_before_anything_is_trained() -> None:
     q.quantize_weights(quantized[4], q.FixedPointWeights(4, quantized[4].weight))
     with pytest.raises(PenjingError, match="layer 4: its weights are quantized while they are"):
         p.prune(quantized, data(), replace(RAMP, amount=p.Each(0.5)), progress=never)
+    shared = nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.Linear(9, 9))
+    shared[2].weight = shared[1].weight
+    with pytest.raises(PenjingError, match="layer 1: another layer shares its weights; prune it"):
+        p.prune(shared, data(), replace(RAMP, amount=p.Each(0.5)), progress=never)
     with pytest.raises(PenjingError, match="a batch of 300 is larger than the 200 images"):
         p.prune(model(), data(), p.geometric(p.Each(0.5), 2, replace(SETTINGS, batch=300)))
 
@@ -261,3 +302,10 @@ def test_bad_numbers_are_refused(change: dict[str, object], message: str) -> Non
         replace(RAMP, **change)
     with pytest.raises(PenjingError, match="rounds must be a positive integer, not 0"):
         p.geometric(p.Each(0.5), 0, SETTINGS)
+
+
+def test_only_ratios_grow() -> None:
+    with pytest.raises(PenjingError, match="only ratios grow step by step, not NofM; prune in one"):
+        p.geometric(p.NofM(2, 4), 2, SETTINGS)
+    with pytest.raises(PenjingError, match="only ratios grow step by step, not Below; prune in"):
+        replace(RAMP, amount=p.Below(1.0))

@@ -5,13 +5,14 @@ weights, a `Granularity` makes units of them, an `Amount` says how many are kept
 which.
 """
 
-from .amounts import Amount, Below, Each, NofM, Outlying, Overall
+from .amounts import Amount, Below, Each, Outlying, Overall
 from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
 from .lasso import select_inputs
 from .layers import Layer, layers_of
 from .masks import Masks
+from .n_of_m import NofM
 from .neurons import without_dead
 from .pruning import Pruned, prune
 from .schedules import Gradual, Round, geometric

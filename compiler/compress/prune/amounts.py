@@ -1,5 +1,5 @@
 """How much is pruned: a ratio of each layer or of all together, what lies below a threshold or far
-below the mean, or all but n of m.
+below the mean. (`n_of_m` has one more.)
 
 Each amount takes the scores of the units of each layer, (outputs, height, width, inputs) with axes
 of length 1 where a unit spans them, and says which are kept. Of equal scores the first are pruned
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from ...ir import PenjingError
-from ...ir.n_of_m import MOST_CHANNELS
 from .layers import Layer, known
 
 Scores: TypeAlias = Mapping[str, Tensor]
@@ -102,7 +101,7 @@ class Below(Amount):
 
     def __post_init__(self) -> None:
         for where, threshold in _entries(self.thresholds):
-            if not 0 <= threshold < math.inf:
+            if not is_number(threshold) or threshold < 0:
                 raise PenjingError(f"{where}: a threshold must be a number of at least 0, not "
                                    f"{threshold!r}")
 
@@ -124,7 +123,7 @@ class Outlying(Amount):
     deviations: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.deviations < math.inf:
+        if not is_number(self.deviations) or self.deviations < 0:
             raise PenjingError(f"pruning: deviations must be a number of at least 0, not "
                                f"{self.deviations!r}")
 
@@ -134,49 +133,17 @@ class Outlying(Amount):
                 for name, one in scores.items()}
 
 
-@dataclass(frozen=True)
-class NofM(Amount):
-    """All but the ``n`` highest of each ``m`` channels side by side, ``1 <= n < m <= 16``.
-
-    Groups are those of the encoding (`ir.NofM`): channels of an output at one tap, of which the
-    last group may have fewer; it keeps ``n`` too, if it has so many.
-    """
-
-    n: int
-    m: int
-
-    def __post_init__(self) -> None:
-        if not (type(self.n) is type(self.m) is int and 1 <= self.n < self.m <= MOST_CHANNELS):
-            raise PenjingError(f"pruning: n of m must be integers with 1 <= n < m <= "
-                               f"{MOST_CHANNELS}, not {self.n!r} of {self.m!r}")
-
-    def suits(self, layer: Layer) -> bool:
-        """Whether it has more channels than ``n``."""
-        return layer.arranged(layer.weight).shape[-1] > self.n
-
-    def kept(self, scores: Scores) -> dict[str, Tensor]:
-        """The highest of each group."""
-        return {name: self._of_layer(name, one) for name, one in scores.items()}
-
-    def _of_layer(self, name: str, scores: Tensor) -> Tensor:
-        channels = scores.shape[-1]
-        if channels <= self.n:
-            raise PenjingError(f"layer {name}: {self.n} of {self.m} channels keeps all, since it "
-                               f"has {channels} in a group; leave it out")
-        padded = torch.nn.functional.pad(scores, (0, -channels % self.m), value=-math.inf)
-        groups = padded.unflatten(-1, (-1, self.m))
-        ascending = groups.argsort(dim=-1, stable=True)
-        kept = torch.zeros_like(groups, dtype=torch.bool)
-        kept.scatter_(-1, ascending[..., self.m - self.n:], True)
-        return kept.flatten(-2)[..., :channels]
-
-
 Ratio: TypeAlias = Each | Overall
 """Amounts that can grow step by step."""
 
 
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
 def _require_ratio(ratio: float, where: str) -> None:
-    if not 0 <= ratio < 1:
+    if not is_number(ratio) or not 0 <= ratio < 1:
         raise PenjingError(f"{where}: a ratio to prune must be at least 0 and below 1, not "
                            f"{ratio!r}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -12,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ...ir import PenjingError
 from ..training import Data, Loss, cross_entropy
+from .amounts import is_number
 from .layers import Layer, Layers, judged
 from .scores import Criterion
 from .tracing import Watched, followers, graph_of, module_of
@@ -117,7 +117,7 @@ def slimming(model: nn.Module, strength: float, *, loss: Loss = cross_entropy) -
     if not scales:
         raise PenjingError("slimming: the model has no batch norm with scales; rank its channels by"
                            " magnitude")
-    if not 0 <= strength < math.inf:
+    if not is_number(strength) or strength < 0:
         raise PenjingError(f"slimming: its strength must be a number of at least 0, not "
                            f"{strength!r}")
 

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
+from ...ir import PenjingError
 from ..training import Data
 from .layers import Layers, judged
 
-MOST_ELEMENTS = 1 << 25
-"""Gradients, of as many samples as fit, that are in memory at once."""
+MOST_ELEMENTS = 1 << 21
+"""Gradients, of as many samples as fit, that are in memory at once: more leave a CPU's caches."""
+MOST_SAMPLES = 100
+"""Samples whose activations are."""
 
 
 def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | None = None
@@ -27,6 +30,7 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     ``data``; of a weight that is used at many places, over all uses together.
 
     ``model``, in eval mode, puts out logits (N, classes), each sample's of its input alone.
+    `PenjingError` for models that torch.func cannot differentiate, such as quantized ones.
     """
     weights = {layer.weight_name: layer.weight.detach() for layer in layers.values()}
 
@@ -42,12 +46,20 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
         return sums
 
     count = min(samples or len(data.images), len(data.images))
-    chunk = max(1, MOST_ELEMENTS // sum(weight.numel() for weight in weights.values()))
+    fitting = MOST_ELEMENTS // sum(weight.numel() for weight in weights.values())
+    chunk = min(max(1, fitting), MOST_SAMPLES)
     totals = {name: torch.zeros_like(weight, dtype=torch.float64)
               for name, weight in weights.items()}
     with judged(model), torch.no_grad():
         for start in range(0, count, chunk):
             x = data.prepare(data.images[start:min(start + chunk, count)], None)
-            for name, found in vmap(squares)(x).items():
-                totals[name] += found.sum(0)
+            try:
+                found = vmap(squares)(x)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise PenjingError(f"Gauss-Newton matrix: the model has no gradient sample by "
+                                   f"sample ({reason:.200}); prune it before it is quantized, or "
+                                   f"rank by magnitude") from None
+            for name, one in found.items():
+                totals[name] += one.sum(0)
     return {layer.name: totals[layer.weight_name] / count for layer in layers.values()}

@@ -17,6 +17,8 @@ from ..training import Data
 from .layers import Layer, judged, known, layers_of, require_floats
 from .masks import Masks
 
+MOST_ELEMENTS = 1 << 25
+"""Parts of outputs, one for each input channel, that are in memory at once."""
 _BATCH = 100
 _SWEEPS = 1000
 _BISECTIONS = 40
@@ -44,8 +46,12 @@ def fewest_errors(x: Tensor, weights: Tensor, y: Tensor, keep: int) -> Tensor:
 
     ``x`` is (samples, C, taps), ``weights`` (outputs, C, taps), ``y`` (samples, outputs).
     """
-    parts = torch.einsum("nct,oct->cno", x, weights).flatten(1)
-    gram, target = parts @ parts.T / len(x), parts @ y.flatten() / len(x)
+    gram, target = x.new_zeros(x.shape[1], x.shape[1]), x.new_zeros(x.shape[1])
+    chunk = max(1, MOST_ELEMENTS // (x.shape[1] * y.shape[1]))
+    for some, made in zip(x.split(chunk), y.split(chunk), strict=True):
+        parts = torch.einsum("nct,oct->cno", some, weights).flatten(1)
+        gram += parts @ parts.T / len(x)
+        target += parts @ made.flatten() / len(x)
     # From the strength on that leaves nothing, all larger ones do too.
     low, high = 0.0, float(target.abs().max())
     kept = torch.zeros(len(target), dtype=torch.bool)

@@ -10,10 +10,11 @@ from torch import nn
 
 from ...ir import PenjingError
 from ..training import Data, Epoch, Loss, Progress, cross_entropy, fit
-from .amounts import Amount, Each, NofM
+from .amounts import Amount, Each
 from .granularity import Granularity
 from .layers import Layers
 from .masks import Masks
+from .n_of_m import NofM
 from .ramp import ramp
 from .schedules import Gradual, Round, Schedule
 from .scores import L1, Criterion
@@ -83,8 +84,9 @@ class _Pruning:
             raise PenjingError(f"gradual pruning: its last update is after step {schedule.end}, "
                                f"the training ends after {total}; train longer, or prune faster")
         self._check([schedule.amount])
-        with ramp(chosen(self.model, self.layers, schedule.amount)) as ramped:
+        with ramp(self.model, chosen(self.model, self.layers, schedule.amount)) as ramped:
             def update(step: int) -> None:
+                ramped.hold()
                 if schedule.updates_at(step):
                     ramped.change(self._masks(schedule.at(step)))
 
@@ -116,4 +118,5 @@ class _Pruning:
         report = self.progress
         if report is None:
             return None
-        return lambda done, _, line: report(before + done, total, f"round {number + 1}, {line}")
+        return lambda done, _, line: report(before + done, total, ", ".join(
+            filter(None, (f"round {number + 1}", line))))

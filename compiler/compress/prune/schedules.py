@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ...ir import PenjingError
 from ..training import Settings
-from .amounts import Amount, Ratio
+from .amounts import Amount, Ratio, is_number
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ def geometric(amount: Ratio, rounds: int, settings: Settings) -> tuple[Round, ..
     """
     if type(rounds) is not int or rounds < 1:
         raise PenjingError(f"pruning: rounds must be a positive integer, not {rounds!r}")
+    _require_ratio(amount)
+
     def after(done: int) -> Ratio:
         return amount.at(lambda ratio: 1 - (1 - ratio) ** (done / rounds))
 
@@ -55,7 +57,8 @@ class Gradual:
             if type(value) is not int or value < least:
                 raise PenjingError(f"gradual pruning: {name} must be an integer of at least "
                                    f"{least}, not {value!r}")
-        if not 0 <= self.initial < 1:
+        _require_ratio(self.amount)
+        if not is_number(self.initial) or not 0 <= self.initial < 1:
             raise PenjingError(f"gradual pruning: the initial ratio must be at least 0 and below "
                                f"1, not {self.initial!r}")
 
@@ -79,6 +82,12 @@ class Gradual:
     def at(self, step: int) -> Ratio:
         """The amount after ``step`` steps."""
         return self.amount.at(lambda final: self.ratio(final, step))
+
+
+def _require_ratio(amount: Amount) -> None:
+    if not isinstance(amount, Ratio):
+        raise PenjingError(f"pruning: only ratios grow step by step, not {type(amount).__name__}; "
+                           f"prune in one shot")
 
 
 Schedule: TypeAlias = Sequence[Round] | Gradual

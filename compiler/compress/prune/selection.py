@@ -67,7 +67,8 @@ def select(model: nn.Module, layers: Layers, amount: Amount, criterion: Criterio
     scores = unit_scores(model, layers, criterion, granularity, data)
     before = pruned.kept if pruned is not None else {}
     for name in scores.keys() & before.keys():
-        alive = granularity.totals(layers[name].arranged(before[name]).int()) > 0
+        kept = before[name].to(scores[name].device)
+        alive = granularity.totals(layers[name].arranged(kept).int()) > 0
         scores[name] = torch.where(alive, scores[name], _PRUNED)
     masks = masks_of(scores, layers, amount)
     if granularity is not Granularity.LAYER:
@@ -80,8 +81,8 @@ def select(model: nn.Module, layers: Layers, amount: Amount, criterion: Criterio
 def masks_of(scores: Mapping[str, Tensor], layers: Layers, amount: Amount) -> Masks:
     """The masks of ``layers`` that keep the units with the highest ``scores``."""
     masks = {}
-    for name, kept in amount.kept(scores).items():
+    for name, units in amount.kept(scores).items():
         layer = layers[name]
         whole = layer.arranged(layer.weight).shape
-        masks[name] = layer.restored(kept.expand(whole)).contiguous()
+        masks[name] = layer.restored(units.expand(whole)).contiguous()
     return Masks(masks)
