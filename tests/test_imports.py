@@ -62,6 +62,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.reduce": ("numpy",),
     "compiler.compress": ("numpy", "torch"),
     "compiler.compress.coupling": ("torch", "torch_pruning"),
+    "compiler.compress.paddings": ("torch_pruning",),
     "compiler.compress.training": ("safetensors", "torch"),
     "compiler": ("numpy",),
     "sim.golden": ("numpy",),

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch_pruning import DependencyGraph
 from torch_pruning import ops as kinds
-from torch_pruning.pruner.function import BasePruningFunc
 
 from ..ir import PenjingError
 from .makers import ChannelPadding
+from .paddings import PaddingPruner, shift
 from .trainable import Trainable
 
 __all__ = ["Coupled", "Couplings", "outputs"]
@@ -56,10 +56,10 @@ class Couplings:
         wrapped = nn.Sequential(self._ends[0], model.module, self._ends[1])
         self._graph = DependencyGraph().build_dependency(
             wrapped, model.example(), verbose=False,
-            customized_pruners={ChannelPadding: _PaddingPruner()})
+            customized_pruners={ChannelPadding: PaddingPruner()})
         for node in self._graph.module2node.values():
             if isinstance(node.module, ChannelPadding):
-                _shift(node)
+                shift(node)
         self._kept = {name: list(range(outputs(layer))) for name, layer in model.layers.items()}
         self.groups = tuple(self._groups())
 
@@ -210,40 +210,3 @@ def _bind(bound: dict[int, int], item: Any) -> None:
     for index, root in zip(item.idxs, item.root_idxs, strict=True):
         first = places.setdefault(index % size, root)
         bound[_found(bound, root)] = _found(bound, first)
-
-
-class _PaddingPruner(BasePruningFunc):
-    """How channels are taken out of a `ChannelPadding`, counted as in its output."""
-
-    def prune_out_channels(self, layer: ChannelPadding, idxs: Sequence[int]) -> ChannelPadding:
-        before = sum(index < layer.before for index in idxs)
-        after = sum(index >= layer.before + layer.channels for index in idxs)
-        layer.channels -= len(idxs) - before - after
-        layer.before, layer.after = layer.before - before, layer.after - after
-        return layer
-
-    prune_in_channels = prune_out_channels
-
-    def get_out_channels(self, layer: ChannelPadding) -> int:
-        return layer.before + layer.channels + layer.after
-
-    get_in_channels = get_out_channels
-
-
-def _shift(node: Any) -> None:
-    """Let the graph know where a `ChannelPadding` has the channels of its input."""
-    layer = node.module
-
-    def inwards(idxs: Sequence[Any]) -> list[Any]:
-        inner = range(layer.before, layer.before + layer.channels)
-        return [index._replace(idx=index.idx - layer.before) for index in idxs
-                if index.idx in inner]
-
-    def outwards(idxs: Sequence[Any]) -> list[Any]:
-        return [index._replace(idx=index.idx + layer.before) for index in idxs]
-
-    for before in node.inputs:
-        for source, target, function in ((node, before, inwards), (before, node, outwards)):
-            for dep in source.dependencies:
-                if dep.target is target:
-                    dep.index_mapping[0] = function

@@ -72,4 +72,7 @@ def read(source: str | Path | ExportedProgram | nn.Module,
     elif not isinstance(source, ExportedProgram):
         origin = str(source)
     accepted = aten.accept(pytorch.parse(source, result), origin)
-    return Trainable(graph_module(accepted), accepted.seen[accepted.program.input].dims)
+    with pytorch.running(origin):
+        model = Trainable(graph_module(accepted), accepted.seen[accepted.program.input].dims)
+        model.module(model.example())
+    return model
