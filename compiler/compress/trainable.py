@@ -50,8 +50,7 @@ class Trainable:
         The file then holds all of it, or what it held before. `PenjingError` for a network that the
         importer would not read, such as one whose weights are no numbers.
         """
-        module = copy.deepcopy(self.module).eval()
-        program = pytorch.traced(module, self.example())
+        program = pytorch.traced(copy.deepcopy(self.module).cpu().eval(), self.example())
         pytorch.from_program(program)
         write_atomically(path, pytorch.stored(program))
 
