@@ -66,6 +66,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.codebooks": ("kmeans1d", "torch"),
     "compiler.compress.coupling": ("torch", "torch_pruning"),
     "compiler.compress.prune.masks": ("safetensors", "torch"),
+    "compiler.compress.paddings": ("torch_pruning",),
     "compiler.compress.training": ("safetensors", "torch"),
     "compiler": ("numpy",),
     "sim.golden": ("numpy",),

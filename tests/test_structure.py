@@ -176,12 +176,22 @@ def test_parts_of_a_concatenation() -> None:
     zeroed = without_rows(network, {"conv2d_0": [1], "conv2d_1_parts_0": [0],
                                     "conv2d_1_parts_1": [1, 2]})
     torch.testing.assert_close(ran(small, x), ran(zeroed, x), rtol=1e-4, atol=1e-4)
+    # Some channels of what is depthwise are those of one part.
+    network = model(Wired(lambda x, a, b, c, d: d(c(torch.cat([a(x), b(x)], 1))),
+                          nn.Conv2d(2, 3, 1), nn.Conv2d(2, 4, 1), nn.Conv2d(7, 7, 2, groups=7),
+                          nn.Conv2d(7, 2, 1)), 4, 5, 2)
+    small = narrow(network, {"parts_1": torch.tensor([1.0, 3, 2, 4])}, {"parts_1": 0.5})
+    zeroed = without_rows(network, {"parts_1": [0, 2], "parts_2": [3, 5]})
+    assert sizes(small) == {"parts_0": (3, 2), "parts_1": (2, 2), "parts_2": (5, 1),
+                            "parts_3": (2, 5)}
+    x = torch.randn(3, *network.dims)
+    torch.testing.assert_close(ran(small, x), ran(zeroed, x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_shortcut_padded_with_channels(tmp_path: Path) -> None:
     """Channels 2 to 5 of a sum are those of the first layer."""
     network = model(option_a(), 6, 5, 2)
-    first, _, b, last = network.layers
+    first, middle, b, last = network.layers
     scores = {b: torch.tensor([0.0, 9, 1, 9, 2, 9, 3, 9])}
     small = narrow(network, scores, {b: 0.5})
     assert sizes(small)[first] == (2, 2)
@@ -196,8 +206,13 @@ def test_a_shortcut_padded_with_channels(tmp_path: Path) -> None:
     smaller = narrow(small, channel_norms(small, 2), {b: 0.25})
     smaller.save(tmp_path / "net.pt2")
     torch.testing.assert_close(ran(read(tmp_path / "net.pt2"), x), ran(smaller, x))
+    # Of those that only it has, the sum may lose all; the first layer may not.
+    scores = channel_norms(network, 1)
+    inner = torch.tensor([0.0, 0, 9, 9, 9, 9, 0, 0])
+    assert sizes(narrow(network, {**scores, b: inner, first: torch.full((4,), 9.0)}, 0.5,
+                        across=True, keep=[middle]))[b] == (4, 8)
     with pytest.raises(PenjingError, match=f"layer {first}: it would be left without channels"):
-        narrow(network, {b: torch.tensor([9.0, 9, 0, 0, 0, 0, 9, 9])}, {b: 0.5})
+        narrow(network, {**scores, b: 9 - inner, first: torch.zeros(4)}, 0.3, across=True)
 
 
 def test_norms_by_hand() -> None:
@@ -230,7 +245,7 @@ def test_the_lowest_of_all_layers_go() -> None:
     torch.testing.assert_close(ran(small, x), ran(zeroed, x), rtol=1e-4, atol=1e-4)
     kept = narrow(network, scores, 0.5, across=True, keep=["linear_0"])
     assert sizes(kept) == {"linear_0": (4, 3), "linear_3": (3, 4), "linear_5": (2, 3)}
-    with pytest.raises(PenjingError, match="layer linear_0: it would be left without channels, of"):
+    with pytest.raises(PenjingError, match="layer linear_0: it would be left without"):
         narrow(network, {**scores, "linear_0": torch.zeros(4)}, 0.6, across=True)
 
 
@@ -274,7 +289,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"ratio": {"linear_7": 0.5}}, "layer linear_7: unknown, .*; there are batch_no_1, linear_0"),
     ({"keep": ["fc"]}, "layer fc: unknown"),
     ({"ratio": {"linear_5": 0.5}}, "layer linear_5: its channels cannot be removed, since they"),
-    ({"ratio": 0.9}, "layer linear_0: it would be left without channels, of 4; lower the ratio"),
+    ({"ratio": 0.9}, "layer linear_0: it would be left without channels; lower the ratio"),
     ({"ratio": {"linear_0": 0.5, "batch_no_1": 0}}, "layers batch_no_1, linear_0: they have the"),
     ({"ratio": {"linear_0": 0.5}, "across": True}, "across all layers there is one"),
     ({"round_to": 0}, "round_to: it must be an integer of at least 1, not 0"),

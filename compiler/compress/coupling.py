@@ -17,31 +17,44 @@ import torch
 from torch import Tensor, nn
 from torch_pruning import DependencyGraph
 from torch_pruning import ops as kinds
-from torch_pruning.pruner.function import BasePruningFunc
 
 from ..ir import PenjingError
 from .makers import ChannelPadding
+from .paddings import PaddingPruner, shift
 from .trainable import Trainable
 
 __all__ = ["Coupled", "Couplings", "outputs"]
 
 _Convolution: TypeAlias = nn.modules.conv._ConvNd
-_DIVIDED = "they are divided into parts of fixed size"
 
 
 @dataclass(frozen=True, eq=False)
 class Coupled:
-    """Channels that belong together: those of the layer ``root``, and what has the same.
+    """Channels of the layer ``root``, and those of others that go with them.
 
-    ``members`` are all such layers, batch norms too: some of its channels, and the one of ``root``
-    that each goes with. ``units`` are the channels of ``root``, those side by side that only go at
-    once. ``fixed`` says why none can be removed, if so.
+    ``members`` are all such layers, batch norms too: their channels, and the one of ``root`` that
+    each goes with. ``units`` are the channels of ``root``, those side by side that only go at once.
+    ``fixed`` says why none can be removed, if so.
     """
 
     root: str
     members: Mapping[str, tuple[Tensor, Tensor]]
     units: tuple[tuple[int, ...], ...]
     fixed: str = ""
+
+    def parted(self) -> Iterator[Coupled]:
+        """These channels, those apart that other members have."""
+        sets = {name: set(roots.tolist()) for name, (_, roots) in self.members.items()}
+        parts: dict[frozenset[str], list[tuple[int, ...]]] = {}
+        for unit in self.units:
+            owners = frozenset(name for name in sets if not sets[name].isdisjoint(unit))
+            parts.setdefault(owners, []).append(unit)
+        for owners, units in parts.items():
+            inside = torch.tensor([channel for unit in units for channel in unit])
+            members = {name: (channels[kept], roots[kept])
+                       for name, (channels, roots) in self.members.items() if name in owners
+                       for kept in (torch.isin(roots, inside),)}
+            yield Coupled(self.root, members, tuple(units), self.fixed)
 
 
 class Couplings:
@@ -56,15 +69,18 @@ class Couplings:
         wrapped = nn.Sequential(self._ends[0], model.module, self._ends[1])
         self._graph = DependencyGraph().build_dependency(
             wrapped, model.example(), verbose=False,
-            customized_pruners={ChannelPadding: _PaddingPruner()})
+            customized_pruners={ChannelPadding: PaddingPruner()})
         for node in self._graph.module2node.values():
             if isinstance(node.module, ChannelPadding):
-                _shift(node)
+                shift(node)
         self._kept = {name: list(range(outputs(layer))) for name, layer in model.layers.items()}
         self.groups = tuple(self._groups())
 
     def _groups(self) -> Iterator[Coupled]:
-        """All channels, each once; layers with many channels are roots first."""
+        """All channels, each once; those of a layer are parted by what other layers have them.
+
+        Layers with many channels are roots first.
+        """
         seen: dict[str, set[int]] = {}
         for name in sorted(self._kept, key=lambda name: len(self._kept[name]), reverse=True):
             left = [channel for channel in self._kept[name] if channel not in seen.get(name, ())]
@@ -72,7 +88,7 @@ class Couplings:
                 group = self._coupled(name, self._group(name, left))
                 for member, (channels, _) in group.members.items():
                     seen.setdefault(member, set()).update(channels.tolist())
-                yield group
+                yield from group.parted()
 
     def _group(self, name: str, channels: list[int]) -> Any:
         """What the graph takes away with ``channels`` of the layer ``name``."""
@@ -105,7 +121,7 @@ class Couplings:
             except (RuntimeError, ValueError, IndexError, AssertionError):
                 given = torch.zeros(0)
         if not alone or given.shape != wanted.shape or not torch.allclose(
-                given, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max())):
+                given, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()), equal_nan=True):
             raise PenjingError(f"layer {group.root}: its channels cannot be removed, since a part "
                                f"of the network takes them in fixed places or numbers; keep it")
 
@@ -124,24 +140,22 @@ class Couplings:
         fixed = next(filter(None, reasons), "")
         for item in group:
             module = item.dep.target.module
-            if not fixed and isinstance(module, _Convolution) and (
-                    1 < module.groups != module.out_channels):
+            if not fixed and isinstance(module, _Convolution) and module.groups > 1 and (
+                    not _is_depthwise(module)):
                 _bind(bound, item)
             if module in self._names and not self._reads(item.dep):
                 members[self._names[module]] = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
         units: dict[int, list[int]] = {}
         for channel in bound:
             units.setdefault(_found(bound, channel), []).append(channel)
-        if not fixed and not any(self._reads(item.dep) for item in group):
-            fixed = "no layer reads them"
         return Coupled(root, members, tuple(map(tuple, units.values())), fixed)
 
     def _reads(self, dep: Any) -> bool:
         """Whether ``dep`` takes inputs of a layer away."""
         module = dep.target.module
-        return isinstance(module, _Convolution | nn.Linear) and dep.handler == (
-            self._graph.get_pruner_of_module(module).prune_in_channels) and dep.handler != (
-            self._graph.get_pruner_of_module(module).prune_out_channels)
+        pruner = self._graph.get_pruner_of_module(module)
+        return isinstance(module, _Convolution | nn.Linear) and (
+            dep.handler == pruner.prune_in_channels != pruner.prune_out_channels)
 
     def _reason(self, item: Any) -> str:
         """Why ``item`` of a group keeps its channels, or nothing."""
@@ -151,13 +165,11 @@ class Couplings:
             return "they are the network's inputs or outputs"
         if node.type in (kinds.OPTYPE.SPLIT, kinds.OPTYPE.UNBIND) or (
                 node.type == kinds.OPTYPE.SLICE and module.dim == 1):
-            return _DIVIDED
-        if isinstance(module, _Convolution) and module.groups > 1:
-            depthwise = module.groups == module.out_channels
-            if len(item.idxs) != self._channels(item.dep) or (
-                    depthwise and module.in_channels != module.out_channels) or (
-                    module.transposed and not depthwise):
-                return f"the groups of {self._names[module]} take them in fixed numbers"
+            return "they are divided into parts of fixed size"
+        if isinstance(module, _Convolution) and module.groups > 1 and (
+                module.in_channels != module.out_channels if _is_depthwise(module) else
+                module.transposed or len(item.idxs) != self._channels(item.dep)):
+            return f"the groups of {self._names[module]} take them in fixed numbers"
         return ""
 
     def _broadcast(self, item: Any) -> str:
@@ -180,6 +192,11 @@ def outputs(layer: nn.Module) -> int:
         return layer.out_features
     assert isinstance(layer, _Convolution)
     return layer.out_channels
+
+
+def _is_depthwise(layer: _Convolution) -> bool:
+    """Whether the graph takes ``layer`` for one whose outputs are those of its inputs."""
+    return 1 < layer.groups == layer.out_channels
 
 
 def _end(dims: tuple[int, ...]) -> nn.Module:
@@ -210,40 +227,3 @@ def _bind(bound: dict[int, int], item: Any) -> None:
     for index, root in zip(item.idxs, item.root_idxs, strict=True):
         first = places.setdefault(index % size, root)
         bound[_found(bound, root)] = _found(bound, first)
-
-
-class _PaddingPruner(BasePruningFunc):
-    """How channels are taken out of a `ChannelPadding`, counted as in its output."""
-
-    def prune_out_channels(self, layer: ChannelPadding, idxs: Sequence[int]) -> ChannelPadding:
-        before = sum(index < layer.before for index in idxs)
-        after = sum(index >= layer.before + layer.channels for index in idxs)
-        layer.channels -= len(idxs) - before - after
-        layer.before, layer.after = layer.before - before, layer.after - after
-        return layer
-
-    prune_in_channels = prune_out_channels
-
-    def get_out_channels(self, layer: ChannelPadding) -> int:
-        return layer.before + layer.channels + layer.after
-
-    get_in_channels = get_out_channels
-
-
-def _shift(node: Any) -> None:
-    """Let the graph know where a `ChannelPadding` has the channels of its input."""
-    layer = node.module
-
-    def inwards(idxs: Sequence[Any]) -> list[Any]:
-        inner = range(layer.before, layer.before + layer.channels)
-        return [index._replace(idx=index.idx - layer.before) for index in idxs
-                if index.idx in inner]
-
-    def outwards(idxs: Sequence[Any]) -> list[Any]:
-        return [index._replace(idx=index.idx + layer.before) for index in idxs]
-
-    for before in node.inputs:
-        for source, target, function in ((node, before, inwards), (before, node, outwards)):
-            for dep in source.dependencies:
-                if dep.target is target:
-                    dep.index_mapping[0] = function

@@ -38,10 +38,8 @@ class ChannelPadding(nn.Module):
 
 
 def tensor(weight: Weight) -> Tensor:
-    """The values of ``weight``, reals in float32."""
-    values = weight.values
-    kind = np.float32 if values.dtype.kind == "f" else values.dtype
-    return torch.from_numpy(np.array(values, kind))
+    """The values of ``weight``."""
+    return torch.from_numpy(np.array(weight.values, np.float32))
 
 
 class Parameters:

@@ -32,8 +32,9 @@ _IN_PLACE = {"aten.pow_.Scalar": "aten.pow.Tensor_Scalar"}
 def graph_module(accepted: aten.Accepted) -> fx.GraphModule:
     """The network of ``accepted``, in eval mode; it takes (N, ...) of any N.
 
-    Modules are called as the layers of the network that they become; a batch norm that is folded
-    into one, as the module was. `PenjingError` for a network that no gradient passes.
+    Modules are called as the layers of the network that they become, with a number behind it where
+    PyTorch needs the name; a batch norm that is folded into one, as the module was. `PenjingError`
+    for a network that no gradient passes.
     """
     last = accepted.network.layers[-1]
     if isinstance(last, FloatArgMax):
@@ -79,8 +80,11 @@ class _Builder:
             results = [self._tensor(source)]
         elif node.target in aten.RESHAPES:
             results = [self._reshaped(self._tensor(source), dims, self._seen[node.outputs[0]].dims)]
+        elif node.target == "aten.expand.default":
+            results = [self._expanded(self._tensor(source), dims,
+                                      self._seen[node.outputs[0]].dims)]
         else:
-            results = self._function(node, dims)
+            results = self._function(node)
         self._nodes.update(zip(node.outputs, results, strict=True))
 
     def _dims(self, tensor: Reference) -> Dims:
@@ -116,17 +120,20 @@ class _Builder:
         return self._graph.call_function(torch.ops.aten.reshape.default,
                                          (x, [batch, -1, *new[1:]]))
 
-    def _function(self, node: Node, dims: Dims) -> list[fx.Node]:
+    def _expanded(self, x: fx.Node, old: Dims, new: Dims) -> fx.Node:
+        """``x`` whose axes of 1 are repeated; the others stay as many as they are."""
+        return self._graph.call_function(torch.ops.aten.expand.default, (x, [-1, *(
+            -1 if was == wanted else wanted for was, wanted in zip(old, new, strict=True))]))
+
+    def _function(self, node: Node) -> list[fx.Node]:
+        """The results of the operator, which does not work in place."""
         called = pytorch.operator(_IN_PLACE.get(node.target) or re.sub(
             r"_(?=\.\w+$)", "", node.target))
         values = {argument.name: self._value(argument.value) for argument in node.arguments}
-        seen = self._seen[node.outputs[0]]
-        if node.target == "aten.expand.default":
-            values["size"] = [-1, *(-1 if old == new else new
-                                    for old, new in zip(dims, seen.dims, strict=True))]
         result = self._graph.create_node(
             "call_function", called, tuple(values[a.name] for a in node.arguments if not a.keyword),
-            {a.name: values[a.name] for a in node.arguments if a.keyword}, seen.layer)
+            {a.name: values[a.name] for a in node.arguments if a.keyword},
+            self._seen[node.outputs[0]].layer)
         returns = called._schema.returns
         if len(returns) == 1 and returns[0].type.kind() != "ListType":
             return [result]

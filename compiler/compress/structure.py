@@ -8,7 +8,7 @@ loses them together, by the mean of its scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,10 +58,8 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
     narrowed.module.requires_grad_(True)
     couplings = Couplings(narrowed)
     named = {name for group in couplings.groups for name in group.members}
-    for name in (*scores, *(ratio if isinstance(ratio, Mapping) else ()), *keep):
-        if name not in named:
-            raise PenjingError(f"layer {name}: unknown, or without channels; there are "
-                               f"{', '.join(sorted(named))}"[:400])
+    _check_names((*keep, *(ratio if isinstance(ratio, Mapping) else ())), named)
+    _check_names(scores, {*named, *(name for name, _ in model.module.named_modules())})
     chosen = []
     for group in couplings.groups:
         share = _share(group, ratio)
@@ -70,9 +68,6 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
     wanted = _across(chosen, ratio) if across else [
         choice.channels - round(choice.ratio * choice.channels) for choice in chosen]
     for choice, least in zip(chosen, wanted, strict=True):
-        if least < 1:
-            raise PenjingError(f"layer {choice.group.root}: it would be left without channels, of "
-                               f"{choice.channels}; lower the ratio, or keep it")
         gone = choice.lowest(least, round_to)
         if gone:
             couplings.remove(choice.group, gone)
@@ -91,6 +86,13 @@ def _check(ratio: float | Mapping[str, float], across: bool, round_to: int) -> N
         raise PenjingError("ratio: across all layers there is one, not one for each layer")
     if type(round_to) is not int or round_to < 1:
         raise PenjingError(f"round_to: it must be an integer of at least 1, not {round_to!r}")
+
+
+def _check_names(given: Iterable[str], known: set[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise PenjingError(f"layer {name}: unknown, or without channels; there are "
+                               f"{', '.join(sorted(filter(None, known)))}"[:400])
 
 
 def _share(group: Coupled, ratio: float | Mapping[str, float]) -> float:

@@ -50,8 +50,7 @@ class Trainable:
         The file then holds all of it, or what it held before. `PenjingError` for a network that the
         importer would not read, such as one whose weights are no numbers.
         """
-        module = copy.deepcopy(self.module).eval()
-        program = pytorch.traced(module, self.example())
+        program = pytorch.traced(copy.deepcopy(self.module).cpu().eval(), self.example())
         pytorch.from_program(program)
         write_atomically(path, pytorch.stored(program))
 
@@ -72,4 +71,7 @@ def read(source: str | Path | ExportedProgram | nn.Module,
     elif not isinstance(source, ExportedProgram):
         origin = str(source)
     accepted = aten.accept(pytorch.parse(source, result), origin)
-    return Trainable(graph_module(accepted), accepted.seen[accepted.program.input].dims)
+    with pytorch.running(origin):
+        model = Trainable(graph_module(accepted), accepted.seen[accepted.program.input].dims)
+        model.module(model.example())
+    return model

@@ -142,16 +142,25 @@ def run_program(program: pt2.Program, origin: str, x: NDArray[Any],
     # It defines the operators of quantized programs.
     import torch.ao.quantization.fx._decomposed
 
+    weights = {name: torch.from_numpy(weight.values.astype(
+        np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
+        for name, weight in program.weights.items()}
+    with running(origin):
+        tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def running(origin: str) -> Iterator[None]:
+    """Let what PyTorch says of operators from the file ``origin`` be one line; no gradients."""
     with torch.no_grad(), _quiet():
-        weights = {name: torch.from_numpy(weight.values.astype(
-            np.float32 if weight.values.dtype.kind == "f" else weight.values.dtype))
-            for name, weight in program.weights.items()}
         try:
-            tensors = _run(program, weights, torch.from_numpy(x).contiguous(), names)
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            yield
+        except PenjingError:
+            raise
+        except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:
             raise PenjingError(f"{origin}: PyTorch cannot run it ({one_line(error):.200}); "
                                f"export the model again") from None
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _run(program: pt2.Program, weights: Mapping[str, torch.Tensor], x: torch.Tensor,
