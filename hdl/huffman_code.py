@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 
 from amaranth.hdl import *
@@ -40,7 +41,7 @@ class Code:
         return [self._end.eq(first + count), self.symbols.eq(self.symbols + count),
                 self.limits[-1].eq(first + count), self.bases[-1].eq(self.symbols - first),
                 *(low.eq(high) for row in (self.limits, self.bases)
-                  for low, high in zip(row, row[1:], strict=False))]
+                  for low, high in pairwise(row))]
 
     def beyond(self, front: Value) -> Value:
         """For each length, whether the code in ``front`` is longer."""
