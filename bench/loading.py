@@ -6,9 +6,10 @@ offer in each cycle; the decoder alone takes its sections two bytes a cycle. The
 one accelerator, the two networks of ``examples/sparse`` in that shape: the image of the one and
 digits, the image of the other and the same digits, all results compared with the golden model.
 Without an option it prints the stored results; ``--data DIR``, the folder of ``mnist.npz``,
-simulates anew (some minutes).
+simulates anew (some minutes); ``--route`` places and routes the loader alone.
 
     python bench/loading.py --data DIR
+    python bench/loading.py --route
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any
 import common
 import numpy as np
 from amaranth.sim import Simulator
-from penjing import flow
+from penjing import boards, flow
+from penjing.boards.measure import measure
 from penjing.compiler import file, huffman, ir
 from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.filling import Filling
@@ -50,6 +52,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "sparse"
 PAIR = ("lenet_300_100_a", "lenet_300_100_b")
 """What was trained twice, from different seeds."""
 DIGITS = 100
+CLOCK_MHZ = 100
 PATTERNS = (Stalls.NONE, Stalls.BOTH)
 
 
@@ -212,16 +215,39 @@ def pair(data: Path) -> dict[str, Any]:
                 "samples": len(x)}
 
 
-def run(data: Path) -> dict[str, Any]:
-    """Make the images, and simulate."""
+def filled() -> tuple[Design, Filling]:
+    """The network's hardware, and what fills it."""
     network = lenet()
     design = Design(network, plan(network, Target(BOARD)))
     filling = design.filling()
     assert filling is not None
+    return design, filling
+
+
+def route() -> dict[str, Any]:
+    """Place and route the loader alone; all else keeps its results."""
+    (_, filling), board = filled(), boards.find(BOARD)
+    loader = Loader(filling.digest, symbols=filling.symbols, memories=len(filling.memories),
+                    technology=board.technology)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(loader, board, Path(folder), clock_mhz=CLOCK_MHZ)
+    result = common.read(FILE)
+    result["routed"] = {
+        "memories": len(filling.memories), "luts": found.luts, "ffs": found.ffs,
+        "brams": found.brams, "fmax_mhz": round(found.fmax_mhz, 1),
+        **common.stamp("python bench/loading.py --route", *found.versions)}
+    common.write(FILE, result)
+    return result
+
+
+def run(data: Path) -> dict[str, Any]:
+    """Make the images, and simulate."""
+    design, filling = filled()
     octets = image(filling)
     raw, first = sum(map(len, filling.memories)), filling.memories[0]
     cycles, decoded = load_cycles(filling, octets), decode_cycles(first)
     weights = sum(a * b for a, b in pairwise(SIZES))
+    known = common.read(FILE)
     result = {
         "weights": weights, "density": DENSITY, "values": VALUES,
         "float_bytes": 4 * (weights + sum(SIZES[1:])), "raw_bytes": raw,
@@ -231,7 +257,7 @@ def run(data: Path) -> dict[str, Any]:
         "decoder": {"symbols": len(first), "cycles": decoded,
                     "symbols_per_cycle": round(len(first) / decoded, 4)},
         "multipliers": design.plan.multipliers, "cycles_per_frame": design.cycles,
-        "pair": pair(data),
+        "pair": pair(data), **({"routed": known["routed"]} if "routed" in known else {}),
         **common.stamp("python bench/loading.py --data DIR", "amaranth", "numpy", "cocotb")}
     common.write(FILE, result)
     return result
@@ -248,6 +274,11 @@ def table(result: dict[str, Any]) -> None:
         ("symbols", result["symbols"]), ("cycles to load them", result["load_cycles"]),
         ("  symbols a cycle, a byte a cycle on offer", result["symbols_per_cycle"]),
         ("  of the decoder alone, two bytes a cycle", decoder["symbols_per_cycle"])])
+    if "routed" in result:
+        routed = result["routed"]
+        common.show("Its loader alone on ULX3S-85F, placed and routed", (
+            "memories", "LUTs", "FFs", "BRAMs", "MHz"), [tuple(routed[name] for name in (
+                "memories", "luts", "ffs", "brams", "fmax_mhz"))])
     both = result["pair"]
     common.show("Two networks, one after the other in one accelerator", ("", "value"), [
         *((f"bytes of the image of {name}", size) for name, size in zip(
@@ -263,10 +294,11 @@ def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of mnist.npz: simulate anew")
+    parser.add_argument("--route", action="store_true", help="place and route the loader")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.data), table, anew=args.data is not None,
-                          as_json=args.json)
+    return common.present(FILE, route if args.route else lambda: run(args.data), table,
+                          anew=args.route or args.data is not None, as_json=args.json)
 
 
 if __name__ == "__main__":
