@@ -30,6 +30,7 @@ from penjing.boards.measure import measure
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends, ideal_cycles
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
+from penjing.compiler.dataflow.kinds import columns as columnwise
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.flow.page.markup import picture
 from penjing.hdl.broadcast import BroadcastEngine
@@ -40,7 +41,7 @@ from penjing.sim.streams import pack, transfer, unpack
 FILE = "eie.json"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "eie.svg"
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
-DEPTH = 8
+DEPTH = columnwise.QUEUE
 LANES = 8
 VECTORS = 50
 OTHERS = 200
@@ -108,8 +109,10 @@ def trained(path: Path, digits: Integers) -> Iterator[Work]:
 
 def engine(work: Work, columns: Columns, o_lanes: int, technology: Technology) -> BroadcastEngine:
     """The hardware of ``work``."""
-    return columns.engine(work.layer, work.source, queue=DEPTH, lanes=LANES, o_lanes=o_lanes,
-                          banks=2, dsp=True, style=MemoryStyle.BLOCK, technology=technology)
+    return columnwise.engine(
+        columns, work.layer, work.source, work.layer.output_type(work.source).bits, queue=DEPTH,
+        lanes=LANES, o_lanes=o_lanes, banks=columnwise.BANKS, dsps=columns.pes,
+        style=MemoryStyle.BLOCK, technology=technology)
 
 
 def intervals(ends: list[int]) -> float:

@@ -19,7 +19,14 @@ from ...hdl.drain import DrainShape
 from ...hdl.nonzero import NONZERO_LATENCY
 from ..ir import Integers
 
-__all__ = ["Broadcast", "bounds", "frame_ends", "ideal_cycles"]
+__all__ = ["Broadcast", "bounds", "clearing", "frame_ends", "ideal_cycles"]
+
+LEAD = NONZERO_LATENCY + POINTER_LATENCY
+"""Cycles from a beat's transfer until the first of its columns is given to the elements."""
+TAIL = 2
+"""An element has a column from a cycle after it is given out, and until a cycle after its work."""
+GAPS = POINTER_LATENCY - 1
+"""Cycles that a vector may lose to gaps in what is looked up, if its beats come late."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,22 @@ class Broadcast:
     queue: int
     lanes: int
     drain: DrainShape
+
+    @property
+    def costs(self) -> Integers:
+        """(inputs,) cycles from a column to the next, if all elements wait for each other."""
+        # A queue of one has no room for a column in the cycle in which its only one leaves.
+        return np.maximum(self.lengths.max(axis=0), 2 if self.queue == 1 else 1)
+
+    @property
+    def way(self) -> int:
+        """Cycles from the end of a vector's last column until its bank is out."""
+        return TAIL + self.drain.settle + self.drain.frame_beats
+
+
+def clearing(drain: DrainShape) -> int:
+    """Cycles in which a bank is cleared after reset."""
+    return drain.settle + drain.slots
 
 
 @dataclass(frozen=True)
@@ -178,16 +201,10 @@ def bounds(engine: Broadcast) -> tuple[int, int]:
     They are what takes an engine that gives a column out when all elements are done with the one
     before, and whose activations are all not zero: the longest column of an element tells how long.
     """
-    drain = engine.drain
-    # A queue of one has no room for a column in the cycle in which its only one leaves.
-    shortest = 2 if engine.queue == 1 else 1
-    columns = int(np.maximum(engine.lengths.max(axis=0), shortest).sum())
-    # The last column comes to an element a cycle late, and is gone a cycle late.
-    way = 2 + drain.settle + drain.frame_beats
-    interval = max(columns, way - 2, -(-(columns + way) // drain.banks))
-    clearing = drain.settle + drain.slots
-    start = max(NONZERO_LATENCY + POINTER_LATENCY, clearing)
-    first = max(start + columns + 2, drain.banks * clearing) + way - 3 + drain.latency
+    drain, columns, way = engine.drain, int(engine.costs.sum()), engine.way
+    interval = max(columns, way - TAIL, -(-(columns + way) // drain.banks))
+    start = max(LEAD, clearing(drain)) + columns + TAIL
+    first = max(start, drain.banks * clearing(drain)) + way - TAIL - 1 + drain.latency
     return first, interval
 
 

@@ -11,7 +11,7 @@ from ..ir import Network, PenjingError
 from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
-from .kinds import Ask, Kind, NofM, candidates
+from .kinds import Ask, Columnwise, Kind, NofM, candidates
 from .kinds.binary import Binary
 from .kinds.constant import Constant
 from .kinds.engine import Engine
@@ -326,7 +326,7 @@ class Search:
         """Cycles that a layer with weights takes for its reads under ``fold``."""
         port = Port(site.source.elements, site.source.elements)
         kind = cheapest(site, Ask(self.budget.fabric, (port,), 0, 0, fold), {})
-        assert isinstance(kind, Engine | Nonzeros)
+        assert isinstance(kind, Engine | Nonzeros | Columnwise)
         return kind.reads(site)
 
 

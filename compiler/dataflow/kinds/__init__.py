@@ -10,6 +10,7 @@ from ...ir import PenjingError
 from ..site import Site
 from .argmax import Largest
 from .binary import Binary
+from .columns import Columnwise
 from .concatenation import Union
 from .constant import Constant
 from .crop import Cutout
@@ -33,13 +34,13 @@ from .threshold import Search
 from .upsample import Enlargement
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Constant", "Copies", "Cutout",
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Columnwise", "Constant", "Copies", "Cutout",
            "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "NofM",
            "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope",
            "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
-ENGINES: tuple[type[Engine | Nonzeros | Constant], ...] = (
-    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Constant)
+ENGINES: tuple[type[Engine | Nonzeros | Columnwise | Constant], ...] = (
+    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Columnwise, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
