@@ -53,9 +53,9 @@ class BroadcastEngine(Block):
     """
 
     def __init__(self, element: ShapeLike, pe: PeShape, drain: DrainShape, *, lanes: int,
-                 inputs: int, zero: int, dsp_multipliers: int, columns: Sequence[Sequence[Sequence[Entry]]],
-                 order: Sequence[Sequence[int]], bias: Sequence[int], style: MemoryStyle,
-                 technology: Technology) -> None:
+                 inputs: int, zero: int, dsp_multipliers: int,
+                 columns: Sequence[Sequence[Sequence[Entry]]], order: Sequence[Sequence[int]],
+                 bias: Sequence[int], style: MemoryStyle, technology: Technology) -> None:
         wanted = (drain.slots, drain.banks, places(inputs, lanes), drain.settle)
         given = (pe.rows, pe.banks, pe.places, pe.depth)
         if wanted != given:
@@ -115,11 +115,13 @@ class BroadcastEngine(Block):
             drain.quiet.eq(closed.bit_select(drain.drained, 1)
                            & Cat(pe.idle for pe in self._pes).all()),
         ]
-        with m.If(drain.end):
-            m.d.sync += closed.bit_select(drain.drained, 1).eq(0)
         with m.If(there & item.last & move):
-            m.d.sync += [closed.bit_select(bank, 1).eq(1),
-                         bank.eq(Mux(bank == self._shape.banks - 1, 0, bank + 1))]
+            m.d.sync += bank.eq(Mux(bank == self._shape.banks - 1, 0, bank + 1))
+        for n in range(self._shape.banks):
+            with m.If(drain.end & (drain.drained == n)):
+                m.d.sync += closed[n].eq(0)
+            with m.If(there & item.last & move & (bank == n)):
+                m.d.sync += closed[n].eq(1)
         for n, pe in enumerate(self._pes):
             m.submodules[f"pe_{n}"] = pe
             m.d.comb += [

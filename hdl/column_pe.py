@@ -48,7 +48,8 @@ class ColumnPe(Block):
     """
 
     def __init__(self, element: ShapeLike, shape: PeShape, columns: Sequence[Sequence[Entry]], *,
-                 bias: Sequence[int], dsp: bool, style: MemoryStyle, technology: Technology) -> None:
+                 bias: Sequence[int], dsp: bool, style: MemoryStyle, technology: Technology
+                 ) -> None:
         if len(columns) != shape.places or len(bias) != shape.rows:
             raise ValueError(f"there must be {shape.places} columns and {shape.rows} biases, "
                              f"not {len(columns)} and {len(bias)}")

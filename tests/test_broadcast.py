@@ -153,7 +153,8 @@ def test_extremes(outputs: int, density: float, active: float) -> None:
 
 def test_refusals() -> None:
     pe = PeShape(rows=3, places=2, queue=2, gap_bits=1, weighing=Weighing(4), sum_bits=9)
-    choices: dict[str, Any] = {"bias": [0] * 3, "dsp": True, "style": MemoryStyle.LOGIC, "technology": Generic()}
+    choices: dict[str, Any] = {"bias": [0] * 3, "dsp": True, "style": MemoryStyle.LOGIC,
+                               "technology": Generic()}
     for columns in ([[(2, 1)], []], [[(1, 1), (1, 1)], []], [[(0, 8)], []], [[]]):
         with pytest.raises(ValueError, match="column"):
             ColumnPe(8, pe, columns, **choices)

@@ -8,7 +8,7 @@ of each element's column only how many entries it has, of each activation only w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,7 +83,7 @@ def _beats(vector: NDArray[np.bool_], lanes: int) -> list[_Beat]:
 class _Line:
     """Leading non-zero detection, and what is looked up behind it."""
 
-    beats: Iterator[_Beat]
+    beats: deque[tuple[int, _Beat]]
     following: _Beat = field(default_factory=list)
     held: deque[_Item] = field(default_factory=deque)
     given: _Item | None = None
@@ -91,8 +91,8 @@ class _Line:
     stages: deque[_Item | None] = field(
         default_factory=lambda: deque([None] * POINTER_LATENCY, POINTER_LATENCY))
 
-    def step(self, *, moves: bool) -> None:
-        """A cycle; ``moves`` says whether the last stage's item leaves, or there is none."""
+    def step(self, cycle: int, *, moves: bool) -> None:
+        """A ``cycle``; ``moves`` says whether the last stage's item leaves, or there is none."""
         is_empty = self.skid is None
         flows = is_empty or self.given is None
         if moves:
@@ -107,7 +107,8 @@ class _Line:
             self.held.extend(self.following)
             takes = True
         if takes:
-            self.following = next(self.beats, [])
+            comes = self.beats and self.beats[0][0] <= cycle
+            self.following = self.beats.popleft()[1] if comes else []
 
 
 @dataclass
@@ -155,13 +156,15 @@ class _Way:
         return True
 
 
-def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
-    """Cycles from reset to each vector's final output beat, neither side ever pausing.
+def frame_ends(engine: Broadcast, activations: NDArray[np.bool_],
+               offers: Sequence[int] | None = None) -> list[int]:
+    """Cycles from reset to each vector's final output beat, which is taken at once.
 
-    ``activations`` are ``(vectors, inputs)``: whether each is not zero. The first input beat is
-    offered in cycle 0.
+    ``activations`` are ``(vectors, inputs)``: whether each is not zero. Input beats are offered
+    from the cycles ``offers`` on, by default all from the first.
     """
-    line = _Line(beat for vector in activations for beat in _beats(vector, engine.lanes))
+    beats = [beat for vector in activations for beat in _beats(vector, engine.lanes)]
+    line = _Line(deque(zip(offers or [0] * len(beats), beats, strict=True)))
     elements = [_Element() for _ in engine.lengths]
     lengths: list[list[int]] = engine.lengths.T.tolist()
     banks = engine.drain.banks
@@ -189,7 +192,7 @@ def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
             if item.last:
                 closed[bank] = True
                 bank = (bank + 1) % banks
-        line.step(moves=moves)
+        line.step(cycle, moves=moves)
         cycle += 1
     return ends
 

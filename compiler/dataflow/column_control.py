@@ -30,7 +30,9 @@ class Broadcasts:
         """The process."""
         drain, left, offers = self.drain, o.taken, i.offered
         costs, size = self.costs.tolist(), drain.frame_beats
-        taken, free, read = -1, 0, drain.banks * clearing(drain)
+        # When a beat is taken at the latest, and when it would be if none had come late.
+        taken, soon = -1, -1
+        free, read = 0, drain.banks * clearing(drain)
         for frame in range(frames):
             # A vector has no bank before the one that had it is out, or it is cleared after reset.
             if frame < drain.banks:
@@ -45,9 +47,11 @@ class Broadcasts:
                     yield i
                 free = max(free, bank)
                 # The first beat of all waits for nothing.
-                taken = max(taken + 1, offers[n], free - LEAD if n else 0)
+                wait = free - LEAD if n else 0
+                taken = max(taken + 1, offers[n], wait + GAPS if n else 0)
+                soon = max(soon + 1, offers[n], wait)
                 i.taken.append(taken)
-                free = max(free, taken + LEAD) + cost
+                free = max(free, soon + LEAD) + cost
             if frame:
                 while len(left) < frame * size:
                     yield o

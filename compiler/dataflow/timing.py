@@ -301,7 +301,8 @@ class Passing:
     @property
     def is_slow(self) -> bool:
         """Whether it may take several cycles a beat."""
-        return bool(np.max(self.spacing) > 1) or any(isinstance(stage, control.Repacker) for stage in self.stages)
+        return bool(np.max(self.spacing) > 1) or any(
+            isinstance(stage, control.Repacker) for stage in self.stages)
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""

@@ -68,11 +68,12 @@ __all__ = [
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
     "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
     "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Columns", "Concatenation",
-    "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten", "GapWalk",
-    "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
-    "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
-    "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten",
+    "GapWalk", "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
+    "Names", "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain",
+    "PoolLayer", "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
-    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index", "cleaned",
-    "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of", "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]
+    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index",
+    "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of", "signed_bits",
+    "unsigned_bits", "whole_strides", "with_loadable_weights"]

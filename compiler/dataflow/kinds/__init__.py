@@ -34,10 +34,10 @@ from .threshold import Search
 from .upsample import Enlargement
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Columnwise", "Constant", "Copies", "Cutout",
-           "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "NofM",
-           "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope",
-           "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Columnwise", "Constant",
+           "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup",
+           "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle",
+           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
 
 ENGINES: tuple[type[Engine | Nonzeros | Columnwise | Constant], ...] = (
     Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Columnwise, Constant)

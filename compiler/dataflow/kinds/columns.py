@@ -110,8 +110,10 @@ class Columnwise(Kind):
                          DrainShape(self.fold.pe, site.outputs, self.o.lanes, BANKS, pe.depth))
 
     def reads(self, site: Site) -> int:
-        """Cycles in which all columns are read, at most."""
-        return int(self.flow(site).costs.sum())
+        """Cycles of all columns, or of the way out of its results, at most, whenever inputs come.
+        """
+        flow = self.flow(site)
+        return max(int(flow.costs.sum()), flow.way + GAPS)
 
     def _spacing(self, site: Site) -> Integers:
         """Cycles from each beat that comes in to the next, at most."""
@@ -128,8 +130,8 @@ class Columnwise(Kind):
         return np.add.reduceat(costs, np.arange(0, len(costs), self.i.lanes))
 
     def cycles(self, site: Site) -> int:
-        """Its columns, or the way out of its results, at most, whenever inputs come."""
-        return max(int(self._spacing(site).sum()), self.flow(site).way + GAPS)
+        """Those in which it reads, or its beats come in."""
+        return max(int(self._spacing(site).sum()), self.reads(site))
 
     def stage(self, site: Site) -> timing.Passing:
         """Beat by beat, each as late as its columns allow; all results behind the last one."""
