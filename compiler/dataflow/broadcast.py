@@ -26,7 +26,7 @@ LEAD = NONZERO_LATENCY + POINTER_LATENCY
 TAIL = 2
 """An element has a column from a cycle after it is given out, and until a cycle after its work."""
 GAPS = POINTER_LATENCY - 1
-"""Cycles that a vector may lose to gaps in what is looked up, if its beats come late."""
+"""Cycles that a vector may lose to gaps in what is looked up, once it has waited for its bank."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,7 @@ class Broadcasts:
         """The process."""
         drain, left, offers = self.drain, o.taken, i.offered
         costs, size = self.costs.tolist(), drain.frame_beats
-        # When a beat is taken at the latest, and when it would be if none had come late.
-        taken, soon = -1, -1
-        free, read = 0, drain.banks * clearing(drain)
+        taken, free, read = -1, 0, drain.banks * clearing(drain)
         for frame in range(frames):
             # A vector has no bank before the one that had it is out, or it is cleared after reset.
             if frame < drain.banks:
@@ -42,18 +40,17 @@ class Broadcasts:
                 while len(left) < before:
                     yield o
                 bank = left[before - 1] + 1
+            # What waits for it may have gaps behind.
+            free = max(free, bank + GAPS)
             for n, cost in enumerate(costs, frame * beats):
                 while len(offers) <= n:
                     yield i
-                free = max(free, bank)
                 # The first beat of all waits for nothing.
-                wait = free - LEAD if n else 0
-                taken = max(taken + 1, offers[n], wait + GAPS if n else 0)
-                soon = max(soon + 1, offers[n], wait)
+                taken = max(taken + 1, offers[n], free - LEAD if n else 0)
                 i.taken.append(taken)
-                free = max(free, soon + LEAD) + cost
+                free = max(free, taken + LEAD) + cost
             if frame:
                 while len(left) < frame * size:
                     yield o
                 read = left[frame * size - 1] + 1
-            o.offered.extend([max(free + GAPS + TAIL, read) + drain.settle] * size)
+            o.offered.extend([max(free + TAIL, read) + drain.settle] * size)

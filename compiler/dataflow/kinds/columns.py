@@ -30,7 +30,8 @@ from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
 from .engine import dsp_blocks, multiplies
-from .kind import Ask, Kind, Stages, shape_of, style
+from .kind import Ask, Stages, shape_of, style
+from .weighted import Limits, Weighted
 
 QUEUE = 8
 """Activations that wait in front of an element: with more, elements hardly wait less."""
@@ -39,7 +40,7 @@ BANKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columnwise(Kind):
+class Columnwise(Weighted):
     """``fold.pe`` elements that multiply the columns of their outputs by inputs that are not zero.
 
     An input comes to all of them, one a cycle; in front of each are queues of ``queue``. Their
@@ -94,6 +95,16 @@ class Columnwise(Kind):
             storage=memories.rom_storage(ask.fabric, words, width),
             dsps=dsp_blocks(ask, _factor_bits(site), weights.bits, fold.products))
 
+    @classmethod
+    def limits(cls, site: Site) -> Limits:
+        """Outputs; an input at a time comes to all."""
+        return Limits((1, site.outputs), (1, 1), (1, 1))
+
+    @classmethod
+    def of_simd(cls, site: Site, pe: int, simd: int) -> list[Fold]:
+        """So many elements."""
+        return [Fold(pe, 1, simd)]
+
     def columns(self, site: Site) -> Columns:
         """The weights as the elements have them."""
         return _columns(site, self.fold.pe)
@@ -137,7 +148,7 @@ class Columnwise(Kind):
         """Beat by beat, each as late as its columns allow; all results behind the last one."""
         flow, gears, costs = self.flow(site), self.gears(site), self._costs(site)
         drain, beats = flow.drain, self.i.beats(site.source.elements)
-        latency = (sum(gear.shape.latency for gear in gears) + LEAD + int(costs[-1]) + GAPS + TAIL
+        latency = (sum(gear.shape.latency for gear in gears) + LEAD + int(costs[-1]) + TAIL
                    + drain.settle + drain.latency)
         return timing.Passing(
             np.full(drain.frame_beats, beats - 1), latency, self._spacing(site),
