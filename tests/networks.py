@@ -14,6 +14,7 @@ from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.geometry import Geometry
+from penjing.compiler.dataflow.kinds import engines_of
 from penjing.compiler.dataflow.kinds.binary import Binary
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import Candidate, Goal, schedule, search, wider
@@ -336,9 +337,10 @@ def random_candidate(network: Network, seed: Any) -> Candidate:
             if Binary.counts(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
+            most = engines_of(layer)[0].limits(site)
             fold = Fold(int(rng.integers(1, network.type_of(layer.name).shape[2] + 1)),
-                        int(rng.integers(1, shape.kernel[0] + 1)),
-                        int(rng.integers(1, min(shape.run, 12) + 1)))
+                        min(int(rng.integers(1, shape.kernel[0] + 1)), most.rows[1]),
+                        min(int(rng.integers(1, min(shape.run, 12) + 1)), most.lanes[1]))
             folds[layer.name] = wider(site, fold)
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
     return search(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))

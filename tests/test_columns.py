@@ -14,9 +14,9 @@ from cases import values
 from graphs import check, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import PLENTY, check_cycles, random_candidate, random_images, run_block, run_network
+from networks import PLENTY, check_cycles, random_candidate, random_images, run_network
 from penjing.compiler import file, ir
-from penjing.compiler.cost import Fabric, Memory, Resources
+from penjing.compiler.cost import Fabric, Memory
 from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow import control, plan_file
 from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends
@@ -24,7 +24,7 @@ from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.column_control import Broadcasts
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.kinds import Columnwise
-from penjing.compiler.dataflow.plan import Plan, Port
+from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.dataflow.search import Goal, schedule, search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.encode import encode
@@ -32,7 +32,6 @@ from penjing.compiler.ir import Builder, Integers, Network, PenjingError, Tensor
 from penjing.hdl.broadcast import BroadcastEngine
 from penjing.hdl.drain import DrainShape
 from penjing.hdl.tech import Generic
-from penjing.sim import golden
 from penjing.sim.streams import Stalls
 
 BUDGET = Budget(ECP5, PLENTY, 1000)

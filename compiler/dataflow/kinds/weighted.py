@@ -36,6 +36,12 @@ class Weighted(Kind):
     def reads(self, site: Site) -> int:
         """Cycles of a frame, however many its inputs and outputs take."""
 
+    def all_weight_bits(self, site: Site) -> int:
+        """Bits of all weights of the layer: those of their encoding, unless it says otherwise."""
+        layer = site.layer
+        assert isinstance(layer, ir.MultiplyAccumulate)
+        return layer.weights.memory_bits
+
     @classmethod
     @abstractmethod
     def limits(cls, site: Site) -> Limits:
