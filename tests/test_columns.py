@@ -15,6 +15,8 @@ from graphs import check, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PLENTY, check_cycles, random_candidate, random_images, run_network
+from penjing import flow
+from penjing.__main__ import main
 from penjing.compiler import file, ir
 from penjing.compiler.cost import Fabric, Memory
 from penjing.compiler.cost.families import ECP5, ICE40
@@ -217,6 +219,28 @@ def test_a_file_and_a_plan_keep_it(tmp_path: Path) -> None:
     assert not plan.exact
     plan_file.save(plan, network, tmp_path / "plan.json")
     assert plan_file.load(tmp_path / "plan.json", network) == plan
+
+
+@pytest.mark.slow
+def test_commands_tell_what_no_frame_exceeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                             ) -> None:
+    """The Verilog takes fewer cycles than are predicted, and that is as predicted."""
+    rng = np.random.default_rng(4)
+    weights = replace(sparse(rng, (12, 40), 0.3), encoding=ir.Plain())
+    file.save(dense(weights, TensorType((1, 1, 40), 4, False)), path := tmp_path / "one.penjing")
+    folder = str(tmp_path / "build")
+    assert main(["compile", str(path), "-b", "generic", "-o", folder, "--encoding",
+                 f"{LAYER}=columns+codebook", "--budget", "4"]) == 0
+    shown = capsys.readouterr().out
+    plan = flow.Project.open(folder).plan
+    assert shown.count("at most") == 3 and "frames per second, at least" in shown
+    np.savez(tmp_path / "images.npz", x=some_zeros(random_images(
+        TensorType((1, 1, 40), 4, False), 6, 1), 0, 0.8))
+    found = flow.simulate(folder, images=tmp_path / "images.npz")
+    assert found.passed and found.as_predicted and not found.exact
+    assert found.report.cycles_per_frame < plan.cycles_per_frame
+    assert found.report.latency_cycles < plan.latency_cycles
+    assert not replace(found, exact=True).as_predicted
 
 
 # --- its cycles at most
