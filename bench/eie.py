@@ -30,8 +30,8 @@ from penjing.boards.measure import measure
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends, ideal_cycles
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
-from penjing.compiler.dataflow.kinds import Ask, Columnwise
-from penjing.compiler.dataflow.kinds import columns as columnwise
+from penjing.compiler.dataflow.kinds import Ask, Columnwise, column_engine
+from penjing.compiler.dataflow.kinds.columns import BANKS, QUEUE
 from penjing.compiler.dataflow.plan import Fold, Port
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
@@ -44,7 +44,7 @@ from penjing.sim.streams import pack, transfer, unpack
 FILE = "eie.json"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "eie.svg"
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
-DEPTH = columnwise.QUEUE
+DEPTH = QUEUE
 LANES = 8
 VECTORS = 50
 OTHERS = 200
@@ -114,9 +114,9 @@ def trained(path: Path, digits: Integers) -> Iterator[Work]:
 
 def engine(work: Work, columns: Columns, o_lanes: int, technology: Technology) -> BroadcastEngine:
     """The hardware of ``work``."""
-    return columnwise.engine(
+    return column_engine.engine(
         columns, work.layer, work.source, work.layer.output_type(work.source).bits, queue=DEPTH,
-        lanes=LANES, o_lanes=o_lanes, banks=columnwise.BANKS, dsps=columns.pes,
+        lanes=LANES, o_lanes=o_lanes, banks=BANKS, dsps=columns.pes,
         style=MemoryStyle.BLOCK, technology=technology)
 
 

@@ -11,7 +11,7 @@ from networks import random_images, run_block
 from penjing.compiler import ir
 from penjing.compiler.dataflow.broadcast import Broadcast, bounds, frame_ends
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
-from penjing.compiler.dataflow.kinds import columns as columnwise
+from penjing.compiler.dataflow.kinds import column_engine
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, TensorType
 from penjing.hdl.broadcast import BroadcastEngine
@@ -32,7 +32,7 @@ def sparse(rng: np.random.Generator, shape: tuple[int, ...], density: float, low
 
 def engine(layer: ir.Dense, kind: TensorType, columns: Columns, *, queue: int = 8, lanes: int = 2,
            o_lanes: int = 1, banks: int = 2, dsps: int = 99) -> BroadcastEngine:
-    return columnwise.engine(
+    return column_engine.engine(
         columns, layer, kind, layer.output_type(kind).bits, queue=queue, lanes=lanes,
         o_lanes=o_lanes, banks=banks, dsps=dsps, style=MemoryStyle.LOGIC, technology=Generic())
 

@@ -9,26 +9,25 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ....hdl.broadcast import BroadcastEngine
-from ....hdl.column_shape import Entry, PeShape
+from ....hdl.column_shape import PeShape
 from ....hdl.drain import DrainShape
-from ....hdl.entries import Weighing
-from ....hdl.nonzero import difference, place, places
+from ....hdl.nonzero import difference
 from ....hdl.steady import BLOCK_BITS
-from ....hdl.tech import MemoryStyle, Technology
+from ....hdl.tech import Technology
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
-from ...cost.memories import index_bits
-from ...ir import Integers, PenjingError, TensorType
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
+from ...ir import Integers, PenjingError
 from .. import timing
 from ..broadcast import GAPS, LEAD, TAIL, Broadcast
 from ..column_control import Broadcasts
 from ..columns import Columns, dealt
 from ..control import Delay
-from ..fold import Fold
+from ..fold import Fold, quotients
 from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
+from .column_cells import drain_cells, element_cells, line_cells
+from .column_engine import engine, pe_shape, weighing
 from .engine import dsp_blocks, multiplies
 from .kind import Ask, Stages, shape_of, style
 from .weighted import Limits, Weighted
@@ -70,7 +69,7 @@ class Columnwise(Weighted):
             yield cls.made(site, ask, ask.fold)
             return
         heights = np.count_nonzero(layer.weights.values, axis=0)
-        for pes in range(1, site.outputs + 1):
+        for pes in sorted(quotients(site.outputs)):
             # However they are dealt, an element has its part of a column.
             if np.maximum(-(-heights // pes), 1).sum() <= ask.cycles:
                 found = cls.made(site, ask, Fold(pes, 1, 1))
@@ -115,10 +114,8 @@ class Columnwise(Weighted):
 
     def flow(self, site: Site) -> Broadcast:
         """What its cycles depend on, but for the inputs."""
-        columns = self.columns(site)
-        pe = pe_shape(columns, site.result.bits, queue=self.queue, lanes=self.i.lanes, banks=BANKS)
-        return Broadcast(columns.lengths, self.queue, self.i.lanes,
-                         DrainShape(self.fold.pe, site.outputs, self.o.lanes, BANKS, pe.depth))
+        return Broadcast(self.columns(site).lengths, self.queue, self.i.lanes, DrainShape(
+            self.fold.pe, site.outputs, self.o.lanes, BANKS, self._pe(site).depth))
 
     def reads(self, site: Site) -> int:
         """Cycles of all columns, or of the way out of its results, at most, whenever inputs come.
@@ -167,8 +164,7 @@ class Columnwise(Weighted):
         for own in columns.lengths:
             width = sum(ir.pointer_bits(own))
             found.append(self._constants("pointers", pe.places, width))
-            if pe.entry_bits:
-                found.append(self._constants("weights", max(1, int(own.sum())), pe.entry_bits))
+            found.append(self._constants("weights", max(1, int(own.sum())), pe.entry_bits))
         if columns.codebook:
             found.append(Memory("codebook", len(columns.codebook), pe.weighing.weight_bits,
                                 Storage.LOGIC, pes))
@@ -191,12 +187,12 @@ class Columnwise(Weighted):
         constants = (memories.rom(fabric, one.storage, one.words, one.width) * one.copies
                      for one in self.memories(site) if one.role != "sums")
         soft = self.fold.pe - self.dsps
-        return sum((*gears, *constants), _element_cells(fabric, pe, _factor_bits(site))
+        return sum((*gears, *constants), element_cells(fabric, pe, _factor_bits(site))
                    * self.fold.pe
                    + arithmetic.multiplier(fabric, _factor_bits(site), pe.weighing.weight_bits)
                    * soft + Resources(dsps=self.dsps)
-                   + _line_cells(fabric, self.i.lanes, source.bits, pe.places)
-                   + _drain_cells(fabric, drain, pe.sum_bits))
+                   + line_cells(fabric, self.i.lanes, source.bits, pe.places)
+                   + drain_cells(fabric, drain, pe.sum_bits))
 
     def macs(self, site: Site) -> int:
         """Those of weights that are not zero."""
@@ -216,40 +212,6 @@ class Columnwise(Weighted):
         return [*(gear.block(element) for gear in self.gears(site)), ("columns", made)]
 
 
-def engine(columns: Columns, layer: ir.MultiplyAccumulate, source: TensorType, sum_bits: int, *,
-           queue: int, lanes: int, o_lanes: int, banks: int, dsps: int, style: MemoryStyle,
-           technology: Technology) -> BroadcastEngine:
-    """The hardware of the dense ``layer`` of weights in ``columns``, behind a tensor ``source``.
-
-    Its sums have ``sum_bits``.
-    """
-    outputs, inputs = columns.weights.values.shape
-    pe = pe_shape(columns, sum_bits, queue=queue, lanes=lanes, banks=banks)
-    named = []
-    for own in columns.entries():
-        by_place: list[list[Entry]] = [[] for _ in range(pe.places)]
-        for column, entries in enumerate(own):
-            by_place[place(column, lanes)] = entries
-        named.append(by_place)
-    # Inputs count from their zero point on: what they all add is constant.
-    bias = layer.bias + source.zero_point * columns.weights.values.sum(1)
-    return BroadcastEngine(
-        shape_of(source), pe, DrainShape(columns.pes, outputs, o_lanes, banks, pe.depth),
-        lanes=lanes, inputs=inputs, zero=source.zero_point, dsp_multipliers=dsps, columns=named,
-        order=columns.order.tolist(), bias=bias.tolist(), style=style, technology=technology)
-
-
-def weighing(columns: Columns) -> Weighing:
-    """What the codes of ``columns`` stand for."""
-    return Weighing(columns.weights.bits, columns.codebook)
-
-
-def pe_shape(columns: Columns, sum_bits: int, *, queue: int, lanes: int, banks: int) -> PeShape:
-    """The structure of the elements of ``columns``, whose sums have so many bits."""
-    return PeShape(len(columns.order), places(columns.weights.values.shape[1], lanes), queue,
-                   columns.encoding.gap_bits, weighing(columns), sum_bits, banks)
-
-
 @lru_cache(maxsize=256)
 def _columns(site: Site, pes: int) -> Columns:
     """The layer's weights, dealt to so many elements."""
@@ -261,40 +223,3 @@ def _columns(site: Site, pes: int) -> Columns:
 def _factor_bits(site: Site) -> int:
     """Bits of what weights are multiplied by: an input less its zero point."""
     return difference(shape_of(site.source.widened), site.source.zero_point).width
-
-
-def _element_cells(fabric: Fabric, pe: PeShape, bits: int) -> Resources:
-    """Cells of an element but for its constants and its multiplier, whose inputs have ``bits``."""
-    logic, total, rows = fabric.logic, pe.sum_bits, index_bits(pe.rows)
-    product = bits + pe.weighing.weight_bits
-    waiting = 2 * index_bits(pe.places) + bits + 1
-    queue = Resources(luts=round(memories.ram_luts(fabric, pe.queue, waiting)))
-    sums = Resources(luts=round(memories.ram_luts(fabric, pe.rows, total)),
-                     ffs=total) * pe.banks
-    # The sum itself; whether it is one on its way, or of which bank; which row it is.
-    choices = (1 + pe.banks) * total * logic.mux
-    luts = (fabric.sums(total) + choices + fabric.sums(rows)
-            + fabric.counters(4 * index_bits(pe.places)))
-    return queue + sums + Resources(
-        luts=round(luts), ffs=3 * waiting + 2 * total + product + 2 * pe.weighing.weight_bits
-        + pe.depth * (rows + 3))
-
-
-def _line_cells(fabric: Fabric, lanes: int, bits: int, count: int) -> Resources:
-    """Cells of what finds the elements of beats that are not zero, and looks up their columns."""
-    item = bits + index_bits(count) + 2
-    luts = lanes * (fabric.any_of(bits) + 2) + fabric.sums(lanes) + lanes * item * fabric.logic.mux
-    return fabric.control.stage.cells + Resources(
-        luts=round(luts), ffs=2 * lanes * (bits + 1) + (2 + LEAD) * item)
-
-
-def _drain_cells(fabric: Fabric, drain: DrainShape, bits: int) -> Resources:
-    """Cells of what reads sums of so many ``bits``, slot by slot, and of the queue behind."""
-    counters = sum(map(index_bits, (drain.slots, drain.slot_beats, drain.settle,
-                                    drain.frame_beats)))
-    chosen = drain.o_lanes * bits * arithmetic.choice(fabric, drain.pes)
-    return (streams.queue(fabric, drain.queue_depth, drain.o_lanes * bits + 1)
-            + streams.admission(fabric, depth=drain.depth, room=drain.queue_depth)
-            + fabric.control.engine.cells
-            + Resources(luts=round(chosen + fabric.counters(counters)),
-                        ffs=drain.o_lanes * bits + counters))
