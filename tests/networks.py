@@ -334,7 +334,7 @@ def random_candidate(network: Network, seed: Any) -> Candidate:
                 rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
             shape = site.geometry
-            if Binary.counts(site) and rng.integers(3):
+            if Binary in engines_of(layer) and Binary.counts(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
             most = engines_of(layer)[0].limits(site)
@@ -343,6 +343,11 @@ def random_candidate(network: Network, seed: Any) -> Candidate:
                         min(int(rng.integers(1, min(shape.run, 12) + 1)), most.lanes[1]))
             folds[layer.name] = wider(site, fold)
     multipliers = int(rng.integers(8, 60)) + sum(fold.products for fold in folds.values())
+    # Of a group that a beat brings in part, all weights have a multiplier.
+    for layer in network.layers:
+        if isinstance(layer, ir.MultiplyAccumulate) and isinstance(layer.weights.encoding, ir.NofM):
+            fold = folds.get(layer.name, Fold(1, 1, 1))
+            multipliers += fold.pe * fold.rows * layer.weights.encoding.m
     return search(network, Budget(ECP5, PLENTY, multipliers), Goal(folds=folds))
 
 
