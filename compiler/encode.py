@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .ir import (
     Bitmap,
     Codebook,
+    Columns,
     Constant,
     Convolution,
     Dense,
@@ -45,15 +46,18 @@ def _sparse(kind: type[Sparse]) -> dict[str, Maker]:
 _IN_MEMORY: Mapping[str, Maker] = {
     "plain": lambda rows, bits: Plain(), "codebook": lambda rows, bits: Codebook(),
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
-MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, "constant": lambda rows, bits: Constant()}
+_ASKED: Mapping[str, Maker] = {
+    "constant": lambda rows, bits: Constant(), "columns": lambda rows, bits: Columns(),
+    "columns+codebook": lambda rows, bits: Columns(Codebook())}
+MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, **_ASKED}
 """The encodings that have names of their own; see `maker` for n of m."""
 
 NAMES: Sequence[str] = (*MAKERS, "N:M", "N:M+codebook")
 """All encodings as users know them; numbers such as 2:4 stand for N:M."""
 
 AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+codebook")
-"""Those that a layer may get without being asked; what needs no memory takes logic for all products
-at once."""
+"""Those that a layer may get without being asked. What needs no memory takes logic for all products
+at once, and what skips inputs is as fast as they have zeros."""
 
 LOADABLE: Sequence[str] = ("plain", "codebook")
 """Those that fit weights which come in later, whichever of them are 0."""

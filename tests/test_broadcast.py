@@ -11,6 +11,7 @@ from networks import random_images, run_block
 from penjing.compiler import ir
 from penjing.compiler.dataflow.broadcast import Broadcast, bounds, frame_ends
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
+from penjing.compiler.dataflow.kinds import column_engine
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import Integers, TensorType
 from penjing.hdl.broadcast import BroadcastEngine
@@ -30,9 +31,10 @@ def sparse(rng: np.random.Generator, shape: tuple[int, ...], density: float, low
 
 
 def engine(layer: ir.Dense, kind: TensorType, columns: Columns, *, queue: int = 8, lanes: int = 2,
-           o_lanes: int = 1, banks: int = 2, dsp: bool = True) -> BroadcastEngine:
-    return columns.engine(layer, kind, queue=queue, lanes=lanes, o_lanes=o_lanes, banks=banks,
-                          dsp=dsp, style=MemoryStyle.LOGIC, technology=Generic())
+           o_lanes: int = 1, banks: int = 2, dsps: int = 99) -> BroadcastEngine:
+    return column_engine.engine(
+        columns, layer, kind, layer.output_type(kind).bits, queue=queue, lanes=lanes,
+        o_lanes=o_lanes, banks=banks, dsps=dsps, style=MemoryStyle.LOGIC, technology=Generic())
 
 
 @pytest.mark.parametrize("seed", [
@@ -57,7 +59,7 @@ def test_random(seed: int) -> None:
     o_lanes = int(rng.choice([n for n in range(1, pes + 1) if pes % n == 0]))
     queue = int(rng.choice([1, 2, 3, 8]))
     block = engine(layer, kind, columns, queue=queue, lanes=lanes,
-                   o_lanes=o_lanes, banks=int(rng.integers(1, 3)), dsp=bool(rng.integers(2)))
+                   o_lanes=o_lanes, banks=int(rng.integers(1, 3)), dsps=int(rng.integers(pes + 1)))
     ends = run_block(block, x, golden.dense(x, values, layer.bias), (kind, Port(lanes, inputs)),
                      (layer.output_type(kind), Port(o_lanes, outputs)), seed=seed)
     cycles = Broadcast(columns.lengths, queue, lanes, block.drain_shape)
@@ -151,7 +153,8 @@ def test_extremes(outputs: int, density: float, active: float) -> None:
 
 def test_refusals() -> None:
     pe = PeShape(rows=3, places=2, queue=2, gap_bits=1, weighing=Weighing(4), sum_bits=9)
-    choices: dict[str, Any] = {"bias": [0] * 3, "style": MemoryStyle.LOGIC, "technology": Generic()}
+    choices: dict[str, Any] = {"bias": [0] * 3, "dsp": True, "style": MemoryStyle.LOGIC,
+                               "technology": Generic()}
     for columns in ([[(2, 1)], []], [[(1, 1), (1, 1)], []], [[(0, 8)], []], [[]]):
         with pytest.raises(ValueError, match="column"):
             ColumnPe(8, pe, columns, **choices)

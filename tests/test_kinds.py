@@ -13,7 +13,7 @@ import pytest
 from cases import DRAWS, LAYER, Case
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.strategies import SearchStrategy, one_of
-from networks import PLENTY, run_block, run_network
+from networks import PLENTY, check_cycles, run_block, run_network
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric
 from penjing.compiler.cost.families import ECP5, ICE40
@@ -110,6 +110,8 @@ def shape_of(site: Site, kind: Kind) -> Any:
     """The structure with the depth of the output queue."""
     if isinstance(kind, kinds.Nonzeros):
         return kind.shape(site).results
+    if isinstance(kind, kinds.Columnwise):
+        return kind.flow(site).drain
     return kind.frame if isinstance(kind, Engine) else kind.shape
 
 
@@ -267,8 +269,7 @@ def simulate(case: Case, plan: Plan) -> None:
     """Values under all stalls, cycles and latency; cycles of the layer by itself, too."""
     network = case.network
     ends = run_network(network, plan, case.images)
-    assert np.diff(ends)[-1] == plan.cycles_per_frame
-    assert ends[0] - 1 == plan.latency_cycles
+    check_cycles(plan, ends)
     if len(network.layers) > 1:
         simulate_alone(sites(network)[LAYER], plan.layer(LAYER), golden.run_all(
             network, case.images))
@@ -286,4 +287,5 @@ def simulate_alone(site: Site, layer: LayerPlan, tensors: Mapping[str, Integers]
     clocked = Pipeline([("alone", made), ("buffer", Buffer(made.o.payload.shape()))])
     ends = run_block(clocked, tensors[site.layer.inputs[0]], tensors[LAYER],
                      (site.source, layer.i), (site.result, layer.o), [Stalls.NONE])
-    assert np.diff(ends)[-1] == layer.cycles
+    interval = np.diff(ends)[-1]
+    assert interval == layer.cycles if layer.kind.exact else interval <= layer.cycles

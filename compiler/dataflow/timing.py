@@ -21,18 +21,30 @@ BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 
 
-def paced(times: Integers, interval: int) -> Integers:
-    """The earliest times that are at least ``interval`` apart and not before ``times``."""
-    steps = np.arange(len(times)) * interval
+Spacing = int | Integers
+"""Cycles from each of a frame's beats to the next one, whatever frame that is of."""
+
+
+def _begins(spacing: Spacing, count: int) -> Integers:
+    """(count + 1,) cycles from a frame's first beat to each, and to the next frame's first."""
+    if isinstance(spacing, int):
+        return np.arange(count + 1) * spacing
+    return np.append(0, np.cumsum(spacing))
+
+
+def paced(times: Integers, spacing: Spacing) -> Integers:
+    """The earliest times that are at least ``spacing`` apart and not before ``times``."""
+    steps = _begins(spacing, len(times))[:-1]
     return np.maximum.accumulate(times - steps) + steps
 
 
-def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
+def paced_before(times: Integers, spacing: Spacing, interval: int) -> Integers:
     """The latest times not after ``times``, ``spacing`` apart, also from one frame to the next."""
-    steps = np.arange(len(times)) * spacing
+    begins = _begins(spacing, len(times))
+    steps, end = begins[:-1], int(begins[-1])
     latest = np.minimum.accumulate((times - steps)[::-1])[::-1] + steps
     # The next frame begins one interval after this one, and may not overtake its end.
-    return np.minimum(latest, latest[0] + interval - len(times) * spacing + steps)
+    return np.minimum(latest, latest[0] + interval - end + steps)
 
 
 def within(times: Integers, interval: int) -> Integers:
@@ -270,14 +282,15 @@ class Passing:
     """Timing of a layer that holds at most a beat.
 
     Beat n, which it makes of what is in by then, leaves ``latency`` cycles after input beat
-    ``source[n]``; input beats are taken ``spacing`` cycles apart. Of the beats that it makes, those
+    ``source[n]``; input beats are taken ``spacing`` cycles apart, which may differ from one to the
+    next. Of the beats that it makes, those
     in ``kept`` go out, each in its own cycle as before; None for all.
     ``stages`` are what they go through, none where that is only wiring.
     """
 
     source: Integers
     latency: int
-    spacing: int = 1
+    spacing: Spacing = 1
     stages: tuple[control.Block, ...] = ()
     kept: Integers | None = None
 
@@ -288,7 +301,8 @@ class Passing:
     @property
     def is_slow(self) -> bool:
         """Whether it may take several cycles a beat."""
-        return self.spacing > 1 or any(isinstance(stage, control.Repacker) for stage in self.stages)
+        return bool(np.max(self.spacing) > 1) or any(
+            isinstance(stage, control.Repacker) for stage in self.stages)
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""

@@ -27,11 +27,12 @@ from .balance import balanced
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
 from .entry_stores import EntryStore, entry_store
 from .kind import Ask, Stages, shape_of, style
+from .weighted import Limits, Weighted
 from .window import Buffer, Buffered
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nonzeros(Buffered):
+class Nonzeros(Buffered, Weighted):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
     ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
@@ -69,6 +70,24 @@ class Nonzeros(Buffered):
                    storage=memories.rom_storage(fabric, entries.words, entries.width),
                    results=memories.ram_storage(fabric, results.words, results.width),
                    dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
+
+    @classmethod
+    def limits(cls, site: Site) -> Limits:
+        """Outputs, and positions of a row."""
+        return Limits((1, site.outputs), (1, 1), (1, site.result.shape[1]))
+
+    @classmethod
+    def check(cls, site: Site, fold: Fold) -> None:
+        """Refuse one that leaves positions of a row over."""
+        row = site.result.shape[1]
+        if row % fold.lanes:
+            raise ir.PenjingError(f"layer {site.name}: fold lanes must divide the {row} positions "
+                                  f"of a row, not {fold.lanes}")
+
+    @classmethod
+    def of_simd(cls, site: Site, pe: int, simd: int) -> list[Fold]:
+        """So many positions."""
+        return [Fold(pe, 1, simd)]
 
     def shape(self, site: Site) -> TileShape:
         """The engine's structure."""
