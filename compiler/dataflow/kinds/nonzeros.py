@@ -209,8 +209,8 @@ class Nonzeros(Buffered):
         engine = TileEngine(
             element, shape, entries, weight_bits=multiplies(site).weights.bits,
             bias=None if self.room else biases(site), accumulator_bits=site.result.bits,
-            dsp_multipliers=self.dsps, fill=pad_code(site, source), buffer=style(self.buffer.storage),
-            results=style(self.results), technology=technology)
+            dsp_multipliers=self.dsps, fill=pad_code(site, source),
+            buffer=style(self.buffer.storage), results=style(self.results), technology=technology)
         return [*(gear.block(element) for gear in self.gears(site)), ("nonzeros", engine)]
 
 
