@@ -14,6 +14,7 @@ from .block import Block
 from .checks import at_least
 from .counter import counter
 from .fill import chain, fill_members
+from .joined_words import JoinedWords
 from .sequencer import SEQUENCER_LATENCY, AnySequencer
 from .slots import LoadableSlots, in_slots
 from .steady import delay, join
@@ -120,7 +121,7 @@ class RelativeEntries(Block):
     load, loaded : see `penjing.hdl.fill.Filler`; where a stream brings the words.
     """
 
-    def __init__(self, words: AnySequencer, lengths: Sequence[int], *, gap_bits: int,
+    def __init__(self, words: AnySequencer | JoinedWords, lengths: Sequence[int], *, gap_bits: int,
                  weighing: Weighing, place_bits: int, technology: Technology) -> None:
         at_least(1, gap_bits=gap_bits, place_bits=place_bits)
         if max(lengths) != words.length or min(lengths) < 1:

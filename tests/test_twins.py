@@ -46,6 +46,7 @@ from penjing.hdl.gate import Gate
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.huffman import HuffmanDecoder
+from penjing.hdl.joined_words import JoinedWords
 from penjing.hdl.loadable import Loadable
 from penjing.hdl.loader import Loader, Status
 from penjing.hdl.multiply import StreamMultiplier
@@ -227,8 +228,9 @@ TWINS: dict[type[wiring.Component], Twin] = {
 COMMON = {Block, EngineArray, PassesReady}
 """What several blocks have in common is none."""
 LOADED = {CodedEntries: MASKED, Crc32: PRODUCTS, Filler: PRODUCTS, Gate: PRODUCTS,
-          HuffmanDecoder: PRODUCTS, Loadable: PRODUCTS, LoadableCodebook: CODED,
-          LoadableSequencer: PRODUCTS, LoadableSlots: WALKED, Loader: PRODUCTS}
+          HuffmanDecoder: PRODUCTS, JoinedWords: WALKED, Loadable: PRODUCTS,
+          LoadableCodebook: CODED, LoadableSequencer: PRODUCTS, LoadableSlots: WALKED,
+          Loader: PRODUCTS}
 """Those of networks whose weights come in an image."""
 
 

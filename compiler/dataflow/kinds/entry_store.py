@@ -126,6 +126,11 @@ class FixedStore(EntryStore):
         What it has more is zeros. No element may have more already; see `most`, too.
         """
 
+    @property
+    def parted(self) -> FixedStore:
+        """The same with memories each of whose words are of one sort, which codes well."""
+        return self
+
     @abstractmethod
     def contents(self, outputs: Outputs) -> Iterable[list[int]]:
         """The words of each of the memories, of elements that make ``outputs``."""

@@ -33,7 +33,7 @@ def entry_store(weights: ir.Weights, channels: int, group: tuple[int, int],
             codes = index_bits(walk.stored) if shared else 0
         stored = _store(encoding, walk, Weighing(codes or weights.bits), *bits)
         store = LoadableStore(walk=walk, weighing=Weighing(weights.bits), place_bits=bits[0],
-                              channel_bits=bits[1], within=stored, index_bits=codes)
+                              channel_bits=bits[1], within=stored.parted, index_bits=codes)
     else:
         codebook = tuple(np.unique(walk.stored).tolist()) or (0,) if shared else ()
         store = _store(encoding, walk, Weighing(weights.bits, codebook), *bits)

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from ....hdl.entries import GAPS_LATENCY, EntrySource, KernelEntries, RelativeEntries
+from ....hdl.joined_words import JoinedWords
 from ....hdl.sequencer import AnySequencer
 from ....hdl.tech import Technology
 from ....hdl.tile_shape import TileShape
@@ -107,9 +108,43 @@ class RelativeStore(GapStore):
                ) -> EntrySource:
         """What adds the gaps up."""
         (words,) = given
+        return self.behind(words, shape, technology)
+
+    def behind(self, words: AnySequencer | JoinedWords, shape: TileShape, technology: Technology
+               ) -> EntrySource:
+        """What adds the gaps up that are among ``words``."""
         return RelativeEntries(words, shape.lengths, gap_bits=self.gap_bits,
                                weighing=self.weighing, place_bits=self.place_bits,
                                technology=technology)
+
+    @property
+    def parted(self) -> FixedStore:
+        """That of gaps, and of weights."""
+        return PartedRelativeStore(
+            walk=self.walk, weighing=self.weighing, place_bits=self.place_bits,
+            channel_bits=self.channel_bits, gap_bits=self.gap_bits)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartedRelativeStore(RelativeStore):
+    """A weight with each gap, in a memory of its own."""
+
+    def parts(self, shape: TileShape) -> tuple[Part, ...]:
+        """Words have a gap, or a weight, of each element."""
+        words = max(shape.lengths)
+        return (Part("index", words, shape.pe, 1 + self.gap_bits),
+                Part("weights", words, shape.pe, self.weighing.bits))
+
+    def contents(self, outputs: Outputs) -> Iterable[list[int]]:
+        """Of each entry whether it is the last, and its gap; its weight."""
+        index = self.walk.last | self.walk.gaps << 1
+        yield packed(self.by_element(index, outputs), 1 + self.gap_bits)
+        yield packed(self.by_element(self.stored, outputs), self.weighing.bits)
+
+    def joined(self, given: Sequence[AnySequencer], shape: TileShape, technology: Technology
+               ) -> EntrySource:
+        """What adds the gaps up."""
+        return self.behind(JoinedWords(given, shape.pe), shape, technology)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
