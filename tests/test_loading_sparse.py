@@ -44,7 +44,8 @@ CODES = ir.Codebook()
 ENCODINGS = [ir.RelativeIndex(2), ir.RelativeIndex(1, CODES), ir.KernelList(1),
              ir.KernelList(2, CODES), ir.Bitmap(8), ir.Bitmap(16, CODES), ir.NofM(2, 4),
              ir.NofM(2, 4, CODES)]
-FOLDS = [Fold(2, 1, 3), Fold(3, 1, 1), Fold(6, 1, 3), Fold(1, 1, 1)]
+FOLDS = {Stalls.NONE: Fold(2, 1, 3), Stalls.INPUT: Fold(1, 1, 1), Stalls.OUTPUT: Fold(6, 1, 3),
+         Stalls.BOTH: Fold(3, 1, 1)}
 
 
 def network_of(values: Integers, encoding: ir.Encoding, seed: int = 0, groups: int = 1,
@@ -90,12 +91,14 @@ def run_all(networks: list[Network], plan: Plan, stalls: Stalls) -> list[int]:
     return run_loadable(made(networks[0], plan), plan, steps, stalls)[1::2]
 
 
-@pytest.mark.parametrize("stalls", Stalls)
+@pytest.mark.parametrize("stalls", [
+    Stalls.BOTH, *(pytest.param(one, marks=pytest.mark.slow) for one in Stalls
+                   if one is not Stalls.BOTH)])
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda one: one.name)
 def test_networks_one_after_the_other(encoding: ir.Encoding, stalls: Stalls) -> None:
     """Other places, other numbers of weights, outputs without any; cycles are always the plan's."""
     first = drawn(3, 0.7)
-    fold = FOLDS[list(Stalls).index(stalls)]
+    fold = FOLDS[stalls]
     if isinstance(encoding, ir.NofM):
         fold = Fold(fold.pe, 1, 4)
     networks = [network_of(values, encoding, n) for n, values in enumerate(
@@ -114,6 +117,17 @@ def test_groups_of_channels(encoding: ir.Encoding) -> None:
     networks = [network_of(values, encoding, n, 2) for n, values in enumerate(
         [first, *others(first)])]
     plan = planned(networks[0], {"conv": Fold(4, 1, 1)})
+    taken = run_all(networks, plan, Stalls.NONE)
+    assert set(taken) == {plan.latency_cycles + plan.cycles_per_frame + 1}
+
+
+def test_several_outputs_leave_at_once() -> None:
+    """Then those of a beat come from different elements, whatever has come in."""
+    first = drawn(5, 0.15)
+    networks = [network_of(values, ir.RelativeIndex(3), n) for n, values in enumerate(
+        [first, *others(first)])]
+    plan = planned(networks[0], {"conv": Fold(3, 1, 3)})
+    assert plan.layer("conv").o.lanes > 1
     taken = run_all(networks, plan, Stalls.NONE)
     assert set(taken) == {plan.latency_cycles + plan.cycles_per_frame + 1}
 
