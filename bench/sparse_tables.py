@@ -144,8 +144,8 @@ def _of_pair(pair: dict[str, Any]) -> list[tuple[str, object]]:
             pair["networks"], pair["image_bytes"], strict=True)),
         (f"{what}: multipliers", pair["multipliers"]),
         (f"{what}: cycles a frame", f"{pair['cycles_per_frame']:,}"),
-        (f"{what}: frames of both, one network after the other in one accelerator, that were "
-         "compared", f"{pair['frames_compared']:,}"),
+        (f"{what}: frames of both, one after the other in one accelerator, that were compared",
+         f"{pair['frames_compared']:,}"),
         (f"{what}: values that differ", pair["mismatches"])]
 
 

@@ -48,7 +48,7 @@ class LoadableStore(EntryStore):
         """What the longest element needs and an eighth more: every entry takes a cycle."""
         within, slots = self.within, max(map(len, outputs))
         steps = max(self._needed(outputs)) // within.step
-        entries = (steps - -steps // MARGIN) * within.step
+        entries = (steps + -(-steps // MARGIN)) * within.step
         most = within.most(slots)
         return (entries if most is None else min(entries, most),) * len(outputs)
 
