@@ -7,7 +7,7 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
-from .bitmap import SEGMENTS, Bitmap, BitmapWalk
+from .bitmap import SEGMENTS, Bitmap, BitmapWalk, FilledBitmapWalk
 from .builder import Builder
 from .columns import Columns, best_index, gap_walk, pointer_bits
 from .constant import Constant
@@ -68,10 +68,11 @@ __all__ = [
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
     "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
     "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Columns", "Concatenation",
-    "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten",
-    "GapWalk", "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate",
-    "Names", "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain",
-    "PoolLayer", "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
+    "FilledBitmapWalk", "Flatten", "GapWalk", "Integers", "KernelList", "Layer", "MaxPool",
+    "Multiply", "MultiplyAccumulate", "Names", "Network", "NofM", "NotInstalled", "Pad",
+    "PenjingError", "Permutation", "Plain", "PoolLayer", "RelativeIndex", "Repeat", "Reshape",
+    "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
     "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index",
