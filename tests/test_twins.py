@@ -39,11 +39,12 @@ from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
-from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
+from penjing.hdl.entries import KernelEntries, RelativeEntries
 from penjing.hdl.fill import Filler
 from penjing.hdl.gate import Gate
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
+from penjing.hdl.grouped_entries import GroupedEntries
 from penjing.hdl.huffman import HuffmanDecoder
 from penjing.hdl.joined_words import JoinedWords
 from penjing.hdl.loadable import Loadable

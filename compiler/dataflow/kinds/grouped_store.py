@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....hdl.entries import GROUPED_LATENCY, EntrySource, GroupedEntries
+from ....hdl.entries import EntrySource
 from ....hdl.fill import Spelling
+from ....hdl.grouped_entries import GROUPED_LATENCY, GroupedEntries
 from ....hdl.slots import LoadableSlots
 from ....hdl.tech import MemoryStyle, Technology
 from ....hdl.tile_shape import TileShape

@@ -9,25 +9,22 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ....hdl.dot_product import WAY_LATENCY
 from ....hdl.fill import Spelling
-from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.tile_engine import TileEngine
-from ....hdl.tile_shape import READ_STAGES, TileShape
+from ....hdl.tile_shape import TileShape
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
-from ...cost.memories import index_bits
+from ...cost import Fabric, Memory, Resources, Storage, memories
 from .. import control, timing
 from ..fold import Fold
 from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
-from . import constants
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
 from .entry_store import EntryStore, Outputs, Room
 from .entry_stores import entry_store
 from .kind import Ask, Stages, shape_of, style
+from .tile_cells import buffer_cells, results_cells, results_memory, sum_cells
 from .weighted import Limits, Weighted
 from .window import Buffer, Buffered
 from .words import packed, slot_words
@@ -67,7 +64,7 @@ class Nonzeros(Buffered, Weighted):
             word *= 2
         weights, fabric, store = multiplies(site).weights, ask.fabric, _store(site)
         entries = max(store.memories(shape, Storage.BLOCK), key=lambda memory: memory.bits)
-        results = _results(shape, site, Storage.BLOCK)
+        results = results_memory(shape, site, Storage.BLOCK)
         choose = memories.ram_storage if weights.loadable else memories.rom_storage
         return cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold, word=word,
                    storage=choose(fabric, entries.words, entries.width),
@@ -175,7 +172,7 @@ class Nonzeros(Buffered, Weighted):
                 Memory("bias", shape.channels, site.result.bits, Storage.LOGIC),
                 Memory("window", shape.bank_words, self._word_bits(site), self.buffer.storage,
                        self.fold.products),
-                _results(shape, site, self.results))
+                results_memory(shape, site, self.results))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Entries, buffer, sums, and results."""
@@ -185,9 +182,9 @@ class Nonzeros(Buffered, Weighted):
         shape, (source,) = buffered.shape(site), self.carried(site)
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
         return sum(gears, self.store(site).cells(shape, self.storage, fabric)
-                   + _buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
-                   + _sum_cells(fabric, shape, site, self.dsps)
-                   + _results_cells(fabric, shape, site, self.results))
+                   + buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
+                   + sum_cells(fabric, shape, site, self.dsps)
+                   + results_cells(fabric, shape, site, self.results))
 
     def all_weight_bits(self, site: Site) -> int:
         """Bits of all weights of the layer: of their encoding, or of what there is room for."""
@@ -234,10 +231,10 @@ class Nonzeros(Buffered, Weighted):
 
 
 @lru_cache(maxsize=256)
-def _store(site: Site, index_bits: int | None = None) -> EntryStore:
+def _store(site: Site, codes: int | None = None) -> EntryStore:
     """The store of the layer's entries, with indices of so many bits, if it is said."""
     return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site),
-                       index_bits)
+                       codes)
 
 
 @lru_cache(maxsize=1024)
@@ -294,67 +291,3 @@ def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
             if _shape(site, fold, 1, 1).steps <= steps:
                 yield fold
                 break
-
-
-def _results(shape: TileShape, site: Site, storage: Storage) -> Memory:
-    """What holds the results of tiles until it is their turn."""
-    return Memory("results", shape.parts << index_bits(shape.slots),
-                  shape.lanes * site.result.bits, storage, shape.pe)
-
-
-def _buffer_cells(fabric: Fabric, shape: TileShape, bits: int, storage: Storage) -> Resources:
-    """Cells of the banks, their addresses, and the choice of inputs of ``bits`` bits."""
-    logic, lanes = fabric.logic, shape.lanes
-    address, count = index_bits(shape.bank_words), shape.count_bits
-    turns = len({offset.turn for offset in shape.offsets})
-    moves = shape.column_words > 1 and len({(offset.word, offset.turn)
-                                            for offset in shape.offsets}) > 1
-    # Of each element: tap, row and column word; of each lane: its address, its input, its padding.
-    element = Resources(
-        luts=round(fabric.sums(index_bits(shape.rows)) + 2 * fabric.sums(
-            index_bits(shape.column_words))
-            + lanes * (moves * index_bits(shape.column_words) * logic.mux
-                       + bits * logic.mux * (shape.word - 1 + turns - 1)
-                       + bits * logic.pad * any(shape.padding))),
-        ffs=shape.place_bits + 2 * address + lanes * (bits + 4))
-    banks = memories.ram(fabric, storage, shape.bank_words, bits * shape.word) * lanes
-    counters = sum(map(index_bits, (shape.pixel_words, shape.size[1], lanes, shape.column_words,
-                                    *shape.positions)))
-    return (fabric.control.window.cells + (element + banks) * shape.pe
-            + Resources(luts=round(fabric.sums(count, 6) + fabric.counters(2 * counters)),
-                        ffs=6 * count + 2 * counters + address + bits * shape.word + lanes))
-
-
-def _sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resources:
-    """Cells of the multipliers, of which ``dsps`` are DSP blocks, and of the sums."""
-    a_bits, weights = site.source.widened.bits, multiplies(site).weights
-    total, products = site.result.bits, shape.pe * shape.lanes
-    bias_bits = total if shape.loaded else min(total, signed_bits(biases(site)))
-    bias = constants.in_slots(fabric, shape, bias_bits)
-    sums = fabric.sums(total, products) + products * total * fabric.logic.mux
-    ffs = (products * total + dsps * (a_bits + weights.bits) + (products - dsps) * 2 * a_bits
-           + shape.pe * (READ_STAGES + WAY_LATENCY) * (weights.bits + 3))
-    return (bias + Resources(luts=round(sums), ffs=ffs, dsps=dsps)
-            + arithmetic.multiplier(fabric, a_bits, weights.bits) * (products - dsps))
-
-
-def _results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storage) -> Resources:
-    """Cells of what puts results in order."""
-    memory, total = _results(shape, site, storage), site.result.bits
-    choice = (shape.pe * (shape.lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
-    order = index_bits(shape.pixel_beats), index_bits(shape.lanes), index_bits(shape.tiles)
-    if shape.dealt:
-        spelling = Spelling(shape.o_lanes, shape.source_bits + shape.slot_bits)
-        tables = constants.filler(fabric, shape.pixel_beats, spelling) + memories.ram(
-            fabric, constants.loose(fabric), shape.pixel_beats, spelling.width)
-    else:
-        tables = memories.rom(fabric, Storage.LOGIC, shape.pixel_beats,
-                              shape.o_lanes * shape.source_bits + shape.pe * shape.slot_bits)
-    depth, counters = shape.results.queue_depth, sum(order) + shape.pe * index_bits(shape.slots)
-    return (memories.ram(fabric, storage, memory.words, memory.width) * shape.pe
-            + (tables if shape.pe > 1 else Resources())
-            + streams.queue(fabric, depth, shape.o_lanes * total + 1)
-            + streams.admission(fabric, depth=shape.results.depth, room=depth)
-            + fabric.control.engine.cells
-            + Resources(luts=round(choice * fabric.logic.mux + fabric.counters(counters)),
-                        ffs=(shape.pe + shape.o_lanes) * total + counters))
