@@ -18,7 +18,7 @@ from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
 from ...ir import Integers, PenjingError
 from .. import timing
-from ..broadcast import GAPS, LEAD, TAIL, Broadcast
+from ..broadcast import LEAD, TAIL, Broadcast
 from ..column_control import Broadcasts
 from ..columns import Columns, dealt
 from ..control import Delay
@@ -118,10 +118,8 @@ class Columnwise(Weighted):
             self.fold.pe, site.outputs, self.o.lanes, BANKS, self._pe(site).depth))
 
     def reads(self, site: Site) -> int:
-        """Cycles of all columns, or of the way out of its results, at most, whenever inputs come.
-        """
-        flow = self.flow(site)
-        return max(int(flow.costs.sum()), flow.way + GAPS)
+        """Cycles of all columns, or of the way out of its results, at most."""
+        return self.flow(site).interval
 
     def _spacing(self, site: Site) -> Integers:
         """Cycles from each beat that comes in to the next, at most."""
