@@ -48,7 +48,7 @@ class BroadcastEngine(Block):
 
     Members
     -------
-    i : stream of ``Beat(element, lanes)``, a vector a frame.
+    i : stream of ``Beat(element, lanes)``, ``drain.vectors`` a frame, each from a fresh beat on.
     o : stream of ``Beat(signed(pe.sum_bits), drain.o_lanes)``.
     """
 

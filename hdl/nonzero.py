@@ -79,7 +79,7 @@ class NonZeros(PassesReady):
 
     Members
     -------
-    i : stream of ``Beat(element, lanes)``, a vector a frame.
+    i : stream of ``Beat(element, lanes)``, one or more vectors a frame, each from a fresh beat on.
     o : stream of ``Activation(difference(element, zero), columns, lanes)``.
     """
 
@@ -110,18 +110,20 @@ class NonZeros(PassesReady):
             free.eq(~is_there | (flow & ending)),
             self.i.ready.eq(~is_next | free),
         ]
+        is_last = Signal()
+        m.d.comb += is_last.eq(beat == count - 1)
         # What the spare lanes of the final beat hold is undefined.
         spare = self._columns - lanes * (count - 1)
-        some = Cat((self.i.p.data[n] != self._zero) & (~self.i.p.last if n >= spare else 1)
+        some = Cat((self.i.p.data[n] != self._zero) & (~is_last if n >= spare else 1)
                    for n in range(lanes))
         with m.If(self.i.ready):
             m.d.sync += [
-                is_next.eq(self.i.valid & (some.any() | self.i.p.last)),
+                is_next.eq(self.i.valid & (some.any() | is_last)),
                 following.data.eq(self.i.p.data), following.some.eq(some),
-                following.last.eq(self.i.p.last), following.beat.eq(beat),
+                following.last.eq(is_last), following.beat.eq(beat),
             ]
         with m.If(self.i.ready & self.i.valid):
-            m.d.sync += beat.eq(Mux(self.i.p.last, 0, beat + 1))
+            m.d.sync += beat.eq(Mux(is_last, 0, beat + 1))
         with m.If(free):
             m.d.sync += [is_there.eq(is_next), held.eq(following)]
         with m.Elif(flow):

@@ -297,11 +297,17 @@ def n_of_m(grow: Web, rng: np.random.Generator) -> None:
 
 
 def columns(grow: Web, rng: np.random.Generator) -> None:
-    """A dense layer that skips inputs which are 0."""
+    """A dense layer or a 1×1 convolution that skips inputs which are 0."""
     outputs = int(rng.integers(1, 9))
-    grow.add(ir.Flatten(grow.fresh("flatten"), grow.at))
-    grow.add(ir.Dense(grow.fresh("dense"), grow.at, columns_of(rng, (outputs, grow.type.elements)),
-                      rng.integers(-9, 9, outputs)))
+    if rng.integers(2):
+        grow.add(ir.Flatten(grow.fresh("flatten"), grow.at))
+        grow.add(ir.Dense(grow.fresh("dense"), grow.at,
+                          columns_of(rng, (outputs, grow.type.elements)),
+                          rng.integers(-9, 9, outputs)))
+    else:
+        grow.add(ir.Convolution(grow.fresh("conv"), grow.at,
+                                columns_of(rng, (outputs, 1, 1, grow.type.shape[2])),
+                                rng.integers(-9, 9, outputs)))
     grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
 
 

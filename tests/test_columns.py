@@ -141,6 +141,28 @@ def test_the_cycles_of_a_layer_are_those_of_its_data(seed: int) -> None:
     assert [end - 1 for end in ends] == frame_ends(flow, images.reshape(6, -1) != zero)
 
 
+@pytest.mark.parametrize("seed", [
+    pytest.param(seed, marks=[pytest.mark.slow] * (seed > 2)) for seed in range(12)])
+def test_pixels_are_vectors(seed: int) -> None:
+    """A 1×1 convolution does as a dense layer does, pixel by pixel."""
+    rng = np.random.default_rng(seed)
+    outputs, channels = int(rng.integers(1, 12)), int(rng.integers(1, 12))
+    kind = TensorType((int(rng.integers(1, 4)), int(rng.integers(1, 4)), channels), 5, True)
+    weights = sparse(rng, (outputs, channels), rng.choice([0.1, 0.5, 1]))
+    weights = replace(weights, values=weights.values.reshape(outputs, 1, 1, channels))
+    network = Network("net", "x", kind, (
+        ir.Convolution(LAYER, "x", weights, rng.integers(-9, 9, outputs)),))
+    pixels = kind.shape[0] * kind.shape[1]
+    plan = schedule(network, BUDGET, Goal(int(rng.integers(2, 6)) * pixels * (channels + outputs)
+                                          + 40 * pixels))
+    images = some_zeros(random_images(kind, 5, seed), 0, rng.choice([0, 0.5, 0.9]))
+    ends = run_network(network, plan, images, seed=seed)
+    check_cycles(plan, ends)
+    flow = kind_of(plan).flow(sites(network)[LAYER])
+    counted = frame_ends(flow, images.reshape(5 * pixels, -1) != 0)
+    assert [end - 1 for end in ends] == counted[pixels - 1 :: pixels]
+
+
 def built_memories(block: BroadcastEngine, patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(words, width) of all memories of the ``block``, those with one word among them."""
     found = []
@@ -196,12 +218,12 @@ def test_folds_and_refusals() -> None:
         with pytest.raises(PenjingError, match=r"^layer layer: fold \w+ must be "):
             schedule(network, BUDGET, Goal(folds={LAYER: fold}))
     weights = ir.Weights(np.ones((3, 1, 1, 2), np.int64), 2, encoding=ir.Columns())
-    pointwise = Network("net", "x", TensorType((2, 2, 2), 3, True), (
-        ir.Convolution("conv", "x", weights, np.zeros(3, np.int64)),))
-    with pytest.raises(PenjingError, match=r"^layer conv: only a dense layer can have the encoding "
-                                           r"columns; store its weights plain$"):
-        schedule(pointwise, BUDGET, Goal(60))
-    with pytest.raises(PenjingError, match="only a dense layer's can have the encoding columns"):
+    strided = Network("net", "x", TensorType((2, 2, 2), 3, True), (
+        ir.Convolution("conv", "x", weights, np.zeros(3, np.int64), (2, 1)),))
+    with pytest.raises(PenjingError, match=r"^layer conv: only a dense layer, or a 1×1 convolution "
+                                           r"in one group, can have the encoding columns; store"):
+        schedule(strided, BUDGET, Goal(60))
+    with pytest.raises(PenjingError, match="only those of a dense layer or a 1×1 convolution can"):
         ir.Weights(np.ones((3, 2, 1, 2), np.int64), 2, encoding=ir.Columns())
     plain = dense(replace(sparse(rng, (9, 40), 0.05), encoding=ir.Plain()),
                   TensorType((1, 1, 40), 4, False))

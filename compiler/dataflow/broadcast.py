@@ -2,7 +2,7 @@
 
 `frame_ends` moves its queues cycle by cycle, as the hardware does, with counts in place of values:
 of each element's column only how many entries it has, of each activation only whether it is zero.
-`bounds` tells in closed form what they are at most, whatever the data.
+`Broadcast.interval` tells in closed form what they are at most, whatever the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...hdl.drain import DrainShape
 from ...hdl.nonzero import NONZERO_LATENCY
 from ..ir import Integers
 
-__all__ = ["Broadcast", "bounds", "clearing", "frame_ends", "ideal_cycles"]
+__all__ = ["Broadcast", "clearing", "frame_ends", "ideal_cycles"]
 
 LEAD = NONZERO_LATENCY + POINTER_LATENCY
 """Cycles from a beat's transfer until the first of its columns is given to the elements."""
@@ -52,6 +52,16 @@ class Broadcast:
     def way(self) -> int:
         """Cycles from the end of a vector's last column until its bank is out."""
         return TAIL + self.drain.settle + self.drain.frame_beats
+
+    @property
+    def interval(self) -> int:
+        """Cycles from a vector to the next one that none exceeds, whatever is in it.
+
+        They are what takes an engine that gives a column out when all elements are done with the
+        one before, and whose inputs are all there: an element's longest column tells how long.
+        """
+        columns, out = int(self.costs.sum()), self.way + GAPS
+        return max(columns, out) if self.drain.banks > 1 else columns + out
 
 
 def clearing(drain: DrainShape) -> int:
@@ -195,20 +205,6 @@ def frame_ends(engine: Broadcast, activations: NDArray[np.bool_],
         line.step(cycle, moves=moves)
         cycle += 1
     return ends
-
-
-def bounds(engine: Broadcast) -> tuple[int, int]:
-    """Cycles that no vectors exceed: to the first one's final output beat, and to each next one's.
-
-    They hold together: the n-th vector ends at most ``first + n * interval`` cycles after reset.
-    They are what takes an engine that gives a column out when all elements are done with the one
-    before, and whose activations are all not zero: the longest column of an element tells how long.
-    """
-    drain, columns, way = engine.drain, int(engine.costs.sum()), engine.way
-    interval = max(columns, way - TAIL, -(-(columns + way) // drain.banks))
-    start = max(LEAD, clearing(drain)) + columns + TAIL
-    first = max(start, drain.banks * clearing(drain)) + way - TAIL - 1 + drain.latency
-    return first, interval
 
 
 def ideal_cycles(values: Integers, activations: NDArray[np.bool_], pes: int) -> float:

@@ -18,8 +18,9 @@ class Columns(Encoding):
     The outputs are dealt to processing elements, each of which stores the weights of its own,
     column by column: a gap counts those of its outputs that are skipped since the entry before, in
     bits that it chooses, and a pointer tells where the entries of a column are. As in EIE (Han
-    2016, arXiv 1602.01528), for dense layers. Whatever the elements, a codebook has a code for the
-    zeros that fill gaps. Memory bits are those of one element that has all outputs.
+    2016, arXiv 1602.01528), for dense layers and 1×1 convolutions. Whatever the elements, a
+    codebook has a code for the zeros that fill gaps. Memory bits are those of one element that has
+    all outputs.
     """
 
     values: ValueEncoding = field(default_factory=Plain)
@@ -36,8 +37,9 @@ class Columns(Encoding):
 
     def check(self, rows: Integers) -> None:
         """Refuse kernels of several taps, and values that cannot be stored."""
-        require(rows.shape[1] == 1, "weights: only a dense layer's can have the encoding "
-                                    f"{self.name}; store them plain or by a codebook")
+        require(rows.shape[1] == 1, "weights: only those of a dense layer or a 1×1 convolution can "
+                                    f"have the encoding {self.name}; store them plain or by a "
+                                    "codebook")
         self.values.check_stored(Stored(rows[rows != 0], 1))
 
     def stored(self, rows: Integers) -> Stored:

@@ -16,10 +16,10 @@ from .kind import shape_of
 
 def engine(columns: Columns, layer: ir.MultiplyAccumulate, source: TensorType, sum_bits: int, *,
            queue: int, lanes: int, o_lanes: int, banks: int, dsps: int, style: MemoryStyle,
-           technology: Technology) -> BroadcastEngine:
-    """The hardware of the dense ``layer`` of weights in ``columns``, behind a tensor ``source``.
+           technology: Technology, vectors: int = 1) -> BroadcastEngine:
+    """The hardware of the ``layer`` of weights in ``columns``, behind a tensor ``source``.
 
-    Its sums have ``sum_bits``.
+    Its sums have ``sum_bits``; a frame has so many ``vectors``.
     """
     outputs, inputs = columns.weights.values.shape
     pe = pe_shape(columns, sum_bits, queue=queue, lanes=lanes, banks=banks)
@@ -32,7 +32,7 @@ def engine(columns: Columns, layer: ir.MultiplyAccumulate, source: TensorType, s
     # Inputs count from their zero point on: what they all add is constant.
     bias = layer.bias + source.zero_point * columns.weights.values.sum(1)
     return BroadcastEngine(
-        shape_of(source), pe, DrainShape(columns.pes, outputs, o_lanes, banks, pe.depth),
+        shape_of(source), pe, DrainShape(columns.pes, outputs, o_lanes, banks, pe.depth, vectors),
         lanes=lanes, inputs=inputs, zero=source.zero_point, dsp_multipliers=dsps, columns=named,
         order=columns.order.tolist(), bias=bias.tolist(), style=style, technology=technology)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self
 
@@ -18,12 +18,12 @@ from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories
 from ...ir import Integers, PenjingError
 from .. import timing
-from ..broadcast import GAPS, LEAD, TAIL, Broadcast
+from ..broadcast import LEAD, TAIL, Broadcast
 from ..column_control import Broadcasts
 from ..columns import Columns, dealt
 from ..control import Delay
 from ..fold import Fold, quotients
-from ..gears import Gear, gears
+from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
 from .column_cells import drain_cells, element_cells, line_cells
@@ -57,21 +57,23 @@ class Columnwise(Weighted):
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The one of fewest elements that does what ``ask`` says; none for other `encodings`.
 
-        `PenjingError` unless the layer is dense.
+        `PenjingError` unless the layer is dense or a 1×1 convolution.
         """
-        layer = multiplies(site)
-        if not isinstance(layer.weights.encoding, cls.encodings):
+        encoding = multiplies(site).weights.encoding
+        if not isinstance(encoding, cls.encodings):
             return
-        if not isinstance(layer, ir.Dense):
-            raise PenjingError(f"layer {site.name}: only a dense layer can have the encoding "
-                               f"{layer.weights.encoding.name}; store its weights plain")
+        if not site.takes_pixels:
+            raise PenjingError(f"layer {site.name}: only a dense layer, or a 1×1 convolution in "
+                               f"one group, can have the encoding {encoding.name}; store its "
+                               "weights plain")
         if ask.fold is not None:
             yield cls.made(site, ask, ask.fold)
             return
-        heights = np.count_nonzero(layer.weights.values, axis=0)
+        heights = np.count_nonzero(multiplies(site).weights.rows, axis=(0, 1))
         for pes in sorted(quotients(site.outputs)):
             # However they are dealt, an element has its part of a column.
-            if np.maximum(-(-heights // pes), 1).sum() <= ask.cycles:
+            least = int(np.maximum(-(-heights // pes), 1).sum())
+            if site.geometry.positions * least <= ask.cycles:
                 found = cls.made(site, ask, Fold(pes, 1, 1))
                 if found.cycles(site) <= ask.cycles:
                     yield found
@@ -108,47 +110,53 @@ class Columnwise(Weighted):
         """The weights as the elements have them."""
         return _columns(site, self.fold.pe)
 
+    def port(self, site: Site) -> Port:
+        """How pixels come to the engine: those are the vectors of a frame."""
+        channels = site.source.shape[2]
+        return Port(min(self.i.lanes, channels), channels)
+
     def gears(self, site: Site) -> tuple[Gear, ...]:
-        """What leaves no lane to spare but in the last beat."""
-        return gears(self.i, self.i.lanes, site.source.elements)
+        """What makes beats of pixels, no lane to spare but in the last one of each."""
+        return repacking(self.i, self.port(site), site.source.elements)
 
     def flow(self, site: Site) -> Broadcast:
         """What its cycles depend on, but for the inputs."""
-        return Broadcast(self.columns(site).lengths, self.queue, self.i.lanes, DrainShape(
-            self.fold.pe, site.outputs, self.o.lanes, BANKS, self._pe(site).depth))
+        return Broadcast(self.columns(site).lengths, self.queue, self.port(site).lanes, DrainShape(
+            self.fold.pe, site.outputs, self.o.lanes, BANKS, self._pe(site).depth,
+            site.geometry.positions))
 
     def reads(self, site: Site) -> int:
-        """Cycles of all columns, or of the way out of its results, at most, whenever inputs come.
-        """
-        flow = self.flow(site)
-        return max(int(flow.costs.sum()), flow.way + GAPS)
+        """Cycles of all columns, or of the way out of its results, at most."""
+        return site.geometry.positions * self.flow(site).interval
+
+    def _costs(self, site: Site) -> Integers:
+        """Cycles of the columns of each beat of a pixel, at most."""
+        costs = self.flow(site).costs
+        return np.add.reduceat(costs, np.arange(0, len(costs), self.port(site).lanes))
 
     def _spacing(self, site: Site) -> Integers:
         """Cycles from each beat that comes in to the next, at most."""
-        beats = self.i.beats(site.source.elements)
-        words = np.arange(-(-site.source.elements // self.i.lanes)) + 1
-        ends = np.minimum(words * self.i.lanes, site.source.elements) - 1
-        spacing = np.zeros(beats, np.int64)
-        np.add.at(spacing, self.i.beat_of(ends), self._costs(site))
+        elements, costs = site.source.elements, self._costs(site)
+        # Behind a pixel's last beat, its results must be on their way.
+        costs[-1] += self.flow(site).interval - int(costs.sum())
+        last = self.i.beat_of(self.port(site).ends(elements) - 1)
+        spacing = np.zeros(self.i.beats(elements), np.int64)
+        np.add.at(spacing, last, np.tile(costs, site.geometry.positions))
         return np.maximum(spacing, 1)
-
-    def _costs(self, site: Site) -> Integers:
-        """Cycles of the columns of each beat behind the gears, at most."""
-        costs = self.flow(site).costs
-        return np.add.reduceat(costs, np.arange(0, len(costs), self.i.lanes))
 
     def cycles(self, site: Site) -> int:
         """Those in which it reads, or its beats come in."""
-        return max(int(self._spacing(site).sum()), self.reads(site))
+        return int(self._spacing(site).sum())
 
     def stage(self, site: Site) -> timing.Passing:
-        """Beat by beat, each as late as its columns allow; all results behind the last one."""
+        """Beat by beat, each as late as its columns allow; a pixel's results behind its last."""
         flow, gears, costs = self.flow(site), self.gears(site), self._costs(site)
-        drain, beats = flow.drain, self.i.beats(site.source.elements)
+        drain, channels = flow.drain, site.source.shape[2]
         latency = (sum(gear.shape.latency for gear in gears) + LEAD + int(costs[-1]) + TAIL
                    + drain.settle + drain.latency)
+        last = self.i.beat_of((np.arange(drain.vectors) + 1) * channels - 1)
         return timing.Passing(
-            np.full(drain.frame_beats, beats - 1), latency, self._spacing(site),
+            np.repeat(last, drain.frame_beats), latency, self._spacing(site),
             (*(gear.flow for gear in gears), Broadcasts(costs, drain),
              Delay(drain.latency, drain.queue_depth - 1)))
 
@@ -178,7 +186,7 @@ class Columnwise(Weighted):
 
     def _pe(self, site: Site) -> PeShape:
         return pe_shape(self.columns(site), site.result.bits, queue=self.queue,
-                        lanes=self.i.lanes, banks=BANKS)
+                        lanes=self.port(site).lanes, banks=BANKS)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Memories and elements, what finds inputs that are not zero, and the way out."""
@@ -191,33 +199,35 @@ class Columnwise(Weighted):
                    * self.fold.pe
                    + arithmetic.multiplier(fabric, _factor_bits(site), pe.weighing.weight_bits)
                    * soft + Resources(dsps=self.dsps)
-                   + line_cells(fabric, self.i.lanes, source.bits, pe.places)
+                   + line_cells(fabric, self.port(site).lanes, source.bits, pe.places)
                    + drain_cells(fabric, drain, pe.sum_bits))
 
     def macs(self, site: Site) -> int:
         """Those of weights that are not zero."""
-        return multiplies(site).weights.nonzeros
+        return multiplies(site).weights.nonzeros * site.geometry.positions
 
     def work(self) -> Mapping[str, int]:
         """A multiplier of each element."""
         return {"multipliers": self.fold.pe}
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
-        """The engine, behind what leaves no lane to spare."""
+        """The engine, behind what makes its beats."""
         (source,), layer = self.carried(site), multiplies(site)
         element = shape_of(source)
         made = engine(self.columns(site), layer, source, site.result.bits, queue=self.queue,
-                      lanes=self.i.lanes, o_lanes=self.o.lanes, banks=BANKS, dsps=self.dsps,
-                      style=style(self.storage), technology=technology)
+                      lanes=self.port(site).lanes, o_lanes=self.o.lanes, banks=BANKS,
+                      dsps=self.dsps, style=style(self.storage), technology=technology,
+                      vectors=site.geometry.positions)
         return [*(gear.block(element) for gear in self.gears(site)), ("columns", made)]
 
 
 @lru_cache(maxsize=256)
 def _columns(site: Site, pes: int) -> Columns:
     """The layer's weights, dealt to so many elements."""
-    weights = multiplies(site).weights
-    assert isinstance(weights.encoding, ir.Columns)
-    return Columns.best(weights, dealt(weights.values, pes), weights.encoding.values)
+    given = multiplies(site).weights
+    assert isinstance(given.encoding, ir.Columns)
+    weights = replace(given, values=given.values.reshape(len(given.values), -1))
+    return Columns.best(weights, dealt(weights.values, pes), given.encoding.values)
 
 
 def _factor_bits(site: Site) -> int:
