@@ -198,15 +198,19 @@ class Windowed(ABC):
         return np.minimum(ends, np.append(starts[1:], starts[0] + interval))
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once when frames follow every ``interval`` cycles.
+        """Room that frames need which follow every ``interval`` cycles.
 
         ``ends`` are the positions' ends.
         """
+        return self.alive(words, ends, interval) + BUFFER_MARGIN
+
+    def alive(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once, those that a position frees until its end."""
         position = np.searchsorted(self.freed, np.arange(self.words), side="right")
         steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
-        return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+        return max(steady, int((self.need.max(1) + 1 - before).max()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -245,8 +249,13 @@ class Tiled(Windowed):
                                   self.parts)
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once; what a tile frees is alive until words may come in its place."""
-        return super().depth(words, ends + self.room_cycle - self.cycles_per_position, interval)
+        """Words alive at once; what a tile frees is alive until words may come in its place.
+
+        Room is for whole rows, which are free at once: what is in flight meanwhile counts in
+        cycles, for words of it would be a row more.
+        """
+        return self.alive(
+            words, ends + self.room_cycle - self.cycles_per_position + BUFFER_MARGIN, interval)
 
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""

@@ -35,7 +35,7 @@ class Nonzeros(Buffered):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
     ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
-    in ``results``.
+    in ``results``; ``wide`` and ``pieces`` are those of a `TileShape`.
     """
 
     encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Sparse,)
@@ -43,6 +43,8 @@ class Nonzeros(Buffered):
     word: int
     storage: Storage
     results: Storage
+    wide: bool = False
+    pieces: int = 1
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
@@ -51,30 +53,30 @@ class Nonzeros(Buffered):
             return
         folds = _proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
-            yield cls.made(site, ask, fold)
+            yield from cls._made(site, ask, fold)
 
     @classmethod
-    def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
-        """The engine under ``fold``."""
+    def _made(cls, site: Site, ask: Ask, fold: Fold) -> Iterator[Self]:
+        """The engines under ``fold``, with each memory of results that may be the best."""
         height, width, channels = site.geometry.size
-        shape = _shape(site, fold, 1, 1)
+        shape = _shape(site, fold)
         cycles, word = max(ask.cycles, shape.tiles * shape.steps), 1
         while height * width * -(-channels // word) > cycles and word < channels:
             word *= 2
         weights, fabric = multiplies(site).weights, ask.fabric
         entries = max(_store(site).memories(shape.outputs, Storage.BLOCK),
                       key=lambda memory: memory.bits)
-        results = _results(shape, site, Storage.BLOCK)
-        return cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold, word=word,
-                   storage=memories.rom_storage(fabric, entries.words, entries.width),
-                   results=memories.ram_storage(fabric, results.words, results.width),
-                   dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
+        for pieces, results in _result_memories(site, fold, fabric):
+            yield cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold,
+                      word=word, results=results, pieces=pieces,
+                      storage=memories.rom_storage(fabric, entries.words, entries.width),
+                      dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
 
     def shape(self, site: Site) -> TileShape:
         """The engine's structure."""
         _, width, _ = site.geometry.size
         rows = self.buffer.words // (width * self._pixel_words(site)) if self.buffer else 1
-        return _shape(site, self.fold, self.word, rows)
+        return _shape(site, self.fold, self.word, rows, self.wide, self.pieces)
 
     def _pixel_words(self, site: Site) -> int:
         return -(-site.geometry.size[2] // self.word)
@@ -122,24 +124,30 @@ class Nonzeros(Buffered):
             parts=shape.parts)
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
-        """The same with a buffer that holds ``depth`` words: whole rows, a power of two."""
-        row = site.geometry.size[1] * self._pixel_words(site)
+        """The same with a buffer that holds ``depth`` words: whole rows, a power of two. Its columns
+        lie in the memories that are cheaper."""
+        row, bits = site.geometry.size[1] * self._pixel_words(site), self.carried(site)[0].bits
         rows = 1 << (-(-depth // row) - 1).bit_length()
-        shape = _shape(site, self.fold, self.word, rows)
-        storage = memories.ram_storage(fabric, shape.bank_words, self._word_bits(site))
-        return replace(self, buffer=Buffer(rows * row, storage))
 
-    def _word_bits(self, site: Site) -> int:
-        return self.word * self.carried(site)[0].bits
+        def prices() -> Iterator[tuple[int, bool, Storage]]:
+            for wide in False, True:
+                shape = _shape(site, self.fold, self.word, rows, wide, self.pieces)
+                storage = memories.ram_storage(fabric, shape.bank_words, self.word * bits,
+                                               shape.banks[1])
+                yield fabric.price(_buffer_cells(fabric, shape, bits, storage)), wide, storage
+
+        _, wide, storage = min(prices(), key=lambda found: found[0])
+        return replace(self, buffer=Buffer(rows * row, storage), wide=wide)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Entries, biases, the map's rows, and results."""
         assert self.buffer is not None
-        shape = self.shape(site)
+        shape, (source,) = self.shape(site), self.carried(site)
+        banks, columns = shape.banks
         return (*_store(site).memories(shape.outputs, self.storage),
                 Memory("bias", shape.channels, site.result.bits, Storage.LOGIC),
-                Memory("window", shape.bank_words, self._word_bits(site), self.buffer.storage,
-                       self.fold.products),
+                Memory("window", shape.bank_words, columns * self.word * source.bits,
+                       self.buffer.storage, self.fold.pe * banks),
                 _results(shape, site, self.results))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
@@ -182,16 +190,23 @@ def _store(site: Site) -> EntryStore:
     return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site))
 
 
+@lru_cache(maxsize=4096)
+def _shape(site: Site, fold: Fold, word: int = 1, rows: int = 1, wide: bool = False,
+           pieces: int = 1) -> TileShape:
+    """The structure under ``fold``; where it matters less, the least."""
+    return replace(_kept_up(site, fold), word=word, rows=rows, wide=wide, pieces=pieces)
+
+
 @lru_cache(maxsize=1024)
-def _shape(site: Site, fold: Fold, word: int, rows: int) -> TileShape:
-    """The structure under ``fold``, with the fewest output lanes that keep up with the entries."""
+def _kept_up(site: Site, fold: Fold) -> TileShape:
+    """The same with the fewest output lanes that keep up with the entries."""
     geometry, store = site.geometry, _store(site)
     lengths = tuple(store.walk.lengths.tolist())
     for o_lanes in range(1, fold.pe + 1):
         outputs = balanced(lengths, fold.pe, o_lanes)
         shape = TileShape(
-            geometry.size, geometry.kernel, geometry.stride, geometry.padding, fold.lanes, word,
-            rows, outputs, o_lanes, store.lengths(outputs), store.latency)
+            geometry.size, geometry.kernel, geometry.stride, geometry.padding, fold.lanes, 1, 1,
+            outputs, o_lanes, store.lengths(outputs), store.latency)
         if shape.steps == max(shape.lengths):
             break
     return shape
@@ -211,38 +226,59 @@ def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
             continue
         for pe in range(max(1, -(-total // steps)), site.result.shape[2] + 1):
             fold = Fold(pe, 1, lanes)
-            if _shape(site, fold, 1, 1).steps <= steps:
+            if _shape(site, fold).steps <= steps:
                 yield fold
                 break
 
 
 def _results(shape: TileShape, site: Site, storage: Storage) -> Memory:
     """What holds the results of tiles until it is their turn."""
-    return Memory("results", shape.parts << index_bits(shape.slots),
-                  shape.lanes * site.result.bits, storage, shape.pe)
+    return Memory("results", shape.result_words, shape.piece_lanes * site.result.bits, storage,
+                  shape.pe)
+
+
+@lru_cache(maxsize=1024)
+def _result_memories(site: Site, fold: Fold, fabric: Fabric) -> tuple[tuple[int, Storage], ...]:
+    """In how many pieces results may come in, and where they may live: those of which no other has
+    both fewer block RAMs and less of all else."""
+    found = []
+    pieces, most = 1, min(_store(site).walk.lengths)
+    while pieces <= most and fold.lanes % pieces == 0:
+        shape = _shape(site, fold, pieces=pieces)
+        for storage in memories.ram_storages(fabric):
+            cells = _results_cells(fabric, shape, site, storage)
+            found.append((fabric.price(replace(cells, brams=0)), cells.brams, pieces, storage))
+        pieces *= 2
+    found.sort(key=lambda one: one[:3])
+    return tuple((pieces, storage) for n, (_, brams, pieces, storage) in enumerate(found)
+                 if all(brams < other for _, other, *_ in found[:n]))
 
 
 def _buffer_cells(fabric: Fabric, shape: TileShape, bits: int, storage: Storage) -> Resources:
     """Cells of the banks, their addresses, and the choice of inputs of ``bits`` bits."""
-    logic, lanes = fabric.logic, shape.lanes
+    logic, lanes, (banks, columns) = fabric.logic, shape.lanes, shape.banks
     address, count = index_bits(shape.bank_words), shape.count_bits
     turns = len({offset.turn for offset in shape.offsets})
     moves = shape.column_words > 1 and len({(offset.word, offset.turn)
                                             for offset in shape.offsets}) > 1
-    # Of each element: tap, row and column word; of each lane: its address, its input, its padding.
+    # Of each element: tap, row and column word; of each lane: its address, or the choice of one of
+    # two memories, its input, its padding.
+    chosen = (shape.parity_bits * bits * shape.word if shape.wide
+              else moves * index_bits(shape.column_words))
     element = Resources(
         luts=round(fabric.sums(index_bits(shape.rows)) + 2 * fabric.sums(
             index_bits(shape.column_words))
-            + lanes * (moves * index_bits(shape.column_words) * logic.mux
+            + lanes * (chosen * logic.mux + shape.parity_bits
                        + bits * logic.mux * (shape.word - 1 + turns - 1)
                        + bits * logic.pad * any(shape.padding))),
-        ffs=shape.place_bits + 2 * address + lanes * (bits + 4))
-    banks = memories.ram(fabric, storage, shape.bank_words, bits * shape.word) * lanes
+        ffs=shape.place_bits + 2 * address + lanes * (bits + 4 + 2 * shape.parity_bits))
+    copies = memories.ram(fabric, storage, shape.bank_words, bits * shape.word, columns) * banks
     counters = sum(map(index_bits, (shape.pixel_words, shape.size[1], lanes, shape.column_words,
                                     *shape.positions)))
-    return (fabric.control.window.cells + (element + banks) * shape.pe
+    return (fabric.control.window.cells + (element + copies) * shape.pe
             + Resources(luts=round(fabric.sums(count, 6) + fabric.counters(2 * counters)),
-                        ffs=6 * count + 2 * counters + address + bits * shape.word + lanes))
+                        ffs=6 * count + 2 * counters + address + bits * shape.word
+                        + (lanes << shape.parity_bits)))
 
 
 def _sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resources:
@@ -261,8 +297,11 @@ def _sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resou
 def _results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storage) -> Resources:
     """Cells of what puts results in order."""
     memory, total = _results(shape, site, storage), site.result.bits
-    choice = (shape.pe * (shape.lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
+    choice = (shape.pe * (shape.piece_lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
     order = index_bits(shape.pixel_beats), index_bits(shape.lanes), index_bits(shape.tiles)
+    # What waits to come in is loaded, or moves up.
+    waiting = shape.lanes * total if shape.pieces > 1 else 0
+    moved = (waiting - waiting // shape.pieces) * shape.pe
     tables = memories.rom(fabric, Storage.LOGIC, shape.pixel_beats,
                           shape.o_lanes * index_bits(shape.pe) + shape.pe * index_bits(shape.slots))
     depth, counters = shape.results.queue_depth, sum(order) + shape.pe * index_bits(shape.slots)
@@ -271,5 +310,7 @@ def _results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storag
             + streams.queue(fabric, depth, shape.o_lanes * total + 1)
             + streams.admission(fabric, depth=shape.results.depth, room=depth)
             + fabric.control.engine.cells
-            + Resources(luts=round(choice * fabric.logic.mux + fabric.counters(counters)),
-                        ffs=(shape.pe + shape.o_lanes) * total + counters))
+            + Resources(luts=round((choice + moved) * fabric.logic.mux
+                                   + fabric.counters(counters)),
+                        ffs=(shape.pe + shape.o_lanes) * total + counters + waiting * shape.pe
+                        + (shape.pieces > 1) * shape.pe * index_bits(shape.result_words)))
