@@ -105,7 +105,7 @@ class RelativeEntries(Block):
     gap_bits : width of a gap.
     weighing : what is stored of a weight.
     place_bits : width of a place.
-    style : where the words live.
+    style, columns : where the words live, see `Sequencer`.
     technology : supplies memories.
 
     Members
@@ -118,15 +118,15 @@ class RelativeEntries(Block):
     """
 
     def __init__(self, words: Sequence[int], lengths: Sequence[int], *, gap_bits: int,
-                 weighing: Weighing, place_bits: int, style: MemoryStyle, technology: Technology
-                 ) -> None:
+                 weighing: Weighing, place_bits: int, style: MemoryStyle, technology: Technology,
+                 columns: tuple[int, ...] = ()) -> None:
         at_least(1, gap_bits=gap_bits, place_bits=place_bits)
         if max(lengths) != len(words) or min(lengths) < 1:
             raise ValueError(f"lengths must be from 1 to {len(words)}, the most of them that")
         elements = len(lengths)
         self._entry_bits = 1 + gap_bits + weighing.bits
         self._words = Sequencer(words, elements * self._entry_bits, style=style,
-                                technology=technology)
+                                technology=technology, columns=columns)
         self._lengths = tuple(lengths)
         self._gap_bits = gap_bits
         self._weighing = weighing

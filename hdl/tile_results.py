@@ -24,8 +24,9 @@ class TileResults(Block):
     Each processing element has a memory of ``shape.parts`` parts: one is filled while another is
     read, position by position, all outputs of each. Its words are an output's results at all
     positions; or these wait in a register and come in one after the other, in ``shape.pieces``,
-    none later than it is read, as positions are read in that order. A beat a cycle; the first of a tile leaves ``shape.results.latency`` cycles after the
-    cycle that follows its end, where none is on its way.
+    none later than it is read, as positions are read in that order. A beat a cycle; the first of a
+    tile leaves ``shape.results.latency`` cycles after the cycle that follows its end, where none is
+    on its way.
 
     Parameters
     ----------

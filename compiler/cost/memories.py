@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import expm1
 
 from .fabric import Fabric
@@ -23,6 +25,32 @@ def rom_blocks(fabric: Fabric, depth: int, width: int) -> tuple[int, int]:
         shapes.append((banks * -(-width // block_width), (banks - 1) * width))
     return min(shapes, key=lambda shape: (
         shape[0] * fabric.worth.block + shape[1] * fabric.worth.bank_bit, shape[1]))
+
+
+@lru_cache(maxsize=1024)
+def rom_columns(fabric: Fabric, depth: int, width: int) -> tuple[int, ...]:
+    """Widths of memories side by side that hold ``depth`` constant words of ``width`` bits.
+
+    Blocks of few bits a word have fewer bits in all, so a word that is no multiple of the wide
+    shapes takes the fewest blocks in columns, each of its own shape. Where synthesis chooses the
+    shapes, it is left whole.
+    """
+    if not fabric.silicon.blocks_instantiated:
+        return (width,)
+    worth = fabric.worth
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for bits in range(1, width + 1):
+        options = []
+        for block_depth, block_width in fabric.silicon.block_shapes:
+            banks, column = -(-depth // block_depth), min(bits, block_width)
+            price, columns = best[bits - column]
+            options.append((price + banks * worth.block + (banks - 1) * column * worth.bank_bit,
+                            (*columns, column)))
+        best.append(min(options, key=lambda one: (one[0], len(set(one[1])))))
+    whole, columns = rom_blocks(fabric, depth, width), Counter(best[width][1])
+    divided = tuple(column * count for column, count in sorted(columns.items(), reverse=True))
+    blocks = sum(rom_blocks(fabric, depth, column)[0] for column in divided)
+    return divided if blocks < whole[0] else (width,)
 
 
 def ram_blocks(fabric: Fabric, depth: int, width: int, parts: int = 1) -> int:
@@ -119,8 +147,8 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
 
 def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int]
              ) -> Resources:
-    """Cells of constants that are read in order; each of ``parts`` has so many bits and counters of
-    its own.
+    """Cells of constants that are read in order; each of ``parts`` has so many bits and, outside
+    block RAM, counters of its own.
 
     Those count ``counts``: all words, and further ones where some of them are read again, see
     `hdl.sequencer`.
@@ -134,7 +162,8 @@ def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Seq
     counter = Resources(luts=round(luts), ffs=bits + sum(count > 1 for count in again))
     # The step is kept for a cycle, in silicon where that is a block RAM's.
     step = Resources(ffs=int(storage is not Storage.BLOCK))
-    return sum((rom(fabric, storage, words, part) + counter for part in parts), step)
+    counters = 1 if storage is Storage.BLOCK else len(parts)
+    return sum((rom(fabric, storage, words, part) for part in parts), step + counter * counters)
 
 
 def queue_storage(fabric: Fabric, depth: int, width: int) -> Storage:

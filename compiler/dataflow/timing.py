@@ -153,7 +153,11 @@ class Windowed(ABC):
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
         by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
-        return paced_before(by_output, self.cycles_per_position, interval)
+        return paced_before(by_output, self.spacing(interval), interval)
+
+    def spacing(self, interval: int) -> int:
+        """Cycles from one start to the next, as late as can be, of frames every ``interval``."""
+        return self.cycles_per_position
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
@@ -256,6 +260,11 @@ class Tiled(Windowed):
         """
         return self.alive(
             words, ends + self.room_cycle - self.cycles_per_position + BUFFER_MARGIN, interval)
+
+    def spacing(self, interval: int) -> int:
+        """As even as can be: rows that come in evenly would pile up in front of tiles that are all
+        late."""
+        return max(self.cycles_per_position, interval // len(self.need))
 
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""

@@ -23,15 +23,25 @@ from ....hdl.entries import (
     RelativeEntries,
     Weighing,
 )
-from ....hdl.tech import MemoryStyle, Technology
+from ....hdl.tech import Technology
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories, streams
 from ...ir import Integers
 from . import constants
+from .kind import style
 from .words import packed
 
 Outputs = tuple[tuple[int, ...], ...]
 """The outputs of each processing element."""
+
+
+@dataclass(frozen=True)
+class EntryMemory:
+    """Where entries live: in ``storage``, and in block RAM of so wide ``columns`` if there are any
+    (see `EntryStore.columns`)."""
+
+    storage: Storage
+    columns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,16 +61,20 @@ class EntryStore(ABC):
     def latency(self) -> int:
         """Cycles from a step to its entries."""
 
-    @abstractmethod
-    def memories(self, outputs: Outputs, storage: Storage) -> tuple[Memory, ...]:
-        """What holds the entries of the elements that make ``outputs``, in ``storage``."""
+    def columns(self, outputs: Outputs, fabric: Fabric) -> tuple[int, ...]:
+        """Widths of the columns in which block RAM should hold a word; none to leave it whole."""
+        return ()
 
     @abstractmethod
-    def cells(self, outputs: Outputs, storage: Storage, fabric: Fabric) -> Resources:
+    def memories(self, outputs: Outputs, place: EntryMemory) -> tuple[Memory, ...]:
+        """What holds the entries of the elements that make ``outputs``, at ``place``."""
+
+    @abstractmethod
+    def cells(self, outputs: Outputs, place: EntryMemory, fabric: Fabric) -> Resources:
         """Cells of the source."""
 
     @abstractmethod
-    def source(self, outputs: Outputs, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, outputs: Outputs, place: EntryMemory, technology: Technology) -> EntrySource:
         """What gives the elements their entries."""
 
     def lengths(self, outputs: Outputs) -> tuple[int, ...]:
@@ -125,48 +139,58 @@ class RelativeStore(GapStore):
         """Bits of an entry."""
         return 1 + self.gap_bits + self.weighing.bits
 
-    def memories(self, outputs: Outputs, storage: Storage) -> tuple[Memory, ...]:
+    def memories(self, outputs: Outputs, place: EntryMemory) -> tuple[Memory, ...]:
         """A word has an entry of each element."""
-        return (Memory("weights", max(self.lengths(outputs)), len(outputs) * self.entry_bits,
-                       storage),)
+        words = max(self.lengths(outputs))
+        columns = place.columns or (len(outputs) * self.entry_bits,)
+        return tuple(Memory("weights", words, bits, place.storage) for bits in columns)
 
-    def cells(self, outputs: Outputs, storage: Storage, fabric: Fabric) -> Resources:
+    def columns(self, outputs: Outputs, fabric: Fabric) -> tuple[int, ...]:
+        """Those that take the fewest block RAMs."""
+        found = memories.rom_columns(fabric, max(self.lengths(outputs)),
+                                     len(outputs) * self.entry_bits)
+        return found if len(found) > 1 else ()
+
+    def cells(self, outputs: Outputs, place: EntryMemory, fabric: Fabric) -> Resources:
         """The memory, and the elements."""
-        (memory,) = self.memories(outputs, storage)
-        count = memories.index_bits(memory.words)
-        return (constants.in_order(fabric, storage, memory.words, memory.width)
-                + self.element_cells(memory.words, fabric) * len(outputs)
+        words = max(self.lengths(outputs))
+        count = memories.index_bits(words)
+        return (constants.in_order(fabric, place.storage, words, len(outputs) * self.entry_bits,
+                                   columns=place.columns)
+                + self.element_cells(words, fabric) * len(outputs)
                 + Resources(luts=round(fabric.counters(count)), ffs=count))
 
-    def source(self, outputs: Outputs, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, outputs: Outputs, place: EntryMemory, technology: Technology) -> EntrySource:
         """The memory, and what adds the gaps up."""
         entries = self.walk.last | self.walk.gaps << 1 | self.stored << 1 + self.gap_bits
         return RelativeEntries(
             packed(self.by_element(entries, outputs), self.entry_bits), self.lengths(outputs),
             gap_bits=self.gap_bits, weighing=self.weighing, place_bits=self.place_bits,
-            style=style, technology=technology)
+            style=style(place.storage), columns=place.columns, technology=technology)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KernelStore(GapStore):
     """The weights of a whole kernel with each gap."""
 
-    def memories(self, outputs: Outputs, storage: Storage) -> tuple[Memory, ...]:
+    def memories(self, outputs: Outputs, place: EntryMemory) -> tuple[Memory, ...]:
         """Words of a slice, or of a weight, of each element."""
         words = max(self.lengths(outputs))
-        index = Memory("index", words // self.run, len(outputs) * (1 + self.gap_bits), storage)
+        index = Memory("index", words // self.run, len(outputs) * (1 + self.gap_bits),
+                       place.storage)
         bits = len(outputs) * self.weighing.bits
-        return (index, Memory("weights", words, bits, storage)) if bits else (index,)
+        return (index, Memory("weights", words, bits, place.storage)) if bits else (index,)
 
-    def cells(self, outputs: Outputs, storage: Storage, fabric: Fabric) -> Resources:
+    def cells(self, outputs: Outputs, place: EntryMemory, fabric: Fabric) -> Resources:
         """The memories, and the elements."""
-        found = self.memories(outputs, storage)
+        found = self.memories(outputs, place)
         counts = memories.index_bits(found[0].words) + 2 * memories.index_bits(self.run)
-        return sum((constants.in_order(fabric, storage, one.words, one.width) for one in found),
+        return sum((constants.in_order(fabric, place.storage, one.words, one.width)
+                    for one in found),
                    self.element_cells(found[0].words, fabric) * len(outputs)
                    + Resources(luts=round(fabric.counters(counts)), ffs=counts))
 
-    def source(self, outputs: Outputs, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, outputs: Outputs, place: EntryMemory, technology: Technology) -> EntrySource:
         """The memories, and what adds the gaps up."""
         slices = self.by_element(self.walk.last | self.walk.gaps << 1, outputs)
         lengths = tuple(length // self.run for length in self.lengths(outputs))
@@ -174,7 +198,7 @@ class KernelStore(GapStore):
         return KernelEntries(
             packed(slices, 1 + self.gap_bits), weights, lengths, taps=self.run,
             gap_bits=self.gap_bits, weighing=self.weighing, channel_bits=self.channel_bits,
-            place_bits=self.place_bits, style=style, technology=technology)
+            place_bits=self.place_bits, style=style(place.storage), technology=technology)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,28 +213,29 @@ class BitmapStore(EntryStore):
         """That of masks, weights and codebook."""
         return BITMAP_LATENCY
 
-    def memories(self, outputs: Outputs, storage: Storage) -> tuple[Memory, ...]:
+    def memories(self, outputs: Outputs, place: EntryMemory) -> tuple[Memory, ...]:
         """Masks and weights of each element."""
         found = []
         for some in outputs:
             found.append(Memory("index", len(some) * self.walk.masks.shape[1], self.segment,
-                                storage))
+                                place.storage))
             if self.weighing.bits:
                 weights = int(self._weights[list(some)].sum())
-                found.append(Memory("weights", max(1, weights), self.weighing.bits, storage))
+                found.append(Memory("weights", max(1, weights), self.weighing.bits,
+                                    place.storage))
         return tuple(found)
 
-    def cells(self, outputs: Outputs, storage: Storage, fabric: Fabric) -> Resources:
+    def cells(self, outputs: Outputs, place: EntryMemory, fabric: Fabric) -> Resources:
         """The memories, and of each element the queue of its masks, and the search for a bit."""
         search = Resources(luts=round(2 * fabric.sums(self.segment)
                                       + self.segment * (2 * fabric.logic.mux + 1)),
                            ffs=3 * self.segment)
         walker = (self.element_cells(max(self.lengths(outputs)), fabric) + search
                   + streams.queue(fabric, MASKS_AHEAD, self.segment))
-        return sum((constants.in_order(fabric, storage, one.words, one.width)
-                    for one in self.memories(outputs, storage)), walker * len(outputs))
+        return sum((constants.in_order(fabric, place.storage, one.words, one.width)
+                    for one in self.memories(outputs, place)), walker * len(outputs))
 
-    def source(self, outputs: Outputs, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, outputs: Outputs, place: EntryMemory, technology: Technology) -> EntrySource:
         """A walker for each element."""
         walkers = []
         for some in outputs:
@@ -218,7 +243,7 @@ class BitmapStore(EntryStore):
             walkers.append(BitmapWalker(
                 masks.reshape(-1).tolist(), self._stored(some) or [0], segment=self.segment,
                 segments=masks.shape[1], weighing=self.weighing, place_bits=self.place_bits,
-                style=style, technology=technology))
+                style=style(place.storage), technology=technology))
         return BitmapEntries(walkers, self.lengths(outputs))
 
     @cached_property
@@ -246,23 +271,23 @@ class GroupedStore(EntryStore):
         """That of the entries, and of the sum with their group's channel."""
         return self.within.latency + GROUPED_LATENCY
 
-    def memories(self, outputs: Outputs, storage: Storage) -> tuple[Memory, ...]:
+    def memories(self, outputs: Outputs, place: EntryMemory) -> tuple[Memory, ...]:
         """Those of the entries."""
-        return self.within.memories(outputs, storage)
+        return self.within.memories(outputs, place)
 
-    def cells(self, outputs: Outputs, storage: Storage, fabric: Fabric) -> Resources:
+    def cells(self, outputs: Outputs, place: EntryMemory, fabric: Fabric) -> Resources:
         """Those of the entries; of each element the channels of its groups, and a sum."""
         slots = max(map(len, outputs))
         element = constants.in_order(fabric, Storage.LOGIC, slots, self.channel_bits) + Resources(
             luts=round(fabric.sums(self.channel_bits)), ffs=GROUPED_LATENCY * self.place_bits)
-        return self.within.cells(outputs, storage, fabric) + element * len(outputs)
+        return self.within.cells(outputs, place, fabric) + element * len(outputs)
 
-    def source(self, outputs: Outputs, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, outputs: Outputs, place: EntryMemory, technology: Technology) -> EntrySource:
         """The entries, and what adds their groups' channels."""
         channels, each = self.group
         bases = [[output // each * channels for output in some] for some in outputs]
         return GroupedEntries(
-            self.within.source(outputs, style, technology), bases,
+            self.within.source(outputs, place, technology), bases,
             source_bits=self.within.channel_bits, channel_bits=self.channel_bits,
             place_bits=self.place_bits, technology=technology)
 

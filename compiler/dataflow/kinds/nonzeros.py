@@ -25,7 +25,7 @@ from ..site import Site
 from . import constants
 from .balance import balanced
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
-from .entry_stores import EntryStore, entry_store
+from .entry_stores import EntryMemory, EntryStore, entry_store
 from .kind import Ask, Stages, shape_of, style
 from .window import Buffer, Buffered
 
@@ -34,14 +34,14 @@ from .window import Buffer, Buffered
 class Nonzeros(Buffered):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
-    ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
+    ``word`` channels come in a cycle. Entries live in ``entries``, results that wait for their turn
     in ``results``; ``wide`` and ``pieces`` are those of a `TileShape`.
     """
 
     encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Sparse,)
     fold: Fold
     word: int
-    storage: Storage
+    entries: EntryMemory
     results: Storage
     wide: bool = False
     pieces: int = 1
@@ -64,12 +64,10 @@ class Nonzeros(Buffered):
         while height * width * -(-channels // word) > cycles and word < channels:
             word *= 2
         weights, fabric = multiplies(site).weights, ask.fabric
-        entries = max(_store(site).memories(shape.outputs, Storage.BLOCK),
-                      key=lambda memory: memory.bits)
         for pieces, results in _result_memories(site, fold, fabric):
             yield cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold,
-                      word=word, results=results, pieces=pieces,
-                      storage=memories.rom_storage(fabric, entries.words, entries.width),
+                      word=word, entries=_entry_memory(site, fold, fabric), results=results,
+                      pieces=pieces,
                       dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
 
     def shape(self, site: Site) -> TileShape:
@@ -124,8 +122,10 @@ class Nonzeros(Buffered):
             parts=shape.parts)
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
-        """The same with a buffer that holds ``depth`` words: whole rows, a power of two. Its columns
-        lie in the memories that are cheaper."""
+        """The same with a buffer that holds ``depth`` words: whole rows, a power of two.
+
+        Its columns lie in the memories that are cheaper.
+        """
         row, bits = site.geometry.size[1] * self._pixel_words(site), self.carried(site)[0].bits
         rows = 1 << (-(-depth // row) - 1).bit_length()
 
@@ -144,7 +144,7 @@ class Nonzeros(Buffered):
         assert self.buffer is not None
         shape, (source,) = self.shape(site), self.carried(site)
         banks, columns = shape.banks
-        return (*_store(site).memories(shape.outputs, self.storage),
+        return (*_store(site).memories(shape.outputs, self.entries),
                 Memory("bias", shape.channels, site.result.bits, Storage.LOGIC),
                 Memory("window", shape.bank_words, columns * self.word * source.bits,
                        self.buffer.storage, self.fold.pe * banks),
@@ -157,7 +157,7 @@ class Nonzeros(Buffered):
         assert buffered.buffer is not None
         shape, (source,) = buffered.shape(site), self.carried(site)
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, _store(site).cells(shape.outputs, self.storage, fabric)
+        return sum(gears, _store(site).cells(shape.outputs, self.entries, fabric)
                    + _buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
                    + _sum_cells(fabric, shape, site, self.dsps)
                    + _results_cells(fabric, shape, site, self.results))
@@ -175,7 +175,7 @@ class Nonzeros(Buffered):
         assert self.buffer is not None
         shape, (source,) = self.shape(site), self.carried(site)
         element = shape_of(source)
-        entries = _store(site).source(shape.outputs, style(self.storage), technology)
+        entries = _store(site).source(shape.outputs, self.entries, technology)
         engine = TileEngine(
             element, shape, entries, weight_bits=multiplies(site).weights.bits, bias=biases(site),
             accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
@@ -188,6 +188,16 @@ class Nonzeros(Buffered):
 def _store(site: Site) -> EntryStore:
     """The store of the layer's entries."""
     return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site))
+
+
+@lru_cache(maxsize=1024)
+def _entry_memory(site: Site, fold: Fold, fabric: Fabric) -> EntryMemory:
+    """Where the entries live under ``fold``."""
+    store, outputs = _store(site), _shape(site, fold).outputs
+    largest = max(store.memories(outputs, EntryMemory(Storage.BLOCK)),
+                  key=lambda memory: memory.bits)
+    storage = memories.rom_storage(fabric, largest.words, largest.width)
+    return EntryMemory(storage, store.columns(outputs, fabric) if storage is Storage.BLOCK else ())
 
 
 @lru_cache(maxsize=4096)
