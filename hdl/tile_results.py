@@ -111,7 +111,7 @@ class TileResults(Block):
             ends.append(end)
             step = end
         m.d.comb += tile_end.eq(ends[2])
-        return *counts[:3], ends[3]
+        return counts[0], counts[1], counts[2], ends[3]
 
     def _memories(self, m: Module, beat: Value, piece: Value, tile_end: Value) -> list[Value]:
         """The words of all elements for a ``beat`` of a ``piece``, three cycles later."""

@@ -47,10 +47,11 @@ def rom_columns(fabric: Fabric, depth: int, width: int) -> tuple[int, ...]:
             options.append((price + banks * worth.block + (banks - 1) * column * worth.bank_bit,
                             (*columns, column)))
         best.append(min(options, key=lambda one: (one[0], len(set(one[1])))))
-    whole, columns = rom_blocks(fabric, depth, width), Counter(best[width][1])
-    divided = tuple(column * count for column, count in sorted(columns.items(), reverse=True))
+    # Columns of one shape are one memory.
+    counts = Counter(best[width][1])
+    divided = tuple(column * count for column, count in sorted(counts.items(), reverse=True))
     blocks = sum(rom_blocks(fabric, depth, column)[0] for column in divided)
-    return divided if blocks < whole[0] else (width,)
+    return divided if blocks < rom_blocks(fabric, depth, width)[0] else (width,)
 
 
 def ram_blocks(fabric: Fabric, depth: int, width: int, parts: int = 1) -> int:
