@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import DRAWS, LAYER, Case
+from engines import most_pieces
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.strategies import SearchStrategy, one_of
 from networks import PLENTY, check_cycles, run_block, run_network
@@ -21,7 +22,7 @@ from penjing.compiler.dataflow import accelerator, kinds, plan_file
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
 from penjing.compiler.dataflow.kinds.engine import Multiplying
-from penjing.compiler.dataflow.kinds.entry_stores import EntryMemory
+from penjing.compiler.dataflow.kinds.entry_store import EntryMemory
 from penjing.compiler.dataflow.kinds.window import Buffered
 from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
 from penjing.compiler.dataflow.search import Goal, Search, cheapest
@@ -94,7 +95,7 @@ def test_a_tile_engine_is_the_same_whatever_its_memories(wide: bool, examples: i
         if isinstance(site.layer.weights.encoding, ir.RelativeIndex):
             whole = next(one.width for one in replace(kind, entries=entries).memories(site))
             entries = EntryMemory(Storage.BLOCK, (whole - 1, 1))
-        pieces = pieces_of(site, kind)
+        pieces = most_pieces(site, kind)
         kind = replace(kind, wide=wide, pieces=pieces, entries=entries)
         found.add((pieces, kind.shape(site).parity_bits))
         simulate(case, replace(plan, layers=tuple(
@@ -103,15 +104,6 @@ def test_a_tile_engine_is_the_same_whatever_its_memories(wide: bool, examples: i
     check()
     assert {parity for _, parity in found} == {0, 1} if wide else {0}
     assert {1, 2} <= {pieces for pieces, _ in found}
-
-
-def pieces_of(site: Site, kind: kinds.Nonzeros) -> int:
-    """The most pieces in which results may come in."""
-    encoding, pieces = site.layer.weights.encoding, 1
-    least = encoding.walk(site.layer.weights.rows).lengths.min()
-    while 2 * pieces <= least and kind.fold.lanes % (2 * pieces) == 0:
-        pieces *= 2
-    return pieces
 
 
 # --- what is priced is what is built
