@@ -71,6 +71,7 @@ from penjing.hdl.tech import Generic
 from penjing.hdl.threshold import Thresholder
 from penjing.hdl.tile_buffer import TileBuffer
 from penjing.hdl.tile_engine import TileEngine
+from penjing.hdl.tile_reader import TileReader
 from penjing.hdl.tile_results import TileResults
 from penjing.hdl.upsample import Upsampler
 from penjing.hdl.upsizer import Upsizer
@@ -167,6 +168,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     RelativeEntries: WALKED,
     TileBuffer: WALKED,
     TileEngine: WALKED,
+    TileReader: WALKED,
     TileResults: WALKED,
     BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
     Buffer: Twin("clamp", net(MAP, CLAMP), front=lambda to: Buffer(to.i.payload.shape())),

@@ -165,7 +165,11 @@ class Windowed(ABC):
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
         by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
-        return paced_before(by_output, self.cycles_per_position, interval)
+        return paced_before(by_output, self.spacing(interval), interval)
+
+    def spacing(self, interval: int) -> int:
+        """Cycles from one start to the next, as late as can be, of frames every ``interval``."""
+        return self.cycles_per_position
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
@@ -210,15 +214,19 @@ class Windowed(ABC):
         return np.minimum(ends, np.append(starts[1:], starts[0] + interval))
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once when frames follow every ``interval`` cycles.
+        """Room that frames need which follow every ``interval`` cycles.
 
         ``ends`` are the positions' ends.
         """
+        return self.alive(words, ends, interval) + BUFFER_MARGIN
+
+    def alive(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once, those that a position frees until its end."""
         position = np.searchsorted(self.freed, np.arange(self.words), side="right")
         steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
-        return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+        return max(steady, int((self.need.max(1) + 1 - before).max()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -257,8 +265,18 @@ class Tiled(Windowed):
                                   self.parts)
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once; what a tile frees is alive until words may come in its place."""
-        return super().depth(words, ends + self.room_cycle - self.cycles_per_position, interval)
+        """Words alive at once; what a tile frees is alive until words may come in its place.
+
+        Room is for whole rows, which are free at once: what is in flight meanwhile counts in
+        cycles, for words of it would be a row more.
+        """
+        return self.alive(
+            words, ends + self.room_cycle - self.cycles_per_position + BUFFER_MARGIN, interval)
+
+    def spacing(self, interval: int) -> int:
+        """As even as can be: rows that come in evenly would pile up in front of tiles that are all
+        late."""
+        return max(self.cycles_per_position, interval // len(self.need))
 
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""

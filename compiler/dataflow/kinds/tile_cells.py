@@ -15,31 +15,35 @@ from .engine import biases, multiplies
 
 def results_memory(shape: TileShape, site: Site, storage: Storage) -> Memory:
     """What holds the results of tiles until it is their turn."""
-    return Memory("results", shape.parts << index_bits(shape.slots),
-                  shape.lanes * site.result.bits, storage, shape.pe)
+    return Memory("results", shape.result_words, shape.piece_lanes * site.result.bits, storage,
+                  shape.pe)
 
 
 def buffer_cells(fabric: Fabric, shape: TileShape, bits: int, storage: Storage) -> Resources:
     """Cells of the banks, their addresses, and the choice of inputs of ``bits`` bits."""
-    logic, lanes = fabric.logic, shape.lanes
+    logic, lanes, (banks, columns) = fabric.logic, shape.lanes, shape.banks
     address, count = index_bits(shape.bank_words), shape.count_bits
     turns = len({offset.turn for offset in shape.offsets})
     moves = shape.column_words > 1 and len({(offset.word, offset.turn)
                                             for offset in shape.offsets}) > 1
-    # Of each element: tap, row and column word; of each lane: its address, its input, its padding.
+    # Of each element: tap, row and column word; of each lane: its address, or the choice of one of
+    # two memories, its input, its padding.
+    chosen = (shape.parity_bits * bits * shape.word if shape.wide
+              else moves * index_bits(shape.column_words))
     element = Resources(
         luts=round(fabric.sums(index_bits(shape.rows)) + 2 * fabric.sums(
             index_bits(shape.column_words))
-            + lanes * (moves * index_bits(shape.column_words) * logic.mux
+            + lanes * (chosen * logic.mux + shape.parity_bits
                        + bits * logic.mux * (shape.word - 1 + turns - 1)
                        + bits * logic.pad * any(shape.padding))),
-        ffs=shape.place_bits + 2 * address + lanes * (bits + 4))
-    banks = memories.ram(fabric, storage, shape.bank_words, bits * shape.word) * lanes
+        ffs=shape.place_bits + 2 * address + lanes * (bits + 4 + 2 * shape.parity_bits))
+    copies = memories.ram(fabric, storage, shape.bank_words, bits * shape.word, columns) * banks
     counters = sum(map(index_bits, (shape.pixel_words, shape.size[1], lanes, shape.column_words,
                                     *shape.positions)))
-    return (fabric.control.window.cells + (element + banks) * shape.pe
+    return (fabric.control.window.cells + (element + copies) * shape.pe
             + Resources(luts=round(fabric.sums(count, 6) + fabric.counters(2 * counters)),
-                        ffs=6 * count + 2 * counters + address + bits * shape.word + lanes))
+                        ffs=6 * count + 2 * counters + address + bits * shape.word
+                        + (lanes << shape.parity_bits)))
 
 
 def sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resources:
@@ -58,8 +62,11 @@ def sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resour
 def results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storage) -> Resources:
     """Cells of what puts results in order."""
     memory, total = results_memory(shape, site, storage), site.result.bits
-    choice = (shape.pe * (shape.lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
+    choice = (shape.pe * (shape.piece_lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
     order = index_bits(shape.pixel_beats), index_bits(shape.lanes), index_bits(shape.tiles)
+    # What waits to come in is loaded, or moves up.
+    waiting = shape.lanes * total if shape.pieces > 1 else 0
+    moved = (waiting - waiting // shape.pieces) * shape.pe
     if shape.dealt:
         spelling = Spelling(shape.o_lanes, shape.source_bits + shape.slot_bits)
         tables = constants.filler(fabric, shape.pixel_beats, spelling) + memories.ram(
@@ -73,5 +80,7 @@ def results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storage
             + streams.queue(fabric, depth, shape.o_lanes * total + 1)
             + streams.admission(fabric, depth=shape.results.depth, room=depth)
             + fabric.control.engine.cells
-            + Resources(luts=round(choice * fabric.logic.mux + fabric.counters(counters)),
-                        ffs=(shape.pe + shape.o_lanes) * total + counters))
+            + Resources(luts=round((choice + moved) * fabric.logic.mux
+                                   + fabric.counters(counters)),
+                        ffs=(shape.pe + shape.o_lanes) * total + counters + waiting * shape.pe
+                        + (shape.pieces > 1) * shape.pe * index_bits(shape.result_words)))
