@@ -91,6 +91,8 @@ def test_a_tile_engine_is_the_same_whatever_its_memories(wide: bool, examples: i
         site, layer = sites(case.network)[LAYER], plan.layer(LAYER)
         kind = layer.kind
         assert isinstance(kind, kinds.Nonzeros)
+        if kind.fold.lanes == 1:
+            reject()  # of one position, most are the same
         entries = EntryMemory(Storage.BLOCK)
         if isinstance(site.layer.weights.encoding, ir.RelativeIndex):
             whole = next(one.width for one in replace(kind, entries=entries).memories(site))
