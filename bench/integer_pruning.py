@@ -75,7 +75,7 @@ WAYS = (
     *(Way(INNER, zeros, inner=True) for zeros in (0.2, 0.4, 0.5, 0.6, 0.7)),
     *(Way(SHARED, codes=codes) for codes in (32, 16)),
     *(Way(BOTH, zeros, inner=True, codes=codes) for zeros, codes in (
-        (0.4, 32), (0.4, 16), (0.6, 32), (0.6, 16))))
+        (0.4, 16), (0.6, 32))))
 
 
 def inner_layers(network: Network) -> list[str]:

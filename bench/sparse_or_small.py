@@ -37,10 +37,10 @@ FILE = "sparse_or_small.json"
 COMMAND = "python bench/sparse_or_small.py --run"
 SPARSE, SMALL = "large, sparse", "small, dense"
 COLORS = {SPARSE: "tab:blue", SMALL: "tab:orange"}
-WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.125)
-ZEROS = (0.5, 0.7, 0.8, 0.9, 0.95)
-IMAGES, CALIBRATION, MULTIPLIERS = 20_000, 256, 32
-BEFORE, PRUNING = 5, 3
+WIDTHS = (1.0, 0.5, 0.25, 0.125)
+ZEROS = (0.5, 0.8, 0.9, 0.95)
+IMAGES, CALIBRATION, MULTIPLIERS = 10_000, 256, 32
+BEFORE, PRUNING = 4, 3
 """Epochs before the large network is pruned, and while it is; the others have all of them."""
 RATES = {BEFORE: 5e-3, PRUNING: 2e-3, BEFORE + PRUNING: 5e-3}
 UPDATES = 10
