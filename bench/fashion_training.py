@@ -6,7 +6,6 @@ import argparse
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from fashion_mnist import read_split
@@ -14,11 +13,9 @@ from penjing.compiler.compress import trainable
 from penjing.compiler.compress.training import Data
 from torch import Tensor
 
-__all__ = ["PICTURES", "build", "finish", "images", "options", "prepare", "shipped"]
+__all__ = ["build", "images", "options", "prepare", "shipped"]
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "fashion_mnist"
-PICTURES = ROOT / "docs" / "pictures"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "fashion_mnist"
 
 sys.path += [str(EXAMPLE)]
 
@@ -48,14 +45,6 @@ def shipped() -> trainable.Trainable:
     # Twice as fast to train.
     network.module.to(memory_format=torch.channels_last)
     return network
-
-
-def finish(axes: Any, label: str) -> None:
-    """Name the axes of a plot of accuracies."""
-    axes.set_xlabel(label)
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ import common
 import numpy as np
 import rows
 import storage
+from accuracy_plots import PICTURES, finish
 from numpy.typing import NDArray
 from penjing import flow
 from penjing.compiler import ir
@@ -33,7 +34,6 @@ from penjing.sim import golden
 
 FILE = "integer_pruning.json"
 COMMAND = "python bench/integer_pruning.py --run"
-PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 PICTURE = {"weight_bits": "integer_pruning_bits.svg", "cycles": "integer_pruning_cycles.svg"}
 MULTIPLIERS = 64
 SAMPLES, BATCH = 1000, 100
@@ -146,10 +146,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def draw(result: dict[str, Any], what: str, label: str, path: Path) -> None:
     """Accuracy against ``what``, both networks."""
     styles = {ALL: "o-", INNER: "s-", SHARED: "^--", BOTH: "D:"}
-    with plots.figure(path, width=7.2, height=4.2) as axes:
+    with plots.figure(path, width=8.4) as axes:
         for color, (name, kind) in zip(("tab:blue", "tab:orange"), KINDS.items(), strict=True):
             every = [row for row in result["rows"].values() if row["network"] == name]
-            dense = next(row for row in every if not row["zeros_asked"] and not row["codes"])
+            whole = [row for row in every if not row["zeros_asked"] and not row["codes"]]
+            if not whole:
+                continue
+            (dense,) = whole
             for series, style in styles.items():
                 some = [row for row in every if row["series"] == series]
                 some = sorted([dense, *some] if series == INNER else some,
@@ -157,10 +160,7 @@ def draw(result: dict[str, Any], what: str, label: str, path: Path) -> None:
                 axes.plot([100 * row[what] / dense[what] for row in some],
                           [100 * row["accuracy"] for row in some], style, color=color,
                           markersize=4, linewidth=1, label=f"{kind.title}, {series}")
-        axes.set_xlabel(f"{label}, % of those of the whole network")
-        axes.set_ylabel("accuracy, %")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        finish(axes, f"{label}, % of those of the whole network")
 
 
 def show(result: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +23,7 @@ import common
 import fashion_training as fashion
 import rows
 import torch
+from accuracy_plots import PICTURES, finish
 from penjing.compiler.compress import training
 from penjing.compiler.compress.prune import (
     L1,
@@ -43,6 +44,7 @@ from penjing.compiler.compress.prune import (
     prune,
     scan,
 )
+from penjing.compiler.compress.prune.amounts import Ratio
 from penjing.compiler.compress.structure import channel_norms, narrow
 from penjing.compiler.compress.trainable import Trainable
 from penjing.compiler.compress.training import Data, Settings
@@ -100,12 +102,15 @@ def channels(network: Trainable, data: Data, share: float, settings: Settings | 
     return network
 
 
-def in_rounds(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
+def in_rounds(criterion: Criterion, amount: Callable[[float], Ratio]) -> Way:
     """The same share of what is left before each epoch."""
-    assert settings is not None
-    each = Settings(1, settings.batch, settings.learning_rate, seed=settings.seed)
-    prune(network.module, data, geometric(Each(share), settings.epochs, each))
-    return network
+    def way(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
+        assert settings is not None
+        prune(network.module, data, geometric(amount(share), settings.epochs, replace(
+            settings, epochs=1)), criterion=criterion)
+        return network
+
+    return way
 
 
 def gradually(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
@@ -140,8 +145,10 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
             0: (0.2, 0.35, 0.5), 1: (0.35, 0.5, 0.8)})},
     "timings": {
         "one_shot": Series("in one shot", by(L1(), Each), _TIMED),
-        "iterative": Series(f"in {LONG} rounds", in_rounds, _TIMED),
-        "gradual": Series("gradually", gradually, _TIMED)},
+        "iterative": Series(f"in {LONG} rounds", in_rounds(L1(), Each), _TIMED),
+        "gradual": Series("gradually", gradually, _TIMED),
+        "adaptive": Series(f"layer-adaptive, overall, in {LONG} rounds",
+                           in_rounds(LayerAdaptive(), Overall), _TIMED)},
 }
 SENSITIVITY, RETRAINED, RATED = "sensitivity", "dense", "rates"
 
@@ -218,14 +225,14 @@ def of(result: dict[str, Any], study: str) -> list[rows.Row]:
 
 def draw(result: dict[str, Any]) -> None:
     """The pictures."""
-    with plots.figure(fashion.PICTURES / "sensitivity.svg") as axes:
+    with plots.figure(PICTURES / "sensitivity.svg") as axes:
         for row in of(result, SENSITIVITY):
             points = [(0.0, row["before"]), *row["points"]]
             axes.plot([100 * ratio for ratio, _ in points],
                       [100 * accuracy for _, accuracy in points], ".-", label=row["layer"])
-        fashion.finish(axes, "zeros in the layer alone, %")
+        finish(axes, "zeros in the layer alone, %")
     for study, some in STUDIES.items():
-        with plots.figure(fashion.PICTURES / f"pruning_{study}.svg", width=7.2, height=4.2) as axes:
+        with plots.figure(PICTURES / f"pruning_{study}.svg", width=8.4) as axes:
             found = of(result, study)
             for number, (name, series) in enumerate(some.items()):
                 for epochs in series.shares:
@@ -234,10 +241,10 @@ def draw(result: dict[str, Any]) -> None:
                     axes.plot([100 * row["zeros"] for row in points],
                               [100 * row["accuracy"] for row in points],
                               ".-" if epochs else ".:", color=f"C{number}",
-                              label=series.title + ("" if epochs else ", not retrained"))
+                              label=series.title if epochs else None)
             for row in of(result, RETRAINED):
                 axes.axhline(100 * row["before"], color="gray", linewidth=0.8)
-            fashion.finish(axes, "weights that are 0 or gone, %")
+            finish(axes, "weights that are 0 or gone, %", "dotted: not trained on")
 
 
 def show(result: dict[str, Any]) -> None:

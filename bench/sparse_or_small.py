@@ -24,6 +24,7 @@ import fashion_training as fashion
 import rows
 import storage
 import torch
+from accuracy_plots import PICTURES, finish
 from penjing.compiler.compress import fixed_point, training
 from penjing.compiler.compress.prune import Each, Gradual, layers_of, prune
 from penjing.compiler.compress.training import Data, Settings
@@ -117,14 +118,14 @@ def show(result: dict[str, Any]) -> None:
          f"{row['accuracy']:.2%}", f"{row['weight_bits']:,}", f"{row['cycles']:,}",
          f"{row['luts']:,}") for row in every])
     for what, label in (("weight_bits", "bits that the memories hold"), ("cycles", "cycles")):
-        with plots.figure(fashion.PICTURES / PICTURE[what]) as axes:
+        with plots.figure(PICTURES / PICTURE[what]) as axes:
             for series, color in COLORS.items():
                 some = sorted((row for row in every if row["series"] == series),
                               key=lambda row: row[what])
                 axes.plot([row[what] for row in some], [100 * row["accuracy"] for row in some],
                           "o-", color=color, label=series)
             axes.set_xscale("log")
-            fashion.finish(axes, label)
+            finish(axes, label)
 
 
 def main() -> int:
