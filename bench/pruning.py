@@ -61,6 +61,8 @@ RATE = 6e-3
 LONG = 3
 """Epochs, and rounds, of the timings."""
 CURVATURE = OptimalBrainDamage(256)
+SCANS: Mapping[str, Criterion] = {"l1": L1(), "obd": CURVATURE}
+"""By what the scan prunes. (OBD looks at the images that then judge it.)"""
 
 Way: TypeAlias = Callable[[Trainable, Data, float, Settings | None], Trainable]
 """Prunes so much of a network, trains it if there are settings, and gives it back."""
@@ -189,12 +191,13 @@ def rated(rate: float, data: Path) -> rows.Row:
             "accuracy": training.accuracy(network.module, held_out), "samples": HELD_OUT}
 
 
-def sensitivity(layer: str, data: Path) -> rows.Row:
+def sensitivity(layer: str, criterion: str, data: Path) -> rows.Row:
     """The accuracy with one layer alone pruned."""
     network, test = fashion.shipped(), fashion.images(data, "t10k", SCANNED)
-    found = scan(network.module, test, ratios=RATIOS,
+    found = scan(network.module, test, ratios=RATIOS, criterion=SCANS[criterion],
                  layers={layer: layers_of(network.module)[layer]})
-    return {"study": SENSITIVITY, "layer": layer, "before": found.accuracy, "samples": SCANNED,
+    return {"study": SENSITIVITY, "layer": layer, "criterion": criterion,
+            "before": found.accuracy, "samples": SCANNED,
             "points": [[point.ratio, point.accuracy] for point in found.points]}
 
 
@@ -209,8 +212,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     every: dict[str, Callable[[], rows.Row]] = {RETRAINED: partial(dense, args.data)}
     every |= {f"{RATED}/{rate}": partial(rated, rate, args.data) for rate in RATES}
-    every |= {f"{SENSITIVITY}/{layer}": partial(sensitivity, layer, args.data)
-              for layer in fashion.shipped().layers}
+    every |= {f"{SENSITIVITY}/{criterion}/{layer}": partial(
+                  sensitivity, layer, criterion, args.data)
+              for criterion in SCANS for layer in fashion.shipped().layers}
     every |= {f"{study}/{name}/{share}/{epochs}": partial(
                   measured, study, name, share, epochs, args.data)
               for study, some in STUDIES.items() for name, series in some.items()
@@ -226,11 +230,15 @@ def of(result: dict[str, Any], study: str) -> list[rows.Row]:
 def draw(result: dict[str, Any]) -> None:
     """The pictures."""
     with plots.figure(PICTURES / "sensitivity.svg") as axes:
+        colors: dict[str, str] = {}
         for row in of(result, SENSITIVITY):
             points = [(0.0, row["before"]), *row["points"]]
+            by_magnitude = row["criterion"] == "l1"
             axes.plot([100 * ratio for ratio, _ in points],
-                      [100 * accuracy for _, accuracy in points], ".-", label=row["layer"])
-        finish(axes, "zeros in the layer alone, %")
+                      [100 * accuracy for _, accuracy in points], ".-" if by_magnitude else ".:",
+                      color=colors.setdefault(row["layer"], f"C{len(colors)}"),
+                      label=row["layer"] if by_magnitude else None)
+        finish(axes, "zeros in the layer alone, %", "dotted: by OBD")
     for study, some in STUDIES.items():
         with plots.figure(PICTURES / f"pruning_{study}.svg", width=8.4) as axes:
             found = of(result, study)
@@ -253,9 +261,9 @@ def show(result: dict[str, Any]) -> None:
         print(f"dense: {row['before']:.2%}, trained for an epoch more {row['accuracy']:.2%}")
     scans = of(result, SENSITIVITY)
     common.show("Accuracy with one layer pruned alone", (
-        "layer", "0", *(f"{ratio:.0%}" for ratio in RATIOS)),
-        [(row["layer"], *map(percent, (row["before"], *(one for _, one in row["points"]))))
-         for row in scans])
+        "layer", "by", "0", *(f"{ratio:.0%}" for ratio in RATIOS)),
+        [(row["layer"], row["criterion"], percent(row["before"]),
+          *(percent(one) for _, one in row["points"])) for row in scans])
     for study, some in STUDIES.items():
         common.show(f"Accuracy by the share that is pruned: {study}", ("series", "epochs", ""), [
             (series.title, epochs, points(row for row in of(result, study)

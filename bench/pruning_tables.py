@@ -16,8 +16,8 @@ def sensitivity() -> str:
     """Accuracy with one layer alone pruned."""
     result = common.read(pruning.FILE)
     rows = pruning.of(result, pruning.SENSITIVITY)
-    return table(("layer", "whole", *(percent(ratio, 0) for ratio in pruning.RATIOS)),
-                 [(row["layer"], percent(row["before"]),
+    return table(("layer", "by", "whole", *(percent(ratio, 0) for ratio in pruning.RATIOS)),
+                 [(row["layer"], row["criterion"], percent(row["before"]),
                    *(percent(accuracy) for _, accuracy in row["points"])) for row in rows], *rows)
 
 

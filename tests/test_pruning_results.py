@@ -36,8 +36,10 @@ def pruned() -> list[dict[str, Any]]:
 
 
 def test_the_sensitivity_of_each_layer(pruned: list[dict[str, Any]]) -> None:
-    found = {row["layer"]: row for row in pruned if row["study"] == "sensitivity"}
-    assert tuple(found) == LAYERS
+    found = {(row["criterion"], row["layer"]): row for row in pruned
+             if row["study"] == "sensitivity"}
+    assert tuple(found) == tuple((criterion, layer) for criterion in ("l1", "obd")
+                                 for layer in LAYERS)
     for row in found.values():
         assert row["samples"] > 0
         ratios = [ratio for ratio, _ in row["points"]]
