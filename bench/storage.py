@@ -36,11 +36,12 @@ def planned(network: Network, multipliers: int) -> dict[str, Any]:
 def smallest(network: Network) -> Network:
     """``network`` with the encoding of fewest bits in each layer, however many weights are zeros.
 
-    That is more than layers get without being asked.
+    That is more than layers get without being asked. Layers that leave out inputs, with kernels
+    smaller than their strides, stay plain.
     """
     chosen = {}
     for layer in network.layers:
-        if isinstance(layer, ir.MultiplyAccumulate):
+        if isinstance(layer, ir.MultiplyAccumulate) and not _leaves_out(layer):
             bits = {}
             for name in ENCODINGS:
                 with contextlib.suppress(PenjingError):  # It cannot hold these weights.
@@ -48,3 +49,13 @@ def smallest(network: Network) -> Network:
                     bits[name] = stored_bits(replace(layer.weights, encoding=encoding))
             chosen[layer.name] = min(bits, key=bits.__getitem__)
     return encode(network, chosen)
+
+
+def _leaves_out(layer: ir.Layer) -> bool:
+    """Whether ``layer`` leaves out inputs, as shortcuts do.
+
+    The schedule finds no depths for the engine that walks entries in a branch of that kind.
+    """
+    return isinstance(layer, ir.Convolution) and any(
+        kernel < stride for kernel, stride in zip(
+            layer.weights.values.shape[1:3], layer.stride, strict=True))
