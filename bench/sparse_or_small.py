@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,17 @@ import storage
 import torch
 from accuracy_plots import PICTURES, finish
 from penjing.compiler.compress import fixed_point, training
-from penjing.compiler.compress.prune import Each, Gradual, layers_of, prune
+from penjing.compiler.compress.prune import (
+    L1,
+    Criterion,
+    Each,
+    Gradual,
+    LayerAdaptive,
+    Overall,
+    layers_of,
+    prune,
+)
+from penjing.compiler.compress.prune.amounts import Ratio
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.ir import Network
 from penjing.compiler.load import torch as pytorch
@@ -36,8 +46,10 @@ from torch import nn
 
 FILE = "sparse_or_small.json"
 COMMAND = "python bench/sparse_or_small.py --run"
-SPARSE, SMALL = "large, sparse", "small, dense"
-COLORS = {SPARSE: "tab:blue", SMALL: "tab:orange"}
+SMALL, SPARSE, ADAPTIVE = "small, dense", "large, sparse", "large, sparse, layer-adaptive"
+PRUNED: Mapping[str, tuple[Callable[[float], Ratio], Criterion]] = {
+    SPARSE: (Each, L1()), ADAPTIVE: (Overall, LayerAdaptive())}
+"""How large networks are pruned: as much of each layer by magnitude, or of all together."""
 WIDTHS = (1.0, 0.5, 0.25, 0.125)
 ZEROS = (0.5, 0.8, 0.9, 0.95)
 IMAGES, CALIBRATION, MULTIPLIERS = 10_000, 256, 32
@@ -69,14 +81,16 @@ def small(width: float, data: Path, work: Path) -> rows.Row:
     return {"series": SMALL, "width": width, **judged(model, data)}
 
 
-def sparse(zeros: float, data: Path, work: Path) -> rows.Row:
+def sparse(series: str, zeros: float, data: Path, work: Path) -> rows.Row:
     """The whole network, pruned."""
+    amount, criterion = PRUNED[series]
     images = fashion.images(data, "train", IMAGES)
     model = trained(1.0, BEFORE, images, work / "large")
     chosen = settings(PRUNING)
     every = 2 * chosen.steps(IMAGES) // (3 * UPDATES)
-    prune(model, images, Gradual(Each(zeros), chosen, every=every, updates=UPDATES))
-    return {"series": SPARSE, "width": 1.0, "share": zeros, **judged(model, data)}
+    prune(model, images, Gradual(amount(zeros), chosen, every=every, updates=UPDATES),
+          criterion=criterion)
+    return {"series": series, "width": 1.0, "share": zeros, **judged(model, data)}
 
 
 def judged(model: nn.Sequential, data: Path) -> dict[str, Any]:
@@ -105,7 +119,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     every: dict[str, Callable[[], rows.Row]] = {
         **{f"small/{width}": partial(small, width, args.data, args.work) for width in WIDTHS},
-        **{f"sparse/{zeros}": partial(sparse, zeros, args.data, args.work) for zeros in ZEROS}}
+        **{f"{key}/{zeros}": partial(sparse, series, zeros, args.data, args.work)
+           for key, series in (("sparse", SPARSE), ("adaptive", ADAPTIVE)) for zeros in ZEROS}}
     return rows.measure(FILE, every, args.only, COMMAND, "torch", "numpy")
 
 
@@ -118,12 +133,12 @@ def show(result: dict[str, Any]) -> None:
          f"{row['accuracy']:.2%}", f"{row['weight_bits']:,}", f"{row['cycles']:,}",
          f"{row['luts']:,}") for row in every])
     for what, label in (("weight_bits", "bits that the memories hold"), ("cycles", "cycles")):
-        with plots.figure(PICTURES / PICTURE[what]) as axes:
-            for series, color in COLORS.items():
+        with plots.figure(PICTURES / PICTURE[what], width=8.4) as axes:
+            for series in (SMALL, *PRUNED):
                 some = sorted((row for row in every if row["series"] == series),
                               key=lambda row: row[what])
                 axes.plot([row[what] for row in some], [100 * row["accuracy"] for row in some],
-                          "o-", color=color, label=series)
+                          "o-", label=series)
             axes.set_xscale("log")
             finish(axes, label)
 

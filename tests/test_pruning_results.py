@@ -77,7 +77,7 @@ def test_training_brings_back_what_pruning_takes(pruned: list[dict[str, Any]]) -
 
 def test_sparse_or_small() -> None:
     found = rows("sparse_or_small.json")
-    for series in ("large, sparse", "small, dense"):
+    for series in ("small, dense", "large, sparse", "large, sparse, layer-adaptive"):
         some = [row for row in found if row["series"] == series]
         assert len(some) >= 4
         for wide, narrow in pairwise(some):
