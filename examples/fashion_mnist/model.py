@@ -26,32 +26,35 @@ class LayerCost(NamedTuple):
     macs: int
 
 
-def build() -> nn.Sequential:
+def build(width: float = 1.0) -> nn.Sequential:
     """Return the untrained network; the names of the children become hardware module names.
 
     It expects pixels as ``value / 255``: any other normalisation would have to run in front of
     the accelerator, whereas this one is only the scale of an unsigned 8-bit input.
     The convolutions have no bias because the batch normalisation that follows supplies one.
+    They have ``width`` times as many channels as the example.
     """
+    first, second, third, fourth = (max(1, round(width * channels))
+                                    for channels in (12, 16, 16, 48))
     return nn.Sequential(
         OrderedDict[str, nn.Module](
-            conv1=nn.Conv2d(1, 12, 3, padding=1, bias=False),
-            bn1=nn.BatchNorm2d(12),
+            conv1=nn.Conv2d(1, first, 3, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(first),
             relu1=nn.ReLU(),
             pool1=nn.MaxPool2d(2),
-            conv2=nn.Conv2d(12, 16, 3, padding=1, bias=False),
-            bn2=nn.BatchNorm2d(16),
+            conv2=nn.Conv2d(first, second, 3, padding=1, bias=False),
+            bn2=nn.BatchNorm2d(second),
             relu2=nn.ReLU(),
             pool2=nn.MaxPool2d(2),
-            conv3=nn.Conv2d(16, 16, 3, padding=1, bias=False),
-            bn3=nn.BatchNorm2d(16),
+            conv3=nn.Conv2d(second, third, 3, padding=1, bias=False),
+            bn3=nn.BatchNorm2d(third),
             relu3=nn.ReLU(),
-            conv4=nn.Conv2d(16, 48, 3, padding=1, bias=False),
-            bn4=nn.BatchNorm2d(48),
+            conv4=nn.Conv2d(third, fourth, 3, padding=1, bias=False),
+            bn4=nn.BatchNorm2d(fourth),
             relu4=nn.ReLU(),
             flatten=nn.Flatten(),
             dropout=nn.Dropout(0.2),
-            dense=nn.Linear(48 * 7 * 7, CLASSES),
+            dense=nn.Linear(fourth * 7 * 7, CLASSES),
         )
     )
 

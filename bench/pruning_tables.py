@@ -1,0 +1,61 @@
+"""The tables of pruning studies, see `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import common
+import integer_pruning
+import pruning
+import sparse_or_small
+from page_tables import percent, table
+
+
+def sensitivity() -> str:
+    """Accuracy with one layer alone pruned."""
+    result = common.read(pruning.FILE)
+    rows = pruning.of(result, pruning.SENSITIVITY)
+    return table(("layer", "by", "whole", *(percent(ratio, 0) for ratio in pruning.RATIOS)),
+                 [(row["layer"], row["criterion"], percent(row["before"]),
+                   *(percent(accuracy) for _, accuracy in row["points"])) for row in rows], *rows)
+
+
+def study(name: str) -> Callable[[], str]:
+    """Accuracy by the share of zeros, a row a series."""
+    def made() -> str:
+        rows = pruning.of(common.read(pruning.FILE), name)
+        lines = []
+        for key, series in pruning.STUDIES[name].items():
+            for epochs in series.shares:
+                found = [row for row in rows if row["series"] == key and row["epochs"] == epochs]
+                lines.append((series.title, epochs, ", ".join(
+                    f"{percent(row['zeros'], 0)}: {percent(row['accuracy'])}" for row in found)))
+        return table(("what", "epochs", "zeros: accuracy"), lines, *rows)
+
+    return made
+
+
+def sparse_or_small_() -> str:
+    """A pruned network beside narrower ones."""
+    rows: list[dict[str, Any]] = list(common.read(sparse_or_small.FILE)["rows"].values())
+    return table(("network", "width", "weights", "not 0", "accuracy", "bits", "cycles", "LUTs"),
+                 [(row["series"], f"{row['width']:g}", f"{row['weights']:,}",
+                   f"{row['nonzeros']:,}", percent(row["accuracy"]), f"{row['weight_bits']:,}",
+                   f"{row['cycles']:,}", f"{row['luts']:,}") for row in rows], *rows)
+
+
+def integers() -> str:
+    """Others' integer networks, pruned and shared without training."""
+    rows: list[dict[str, Any]] = list(common.read(integer_pruning.FILE)["rows"].values())
+    return table(("network", "what", "asked", "codes", "zeros", "accuracy", "bits", "cycles"),
+                 [(integer_pruning.KINDS[row["network"]].title, row["series"],
+                   percent(row["zeros_asked"], 0), row["codes"] or "", percent(row["zeros"]),
+                   percent(row["accuracy"]), f"{row['weight_bits']:,}", f"{row['cycles']:,}")
+                  for row in rows], *rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "pruning-sensitivity": sensitivity,
+    **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
+    "pruning-small": sparse_or_small_, "pruning-integers": integers}
