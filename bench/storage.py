@@ -10,13 +10,13 @@ from typing import Any
 from penjing import flow
 from penjing.compiler import ir
 from penjing.compiler.compress.sizes import sizes, stored_bits
-from penjing.compiler.encode import NAMES, encode, maker
+from penjing.compiler.encode import AUTOMATIC, encode, maker
 from penjing.compiler.ir import Network, PenjingError
 from penjing.compiler.reduce import reduce
 from penjing.sim import golden
 
 BOARD = "ulx3s-85f"
-ENCODINGS = tuple(name for name in NAMES if name != "constant" and ":" not in name)
+ENCODINGS = tuple(name for name in AUTOMATIC if ":" not in name)
 """Those in memory for zeros anywhere."""
 
 
@@ -36,12 +36,11 @@ def planned(network: Network, multipliers: int) -> dict[str, Any]:
 def smallest(network: Network) -> Network:
     """``network`` with the encoding of fewest bits in each layer, however many weights are zeros.
 
-    That is more than layers get without being asked. Layers that leave out inputs, with kernels
-    smaller than their strides, stay plain.
+    That is more than layers get without being asked.
     """
     chosen = {}
     for layer in network.layers:
-        if isinstance(layer, ir.MultiplyAccumulate) and not _leaves_out(layer):
+        if isinstance(layer, ir.MultiplyAccumulate):
             bits = {}
             for name in ENCODINGS:
                 with contextlib.suppress(PenjingError):  # It cannot hold these weights.
@@ -49,13 +48,3 @@ def smallest(network: Network) -> Network:
                     bits[name] = stored_bits(replace(layer.weights, encoding=encoding))
             chosen[layer.name] = min(bits, key=bits.__getitem__)
     return encode(network, chosen)
-
-
-def _leaves_out(layer: ir.Layer) -> bool:
-    """Whether ``layer`` leaves out inputs, as shortcuts do.
-
-    The schedule finds no depths for the engine that walks entries in a branch of that kind.
-    """
-    return isinstance(layer, ir.Convolution) and any(
-        kernel < stride for kernel, stride in zip(
-            layer.weights.values.shape[1:3], layer.stride, strict=True))

@@ -28,6 +28,7 @@ import layers
 import link
 import mlperf_tiny
 import named_networks
+import pruning_tables
 import reference
 import resources
 import sparse_tables
@@ -478,7 +479,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog, **sparse_tables.TABLES,
+    "verilog": verilog, **pruning_tables.TABLES, **sparse_tables.TABLES,
 }
 
 
