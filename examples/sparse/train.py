@@ -18,7 +18,6 @@ on where it was.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections import OrderedDict
@@ -31,6 +30,7 @@ import numpy as np
 import torch
 from penjing.compiler import file, ir
 from penjing.compiler.compress import fixed_point, training
+from penjing.compiler.compress.prune import L1, Each, layers_of, select
 from penjing.compiler.compress.sharing import share
 from penjing.compiler.ir import Network
 from penjing.compiler.load import torch as pytorch
@@ -91,28 +91,6 @@ KINDS: dict[str, Kind] = {
     "fashion": Kind("Fashion-MNIST CNN", fashion.build, (28, 28, 1), mnist=False)}
 
 
-class Mask:
-    """Keeps the smallest weights of each layer of ``model`` at 0, a share ``zeros`` of them."""
-
-    def __init__(self, model: nn.Module, zeros: float) -> None:
-        self._kept: list[tuple[Tensor, Tensor]] = []
-        for layer in model.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                size = layer.weight.numel()
-                kept = torch.zeros(size)
-                pruned = math.ceil(round(zeros * size, 6))
-                most = layer.weight.detach().abs().flatten().topk(size - pruned)
-                kept[most.indices] = 1
-                self._kept.append((layer.weight, kept.reshape(layer.weight.shape)))
-        self()
-
-    def __call__(self) -> None:
-        """Set them to 0 again, after a step of the optimizer."""
-        with torch.no_grad():
-            for weight, kept in self._kept:
-                weight.mul_(kept)
-
-
 def read(kind: Kind, folder: Path, split: str, count: int | None) -> training.Data:
     """The first ``count`` images of the split "train" or "test", as the network takes them."""
     if kind.mnist:
@@ -165,11 +143,12 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
         settings = training.Settings(args.epochs or epochs, batch=args.batch,
                                      learning_rate=args.learning_rate, seed=kind.seed)
         checkpoints.append(args.out / f"{name}.{number}.training")
-        mask = Mask(model, zeros)
+        masks = select(model, layers_of(model), Each(zeros), L1())
+        masks.apply(model)
         with common.progress_bar() as bar:
             task = bar.add_task(name, total=None)
             training.fit(
-                model, images, settings, after_step=mask, checkpoint=checkpoints[-1],
+                model, images, settings, after_step=masks.on(model), checkpoint=checkpoints[-1],
                 progress=lambda done, total, line, zeros=zeros, bar=bar, task=task: bar.update(
                     task, completed=done, total=total,
                     description=f"{name}, {zeros:.0%} zeros {line}"))

@@ -37,6 +37,8 @@ class Ramp:
                 raise PenjingError(f"layer {name}: its weights are quantized while they are "
                                    f"trained; prune gradually first, then quantize")
         self._layers = layers
+        self._parameters = {name: [own for own, _ in layer.module.named_parameters(recurse=False)]
+                            for name, layer in layers.items()}
         self._masked = {name: Masked(torch.ones_like(layer.weight, dtype=torch.bool))
                         for name, layer in layers.items()}
         for name, layer in layers.items():
@@ -54,8 +56,13 @@ class Ramp:
 
     def end(self) -> None:
         """Leave the layers with weights as others have, of which the pruned ones are 0."""
-        for layer in self._layers.values():
+        for name, layer in self._layers.items():
             parametrize.remove_parametrizations(layer.module, "weight")
+            # In the order of before, by which optimizers number their states.
+            for own in self._parameters[name]:
+                parameter = getattr(layer.module, own)
+                delattr(layer.module, own)
+                layer.module.register_parameter(own, parameter)
 
 
 @contextmanager
