@@ -111,8 +111,9 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     default of every tenth of ``images``, which is then not trained with. A ``.pt2`` program stays
     one, or becomes a ``.penjing`` file of integers, as the ``output`` is called; a network of
     integers is pruned and shared without training. What each step did is in ``output`` with the
-    suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was interrupted goes on from the folder ``output`` with the suffix
-    ``.work``, which stays if ``keep``. `PenjingError` where any of that is unfit.
+    suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was
+    interrupted goes on from the folder ``output`` with the suffix ``.work``, which stays if
+    ``keep``. `PenjingError` where any of that is unfit.
     """
     path, target = Path(model), Path(output)
     if target.suffix not in (".pt2", file.SUFFIX):

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..load.floats import FloatDense, FloatFlatten, FloatNetwork
 from . import codebooks, training
+from .distillation import Distillation
 from .prune import (
     L1,
     L2,
