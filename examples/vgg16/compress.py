@@ -9,7 +9,8 @@ all layers share weights, and the shared values are trained in the whole network
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
     python examples/vgg16/compress.py                  # what is stored
 
-``--out`` gets ``vgg16_small.penjing``. Nothing is chosen by the test images. A run that was
+``--out`` gets ``vgg16_small.penjing``; with ``--unpruned``, where no layer loses weights and
+all have 32 values, ``vgg16_shared.penjing``. Nothing is chosen by the test images. A run that was
 interrupted goes on where it was.
 """
 
@@ -52,6 +53,8 @@ import common
 from cifar_resnets import images
 
 FILE = "vgg16_small.json"
+SMALL, SHARED = "vgg16_small", "vgg16_shared"
+"""The networks that are made, and their results."""
 MOSAICS = 25
 SPLIT = "pool3"
 """Behind it come the layers that are pruned."""
@@ -183,6 +186,20 @@ def inner_data(path: Path, front: nn.Module, teacher: nn.Module, pixels: Tensor,
     return Data(load_file(path)["rows"], labels.repeat(VARIANTS), lambda rows, _: rows.float())
 
 
+def pruned(model: nn.Sequential, teacher: nn.Module, pixels: Tensor, labels: Tensor, out: Path,
+           bar: Progress, report: trainer.Progress) -> None:
+    """Prune the layers of ``model`` behind ``SPLIT``, and train them, in place."""
+    at = list(model._modules).index(SPLIT) + 1
+    front, back = model[:at], model[at:]  # of the same layers
+    inner = inner_data(out / "inner.safetensors", front, teacher, pixels, labels, bar)
+    weights = sum(layer.weight.numel() for layer in layers_of(back).values())
+    steps = PRUNING.steps(len(inner.images))
+    prune(Behind(back), inner, Gradual(Overall(1 - KEPT / weights), PRUNING, initial=zeros(back),
+                                       every=50, updates=steps * 2 // 5 // 50),
+          criterion=LayerAdaptive(), loss=Distillation(Answers(), TEMPERATURE, 1.0),
+          checkpoint=out / "pruning", progress=report)
+
+
 def zeros(model: nn.Module) -> float:
     """The share of the weights that are 0."""
     return 1 - Masks.of(model).density
@@ -194,45 +211,39 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     before = network(args.weights)
     model, teacher = modules(before), Fast(modules(dense(args.teacher)))
     pixels, labels = pixels_of(args.data)
-    at = list(model._modules).index(SPLIT) + 1
-    front, back = model[:at], model[at:]  # of the same layers
-    inner = inner_data(args.out / "inner.safetensors", front, teacher, pixels, labels, bar)
-    weights = sum(layer.weight.numel() for layer in layers_of(back).values())
+    back = model[list(model._modules).index(SPLIT) + 1:]
 
     def report(title: str) -> trainer.Progress:
         task = bar.add_task(title, total=None)
         return lambda done, total, line: bar.update(task, completed=done, total=total,
                                                     description=f"{title} {line}")
 
-    steps = PRUNING.steps(len(inner.images))
-    behind = Behind(back)
-    prune(behind, inner, Gradual(Overall(1 - KEPT / weights), PRUNING, initial=zeros(back),
-                                 every=50, updates=steps * 2 // 5 // 50),
-          criterion=LayerAdaptive(), loss=Distillation(Answers(), TEMPERATURE, 1.0),
-          checkpoint=args.out / "pruning", progress=report("pruning"))
-    shared = {name: layer.module for name, layer in layers_of(model).items()
-              if name != "normalize"}
-    last = layers_of(back)
-    codebooks.share(shared, {name: LAST_CODES if name in last else CODES for name in shared},
+    if not args.unpruned:
+        pruned(model, teacher, pixels, labels, args.out, bar, report("pruning"))
+    name = SHARED if args.unpruned else SMALL
+    shared = {layer: part.module for layer, part in layers_of(model).items()
+              if layer != "normalize"}
+    last = {} if args.unpruned else layers_of(back)
+    codebooks.share(shared, {layer: LAST_CODES if layer in last else CODES for layer in shared},
                     codebooks.Start.EXACT)
     some = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))[:SHARING_IMAGES]
     trainer.fit(Fast(model), Data(pixels[some], labels[some], varied), SHARING,
-                loss=Distillation(teacher, TEMPERATURE, 1.0), checkpoint=args.out / "sharing",
-                progress=report("sharing"))
+                loss=Distillation(teacher, TEMPERATURE, 1.0),
+                checkpoint=args.out / f"{name}.sharing", progress=report("sharing"))
     codebooks.release(shared.values())
     calibration, _ = training(args.data, 0)
     made = quantize(floats_of(model, before), calibration, name="vgg16", images=SEARCH_IMAGES)
-    file.save(made, args.out / "vgg16_small.penjing", compressed=True)
+    file.save(made, args.out / f"{name}.penjing", compressed=True)
     judge = Judge(args.out, bar)
     x, y = images(args.data)
     x, y = x[:args.images], y[:args.images]
     answers = judge.answers("test", file.to_bytes(made), lambda some: run_integers(made, some), x)
     rows = layers(made)
-    return {"images": len(x), "accuracy": float((answers == y).mean()),
+    return {"network": name, "images": len(x), "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
             "settings": {"pruning": asdict(PRUNING), "sharing": asdict(SHARING),
                          "variants": VARIANTS, "sharing_images": SHARING_IMAGES},
-            "codes": [CODES, LAST_CODES], "layers": rows,
+            "codes": [CODES, CODES if args.unpruned else LAST_CODES], "layers": rows,
             "golden_values": golden_values(made, x[:COMPARED]), "golden_images": COMPARED,
             **{what: sum(row[what] for row in rows)
                for what in ("weights", "nonzeros", "macs", "nonzero_macs")},
@@ -241,14 +252,21 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the layers, then the accuracy."""
+    """Print the layers of each network, then its accuracy."""
+    for row in result["networks"]:
+        show_one(row)
+
+
+def show_one(result: dict[str, Any]) -> None:
+    """Those of one."""
     columns = ("layer", "weights", "nonzeros", "codes", "nonzero_macs")
     rows = [*result["layers"], {**result, "layer": "sum", "codes": ""}]
-    common.show("VGG-16", columns, [[f"{row[one]:,}" if isinstance(row[one], int) else row[one]
-                                     for one in columns] for row in rows])
+    common.show(result["network"], columns, [
+        [f"{row[one]:,}" if isinstance(row[one], int) else row[one] for one in columns]
+        for row in rows])
     common.show("CIFAR-10", ("network", f"{result['images']:,} test images"), [
         ("98 % zeros, float", f"{result['before']:.2%}"),
-        ("pruned, shared, 8 bits", f"{result['accuracy']:.2%}")])
+        (f"{result['network']}, 8 bits", f"{result['accuracy']:.2%}")])
 
 
 def main() -> int:
@@ -259,6 +277,7 @@ def main() -> int:
     parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
     parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and cifar10_train")
     parser.add_argument("--out", type=Path, default=Path("build", "vgg16"), help="where to work")
+    parser.add_argument("--unpruned", action="store_true", help="share all weights, prune none")
     parser.add_argument("--images", type=int, default=10_000, help="how many test images")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
@@ -269,9 +288,11 @@ def main() -> int:
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:
-            result = measure(args, bar)
-        common.write(FILE, result)
-        return result
+            row = measure(args, bar)
+        kept = [one for one in common.read(FILE).get("networks", [])
+                if one["network"] != row["network"]]
+        common.write(FILE, {"networks": sorted([*kept, row], key=lambda one: one["network"])})
+        return common.read(FILE)
 
     return common.present(FILE, run, show, anew=args.weights is not None, as_json=args.json)
 
