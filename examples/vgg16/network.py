@@ -11,6 +11,7 @@ layer's weights are shared, and weights and maps become fixed point of 8 bits::
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,27 @@ _WAY_OUT = "get the file again"
 
 
 def network(path: Path) -> FloatNetwork:
-    """The float network whose parameters ``path`` holds, for pixels from 0 to 1."""
-    held = parameters(path)
+    """The float network whose sparse parameters ``path`` holds, for pixels from 0 to 1."""
+    return _network(parameters(path))
+
+
+def dense(paths: Sequence[Path]) -> FloatNetwork:
+    """The same of dense parameters, which lie in several files."""
+    shapes = {f"{name}.weight": shape for name, shape in _weights().items()} | _others()
+    found: dict[str, Floats] = {}
+    for path in paths:
+        for name, array in data.arrays(path, (), optional=shapes, most=_MOST,
+                                       way_out=_WAY_OUT).items():
+            found[name] = _numbers(path, name, array, shapes[name])
+    missing = shapes.keys() - found.keys()
+    if missing:
+        raise PenjingError(f"{', '.join(map(str, paths))}: they hold no array {min(missing)}; name "
+                           f"all files of the network")
+    return _network(found)
+
+
+def _network(held: dict[str, Floats]) -> FloatNetwork:
+    """The layers whose arrays are ``held``."""
     layers: list[FloatLayer] = [FloatConvolution(
         "normalize", (1 / DEVIATION).reshape(3, 1, 1, 1), -MEAN / DEVIATION, groups=3)]
     convolutions = iter(_convolutions())
@@ -78,9 +98,7 @@ def parameters(path: Path) -> dict[str, Floats]:
     Sizes follow from the network; what the file claims is compared with them before memory is set
     aside. `PenjingError` says in one line what is wrong with a file.
     """
-    weights = dict([*_convolutions(), ("classifier", (CLASSES, STAGES[-1][-1]))])
-    others = {f"{_norm(name)}.{part}": shape[:1] for name, shape in _convolutions()
-              for part in _NORM} | {"classifier.bias": (CLASSES,)}
+    weights, others = _weights(), _others()
     held = data.arrays(path, [*(f"{name}.weight.{part}" for name in weights
                                 for part in ("index", "value", "shape")), *others],
                        most=_MOST, way_out=_WAY_OUT)
@@ -92,6 +110,17 @@ def parameters(path: Path) -> dict[str, Floats]:
         entries = [held[f"{name}.weight.{part}"] for part in ("index", "value", "shape")]
         found[f"{name}.weight"] = _dense(path, f"{name}.weight", *entries, wanted=shape)
     return found
+
+
+def _weights() -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of all layers that have some."""
+    return dict([*_convolutions(), ("classifier", (CLASSES, STAGES[-1][-1]))])
+
+
+def _others() -> dict[str, tuple[int, ...]]:
+    """Shapes of all other parameters."""
+    return {f"{_norm(name)}.{part}": shape[:1] for name, shape in _convolutions()
+            for part in _NORM} | {"classifier.bias": (CLASSES,)}
 
 
 def _convolutions() -> list[tuple[str, tuple[int, ...]]]:
