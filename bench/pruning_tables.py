@@ -11,6 +11,9 @@ import pruning
 import sparse_or_small
 from page_tables import percent, table
 
+VGG16_FILE = "vgg16_small.json"
+"""What `examples/vgg16/compress.py` stores."""
+
 
 def sensitivity() -> str:
     """Accuracy with one layer alone pruned."""
@@ -55,7 +58,17 @@ def integers() -> str:
                   for row in rows], *rows)
 
 
+def vgg16() -> str:
+    """The sparse VGG-16 with trained shared weights, pruned further or not."""
+    rows = common.read(VGG16_FILE)["networks"]
+    lines = [("98 % zeros, float", "", "", percent(rows[0]["before"], 2)),
+             *((row["network"], f"{row['nonzeros']:,}", ", ".join(map(str, row["codes"])),
+                percent(row["accuracy"], 2)) for row in rows)]
+    return table(("network", "not 0", "values a layer, up to the third pool and behind",
+                  "accuracy of 10,000"), lines, *rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "pruning-sensitivity": sensitivity,
+    "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
     "pruning-small": sparse_or_small_, "pruning-integers": integers}
