@@ -120,15 +120,20 @@ def measured(name: str, way: Way, args: argparse.Namespace) -> rows.Row:
 @cache
 def opened(name: str, models: Path, data: Path
            ) -> tuple[Network, NDArray[np.int64], NDArray[Any]]:
-    """The network, its first images as it takes them, and their labels."""
+    """The network, some images as it takes them, and their labels.
+
+    They are spread over the file, which may be in the order of its classes.
+    """
     kind = KINDS[name]
     path = data / kind.images
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["x"][:SAMPLES], arrays["y"][:SAMPLES]
+            x, y = arrays["x"], arrays["y"]
     except OSError as error:
         raise PenjingError(f"{path}: {error.strerror or error}; give the folder of the images "
                            f"with --data") from None
+    step = max(1, len(x) // SAMPLES)
+    images, labels = x[::step][:SAMPLES], y[::step][:SAMPLES]
     return (flow.load(models / kind.file, name=name).network,
             images.astype(np.int64) - kind.offset, labels)
 
