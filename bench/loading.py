@@ -4,9 +4,10 @@ A dense network in the shape of LeNet-300-100, with weights of 16 values, of whi
 stored dense in 4 bits. The image goes through the loader as it is in the accelerator, a byte on
 offer in each cycle; the decoder alone takes its sections two bytes a cycle. Then, in the Verilog of
 one accelerator, the two networks of ``examples/sparse`` in that shape: the image of the one and
-digits, the image of the other and the same digits, all results compared with the golden model.
-Without an option it prints the stored results; ``--data DIR``, the folder of ``mnist.npz``,
-simulates anew (some minutes).
+digits, the image of the other and the same digits, all results compared with the golden model. This
+is done twice: with dense layers, and with sparse ones, which take a cycle for each weight that is
+not 0. Without an option it prints the stored results; ``--data DIR``, the folder of ``mnist.npz``,
+simulates anew (some minutes), ``--only sparse_pair`` the sparse layers alone.
 
     python bench/loading.py --data DIR
 """
@@ -51,6 +52,9 @@ PAIR = ("lenet_300_100_a", "lenet_300_100_b")
 """What was trained twice, from different seeds."""
 DIGITS = 100
 PATTERNS = (Stalls.NONE, Stalls.BOTH)
+PAIRS = {"pair": None, "sparse_pair": "relative+codebook"}
+"""The results of both, and the encoding that is asked for."""
+STAMP = ("python bench/loading.py --data DIR", "amaranth", "numpy", "cocotb")
 
 
 def lenet(seed: int = 1) -> Network:
@@ -163,12 +167,18 @@ def of_one_shape(networks: Sequence[Network]) -> list[Network]:
             for network, layers in zip(networks, made, strict=True)]
 
 
-def digits_in(networks: Sequence[Network], x: Integers, folder: Path) -> dict[str, Any]:
-    """Load one after the other into the accelerator of the first, and send ``x`` through each."""
+def digits_in(networks: Sequence[Network], x: Integers, folder: Path, encoding: str | None
+              ) -> dict[str, Any]:
+    """Load one after the other into the accelerator of the first, and send ``x`` through each.
+
+    All layers of the accelerator are of the ``encoding``, if one is named.
+    """
     for network in networks:
         file.save(network, folder / f"{network.name}.penjing")
     project = flow.compile_model(folder / f"{networks[0].name}.penjing", folder / "made",
-                                 Target(BOARD), loadable=True)
+                                 Target(BOARD), loadable=True, encodings={
+                                     layer.name: encoding for layer in networks[0].layers
+                                     if isinstance(layer, ir.MultiplyAccumulate) and encoding})
     images = [flow.load_weights(project.path, folder / f"{network.name}.penjing").path.read_bytes()
               for network in networks]
     i, o = project.design.i, project.design.o
@@ -186,14 +196,15 @@ def digits_in(networks: Sequence[Network], x: Integers, folder: Path) -> dict[st
             "image_bytes": [len(octets) for octets in images],
             "encodings": [layer.weights.encoding.name for layer in project.network.layers
                           if isinstance(layer, ir.MultiplyAccumulate)],
-            "digits": len(x), "patterns": [one.value for one in PATTERNS],
+            "multipliers": project.design.plan.multipliers, "digits": len(x),
+            "patterns": [one.value for one in PATTERNS],
             "frames_compared": sum(len(one.frame_ends) for one in report.patterns),
             "values_compared": report.values_compared, "mismatches": report.mismatches,
             "faults": len(report.faults), "cycles": [one.cycles for one in report.patterns],
             "cycles_per_frame": project.design.cycles}
 
 
-def pair(data: Path) -> dict[str, Any]:
+def pair(data: Path, encoding: str | None) -> dict[str, Any]:
     """The two networks of the examples, on the first test digits of MNIST."""
     given = [file.load(EXAMPLES / f"{name}.penjing") for name in PAIR]
     networks = of_one_shape(given)
@@ -208,12 +219,22 @@ def pair(data: Path) -> dict[str, Any]:
         if not np.array_equal(golden.run(one, x).argmax(-1), answers.argmax(-1)):
             raise AssertionError("another fraction length must not change an answer")
     with tempfile.TemporaryDirectory() as folder:
-        return {**digits_in(networks, x[:DIGITS], Path(folder)), "right": right,
-                "samples": len(x)}
+        return {**digits_in(networks, x[:DIGITS], Path(folder), encoding), "right": right,
+                "samples": len(x), **common.stamp(*STAMP)}
 
 
-def run(data: Path) -> dict[str, Any]:
-    """Make the images, and simulate."""
+def run(data: Path, only: str | None) -> dict[str, Any]:
+    """Make the images, and simulate; of what is not asked for, take what is stored."""
+    result = common.read(FILE) if only else loaded()
+    for name, encoding in PAIRS.items():
+        if only in (None, name):
+            result[name] = pair(data, encoding)
+            common.write(FILE, result)
+    return result
+
+
+def loaded() -> dict[str, Any]:
+    """What an image takes, and how long."""
     network = lenet()
     design = Design(network, plan(network, Target(BOARD)))
     filling = design.filling()
@@ -222,7 +243,7 @@ def run(data: Path) -> dict[str, Any]:
     raw, first = sum(map(len, filling.memories)), filling.memories[0]
     cycles, decoded = load_cycles(filling, octets), decode_cycles(first)
     weights = sum(a * b for a, b in pairwise(SIZES))
-    result = {
+    return {
         "weights": weights, "density": DENSITY, "values": VALUES,
         "float_bytes": 4 * (weights + sum(SIZES[1:])), "raw_bytes": raw,
         "image_bytes": len(octets), "bits_per_weight": round(8 * len(octets) / weights, 3),
@@ -231,10 +252,7 @@ def run(data: Path) -> dict[str, Any]:
         "decoder": {"symbols": len(first), "cycles": decoded,
                     "symbols_per_cycle": round(len(first) / decoded, 4)},
         "multipliers": design.plan.multipliers, "cycles_per_frame": design.cycles,
-        "pair": pair(data),
-        **common.stamp("python bench/loading.py --data DIR", "amaranth", "numpy", "cocotb")}
-    common.write(FILE, result)
-    return result
+        **common.stamp(*STAMP)}
 
 
 def table(result: dict[str, Any]) -> None:
@@ -248,25 +266,31 @@ def table(result: dict[str, Any]) -> None:
         ("symbols", result["symbols"]), ("cycles to load them", result["load_cycles"]),
         ("  symbols a cycle, a byte a cycle on offer", result["symbols_per_cycle"]),
         ("  of the decoder alone, two bytes a cycle", decoder["symbols_per_cycle"])])
-    both = result["pair"]
-    common.show("Two networks, one after the other in one accelerator", ("", "value"), [
-        *((f"bytes of the image of {name}", size) for name, size in zip(
-            both["networks"], both["image_bytes"], strict=True)),
-        ("digits through each", both["digits"]), ("patterns of pauses", len(both["patterns"])),
-        ("frames compared", both["frames_compared"]), ("values compared", both["values_compared"]),
-        ("  that differ", both["mismatches"]), ("broken rules of streams", both["faults"]),
-        *((f"right of {both['samples']} digits, {name}", right) for name, right in zip(
-            both["networks"], both["right"], strict=True))])
+    for kind in PAIRS:
+        both = result[kind]
+        title = f"Two networks, one after the other in one accelerator: {both['encodings'][0]}"
+        common.show(title, ("", "value"), [
+            ("multipliers", both["multipliers"]), ("cycles a frame", both["cycles_per_frame"]),
+            *((f"bytes of the image of {name}", size) for name, size in zip(
+                both["networks"], both["image_bytes"], strict=True)),
+            ("digits through each", both["digits"]),
+            ("patterns of pauses", len(both["patterns"])),
+            ("frames compared", both["frames_compared"]),
+            ("values compared", both["values_compared"]),
+            ("  that differ", both["mismatches"]), ("broken rules of streams", both["faults"]),
+            *((f"right of {both['samples']} digits, {name}", right) for name, right in zip(
+                both["networks"], both["right"], strict=True))])
 
 
 def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of mnist.npz: simulate anew")
+    parser.add_argument("--only", choices=[*PAIRS], help="simulate these alone anew")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.data), table, anew=args.data is not None,
-                          as_json=args.json)
+    return common.present(FILE, lambda: run(args.data, args.only), table,
+                          anew=args.data is not None, as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def constants() -> str:
 def loading() -> str:
     """What an image of weights takes."""
     result = common.read("loading.json")
-    pair = result["pair"]
+    pairs = result["pair"], result["sparse_pair"]
     return table(("LeNet-300-100, 10 % not 0, 16 values", ""), [
         ("float32", f"{result['float_bytes']:,} bytes"),
         ("symbols before Huffman's code", f"{result['raw_bytes']:,} bytes"),
@@ -133,10 +133,20 @@ def loading() -> str:
         ("bits a weight", result["bits_per_weight"]),
         ("cycles to load", f"{result['load_cycles']:,}"),
         ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"]),
-        *((f"image of `{name}`", f"{size:,} bytes") for name, size in zip(
+        *(row for pair in pairs for row in _of_pair(pair))], result, *pairs)
+
+
+def _of_pair(pair: dict[str, Any]) -> list[tuple[str, object]]:
+    """Two networks in one accelerator."""
+    what = f"`{pair['encodings'][0]}`"
+    return [
+        *((f"{what}: image of `{name}`", f"{size:,} bytes") for name, size in zip(
             pair["networks"], pair["image_bytes"], strict=True)),
-        ("frames of both, one network after the other in one accelerator, that were compared",
-         f"{pair['frames_compared']:,}"), ("values that differ", pair["mismatches"])], result)
+        (f"{what}: multipliers", pair["multipliers"]),
+        (f"{what}: cycles a frame", f"{pair['cycles_per_frame']:,}"),
+        (f"{what}: frames of both, one after the other in one accelerator, that were compared",
+         f"{pair['frames_compared']:,}"),
+        (f"{what}: values that differ", pair["mismatches"])]
 
 
 def reduced() -> str:

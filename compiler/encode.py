@@ -56,7 +56,8 @@ AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+code
 at once."""
 
 LOADABLE: Sequence[str] = ("plain", "codebook")
-"""Those that fit weights which come in later, whichever of them are 0."""
+"""Those that a layer may get without being asked where other weights come in later: they fit,
+whichever of them are 0."""
 
 
 def maker(name: str) -> Maker:

@@ -236,7 +236,8 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
 
     Channels that nobody reads, or that are constant, are taken out first, see `Project.removed`.
     If ``loadable``, weights and biases come in by a stream, and others of the same bits can: then
-    all channels stay, and weights are plain or by a codebook.
+    all channels stay, and weights that are not encoded become plain or get a codebook, unless
+    ``encodings`` says otherwise. Others with more weights than there is room for do not fit.
     """
     board = boards.find(target.board)
     project.check_target(folder)

@@ -12,10 +12,11 @@ from .block import Block
 from .checks import at_least
 from .counter import counter
 from .entries import Weighing, entry_members
-from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .fill import chain, fill_members
+from .sequencer import SEQUENCER_LATENCY, AnySequencer
 from .steady import delay, has_credit
 from .stream import Queue
-from .tech import MemoryStyle, Technology
+from .tech import Technology
 
 __all__ = ["BITMAP_LATENCY", "MASKS_AHEAD", "BitmapEntries", "BitmapWalker"]
 
@@ -39,13 +40,12 @@ class BitmapWalker(Block):
 
     Parameters
     ----------
-    masks : those of all outputs in a row, each of ``segment`` places.
-    weights : what is stored of each weight; at least one.
-    segment, segments : places of a mask, and masks of an output.
+    masks : gives those of all outputs in a row.
+    weights : gives what is stored of each weight; at least one.
+    segments : masks of an output.
     weighing : what is stored of a weight.
     place_bits : width of a place.
-    style : where masks and weights live.
-    technology : supplies memories.
+    technology : supplies tables.
 
     Members
     -------
@@ -53,22 +53,24 @@ class BitmapWalker(Block):
     place : Out(place_bits).
     weight : Out(weight_bits).
     first, last : Out(1), of the entry: whether it is its output's first or last.
+    load, loaded : see `penjing.hdl.fill.Filler`; where a stream brings masks and weights.
     """
 
-    def __init__(self, masks: Sequence[int], weights: Sequence[int], *, segment: int,
-                 segments: int, weighing: Weighing, place_bits: int, style: MemoryStyle,
-                 technology: Technology) -> None:
-        at_least(1, segment=segment, segments=segments, place_bits=place_bits)
-        if len(masks) % segments:
+    def __init__(self, masks: AnySequencer, weights: AnySequencer, *, segments: int,
+                 weighing: Weighing, place_bits: int, technology: Technology) -> None:
+        at_least(1, segments=segments, place_bits=place_bits)
+        if masks.length % segments:
             raise ValueError(f"masks must be {segments} an output")
-        self._masks = Sequencer(masks, segment, style=style, technology=technology)
-        self._weights = Sequencer(weights, max(1, weighing.bits), style=style,
-                                  technology=technology)
+        if len(weights.data) != (bits := max(1, weighing.bits)):
+            raise ValueError(f"weights must be of {bits} bits, not {len(weights.data)}")
+        self._masks = masks
+        self._weights = weights
         self._segments = segments
         self._weighing = weighing
         self._technology = technology
         super().__init__({"step": In(1), "place": Out(place_bits),
-                          "weight": Out(weighing.weight_bits), "first": Out(1), "last": Out(1)})
+                          "weight": Out(weighing.weight_bits), "first": Out(1), "last": Out(1),
+                          **fill_members([masks, weights])})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -83,6 +85,7 @@ class BitmapWalker(Block):
             m.d.sync += [left.eq(rest), fresh.eq(done), first.eq(output_end)]
         is_empty = mask == 0
         m.submodules.weights = weights = self._weights
+        chain(m, self, [self._masks, weights])
         m.d.comb += weights.step.eq(self.step & ~is_empty)
         weight = self._weighing.weight(m, "weight", weights.data[:self._weighing.bits],
                                        self._technology)
@@ -136,7 +139,8 @@ class BitmapEntries(Block):
         self._walkers = tuple(walkers)
         self._lengths = tuple(lengths)
         first = walkers[0]
-        super().__init__(entry_members(len(walkers), len(first.place), len(first.weight)))
+        super().__init__({**entry_members(len(walkers), len(first.place), len(first.weight)),
+                          **fill_members(walkers)})
 
     @property
     def latency(self) -> int:
@@ -157,4 +161,5 @@ class BitmapEntries(Block):
                 self.weights.word_select(n, len(walker.weight)).eq(walker.weight),
                 self.lasts[n].eq(walker.last),
                 self.takes[n].eq(delay(m, f"take_{n}", step, WALK_LATENCY, reset_less=False))]
+        chain(m, self, self._walkers)
         return m

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from amaranth.hdl import *
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
 from .counter import counter
-from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .fill import chain, fill_members
+from .joined_words import JoinedWords
+from .sequencer import SEQUENCER_LATENCY, AnySequencer
+from .slots import LoadableSlots, in_slots
 from .steady import delay, join
 from .tech import MemoryStyle, Technology
 
@@ -99,14 +103,13 @@ class RelativeEntries(Block):
 
     Parameters
     ----------
-    words : the entries that all elements take at once, side by side: of each whether it is its
-        output's last, its gap, and what is stored of its weight.
+    words : gives the entries that all elements take at once, side by side: of each whether it is
+        its output's last, its gap, and what is stored of its weight.
     lengths : entries of each element.
     gap_bits : width of a gap.
     weighing : what is stored of a weight.
     place_bits : width of a place.
-    style : where the words live.
-    technology : supplies memories.
+    technology : supplies tables.
 
     Members
     -------
@@ -115,23 +118,26 @@ class RelativeEntries(Block):
     weights : Out(elements * weight_bits).
     takes, firsts, lasts : Out(elements), of an entry: whether there is one, and whether it is its
         output's first or last; those two say nothing where there is none.
+    load, loaded : see `penjing.hdl.fill.Filler`; where a stream brings the words.
     """
 
-    def __init__(self, words: Sequence[int], lengths: Sequence[int], *, gap_bits: int,
-                 weighing: Weighing, place_bits: int, style: MemoryStyle, technology: Technology
-                 ) -> None:
+    def __init__(self, words: AnySequencer | JoinedWords, lengths: Sequence[int], *, gap_bits: int,
+                 weighing: Weighing, place_bits: int, technology: Technology) -> None:
         at_least(1, gap_bits=gap_bits, place_bits=place_bits)
-        if max(lengths) != len(words) or min(lengths) < 1:
-            raise ValueError(f"lengths must be from 1 to {len(words)}, the most of them that")
+        if max(lengths) != words.length or min(lengths) < 1:
+            raise ValueError(f"lengths must be from 1 to {words.length}, the most of them that")
         elements = len(lengths)
         self._entry_bits = 1 + gap_bits + weighing.bits
-        self._words = Sequencer(words, elements * self._entry_bits, style=style,
-                                technology=technology)
+        if len(words.data) != elements * self._entry_bits:
+            raise ValueError(f"words must be of {elements * self._entry_bits} bits, "
+                             f"not {len(words.data)}")
+        self._words = words
         self._lengths = tuple(lengths)
         self._gap_bits = gap_bits
         self._weighing = weighing
         self._technology = technology
-        super().__init__(entry_members(elements, place_bits, weighing.weight_bits))
+        super().__init__({**entry_members(elements, place_bits, weighing.weight_bits),
+                          **fill_members([words])})
 
     @property
     def latency(self) -> int:
@@ -141,6 +147,7 @@ class RelativeEntries(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.words = words = self._words
+        chain(m, self, [words])
         m.d.comb += words.step.eq(self.step)
         come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
         count, _ = counter(m, "count", come, words.length)
@@ -177,44 +184,46 @@ class KernelEntries(Block):
 
     Parameters
     ----------
-    slices : those that all elements take at once, side by side: of each whether it is its output's
-        last, and its gap.
-    weights : what is stored of the weights that all elements take at once, side by side, tap by tap
-        of each slice.
+    slices : gives those that all elements take at once, side by side: of each whether it is its
+        output's last, and its gap.
+    weights : gives what is stored of the weights that all elements take at once, side by side, tap
+        by tap of each slice.
     lengths : slices of each element.
     taps : entries of a slice.
     gap_bits : width of a gap.
     weighing : what is stored of a weight.
     channel_bits, place_bits : width of a place's channel, and of the place with its tap.
-    style : where the words live.
-    technology : supplies memories.
+    technology : supplies tables.
 
     Members
     -------
     See `RelativeEntries`.
     """
 
-    def __init__(self, slices: Sequence[int], weights: Sequence[int], lengths: Sequence[int], *,
+    def __init__(self, slices: AnySequencer, weights: AnySequencer, lengths: Sequence[int], *,
                  taps: int, gap_bits: int, weighing: Weighing, channel_bits: int, place_bits: int,
-                 style: MemoryStyle, technology: Technology) -> None:
+                 technology: Technology) -> None:
         at_least(1, gap_bits=gap_bits, place_bits=place_bits, taps=taps)
-        if max(lengths) != len(slices) or min(lengths) < 1:
-            raise ValueError(f"lengths must be from 1 to {len(slices)}, the most of them that")
-        if len(weights) != len(slices) * taps:
+        if max(lengths) != slices.length or min(lengths) < 1:
+            raise ValueError(f"lengths must be from 1 to {slices.length}, the most of them that")
+        if weights.length != slices.length * taps:
             raise ValueError(f"weights must be {taps} words a slice")
         elements = len(lengths)
-        self._slices = Sequencer(slices, elements * (1 + gap_bits), style=style,
-                                 technology=technology)
         # Of a codebook of one value, nothing is stored.
-        self._weights = Sequencer(weights, max(1, elements * weighing.bits), style=style,
-                                  technology=technology)
+        for name, words, bits in (("slices", slices, elements * (1 + gap_bits)),
+                                  ("weights", weights, max(1, elements * weighing.bits))):
+            if len(words.data) != bits:
+                raise ValueError(f"{name} must be of {bits} bits, not {len(words.data)}")
+        self._slices = slices
+        self._weights = weights
         self._lengths = tuple(lengths)
         self._taps = taps
         self._gap_bits = gap_bits
         self._weighing = weighing
         self._channel_bits = channel_bits
         self._technology = technology
-        super().__init__(entry_members(elements, place_bits, weighing.weight_bits))
+        super().__init__({**entry_members(elements, place_bits, weighing.weight_bits),
+                          **fill_members([slices, weights])})
 
     @property
     def latency(self) -> int:
@@ -225,6 +234,7 @@ class KernelEntries(Block):
         m = Module()
         m.submodules.slices = slices = self._slices
         m.submodules.weights = weights = self._weights
+        chain(m, self, [slices, weights])
         # Sides of the memories: what is read is two cycles behind what is asked for.
         _, ends = counter(m, "next_tap", self.step, self._taps)
         m.d.comb += [weights.step.eq(self.step), slices.step.eq(ends)]
@@ -265,7 +275,8 @@ class GroupedEntries(Block):
     Parameters
     ----------
     source : gives the entries.
-    bases : of each element, the first channel of each of its outputs' group.
+    bases : of each element, the first channel of each of its outputs' group, or what a stream
+        brings them to.
     source_bits, channel_bits : width of a place's channel within a group, and among all.
     place_bits : width of a place among all.
     technology : supplies memories.
@@ -275,15 +286,25 @@ class GroupedEntries(Block):
     See `RelativeEntries`.
     """
 
-    def __init__(self, source: EntrySource, bases: Sequence[Sequence[int]], *, source_bits: int,
-                 channel_bits: int, place_bits: int, technology: Technology) -> None:
+    def __init__(self, source: EntrySource, bases: Sequence[Sequence[int]] | LoadableSlots, *,
+                 source_bits: int, channel_bits: int, place_bits: int, technology: Technology
+                 ) -> None:
         self._source = source
-        self._bases = tuple(map(tuple, bases))
+        self._bases = (bases if isinstance(bases, LoadableSlots) else tuple(map(tuple, bases)))
         self._source_bits = source_bits
         self._channel_bits = channel_bits
         self._place_bits = place_bits
         self._technology = technology
-        super().__init__(entry_members(len(bases), place_bits, len(source.weights) // len(bases)))
+        elements = len(source.takes)
+        super().__init__({**entry_members(elements, place_bits, len(source.weights) // elements),
+                          **fill_members(self._parts)})
+
+    @property
+    def _parts(self) -> tuple[wiring.Component, ...]:
+        """What may have memories that are filled, in the order in which they are."""
+        assert isinstance(self._source, wiring.Component)
+        bases = (self._bases,) if isinstance(self._bases, LoadableSlots) else ()
+        return (self._source, *bases)
 
     @property
     def latency(self) -> int:
@@ -301,16 +322,14 @@ class GroupedEntries(Block):
             self.firsts.eq(delay(m, "firsts", source.firsts, GROUPED_LATENCY)),
             self.lasts.eq(delay(m, "lasts", source.lasts, GROUPED_LATENCY)),
         ]
-        width = len(source.places) // len(self._bases)
+        width = len(source.places) // len(source.takes)
         places = delay(m, "places", source.places, SEQUENCER_LATENCY)
-        for n, bases in enumerate(self._bases):
-            words = Sequencer(bases, self._channel_bits, style=MemoryStyle.LOGIC,
-                              technology=self._technology)
-            m.submodules[f"bases_{n}"] = words
+        bases = in_slots(m, "bases", self._bases, self._channel_bits, lasts, self._technology)
+        chain(m, self, self._parts)
+        for n, base in enumerate(bases):
             place = places.word_select(n, width)
             channel = Signal(self._channel_bits, name=f"channel_{n}", reset_less=True)
             tap = delay(m, f"tap_{n}", place[self._source_bits:], 1)
-            m.d.sync += channel.eq(words.data + place[:self._source_bits])
-            m.d.comb += [words.step.eq(lasts[n]),
-                         self.places.word_select(n, self._place_bits).eq(Cat(channel, tap))]
+            m.d.sync += channel.eq(base + place[:self._source_bits])
+            m.d.comb += self.places.word_select(n, self._place_bits).eq(Cat(channel, tap))
         return m

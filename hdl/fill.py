@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from amaranth.hdl import *
@@ -26,60 +27,60 @@ FILL = stream.Signature(Filling, always_ready=True)
 
 @dataclass(frozen=True)
 class Spelling:
-    """A word of so many ``elements`` of ``bits`` each, as symbols of up to eight bits.
+    """A word of so many ``elements`` of ``bits`` each, and so many bits ``beside`` them, as symbols
+    of up to eight bits.
 
-    A symbol has as many whole elements as fit; an element wider than a symbol has several, equally
-    wide. The first elements, and the lowest bits, come first; bits to spare are 0.
+    A symbol has as many whole elements as fit; an element wider than a symbol has several, as
+    equally wide as can be. The first elements, and the lowest bits, come first; what is beside
+    comes last, in symbols of its own. Bits to spare are 0.
     """
 
     elements: int
     bits: int
+    beside: int = 0
 
     def __post_init__(self) -> None:
         at_least(1, elements=self.elements, bits=self.bits)
+        at_least(0, beside=self.beside)
 
     @property
     def width(self) -> int:
         """Bits of a word."""
-        return self.elements * self.bits
+        return self.elements * self.bits + self.beside
 
-    @property
-    def _pieces(self) -> int:
-        """Symbols of an element that is wider than one."""
-        return -(-self.bits // SYMBOL_BITS)
+    @cached_property
+    def pieces(self) -> tuple[int, ...]:
+        """Bits of the word that each of its symbols has, in their order."""
+        if self.bits > SYMBOL_BITS:
+            elements = _parted(self.bits, -(-self.bits // -(-self.bits // SYMBOL_BITS)))
+            found = elements * self.elements
+        else:
+            found = _parted(self.elements * self.bits, SYMBOL_BITS // self.bits * self.bits)
+        return found + _parted(self.beside, SYMBOL_BITS)
 
     @property
     def symbol_bits(self) -> int:
         """Bits that a symbol has."""
-        if self.bits > SYMBOL_BITS:
-            return -(-self.bits // self._pieces)
-        return min(self.elements, SYMBOL_BITS // self.bits) * self.bits
+        return max(self.pieces)
 
     @property
     def symbols(self) -> int:
         """Symbols of a word."""
-        if self.bits > SYMBOL_BITS:
-            return self.elements * self._pieces
-        return -(-self.width // self.symbol_bits)
-
-    def starts(self) -> list[tuple[int, int]]:
-        """For each run of a word's bits that lies side by side in its symbols: (first bit of it in
-        the symbols, bits)."""
-        if self.bits > SYMBOL_BITS:
-            step = self._pieces * self.symbol_bits
-            return [(n * step, self.bits) for n in range(self.elements)]
-        return [(0, self.width)]
+        return len(self.pieces)
 
     def spelled(self, words: Iterable[int]) -> bytes:
         """The symbols of ``words``, in their order."""
-        size, symbols = self.symbol_bits, []
+        symbols = bytearray()
         for word in words:
-            row, low = 0, 0
-            for start, bits in self.starts():
-                row |= (word >> low & (1 << bits) - 1) << start
-                low += bits
-            symbols += [row >> n * size & (1 << size) - 1 for n in range(self.symbols)]
+            for bits in self.pieces:
+                symbols.append(word & (1 << bits) - 1)
+                word >>= bits
         return bytes(symbols)
+
+
+def _parted(bits: int, most: int) -> tuple[int, ...]:
+    """So many ``bits`` in parts of ``most``, the last one of what is left."""
+    return tuple(min(most, bits - low) for low in range(0, bits, most))
 
 
 class Filler(Block):
@@ -119,7 +120,8 @@ class Filler(Block):
         m.d.comb += [
             take.eq(self.load.valid & ~self.load.p.restart & ~full),
             ends.eq(take & (place == symbols - 1)),
-            self.word.eq(Cat(row[start : start + bits] for start, bits in spelling.starts())),
+            self.word.eq(Cat(row[n * size : n * size + bits]
+                             for n, bits in enumerate(spelling.pieces))),
         ]
         m.d.sync += [self.write.eq(ends), self.address.eq(index),
                      self.loaded.valid.eq(self.load.valid & ~take),

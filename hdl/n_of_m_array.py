@@ -14,6 +14,7 @@ from .block import Block
 from .checks import at_least
 from .dot_array import DotArray, DotShape
 from .engine import EngineArray, EngineShape
+from .fill import chain
 from .steady import delay
 from .tech import Technology
 
@@ -93,7 +94,7 @@ class NofMArray(EngineArray):
     choice : the structure of its choices.
     element : shape of an input element.
     weight_bits : width of a weight, two's complement.
-    bias : one integer an output.
+    bias : one integer an output; None if a stream brings them.
     accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
     dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     technology : supplies multipliers and memory.
@@ -105,8 +106,8 @@ class NofMArray(EngineArray):
     """
 
     def __init__(self, shape: EngineShape, choice: NofMShape, element: ShapeLike, *,
-                 weight_bits: int, bias: Sequence[int], accumulator_bits: int, dsp_multipliers: int,
-                 technology: Technology) -> None:
+                 weight_bits: int, bias: Sequence[int] | None, accumulator_bits: int,
+                 dsp_multipliers: int, technology: Technology) -> None:
         if (choice.simd, 1) != (shape.simd, shape.channel_groups):
             raise ValueError(f"choice must be among {shape.simd} inputs of one group of channels, "
                              f"not {choice.simd} of {shape.channel_groups}")
@@ -118,7 +119,8 @@ class NofMArray(EngineArray):
                                   dsp_multipliers=dsp_multipliers, technology=technology)
         super().__init__(
             shape, element, total_bits=accumulator_bits, accumulator_bits=accumulator_bits,
-            word_bits=shape.pe * choice.terms * (weight_bits + choice.select_bits))
+            word_bits=shape.pe * choice.terms * (weight_bits + choice.select_bits),
+            filled=bias is None)
 
     @property
     def depth(self) -> int:
@@ -131,6 +133,7 @@ class NofMArray(EngineArray):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.products = products = self._products
+        chain(m, self, [products])
         x = delay(m, "x", Value.cast(self.x), CHOICE_LATENCY)
         weights = delay(m, "weights", self.weights, CHOICE_LATENCY)
         selects = weights[len(products.weights):]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeAlias
 
 from amaranth.hdl import *
 from amaranth.lib.wiring import In, Out
@@ -15,7 +16,7 @@ from .counter import counter_end
 from .fill import FILL, Filler, Spelling, chain
 from .tech import MemoryStyle, Technology
 
-__all__ = ["ONCE", "SEQUENCER_LATENCY", "LoadableSequencer", "Rounds", "Sequencer",
+__all__ = ["ONCE", "SEQUENCER_LATENCY", "AnySequencer", "LoadableSequencer", "Rounds", "Sequencer",
            "SequencerShape"]
 
 SEQUENCER_LATENCY = 2
@@ -189,6 +190,10 @@ class LoadableSequencer(Block):
                 ram.read_address.eq(counted(m, f"address_{low}", step, self._shape)),
                 ram.read_enable.eq(1), self.data[low : low + part].eq(ram.read_data)]
         return m
+
+
+AnySequencer: TypeAlias = Sequencer | LoadableSequencer
+"""Words in their order, whoever brings them."""
 
 
 def counted(m: Module, name: str, step: Value, shape: SequencerShape) -> Signal:

@@ -11,7 +11,9 @@ from amaranth.lib.wiring import In, Out
 from .block import Block
 from .dot_product import WAY_LATENCY, DotProduct
 from .entries import EntrySource
-from .sequencer import SEQUENCER_LATENCY, Sequencer
+from .fill import chain, fill_members
+from .sequencer import SEQUENCER_LATENCY
+from .slots import LoadableSlots, in_slots
 from .steady import delay, join
 from .stream import Beat
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
@@ -38,7 +40,7 @@ class TileEngine(Block):
     shape : structure.
     entries : gives the entries of ``shape.pe`` processing elements.
     weight_bits : width of a weight, two's complement.
-    bias : one integer an output.
+    bias : one integer an output; None if a stream brings them, which ``shape`` says, too.
     accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
     dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     fill : value of padded elements.
@@ -49,14 +51,19 @@ class TileEngine(Block):
     -------
     i : stream of ``Beat(element, shape.word)``; a pixel is a group.
     o : stream of ``Beat(signed(accumulator_bits), shape.o_lanes)``; a pixel is a group.
+    load, loaded : see `penjing.hdl.fill.Filler`; if a stream brings entries, biases and, where the
+        shape is ``dealt``, the order of the outputs, one after the other.
     """
 
     def __init__(self, element: ShapeLike, shape: TileShape, entries: EntrySource, *,
-                 weight_bits: int, bias: Sequence[int], accumulator_bits: int,
+                 weight_bits: int, bias: Sequence[int] | None, accumulator_bits: int,
                  dsp_multipliers: int, fill: int, buffer: MemoryStyle, results: MemoryStyle,
                  technology: Technology) -> None:
         limit = 1 << accumulator_bits - 1
-        if len(bias) != shape.channels or not all(-limit <= b < limit for b in bias):
+        if (bias is None) is not shape.loaded:
+            raise ValueError("bias must be None where a stream brings it, and only there")
+        if bias is not None and (len(bias) != shape.channels
+                                 or not all(-limit <= b < limit for b in bias)):
             raise ValueError(f"bias must be {shape.channels} integers that fit "
                              f"{accumulator_bits} bits")
         if entries.latency != shape.entry_latency:
@@ -65,15 +72,26 @@ class TileEngine(Block):
         self._shape = shape
         self._entries = entries
         self._weight_bits = weight_bits
-        self._bias = tuple(bias)
         self._bits = accumulator_bits
+        self._biases = (
+            LoadableSlots(shape.slots, shape.pe, accumulator_bits, technology=technology)
+            if bias is None else [[join([bias[output]], accumulator_bits) for output in outputs]
+                                  for outputs in shape.outputs])
         self._dsps = dsp_multipliers
         self._technology = technology
         self._buffer = TileBuffer(element, shape, fill=fill, style=buffer, technology=technology)
         self._results = TileResults(shape, accumulator_bits, style=results, technology=technology)
         super().__init__({
             "i": In(stream.Signature(Beat(element, shape.word))),
-            "o": Out(stream.Signature(Beat(signed(accumulator_bits), shape.o_lanes)))})
+            "o": Out(stream.Signature(Beat(signed(accumulator_bits), shape.o_lanes))),
+            **fill_members(self._parts)})
+
+    @property
+    def _parts(self) -> tuple[wiring.Component, ...]:
+        """What may have memories that are filled, in the order in which they are."""
+        assert isinstance(self._entries, wiring.Component)
+        biases = (self._biases,) if isinstance(self._biases, LoadableSlots) else ()
+        return (self._entries, *biases, self._results)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -92,6 +110,7 @@ class TileEngine(Block):
             results.end.eq(delay(m, "end", end, shape.sum_latency, reset_less=False)),
         ]
         self._sum(m)
+        chain(m, self, self._parts)
         return m
 
     def _steps(self, m: Module) -> tuple[Value, Value, Value]:
@@ -112,7 +131,7 @@ class TileEngine(Block):
 
     def _sum(self, m: Module) -> None:
         """Multiply and add: each element's entry with the inputs of all positions."""
-        shape, entries, lanes = self._shape, self._entries, self._shape.lanes
+        entries, lanes = self._entries, self._shape.lanes
         element = self._buffer.x.shape().elem_shape
         # Weights are wanted a cycle before the inputs, those of DSP blocks two.
         weights = delay(m, "weight", entries.weights, READ_STAGES - 1)
@@ -125,11 +144,8 @@ class TileEngine(Block):
         lasts = entries.takes & entries.lasts
         m.d.comb += self._results.writes.eq(delay(m, "last", lasts, until + 1, reset_less=False))
         known = delay(m, "known", lasts, until - SEQUENCER_LATENCY, reset_less=False)
-        for n, outputs in enumerate(shape.outputs):
-            biases = Sequencer([join([self._bias[output]], self._bits) for output in outputs],
-                               self._bits, style=MemoryStyle.LOGIC, technology=self._technology)
-            m.submodules[f"bias_{n}"] = biases
-            m.d.comb += biases.step.eq(known[n])
+        biases = in_slots(m, "bias", self._biases, self._bits, known, self._technology)
+        for n, bias in enumerate(biases):
             for lane in range(lanes):
                 k = n * lanes + lane
                 product = DotProduct(element, terms=1, weight_bits=self._weight_bits,
@@ -140,6 +156,6 @@ class TileEngine(Block):
                 m.d.comb += [
                     product.x.eq(x.word_select(k, element.width)),
                     product.weights.eq(weights.word_select(n, self._weight_bits)),
-                    product.bias.eq(biases.data.as_signed()), product.first.eq(first[n]),
+                    product.bias.eq(bias.as_signed()), product.first.eq(first[n]),
                     product.take.eq(take[n]),
                     self._results.totals.word_select(k, self._bits).eq(product.total)]

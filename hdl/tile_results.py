@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from .block import Block
+from .fill import Filler, Spelling, chain, fill_members
 from .steady import delay, has_credit
 from .stream import Beat, Queue
 from .tech import MemoryStyle, Technology
@@ -41,6 +41,8 @@ class TileResults(Block):
     writes : In(pe), whether those of an element are an output's results.
     end : In(1), with the last results of a tile.
     o : stream of ``Beat(signed(total_bits), o_lanes)``; a position is a group.
+    load, loaded : see `penjing.hdl.fill.Filler`; where ``shape.dealt``: for each output of each
+        beat, the element that makes it, and above that which of its outputs it is.
     """
 
     def __init__(self, shape: TileShape, total_bits: int, *, style: MemoryStyle,
@@ -49,10 +51,13 @@ class TileResults(Block):
         self._bits = total_bits
         self._style = style
         self._technology = technology
+        self._dealing = [Filler(shape.pixel_beats, Spelling(
+            shape.o_lanes, shape.source_bits + shape.slot_bits))] if shape.dealt else []
         super().__init__({
             "start": In(1), "room": Out(1, init=1),
             "totals": In(shape.pe * shape.lanes * total_bits), "writes": In(shape.pe),
-            "end": In(1), "o": Out(stream.Signature(Beat(signed(total_bits), shape.o_lanes)))})
+            "end": In(1), "o": Out(stream.Signature(Beat(signed(total_bits), shape.o_lanes))),
+            **fill_members(self._dealing)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -64,11 +69,12 @@ class TileResults(Block):
         credit = has_credit(m, self.o, issue, shape.results.queue_depth - 1)
         m.d.comb += issue.eq((filled > 0) & credit)
         beat, position, frame_end = self._order(m, issue, tile_end)
-        words = self._memories(m, beat, tile_end)
+        slots, sources = (self._loaded_order if shape.dealt else self._fixed_order)(m, beat)
+        words = self._memories(m, slots, tile_end)
         at = delay(m, "position", position, 3)
         chosen = [self._at(m, n, word, at) for n, word in enumerate(words)]
-        source = delay(m, "source", self._sources(m, beat), 3)
-        bits = ceil_log2(shape.pe)
+        source = delay(m, "source", sources, 3)
+        bits = shape.source_bits
         for lane in range(shape.o_lanes):
             result = Signal(self._bits, name=f"result_{lane}", reset_less=True)
             with m.Switch(source[lane * bits:(lane + 1) * bits]):
@@ -110,32 +116,59 @@ class TileResults(Block):
         m.d.comb += tile_end.eq(ends[1])
         return counts[0], counts[1], ends[2]
 
-    def _memories(self, m: Module, beat: Value, tile_end: Value) -> list[Value]:
-        """The words of all elements for a ``beat``, three cycles later."""
+    def _memories(self, m: Module, slots: Sequence[Value], tile_end: Value) -> list[Value]:
+        """The words of all elements in their ``slots``, two cycles later."""
         shape = self._shape
         width = shape.lanes * self._bits
-        bits = ceil_log2(shape.slots)
+        bits = shape.slot_bits
         written, read = (Signal(range(shape.parts), name=name) for name in ("written", "read"))
         m.d.sync += [written.eq(written + self.end), read.eq(read + tile_end)]
         part = delay(m, "read_part", read, 1)
         words: list[Value] = []
-        for n, outputs in enumerate(shape.outputs):
+        for n, turns in enumerate(shape.turns):
             slot = Signal(range(shape.slots), name=f"slot_{n}")
             with m.If(self.writes[n]):
-                m.d.sync += slot.eq(Mux(slot == len(outputs) - 1, 0, slot + 1))
+                m.d.sync += slot.eq(Mux(slot == turns - 1, 0, slot + 1))
             ram = self._technology.ram(width, shape.parts << bits, self._style, registered=True)
             m.submodules[f"memory_{n}"] = ram
             m.d.comb += [
                 ram.write_address.eq(Cat(slot, written)),
                 ram.write_data.eq(self.totals.word_select(n, width)),
                 ram.write_enable.eq(self.writes[n]),
-                ram.read_address.eq(Cat(self._slot(m, n, beat), part))]
+                ram.read_address.eq(Cat(slots[n], part))]
             words.append(ram.read_data)
         return words
 
+    def _loaded_order(self, m: Module, beat: Value) -> tuple[list[Value], Value]:
+        """Which of its outputs each element has in a ``beat``, and the elements that this has its
+        lanes from, side by side, a cycle later: as a stream says."""
+        shape, (order,) = self._shape, self._dealing
+        m.submodules.order = order
+        chain(m, self, [order])
+        width = shape.source_bits + shape.slot_bits
+        ram = self._technology.ram(len(order.word), shape.pixel_beats, MemoryStyle.DISTRIBUTED)
+        m.submodules.orders = ram
+        m.d.comb += [ram.write_address.eq(order.address), ram.write_data.eq(order.word),
+                     ram.write_enable.eq(order.write), ram.read_address.eq(beat),
+                     ram.read_enable.eq(1)]
+        lanes = [ram.read_data.word_select(lane, width) for lane in range(shape.o_lanes)]
+        sources = [lane[:shape.source_bits] for lane in lanes]
+        if len(lanes) == 1:
+            return [lanes[0][shape.source_bits:]] * shape.pe, sources[0]
+        # No two lanes come from one element, so at most one of them is it.
+        slots = [Cat(Cat((source == n) & lane[shape.source_bits + bit]
+                         for source, lane in zip(sources, lanes, strict=True)).any()
+                     for bit in range(shape.slot_bits)) for n in range(shape.pe)]
+        return slots, Cat(sources)
+
+    def _fixed_order(self, m: Module, beat: Value) -> tuple[list[Value], Value]:
+        """The same as the shape says."""
+        slots = [self._slot(m, n, beat) for n in range(self._shape.pe)]
+        return slots, self._sources(m, beat)
+
     def _slot(self, m: Module, n: int, beat: Value) -> Value:
         """Which of its outputs the element ``n`` has in a ``beat``, a cycle later."""
-        shape, bits = self._shape, ceil_log2(self._shape.slots)
+        shape, bits = self._shape, self._shape.slot_bits
         slots = [0] * shape.pixel_beats
         for slot, output in enumerate(shape.outputs[n]):
             slots[output // shape.o_lanes] = slot
@@ -143,7 +176,7 @@ class TileResults(Block):
 
     def _sources(self, m: Module, beat: Value) -> Value:
         """The elements that a ``beat`` has its lanes from, side by side, a cycle later."""
-        shape, bits = self._shape, ceil_log2(self._shape.pe)
+        shape, bits = self._shape, self._shape.source_bits
         words = [0] * shape.pixel_beats
         for n, outputs in enumerate(shape.outputs):
             for output in outputs:

@@ -53,6 +53,8 @@ class TileShape:
     o_lanes : outputs a beat; those of a beat come from different elements.
     lengths : entries of each element in a tile.
     entry_latency : cycles from a step to its entries.
+    loaded : whether a stream brings what elements have for their outputs. Then all make as many,
+        some of which are nobody's, and it says which they are, too.
     """
 
     size: tuple[int, int, int]
@@ -66,6 +68,7 @@ class TileShape:
     o_lanes: int
     lengths: tuple[int, ...]
     entry_latency: int
+    loaded: bool = False
 
     def __post_init__(self) -> None:
         at_least(1, lanes=self.lanes, word=self.word, rows=self.rows, o_lanes=self.o_lanes,
@@ -160,6 +163,26 @@ class TileShape:
     def slots(self) -> int:
         """Outputs of an element, at most."""
         return max(map(len, self.outputs))
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Outputs that each element makes, those of nobody too."""
+        return (self.slots,) * self.pe if self.loaded else tuple(map(len, self.outputs))
+
+    @property
+    def dealt(self) -> bool:
+        """Whether a stream says which outputs an element makes; several must have several."""
+        return self.loaded and self.pe > 1 and self.slots > 1
+
+    @property
+    def source_bits(self) -> int:
+        """Bits that tell which element an output comes from."""
+        return ceil_log2(self.pe)
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits that tell which of its element's outputs it is."""
+        return ceil_log2(self.slots)
 
     @property
     def pixel_beats(self) -> int:

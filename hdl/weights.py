@@ -112,7 +112,7 @@ class CodebookWeights(Block):
 
 
 class LoadableCodebook(Block):
-    """A `CodebookWeights` whose indices and then values, 2 to 256 of them, come in a stream.
+    """A `CodebookWeights` whose words and then values, 2 to 256 of them, come in a stream.
 
     Parameters
     ----------
@@ -120,25 +120,26 @@ class LoadableCodebook(Block):
     weights : how many a word has.
     index_bits : of a weight's index; there are values for all of them.
     weight_bits : width of a weight, two's complement.
-    style, technology, rounds : those of `CodebookWeights`.
+    style, technology, rounds, beside : those of `CodebookWeights`.
 
     Members
     -------
     step : In(1).
-    data : Out(weights * weight_bits).
+    data : Out(weights * weight_bits + beside), the weights lowest.
     load, loaded : see `Filler`.
     """
 
     def __init__(self, words: int, weights: int, *, index_bits: int, weight_bits: int,
-                 style: MemoryStyle, technology: Technology, rounds: Rounds = ONCE) -> None:
+                 style: MemoryStyle, technology: Technology, rounds: Rounds = ONCE, beside: int = 0
+                 ) -> None:
         at_least(1, weights=weights, index_bits=index_bits, weight_bits=weight_bits)
-        self._indices = LoadableSequencer(words, Spelling(weights, index_bits), style=style,
+        self._indices = LoadableSequencer(words, Spelling(weights, index_bits, beside), style=style,
                                           technology=technology, rounds=rounds)
         self._values = Filler(1 << index_bits, Spelling(1, weight_bits))
         self._weights = weights
         self._technology = technology
-        super().__init__({"step": In(1), "data": Out(weights * weight_bits), "load": In(FILL),
-                          "loaded": Out(FILL)})
+        super().__init__({"step": In(1), "data": Out(weights * weight_bits + beside),
+                          "load": In(FILL), "loaded": Out(FILL)})
 
     @property
     def latency(self) -> int:
@@ -165,4 +166,8 @@ class LoadableCodebook(Block):
                 table.write_enable.eq(values.write), table.read_enable.eq(1),
                 table.read_address.eq(indices.data.word_select(n, index_bits)),
                 self.data.word_select(n, weight_bits).eq(table.read_data)]
+        beside = indices.data[self._weights * index_bits :]
+        if len(beside):
+            m.d.comb += self.data[self._weights * weight_bits :].eq(
+                delay(m, "beside", beside, MEMORY_LATENCY))
         return m

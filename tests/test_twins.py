@@ -28,6 +28,7 @@ from penjing.hdl.bipolar import BipolarToInteger
 from penjing.hdl.bitmap_entries import BitmapEntries, BitmapWalker
 from penjing.hdl.block import Block
 from penjing.hdl.broadcast import BroadcastEngine
+from penjing.hdl.coded_entries import CodedEntries
 from penjing.hdl.column_pe import ColumnPe
 from penjing.hdl.column_reader import ColumnReader
 from penjing.hdl.concatenate import Concatenator
@@ -45,6 +46,7 @@ from penjing.hdl.gate import Gate
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
 from penjing.hdl.huffman import HuffmanDecoder
+from penjing.hdl.joined_words import JoinedWords
 from penjing.hdl.loadable import Loadable
 from penjing.hdl.loader import Loader, Status
 from penjing.hdl.multiply import StreamMultiplier
@@ -62,6 +64,7 @@ from penjing.hdl.sequencer import LoadableSequencer, Sequencer
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.slice import Slicer
 from penjing.hdl.slope import SlopeRequantizer
+from penjing.hdl.slots import LoadableSlots
 from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue, SkidBuffer
 from penjing.hdl.table import LookupTable
 from penjing.hdl.tech import Generic, MemoryStyle
@@ -224,8 +227,9 @@ TWINS: dict[type[wiring.Component], Twin] = {
 }
 COMMON = {Block, EngineArray, PassesReady}
 """What several blocks have in common is none."""
-LOADED = {Crc32: PRODUCTS, Filler: PRODUCTS, Gate: PRODUCTS, HuffmanDecoder: PRODUCTS,
-          Loadable: PRODUCTS, LoadableCodebook: CODED, LoadableSequencer: PRODUCTS,
+LOADED = {CodedEntries: MASKED, Crc32: PRODUCTS, Filler: PRODUCTS, Gate: PRODUCTS,
+          HuffmanDecoder: PRODUCTS, JoinedWords: WALKED, Loadable: PRODUCTS,
+          LoadableCodebook: CODED, LoadableSequencer: PRODUCTS, LoadableSlots: WALKED,
           Loader: PRODUCTS}
 """Those of networks whose weights come in an image."""
 

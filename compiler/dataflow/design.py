@@ -78,10 +78,12 @@ class Design:
     def filling(self, network: Network | None = None) -> Filling | None:
         """What fills the accelerator's memories with its network, or with another of its shape.
 
-        None where no memory is filled; `PenjingError` where the other one is of another shape.
+        None where no memory is filled; `PenjingError` where the other one is of another shape, or
+        its weights do not go into the memories.
         """
         if network is None:
             return filling(self.network, self.plan)
+        network = plan_file.encoded_as(network, self.network)
         if not plan_file.are_of_one_shape(network, self.network):
             raise PenjingError(f"network {network.name}: it differs from {self.network.name} in "
                                "more than weights and biases; compile it for itself")

@@ -89,13 +89,39 @@ def are_of_one_shape(one: Network, other: Network) -> bool:
     return to_bytes(shape_of_network(one)) == to_bytes(shape_of_network(other))
 
 
+def encoded_as(network: Network, other: Network) -> Network:
+    """``network`` with its loadable weights encoded as those of the layers of ``other`` that are
+    called so, where these encodings say which weights have a place in memory.
+
+    `PenjingError` where an encoding cannot hold the weights.
+    """
+    encodings = {layer.name: layer.weights.encoding for layer in other.layers
+                 if isinstance(layer, ir.MultiplyAccumulate) and layer.weights.loadable}
+    layers = list(network.layers)
+    for n, layer in enumerate(layers):
+        encoding = encodings.get(layer.name, ir.Plain())
+        if isinstance(encoding, ir.ValueEncoding) or not isinstance(layer, ir.MultiplyAccumulate):
+            continue
+        try:
+            weights = dataclasses.replace(layer.weights, encoding=encoding)
+        except PenjingError as error:
+            raise PenjingError(f"layer {layer.name}: {error}") from None
+        layers[n] = dataclasses.replace(layer, weights=weights)
+    return dataclasses.replace(network, layers=tuple(layers))
+
+
 def shape_of_network(network: Network) -> Network:
-    """``network`` with zeros for all that is loaded."""
+    """``network`` with zeros for all that is loaded.
+
+    How values lie in memory is the plan's; which of them have a place there is the encoding's.
+    """
     layers = []
     for layer in network.layers:
         if isinstance(layer, ir.MultiplyAccumulate) and layer.weights.loadable:
+            encoding = layer.weights.encoding
             weights = dataclasses.replace(
-                layer.weights, values=np.zeros_like(layer.weights.values), encoding=ir.Plain())
+                layer.weights, values=np.zeros_like(layer.weights.values),
+                encoding=ir.Plain() if isinstance(encoding, ir.ValueEncoding) else encoding)
             layer = dataclasses.replace(layer, weights=weights, bias=np.zeros_like(layer.bias))
         layers.append(layer)
     return dataclasses.replace(network, name="shape", layers=tuple(layers), tail=None)

@@ -9,7 +9,7 @@ from typing import Any
 from .. import ir
 from ..cost import Resources
 from ..ir import Network
-from .kinds import Engine
+from .kinds import Engine, Nonzeros
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
 from .site import Site, sites
@@ -62,9 +62,10 @@ def weight_facts(site: Site, planned: LayerPlan) -> WeightFacts | None:
     if not isinstance(layer, ir.MultiplyAccumulate):
         return None
     given = layer.weights
+    bits = (kind.all_weight_bits(site) if isinstance(kind, Engine | Nonzeros)
+            else given.memory_bits)
     return WeightFacts(given.values.size, given.bits, given.encoding.name, len(given.codebook),
-                       given.nonzeros, kind.all_weight_bits(site) if isinstance(kind, Engine)
-                       else given.memory_bits)
+                       given.nonzeros, bits)
 
 
 @dataclass(frozen=True)

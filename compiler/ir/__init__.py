@@ -7,7 +7,7 @@ exists is one that the golden model, the schedule and the hardware can rely on. 
 operation is defined once, by a function of `penjing.sim.golden`.
 """
 
-from .bitmap import SEGMENTS, Bitmap, BitmapWalk
+from .bitmap import SEGMENTS, Bitmap, BitmapWalk, FilledBitmapWalk
 from .builder import Builder
 from .constant import Constant
 from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
@@ -67,7 +67,8 @@ __all__ = [
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
     "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
     "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation", "Constant",
-    "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "Flatten", "GapWalk",
+    "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "FilledBitmapWalk",
+    "Flatten", "GapWalk",
     "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
     "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
     "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",

@@ -30,6 +30,16 @@ class BitmapWalk(Walk):
         return self.values[self.values != 0]
 
 
+@dataclass(frozen=True, eq=False)
+class FilledBitmapWalk(BitmapWalk):
+    """One without empty segments: some of the weights that its bits stand for are 0."""
+
+    @property
+    def stored(self) -> Integers:
+        """All weights."""
+        return self.values
+
+
 @dataclass(frozen=True)
 class Bitmap(Sparse):
     """A bit for each place of an output, whole words of ``segment`` places, and its non-zero

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .encoding import Codebook, Plain
+from .constant import Constant
 from .layers import Layer, MultiplyAccumulate
 from .names import NAME, PORTS
 from .tail import Tail
@@ -89,16 +89,15 @@ class Network:
 
 def with_loadable_weights(network: Network) -> Network:
     """``network`` with weights and biases that hardware takes from a stream, so that its types hold
-    for any others of the same bits; `PenjingError` where its own biases are beyond them, or an
-    encoding holds for its own weights only."""
+    for any others of the same bits; `PenjingError` where its own biases are beyond them, or weights
+    are constants in logic."""
     return replace(network, layers=tuple(
         _with_loadable_weights(layer) if isinstance(layer, MultiplyAccumulate) else layer
         for layer in network.layers))
 
 
 def _with_loadable_weights(layer: MultiplyAccumulate) -> MultiplyAccumulate:
-    encoding = layer.weights.encoding
-    require(isinstance(encoding, Plain | Codebook),
-            f"layer {layer.name}: weights of the encoding {encoding.name} cannot be loaded, as "
-            f"others need another memory; compile it with --encoding {layer.name}=plain")
+    require(not isinstance(layer.weights.encoding, Constant),
+            f"layer {layer.name}: its weights are constants in logic, which no stream can change; "
+            f"compile it with --encoding {layer.name}=plain")
     return replace(layer, weights=replace(layer.weights, loadable=True))

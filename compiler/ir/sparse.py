@@ -56,6 +56,17 @@ class GapWalk(Walk):
 
     gaps: Integers
 
+    @classmethod
+    def of(cls, runs: Integers, gaps: Integers, values: Integers, pitch: int) -> GapWalk:
+        """So many ``runs`` (outputs,) of each output, their ``gaps`` (runs,), and their ``values``
+        (runs, weights), whose places are a ``pitch`` apart."""
+        run = values.shape[1]
+        steps = np.cumsum(gaps + 1)
+        before = np.append(0, steps[np.cumsum(runs)[:-1] - 1])
+        firsts = steps - np.repeat(before, runs) - 1
+        places = firsts[:, None] + np.arange(run) * pitch
+        return cls(runs * run, places.reshape(-1), values.reshape(-1), gaps)
+
     @property
     def last(self) -> NDArray[np.bool_]:
         """Whether each run (runs,) ends its output."""
@@ -182,12 +193,8 @@ class _Gapped(Sparse):
         values = np.zeros((len(gaps), run), np.int64)
         values[ends[~marks.filling]] = marks.kept
 
-        lengths = np.bincount(np.repeat(marks.outputs, counts))
-        steps = np.cumsum(gaps + 1)
-        before = np.append(0, steps[np.cumsum(lengths)[:-1] - 1])
-        firsts = steps - np.repeat(before, lengths) - 1
-        places = firsts[:, None] + np.arange(run) * pitch_of(rows.shape[2])
-        return GapWalk(lengths * run, places.reshape(-1), values.reshape(-1), gaps)
+        runs = np.bincount(np.repeat(marks.outputs, counts))
+        return GapWalk.of(runs, gaps, values, pitch_of(rows.shape[2]))
 
 
 @dataclass(frozen=True)

@@ -172,15 +172,16 @@ class Multiplying(Engine):
         """The memory of the weights, and what fills it."""
         if not self.store.loadable:
             return super().memory_cells(site, fabric)
+        beside = self.stored * (self.weight_bits(site) - self.store.bits)
         return constants.filled(fabric, self.storage, self.frame.words,
-                                Spelling(self.stored, self.store.bits), self.frame.rounds)
+                                Spelling(self.stored, self.store.bits, beside), self.frame.rounds)
 
     def _bias_cells(self, site: Site, fabric: Fabric) -> Resources:
         frame, bits = self.frame, site.result.bits
         words = frame.groups * frame.rounds.parts
         if self.store.loadable:
-            storage = Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
-            return constants.filled(fabric, storage, words, Spelling(frame.pe, bits), frame.rounds)
+            return constants.filled(fabric, constants.loose(fabric), words,
+                                    Spelling(frame.pe, bits), frame.rounds)
         # A bias has fewer bits than a sum: the others are copies of its sign.
         bits = min(bits, signed_bits(biases(site)))
         return constants.in_order(fabric, Storage.LOGIC, words, frame.pe * bits, frame.rounds)
@@ -192,9 +193,17 @@ class Multiplying(Engine):
         frame, bits = self.frame, site.result.bits
         bias = Spelling(frame.pe, bits).spelled(bias_words(frame, biases(site), bits))
         try:
-            return (*self.store.fillings(self.weights(site)), bias)
+            return (*self.weight_fillings(site), bias)
         except ir.PenjingError as error:
             raise ir.PenjingError(f"layer {site.name}: {error}") from None
+
+    def weight_fillings(self, site: Site) -> tuple[bytes, ...]:
+        """Those of the weights."""
+        return self.store.fillings(self.weights(site))
+
+    def given_biases(self, site: Site) -> list[int] | None:
+        """The biases that its hardware is made with; None where a stream brings them."""
+        return None if self.store.loadable else biases(site)
 
     def work(self) -> Mapping[str, int]:
         """Its multipliers."""
@@ -204,7 +213,7 @@ class Multiplying(Engine):
         """The engine of ``weights`` (beats, outputs, terms)."""
         array = DotArray(self.frame, shape_of(self.carried(site)[0]),
                          weight_bits=self.store.value_bits,
-                         bias=None if self.store.loadable else biases(site),
+                         bias=self.given_biases(site),
                          accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
                          technology=technology)
         source = self.store.source(weights, style(self.storage), technology, self.frame.rounds)

@@ -11,11 +11,11 @@ from ....hdl.n_of_m_array import CHOICE_LATENCY, NofMArray, NofMShape
 from ....hdl.sequencer import SEQUENCER_LATENCY
 from ....hdl.tech import Technology
 from ... import ir
-from ...cost import Fabric, Resources, arithmetic, memories
+from ...cost import Fabric, Resources, arithmetic
 from ...ir import Integers
 from ..fold import Fold
 from ..site import Site
-from .engine import Multiplying, biases, dsp_blocks, multiplies, output_port, pad_code
+from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
 from .flat import Flat
 from .kind import Ask, Stages, shape_of, style
 from .stores import store_of
@@ -60,7 +60,7 @@ class NofM(Multiplying, Flat):
         frame = cls.framed(site, fold, choice, store.latency)
         return cls(
             inputs=ask.inputs, o=output_port(site, frame), fold=fold, frame=frame, store=store,
-            choice=choice, storage=memories.rom_storage(
+            choice=choice, storage=store.storage(
                 ask.fabric, frame.words, products * (store.bits + choice.select_bits)),
             dsps=dsp_blocks(ask, site.source.widened.bits, store.value_bits, products))
 
@@ -91,26 +91,29 @@ class NofM(Multiplying, Flat):
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""
-        values, selects = self._groups(site)
-        bits = self.choice.select_bits
+        values, beside = self._groups(site)
         array = NofMArray(
             self.frame, self.choice, shape_of(self.carried(site)[0]),
-            weight_bits=self.store.value_bits, bias=biases(site),
+            weight_bits=self.store.value_bits, bias=self.given_biases(site),
             accumulator_bits=site.result.bits, dsp_multipliers=self.dsps, technology=technology)
-        source = self.store.source(values, style(self.storage), technology,
-                                   beside=Beside(packed(selects, bits), self.stored * bits))
+        source = self.store.source(values, style(self.storage), technology, beside=beside)
         fill = pad_code(site, self.carried(site)[0])
         return [*self.window_blocks(site, technology, fill),
                 ("n_of_m", EngineBlock(self.frame, array, source))]
 
-    def _groups(self, site: Site) -> tuple[Integers, Integers]:
-        """Weights and selects in the order of the reads, each (beats, outputs, products)."""
+    def weight_fillings(self, site: Site) -> tuple[bytes, ...]:
+        """Those of the weights and their selects."""
+        return self.store.fillings(*self._groups(site))
+
+    def _groups(self, site: Site) -> tuple[Integers, Beside]:
+        """Weights in the order of the reads (beats, outputs, products), and their selects."""
         encoding = multiplies(site).weights.encoding
         assert isinstance(encoding, ir.NofM)
         weights = self.weights(site)
         spans = weights.reshape(*weights.shape[:2], -1, self.choice.span)
         values, selects = (one.reshape(*weights.shape[:2], -1) for one in encoding.groups(spans))
-        return values, selects
+        bits = self.choice.select_bits
+        return values, Beside(packed(selects, bits), self.stored * bits)
 
 
 def _span(site: Site, lanes: int) -> int | None:

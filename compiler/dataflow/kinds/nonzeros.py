@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ....hdl.dot_product import WAY_LATENCY
+from ....hdl.fill import Spelling
 from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.tile_engine import TileEngine
@@ -23,11 +24,12 @@ from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
 from . import constants
-from .balance import balanced
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
-from .entry_stores import EntryStore, entry_store
+from .entry_store import EntryStore, Outputs, Room
+from .entry_stores import entry_store
 from .kind import Ask, Stages, shape_of, style
 from .window import Buffer, Buffered
+from .words import packed, slot_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Nonzeros(Buffered):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
     ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
-    in ``results``.
+    in ``results``. If there is ``room``, a stream brings entries and biases.
     """
 
     encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Sparse,)
@@ -43,6 +45,7 @@ class Nonzeros(Buffered):
     word: int
     storage: Storage
     results: Storage
+    room: Room | None = None
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
@@ -61,20 +64,33 @@ class Nonzeros(Buffered):
         cycles, word = max(ask.cycles, shape.tiles * shape.steps), 1
         while height * width * -(-channels // word) > cycles and word < channels:
             word *= 2
-        weights, fabric = multiplies(site).weights, ask.fabric
-        entries = max(_store(site).memories(shape.outputs, Storage.BLOCK),
-                      key=lambda memory: memory.bits)
+        weights, fabric, store = multiplies(site).weights, ask.fabric, _store(site)
+        entries = max(store.memories(shape, Storage.BLOCK), key=lambda memory: memory.bits)
         results = _results(shape, site, Storage.BLOCK)
+        choose = memories.ram_storage if weights.loadable else memories.rom_storage
         return cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold, word=word,
-                   storage=memories.rom_storage(fabric, entries.words, entries.width),
+                   storage=choose(fabric, entries.words, entries.width),
                    results=memories.ram_storage(fabric, results.words, results.width),
-                   dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
+                   dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products),
+                   room=store.room(shape))
 
     def shape(self, site: Site) -> TileShape:
         """The engine's structure."""
         _, width, _ = site.geometry.size
         rows = self.buffer.words // (width * self._pixel_words(site)) if self.buffer else 1
-        return _shape(site, self.fold, self.word, rows)
+        return self._with_rows(site, rows)
+
+    def _with_rows(self, site: Site, rows: int) -> TileShape:
+        """The structure with a buffer of so many ``rows``."""
+        if self.room is None:
+            return _shape(site, self.fold, self.word, rows)
+        # Weights that come later are other ones.
+        return _tiles(site, self.fold, self.word, rows, self.o.lanes, self.store(site),
+                      (self.room.entries,) * self.fold.pe)
+
+    def store(self, site: Site) -> EntryStore:
+        """What holds the layer's entries."""
+        return _store(site, self.room.index_bits if self.room else None)
 
     def _pixel_words(self, site: Site) -> int:
         return -(-site.geometry.size[2] // self.word)
@@ -125,7 +141,7 @@ class Nonzeros(Buffered):
         """The same with a buffer that holds ``depth`` words: whole rows, a power of two."""
         row = site.geometry.size[1] * self._pixel_words(site)
         rows = 1 << (-(-depth // row) - 1).bit_length()
-        shape = _shape(site, self.fold, self.word, rows)
+        shape = self._with_rows(site, rows)
         storage = memories.ram_storage(fabric, shape.bank_words, self._word_bits(site))
         return replace(self, buffer=Buffer(rows * row, storage))
 
@@ -136,7 +152,7 @@ class Nonzeros(Buffered):
         """Entries, biases, the map's rows, and results."""
         assert self.buffer is not None
         shape = self.shape(site)
-        return (*_store(site).memories(shape.outputs, self.storage),
+        return (*self.store(site).memories(shape, self.storage),
                 Memory("bias", shape.channels, site.result.bits, Storage.LOGIC),
                 Memory("window", shape.bank_words, self._word_bits(site), self.buffer.storage,
                        self.fold.products),
@@ -149,10 +165,32 @@ class Nonzeros(Buffered):
         assert buffered.buffer is not None
         shape, (source,) = buffered.shape(site), self.carried(site)
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, _store(site).cells(shape.outputs, self.storage, fabric)
+        return sum(gears, self.store(site).cells(shape, self.storage, fabric)
                    + _buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
                    + _sum_cells(fabric, shape, site, self.dsps)
                    + _results_cells(fabric, shape, site, self.results))
+
+    def all_weight_bits(self, site: Site) -> int:
+        """Bits of all weights of the layer: of their encoding, or of what there is room for."""
+        weights = multiplies(site).weights
+        if self.room is None:
+            return weights.memory_bits
+        entries = self.store(site).memories(self.shape(site), self.storage)
+        table = weights.bits << self.room.index_bits if self.room.index_bits else 0
+        return sum(memory.bits for memory in entries) + table
+
+    def fillings(self, site: Site) -> tuple[bytes, ...]:
+        """Those of the entries, of the biases, and of the order of the outputs."""
+        if self.room is None:
+            return ()
+        shape, store, bits = self.shape(site), self.store(site), site.result.bits
+        outputs, given = store.dealt(shape.pe, shape.o_lanes), biases(site)
+        words = slot_words([[given[output] for output in some] for some in outputs], shape.slots)
+        bias = Spelling(shape.pe, bits).spelled(packed(words, bits))
+        try:
+            return (*store.fillings(shape), bias, *_order(shape, outputs))
+        except ir.PenjingError as error:
+            raise ir.PenjingError(f"layer {site.name}: {error}") from None
 
     def macs(self, site: Site) -> int:
         """Those of weights that are not zero."""
@@ -167,34 +205,57 @@ class Nonzeros(Buffered):
         assert self.buffer is not None
         shape, (source,) = self.shape(site), self.carried(site)
         element = shape_of(source)
-        entries = _store(site).source(shape.outputs, style(self.storage), technology)
+        entries = self.store(site).source(shape, style(self.storage), technology)
         engine = TileEngine(
-            element, shape, entries, weight_bits=multiplies(site).weights.bits, bias=biases(site),
-            accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
-            fill=pad_code(site, source), buffer=style(self.buffer.storage),
-            results=style(self.results), technology=technology)
+            element, shape, entries, weight_bits=multiplies(site).weights.bits,
+            bias=None if self.room else biases(site), accumulator_bits=site.result.bits,
+            dsp_multipliers=self.dsps, fill=pad_code(site, source),
+            buffer=style(self.buffer.storage), results=style(self.results), technology=technology)
         return [*(gear.block(element) for gear in self.gears(site)), ("nonzeros", engine)]
 
 
 @lru_cache(maxsize=256)
-def _store(site: Site) -> EntryStore:
-    """The store of the layer's entries."""
-    return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site))
+def _store(site: Site, index_bits: int | None = None) -> EntryStore:
+    """The store of the layer's entries, with indices of so many bits, if it is said."""
+    return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site),
+                       index_bits)
 
 
 @lru_cache(maxsize=1024)
 def _shape(site: Site, fold: Fold, word: int, rows: int) -> TileShape:
     """The structure under ``fold``, with the fewest output lanes that keep up with the entries."""
-    geometry, store = site.geometry, _store(site)
-    lengths = tuple(store.walk.lengths.tolist())
+    store = _store(site)
     for o_lanes in range(1, fold.pe + 1):
-        outputs = balanced(lengths, fold.pe, o_lanes)
-        shape = TileShape(
-            geometry.size, geometry.kernel, geometry.stride, geometry.padding, fold.lanes, word,
-            rows, outputs, o_lanes, store.lengths(outputs), store.latency)
+        lengths = store.lengths(store.dealt(fold.pe, o_lanes))
+        shape = _tiles(site, fold, word, rows, o_lanes, store, lengths)
         if shape.steps == max(shape.lengths):
             break
     return shape
+
+
+def _tiles(site: Site, fold: Fold, word: int, rows: int, o_lanes: int, store: EntryStore,
+           lengths: tuple[int, ...]) -> TileShape:
+    """The structure under ``fold`` of elements with entries of a ``store``, so many of each.
+
+    Where a stream says which outputs an element makes, those here stand for any.
+    """
+    geometry, loaded = site.geometry, multiplies(site).weights.loadable
+    outputs = (tuple(tuple(range(n, site.result.shape[2], fold.pe)) for n in range(fold.pe))
+               if loaded else store.dealt(fold.pe, o_lanes))
+    return TileShape(geometry.size, geometry.kernel, geometry.stride, geometry.padding, fold.lanes,
+                     word, rows, outputs, o_lanes, lengths, store.latency, loaded)
+
+
+def _order(shape: TileShape, outputs: Outputs) -> tuple[bytes, ...]:
+    """What tells which element makes which of ``outputs``, if a stream does."""
+    if not shape.dealt:
+        return ()
+    words = np.zeros(shape.pixel_beats * shape.o_lanes, np.int64)
+    for n, some in enumerate(outputs):
+        words[list(some)] = n | np.arange(len(some)) << shape.source_bits
+    bits = shape.source_bits + shape.slot_bits
+    spelling = Spelling(shape.o_lanes, bits)
+    return (spelling.spelled(packed(words.reshape(shape.pixel_beats, -1), bits)),)
 
 
 def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
@@ -249,12 +310,12 @@ def _sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resou
     """Cells of the multipliers, of which ``dsps`` are DSP blocks, and of the sums."""
     a_bits, weights = site.source.widened.bits, multiplies(site).weights
     total, products = site.result.bits, shape.pe * shape.lanes
-    bias_bits = min(total, signed_bits(biases(site)))
-    bias = constants.in_order(fabric, Storage.LOGIC, shape.slots, bias_bits)
+    bias_bits = total if shape.loaded else min(total, signed_bits(biases(site)))
+    bias = constants.in_slots(fabric, shape, bias_bits)
     sums = fabric.sums(total, products) + products * total * fabric.logic.mux
     ffs = (products * total + dsps * (a_bits + weights.bits) + (products - dsps) * 2 * a_bits
            + shape.pe * (READ_STAGES + WAY_LATENCY) * (weights.bits + 3))
-    return (bias * shape.pe + Resources(luts=round(sums), ffs=ffs, dsps=dsps)
+    return (bias + Resources(luts=round(sums), ffs=ffs, dsps=dsps)
             + arithmetic.multiplier(fabric, a_bits, weights.bits) * (products - dsps))
 
 
@@ -263,8 +324,13 @@ def _results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storag
     memory, total = _results(shape, site, storage), site.result.bits
     choice = (shape.pe * (shape.lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
     order = index_bits(shape.pixel_beats), index_bits(shape.lanes), index_bits(shape.tiles)
-    tables = memories.rom(fabric, Storage.LOGIC, shape.pixel_beats,
-                          shape.o_lanes * index_bits(shape.pe) + shape.pe * index_bits(shape.slots))
+    if shape.dealt:
+        spelling = Spelling(shape.o_lanes, shape.source_bits + shape.slot_bits)
+        tables = constants.filler(fabric, shape.pixel_beats, spelling) + memories.ram(
+            fabric, constants.loose(fabric), shape.pixel_beats, spelling.width)
+    else:
+        tables = memories.rom(fabric, Storage.LOGIC, shape.pixel_beats,
+                              shape.o_lanes * shape.source_bits + shape.pe * shape.slot_bits)
     depth, counters = shape.results.queue_depth, sum(order) + shape.pe * index_bits(shape.slots)
     return (memories.ram(fabric, storage, memory.words, memory.width) * shape.pe
             + (tables if shape.pe > 1 else Resources())

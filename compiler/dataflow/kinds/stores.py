@@ -16,6 +16,7 @@ from ....hdl.weights import CODEBOOK_LATENCY, CodebookWeights, LoadableCodebook,
 from ... import ir
 from ...cost import Fabric, Resources, Storage, memories
 from ...ir import Integers
+from . import constants
 from .words import NOTHING, Beside, packed
 
 
@@ -51,9 +52,9 @@ class Store(ABC):
     def cells(self, fabric: Fabric) -> Resources:
         """Cells for each weight of a word, its memory left out."""
 
-    def fillings(self, values: Integers) -> tuple[bytes, ...]:
-        """The symbols of each memory that a stream fills with ``values``, in their order; raises
-        `PenjingError` where they do not go into it."""
+    def fillings(self, values: Integers, beside: Beside = NOTHING) -> tuple[bytes, ...]:
+        """The symbols of each memory that a stream fills with ``values`` and what is ``beside``
+        them, in their order; raises `PenjingError` where they do not go into it."""
         return ()
 
     @abstractmethod
@@ -124,16 +125,17 @@ class LoadablePlainStore(PlainStore):
 
     loadable = True
 
-    def fillings(self, values: Integers) -> tuple[bytes, ...]:
+    def fillings(self, values: Integers, beside: Beside = NOTHING) -> tuple[bytes, ...]:
         """That of the memory."""
-        return (Spelling(values[0].size, self.bits).spelled(packed(values, self.bits)),)
+        spelling = Spelling(values[0].size, self.bits, beside.bits)
+        words = beside.above(packed(values, self.bits), values[0].size * self.bits)
+        return (spelling.spelled(words),)
 
     def source(self, values: Integers, style: MemoryStyle, technology: Technology,
                rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
-        """The memory; nothing may be beside."""
-        assert beside == NOTHING
-        return LoadableSequencer(len(values), Spelling(values[0].size, self.bits), style=style,
-                                 technology=technology, rounds=rounds)
+        """The memory."""
+        return LoadableSequencer(len(values), Spelling(values[0].size, self.bits, beside.bits),
+                                 style=style, technology=technology, rounds=rounds)
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,11 @@ class LoadableCodebookStore(Store):
         return self.index_bits
 
     def all_bits(self, weights: ir.Weights) -> int:
-        """Those of the indices, and of a table of as many values as these can tell apart."""
-        return weights.values.size * self.index_bits + (self.value_bits << self.index_bits)
+        """Those of the indices and what is beside them, and of a table of as many values as these
+        can tell apart."""
+        stored = weights.stored
+        beside = weights.memory_bits - ir.Codebook().bits_of(stored, weights.bits)
+        return stored.count * self.index_bits + beside + (self.value_bits << self.index_bits)
 
     @property
     def latency(self) -> int:
@@ -161,11 +166,9 @@ class LoadableCodebookStore(Store):
 
     def cells(self, fabric: Fabric) -> Resources:
         """A table."""
-        entries = 1 << self.index_bits
-        storage = Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
-        return memories.ram(fabric, storage, entries, self.value_bits)
+        return memories.ram(fabric, constants.loose(fabric), 1 << self.index_bits, self.value_bits)
 
-    def fillings(self, values: Integers) -> tuple[bytes, ...]:
+    def fillings(self, values: Integers, beside: Beside = NOTHING) -> tuple[bytes, ...]:
         """Those of the indices and of the table."""
         codebook = np.unique(values)
         if len(codebook) > 1 << self.index_bits:
@@ -173,18 +176,17 @@ class LoadableCodebookStore(Store):
                 f"weights: they are of {len(codebook)} different values, and the tables that they "
                 f"go into have {1 << self.index_bits}; share values, or compile for more")
         entries = np.pad(codebook, (0, (1 << self.index_bits) - len(codebook)))
-        spelling = Spelling(values[0].size, self.bits)
+        spelling = Spelling(values[0].size, self.bits, beside.bits)
         indices = packed(np.searchsorted(codebook, values), self.bits)
-        return (spelling.spelled(indices),
+        return (spelling.spelled(beside.above(indices, values[0].size * self.bits)),
                 Spelling(1, self.value_bits).spelled(packed(entries, self.value_bits)))
 
     def source(self, values: Integers, style: MemoryStyle, technology: Technology,
                rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
-        """The memory and the tables; nothing may be beside."""
-        assert beside == NOTHING
+        """The memory and the tables."""
         return LoadableCodebook(len(values), values[0].size, index_bits=self.index_bits,
                                 weight_bits=self.value_bits, style=style, technology=technology,
-                                rounds=rounds)
+                                rounds=rounds, beside=beside.bits)
 
 
 STORES: tuple[type[Store], ...] = (PlainStore, CodebookStore, LoadablePlainStore,
@@ -215,7 +217,7 @@ def _(encoding: ir.Codebook, weights: ir.Weights, zeros: bool) -> Store:
         # A codebook that is full has no place for the zeros: such an engine stores what they are.
         return _plain(weights)
     if weights.loadable:
-        return LoadableCodebookStore(weights.bits, (len(codebook) - 1).bit_length())
+        return LoadableCodebookStore(weights.bits, max(1, (len(codebook) - 1).bit_length()))
     return CodebookStore(weights.bits, tuple(sorted(codebook)))
 
 

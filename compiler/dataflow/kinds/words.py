@@ -42,6 +42,14 @@ def packed(values: Integers, bits: int) -> list[int]:
     return [int.from_bytes(row.tobytes(), "little") for row in packed_bytes]
 
 
+def slot_words(values: Sequence[Sequence[int]], slots: int) -> Integers:
+    """(slots, elements) the ``values`` of each element, and zeros where it has fewer."""
+    words = np.zeros((slots, len(values)), np.int64)
+    for n, own in enumerate(values):
+        words[:len(own), n] = own
+    return words
+
+
 def count_words(signs: Integers) -> list[int]:
     """Words for a `CountArray` of ``signs`` (beats, outputs, terms), each -1 or 1."""
     return packed((signs > 0).astype(np.int64), 1)
