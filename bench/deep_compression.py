@@ -45,6 +45,8 @@ RECIPES = Path(__file__).parents[1] / "examples" / "deep_compression"
 SEEDS = (1, 2, 3)
 HELD_OUT = 5000
 DIGITS = 24
+MULTIPLIERS = 16
+"""Each has many outputs, so all have about as many weights: what fills the others up is little."""
 STEP = 1 / 256
 """What a pixel's step is worth, so that fixed point holds it exactly."""
 STAMP = ("python bench/deep_compression.py --data DIR", "torch", "numpy", "amaranth", "cocotb")
@@ -162,7 +164,8 @@ def compressed(name: str, seed: int, digits: Digits, folder: Path) -> dict[str, 
 def loadable(small: Path, folder: Path) -> Project:
     """The hardware of the network in a file, whose weights keep their encodings and come later."""
     network = file.load(small)
-    return flow.compile_model(small, folder / "made", Target(BOARD), loadable=True, encodings={
+    target = Target(BOARD, budget={"multipliers": MULTIPLIERS})
+    return flow.compile_model(small, folder / "made", target, loadable=True, encodings={
         layer.name: layer.weights.encoding.name for layer in network.layers
         if isinstance(layer, ir.MultiplyAccumulate)})
 
@@ -191,9 +194,10 @@ def layers(project: Project) -> list[dict[str, Any]]:
 
 def simulated(network: Network, project: Project, octets: bytes, x: Integers, cache: Path
               ) -> dict[str, Any]:
-    """Load an image into the Verilog of ``project``, and compare all results of digits ``x``."""
+    """Load the image of a network, and compare all results of digits ``x`` with it."""
     i, o = project.design.i, project.design.o
-    kind, result = network.input_type, network.output_type
+    # Sums have room for whatever weights come in.
+    kind, result = project.network.input_type, project.network.output_type
     patterns = tuple(Stalls)
     wanted = golden.run(network, x.reshape(-1, *kind.shape))
     report = cosim(
