@@ -45,8 +45,6 @@ RECIPES = Path(__file__).parents[1] / "examples" / "deep_compression"
 SEEDS = (1, 2, 3)
 HELD_OUT = 5000
 DIGITS = 24
-MULTIPLIERS = 16
-"""Each has many outputs, so all have about as many weights: what fills the others up is little."""
 STEP = 1 / 256
 """What a pixel's step is worth, so that fixed point holds it exactly."""
 STAMP = ("python bench/deep_compression.py --data DIR", "torch", "numpy", "amaranth", "cocotb")
@@ -54,12 +52,17 @@ STAMP = ("python bench/deep_compression.py --data DIR", "torch", "numpy", "amara
 
 @dataclass(frozen=True)
 class Kind:
-    """One network: how it is built, what it takes, and for how many epochs it is trained dense."""
+    """One network: how it is built, what it takes, and for how many epochs it is trained dense.
+
+    It has so many ``multipliers`` in hardware. Where they are few, each has many outputs, so all
+    have about as many weights, and what fills the others up is little.
+    """
 
     title: str
     build: Callable[[], nn.Sequential]
     shape: tuple[int, ...]
     epochs: int
+    multipliers: int
 
 
 def lenet_300_100() -> nn.Sequential:
@@ -77,8 +80,8 @@ def lenet5() -> nn.Sequential:
         dense1=nn.Linear(800, 500), relu1=nn.ReLU(), dense2=nn.Linear(500, 10)))
 
 
-KINDS = {"lenet_300_100": Kind("LeNet-300-100", lenet_300_100, (784,), 12),
-         "lenet5": Kind("LeNet-5", lenet5, (28, 28, 1), 5)}
+KINDS = {"lenet_300_100": Kind("LeNet-300-100", lenet_300_100, (784,), 12, 16),
+         "lenet5": Kind("LeNet-5", lenet5, (28, 28, 1), 4, 96)}
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def compressed(name: str, seed: int, digits: Digits, folder: Path) -> dict[str, 
             progress=lambda what, done, total: bar.update(
                 task, completed=done, total=total or None,
                 description=f"{kind.title}, seed {seed}, {what}"))
-    project = loadable(small, folder)
+    project = loadable(small, folder, kind.multipliers)
     model = flow.load(small)
     weights, nonzeros = (made.stages[-1].total(what) for what in ("weights", "nonzeros"))
     image = image_of(project, small)
@@ -161,10 +164,10 @@ def compressed(name: str, seed: int, digits: Digits, folder: Path) -> dict[str, 
         "layers": layers(project)}
 
 
-def loadable(small: Path, folder: Path) -> Project:
-    """The hardware of the network in a file, whose weights keep their encodings and come later."""
+def loadable(small: Path, folder: Path, multipliers: int) -> Project:
+    """Hardware for the network in a file, whose weights keep their encodings and come later."""
     network = file.load(small)
-    target = Target(BOARD, budget={"multipliers": MULTIPLIERS})
+    target = Target(BOARD, budget={"multipliers": multipliers})
     return flow.compile_model(small, folder / "made", target, loadable=True, encodings={
         layer.name: layer.weights.encoding.name for layer in network.layers
         if isinstance(layer, ir.MultiplyAccumulate)})
