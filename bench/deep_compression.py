@@ -83,7 +83,7 @@ def lenet5() -> nn.Sequential:
 
 
 KINDS = {"lenet_300_100": Kind("LeNet-300-100", lenet_300_100, (784,), 7, 16),
-         "lenet5": Kind("LeNet-5", lenet5, (28, 28, 1), 2, 96)}
+         "lenet5": Kind("LeNet-5", lenet5, (28, 28, 1), 3, 96)}
 
 
 @dataclass(frozen=True)
