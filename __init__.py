@@ -18,7 +18,8 @@ _NAMES = {
         # tensors and networks
         "Bipolar", "Builder", "Network", "PenjingError", "TensorType",
         # weights and how they are stored
-        "Bitmap", "Codebook", "Constant", "KernelList", "NofM", "Plain", "RelativeIndex", "Weights",
+        "Bitmap", "Codebook", "Columns", "Constant", "KernelList", "NofM", "Plain", "RelativeIndex",
+        "Weights",
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",

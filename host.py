@@ -42,6 +42,10 @@ __all__ = ["Link"]
 _BITS_PER_BYTE = 10
 _MESSAGE_BYTES = HEADER_BYTES + 4
 _POLL_SECONDS = 0.01
+_REFUSALS = {
+    Status.LOADING: "it is cut off; make and load it again",
+    Status.DAMAGED: "it is damaged; make and load it again",
+    Status.MISMATCHED: "it is for another shape; make it for the project whose bitstream is there"}
 
 
 class Link:
@@ -109,7 +113,8 @@ class Link:
     def infer(self, image: NDArray[np.integer]) -> NDArray[np.int64]:
         """The network's integers for ``image``, integers in the shape of ``identity.input_type``.
 
-        Raises `PenjingError` where the image does not fit the network or the board does not answer.
+        Raises `PenjingError` where the image does not fit the network, or where the board has no
+        weights yet or does not answer.
         """
         i_type, o_type = self._identity.input_type, self._identity.output_type
         size = o_type.elements * element_bytes(o_type)
@@ -133,9 +138,9 @@ class Link:
         """
         (status,) = self._request(Kind.LOAD, image, Kind.LOADED, 1)
         if status != Status.READY:
-            why = Status(status).name.lower() if status in tuple(Status) else f"status {status}"
-            raise PenjingError(f"{self._port}: the board refuses the image ({why}); make it for "
-                               "the project whose bitstream is on it, and load it again")
+            why = (_REFUSALS[Status(status)] if status in _REFUSALS
+                   else f"its status is {status}; is it a board of this version?")
+            raise PenjingError(f"{self._port}: the board refuses the image: {why}")
 
     def close(self) -> None:
         """Close the port."""
@@ -181,6 +186,9 @@ class Link:
                     return message.payload, ""
                 if message.kind == Kind.ERROR and len(message.payload) == 1:
                     code = message.payload[0]
+                    if code == Fault.EMPTY:
+                        raise PenjingError(f"{self._port}: the board waits for weights, since it "
+                                           "has no good weights; load some with penjing load")
                     known = code in tuple(Fault)
                     problem = f"error {Fault(code).name if known else code}"
                     # A busy board works on this very request, sent before.

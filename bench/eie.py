@@ -17,7 +17,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ from penjing.boards.measure import measure
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends, ideal_cycles
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
+from penjing.compiler.dataflow.kinds import Ask, Columnwise, column_engine
+from penjing.compiler.dataflow.kinds.columns import BANKS, QUEUE
+from penjing.compiler.dataflow.plan import Fold, Port
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.flow.page.markup import picture
 from penjing.hdl.broadcast import BroadcastEngine
@@ -40,7 +44,7 @@ from penjing.sim.streams import pack, transfer, unpack
 FILE = "eie.json"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "eie.svg"
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
-DEPTH = 8
+DEPTH = QUEUE
 LANES = 8
 VECTORS = 50
 OTHERS = 200
@@ -51,6 +55,8 @@ DENSITY = 0.1
 CODES = (-90, -61, -44, -33, -24, -17, -11, 9, 14, 20, 28, 38, 51, 72, 100)
 """With 0, a codebook of 16."""
 BOARD = "ulx3s-25f"
+ROUTED = 8
+"""Elements that are routed."""
 CLOCK_MHZ = 75.0
 """What the router aims at: it goes on without end for a path that is too slow for its aim."""
 
@@ -108,8 +114,10 @@ def trained(path: Path, digits: Integers) -> Iterator[Work]:
 
 def engine(work: Work, columns: Columns, o_lanes: int, technology: Technology) -> BroadcastEngine:
     """The hardware of ``work``."""
-    return columns.engine(work.layer, work.source, queue=DEPTH, lanes=LANES, o_lanes=o_lanes,
-                          banks=2, dsp=True, style=MemoryStyle.BLOCK, technology=technology)
+    return column_engine.engine(
+        columns, work.layer, work.source, work.layer.output_type(work.source).bits, queue=DEPTH,
+        lanes=LANES, o_lanes=o_lanes, banks=BANKS, dsps=columns.pes,
+        style=MemoryStyle.BLOCK, technology=technology)
 
 
 def intervals(ends: list[int]) -> float:
@@ -192,18 +200,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def route() -> dict[str, Any]:
-    """Place and route the random layer on 8 processing elements."""
+    """Place and route the random layer on 8 processing elements, as the compiler makes it."""
     board, layer = boards.find(BOARD), random_layer()
-    none = np.zeros((VECTORS + 1, 784), np.int64)
-    work = work_of(RANDOM, layer, TensorType((1, 1, 784), 8, False), none)
-    columns = Columns.best(layer.weights, dealt(layer.weights.values, 8), ir.Codebook())
-    block = engine(work, columns, 1, board.technology)
+    layer = replace(layer, weights=replace(layer.weights, encoding=ir.Columns(ir.Codebook())))
+    network = Network(RANDOM, layer.input, TensorType((1, 1, 784), 8, False), (layer,))
+    site, fabric = sites(network)[layer.name], board.family.fabric
+    kind = Columnwise.made(site, Ask(fabric, (Port(LANES, 784),), 0, board.budget.dsps),
+                           Fold(ROUTED, 1, 1))
+    (_, block), = kind.blocks(site, board.technology)
+    told = fabric.placed(kind.cells(site, fabric))
     with tempfile.TemporaryDirectory() as folder:
         found = measure(block, board, Path(folder), clock_mhz=CLOCK_MHZ)
     return {**common.read(FILE), "routed": {
-        "layer": layer.name, "network": RANDOM, "board": BOARD, "multipliers": 8, "queue": DEPTH,
+        "layer": layer.name, "network": RANDOM, "board": BOARD, "multipliers": ROUTED,
+        "queue": DEPTH,
         "luts": found.luts, "ffs": found.ffs, "dsps": found.dsps, "brams": found.brams,
-        "weight_bits": block.weight_bits, "fmax_mhz": round(found.fmax_mhz, 1),
+        "predicted": {"luts": told.luts, "ffs": told.ffs, "dsps": told.dsps, "brams": told.brams},
+        "most_cycles": kind.cycles(site), "weight_bits": kind.all_weight_bits(site),
+        "fmax_mhz": round(found.fmax_mhz, 1),
         **common.stamp("python bench/eie.py --route", *found.versions)}}
 
 
@@ -226,9 +240,11 @@ def table(result: dict[str, Any]) -> None:
         for row in rows])
     if "routed" in result:
         one = result["routed"]
+        cells = ("luts", "ffs", "dsps", "brams")
         common.show(f"{one['multipliers']} elements on {one['board']}, placed and routed", (
-            "layer", "LUTs", "FFs", "DSPs", "BRAMs", "MHz"), [
-            (one["layer"], one["luts"], one["ffs"], one["dsps"], one["brams"], one["fmax_mhz"])])
+            "layer", "", "LUTs", "FFs", "DSPs", "BRAMs", "MHz"), [
+            (one["layer"], "routed", *(one[cell] for cell in cells), one["fmax_mhz"]),
+            ("", "predicted", *(one["predicted"][cell] for cell in cells), "")])
     if rows:
         draw(rows)
 

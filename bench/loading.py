@@ -4,12 +4,14 @@ A dense network in the shape of LeNet-300-100, with weights of 16 values, of whi
 stored dense in 4 bits. The image goes through the loader as it is in the accelerator, a byte on
 offer in each cycle; the decoder alone takes its sections two bytes a cycle. Then, in the Verilog of
 one accelerator, the two networks of ``examples/sparse`` in that shape: the image of the one and
-digits, the image of the other and the same digits, all results compared with the golden model. This
+digits, the image of the other and the same digits, all results compared with the golden model. That
 is done twice: with dense layers, and with sparse ones, which take a cycle for each weight that is
 not 0. Without an option it prints the stored results; ``--data DIR``, the folder of ``mnist.npz``,
-simulates anew (some minutes), ``--only sparse_pair`` the sparse layers alone.
+simulates anew (some minutes), ``--only sparse_pair`` the sparse layers alone; ``--route`` places
+and routes the loader alone.
 
     python bench/loading.py --data DIR
+    python bench/loading.py --route
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from typing import Any
 import common
 import numpy as np
 from amaranth.sim import Simulator
-from penjing import flow
+from penjing import boards, flow
+from penjing.boards.measure import measure
 from penjing.compiler import file, huffman, ir
 from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.filling import Filling
@@ -51,6 +54,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "sparse"
 PAIR = ("lenet_300_100_a", "lenet_300_100_b")
 """What was trained twice, from different seeds."""
 DIGITS = 100
+CLOCK_MHZ = 100
 PATTERNS = (Stalls.NONE, Stalls.BOTH)
 PAIRS = {"pair": None, "sparse_pair": "relative+codebook"}
 """The results of both, and the encoding that is asked for."""
@@ -225,7 +229,9 @@ def pair(data: Path, encoding: str | None) -> dict[str, Any]:
 
 def run(data: Path, only: str | None) -> dict[str, Any]:
     """Make the images, and simulate; of what is not asked for, take what is stored."""
-    result = common.read(FILE) if only else loaded()
+    known = common.read(FILE)
+    kept = {"routed": known["routed"]} if "routed" in known else {}
+    result = known if only else {**loaded(), **kept}
     for name, encoding in PAIRS.items():
         if only in (None, name):
             result[name] = pair(data, encoding)
@@ -233,12 +239,34 @@ def run(data: Path, only: str | None) -> dict[str, Any]:
     return result
 
 
-def loaded() -> dict[str, Any]:
-    """What an image takes, and how long."""
+def filled() -> tuple[Design, Filling]:
+    """The network's hardware, and what fills it."""
     network = lenet()
     design = Design(network, plan(network, Target(BOARD)))
     filling = design.filling()
     assert filling is not None
+    return design, filling
+
+
+def route() -> dict[str, Any]:
+    """Place and route the loader alone; all else keeps its results."""
+    (_, filling), board = filled(), boards.find(BOARD)
+    loader = Loader(filling.digest, symbols=filling.symbols, memories=len(filling.memories),
+                    technology=board.technology)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(loader, board, Path(folder), clock_mhz=CLOCK_MHZ)
+    result = common.read(FILE)
+    result["routed"] = {
+        "memories": len(filling.memories), "luts": found.luts, "ffs": found.ffs,
+        "brams": found.brams, "fmax_mhz": round(found.fmax_mhz, 1),
+        **common.stamp("python bench/loading.py --route", *found.versions)}
+    common.write(FILE, result)
+    return result
+
+
+def loaded() -> dict[str, Any]:
+    """What an image takes, and how long."""
+    design, filling = filled()
     octets = image(filling)
     raw, first = sum(map(len, filling.memories)), filling.memories[0]
     cycles, decoded = load_cycles(filling, octets), decode_cycles(first)
@@ -266,6 +294,11 @@ def table(result: dict[str, Any]) -> None:
         ("symbols", result["symbols"]), ("cycles to load them", result["load_cycles"]),
         ("  symbols a cycle, a byte a cycle on offer", result["symbols_per_cycle"]),
         ("  of the decoder alone, two bytes a cycle", decoder["symbols_per_cycle"])])
+    if "routed" in result:
+        routed = result["routed"]
+        common.show("Its loader alone on ULX3S-85F, placed and routed", (
+            "memories", "LUTs", "FFs", "BRAMs", "MHz"), [tuple(routed[name] for name in (
+                "memories", "luts", "ffs", "brams", "fmax_mhz"))])
     for kind in PAIRS:
         both = result[kind]
         title = f"Two networks, one after the other in one accelerator: {both['encodings'][0]}"
@@ -287,10 +320,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of mnist.npz: simulate anew")
     parser.add_argument("--only", choices=[*PAIRS], help="simulate these alone anew")
+    parser.add_argument("--route", action="store_true", help="place and route the loader")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.data, args.only), table,
-                          anew=args.data is not None, as_json=args.json)
+    return common.present(FILE, route if args.route else lambda: run(args.data, args.only), table,
+                          anew=args.route or args.data is not None, as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 The network is made as `examples/vgg16` makes it, with the codes that its results name, or read from
 ``--network``. It is compiled for a board without limits but that of `MULTIPLIERS`, those of the
 ECP5-85F, and what is missing to fit that device is told. Without an option it prints the stored
-results; ``--run`` compiles and simulates anew (six minutes). ``--data`` is the folder of
-``cifar10_test.npz`` and, where the network is made, of ``cifar10_train``.
+results; ``--run`` compiles and simulates anew (six minutes), ``--predict`` compiles only, and
+stores nothing. ``--data`` is the folder of ``cifar10_test.npz`` and, where the network is made, of
+``cifar10_train``.
 
     python bench/sparse_vgg16.py --run --models DIR --data DIR
 """
@@ -141,6 +142,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                                      name="vgg16", progress=tell)
         command = "python bench/sparse_vgg16.py --run"
         plan = {**planned(project), **common.stamp(command, "amaranth", "numpy")}
+        if args.predict:
+            return {"plan": plan}
         common.write(FILE, {**common.read(FILE), "plan": plan})
         rtl = simulated(folder, args.data, tell)
     common.write(FILE, {"plan": plan, "rtl": {**rtl, **common.stamp(
@@ -176,6 +179,7 @@ def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", action="store_true", help="compile and simulate anew")
+    parser.add_argument("--predict", action="store_true", help="compile anew, and store nothing")
     parser.add_argument("--models", type=Path, metavar="DIR", help=f"the folder of {ARRAYS}")
     parser.add_argument("--data", type=Path, metavar="DIR", help="that of cifar10_test.npz")
     parser.add_argument("--network", type=Path, metavar="FILE",
@@ -183,7 +187,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the project there")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
+    return common.present(FILE, lambda: run(args), show, anew=args.run or args.predict,
+                          as_json=args.json)
 
 
 if __name__ == "__main__":

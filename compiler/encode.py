@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .ir import (
     Bitmap,
     Codebook,
+    Columns,
     Constant,
     Convolution,
     Dense,
@@ -45,15 +46,23 @@ def _sparse(kind: type[Sparse]) -> dict[str, Maker]:
 _IN_MEMORY: Mapping[str, Maker] = {
     "plain": lambda rows, bits: Plain(), "codebook": lambda rows, bits: Codebook(),
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
-MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, "constant": lambda rows, bits: Constant()}
-"""The encodings that have names of their own; see `maker` for n of m."""
+_ASKED: Mapping[str, Maker] = {
+    "constant": lambda rows, bits: Constant(), "columns": lambda rows, bits: Columns(),
+    "columns+codebook": lambda rows, bits: Columns(Codebook())}
+MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, **_ASKED}
+"""The encodings that have names of their own; see `maker` for those with numbers in their names."""
 
-NAMES: Sequence[str] = (*MAKERS, "N:M", "N:M+codebook")
-"""All encodings as users know them; numbers such as 2:4 stand for N:M."""
+_GAPPED: Mapping[str, type[RelativeIndex] | type[KernelList]] = {
+    kind.stem: kind for kind in (RelativeIndex, KernelList)}
+
+NAMES: Sequence[str] = (*MAKERS, *(f"{what}{values}" for what in (
+    "N:M", *(f"{stem}:BITS" for stem in _GAPPED)) for values in ("", "+codebook")))
+"""All encodings as users know them; numbers such as 2:4 stand for N:M, and one for the BITS of
+gaps."""
 
 AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+codebook")
-"""Those that a layer may get without being asked; what needs no memory takes logic for all products
-at once."""
+"""Those that a layer may get without being asked. What needs no memory takes logic for all products
+at once, and what skips inputs is as fast as they have zeros."""
 
 LOADABLE: Sequence[str] = ("plain", "codebook")
 """Those that a layer may get without being asked where other weights come in later: they fit,
@@ -61,16 +70,19 @@ whichever of them are 0."""
 
 
 def maker(name: str) -> Maker:
-    """What makes the encoding called ``name``, such as ``bitmap`` or ``2:4``.
+    """What makes the encoding called ``name``, such as ``bitmap``, ``2:4`` or ``relative:7``.
 
+    Gaps of fewer bits than the best take less memory where filling costs little, and more cycles.
     `PenjingError` for a name that none has.
     """
     if name in MAKERS:
         return MAKERS[name]
-    numbers = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})(\+codebook)?", name)
-    if not numbers:
+    parts = re.fullmatch(rf"([0-9]{{1,9}}|{'|'.join(_GAPPED)}):([0-9]{{1,9}})(\+codebook)?", name)
+    if not parts:
         raise PenjingError(f"{name!r:.40} is no encoding; name one of {', '.join(NAMES)}")
-    found = NofM(int(numbers[1]), int(numbers[2]), Codebook() if numbers[3] else Plain())
+    what, number, values = parts[1], int(parts[2]), Codebook() if parts[3] else Plain()
+    found = (_GAPPED[what](number, values) if what in _GAPPED
+             else NofM(int(what), number, values))
     return lambda rows, bits: found
 
 

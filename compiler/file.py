@@ -49,7 +49,8 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.Multiply)
 """The layers that a file may hold; each is written under its `kind`."""
 ENCODINGS: tuple[type[ir.Encoding], ...] = (
-    ir.Plain, ir.Codebook, ir.RelativeIndex, ir.Bitmap, ir.KernelList, ir.NofM, ir.Constant)
+    ir.Plain, ir.Codebook, ir.RelativeIndex, ir.Bitmap, ir.KernelList, ir.NofM, ir.Constant,
+    ir.Columns)
 """The encodings of weights that a file may hold, written in the same way."""
 
 _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {

@@ -9,11 +9,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .block import Block
+from .checks import at_least
 from .column_pe import ColumnPe
 from .column_reader import POINTER_LATENCY
 from .column_shape import Entry, PeShape
 from .drain import Drain, DrainShape
-from .nonzero import NonZeros, places
+from .nonzero import NonZeros, difference, places
 from .stream import Beat, SkidBuffer, connect
 from .tech import MemoryStyle, Technology
 
@@ -21,17 +22,14 @@ __all__ = ["BroadcastEngine"]
 
 
 class BroadcastEngine(Block):
-    """``o[n] = bias[n] + sum(w[n][k] * x[k])``, only for ``w[n][k] != 0`` and ``x[k] != 0``.
+    """``o[n] = bias[n] + sum(w[n][k] * (x[k] - zero))``, only where neither factor is 0.
 
-    As EIE does (Han 2016): each activation that is not zero, one a cycle, is given to all
+    As EIE does (Han 2016): each activation that is not ``zero``, one a cycle, is given to all
     processing elements, which hold the rows of the matrix by turns, column by column. Queues in
     front of them even out that they have different numbers of weights in a column; while one is
     full that is wanted, no further activation comes. With two banks of sums, a vector's results
     leave while the next one is worked on. Cycles depend on the data;
     `penjing.compiler.dataflow.broadcast` counts them.
-
-    It is a block for designs of one's own: the compiler, whose layers take the same cycles for all
-    data, makes no layer of it. `penjing.compiler.dataflow.columns` makes it of a dense layer.
 
     Parameters
     ----------
@@ -40,6 +38,8 @@ class BroadcastEngine(Block):
     drain : structure of the way out; its ``settle`` is the depth of ``pe``.
     lanes : activations of an input beat.
     inputs : activations of a vector.
+    zero : the activation that is skipped.
+    dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     columns : for each processing element, the entries of each column.
     order : for each slot, the elements that have its rows, see `penjing.hdl.drain.Drain`.
     bias : of each output.
@@ -48,14 +48,14 @@ class BroadcastEngine(Block):
 
     Members
     -------
-    i : stream of ``Beat(element, lanes)``, a vector a frame.
+    i : stream of ``Beat(element, lanes)``, ``drain.vectors`` a frame, each from a fresh beat on.
     o : stream of ``Beat(signed(pe.sum_bits), drain.o_lanes)``.
     """
 
     def __init__(self, element: ShapeLike, pe: PeShape, drain: DrainShape, *, lanes: int,
-                 inputs: int, columns: Sequence[Sequence[Sequence[Entry]]],
-                 order: Sequence[Sequence[int]], bias: Sequence[int], style: MemoryStyle,
-                 technology: Technology) -> None:
+                 inputs: int, zero: int, dsp_multipliers: int,
+                 columns: Sequence[Sequence[Sequence[Entry]]], order: Sequence[Sequence[int]],
+                 bias: Sequence[int], style: MemoryStyle, technology: Technology) -> None:
         wanted = (drain.slots, drain.banks, places(inputs, lanes), drain.settle)
         given = (pe.rows, pe.banks, pe.places, pe.depth)
         if wanted != given:
@@ -65,13 +65,15 @@ class BroadcastEngine(Block):
             raise ValueError(f"there must be columns for {drain.pes} elements and {drain.outputs} "
                              f"biases, not {len(columns)} and {len(bias)}")
         self._shape = drain
-        self._nonzeros = NonZeros(element, lanes=lanes, columns=inputs)
+        self._nonzeros = NonZeros(element, lanes=lanes, columns=inputs, zero=zero)
         self._drain = Drain(pe.sum_bits, drain, order, technology=technology)
         spread = [[0] * pe.rows for _ in range(drain.pes)]
         for n, value in enumerate(bias):
             spread[order[n // drain.pes][n % drain.pes]][n // drain.pes] = value
-        self._pes = [ColumnPe(element, pe, own, bias=start, style=style, technology=technology)
-                     for own, start in zip(columns, spread, strict=True)]
+        at_least(0, dsp_multipliers=dsp_multipliers)
+        self._pes = [ColumnPe(difference(element, zero), pe, own, bias=start,
+                              dsp=n < dsp_multipliers, style=style, technology=technology)
+                     for n, (own, start) in enumerate(zip(columns, spread, strict=True))]
         super().__init__({
             "i": In(stream.Signature(Beat(element, lanes))),
             "o": Out(stream.Signature(Beat(signed(pe.sum_bits), drain.o_lanes)))})
@@ -113,11 +115,13 @@ class BroadcastEngine(Block):
             drain.quiet.eq(closed.bit_select(drain.drained, 1)
                            & Cat(pe.idle for pe in self._pes).all()),
         ]
-        with m.If(drain.end):
-            m.d.sync += closed.bit_select(drain.drained, 1).eq(0)
         with m.If(there & item.last & move):
-            m.d.sync += [closed.bit_select(bank, 1).eq(1),
-                         bank.eq(Mux(bank == self._shape.banks - 1, 0, bank + 1))]
+            m.d.sync += bank.eq(Mux(bank == self._shape.banks - 1, 0, bank + 1))
+        for n in range(self._shape.banks):
+            with m.If(drain.end & (drain.drained == n)):
+                m.d.sync += closed[n].eq(0)
+            with m.If(there & item.last & move & (bank == n)):
+                m.d.sync += closed[n].eq(1)
         for n, pe in enumerate(self._pes):
             m.submodules[f"pe_{n}"] = pe
             m.d.comb += [

@@ -37,6 +37,7 @@ class ColumnPe(Block):
     shape : structure.
     columns : the entries of each of ``shape.places`` columns.
     bias : of each of ``shape.rows`` sums.
+    dsp : whether the multiplier is a DSP block.
     style : where pointers and entries live.
     technology : supplies memories and the multiplier.
 
@@ -47,7 +48,8 @@ class ColumnPe(Block):
     """
 
     def __init__(self, element: ShapeLike, shape: PeShape, columns: Sequence[Sequence[Entry]], *,
-                 bias: Sequence[int], style: MemoryStyle, technology: Technology) -> None:
+                 bias: Sequence[int], dsp: bool, style: MemoryStyle, technology: Technology
+                 ) -> None:
         if len(columns) != shape.places or len(bias) != shape.rows:
             raise ValueError(f"there must be {shape.places} columns and {shape.rows} biases, "
                              f"not {len(columns)} and {len(bias)}")
@@ -66,6 +68,7 @@ class ColumnPe(Block):
         self._words = [join((gap,), shape.gap_bits) | join((code,), weighing.bits)
                        << shape.gap_bits for column in columns for gap, code in column] or [0]
         self._bias = [*bias]
+        self._dsp = dsp
         self._style = style
         self._technology = technology
         bank, row = range(shape.banks), range(shape.rows)
@@ -103,14 +106,14 @@ class ColumnPe(Block):
             m.d.sync += row.eq(Mux(first, 0, row + 1) + gap)
         weight, late = shape.weighing.weight(m, "weight", code, self._technology), MEMORY_LATENCY
         m.submodules.product = product = Product(
-            self.value.shape(), signed(shape.weighing.weight_bits), dsp=shape.dsp,
+            self.value.shape(), signed(shape.weighing.weight_bits), dsp=self._dsp,
             technology=self._technology)
         m.submodules.sums = sums = Accumulators(
             bits=shape.sum_bits, bias=self._bias, banks=shape.banks,
             addend_bits=len(product.p), technology=self._technology)
         # The sums want to know the row a cycle before the product, and so does the row the entry.
         ahead = late + MULTIPLIER_LATENCY + WAY_LATENCY - 1
-        late += behind + (1 if shape.dsp else WAY_LATENCY)
+        late += behind + (1 if self._dsp else WAY_LATENCY)
         m.d.comb += [
             product.a.eq(delay(m, "value", reader.factor, late)),
             product.b.eq(weight.as_signed()),

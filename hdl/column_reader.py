@@ -17,8 +17,9 @@ from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
 
 __all__ = ["POINTER_LATENCY", "ColumnReader"]
 
-POINTER_LATENCY = REGISTERED_LATENCY
-"""Moves from a column to where its entries are."""
+POINTER_LATENCY = REGISTERED_LATENCY + 1
+"""Moves from a column to where its entries are: the memory, and a register that tells whether there
+are any, since whether all move depends on that."""
 
 
 class ColumnReader(Block):
@@ -84,8 +85,9 @@ class ColumnReader(Block):
             "value": self.value.shape(), "bank": self.bank.shape()})
         m.submodules.queue = queue = fifo.SyncFIFO(width=waiting.size, depth=self._queue)
         head = Signal(waiting)
-        length, left = pointers.data[: self._length_bits], Signal(self._length_bits)
-        has_any, push, pop = Signal(), Signal(), Signal()
+        found, has_any = Signal(self._width, reset_less=True), Signal(reset_less=True)
+        left = Signal(self._length_bits)
+        push, pop = Signal(), Signal()
         is_waiting, is_full = Signal(), Signal()
         address = Signal.like(self.address, name="held_address", reset_less=True)
         first = Signal(name="is_first", reset_less=True)
@@ -93,11 +95,10 @@ class ColumnReader(Block):
         bank = Signal.like(self.factor_bank, name="held_bank", reset_less=True)
         m.d.comb += [
             pointers.address.eq(self.place), pointers.enable.eq(self.move),
-            has_any.eq(length.any()),
             self.blocks.eq(has_any & is_full),
             push.eq(self.offer & has_any & self.move),
             queue.w_en.eq(push),
-            queue.w_data.eq(Cat(pointers.data, self.value, self.bank)),
+            queue.w_data.eq(Cat(found, self.value, self.bank)),
             head.as_value().eq(queue.r_data),
             self.step.eq(left != 0),
             # The next column follows the one before without a pause.
@@ -108,6 +109,9 @@ class ColumnReader(Block):
             self.address.eq(address), self.first.eq(first), self.factor.eq(factor),
             self.factor_bank.eq(bank),
         ]
+        with m.If(self.move):
+            m.d.sync += [found.eq(pointers.data),
+                         has_any.eq(pointers.data[: self._length_bits].any())]
         # What the queue tells, from registers.
         with m.If(push & ~pop):
             m.d.sync += [is_waiting.eq(1), is_full.eq(queue.level == self._queue - 1)]

@@ -30,7 +30,6 @@ class PeShape:
     weighing : what codes stand for.
     sum_bits : width of a sum, which is signed.
     banks : sets of sums.
-    dsp : whether multipliers are DSP blocks.
     """
 
     rows: int
@@ -40,7 +39,6 @@ class PeShape:
     weighing: Weighing
     sum_bits: int
     banks: int = 2
-    dsp: bool = True
 
     def __post_init__(self) -> None:
         at_least(1, rows=self.rows, places=self.places, queue=self.queue, gap_bits=self.gap_bits,

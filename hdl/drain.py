@@ -26,10 +26,11 @@ class DrainShape(SteadyShape):
     Parameters
     ----------
     pes : processing elements.
-    outputs : results of a frame; each element has one of ``pes`` outputs that follow each other.
+    outputs : results of a vector; each element has one of ``pes`` outputs that follow each other.
     o_lanes : results a beat, a divisor of ``pes``.
     banks : sets of sums, each of which is cleared once after reset.
     settle : cycles to wait for sums that are on their way.
+    vectors : of a frame.
     """
 
     pes: int
@@ -37,6 +38,7 @@ class DrainShape(SteadyShape):
     o_lanes: int
     banks: int
     settle: int
+    vectors: int = 1
 
     def __post_init__(self) -> None:
         at_least(1, **vars(self))
@@ -55,7 +57,7 @@ class DrainShape(SteadyShape):
 
     @property
     def frame_beats(self) -> int:
-        """Output beats of a frame."""
+        """Output beats of a vector."""
         return beats(self.outputs, self.o_lanes)
 
     @property
@@ -85,7 +87,7 @@ class Drain(Block):
 
     Members
     -------
-    quiet : In(1), nothing is to be added to this frame's sums but what is on its way; until
+    quiet : In(1), nothing is to be added to this vector's sums but what is on its way; until
         ``end``.
     drained : Out, the bank that is read.
     slot, clear : Out, what is read of each processing element, and whether it is cleared.
@@ -144,9 +146,13 @@ class Drain(Block):
             m.d.sync += beat.eq(Mux(slot_end, 0, beat + 1))
         with m.If(self.clear):
             m.d.sync += self.slot.eq(Mux(last_slot, 0, self.slot + 1))
+        vector, is_last = Signal(range(shape.vectors)), Signal()
+        m.d.comb += is_last.eq(self.end & (vector == shape.vectors - 1))
+        with m.If(self.end & ~is_fresh):
+            m.d.sync += vector.eq(Mux(is_last, 0, vector + 1))
         self._arrange(m, queue, issue)
         m.d.comb += [queue.i.valid.eq(delay(m, "gives", give, shape.depth, reset_less=False)),
-                     queue.i.p.last.eq(delay(m, "ends", self.end, shape.depth))]
+                     queue.i.p.last.eq(delay(m, "ends", is_last, shape.depth))]
         return m
 
     def _arrange(self, m: Module, queue: Queue, issue: Value) -> None:

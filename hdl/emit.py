@@ -121,8 +121,12 @@ class _Emission(Sharing):
         """What Amaranth asks a platform for: here an instance that is written as an array."""
         ports: list[tuple[str, str, Any]] = [("i", "clk", ClockSignal())]
         for n, write in enumerate(memory.write_ports):
-            ports += [("i", f"write_{n}_{part}", getattr(write, part))
-                      for part in ("addr", "data", "en")]
+            word = Value.cast(write.data)
+            bits = len(word) // len(write.en)
+            for k, enable in enumerate(write.en):
+                part = word[k * bits:(k + 1) * bits] if bits < len(word) else word
+                ports += [("i", f"write_{n}_{k}_{name}", value) for name, value in
+                          (("addr", write.addr), ("data", part), ("en", enable))]
         for n, read in enumerate(memory.read_ports):
             if read.transparent_for:
                 raise ValueError("a read port of a memory must not be transparent")

@@ -44,7 +44,9 @@ class HuffmanDecoder(Block):
     its codes one.
 
     A code is as long as the first length whose limit is above the bits in front, all lengths being
-    compared at once; one sum takes it to the place of its symbol in a table.
+    compared at once; one sum takes it to the place of its symbol in a table. From the bits in
+    front to those behind the code is all that must be done in a cycle, so what of the bits is
+    there is told by ones that move along with them, and nothing is counted on the way.
 
     Parameters
     ----------
@@ -78,84 +80,93 @@ class HuffmanDecoder(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         state, code = Signal(_State), Code()
-        front, have, used = self._bits(m, (state == _State.FAULTY) | self.restart)
-        found, none = code.found(m, front)
-        octet, is_octet = front[-8:], have >= 8
+        # Bits that are taken, as the place of a 1: those of a code, or others.
+        used, other, some = Signal(MAX_LENGTH), Signal(MAX_LENGTH), Signal()
+        front, there = self._bits(m, used, some, (state == _State.FAULTY) | self.restart)
+        beyond = Signal(MAX_LENGTH)
+        octet, is_octet = front[-8:], there[7]
         left, octets = Signal(8 * COUNT_BYTES), Signal(range(2 * MAX_LENGTH))
         low, listed = Signal(8, reset_less=True), Signal(range(SYMBOLS))
-        chosen = Signal(MAX_LENGTH)
+        is_code, reads = state == _State.CODES, Signal()
         m.submodules.table = table = self._technology.ram(
             8, SYMBOLS, MemoryStyle.BLOCK, registered=True)
-        advance, is_read = self._look_up(m, table, code, front, chosen, left == 1)
-        m.d.comb += [table.write_address.eq(listed), table.write_data.eq(octet),
-                     self.between.eq((state == _State.COUNT) & (octets == 0) & (have == 0))]
-
+        advance, is_read, phase = self._look_up(m, table, code, front, used, is_code & some,
+                                                left == 1)
+        m.d.comb += [
+            table.write_address.eq(listed), table.write_data.eq(octet),
+            self.between.eq((state == _State.COUNT) & (octets == 0) & ~there[0]),
+            beyond.eq(code.beyond(front)), reads.eq(is_code & advance),
+            # All bits of the code must be there.
+            used.eq(Mux(reads, Cat(Const(1, 1), beyond) & ~beyond & there, 0) | other),
+            some.eq((reads & (~beyond & there).any()) | other.any()),
+        ]
         with m.Switch(state):
             with m.Case(_State.COUNT), m.If(is_octet):
-                m.d.comb += used[8].eq(1)
+                m.d.comb += other[7].eq(1)
                 m.d.sync += [left.eq(Cat(left, octet)[8:]), octets.eq(octets + 1)]
                 with m.If(octets == COUNT_BYTES - 1):
                     m.d.sync += [state.eq(_State.LENGTHS), octets.eq(0), *code.clear()]
             with m.Case(_State.LENGTHS), m.If(is_octet):
-                m.d.comb += used[8].eq(1)
+                m.d.comb += other[7].eq(1)
                 m.d.sync += [low.eq(octet), octets.eq(octets + 1)]
                 with m.If(octets[0]):
                     m.d.sync += code.longer(Cat(low, octet))
                 with m.If(octets == 2 * MAX_LENGTH - 1):
                     m.d.sync += [state.eq(_State.LISTED), octets.eq(0), listed.eq(0)]
             with m.Case(_State.LISTED), m.If(is_octet):
-                m.d.comb += [used[8].eq(1), table.write_enable.eq(1)]
+                m.d.comb += [other[7].eq(1), table.write_enable.eq(1)]
                 m.d.sync += listed.eq(listed + 1)
                 with m.If(listed + 1 == code.symbols):
                     m.d.sync += state.eq(_State.CODES)
             with m.Case(_State.CODES):
-                # All bits of the code must be there.
-                there = found & Cat(have > n for n in range(MAX_LENGTH))
-                m.d.comb += [chosen.eq(Mux(advance, there, 0)), used[1:].eq(chosen)]
-                with m.If(none):
+                with m.If(beyond[-1]):
                     m.d.sync += state.eq(_State.FAULTY)
-                with m.If(chosen.any()):
+                with m.If(some):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
                         m.d.sync += state.eq(_State.ALIGN)
             # The next table must not overwrite a symbol that is yet to be read.
             with m.Case(_State.ALIGN), m.If(~is_read):
-                m.d.comb += used.eq(1 << have[:3])
-                m.d.sync += state.eq(_State.COUNT)
+                m.d.comb += other.eq((1 << (-phase)[:3]) >> 1)
+                m.d.sync += [state.eq(_State.COUNT), phase.eq(0)]
         with m.If(self.restart):
-            m.d.sync += [state.eq(_State.COUNT), octets.eq(0)]
+            m.d.sync += [state.eq(_State.COUNT), octets.eq(0), phase.eq(0)]
         return m
 
-    def _bits(self, m: Module, drop: Value) -> tuple[Value, Signal, Signal]:
+    def _bits(self, m: Module, used: Value, some: Value, drop: Value) -> tuple[Value, Value]:
         """The bits that the longest code may have, the first one highest and zeros behind the last;
-        how many bits there are; and how many of them are taken, as the place of a 1, which the
-        caller drives. To ``drop`` takes all."""
+        and, for each from the first on, whether it is there. So many as ``used`` has its 1 at are
+        taken, if ``some`` are. To ``drop`` takes all."""
         beat, room = 8 * self._octets, self.capacity - 8 * self._octets
-        buffer, have = Signal(self.capacity), Signal(range(self.capacity + 1))
-        used, taken = Signal(MAX_LENGTH + 1), Signal()
-        m.d.comb += [self.i.ready.eq(have <= room), taken.eq(self.i.valid & self.i.ready)]
+        buffer, have = Signal(self.capacity), Signal(self.capacity)
+        taken = Signal()
+        m.d.comb += [self.i.ready.eq(~have[beat - 1]), taken.eq(self.i.valid & self.i.ready)]
         # The first byte is the lowest of a beat, and its highest bit the first.
-        octets = Cat(self.i.payload.word_select(n, 8) for n in reversed(range(self._octets)))
-        whole = Signal.like(buffer, name="whole")
-        m.d.comb += whole.eq(buffer | Mux(taken, Cat(Const(0, room), octets) >> have, 0))
-        following = Signal.like(have, name="following")
-        m.d.comb += following.eq(have + Mux(taken, beat, 0))
-        takes = Cat(~used[1:].any(), used[1:])
+        octets = Cat(self.i.payload.word_select(n, 8) & taken.replicate(8)
+                     for n in reversed(range(self._octets)))
+        whole, following = Signal.like(buffer), Signal.like(buffer)
+        ends = Cat(have[1:], 1) & ~have
+        m.d.comb += [
+            whole.eq(buffer | chosen_of(ends[beat - 1:], (octets << n for n in range(room + 1)))),
+            following.eq(Mux(taken, Cat(have[beat:], Const(-1, beat)), have))]
         with m.If(drop):
             m.d.sync += [buffer.eq(0), have.eq(0)]
         with m.Else():
-            m.d.sync += [buffer.eq(chosen_of(takes, (whole << n for n in range(MAX_LENGTH + 1)))),
-                         have.eq(following - chosen_of(takes, map(Const, range(MAX_LENGTH + 1))))]
-        return buffer[-MAX_LENGTH:], have, used
+            m.d.sync += [bits.eq(chosen_of(Cat(used, ~some), (
+                *(after << n + 1 for n in range(MAX_LENGTH)), after)))
+                for bits, after in ((buffer, whole), (have, following))]
+        return buffer[-MAX_LENGTH:], have[-MAX_LENGTH:][::-1]
 
-    def _look_up(self, m: Module, table: Any, code: Code, front: Value, chosen: Signal,
-                 last: Value) -> tuple[Signal, Signal]:
-        """Symbols of the codes that are ``chosen`` go to ``o``.
+    def _look_up(self, m: Module, table: Any, code: Code, front: Value, used: Value, chosen: Value,
+                 last: Value) -> tuple[Signal, Signal, Signal]:
+        """The symbol of the code that has the ``used`` bits goes to ``o``, if one is ``chosen``.
 
-        What comes out is whether there is room for one, and whether one is read from the table.
+        What comes out is whether there is room for one, whether one is read from the table, and the
+        bits of all codes before that, modulo 8.
         """
-        advance, is_read = Signal(), Signal()
+        advance, is_read, phase = Signal(), Signal(), Signal(3)
         place, base = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        length = Signal(3, reset_less=True)
         stages = [data.View(data.StructLayout({"valid": 1, "last": 1}), Signal(2, name=name))
                   for name in ("read", "held")]
         ends = Signal(reset_less=True)
@@ -164,17 +175,19 @@ class HuffmanDecoder(Block):
                      self.o.p.data.eq(table.read_data), self.o.p.last.eq(ends)]
         with m.If(advance):
             m.d.sync += [
-                place.eq(chosen_of(
-                    chosen, (front >> MAX_LENGTH - 1 - n for n in range(MAX_LENGTH)))),
-                base.eq(chosen_of(chosen, code.bases)),
-                stages[0].valid.eq(chosen.any()), stages[0].last.eq(last),
+                place.eq(chosen_of(used, (front >> MAX_LENGTH - 1 - n for n in range(MAX_LENGTH)))),
+                base.eq(chosen_of(used, code.bases)),
+                length.eq(chosen_of(used, (Const(n + 1 & 7, 3) for n in range(MAX_LENGTH)))),
+                stages[0].valid.eq(chosen), stages[0].last.eq(last),
                 stages[1].eq(stages[0]), self.o.valid.eq(stages[1].valid),
                 ends.eq(stages[1].last)]
+            with m.If(is_read):
+                m.d.sync += phase.eq(phase + length)
         with m.If(self.restart):
             m.d.sync += [stage.valid.eq(0) for stage in stages]
             with m.If(advance):
                 m.d.sync += self.o.valid.eq(0)
-        return advance, is_read
+        return advance, is_read, phase
 
 
 def decoder_capacity(octets: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 
 from amaranth.hdl import *
@@ -15,11 +16,12 @@ MAX_LENGTH = 15
 
 
 class Code:
-    """A section's code: for each length from 1 on, the ``limits`` of the front from which on codes
-    are longer, and the ``bases`` that take a code to its symbol's place in the table."""
+    """A section's code: for each length from 1 on, the ``limits`` from which on so many bits in
+    front are those of a longer code, and the ``bases`` that take a code to its symbol's place in
+    the table."""
 
     def __init__(self) -> None:
-        self.limits = [Signal(MAX_LENGTH + 1, name=f"limit_{n + 1}", reset_less=True)
+        self.limits = [Signal(n + 2, name=f"limit_{n + 1}", reset_less=True)
                        for n in range(MAX_LENGTH)]
         self.bases = [Signal(8, name=f"base_{n + 1}", reset_less=True) for n in range(MAX_LENGTH)]
         self.symbols = Signal(16)
@@ -32,22 +34,18 @@ class Code:
     def longer(self, count: Value) -> list[Statement]:
         """The next length has ``count`` codes.
 
-        All move down a place, so that after the last one each is in its own; a limit becomes twice
-        as large with each, and in the end they are of the longest length all.
+        All move down a place, so that after the last one each is in its own; on its way there, a
+        limit fits wherever it comes through.
         """
         first = (self._end << 1)[:16]
         return [self._end.eq(first + count), self.symbols.eq(self.symbols + count),
                 self.limits[-1].eq(first + count), self.bases[-1].eq(self.symbols - first),
-                *(low.eq(high << 1) for low, high in zip(self.limits, self.limits[1:],
-                                                         strict=False)),
-                *(low.eq(high) for low, high in zip(self.bases, self.bases[1:], strict=False))]
+                *(low.eq(high) for row in (self.limits, self.bases)
+                  for low, high in pairwise(row))]
 
-    def found(self, m: Module, front: Value) -> tuple[Signal, Value]:
-        """The length of the code in ``front`` as the place of a 1; whether there is none."""
-        beyond, found = Signal(MAX_LENGTH), Signal(MAX_LENGTH)
-        m.d.comb += [beyond.eq(Cat(front >= limit for limit in self.limits)),
-                     found.eq(Cat(Const(1, 1), beyond) & ~beyond)]
-        return found, beyond[-1]
+    def beyond(self, front: Value) -> Value:
+        """For each length, whether the code in ``front`` is longer."""
+        return Cat(front[MAX_LENGTH - 1 - n:] >= limit for n, limit in enumerate(self.limits))
 
 
 def chosen_of(places: Value, values: Iterable[Value]) -> Value:

@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from .checks import at_least
 from .stream import Beat, PassesReady, beats, payload_register
 
-__all__ = ["NONZERO_LATENCY", "Activation", "NonZeros", "place", "places"]
+__all__ = ["NONZERO_LATENCY", "Activation", "NonZeros", "difference", "place", "places"]
 
 NONZERO_LATENCY = 3
 """Cycles from a beat's transfer to its first element."""
@@ -32,6 +32,24 @@ def places(columns: int, lanes: int) -> int:
     return beats(columns, lanes) << ceil_log2(lanes)
 
 
+def difference(element: ShapeLike, zero: int) -> Shape:
+    """The shape of an ``element`` less ``zero``, which is one itself.
+
+    Raises `ValueError` if it is none.
+    """
+    shape = Shape.cast(element)
+    low = -(1 << shape.width - 1) if shape.signed else 0
+    values = range(low, low + (1 << shape.width))
+    if zero not in values:
+        raise ValueError(f"zero must be within {values}, not {zero!r}")
+    return Shape.cast(range(values[0] - zero, values[-1] + 1 - zero))
+
+
+def _like(bits: Value, element: Value) -> Value:
+    """``bits`` as an integer of the sign that ``element`` has."""
+    return bits.as_signed() if element.shape().signed else bits.as_unsigned()
+
+
 class Activation(data.StructLayout):
     """An element of a vector: its ``value`` and its `place`.
 
@@ -45,7 +63,9 @@ class Activation(data.StructLayout):
 
 
 class NonZeros(PassesReady):
-    """Give the elements of each vector that are not zero, in order: leading non-zero detection.
+    """Give the elements of each vector that are not ``zero``, in order: leading non-zero detection.
+
+    What is given is by how much they differ from it.
 
     Latency 3, one element a cycle. Meanwhile the beats behind come in, one a cycle, as long as they
     are all zeros. A final beat of zeros gives an item without an element.
@@ -55,19 +75,22 @@ class NonZeros(PassesReady):
     element : shape of an element.
     lanes : elements a beat.
     columns : elements of a vector.
+    zero : the element that counts for nothing, one of ``element``.
 
     Members
     -------
-    i : stream of ``Beat(element, lanes)``, a vector a frame.
-    o : stream of ``Activation(element, columns, lanes)``.
+    i : stream of ``Beat(element, lanes)``, one or more vectors a frame, each from a fresh beat on.
+    o : stream of ``Activation(difference(element, zero), columns, lanes)``.
     """
 
-    def __init__(self, element: ShapeLike, *, lanes: int, columns: int) -> None:
+    def __init__(self, element: ShapeLike, *, lanes: int, columns: int, zero: int = 0) -> None:
         at_least(1, lanes=lanes, columns=columns)
         self._lanes = lanes
         self._columns = columns
+        self._zero = zero
+        given = Activation(difference(element, zero), columns, lanes)
         super().__init__({"i": In(stream.Signature(Beat(element, lanes))),
-                          "o": Out(stream.Signature(Activation(element, columns, lanes)))})
+                          "o": Out(stream.Signature(given))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,18 +110,20 @@ class NonZeros(PassesReady):
             free.eq(~is_there | (flow & ending)),
             self.i.ready.eq(~is_next | free),
         ]
+        is_last = Signal()
+        m.d.comb += is_last.eq(beat == count - 1)
         # What the spare lanes of the final beat hold is undefined.
         spare = self._columns - lanes * (count - 1)
-        some = Cat(self.i.p.data[n].any() & (~self.i.p.last if n >= spare else 1)
+        some = Cat((self.i.p.data[n] != self._zero) & (~is_last if n >= spare else 1)
                    for n in range(lanes))
         with m.If(self.i.ready):
             m.d.sync += [
-                is_next.eq(self.i.valid & (some.any() | self.i.p.last)),
+                is_next.eq(self.i.valid & (some.any() | is_last)),
                 following.data.eq(self.i.p.data), following.some.eq(some),
-                following.last.eq(self.i.p.last), following.beat.eq(beat),
+                following.last.eq(is_last), following.beat.eq(beat),
             ]
         with m.If(self.i.ready & self.i.valid):
-            m.d.sync += beat.eq(Mux(self.i.p.last, 0, beat + 1))
+            m.d.sync += beat.eq(Mux(is_last, 0, beat + 1))
         with m.If(free):
             m.d.sync += [is_there.eq(is_next), held.eq(following)]
         with m.Elif(flow):
@@ -114,7 +139,8 @@ class NonZeros(PassesReady):
         with m.If(flow):
             m.d.sync += [
                 self.o.valid.eq(is_there),
-                payload.value.eq(chosen[:width]), payload.place.eq(Cat(chosen[width:], held.beat)),
+                payload.value.eq(_like(chosen[:width], held.data[0]) - self._zero),
+                payload.place.eq(Cat(chosen[width:], held.beat)),
                 payload.some.eq(held.some.any()), payload.last.eq(held.last & ending),
             ]
         return m

@@ -44,20 +44,25 @@ ONCE = Rounds()
 @dataclass(frozen=True)
 class SequencerShape:
     """Structure of a `Sequencer`: so many ``words`` of ``width`` bits, in block RAM or not, read in
-    ``rounds``."""
+    ``rounds``; ``columns`` are the widths of its block RAM's memories, none for a single one."""
 
     words: int
     width: int
     block: bool
     rounds: Rounds = ONCE
+    columns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.columns and sum(self.columns) != self.width:
+            raise ValueError(f"columns must be {self.width} bits, not {self.columns!r}")
         if self.words % self.rounds.parts:
             raise ValueError(f"words must be {self.rounds.parts} equal parts, not {self.words!r}")
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Bits of the memories, each of which has a counter of its own."""
+        """Bits of the memories, each of which has a counter of its own outside block RAM."""
+        if self.block and self.columns:
+            return self.columns
         if self.block or self.words <= SHARED_WORDS:
             return (self.width,)
         return tuple(min(PART_BITS, self.width - low) for low in range(0, self.width, PART_BITS))
@@ -88,6 +93,8 @@ class Sequencer(Block):
     style : where they live.
     technology : supplies the memory.
     rounds : how they follow each other; one after the other unless it says otherwise.
+    columns : widths of the memories that hold them side by side in block RAM, each in blocks of a
+        shape of its own; none for a single one.
 
     Members
     -------
@@ -96,9 +103,11 @@ class Sequencer(Block):
     """
 
     def __init__(self, words: Sequence[int], width: int, *, style: MemoryStyle,
-                 technology: Technology, rounds: Rounds = ONCE) -> None:
+                 technology: Technology, rounds: Rounds = ONCE, columns: tuple[int, ...] = ()
+                 ) -> None:
         self._words = words
-        self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK, rounds)
+        self._shape = SequencerShape(len(words), width, style is MemoryStyle.BLOCK, rounds,
+                                     columns)
         self._style = style
         self._technology = technology
         super().__init__({"step": In(1), "data": Out(width)})
@@ -115,24 +124,21 @@ class Sequencer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = len(self.data)
-        if self._style is MemoryStyle.BLOCK:
-            m.submodules.rom = rom = self._technology.rom(
-                self._words, width, self._style, registered=True)
-            m.d.comb += [rom.address.eq(counted(m, "address", self.step, self._shape)),
-                         rom.enable.eq(1), self.data.eq(rom.data)]
-            return m
-        stepped = Signal()
-        m.d.sync += stepped.eq(self.step)
-        for low, part in zip(accumulate(self._shape.parts, initial=0), self._shape.parts,
-                             strict=False):
-            data = self.data[low : low + part]
-            mask = (1 << len(data)) - 1
-            rom = self._technology.rom([word >> low & mask for word in self._words], len(data),
-                                       self._style)
-            m.submodules[f"rom_{low}"] = rom
-            m.d.comb += [rom.address.eq(counted(m, f"address_{low}", stepped, self._shape)),
-                         rom.enable.eq(1), data.eq(rom.data)]
+        is_block, parts = self._style is MemoryStyle.BLOCK, self._shape.parts
+        if is_block:
+            address = counted(m, "address", self.step, self._shape)
+        else:
+            stepped = Signal()
+            m.d.sync += stepped.eq(self.step)
+        for low, part in zip(accumulate(parts, initial=0), parts, strict=False):
+            mask = (1 << part) - 1
+            rom = self._technology.rom([word >> low & mask for word in self._words], part,
+                                       self._style, registered=is_block)
+            m.submodules["rom" if is_block and len(parts) == 1 else f"rom_{low}"] = rom
+            if not is_block:
+                address = counted(m, f"address_{low}", stepped, self._shape)
+            m.d.comb += [rom.address.eq(address), rom.enable.eq(1),
+                         self.data[low : low + part].eq(rom.data)]
         return m
 
 

@@ -1,4 +1,4 @@
-"""The buffer of an engine that walks entries: the same element of neighbouring windows at once."""
+"""The buffer of an engine that walks entries: which rows of the map it holds, and what is in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .block import Block
 from .counter import ahead_of, counter
 from .steady import delay
 from .stream import Beat
-from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
+from .tech import MemoryStyle, Technology
+from .tile_reader import TileReader
 from .tile_shape import TileShape
 from .window_edges import lies_inside
 
@@ -23,11 +24,11 @@ __all__ = ["TileBuffer"]
 
 @dataclass(frozen=True)
 class _Write:
-    """A word on its way into the banks; ``banks`` says which one takes it."""
+    """A word on its way into the banks; ``columns`` says which one takes it in which of them."""
 
     address: Signal
     data: Signal
-    banks: Signal
+    columns: Signal
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,10 @@ class _Tile:
 class TileBuffer(Block):
     """Rows of the map, of which every processing element reads ``shape.lanes`` columns a cycle.
 
-    All lanes want the same tap and channel of neighbouring windows, so columns lie in banks, as
-    many as lanes: those wanted are in different banks, at one of two addresses, and which lane has
-    which depends on the kernel's column alone. Every element has a copy of the banks. Rows are
-    freed when the windows of a row of positions are done with. A tile is ``complete`` 2 cycles
-    after the last column that it needs is in; each ``start`` moves on to the next one. An input
-    comes ``READ_STAGES`` cycles after its place, one a cycle.
+    Every element has a copy of them, of which a `TileReader` takes its inputs. Rows are freed when
+    the windows of a row of positions are done with. A tile is ``complete`` 2 cycles after the last
+    column that it needs is in; each ``start`` moves on to the next one. An input comes
+    ``READ_STAGES`` cycles after its place, one a cycle.
 
     Parameters
     ----------
@@ -88,8 +87,19 @@ class TileBuffer(Block):
         row, column, write = self._write(m, free)
         self._gate(m, row, column)
         tile = self._tile(m, free)
-        for n in range(self._shape.pe):
-            self._read(m, n, tile, write)
+        shape = self._shape
+        for n in range(shape.pe):
+            m.submodules[f"pe_{n}"] = reader = TileReader(
+                self._element, shape, fill=self._fill, style=self._style,
+                technology=self._technology)
+            m.d.comb += [
+                reader.write_address.eq(write.address), reader.write_data.eq(write.data),
+                reader.write_columns.eq(write.columns),
+                reader.place.eq(self.places.word_select(n, shape.place_bits)),
+                reader.top.eq(tile.top), reader.tile.eq(tile.x), reader.rows.eq(tile.rows),
+                reader.columns.eq(Cat(tile.columns)),
+                *(Value.cast(self.x[n * shape.lanes + lane]).eq(Value.cast(reader.x[lane]))
+                  for lane in range(shape.lanes))]
         return m
 
     def _write(self, m: Module, free: Signal) -> tuple[Signal, Value, _Write]:
@@ -102,15 +112,18 @@ class TileBuffer(Block):
         phase, phase_end = counter(m, "phase", pixel_end, shape.stride[1], row_end)
         bank, bank_end = counter(m, "bank", phase_end, shape.lanes, row_end)
         place, _ = counter(m, "column_word", bank_end, shape.column_words, row_end)
+        # Of words in two memories, the lowest bit tells which.
+        parity, place = place[:shape.parity_bits], place[shape.parity_bits:]
         m.d.comb += [self.i.ready.eq(room), next_row.eq(row + row_end)]
         m.d.sync += [row.eq(next_row), room.eq(ahead_of(next_row, free) < shape.rows)]
         write = _Write(Signal(range(shape.bank_words), reset_less=True),
                        Signal(self._element.width * shape.word, reset_less=True),
-                       Signal(shape.lanes))
+                       Signal(shape.lanes << shape.parity_bits))
         m.d.sync += [
             write.address.eq(Cat(word, phase, place, row[:ceil_log2(shape.rows)])),
             write.data.eq(self.i.p.data),
-            write.banks.eq(Cat(take & (bank == n) for n in range(shape.lanes))),
+            write.columns.eq(Cat(take & (parity == odd) & (bank == n) for odd in
+                                 range(1 << shape.parity_bits) for n in range(shape.lanes))),
         ]
         return row, column, write
 
@@ -166,67 +179,3 @@ class TileBuffer(Block):
                      *(held.eq(Cat(lanes)) for held, lanes in
                        zip(tile.columns, columns, strict=True))]
         return tile
-
-    def _read(self, m: Module, n: int, tile: _Tile, write: _Write) -> None:
-        """The inputs of a processing element."""
-        shape, name = self._shape, f"pe_{n}"
-        place = self.places.word_select(n, shape.place_bits)
-        channel = place[:shape.channel_bits]
-        kernel_row, kernel_column = self._tap(m, name, place[shape.channel_bits:])
-        row = Signal(ceil_log2(shape.rows), name=f"{name}_row", reset_less=True)
-        word, next_word = (Signal(ceil_log2(shape.column_words), name=f"{name}_{what}",
-                                  reset_less=True) for what in ("word", "next_word"))
-        phase = Signal(range(shape.stride[1]), name=f"{name}_phase", reset_less=True)
-        left, inside = (Signal(shape.lanes, name=f"{name}_{what}", reset_less=True)
-                        for what in ("left", "inside"))
-        m.d.sync += row.eq(tile.top + kernel_row)
-        row_inside = tile.rows.bit_select(kernel_row, 1)
-        with m.Switch(kernel_column):
-            for column, offset in enumerate(shape.offsets):
-                with m.Case(column):
-                    m.d.sync += [
-                        word.eq(tile.x + offset.word), next_word.eq(tile.x + offset.word + 1),
-                        phase.eq(offset.phase), left.eq((1 << offset.turn) - 1),
-                        inside.eq(tile.columns[column] & row_inside.replicate(shape.lanes))]
-        channel = delay(m, f"{name}_channel", channel, 2)
-        low = ceil_log2(shape.word)
-        found = []
-        for bank in range(shape.lanes):
-            ram = self._technology.ram(len(write.data), shape.bank_words, self._style,
-                                       registered=True)
-            m.submodules[f"{name}_bank_{bank}"] = ram
-            m.d.comb += [
-                ram.write_address.eq(write.address), ram.write_data.eq(write.data),
-                ram.write_enable.eq(write.banks[bank]),
-                # The banks that the turn has left hold their columns in the next word.
-                ram.read_address.eq(Cat(channel[low:], phase,
-                                        Mux(left[bank], next_word, word), row))]
-            found.append(ram.read_data)
-        behind = delay(m, f"{name}_lane", channel[:low], REGISTERED_LATENCY)
-        self._choose(m, n, [word.word_select(behind, self._element.width) for word in found],
-                     delay(m, f"{name}_column", kernel_column, 1 + REGISTERED_LATENCY),
-                     delay(m, f"{name}_inside", inside, REGISTERED_LATENCY))
-
-    def _tap(self, m: Module, name: str, tap: Value) -> tuple[Value, Value]:
-        """Row and column in the kernel of a ``tap``, a cycle later."""
-        height, width = self._shape.kernel
-        low = ceil_log2(width)
-        words = [row << low | column for row in range(height) for column in range(width)]
-        rom = self._technology.rom(words, max(1, low + ceil_log2(height)), MemoryStyle.LOGIC)
-        m.submodules[f"{name}_tap"] = rom
-        m.d.comb += rom.address.eq(tap)
-        return rom.data[low:low + ceil_log2(height)], rom.data[:low]
-
-    def _choose(self, m: Module, n: int, found: Sequence[Value], column: Value, inside: Value
-                ) -> None:
-        """Give each lane what its bank has, or padding."""
-        lanes, fill = self._shape.lanes, Const(self._fill, self._element)
-        for lane in range(lanes):
-            chosen = Signal(self._element.width, name=f"chosen_{n}_{lane}")
-            with m.Switch(column):
-                for k, offset in enumerate(self._shape.offsets):
-                    with m.Case(k):
-                        m.d.comb += chosen.eq(found[(lane + offset.turn) % lanes])
-            x = Signal(self._element.width, name=f"x_{n}_{lane}", reset_less=True)
-            m.d.sync += x.eq(Mux(inside[lane], chosen, fill.as_unsigned()))
-            m.d.comb += Value.cast(self.x[n * lanes + lane]).eq(x)

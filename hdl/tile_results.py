@@ -21,10 +21,12 @@ __all__ = ["TileResults"]
 class TileResults(Block):
     """Put results in order, which come output by output for all positions of a tile at once.
 
-    Each processing element has a memory of ``shape.parts`` parts, whose words are an output's
-    results at all positions: one is filled while another is read, position by position, all outputs
-    of each. A beat a cycle; the first of a tile leaves ``shape.results.latency`` cycles after the
-    cycle that follows its end, where none is on its way.
+    Each processing element has a memory of ``shape.parts`` parts: one is filled while another is
+    read, position by position, all outputs of each. Its words are an output's results at all
+    positions; or these wait in a register and come in one after the other, in ``shape.pieces``,
+    none later than it is read, as positions are read in that order. A beat a cycle; the first of a
+    tile leaves ``shape.results.latency`` cycles after the cycle that follows its end, where none is
+    on its way.
 
     Parameters
     ----------
@@ -68,9 +70,9 @@ class TileResults(Block):
         filled = self._parts(m, tile_end)
         credit = has_credit(m, self.o, issue, shape.results.queue_depth - 1)
         m.d.comb += issue.eq((filled > 0) & credit)
-        beat, position, frame_end = self._order(m, issue, tile_end)
+        beat, position, piece, frame_end = self._order(m, issue, tile_end)
         slots, sources = (self._loaded_order if shape.dealt else self._fixed_order)(m, beat)
-        words = self._memories(m, slots, tile_end)
+        words = self._memories(m, slots, piece, tile_end)
         at = delay(m, "position", position, 3)
         chosen = [self._at(m, n, word, at) for n, word in enumerate(words)]
         source = delay(m, "source", sources, 3)
@@ -97,14 +99,15 @@ class TileResults(Block):
                      filled.eq(filled + self.end - tile_end)]
         return filled
 
-    def _order(self, m: Module, issue: Value, tile_end: Signal) -> tuple[Value, Value, Value]:
-        """Which beat of which position is read, and whether it is the frame's last."""
+    def _order(self, m: Module, issue: Value, tile_end: Signal
+               ) -> tuple[Value, Value, Value, Value]:
+        """Which beat of which position of a piece is read, and whether it is the frame's last."""
         shape = self._shape
         ends: list[Value] = []
         counts: list[Value] = []
         step: Value = issue
-        for name, length in (("beat", shape.pixel_beats), ("position", shape.lanes),
-                             ("tile", shape.tiles)):
+        for name, length in (("beat", shape.pixel_beats), ("position", shape.piece_lanes),
+                             ("piece", shape.pieces), ("tile", shape.tiles)):
             count = Signal(range(length), name=name)
             end = Signal(name=f"{name}_end")
             m.d.comb += end.eq(step & (count == length - 1))
@@ -113,31 +116,51 @@ class TileResults(Block):
             counts.append(count)
             ends.append(end)
             step = end
-        m.d.comb += tile_end.eq(ends[1])
-        return counts[0], counts[1], ends[2]
+        m.d.comb += tile_end.eq(ends[2])
+        return counts[0], counts[1], counts[2], ends[3]
 
-    def _memories(self, m: Module, slots: Sequence[Value], tile_end: Value) -> list[Value]:
-        """The words of all elements in their ``slots``, two cycles later."""
+    def _memories(self, m: Module, slots: Sequence[Value], piece: Value, tile_end: Value
+                  ) -> list[Value]:
+        """The words of all elements in their ``slots``, two cycles later, for a ``piece`` of the
+        cycle before these."""
         shape = self._shape
-        width = shape.lanes * self._bits
-        bits = shape.slot_bits
+        width = shape.piece_lanes * self._bits
         written, read = (Signal(range(shape.parts), name=name) for name in ("written", "read"))
         m.d.sync += [written.eq(written + self.end), read.eq(read + tile_end)]
-        part = delay(m, "read_part", read, 1)
+        part, piece = delay(m, "read_part", read, 1), delay(m, "read_piece", piece, 1)
         words: list[Value] = []
         for n, turns in enumerate(shape.turns):
             slot = Signal(range(shape.slots), name=f"slot_{n}")
             with m.If(self.writes[n]):
                 m.d.sync += slot.eq(Mux(slot == turns - 1, 0, slot + 1))
-            ram = self._technology.ram(width, shape.parts << bits, self._style, registered=True)
+            ram = self._technology.ram(width, shape.result_words, self._style, registered=True)
             m.submodules[f"memory_{n}"] = ram
+            write, address, word = self._written(m, n, Cat(slot, written))
             m.d.comb += [
-                ram.write_address.eq(Cat(slot, written)),
-                ram.write_data.eq(self.totals.word_select(n, width)),
-                ram.write_enable.eq(self.writes[n]),
-                ram.read_address.eq(Cat(slots[n], part))]
+                ram.write_address.eq(address), ram.write_data.eq(word), ram.write_enable.eq(write),
+                ram.read_address.eq(Cat(piece, slots[n], part))]
             words.append(ram.read_data)
         return words
+
+    def _written(self, m: Module, n: int, place: Value) -> tuple[Value, Value, Value]:
+        """Whether a word of an output's results is written, whose words are at ``place``, where and
+        which."""
+        shape, width = self._shape, self._shape.lanes * self._bits
+        totals = self.totals.word_select(n, width)
+        if shape.pieces == 1:
+            return self.writes[n], place, totals
+        rest = Signal(width, name=f"rest_{n}", reset_less=True)
+        held = Signal(len(place), name=f"held_place_{n}", reset_less=True)
+        piece = Signal(range(shape.pieces), name=f"held_piece_{n}", reset_less=True)
+        busy = Signal(name=f"busy_{n}")
+        word = rest[:width // shape.pieces]
+        with m.If(self.writes[n]):
+            m.d.sync += [rest.eq(totals), held.eq(place), piece.eq(0), busy.eq(1)]
+        with m.Else():
+            m.d.sync += [rest.eq(rest[len(word):]), piece.eq(piece + 1)]
+            with m.If(piece == shape.pieces - 1):
+                m.d.sync += busy.eq(0)
+        return busy, Cat(piece, held), word
 
     def _loaded_order(self, m: Module, beat: Value) -> tuple[list[Value], Value]:
         """Which of its outputs each element has in a ``beat``, and the elements that this has its

@@ -53,6 +53,10 @@ class TileShape:
     o_lanes : outputs a beat; those of a beat come from different elements.
     lengths : entries of each element in a tile.
     entry_latency : cycles from a step to its entries.
+    wide : whether an element has all columns side by side in the words of two memories, or one
+        where a row is a word, and not each in a memory of its own.
+    pieces : words in which an output's results are kept, a power of two that divides the lanes; the
+        results of an element come at least so many cycles apart.
     loaded : whether a stream brings what elements have for their outputs. Then all make as many,
         some of which are nobody's, and it says which they are, too.
     """
@@ -68,17 +72,21 @@ class TileShape:
     o_lanes: int
     lengths: tuple[int, ...]
     entry_latency: int
+    wide: bool = False
+    pieces: int = 1
     loaded: bool = False
 
     def __post_init__(self) -> None:
         at_least(1, lanes=self.lanes, word=self.word, rows=self.rows, o_lanes=self.o_lanes,
-                 entry_latency=self.entry_latency)
-        for what, value in ("word", self.word), ("rows", self.rows):
+                 entry_latency=self.entry_latency, pieces=self.pieces)
+        for what, value in ("word", self.word), ("rows", self.rows), ("pieces", self.pieces):
             if value & value - 1:
                 raise ValueError(f"{what} must be a power of two, not {value!r}")
         if self.positions[1] % self.lanes:
             raise ValueError(f"lanes must divide the {self.positions[1]} positions of a row, "
                              f"not {self.lanes!r}")
+        if self.lanes % self.pieces:
+            raise ValueError(f"pieces must divide the lanes, {self.lanes}, not {self.pieces!r}")
         if max(self.padding[:2]) >= self.kernel[0] or max(self.padding[2:]) >= self.kernel[1]:
             raise ValueError(f"padding must be less than the kernel, not {self.padding!r}")
         if sorted(sum(self.outputs, ())) != list(range(self.channels)):
@@ -140,10 +148,20 @@ class TileShape:
         return beats(beats(self.size[1], self.stride[1]), self.lanes)
 
     @property
+    def parity_bits(self) -> int:
+        """Bits of a column word that tell in which memory it is: those of even and odd ones."""
+        return int(self.wide and self.column_words > 1)
+
+    @property
+    def banks(self) -> tuple[int, int]:
+        """Memories of an element, and the columns of their words."""
+        return (1 << self.parity_bits, self.lanes) if self.wide else (self.lanes, 1)
+
+    @property
     def bank_words(self) -> int:
-        """Words of each bank of the buffer."""
+        """Words of each memory of the buffer."""
         fields = self.pixel_words, self.stride[1], self.column_words
-        return self.rows << sum(map(ceil_log2, fields))
+        return self.rows << sum(map(ceil_log2, fields)) - self.parity_bits
 
     @cached_property
     def offsets(self) -> tuple[Offset, ...]:
@@ -183,6 +201,16 @@ class TileShape:
     def slot_bits(self) -> int:
         """Bits that tell which of its element's outputs it is."""
         return ceil_log2(self.slots)
+
+    @property
+    def piece_lanes(self) -> int:
+        """Results of a word."""
+        return self.lanes // self.pieces
+
+    @property
+    def result_words(self) -> int:
+        """Words of an element's memory of results."""
+        return self.parts * self.pieces << self.slot_bits
 
     @property
     def pixel_beats(self) -> int:

@@ -380,6 +380,34 @@ def walked(draw: Draw) -> Case:
 
 
 @st.composite
+def columnwise(draw: Draw) -> Case:
+    """A dense layer, or a 1×1 convolution, that skips inputs which are at their zero point."""
+    grow = draw(inputs(most=(2, 3, 6)))
+    kind = grow.type
+    if not grow.layers:
+        zero = draw(st.sampled_from([0, 0, kind.low, kind.high, draw(st.integers(kind.low,
+                                                                                 kind.high))]))
+        grow = Builder(replace(kind, zero_point=zero))
+    is_dense, outputs = draw(st.booleans()), draw(st.integers(1, 8))
+    if is_dense and grow.type.shape[:2] != (1, 1):
+        grow.add(ir.Flatten("flatten", grow.tail))
+    weights = draw(sparse_weights((outputs, grow.type.shape[2])))
+    values_by = getattr(weights.encoding, "values", None)
+    assert isinstance(values_by, ir.ValueEncoding)
+    weights = replace(weights, encoding=ir.Columns(values_by))
+    layer: ir.Layer = ir.Dense(LAYER, grow.tail, weights, draw(biases(outputs)))
+    if not is_dense:
+        pointwise = weights.values.reshape(outputs, 1, 1, -1)
+        layer = ir.Convolution(LAYER, grow.tail, replace(weights, values=pointwise), layer.bias)
+    fold = Fold(draw(st.integers(1, outputs)), 1, 1) if draw(st.integers(0, 3)) else None
+    case = draw(cases(grow, layer, fold))
+    # Frames of zeros, and of some.
+    case.images[2] = grow.types[grow.input].zero_point
+    case.images[3][..., ::2] = grow.types[grow.input].zero_point
+    return case
+
+
+@st.composite
 def transposed(draw: Draw, weights: Weighing) -> Case:
     """A transposed convolution under any fold, or under the best one."""
     grow = draw(inputs(most=(3, 3, 4)))
@@ -646,6 +674,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
                 flat(coded_weights, folds, wide=True), transposed(
                     lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
     kinds.Nonzeros: (walked(),),
+    kinds.Columnwise: (columnwise(),),
     kinds.Constant: (constants(),),
     kinds.NofM: (n_of_m(), n_of_m(wide=True)),
     kinds.Maximum: (pools(ir.MaxPool),),

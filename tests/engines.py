@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from amaranth.hdl import Shape, ShapeLike
+from penjing.compiler.dataflow.kinds import Nonzeros
 from penjing.compiler.dataflow.kinds.words import count_words, packed, select_words
+from penjing.compiler.dataflow.site import Site
 from penjing.compiler.ir import Integers
 from penjing.hdl.count_array import CountArray, CountShape
 from penjing.hdl.dot_array import DotArray, DotShape
@@ -78,3 +80,11 @@ def select_engine(element: ShapeLike, signs: Integers, bias: Integers, accumulat
     constants = select_constants(shape, select, bias.tolist(), words)
     array = SelectArray(shape, select, constants=constants, technology=Generic())
     return Engine(shape, array, source)
+
+
+def most_pieces(site: Site, kind: Nonzeros) -> int:
+    """The most pieces in which results may come in."""
+    pieces = 1
+    while 2 * pieces <= kind.store(site).apart and kind.fold.lanes % (2 * pieces) == 0:
+        pieces *= 2
+    return pieces

@@ -11,6 +11,7 @@ from choices import Choices
 from hypothesis import strategies as st
 from networks import (
     add_windowed,
+    columns_of,
     mixed_activation,
     mixed_weights,
     n_of_m_weights,
@@ -50,16 +51,20 @@ def planned(draw: Callable[[Any], Any], make: Callable[..., Network],
 def check(network: Network, found: Candidate, patterns: Iterable[Stalls] = Stalls) -> None:
     """Require the accelerator to equal the golden model under each of the ``patterns``.
 
-    Without stalls, every frame must end in the very cycle that is predicted; and frames that never
-    end must in time come at the plan's interval.
+    Without stalls, every frame must end in the very cycle that is predicted, or not after it if
+    that depends on the data; and frames that never end must in time come at the plan's interval.
     """
     plan = found.timed()
     images = random_images(network.input_type, FRAMES, 0)
-    ends = run_network(network, plan, images, patterns)
-    assert [end - 1 for end in ends] == found.finished.frame_ends(FRAMES)
+    ends = [end - 1 for end in run_network(network, plan, images, patterns)]
     # Deep buffers take some frames, and a few graphs hundreds, to fill up.
     intervals = (int(np.diff(found.finished.frame_ends(frames))[-1]) for frames in MANY_FRAMES)
-    assert any(interval == plan.cycles_per_frame for interval in intervals)
+    if plan.exact:
+        assert ends == found.finished.frame_ends(FRAMES)
+        assert any(interval == plan.cycles_per_frame for interval in intervals)
+    else:
+        assert np.all(np.array(ends) <= found.finished.frame_ends(FRAMES))
+        assert any(interval <= plan.cycles_per_frame for interval in intervals)
 
 
 class Web(Builder):
@@ -291,6 +296,21 @@ def n_of_m(grow: Web, rng: np.random.Generator) -> None:
     grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
 
 
+def columns(grow: Web, rng: np.random.Generator) -> None:
+    """A dense layer or a 1×1 convolution that skips inputs which are 0."""
+    outputs = int(rng.integers(1, 9))
+    if rng.integers(2):
+        grow.add(ir.Flatten(grow.fresh("flatten"), grow.at))
+        grow.add(ir.Dense(grow.fresh("dense"), grow.at,
+                          columns_of(rng, (outputs, grow.type.elements)),
+                          rng.integers(-9, 9, outputs)))
+    else:
+        grow.add(ir.Convolution(grow.fresh("conv"), grow.at,
+                                columns_of(rng, (outputs, 1, 1, grow.type.shape[2])),
+                                rng.integers(-9, 9, outputs)))
+    grow.add(activation(rng, grow.fresh("act"), grow.at, grow.type))
+
+
 def table(grow: Web, rng: np.random.Generator) -> None:
     """Any function of few bits."""
     if grow.type.bits <= 8:
@@ -299,7 +319,7 @@ def table(grow: Web, rng: np.random.Generator) -> None:
 
 STEPS: tuple[Callable[[Web, np.random.Generator], None], ...] = (
     windowed, join, windowed, join, activate, pad, rewire, repeat, clamp, dense, argmax,
-    concatenate, part, table, upsample, multiply, crop, permute, transposed, n_of_m)
+    concatenate, part, table, upsample, multiply, crop, permute, transposed, n_of_m, columns)
 
 
 def add(grow: Web, rng: np.random.Generator, other: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
-from networks import random_network, random_plan
+from loading import retrained
+from networks import random_images, random_network, random_plan, random_weights
 from numpy.typing import NDArray
+from penjing import flow
 from penjing.boards.protocol import Identity
 from penjing.boards.wrapper import Wrapper
+from penjing.compiler import file, ir
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.plan import Port
-from penjing.compiler.ir import TensorType
+from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.stream import Beat, Queue, connect
 from penjing.hdl.tech import Generic
@@ -71,25 +75,36 @@ def run_board(folder: Path, cache: Path, accelerator: wiring.Component, identity
                                                endpoint=True)
     images[0, ..., ::2], images[0, ..., 1::2] = i_type.low, i_type.high
     expected = np.array([function(frame) for frame in images])
-    wrapper = Wrapper(accelerator, identity, i_port=i_port, o_port=o_port, divider=DIVIDER,
-                      timeout=40 * 10 * DIVIDER, technology=Generic())
+    wrapper = wrapped(accelerator, identity, i_port, o_port)
+    np.savez(folder / "frames.npz", images=images, golden=expected)
+    simulate(folder, cache, wrapper, "cocotb_board", {"digest": identity.digest.hex()},
+             compared=expected.size)
+
+
+def wrapped(accelerator: wiring.Component, identity: Identity, i_port: Port, o_port: Port
+            ) -> Wrapper:
+    return Wrapper(accelerator, identity, i_port=i_port, o_port=o_port, divider=DIVIDER,
+                   timeout=40 * 10 * DIVIDER, technology=Generic())
+
+
+def simulate(folder: Path, cache: Path, wrapper: Wrapper, bench: str, job: dict[str, str], *,
+             compared: int) -> None:
+    """Run ``bench`` on a simulated board; it must compare so many values."""
     built = simulators.build(emit(wrapper, "board"), "board", cache=cache,
                              ports=("clk", "rst", "rx", "tx"))
     built.provide(folder)
-    (folder / "job.json").write_text(json.dumps(
-        {"divider": DIVIDER, "digest": identity.digest.hex()}))
-    np.savez(folder / "frames.npz", images=images, golden=expected)
+    (folder / "job.json").write_text(json.dumps({"divider": DIVIDER, **job}))
     log = folder / "simulate.log"
     results = folder / "results.xml"
     try:
         get_runner("verilator").test(
-            test_module="cocotb_board", hdl_toplevel="board", hdl_toplevel_lang="verilog",
+            test_module=bench, hdl_toplevel="board", hdl_toplevel_lang="verilog",
             build_dir=built.folder, test_dir=folder, results_xml=str(results), log_file=log,
             plusargs=[f"+penjing_job={folder}"])
     except SystemExit:
         pytest.fail(log.read_text()[-3000:])
     assert get_results(results) == (1, 0), log.read_text()[-3000:]
-    assert int((folder / "compared").read_text()) == expected.size > 0
+    assert int((folder / "compared").read_text()) == compared > 0
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +134,28 @@ def test_a_whole_network_answers(tmp_path: Path, cache: Path) -> None:
     run_board(tmp_path, cache, accelerator.whole(network, plan, Generic()),
               Identity(b"network3", network.input_type, network.output_type), plan.layers[0].i,
               plan.layers[-1].o, lambda x: golden.run(network, x[None])[0], frames=4)
+
+
+@pytest.mark.slow
+def test_a_board_is_loaded_over_its_line(tmp_path: Path, cache: Path) -> None:
+    """By the command itself: one network, another one, images that are refused, the first again."""
+    rng = np.random.default_rng(4)
+    kind = TensorType((1, 1, 6), 4, True)
+    first = Network("first", "x", kind, (
+        ir.Dense("one", "x", random_weights(rng, (4, 6)), rng.integers(-9, 9, 4)),
+        ir.ShiftRequantize("shift", "one", 3, 5, True),
+        ir.Dense("two", "shift", random_weights(rng, (3, 4)), rng.integers(-9, 9, 3))))
+    images = random_images(kind, 3, 5)
+    arrays = {"images": images}
+    for name, network in (("first", first), ("second", retrained(first, 6))):
+        file.save(network, tmp_path / f"{name}.penjing")
+        arrays[name] = golden.run(network, images)
+    assert not np.array_equal(arrays["first"], arrays["second"])
+    np.savez(tmp_path / "frames.npz", **arrays)
+    project = flow.compile_model(tmp_path / "first.penjing", tmp_path / "made",
+                                 flow.Target("ulx3s-85f", budget={"multipliers": 4}), loadable=True)
+    wrapper = wrapped(project.design.whole(Generic()).component(), project.identity,
+                      project.design.i, project.design.o)
+    simulate(tmp_path, cache, wrapper, "cocotb_loading",
+             {"project": str(project.path), "python": sys.executable},
+             compared=3 * arrays["first"].size)

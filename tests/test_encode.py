@@ -181,6 +181,9 @@ NONE.add(ir.Clamp("clamp", "x", 0, 9))
      r"^layer dense: 'zip' is no encoding; .* relative, relative\+codebook, bitmap, bitmap\+code"),
     (network(sparse((9, 9), 0.5)), {"dense": "4:4"},
      "^layer dense: weights: n of m must be integers with 1 <= n < m <= 16, not 4 of 4$"),
+    (network(sparse((9, 9), 0.5)), {"dense": "relative:17"},
+     "^layer dense: weights: gap bits of the encoding relative must be an integer from 1 to 16, "),
+    (network(sparse((9, 9), 0.5)), {"dense": "kernels:0+codebook"}, "from 1 to 16, not 0$"),
     (network(sparse((9, 9), 0.5)), {"dense": "2:17"}, "1 <= n < m <= 16, not 2 of 17$"),
     (network(sparse((9, 9), 0.5)), {"dense": "1:4"},
      "^layer dense: weights: 1 of 4 may differ from 0, but . do among the channels . to . of outp"),
@@ -193,7 +196,26 @@ def test_what_cannot_be_is_refused(made: Network, chosen: dict[str, str], match:
         encode(made, chosen)
 
 
-@pytest.mark.parametrize("name", ["2:", ":4", "2:4:8", "2:4+zip", "2:4+", "-2:4", "N:M", "²:4"])
+@pytest.mark.parametrize("stem", ["relative", "kernels"])
+def test_gaps_have_the_bits_that_are_asked_for(stem: str) -> None:
+    made = network(sparse((20, 300), 0.03))
+    best, = encode(made, {"dense": stem}).layers
+    entries = {}
+    for bits in (2, 5, 9):
+        layer, = encode(made, {"dense": f"{stem}:{bits}+codebook"}).layers
+        assert isinstance(layer, ir.Dense) and isinstance(best, ir.Dense)
+        encoding = layer.weights.encoding
+        assert isinstance(encoding, ir.RelativeIndex | ir.KernelList)
+        assert (encoding.stem, encoding.gap_bits, encoding.values) == (stem, bits, ir.Codebook())
+        walk = encoding.walk(layer.weights.rows)
+        entries[bits] = len(walk.values)
+        assert walk.values[walk.values != 0].tolist() == best.weights.rows[
+            best.weights.rows != 0].tolist()
+    assert entries[2] > entries[5] >= entries[9] >= np.count_nonzero(best.weights.values)
+
+
+@pytest.mark.parametrize("name", ["2:", ":4", "2:4:8", "2:4+zip", "2:4+", "-2:4", "N:M", "²:4",
+                                  "relative:", "relative:BITS", "relative:-2", "bitmap:8"])
 def test_names_that_are_none(name: str) -> None:
     names = re.escape(', '.join(NAMES))
     with pytest.raises(PenjingError, match=f"^layer dense: {re.escape(repr(name))} is no encoding; "

@@ -13,6 +13,7 @@ from amaranth.sim import Simulator
 from networks import (
     PLENTY,
     check_network,
+    convolution,
     graph_plan,
     random_images,
     residual,
@@ -24,8 +25,10 @@ from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
+from penjing.compiler.dataflow.kinds import Nonzeros
 from penjing.compiler.dataflow.plan import Plan, Port
 from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.encode import encode
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.hdl.add import Adder
 from penjing.hdl.emit import emit, module_name
@@ -46,6 +49,21 @@ FRAMES = 4
 def test_branches_equal_golden(seed: int) -> None:
     network = (wide_and_deep if seed % 3 == 2 else residual)(seed)
     check_network(network, graph_plan(network, seed), seed=seed)
+
+
+@pytest.mark.slow
+def test_a_sparse_shortcut_takes_inputs_while_its_results_wait() -> None:
+    # Else the other branch, which sees rows before it puts anything out, would come to no inputs.
+    rng = np.random.default_rng(1)
+    layers = (*convolution(rng, "stem", "x", 2, 1), *convolution(rng, "wide", "stem_q", 2, 2, 3, 2),
+              *convolution(rng, "deep", "wide_q", 2, 2),
+              *convolution(rng, "short", "stem_q", 2, 2, 1, 2),
+              ir.Add("sum", "short_q", "deep_q"), ir.ShiftRequantize("relu", "sum", 1, 6, False))
+    network = encode(Network("shortcut", "x", TensorType((24, 24, 1), 6, True), layers),
+                     {"short": "relative"})
+    plan = schedule(network, Budget(ECP5, PLENTY, 40), Goal())
+    assert isinstance(plan.layer("short").kind, Nonzeros)
+    check_network(network, plan, frames=3)
 
 
 def without_room(plan: Plan, cut: int) -> Plan:

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import LAYER, Case, n_of_m, walked
+from engines import most_pieces
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from loading import Frames, Load, image_of, run_loadable
 from networks import PLENTY, random_images
 from penjing import flow
 from penjing.compiler import file, ir
+from penjing.compiler.cost import Storage
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
@@ -24,7 +26,7 @@ from penjing.compiler.dataflow.design import Design
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.kinds import Nonzeros
 from penjing.compiler.dataflow.kinds.balance import balanced, evenly
-from penjing.compiler.dataflow.kinds.entry_store import Room
+from penjing.compiler.dataflow.kinds.entry_store import EntryMemory, Room
 from penjing.compiler.dataflow.plan import Plan
 from penjing.compiler.dataflow.report import weight_facts
 from penjing.compiler.dataflow.search import Goal, schedule
@@ -40,6 +42,7 @@ from penjing.sim.cosim import simulate as cosim
 from penjing.sim.streams import Stalls
 
 MAP = TensorType((4, 3, 4), 4, True)
+BROAD = TensorType((4, 8, 4), 4, True)
 CODES = ir.Codebook()
 ENCODINGS = [ir.RelativeIndex(2), ir.RelativeIndex(1, CODES), ir.KernelList(1),
              ir.KernelList(2, CODES), ir.Bitmap(8), ir.Bitmap(16, CODES), ir.NofM(2, 4),
@@ -49,12 +52,12 @@ FOLDS = {Stalls.NONE: Fold(2, 1, 3), Stalls.INPUT: Fold(1, 1, 1), Stalls.OUTPUT:
 
 
 def network_of(values: Integers, encoding: ir.Encoding, seed: int = 0, groups: int = 1,
-               name: str = "few") -> Network:
-    """A 3×2 convolution of the map with weights of five bits."""
+               name: str = "few", size: TensorType = MAP) -> Network:
+    """A 3×2 convolution of a map of a ``size`` with weights of five bits."""
     bias = np.random.default_rng(seed).integers(-9, 9, len(values))
     layer = ir.Convolution("conv", "x", ir.Weights(values, 5, encoding=encoding), bias, (1, 1),
                            (1, 1, 0, 1), 2, groups)
-    return ir.with_loadable_weights(Network(name, "x", MAP, (layer,)))
+    return ir.with_loadable_weights(Network(name, "x", size, (layer,)))
 
 
 def drawn(seed: int, density: float, groups: int = 1) -> Integers:
@@ -119,6 +122,28 @@ def test_groups_of_channels(encoding: ir.Encoding) -> None:
     plan = planned(networks[0], {"conv": Fold(4, 1, 1)})
     taken = run_all(networks, plan, Stalls.NONE)
     assert set(taken) == {plan.latency_cycles + plan.cycles_per_frame + 1}
+
+
+@pytest.mark.parametrize("stalls", [Stalls.BOTH, pytest.param(Stalls.NONE, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("encoding", "pieces"), [
+    (ir.RelativeIndex(1, CODES), 1), (ir.KernelList(1), 4), (ir.Bitmap(8), 2)],
+    ids=lambda one: getattr(one, "name", None))
+def test_whatever_the_memories(encoding: ir.Encoding, pieces: int, stalls: Stalls) -> None:
+    """Columns side by side, results in as many pieces as any weights allow, entries in blocks."""
+    first = drawn(3, 0.7)
+    networks = [network_of(values, encoding, n, size=BROAD) for n, values in enumerate(
+        [first, *others(first)])]
+    plan, site = planned(networks[0], {"conv": Fold(3, 1, 4)}), sites(networks[0])["conv"]
+    layer = plan.layer("conv")
+    kind = layer.kind
+    assert isinstance(kind, Nonzeros)
+    assert most_pieces(site, kind) == pieces
+    kind = replace(kind, wide=True, pieces=pieces, entries=EntryMemory(Storage.BLOCK))
+    assert kind.shape(site).parity_bits == 1
+    plan = replace(plan, layers=(replace(layer, kind=kind),))
+    taken = run_all(networks, plan, stalls)
+    if stalls is Stalls.NONE:
+        assert set(taken) == {plan.latency_cycles + plan.cycles_per_frame + 1}
 
 
 def test_several_outputs_leave_at_once() -> None:

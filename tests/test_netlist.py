@@ -22,10 +22,10 @@ INPUT_BITS = 64
 
 @dataclass(frozen=True)
 class Memories:
-    """(words, bits) of the memories of a probe."""
+    """(words, bits) of the memories of a probe, and the bits that are written together."""
 
     roms: tuple[tuple[int, int], ...]
-    rams: tuple[tuple[int, int], ...]
+    rams: tuple[tuple[int, int, int], ...]
 
 
 class Probe(wiring.Component):
@@ -82,10 +82,11 @@ class Probe(wiring.Component):
                     self._outputs.append(rom.data)
 
     def _rams(self, technology: Technology, memories: Memories) -> None:
-        for depth, width in memories.rams:
+        for depth, width, granularity in memories.rams:
             for style in MemoryStyle if depth < 100 else [MemoryStyle.BLOCK]:
                 for registered in (False, True):
-                    ram = technology.ram(width, depth, style, registered=registered)
+                    ram = technology.ram(width, depth, style, granularity=granularity,
+                                         registered=registered)
                     self._submodules.append(ram)
                     # Few addresses, far apart, so that reads meet what was written.
                     step = max(1, depth // 8)
@@ -94,7 +95,7 @@ class Probe(wiring.Component):
                         ram.write_address.eq(reads[0] % depth),
                         ram.read_address.eq(reads[1] % depth),
                         ram.write_data.eq(self._stimulus),
-                        ram.write_enable.eq(self._stimulus[48]),
+                        ram.write_enable.eq(self._stimulus[48 : 48 + len(ram.write_enable)]),
                         ram.read_enable.eq(self._stimulus[49:51].any()
                                            & (ram.write_address != ram.read_address))]
                     self._outputs.append(ram.read_data)
@@ -142,9 +143,11 @@ def stimuli(count: int) -> Iterator[int]:
 
 ECP5 = Memories(roms=((288, 40), (700, 18), (1500, 9), (4000, 4), (5000, 1), (50, 12),
                       (2500, 9), (1300, 36)),
-                rams=((300, 40), (700, 18), (2000, 9), (4000, 4), (5000, 2), (20, 6),
-                      (20000, 2)))
-ICE40 = Memories(roms=((288, 20), (50, 12)), rams=((300, 20), (1000, 3), (20, 6)))
+                rams=((300, 40, 40), (700, 18, 18), (2000, 9, 9), (4000, 4, 4), (5000, 2, 2),
+                      (20, 6, 6), (20000, 2, 2), (300, 40, 8), (300, 33, 11), (700, 24, 8),
+                      (2000, 16, 4), (3000, 10, 5), (20000, 2, 1), (20, 6, 2)))
+ICE40 = Memories(roms=((288, 20), (50, 12)), rams=((300, 20, 20), (1000, 3, 3), (20, 6, 6),
+                                                   (300, 20, 5), (20, 6, 2)))
 
 
 @pytest.mark.slow

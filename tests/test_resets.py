@@ -14,6 +14,7 @@ from amaranth.hdl._ast import SignalSet
 from engines import dot_engine, select_engine
 from penjing.compiler import ir
 from penjing.compiler.dataflow.columns import Columns, interleaved
+from penjing.compiler.dataflow.kinds import column_engine
 from penjing.hdl.add import Adder
 from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.crop import Axis, Cropper
@@ -66,11 +67,11 @@ BLOCKS: dict[str, Callable[[int], Any]] = {
     "pad": lambda bits: Padder(signed(bits), (3, 3, 2), (1, 0, 1, 0), fill=0, lanes=2, depth=16,
                                **SMALL),
     "dot": lambda bits: dot_engine(signed(bits), ONES, 4, ZEROS, 3 * bits),
-    "broadcast": lambda bits: Columns(
-        ir.Weights(ONES[:, 0], 2), interleaved(6, 2), ir.RelativeIndex(2)).engine(
+    "broadcast": lambda bits: column_engine.engine(
+        Columns(ir.Weights(ONES[:, 0], 2), interleaved(6, 2), ir.RelativeIndex(2)),
         ir.Dense("dense", "x", ir.Weights(ONES[:, 0], 2), np.zeros(6, np.int64)),
-        ir.TensorType((1, 1, 3), bits, True), queue=3, lanes=2, o_lanes=1, banks=2, dsp=True,
-        **SMALL),
+        ir.TensorType((1, 1, 3), bits, True), bits + 4, queue=3, lanes=2, o_lanes=1, banks=2,
+        dsps=2, **SMALL),
     "codebook": lambda bits: dot_engine(signed(bits), ONES, 4, ZEROS, 3 * bits,
                                         codebook=[0, 1, 2]),
     "select": lambda bits: select_engine(signed(bits), ONES, ZEROS, 3 * bits, positive=2,

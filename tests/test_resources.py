@@ -10,12 +10,13 @@ from penjing.boards.families import FAMILIES, Family
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
-from penjing.compiler.cost.memories import rom_blocks
+from penjing.compiler.cost.memories import ram_blocks, rom_blocks, rom_columns
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
+from penjing.hdl.sequencer import Sequencer
 from penjing.hdl.tech import Ecp5, MemoryStyle
 from penjing.hdl.tech.ecp5_memory import rom_depth
 
@@ -38,6 +39,29 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
 def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
     rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
     assert emit(rom, "rom").text.count("DP16KD") == rom_blocks(ECP5, depth, width)[0]
+
+
+@pytest.mark.parametrize(("depth", "width", "fewer"), [
+    (24544, 13, 3), (33642, 13, 9), (22444, 16, 2), (2048, 9, 0), (512, 36, 0), (1000, 40, 0)])
+def test_columns_of_their_own_shapes_take_fewer_blocks(depth: int, width: int, fewer: int) -> None:
+    columns = rom_columns(ECP5, depth, width)
+    assert sum(columns) == width
+    blocks = sum(rom_blocks(ECP5, depth, column)[0] for column in columns)
+    assert rom_blocks(ECP5, depth, width)[0] - blocks == fewer
+    words = Sequencer([0] * depth, width, style=MemoryStyle.BLOCK, technology=Ecp5(),
+                      columns=columns)
+    assert emit(words, "words").text.count("DP16KD #(") == blocks
+    # Where synthesis chooses the shapes, it is given the whole.
+    assert rom_columns(ICE40, depth, width) == (width,)
+
+
+@pytest.mark.parametrize(("depth", "width", "parts"), [
+    (256, 8, 8), (512, 8, 4), (512, 9, 5), (512, 11, 3), (1024, 8, 16), (2048, 8, 4), (4096, 8, 2),
+    (8192, 3, 2), (20000, 2, 3), (300, 40, 1)])
+def test_plan_and_hardware_agree_on_blocks_that_are_written_in_parts(depth: int, width: int,
+                                                                     parts: int) -> None:
+    ram = Ecp5().ram(width * parts, depth, MemoryStyle.BLOCK, granularity=width, registered=True)
+    assert emit(ram, "ram").text.count("DP16KD #(") == ram_blocks(ECP5, depth, width, parts)
 
 
 def test_few_banks_are_worth_a_few_blocks() -> None:

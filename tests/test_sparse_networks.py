@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import penjing
@@ -79,33 +76,3 @@ def test_digits_are_as_good_as_the_table_says(name: str) -> None:
     with np.load(shared("data", "mnist.npz"), allow_pickle=False) as data:
         images, labels = data["x_test"][:IMAGES], data["y_test"][:IMAGES]
     assert right(committed(name), images, labels) > ROWS[name]["accuracy"] - 0.05
-
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
-    spec = importlib.util.spec_from_file_location(
-        "sparse_train", ROOT / "examples" / "sparse" / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "sparse_train", module)
-    monkeypatch.setattr(sys, "path", [*sys.path])  # it appends the folder of the benches
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_mask_keeps_the_largest(train: ModuleType) -> None:
-    import torch
-
-    model = torch.nn.Sequential(torch.nn.Linear(15, 10), torch.nn.ReLU(), torch.nn.Linear(10, 7))
-    before = [model[index].weight.detach().clone() for index in (0, 2)]
-    mask = train.Mask(model, 0.9)
-    for weights, index in zip(before, (0, 2), strict=True):
-        kept = model[index].weight != 0
-        assert int(kept.sum()) == (15, 7)[index // 2]
-        assert weights[kept].abs().min() >= weights[~kept].abs().max()
-    with torch.no_grad():
-        model[0].weight.add_(1)
-    mask()
-    assert int((model[0].weight != 0).sum()) == 15

@@ -201,14 +201,18 @@ def test_memories_read_always_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.value)
 @pytest.mark.parametrize("depth", [1, 2, 3, 20])
+@pytest.mark.parametrize("granularity", [None, 3, 1])
 @pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
-def test_ram(technology: Technology, depth: int, style: MemoryStyle, registered: bool) -> None:
+def test_ram(technology: Technology, granularity: int | None, depth: int, style: MemoryStyle,
+             registered: bool) -> None:
     generator = random.Random(depth)
-    dut = technology.ram(9, depth, style, registered=registered)
+    dut = technology.ram(9, depth, style, granularity=granularity, registered=registered)
+    bits = granularity or 9
     steps = []
     for _ in range(150):
         write, read = generator.randrange(depth), generator.randrange(depth)
-        write_enable = generator.random() < 0.6
+        # All, some or none of a word.
+        write_enable = generator.getrandbits(9 // bits) if generator.random() < 0.8 else 0
         read_enable = generator.random() < 0.6 and not (write_enable and read == write)
         steps.append({"write_address": write, "write_data": generator.getrandbits(9),
                       "write_enable": write_enable, "read_address": read,
@@ -223,8 +227,11 @@ def test_ram(technology: Technology, depth: int, style: MemoryStyle, registered:
             compared += 1
         if step["read_enable"]:
             pipeline = [memory.get(step["read_address"]), *pipeline[:-1]]
-        if step["write_enable"]:
-            memory[step["write_address"]] = step["write_data"]
+        for n in range(9 // bits):
+            if step["write_enable"] >> n & 1:
+                mask = (1 << bits) - 1 << n * bits
+                memory[step["write_address"]] = (
+                    memory.get(step["write_address"], 0) & ~mask | step["write_data"] & mask)
     assert compared > 20
 
 
@@ -240,5 +247,7 @@ def test_words_out_of_range_are_refused(technology: Technology, registered: bool
             technology.rom([], 4, style, registered=registered)
         with pytest.raises(ValueError, match=r"^depth must be at least 1, not 0$"):
             technology.ram(4, 0, style, registered=registered)
+        with pytest.raises(ValueError, match=r"^granularity must divide the width, 4, not 3$"):
+            technology.ram(4, 4, style, granularity=3, registered=registered)
         with pytest.raises(TypeError, match=r"^width must be an int, not 2.5$"):
             technology.ram(2.5, 4, style, registered=registered)  # type: ignore[arg-type]

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from others import shared
 from penjing.compiler.ir import PenjingError
+from penjing.compiler.load import aten
+from penjing.compiler.load.aten import elementwise, linear
 from penjing.compiler.load.pt2 import Reference
 from pt2_files import File
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
 from penjing.compiler.compress import training  # noqa: E402
+from penjing.compiler.compress.makers import MAKERS  # noqa: E402
 from penjing.compiler.compress.trainable import Trainable, read  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
 from test_load_torch import (  # noqa: E402
@@ -164,6 +167,24 @@ def test_what_is_called_twice_is_one_module() -> None:
     for part in (module, model.module):
         part(x).square().sum().backward()
     torch.testing.assert_close(first.weight.grad, conv.weight.grad)
+
+
+def test_names_that_a_module_needs_itself() -> None:
+    module = nn.Module()
+    for name in ("graph", "code"):
+        module.add_module(name, nn.Conv2d(2, 2, 1))
+    module.forward = lambda x: module.code(module.graph(x).relu())  # type: ignore[method-assign]
+    model = read(module.eval(), (4, 4, 2))
+    assert list(model.layers) == ["graph_2", "code_2"]
+    x = torch.randn(2, 2, 4, 4)
+    torch.testing.assert_close(ran(model, x), module(x).detach())
+
+
+def test_operators_with_weights_are_modules() -> None:
+    takes_weights = {linear.convolution, linear.transposed, linear.linear, linear.batch_norm,
+                     elementwise.prelu}
+    assert {name for name, entry in aten.OPERATORS.items() if entry.convert in takes_weights} <= (
+        set(MAKERS)) <= {*aten.OPERATORS, *aten.IDENTITIES}
 
 
 def test_nothing_works_in_place() -> None:

@@ -17,8 +17,7 @@ from penjing.compiler import ir
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
-from penjing.compiler.dataflow.columns import Columns, interleaved
-from penjing.compiler.dataflow.plan import Fold, Plan
+from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Integers, Network, TensorType
 from penjing.hdl.accumulators import Accumulators
@@ -40,11 +39,12 @@ from penjing.hdl.dot_array import DotArray
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
-from penjing.hdl.entries import GroupedEntries, KernelEntries, RelativeEntries
+from penjing.hdl.entries import KernelEntries, RelativeEntries
 from penjing.hdl.fill import Filler
 from penjing.hdl.gate import Gate
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.graph import Graph, Pipeline
+from penjing.hdl.grouped_entries import GroupedEntries
 from penjing.hdl.huffman import HuffmanDecoder
 from penjing.hdl.joined_words import JoinedWords
 from penjing.hdl.loadable import Loadable
@@ -67,10 +67,11 @@ from penjing.hdl.slope import SlopeRequantizer
 from penjing.hdl.slots import LoadableSlots
 from penjing.hdl.stream import Buffer, Fork, HalfRateBuffer, PassesReady, Queue, SkidBuffer
 from penjing.hdl.table import LookupTable
-from penjing.hdl.tech import Generic, MemoryStyle
+from penjing.hdl.tech import Generic
 from penjing.hdl.threshold import Thresholder
 from penjing.hdl.tile_buffer import TileBuffer
 from penjing.hdl.tile_engine import TileEngine
+from penjing.hdl.tile_reader import TileReader
 from penjing.hdl.tile_results import TileResults
 from penjing.hdl.upsample import Upsampler
 from penjing.hdl.upsizer import Upsizer
@@ -89,15 +90,13 @@ CLAMP = ir.Clamp("clamp", "x", -5, 3)
 class Twin:
     """A ``network`` that has the block, and the function of the golden model that tells its values.
 
-    ``goal`` makes the plan such that it has it; where no plan has it, it is put in ``front``, or is
-    part of what stands there ``instead`` of the accelerator, and has its ports.
+    ``goal`` makes the plan such that it has it; where no plan has it, it is put in ``front``.
     """
 
     function: str
     network: Network
     goal: Goal = field(default_factory=lambda: Goal(48))
     front: Callable[[wiring.Component], wiring.Component] | None = None
-    instead: Callable[[Plan], wiring.Component] | None = None
 
 
 def net(kind: TensorType, *layers: ir.Layer) -> Network:
@@ -137,20 +136,8 @@ def walked(encoding: ir.Encoding, groups: int = 1) -> Twin:
 
 WALKED = walked(ir.RelativeIndex(2))
 MASKED = walked(ir.Bitmap(8, ir.Codebook()))
-
-
-def broadcast(plan: Plan) -> BroadcastEngine:
-    """An engine with the ports of the accelerator that `SKIPPED` has by its ``plan``."""
-    i, o_lanes = plan.layers[0].i, plan.layers[-1].o.lanes
-    columns = Columns(SKIPPED_LAYER.weights, interleaved(6, 2 * o_lanes),
-                      ir.RelativeIndex(1))
-    return columns.engine(SKIPPED_LAYER, VECTOR, queue=2, lanes=i.lanes,
-                          o_lanes=o_lanes, banks=2, dsp=True, style=MemoryStyle.BLOCK,
-                          technology=Generic())
-
-
-SKIPPED_LAYER = dense(ir.Weights(RNG.integers(-3, 4, (6, 20)) * RNG.integers(0, 2, (6, 20)), 4))
-SKIPPED = Twin("dense", net(VECTOR, SKIPPED_LAYER), instead=broadcast)
+SKIPPED = Twin("dense", net(VECTOR, dense(ir.Weights(
+    RNG.integers(-3, 4, (6, 20)) * RNG.integers(0, 2, (6, 20)), 4, encoding=ir.Columns()))))
 JOIN = Twin("concatenate", net(MAP, CLAMP, ir.Concatenation("join", "clamp", ("x",))), Goal(96))
 SUM = Twin("add", net(MAP, CLAMP, ir.Add("add", "clamp", "x")))
 CLAMPS = Twin("clamp", net(MAP, CLAMP, *(ir.Clamp(f"c{n}", f"c{n - 1}" if n else "clamp", n - 5, 3)
@@ -181,6 +168,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     RelativeEntries: WALKED,
     TileBuffer: WALKED,
     TileEngine: WALKED,
+    TileReader: WALKED,
     TileResults: WALKED,
     BipolarToInteger: Twin("sum_pool", net(MAP, SIGN, pool(ir.SumPool, "sign")), Goal(200)),
     Buffer: Twin("clamp", net(MAP, CLAMP), front=lambda to: Buffer(to.i.payload.shape())),
@@ -249,8 +237,7 @@ def run(twin: Twin) -> None:
     """Require the hardware to equal the golden model, both sides stalling."""
     network = twin.network
     plan = schedule(network, Budget(ECP5, PLENTY, 1000), twin.goal)
-    dut = (twin.instead(plan) if twin.instead else
-           accelerator.whole(network, plan, Generic()))
+    dut: wiring.Component = accelerator.whole(network, plan, Generic())
     if twin.front:
         dut = Pipeline([("front", twin.front(dut)), ("whole", dut)])
     images = random_images(network.input_type, 4, 1)

@@ -115,7 +115,7 @@ def _mean(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:
     total, count = torch.zeros(last + 1, dtype=torch.float64), torch.zeros(last + 1)
     for name, (channels, roots) in group.members.items():
         if name in scores:
-            values = scores[name].detach().double()
+            values = scores[name].detach().cpu().double()
             if values.ndim != 1 or len(values) <= channels.max() or not values.isfinite().all():
                 raise PenjingError(f"layer {name}: its scores must be one finite number a channel")
             mean = values.abs().mean()

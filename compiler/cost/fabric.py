@@ -16,6 +16,7 @@ class Silicon:
     dsp_widths : bits that the operands of a DSP block must have: of the narrower at least, of the
         wider at most, of both together at least (narrower ones are left to look-up tables).
     block_shapes : the (depth, width) that a block RAM can take.
+    byte_bits : what a block RAM in its widest shapes writes by itself.
     blocks_instantiated : whether the design names its block RAMs, which costs no logic around them,
         instead of leaving them to synthesis.
     inferred_block : columns of tables, or bits of flip-flops, of which synthesis would rather make
@@ -32,6 +33,7 @@ class Silicon:
 
     dsp_widths: tuple[int, int, int]
     block_shapes: tuple[tuple[int, int], ...]
+    byte_bits: int
     blocks_instantiated: bool
     inferred_block: int
     table_words: int

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from math import expm1
 
 from .fabric import Fabric
@@ -24,16 +27,50 @@ def rom_blocks(fabric: Fabric, depth: int, width: int) -> tuple[int, int]:
         shape[0] * fabric.worth.block + shape[1] * fabric.worth.bank_bit, shape[1]))
 
 
-def ram_blocks(fabric: Fabric, depth: int, width: int) -> int:
-    """Block RAMs of a buffer.
+@lru_cache(maxsize=1024)
+def rom_columns(fabric: Fabric, depth: int, width: int) -> tuple[int, ...]:
+    """Widths of memories side by side that hold ``depth`` constant words of ``width`` bits.
+
+    Blocks of few bits a word have fewer bits in all, so a word that is no multiple of the wide
+    shapes takes the fewest blocks in columns, each of its own shape. Where synthesis chooses the
+    shapes, it is left whole.
+    """
+    if not fabric.silicon.blocks_instantiated:
+        return (width,)
+    worth = fabric.worth
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for bits in range(1, width + 1):
+        options = []
+        for block_depth, block_width in fabric.silicon.block_shapes:
+            banks, column = -(-depth // block_depth), min(bits, block_width)
+            price, columns = best[bits - column]
+            options.append((price + banks * worth.block + (banks - 1) * column * worth.bank_bit,
+                            (*columns, column)))
+        best.append(min(options, key=lambda one: (one[0], len(set(one[1])))))
+    # Columns of one shape are one memory.
+    counts = Counter(best[width][1])
+    divided = tuple(column * count for column, count in sorted(counts.items(), reverse=True))
+    blocks = sum(rom_blocks(fabric, depth, column)[0] for column in divided)
+    return divided if blocks < rom_blocks(fabric, depth, width)[0] else (width,)
+
+
+def ram_blocks(fabric: Fabric, depth: int, width: int, parts: int = 1) -> int:
+    """Block RAMs of a buffer of so many ``parts`` side by side, each of which is written by itself.
 
     Those that are instantiated have the widest shape that is deep enough, in banks of the deepest.
     """
     silicon = fabric.silicon
     if not silicon.blocks_instantiated:
-        return rom_blocks(fabric, depth, width)[0]
+        single = parts * rom_blocks(fabric, depth, width)[0]
+        # Only in the widest shape there is a mask of bits.
+        least, widest = silicon.block_shapes[0]
+        return min(single, -(-depth // least) * -(-parts * width // widest))
     bank = min(depth, max(d for d, _ in silicon.block_shapes))
-    return -(-depth // bank) * -(-width // max(w for d, w in silicon.block_shapes if d >= bank))
+    block = max(w for d, w in silicon.block_shapes if d >= bank)
+    if parts > 1:
+        byte = min(block, silicon.byte_bits)
+        width, block = parts * -(-width // byte), block // byte
+    return -(-depth // bank) * -(-width // block)
 
 
 def _tables(fabric: Fabric, depth: int) -> int:
@@ -85,11 +122,16 @@ def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
     return Storage.LOGIC if depth <= 2 * fabric.silicon.table_words else Storage.DISTRIBUTED
 
 
-def ram_storage(fabric: Fabric, depth: int, width: int) -> Storage:
-    """Where a buffer goes: where it is cheapest, and of equal price not to block RAM."""
+def ram_storages(fabric: Fabric) -> tuple[Storage, Storage]:
+    """Where a buffer may go."""
     cells = Storage.LOGIC if fabric.silicon.ram_luts is None else Storage.DISTRIBUTED
-    return min((cells, Storage.BLOCK),
-               key=lambda storage: fabric.price(ram(fabric, storage, depth, width)))
+    return cells, Storage.BLOCK
+
+
+def ram_storage(fabric: Fabric, depth: int, width: int, parts: int = 1) -> Storage:
+    """Where a buffer goes: where it is cheapest, and of equal price not to block RAM."""
+    return min(ram_storages(fabric),
+               key=lambda storage: fabric.price(ram(fabric, storage, depth, width, parts)))
 
 
 def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: int = 1
@@ -106,8 +148,8 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
 
 def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int]
              ) -> Resources:
-    """Cells of constants that are read in order; each of ``parts`` has so many bits and counters of
-    its own.
+    """Cells of constants that are read in order; each of ``parts`` has so many bits and, outside
+    block RAM, counters of its own.
 
     Those count ``counts``: all words, and further ones where some of them are read again, see
     `hdl.sequencer`.
@@ -121,7 +163,8 @@ def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Seq
     counter = Resources(luts=round(luts), ffs=bits + sum(count > 1 for count in again))
     # The step is kept for a cycle, in silicon where that is a block RAM's.
     step = Resources(ffs=int(storage is not Storage.BLOCK))
-    return sum((rom(fabric, storage, words, part) + counter for part in parts), step)
+    counters = 1 if storage is Storage.BLOCK else len(parts)
+    return sum((rom(fabric, storage, words, part) for part in parts), step + counter * counters)
 
 
 def queue_storage(fabric: Fabric, depth: int, width: int) -> Storage:
@@ -147,11 +190,12 @@ def inferred_block(fabric: Fabric, depth: int, width: int) -> Resources:
                      brams=rom_blocks(fabric, depth, width)[0])
 
 
-def ram(fabric: Fabric, storage: Storage, depth: int, width: int) -> Resources:
-    """Cells of one buffer memory of two cycles."""
+def ram(fabric: Fabric, storage: Storage, depth: int, width: int, parts: int = 1) -> Resources:
+    """Cells of one buffer memory of two cycles, of ``parts`` that are written by themselves."""
     if storage is Storage.BLOCK:
+        brams = ram_blocks(fabric, depth, width, parts)
         if fabric.silicon.blocks_instantiated:
-            return Resources(brams=ram_blocks(fabric, depth, width))
-        return inferred_block(fabric, depth, width)
+            return Resources(brams=brams)
+        return replace(inferred_block(fabric, depth, width * parts), brams=brams)
     ffs = 2 * width + (depth * width if storage is Storage.LOGIC else 0)
-    return Resources(luts=round(ram_luts(fabric, depth, width)), ffs=ffs)
+    return Resources(luts=round(ram_luts(fabric, depth, width)), ffs=ffs) * parts

@@ -2,13 +2,13 @@
 
 `frame_ends` moves its queues cycle by cycle, as the hardware does, with counts in place of values:
 of each element's column only how many entries it has, of each activation only whether it is zero.
-`bounds` tells in closed form what they are at most, whatever the data.
+`Broadcast.interval` tells in closed form what they are at most, whatever the data.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,14 @@ from ...hdl.drain import DrainShape
 from ...hdl.nonzero import NONZERO_LATENCY
 from ..ir import Integers
 
-__all__ = ["Broadcast", "bounds", "frame_ends", "ideal_cycles"]
+__all__ = ["Broadcast", "clearing", "frame_ends", "ideal_cycles"]
+
+LEAD = NONZERO_LATENCY + POINTER_LATENCY
+"""Cycles from a beat's transfer until the first of its columns is given to the elements."""
+TAIL = 2
+"""An element has a column from a cycle after it is given out, and until a cycle after its work."""
+GAPS = POINTER_LATENCY - 1
+"""Cycles that a vector may lose to gaps in what is looked up, once it has waited for its bank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,32 @@ class Broadcast:
     queue: int
     lanes: int
     drain: DrainShape
+
+    @property
+    def costs(self) -> Integers:
+        """(inputs,) cycles from a column to the next, if all elements wait for each other."""
+        # A queue of one has no room for a column in the cycle in which its only one leaves.
+        return np.maximum(self.lengths.max(axis=0), 2 if self.queue == 1 else 1)
+
+    @property
+    def way(self) -> int:
+        """Cycles from the end of a vector's last column until its bank is out."""
+        return TAIL + self.drain.settle + self.drain.frame_beats
+
+    @property
+    def interval(self) -> int:
+        """Cycles from a vector to the next one that none exceeds, whatever is in it.
+
+        They are what takes an engine that gives a column out when all elements are done with the
+        one before, and whose inputs are all there: an element's longest column tells how long.
+        """
+        columns, out = int(self.costs.sum()), self.way + GAPS
+        return max(columns, out) if self.drain.banks > 1 else columns + out
+
+
+def clearing(drain: DrainShape) -> int:
+    """Cycles in which a bank is cleared after reset."""
+    return drain.settle + drain.slots
 
 
 @dataclass(frozen=True)
@@ -60,7 +93,7 @@ def _beats(vector: NDArray[np.bool_], lanes: int) -> list[_Beat]:
 class _Line:
     """Leading non-zero detection, and what is looked up behind it."""
 
-    beats: Iterator[_Beat]
+    beats: deque[tuple[int, _Beat]]
     following: _Beat = field(default_factory=list)
     held: deque[_Item] = field(default_factory=deque)
     given: _Item | None = None
@@ -68,8 +101,8 @@ class _Line:
     stages: deque[_Item | None] = field(
         default_factory=lambda: deque([None] * POINTER_LATENCY, POINTER_LATENCY))
 
-    def step(self, *, moves: bool) -> None:
-        """A cycle; ``moves`` says whether the last stage's item leaves, or there is none."""
+    def step(self, cycle: int, *, moves: bool) -> None:
+        """A ``cycle``; ``moves`` says whether the last stage's item leaves, or there is none."""
         is_empty = self.skid is None
         flows = is_empty or self.given is None
         if moves:
@@ -84,7 +117,8 @@ class _Line:
             self.held.extend(self.following)
             takes = True
         if takes:
-            self.following = next(self.beats, [])
+            comes = self.beats and self.beats[0][0] <= cycle
+            self.following = self.beats.popleft()[1] if comes else []
 
 
 @dataclass
@@ -132,13 +166,15 @@ class _Way:
         return True
 
 
-def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
-    """Cycles from reset to each vector's final output beat, neither side ever pausing.
+def frame_ends(engine: Broadcast, activations: NDArray[np.bool_],
+               offers: Sequence[int] | None = None) -> list[int]:
+    """Cycles from reset to each vector's final output beat, which is taken at once.
 
-    ``activations`` are ``(vectors, inputs)``: whether each is not zero. The first input beat is
-    offered in cycle 0.
+    ``activations`` are ``(vectors, inputs)``: whether each is not zero. Input beats are offered
+    from the cycles ``offers`` on, by default all from the first.
     """
-    line = _Line(beat for vector in activations for beat in _beats(vector, engine.lanes))
+    beats = [beat for vector in activations for beat in _beats(vector, engine.lanes)]
+    line = _Line(deque(zip(offers or [0] * len(beats), beats, strict=True)))
     elements = [_Element() for _ in engine.lengths]
     lengths: list[list[int]] = engine.lengths.T.tolist()
     banks = engine.drain.banks
@@ -166,29 +202,9 @@ def frame_ends(engine: Broadcast, activations: NDArray[np.bool_]) -> list[int]:
             if item.last:
                 closed[bank] = True
                 bank = (bank + 1) % banks
-        line.step(moves=moves)
+        line.step(cycle, moves=moves)
         cycle += 1
     return ends
-
-
-def bounds(engine: Broadcast) -> tuple[int, int]:
-    """Cycles that no vectors exceed: to the first one's final output beat, and to each next one's.
-
-    They hold together: the n-th vector ends at most ``first + n * interval`` cycles after reset.
-    They are what takes an engine that gives a column out when all elements are done with the one
-    before, and whose activations are all not zero: the longest column of an element tells how long.
-    """
-    drain = engine.drain
-    # A queue of one has no room for a column in the cycle in which its only one leaves.
-    shortest = 2 if engine.queue == 1 else 1
-    columns = int(np.maximum(engine.lengths.max(axis=0), shortest).sum())
-    # The last column comes to an element a cycle late, and is gone a cycle late.
-    way = 2 + drain.settle + drain.frame_beats
-    interval = max(columns, way - 2, -(-(columns + way) // drain.banks))
-    clearing = drain.settle + drain.slots
-    start = max(NONZERO_LATENCY + POINTER_LATENCY, clearing)
-    first = max(start + columns + 2, drain.banks * clearing) + way - 3 + drain.latency
-    return first, interval
 
 
 def ideal_cycles(values: Integers, activations: NDArray[np.bool_], pes: int) -> float:

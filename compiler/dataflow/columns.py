@@ -6,21 +6,15 @@ column by column, with relative indices (EIE, Han 2016).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hdl.broadcast import BroadcastEngine
-from ...hdl.column_shape import Entry, PeShape
-from ...hdl.drain import DrainShape
-from ...hdl.entries import Weighing
-from ...hdl.nonzero import place, places
-from ...hdl.tech import MemoryStyle, Technology
+from ...hdl.column_shape import Entry
 from .. import ir
-from ..ir import Integers, TensorType
-from .kinds.kind import shape_of
+from ..ir import Integers
 
 __all__ = ["Columns", "dealt", "interleaved"]
 
@@ -91,21 +85,13 @@ class Columns:
     @classmethod
     def best(cls, weights: ir.Weights, order: Integers, values: ir.ValueEncoding) -> Columns:
         """With gaps of the width that `RelativeIndex.best` finds."""
-        rows = _rows(weights.values, order)
-        some = rows[rows.any((1, 2))]
-        return cls(weights, order, ir.RelativeIndex.best(some, weights.bits, values))
+        return cls(weights, order, ir.best_index(_rows(weights.values, order), weights.bits,
+                                                 values))
 
     @cached_property
     def walk(self) -> ir.GapWalk:
-        """The entries, column after column of an element, and element after element.
-
-        What the encoding ends an empty column with is left out: no activation waits for it.
-        """
-        rows = _rows(self.weights.values, self.order)
-        walk, some = self.encoding.walk(rows), rows.any((1, 2))
-        kept = np.repeat(some, walk.lengths)
-        return replace(walk, lengths=walk.lengths * some, places=walk.places[kept],
-                       values=walk.values[kept], gaps=walk.gaps[kept])
+        """The entries, column after column of an element, and element after element."""
+        return ir.gap_walk(self.encoding, _rows(self.weights.values, self.order))
 
     @property
     def pes(self) -> int:
@@ -131,23 +117,3 @@ class Columns:
         following = zip(self.walk.gaps.tolist(), codes.tolist(), strict=True)
         return [[[next(following) for _ in range(length)] for length in own]
                 for own in self.lengths.tolist()]
-
-    def engine(self, layer: ir.Dense, source: TensorType, *, queue: int, lanes: int, o_lanes: int,
-               banks: int, dsp: bool, style: MemoryStyle, technology: Technology
-               ) -> BroadcastEngine:
-        """The hardware of ``layer``, whose weights these are, behind a tensor like ``source``."""
-        outputs, inputs = self.weights.values.shape
-        pe = PeShape(len(self.order), places(inputs, lanes), queue, self.encoding.gap_bits,
-                     Weighing(self.weights.bits, self.codebook), layer.output_type(source).bits,
-                     banks, dsp)
-        drain = DrainShape(self.pes, outputs, o_lanes, banks, pe.depth)
-        columns = []
-        for own in self.entries():
-            named: list[list[Entry]] = [[] for _ in range(pe.places)]
-            for column, entries in enumerate(own):
-                named[place(column, lanes)] = entries
-            columns.append(named)
-        return BroadcastEngine(
-            shape_of(source), pe, drain, lanes=lanes, inputs=inputs, columns=columns,
-            order=self.order.tolist(), bias=layer.bias.tolist(), style=style,
-            technology=technology)

@@ -24,7 +24,7 @@ class Part:
     It is built by ``component()``. ``filling`` is what its memories are filled with before frames
     come, None where none is. ``inputs`` are the tensors that it reads, each with its port, by
     name of the input stream. A frame takes ``cycles``, the first one ``latency`` (None: it is not
-    predicted).
+    predicted); where they are not ``exact``, these are what no frame exceeds.
     """
 
     component: Callable[[], Graph | Loadable]
@@ -34,6 +34,7 @@ class Part:
     cycles: int
     latency: int | None = None
     filling: Filling | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Design:
         network = self.network
         return Part(partial(accelerator.whole, network, self.plan, technology),
                     {"i": (network.input, self.i)}, network.layers[-1].name, self.o, self.cycles,
-                    self.latency, self.filling())
+                    self.latency, self.filling(), self.plan.exact)
 
     def filling(self, network: Network | None = None) -> Filling | None:
         """What fills the accelerator's memories with its network, or with another of its shape.
@@ -96,4 +97,5 @@ class Design:
         tensors = next(one.inputs for one in self.network.layers if one.name == name)
         inputs = zip(tensors, planned.kind.inputs, strict=True)
         return Part(lambda: made, dict(zip(made.inputs, inputs, strict=True)), name, planned.o,
-                    planned.cycles, filling=filling(self.network, self.plan, name))
+                    planned.cycles, filling=filling(self.network, self.plan, name),
+                    exact=planned.kind.exact)

@@ -58,13 +58,21 @@ class LayerPlan:
 @dataclass(frozen=True)
 class Plan:
     """The whole schedule: ``cycles_per_frame`` is the initiation interval, that of the slowest
-    layer; ``latency_cycles`` runs from the first input beat taken to the last output beat given."""
+    layer; ``latency_cycles`` runs from the first input beat taken to the last output beat given.
+
+    Unless it is ``exact``, both are what no frame exceeds.
+    """
 
     board: str
     clock_mhz: float
     layers: tuple[LayerPlan, ...]
     cycles_per_frame: int
     latency_cycles: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether all frames take the same cycles, whatever is in them."""
+        return all(layer.kind.exact for layer in self.layers)
 
     def work(self, what: str) -> int:
         """How many of ``what`` (see `Kind.work`) all layers do in a cycle."""

@@ -9,12 +9,12 @@ from typing import Any
 from .. import ir
 from ..cost import Resources
 from ..ir import Network
-from .kinds import Engine, Nonzeros
+from .kinds import Weighted
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
 from .site import Site, sites
 
-__all__ = ["Removed", "Table", "WeightFacts", "layer_table", "plan_json", "plan_table",
+__all__ = ["Removed", "Table", "WeightFacts", "at_most", "layer_table", "plan_json", "plan_table",
            "removed_table", "table_of", "weight_facts", "weight_table"]
 
 
@@ -61,11 +61,10 @@ def weight_facts(site: Site, planned: LayerPlan) -> WeightFacts | None:
     layer, kind = site.layer, planned.kind
     if not isinstance(layer, ir.MultiplyAccumulate):
         return None
+    assert isinstance(kind, Weighted)
     given = layer.weights
-    bits = (kind.all_weight_bits(site) if isinstance(kind, Engine | Nonzeros)
-            else given.memory_bits)
     return WeightFacts(given.values.size, given.bits, given.encoding.name, len(given.codebook),
-                       given.nonzeros, bits)
+                       given.nonzeros, kind.all_weight_bits(site))
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def at_most(cycles: int | None, exact: bool) -> str:
+    """``cycles`` as a person reads them, of which there are fewer where they are not ``exact``."""
+    return cell(cycles) if exact or cycles is None else f"at most {cell(cycles)}"
+
+
 def table_of(title: str, columns: tuple[str, ...], rows: Iterable[Iterable[object]],
              text: int = 1) -> Table:
     """A table of values of any kind."""
@@ -106,6 +110,7 @@ def plan_json(plan: Plan, link: Resources | None, network: Network,
         "clock_mhz": plan.clock_mhz,
         "cycles_per_frame": plan.cycles_per_frame,
         "latency_cycles": plan.latency_cycles,
+        "exact": plan.exact,
         "frames_per_second": plan.frames_per_second,
         "macs": plan.macs,
         **_work_json(plan),
@@ -122,6 +127,7 @@ def _layer_json(layer: LayerPlan, weights: WeightFacts | None) -> dict[str, Any]
     kind = to_json(layer.kind)
     return {
         "name": layer.name, "kind": layer.layer, **kind, "cycles": layer.cycles,
+        "exact": layer.kind.exact,
         "macs": layer.macs, "fold": to_json(layer.fold),
         "queues": to_json(layer.queues), "memory_bits": layer.memory_bits,
         "resources": to_json(layer.resources), **_work_json(layer),
@@ -144,8 +150,9 @@ def layer_table(plan: Plan) -> Table:
 def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
     fold = f"{layer.fold.pe}×{layer.fold.simd}" if layer.fold else None
     cells = layer.resources
-    return (layer.name, layer.layer, layer.macs, fold, layer.work("multipliers"), layer.cycles,
-            layer.memory_bits, cells.luts, cells.ffs, cells.dsps, cells.brams)
+    return (layer.name, layer.layer, layer.macs, fold, layer.work("multipliers"),
+            at_most(layer.cycles, layer.kind.exact), layer.memory_bits, cells.luts, cells.ffs,
+            cells.dsps, cells.brams)
 
 
 def weight_table(plan: Plan, network: Network) -> Table:
@@ -169,9 +176,9 @@ def plan_table(plan: Plan, link: Resources | None, title: str) -> Table:
     return table_of(title, ("", ""), (
         ("board", plan.board),
         ("clock (MHz)", plan.clock_mhz),
-        ("cycles per frame", plan.cycles_per_frame),
-        ("latency (cycles)", plan.latency_cycles),
-        ("frames per second", plan.frames_per_second),
+        ("cycles per frame", at_most(plan.cycles_per_frame, plan.exact)),
+        ("latency (cycles)", at_most(plan.latency_cycles, plan.exact)),
+        ("frames per second" + (", at least" if not plan.exact else ""), plan.frames_per_second),
         ("MACs per frame", plan.macs),
         ("multipliers", plan.multipliers),
         ("products of signs a cycle", plan.work("xors") or None),

@@ -11,12 +11,7 @@ from ..ir import Network, PenjingError
 from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
-from .kinds import Ask, Kind, NofM, candidates
-from .kinds.binary import Binary
-from .kinds.constant import Constant
-from .kinds.engine import Engine
-from .kinds.flat import fills_lanes
-from .kinds.nonzeros import Nonzeros
+from .kinds import Ask, Kind, Weighted, candidates, engines_of
 from .plan import Plan
 from .port import Port
 from .site import Site, sites
@@ -54,79 +49,38 @@ class Goal:
 
 
 def check_fold(site: Site, fold: Fold) -> None:
-    """Refuse a fold that exceeds the layer's dimensions."""
-    shape, outputs = site.geometry, site.outputs
-    limits = [(1, outputs), (1, shape.kernel[0]), (1, shape.run)]
-    if is_sparse(site):
-        limits = [(1, outputs), (1, 1), (1, site.result.shape[1])]
-        if site.result.shape[1] % max(1, fold.lanes):
-            raise PenjingError(f"layer {site.name}: fold lanes must divide the "
-                               f"{site.result.shape[1]} positions of a row, not {fold.lanes}")
-    elif isinstance(site.layer, ir.Depthwise):
-        # An engine takes all outputs of a channel at once, and one tap of it.
-        multiple = outputs // shape.size[2]
-        limits = [(multiple, multiple), (1, 1), (1, shape.size[2])]
+    """Refuse a fold that the layer cannot have."""
+    engine = engines_of(site.layer)[0]
     for what, value, (least, most) in zip(("pe", "rows", "lanes"),
-                                          (fold.pe, fold.rows, fold.lanes), limits, strict=True):
+                                          (fold.pe, fold.rows, fold.lanes), engine.limits(site),
+                                          strict=True):
         if not least <= value <= most:
             wanted = f"from {least} to {most}" if least < most else str(least)
             raise PenjingError(f"layer {site.name}: fold {what} must be {wanted}, not {value}")
-    if _parts_groups(site, fold):
-        whole = wider(site, fold)
-        raise PenjingError(f"layer {site.name}: {fold.lanes} lanes part the groups in which its "
-                           f"weights are stored; take {whole.lanes}")
+    engine.check(site, fold)
 
 
 def wider(site: Site, fold: Fold) -> Fold:
-    """``fold``, or the next of more lanes that does not part groups of weights."""
-    while _parts_groups(site, fold):
-        fold = replace(fold, lanes=fold.lanes + 1)  # a whole row parts none
-    return fold
-
-
-def _parts_groups(site: Site, fold: Fold) -> bool:
-    """Whether a beat brings only some of the channels of which n of m weights are stored."""
-    layer = site.layer
-    return (isinstance(layer, ir.MultiplyAccumulate)
-            and isinstance(layer.weights.encoding, NofM.encodings)
-            and not NofM.accepts(site, fold))
+    """``fold``, or the next of more lanes that the layer can have."""
+    return engines_of(site.layer)[0].wider(site, fold)
 
 
 def fold_of_simd(network: Network, layer: ir.Layer, pe: int, simd: int) -> Fold:
-    """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle.
-
-    Signs are best counted, so it leaves no lane to spare where that makes the layer binary.
-    """
-    site = sites(network)[layer.name]
-    shape = site.geometry
-    if isinstance(layer, ir.Depthwise) or is_sparse(site):
-        fold = Fold(pe, 1, simd)
-        check_fold(site, fold)
-        return fold
-    if not 1 <= simd <= shape.kernel[0] * shape.run:
-        raise PenjingError(f"layer {layer.name}: simd must be from 1 to "
-                           f"{shape.kernel[0] * shape.run}, not {simd}")
-    folds = [Fold(pe, rows, lanes) for rows in range(1, min(simd, shape.kernel[0]) + 1)
-             for lanes in range(1, min(simd // rows, shape.run) + 1)]
-    if Binary.counts(site):
-        folds = [fold for fold in folds if fills_lanes(site, fold)]
-    folds = [fold for fold in folds if not _parts_groups(site, fold)]
+    """The fold of ``pe`` with the best use of at most ``simd`` inputs a cycle."""
+    site, engines = sites(network)[layer.name], engines_of(layer)
+    folds = engines[0].of_simd(site, pe, simd)
+    for engine in engines:
+        folds = engine.suited(site, folds)
     if not folds:
         least = wider(site, Fold(pe, 1, 1)).lanes
         raise PenjingError(f"layer {layer.name}: {simd} inputs a cycle are less than a group in "
                            f"which its weights are stored; take {least}")
     # The fewest beats, then the fewest rows, then the most lanes.
+    shape = site.geometry
     best = min(folds, key=lambda f: (
         f.steps(1, shape.kernel[0], shape.run)[1], f.rows, -f.lanes))
     check_fold(site, best)
     return best
-
-
-def is_sparse(site: Site) -> bool:
-    """Whether the layer's engine walks its weights' entries."""
-    layer = site.layer
-    return (isinstance(layer, ir.MultiplyAccumulate)
-            and isinstance(layer.weights.encoding, Nonzeros.encodings))
 
 
 @dataclass(frozen=True)
@@ -314,19 +268,19 @@ class Search:
         for site in self.sites.values():
             layer = site.layer
             cycles += [site.source.elements, site.result.elements]
-            if isinstance(layer, ir.MultiplyAccumulate) and not isinstance(
-                    layer.weights.encoding, Constant.encodings):
+            if isinstance(layer, ir.MultiplyAccumulate):
                 cycles.append(self.cycles_of(site, self.goal.folds.get(
-                    site.name, wider(site, Fold(1, 1, 1)))))
+                    site.name, engines_of(layer)[0].least(site))))
             elif isinstance(layer, ir.PoolLayer):
                 cycles.append(site.result.elements * site.geometry.taps)
         return max(cycles)
 
-    def cycles_of(self, site: Site, fold: Fold) -> int:
-        """Cycles that a layer with weights takes for its reads under ``fold``."""
+    def cycles_of(self, site: Site, fold: Fold | None) -> int:
+        """Cycles that a layer with weights takes for its reads under ``fold``, if it has any."""
         port = Port(site.source.elements, site.source.elements)
-        kind = cheapest(site, Ask(self.budget.fabric, (port,), 0, 0, fold), {})
-        assert isinstance(kind, Engine | Nonzeros)
+        least = 0 if fold else site.source.elements
+        kind = cheapest(site, Ask(self.budget.fabric, (port,), least, 0, fold), {})
+        assert isinstance(kind, Weighted)
         return kind.reads(site)
 
 

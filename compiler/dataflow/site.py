@@ -63,6 +63,15 @@ class Site:
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether its layer is dense or a 1×1 convolution: each output takes all channels of a
+        pixel."""
+        layer = self.layer
+        return isinstance(layer, ir.Dense) or (
+            isinstance(layer, ir.Convolution) and not any(layer.padding)
+            and (layer.kernel, layer.stride, layer.groups) == ((1, 1), (1, 1), 1))
+
     @cached_property
     def adders(self) -> AdderGraph:
         """The additions that make a position of a layer whose weights are constants in logic.
@@ -70,11 +79,7 @@ class Site:
         Raises `PenjingError` unless each output takes all channels of one pixel.
         """
         layer = self.layer
-        is_pointwise = isinstance(layer, ir.Convolution) and (
-            (layer.kernel, layer.stride, layer.groups) == ((1, 1), (1, 1), 1)
-            and not any(layer.padding))
-        if not isinstance(layer, ir.Dense | ir.Convolution) or not (
-                isinstance(layer, ir.Dense) or is_pointwise):
+        if not isinstance(layer, ir.Dense | ir.Convolution) or not self.takes_pixels:
             raise PenjingError(f"layer {layer.name}: only a dense layer, or a 1×1 convolution in "
                                "one group, can have its weights as constants in logic; store them "
                                "plain")

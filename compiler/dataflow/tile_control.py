@@ -55,7 +55,9 @@ class Tiles:
                 # The results of an earlier tile must have made room.
                 before = (tile - self.parts + 1) * self.beats
                 while len(left) < before:
-                    yield o
+                    # Words come in meanwhile, as far as there is room: another branch may need it.
+                    words.take(frames * beats)
+                    yield None
                 start = max(start, left[before - 1] + 1)
             o.offered.extend([start + self.results_cycle] * self.beats)
             words.free(frame * beats + freed[n], start + self.room_cycle)

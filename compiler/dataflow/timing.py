@@ -21,18 +21,30 @@ BUFFER_MARGIN = 8
 """Words in flight between a buffer's pointers and the beats that they stand for."""
 
 
-def paced(times: Integers, interval: int) -> Integers:
-    """The earliest times that are at least ``interval`` apart and not before ``times``."""
-    steps = np.arange(len(times)) * interval
+Spacing = int | Integers
+"""Cycles from each of a frame's beats to the next one, whatever frame that is of."""
+
+
+def _begins(spacing: Spacing, count: int) -> Integers:
+    """(count + 1,) cycles from a frame's first beat to each, and to the next frame's first."""
+    if isinstance(spacing, int):
+        return np.arange(count + 1) * spacing
+    return np.append(0, np.cumsum(spacing))
+
+
+def paced(times: Integers, spacing: Spacing) -> Integers:
+    """The earliest times that are at least ``spacing`` apart and not before ``times``."""
+    steps = _begins(spacing, len(times))[:-1]
     return np.maximum.accumulate(times - steps) + steps
 
 
-def paced_before(times: Integers, spacing: int, interval: int) -> Integers:
+def paced_before(times: Integers, spacing: Spacing, interval: int) -> Integers:
     """The latest times not after ``times``, ``spacing`` apart, also from one frame to the next."""
-    steps = np.arange(len(times)) * spacing
+    begins = _begins(spacing, len(times))
+    steps, end = begins[:-1], int(begins[-1])
     latest = np.minimum.accumulate((times - steps)[::-1])[::-1] + steps
     # The next frame begins one interval after this one, and may not overtake its end.
-    return np.minimum(latest, latest[0] + interval - len(times) * spacing + steps)
+    return np.minimum(latest, latest[0] + interval - end + steps)
 
 
 def within(times: Integers, interval: int) -> Integers:
@@ -153,7 +165,11 @@ class Windowed(ABC):
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
         by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
-        return paced_before(by_output, self.cycles_per_position, interval)
+        return paced_before(by_output, self.spacing(interval), interval)
+
+    def spacing(self, interval: int) -> int:
+        """Cycles from one start to the next, as late as can be, of frames every ``interval``."""
+        return self.cycles_per_position
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
         """When each word must enter the buffer for positions that start at ``starts``."""
@@ -198,15 +214,19 @@ class Windowed(ABC):
         return np.minimum(ends, np.append(starts[1:], starts[0] + interval))
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once when frames follow every ``interval`` cycles.
+        """Room that frames need which follow every ``interval`` cycles.
 
         ``ends`` are the positions' ends.
         """
+        return self.alive(words, ends, interval) + BUFFER_MARGIN
+
+    def alive(self, words: Integers, ends: Integers, interval: int) -> int:
+        """Words alive at once, those that a position frees until its end."""
         position = np.searchsorted(self.freed, np.arange(self.words), side="right")
         steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
-        return max(steady, int((self.need.max(1) + 1 - before).max())) + BUFFER_MARGIN
+        return max(steady, int((self.need.max(1) + 1 - before).max()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -245,8 +265,18 @@ class Tiled(Windowed):
                                   self.parts)
 
     def depth(self, words: Integers, ends: Integers, interval: int) -> int:
-        """Words alive at once; what a tile frees is alive until words may come in its place."""
-        return super().depth(words, ends + self.room_cycle - self.cycles_per_position, interval)
+        """Words alive at once; what a tile frees is alive until words may come in its place.
+
+        Room is for whole rows, which are free at once: what is in flight meanwhile counts in
+        cycles, for words of it would be a row more.
+        """
+        return self.alive(
+            words, ends + self.room_cycle - self.cycles_per_position + BUFFER_MARGIN, interval)
+
+    def spacing(self, interval: int) -> int:
+        """As even as can be: rows that come in evenly would pile up in front of tiles that are all
+        late."""
+        return max(self.cycles_per_position, interval // len(self.need))
 
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""
@@ -270,14 +300,15 @@ class Passing:
     """Timing of a layer that holds at most a beat.
 
     Beat n, which it makes of what is in by then, leaves ``latency`` cycles after input beat
-    ``source[n]``; input beats are taken ``spacing`` cycles apart. Of the beats that it makes, those
+    ``source[n]``; input beats are taken ``spacing`` cycles apart, which may differ from one to the
+    next. Of the beats that it makes, those
     in ``kept`` go out, each in its own cycle as before; None for all.
     ``stages`` are what they go through, none where that is only wiring.
     """
 
     source: Integers
     latency: int
-    spacing: int = 1
+    spacing: Spacing = 1
     stages: tuple[control.Block, ...] = ()
     kept: Integers | None = None
 
@@ -288,7 +319,8 @@ class Passing:
     @property
     def is_slow(self) -> bool:
         """Whether it may take several cycles a beat."""
-        return self.spacing > 1 or any(isinstance(stage, control.Repacker) for stage in self.stages)
+        return bool(np.max(self.spacing) > 1) or any(
+            isinstance(stage, control.Repacker) for stage in self.stages)
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""

@@ -9,6 +9,7 @@ operation is defined once, by a function of `penjing.sim.golden`.
 
 from .bitmap import SEGMENTS, Bitmap, BitmapWalk, FilledBitmapWalk
 from .builder import Builder
+from .columns import Columns, best_index, gap_walk, pointer_bits
 from .constant import Constant
 from .encoding import MAX_CODES, Codebook, Encoding, Plain, Stored, ValueEncoding, rows_of
 from .joins import MAX_OPERAND_BITS, Add, Concatenation, Elementwise, Multiply, Subtract
@@ -66,13 +67,14 @@ __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_GAP_BITS",
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
     "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
-    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Concatenation", "Constant",
-    "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding", "FilledBitmapWalk",
-    "Flatten", "GapWalk",
-    "Integers", "KernelList", "Layer", "MaxPool", "Multiply", "MultiplyAccumulate", "Names",
-    "Network", "NofM", "NotInstalled", "Pad", "PenjingError", "Permutation", "Plain", "PoolLayer",
-    "RelativeIndex", "Repeat", "Reshape", "Rewiring", "Rounding", "ScaleRequantize",
+    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Columns", "Concatenation",
+    "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
+    "FilledBitmapWalk", "Flatten", "GapWalk", "Integers", "KernelList", "Layer", "MaxPool",
+    "Multiply", "MultiplyAccumulate", "Names", "Network", "NofM", "NotInstalled", "Pad",
+    "PenjingError", "Permutation", "Plain", "PoolLayer", "RelativeIndex", "Repeat", "Reshape",
+    "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
-    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "cleaned", "pitch_of",
-    "rewired", "rows_of", "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]
+    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index",
+    "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of", "signed_bits",
+    "unsigned_bits", "whole_strides", "with_loadable_weights"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...boards.layout import KINDS, OTHER
 from ...compiler.cost import Resources
+from ...compiler.dataflow.report import at_most
 from . import floorplan, pipeline
 from .charts import gauge, histogram
 from .colours import colours
@@ -76,7 +77,7 @@ def _header(report: Report) -> Element:
     facts = [
         (short(plan.frames_per_second), "frames a second", f"planned, at {plan.clock_mhz:g} MHz"),
         (f"{plan.latency_cycles / plan.clock_mhz:,.4g} µs", "from first to last",
-         f"{count(plan.latency_cycles)} cycles, planned"),
+         f"{at_most(plan.latency_cycles, plan.exact)} cycles, planned"),
         (short(plan.macs), "multiply-accumulates", "a frame")]
     if report.evaluated and report.evaluated["accuracy"] is not None:
         facts.append((f"{report.evaluated['accuracy']:.2%}", "right",
@@ -104,10 +105,10 @@ def _footer(report: Report) -> Element:
 
 def _pipeline(report: Report) -> Element:
     return _section("pipeline", "Pipeline", element(
-        "p", f"Every layer has hardware of its own, and all work at once: a frame enters every "
-             f"{count(report.plan.cycles_per_frame)} cycles. A bar is the part of this time that "
-             "a layer needs; the rest of it, the layer is idle. 4×9 are products a cycle: of 4 "
-             "outputs, 9 each."), *pipeline.draw(report, _ROWS))
+        "p", "Every layer has hardware of its own, and all work at once: a frame enters every "
+             f"{at_most(report.plan.cycles_per_frame, report.plan.exact)} cycles. A bar is the "
+             "part of this time that a layer needs; the rest of it, the layer is idle. 4×9 are "
+             "products a cycle: of 4 outputs, 9 each."), *pipeline.draw(report, _ROWS))
 
 
 def _chip(report: Report) -> Element:
@@ -195,16 +196,21 @@ def _simulation(report: Report) -> Element:
                        count(one["mismatches"]), count(one["cycles"]),
                        gauge(one["cycles"] / slowest)) for one in found["patterns"])),
                   _table(("while nobody waits", "predicted", "simulated"), (
-                      ("cycles a frame", count(found["predicted_cycles_per_frame"]),
+                      ("cycles a frame", _predicted(found, "cycles_per_frame"),
                        count(found["cycles_per_frame"])),
-                      ("latency in cycles", count(found["predicted_latency_cycles"]),
+                      ("latency in cycles", _predicted(found, "latency_cycles"),
                        count(found["latency_cycles"]))))]
     if report.alone:
         parts.append(_table(("layer alone", "values", "differ", "predicted", "cycles a frame"), (
             (one["layer"], count(one["values_compared"]), count(one["mismatches"]),
-             count(one["predicted_cycles_per_frame"]), count(one["cycles_per_frame"]))
+             _predicted(one, "cycles_per_frame"), count(one["cycles_per_frame"]))
             for one in report.alone)))
     return _section(*at, *parts)
+
+
+def _predicted(simulated: Mapping[str, Any], what: str) -> str:
+    """What was predicted of a simulation; older records tell of nothing that is not exact."""
+    return at_most(simulated[f"predicted_{what}"], simulated.get("exact", True))
 
 
 def _accuracy(report: Report) -> Element:

@@ -50,11 +50,11 @@ class Ecp5(Generic):
             return BlockRom(words, width)
         return super().rom(words, width, style, registered=registered)
 
-    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+    def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:
         if registered and style is MemoryStyle.BLOCK:
-            return BlockRam(width, depth)
-        return super().ram(width, depth, style, registered=registered)
+            return BlockRam(width, depth, granularity)
+        return super().ram(width, depth, style, granularity=granularity, registered=registered)
 
 
 class DspMultiplier(TwoCycle):

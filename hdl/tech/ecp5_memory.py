@@ -13,6 +13,8 @@ __all__ = ["BlockRam", "BlockRom", "rom_depth"]
 
 _ADDRESS_BITS = 14
 _WIDTHS = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
+_BYTE = 9
+_ALL_BYTES = Const(0, 0)
 _BLOCK_WORTH = 50
 
 
@@ -63,11 +65,12 @@ class BlockRom(RomPorts):
 class BlockRam(RamPorts):
     """``read_data = words[read_address]``, latency 2, one word a cycle: DP16KD, output register.
 
-    Beyond 16,384 words there are banks of as many, all of which are read.
+    Beyond 16,384 words there are banks of as many, all of which are read. What is written by itself
+    takes whole bytes of 9 bits, of which a block has an enable each.
 
     Parameters
     ----------
-    width, depth : see `RamPorts`.
+    width, depth, granularity : see `RamPorts`.
 
     Members
     -------
@@ -75,27 +78,52 @@ class BlockRam(RamPorts):
         `Technology.ram`.
     """
 
-    def __init__(self, width: int, depth: int) -> None:
-        super().__init__(width, depth, registered=True)
+    def __init__(self, width: int, depth: int, granularity: int | None = None) -> None:
+        super().__init__(width, depth, granularity=granularity, registered=True)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = min(max(_WIDTHS), self._depth)
         width = _block_width(depth)
         bits = ceil_log2(depth)
+        fill = self._bank if self._granularity == self._width else self._bank_of_bytes
         banks: list[Signal] = []
         for number in range(-(-self._depth // depth)):
             data = Signal(self._width, name=f"bank_{number}")
-            write = self.write_enable & (self.write_address[bits:] == number)
-            for n, low in enumerate(range(0, self._width, width)):
-                m.submodules[f"bank_{number}_{n}"] = _block(
-                    m, width, [],
-                    read=(self.read_address[:bits], self.read_enable, data[low : low + width]),
-                    write=(self.write_address[:bits], write, self.write_data[low : low + width]))
+            fill(m, f"bank_{number}", width, bits, self.write_address[bits:] == number, data)
             banks.append(data)
         m.d.comb += self.read_data.eq(
             _choice(m, banks, self.read_address[bits:], self.read_enable))
         return m
+
+    def _bank(self, m: Module, name: str, width: int, bits: int, chosen: Value, data: Signal
+              ) -> None:
+        """Blocks side by side, addressed by so many ``bits``; what is read of them is ``data``."""
+        write = self.write_enable & chosen
+        for n, low in enumerate(range(0, self._width, width)):
+            m.submodules[f"{name}_{n}"] = _block(
+                m, width, [],
+                read=(self.read_address[:bits], self.read_enable, data[low : low + width]),
+                write=(self.write_address[:bits], write, self.write_data[low : low + width]))
+
+    def _bank_of_bytes(self, m: Module, name: str, width: int, bits: int, chosen: Value,
+                       data: Signal) -> None:
+        """The same where parts of words are written: each begins a byte of its own."""
+        byte = min(width, _BYTE)
+        parts = [(enable, slice(low, min(low + byte, start + self._granularity)))
+                 for start, enable in zip(range(0, self._width, self._granularity),
+                                          self.write_enable, strict=True)
+                 for low in range(start, start + self._granularity, byte)]
+        for n in range(0, len(parts), width // byte):
+            some = parts[n : n + width // byte]
+            enables, read, write = Cat(one for one, _ in some), Signal(width), Signal(width)
+            for k, (_, part) in enumerate(some):
+                place = slice(k * byte, k * byte + part.stop - part.start)
+                m.d.comb += [data[part].eq(read[place]), write[place].eq(self.write_data[part])]
+            m.submodules[f"{name}_{n // (width // byte)}"] = _block(
+                m, width, [], read=(self.read_address[:bits], self.read_enable, read),
+                write=(self.write_address[:bits], chosen & enables.any(), write),
+                enables=enables if width > byte else _ALL_BYTES)
 
 
 def _choice(m: Module, banks: Sequence[Signal], bank: Value, enable: Value) -> Signal:
@@ -133,8 +161,10 @@ def _block_width(depth: int) -> int:
 
 
 def _block(m: Module, width: int, words: Sequence[int], *, read: tuple[Value, Value, Value],
-           write: tuple[Value, Value, Value]) -> Instance:
+           write: tuple[Value, Value, Value], enables: Value = _ALL_BYTES) -> Instance:
     """One DP16KD: port A writes, port B reads; ``read`` and ``write`` are address, enable, data.
+
+    Of the bytes, those are written that ``enables`` says, and those beyond it.
 
     At 36 bits both halves of a word's data pins serve the one port in use, so both ports get the
     same clock, output register and output enable.
@@ -146,8 +176,10 @@ def _block(m: Module, width: int, words: Sequence[int], *, read: tuple[Value, Va
     ports: dict[str, Value] = {}
     for port, address in (("A", write_address), ("B", read_address)):
         # Below the address, port A has byte enables.
-        fill = (1 << aligned) - 1 if port == "A" else 0
-        bits = Cat(Const(fill, aligned), address)
+        rest = aligned - len(enables)
+        below = (Cat(enables, Const((1 << rest) - 1, rest)) if port == "A"
+                 else Const(0, aligned))
+        bits = Cat(below, address)
         padded = Cat(bits, Const(0, _ADDRESS_BITS))[:_ADDRESS_BITS]
         ports |= {f"i_AD{port}{n}": bit for n, bit in enumerate(padded)}
         ports |= {f"i_CS{port}{n}": Const(0) for n in range(3)}

@@ -42,9 +42,9 @@ class Generic(Technology):
             attributes = {"ram_style": "registers", "rom_style": "distributed"}
         return Rom(words, width, registered=registered, attributes=attributes)
 
-    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+    def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:
         name = "registers" if style is MemoryStyle.LOGIC else style.value
         # Without no_rw_check, Yosys spends two words of flip-flops and a comparator on collisions.
-        return Ram(width, depth, registered=registered,
+        return Ram(width, depth, granularity=granularity, registered=registered,
                    attributes={"ram_style": name, "no_rw_check": 1})

@@ -32,8 +32,8 @@ class Ice40(Generic):
             return Multiplier(a, b, {"keep": "true"})
         return RowMultiplier(a, b)
 
-    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+    def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:
         if style is MemoryStyle.DISTRIBUTED:
             style = MemoryStyle.LOGIC
-        return super().ram(width, depth, style, registered=registered)
+        return super().ram(width, depth, style, granularity=granularity, registered=registered)

@@ -48,16 +48,23 @@ class RamPorts(Block):
     ----------
     width : bits a word.
     depth : words.
+    granularity : bits that are written together, a divisor of the width; None for all.
     registered : whether an output register follows.
     """
 
-    def __init__(self, width: int, depth: int, *, registered: bool) -> None:
+    def __init__(self, width: int, depth: int, *, granularity: int | None, registered: bool
+                 ) -> None:
         at_least(1, width=width, depth=depth)
+        self._granularity = width if granularity is None else granularity
+        at_least(1, granularity=self._granularity)
+        if width % self._granularity:
+            raise ValueError(f"granularity must divide the width, {width}, not {granularity!r}")
         self._width = width
         self._depth = depth
         self._registered = registered
         super().__init__({
-            "write_address": In(range(depth)), "write_data": In(width), "write_enable": In(1),
+            "write_address": In(range(depth)), "write_data": In(width),
+            "write_enable": In(width // self._granularity),
             "read_address": In(range(depth)), "read_enable": In(1, init=1),
             "read_data": Out(width)})
 
@@ -102,7 +109,7 @@ class Ram(RamPorts):
 
     Parameters
     ----------
-    width, depth, registered : see `RamPorts`.
+    width, depth, granularity, registered : see `RamPorts`.
     attributes : of the array, for the synthesis tool.
 
     Members
@@ -111,22 +118,26 @@ class Ram(RamPorts):
         `Technology.ram`.
     """
 
-    def __init__(self, width: int, depth: int, *, registered: bool = False,
-                 attributes: Mapping[str, str | int] | None = None) -> None:
-        super().__init__(width, depth, registered=registered)
+    def __init__(self, width: int, depth: int, *, granularity: int | None = None,
+                 registered: bool = False, attributes: Mapping[str, str | int] | None = None
+                 ) -> None:
+        super().__init__(width, depth, granularity=granularity, registered=registered)
         self._attributes = dict(attributes or {})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self._depth == 1:
             word = Signal(self._width, reset_less=True)
-            with m.If(self.write_enable):
-                m.d.sync += word.eq(self.write_data)
+            for n, enable in enumerate(self.write_enable):
+                part = slice(n * self._granularity, (n + 1) * self._granularity)
+                with m.If(enable):
+                    m.d.sync += word[part].eq(self.write_data[part])
             data: Value = _held(m, word, self.read_enable, name="read")
         else:
             m.submodules.memory = memory = Memory(
                 shape=unsigned(self._width), depth=self._depth, init=[], attrs=self._attributes)
-            write, read = memory.write_port(), memory.read_port()
+            write = memory.write_port(granularity=self._granularity)
+            read = memory.read_port()
             m.d.comb += [
                 write.addr.eq(self.write_address),
                 write.data.eq(self.write_data),

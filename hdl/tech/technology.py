@@ -79,7 +79,7 @@ class Technology(ABC):
         """
 
     @abstractmethod
-    def ram(self, width: int, depth: int, style: MemoryStyle, *,
+    def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:
         """Memory with one write and one read port: latency 1 (2 if ``registered``).
 
@@ -91,13 +91,14 @@ class Technology(ABC):
         width : bits a word.
         depth : words.
         style : where it lives; a family without distributed RAM takes flip-flops.
+        granularity : bits that are written together, a divisor of the width; None for all.
         registered : adds an output register, which block RAMs have in silicon.
 
         Members of the component
         ------------------------
         write_address : In(range(depth)).
         write_data : In(width).
-        write_enable : In(1).
+        write_enable : In(width // granularity), the lowest bits first.
         read_address : In(range(depth)).
         read_enable : In(1), 1 unless connected; the read registers hold while it is 0.
         read_data : Out(width).

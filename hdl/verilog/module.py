@@ -369,7 +369,10 @@ class _Writer:
                 continue
             if port.startswith("read"):
                 self._nets[text] = f"reg {self._nets[text][0].partition(' ')[2]}", ""
-            action = Set(word, text) if port.startswith("write") else Set(text, word)
+            if port.startswith("write"):
+                action = Set(word + _part_written(port, part.ports[key][0], memory), text)
+            else:
+                action = Set(text, word)
             ticks.append(action if enable == "1'h1" else If((enable,), [[action]]))
         if ticks:
             lines += [f"always @(posedge {ports['clk']}) begin",
@@ -398,3 +401,9 @@ class _Writer:
                          f"{range_of_bits(len(port.signal))}{name}{start}")
         module = identifier(".".join(self._design.fragments[self._fragment].name))
         return fill(f"module {module}(", ports, ");")
+
+
+def _part_written(port: str, data: Any, memory: Memory) -> str:
+    """Which bits of a word the ``port`` of its ``data`` writes, nothing where that is all."""
+    low = int(port.rpartition("_")[2]) * len(data)
+    return f"[{low + len(data) - 1}:{low}]" if len(data) < memory.width else ""

@@ -6,7 +6,7 @@ ECP5 = Fabric(
     Silicon(
         dsp_widths=(1, 18, 2),
         block_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-        blocks_instantiated=True, inferred_block=128, table_words=16, ram_luts=1.5,
+        byte_bits=9, blocks_instantiated=True, inferred_block=128, table_words=16, ram_luts=1.5,
         register_luts=1.2, ram_words=16, carry_bits=2, chain_selects=True, chain_slots=40),
     # Fitted: python bench/resources.py --fit --board ulx3s-85f
     Logic(

@@ -5,7 +5,7 @@ from ..fabric import Control, Fabric, Logic, Overhead, Silicon, Worth
 ICE40 = Fabric(
     Silicon(
         dsp_widths=(2, 16, 11), block_shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)),
-        blocks_instantiated=False, inferred_block=64, table_words=16, ram_luts=None,
+        byte_bits=1, blocks_instantiated=False, inferred_block=64, table_words=16, ram_luts=None,
         register_luts=1.2, ram_words=1, carry_bits=1, chain_selects=False, chain_slots=40),
     # Fitted: python bench/resources.py --fit --board icebreaker
     Logic(

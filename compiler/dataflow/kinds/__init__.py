@@ -10,6 +10,7 @@ from ...ir import PenjingError
 from ..site import Site
 from .argmax import Largest
 from .binary import Binary
+from .columns import Columnwise
 from .concatenation import Union
 from .constant import Constant
 from .crop import Cutout
@@ -31,21 +32,38 @@ from .table import Lookup
 from .ternary import Ternary
 from .threshold import Search
 from .upsample import Enlargement
+from .weighted import Weighted
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Constant", "Copies", "Cutout",
-           "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup", "Maximum", "NofM",
-           "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle", "Sliced", "Slope",
-           "Sum", "SumOfWindow", "Ternary", "Union", "Wires", "candidates"]
+__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Columnwise", "Constant",
+           "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup",
+           "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle",
+           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted", "Wires",
+           "candidates", "engines_of"]
 
-ENGINES: tuple[type[Engine | Nonzeros | Constant], ...] = (
-    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Constant)
+ENGINES: tuple[type[Weighted], ...] = (
+    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Columnwise, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup,
     Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
+
+
+def engines_of(layer: ir.Layer) -> list[type[Weighted]]:
+    """Those of the `ENGINES` that take weights as the ``layer`` has them.
+
+    `PenjingError` if there are none, or it has no weights.
+    """
+    if not isinstance(layer, ir.MultiplyAccumulate):
+        raise PenjingError(f"layer {layer.name}: it has no weights, so it can have no fold")
+    encoding = layer.weights.encoding
+    engines = [engine for engine in ENGINES if isinstance(encoding, engine.encodings)]
+    if not engines:
+        raise PenjingError(f"layer {layer.name}: there is no hardware for weights of the encoding "
+                           f"{encoding.name}; store them plain or by a codebook")
+    return engines
 
 
 @singledispatch
@@ -59,12 +77,7 @@ def candidates(layer: ir.Layer, site: Site, ask: Ask) -> Iterator[Kind]:
 
 @candidates.register
 def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
-    encoding = layer.weights.encoding
-    engines = [engine for engine in ENGINES if isinstance(encoding, engine.encodings)]
-    if not engines:
-        raise PenjingError(f"layer {layer.name}: there is no hardware for weights of the encoding "
-                           f"{encoding.name}; store them plain or by a codebook")
-    for engine in engines:
+    for engine in engines_of(layer):
         yield from engine.candidates(site, ask)
 
 

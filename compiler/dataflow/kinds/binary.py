@@ -47,6 +47,11 @@ class Binary(Flat):
         return cls.counts(site) and fills_lanes(site, fold)
 
     @classmethod
+    def suited(cls, site: Site, folds: list[Fold]) -> list[Fold]:
+        """Signs are best counted: where they can be, those that leave no lane to spare."""
+        return [fold for fold in folds if fills_lanes(site, fold)] if cls.counts(site) else folds
+
+    @classmethod
     def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
         """The fewest lanes that divide a kernel row and take it in ``steps`` cycles; 0 for none.
         """

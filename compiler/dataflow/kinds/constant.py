@@ -14,36 +14,53 @@ from ... import ir
 from ...cost import Fabric, Resources
 from ...ir import PenjingError
 from .. import control, timing
+from ..fold import Fold
 from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
 from .engine import multiplies
-from .kind import Ask, Kind, Stages, shape_of
+from .kind import Ask, Stages, shape_of
+from .weighted import Limits, Weighted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constant(Kind):
+class Constant(Weighted):
     """Additions of shifted inputs; all channels of a pixel come in one beat, and so go out."""
 
     encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Constant,)
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
-        """One, behind what makes beats of whole pixels; none for weights of other `encodings`.
-
-        `PenjingError` where a fold is asked for.
-        """
+        """One, behind what makes beats of whole pixels; none for weights of other `encodings`."""
         if not isinstance(multiplies(site).weights.encoding, cls.encodings):
             return
-        if ask.fold is not None:
-            raise PenjingError(f"layer {site.name}: it makes all products at once, since its "
-                               "weights are constants in logic; give it no fold")
         outputs = len(site.adders.outputs)
         yield cls(inputs=ask.inputs, o=Port(outputs, outputs))
 
+    @classmethod
+    def limits(cls, site: Site) -> Limits:
+        """It has no folds."""
+        raise PenjingError(f"layer {site.name}: it makes all products at once, since its weights "
+                           "are constants in logic; give it no fold")
+
+    @classmethod
+    def of_simd(cls, site: Site, pe: int, simd: int) -> list[Fold]:
+        """It has no folds."""
+        cls.limits(site)
+        return []
+
+    @classmethod
+    def least(cls, site: Site) -> Fold | None:
+        """None."""
+        return None
+
+    def reads(self, site: Site) -> int:
+        """A cycle for each pixel."""
+        return _pixels(site)
+
     def cycles(self, site: Site) -> int:
         """The beats that come in, or the pixels."""
-        return max(self.i.beats(site.source.elements), _pixels(site))
+        return max(self.i.beats(site.source.elements), self.reads(site))
 
     def stage(self, site: Site) -> timing.Passing:
         """Pixel by pixel."""

@@ -10,9 +10,9 @@ from ...cost import Fabric, Resources, Storage, memories
 
 
 def in_order(fabric: Fabric, storage: Storage, words: int, width: int,
-             rounds: Rounds = ONCE) -> Resources:
-    """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds``."""
-    shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds)
+             rounds: Rounds = ONCE, columns: tuple[int, ...] = ()) -> Resources:
+    """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds`` and ``columns``."""
+    shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds, columns)
     return memories.in_order(fabric, storage, shape.counts, shape.parts)
 
 

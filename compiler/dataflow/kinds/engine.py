@@ -27,11 +27,12 @@ from ..site import Site
 from . import constants
 from .kind import Ask, code, shape_of, style
 from .stores import Store
+from .weighted import Limits, Weighted
 from .window import Windowed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine(Windowed):
+class Engine(Windowed, Weighted):
     """Hardware of a layer with weights, which live in ``storage``; ``frame`` is its structure.
 
     It takes weights of its ``encodings``.
@@ -83,6 +84,28 @@ class Engine(Windowed):
     def reads(self, site: Site) -> int:
         """Cycles in which a frame is read."""
         return site.geometry.positions * self.window(site).reads
+
+    @classmethod
+    def limits(cls, site: Site) -> Limits:
+        """Those of the kernel; of a depthwise layer, all outputs of a channel, and one tap of it.
+        """
+        shape, outputs = site.geometry, site.outputs
+        if isinstance(site.layer, ir.Depthwise):
+            multiple = outputs // shape.size[2]
+            return Limits((multiple, multiple), (1, 1), (1, shape.size[2]))
+        return Limits((1, outputs), (1, shape.kernel[0]), (1, shape.run))
+
+    @classmethod
+    def of_simd(cls, site: Site, pe: int, simd: int) -> list[Fold]:
+        """Any rows and lanes within the kernel; of a depthwise layer, lanes alone."""
+        shape = site.geometry
+        if isinstance(site.layer, ir.Depthwise):
+            return [Fold(pe, 1, simd)]
+        if not 1 <= simd <= shape.kernel[0] * shape.run:
+            raise ir.PenjingError(f"layer {site.name}: simd must be from 1 to "
+                                  f"{shape.kernel[0] * shape.run}, not {simd}")
+        return [Fold(pe, rows, lanes) for rows in range(1, min(simd, shape.kernel[0]) + 1)
+                for lanes in range(1, min(simd // rows, shape.run) + 1)]
 
     @abstractmethod
     def weights(self, site: Site) -> Integers:

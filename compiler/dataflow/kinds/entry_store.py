@@ -11,16 +11,26 @@ import numpy as np
 
 from ....hdl.entries import EntrySource, Weighing
 from ....hdl.sequencer import AnySequencer, Sequencer
-from ....hdl.tech import MemoryStyle, Technology
+from ....hdl.tech import Technology
 from ....hdl.tile_shape import TileShape
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
 from ...ir import Integers
 from . import constants
 from .balance import balanced
+from .kind import style
 
 Outputs = tuple[tuple[int, ...], ...]
 """The outputs of each processing element."""
+
+
+@dataclass(frozen=True)
+class EntryMemory:
+    """Where entries live: in ``storage``, and in block RAM of so wide ``columns`` if there are any
+    (see `EntryStore.columns`)."""
+
+    storage: Storage
+    columns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,22 +75,33 @@ class EntryStore(ABC):
     def latency(self) -> int:
         """Cycles from a step to its entries."""
 
+    @property
+    @abstractmethod
+    def apart(self) -> int:
+        """Cycles from the results of an element's output to those of its next one, at least."""
+
     @abstractmethod
     def parts(self, shape: TileShape) -> tuple[Part, ...]:
         """The memories of the entries."""
 
     @abstractmethod
-    def cells(self, shape: TileShape, storage: Storage, fabric: Fabric) -> Resources:
-        """Cells of the source, whose memories are in ``storage``."""
+    def cells(self, shape: TileShape, place: EntryMemory, fabric: Fabric) -> Resources:
+        """Cells of the source, whose entries are at ``place``."""
 
     @abstractmethod
-    def source(self, shape: TileShape, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, shape: TileShape, place: EntryMemory, technology: Technology) -> EntrySource:
         """What gives the elements their entries."""
 
-    def memories(self, shape: TileShape, storage: Storage) -> tuple[Memory, ...]:
-        """What holds the entries in ``storage``."""
-        return tuple(Memory(part.role, part.words, part.width, storage)
-                     for part in self.parts(shape) if part.bits)
+    def columns(self, shape: TileShape, fabric: Fabric) -> tuple[int, ...]:
+        """Widths of the columns in which block RAM should hold a word of the only memory; none to
+        leave it whole, or where there are several."""
+        return ()
+
+    def memories(self, shape: TileShape, place: EntryMemory) -> tuple[Memory, ...]:
+        """What holds the entries, at ``place``."""
+        return tuple(Memory(part.role, part.words, bits, place.storage)
+                     for part in self.parts(shape) if part.bits
+                     for bits in place.columns or (part.width,))
 
     def dealt(self, pe: int, o_lanes: int) -> Outputs:
         """The outputs that each of ``pe`` elements makes, where they leave by ``o_lanes``."""
@@ -144,16 +165,29 @@ class FixedStore(EntryStore):
                ) -> EntrySource:
         """What gives the elements their entries, of memories that are ``given``."""
 
-    def cells(self, shape: TileShape, storage: Storage, fabric: Fabric) -> Resources:
-        """The memories, and what is beside them."""
-        return sum((constants.in_order(fabric, storage, one.words, one.width)
-                    for one in self.memories(shape, storage)), self.logic(shape, fabric))
+    @property
+    def apart(self) -> int:
+        """The fewest entries of an output: each takes a cycle."""
+        return int(self.walk.lengths.min())
 
-    def source(self, shape: TileShape, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def columns(self, shape: TileShape, fabric: Fabric) -> tuple[int, ...]:
+        """Those that take the fewest block RAMs."""
+        part, *others = self.parts(shape)
+        found = memories.rom_columns(fabric, part.words, part.width)
+        return found if len(found) > 1 and not others else ()
+
+    def cells(self, shape: TileShape, place: EntryMemory, fabric: Fabric) -> Resources:
+        """The memories, and what is beside them."""
+        return sum((constants.in_order(fabric, place.storage, part.words, part.width,
+                                       columns=place.columns)
+                    for part in self.parts(shape) if part.bits), self.logic(shape, fabric))
+
+    def source(self, shape: TileShape, place: EntryMemory, technology: Technology) -> EntrySource:
         """The memories, and what is behind them."""
         return self.joined(
-            [Sequencer(words, part.width, style=style, technology=technology) for part, words
-             in zip(self.parts(shape), self.contents(shape.outputs), strict=True)],
+            [Sequencer(words, part.width, style=style(place.storage), technology=technology,
+                       columns=place.columns)
+             for part, words in zip(self.parts(shape), self.contents(shape.outputs), strict=True)],
             shape, technology)
 
     def element_cells(self, steps: int, fabric: Fabric) -> Resources:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....hdl.entries import GROUPED_LATENCY, EntrySource, GroupedEntries
+from ....hdl.entries import EntrySource
 from ....hdl.fill import Spelling
+from ....hdl.grouped_entries import GROUPED_LATENCY, GroupedEntries
 from ....hdl.slots import LoadableSlots
-from ....hdl.tech import MemoryStyle, Technology
+from ....hdl.tech import Technology
 from ....hdl.tile_shape import TileShape
-from ...cost import Fabric, Resources, Storage
+from ...cost import Fabric, Resources
 from . import constants
-from .entry_store import EntryStore, Outputs, Part, Room
+from .entry_store import EntryMemory, EntryStore, Outputs, Part, Room
 from .words import packed, slot_words
 
 
@@ -27,6 +28,15 @@ class GroupedStore(EntryStore):
     def latency(self) -> int:
         """That of the entries, and of the sum with their group's channel."""
         return self.within.latency + GROUPED_LATENCY
+
+    @property
+    def apart(self) -> int:
+        """As of the entries."""
+        return self.within.apart
+
+    def columns(self, shape: TileShape, fabric: Fabric) -> tuple[int, ...]:
+        """Those of the entries."""
+        return self.within.columns(shape, fabric)
 
     def parts(self, shape: TileShape) -> tuple[Part, ...]:
         """Those of the entries."""
@@ -44,19 +54,19 @@ class GroupedStore(EntryStore):
         """That of the entries."""
         return self.within.room(shape)
 
-    def cells(self, shape: TileShape, storage: Storage, fabric: Fabric) -> Resources:
+    def cells(self, shape: TileShape, place: EntryMemory, fabric: Fabric) -> Resources:
         """Those of the entries; of each element the channels of its groups, and a sum."""
         element = Resources(luts=round(fabric.sums(self.channel_bits)),
                             ffs=GROUPED_LATENCY * self.place_bits)
-        return (self.within.cells(shape, storage, fabric) + element * shape.pe
+        return (self.within.cells(shape, place, fabric) + element * shape.pe
                 + constants.in_slots(fabric, shape, self.channel_bits))
 
-    def source(self, shape: TileShape, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, shape: TileShape, place: EntryMemory, technology: Technology) -> EntrySource:
         """The entries, and what adds their groups' channels."""
         bases = LoadableSlots(shape.slots, shape.pe, self.channel_bits, technology=technology
                               ) if shape.loaded else self._bases(shape.outputs)
         return GroupedEntries(
-            self.within.source(shape, style, technology), bases,
+            self.within.source(shape, place, technology), bases,
             source_bits=self.within.channel_bits, channel_bits=self.channel_bits,
             place_bits=self.place_bits, technology=technology)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
@@ -46,7 +46,10 @@ class Kind(ABC):
 
     Its methods take the layer's `Site`, the same at every call. Numbers that the hardware has
     itself (latency, queue depth, widths) come from the parameters of the block beside the RTL.
+    Unless it is ``exact``, its cycles depend on the data, and those that it tells are the most.
     """
+
+    exact: ClassVar[bool] = True
 
     inputs: tuple[Port, ...]
     o: Port

@@ -10,13 +10,14 @@ from ....hdl.coded_entries import CODES_LATENCY, CodedEntries
 from ....hdl.entries import EntrySource
 from ....hdl.fill import Spelling
 from ....hdl.sequencer import LoadableSequencer
-from ....hdl.tech import MemoryStyle, Technology
+from ....hdl.tech import Technology
 from ....hdl.tile_shape import TileShape
-from ...cost import Fabric, Resources, Storage, memories
+from ...cost import Fabric, Resources, memories
 from ...ir import MAX_CODES, Integers, PenjingError
 from . import constants
 from .balance import evenly
-from .entry_store import EntryStore, FixedStore, Outputs, Part, Room
+from .entry_store import EntryMemory, EntryStore, FixedStore, Outputs, Part, Room
+from .kind import style
 from .words import packed
 
 MARGIN = 8
@@ -39,6 +40,11 @@ class LoadableStore(EntryStore):
     def latency(self) -> int:
         """That of the entries, and of the table."""
         return self.within.latency + (CODES_LATENCY if self.index_bits else 0)
+
+    @property
+    def apart(self) -> int:
+        """The fewest entries that an output may come in with."""
+        return self.within.least
 
     def dealt(self, pe: int, o_lanes: int) -> Outputs:
         """As many for each, but for those that the last ones miss."""
@@ -66,9 +72,9 @@ class LoadableStore(EntryStore):
         """Those of the entries."""
         return self.within.parts(shape)
 
-    def cells(self, shape: TileShape, storage: Storage, fabric: Fabric) -> Resources:
+    def cells(self, shape: TileShape, place: EntryMemory, fabric: Fabric) -> Resources:
         """The memories and what fills them, the tables, and what is beside them."""
-        cells = sum((constants.filled(fabric, storage, part.words, _spelling(part))
+        cells = sum((constants.filled(fabric, place.storage, part.words, _spelling(part))
                      for part in self.parts(shape)), self.within.logic(shape, fabric))
         if self.index_bits:
             bits, codes = self.weighing.weight_bits, 1 << self.index_bits
@@ -77,9 +83,10 @@ class LoadableStore(EntryStore):
                 table + Resources(ffs=CODES_LATENCY * (self.place_bits + 3))) * shape.pe
         return cells
 
-    def source(self, shape: TileShape, style: MemoryStyle, technology: Technology) -> EntrySource:
+    def source(self, shape: TileShape, place: EntryMemory, technology: Technology) -> EntrySource:
         """The memories and the tables, and what is behind them."""
-        given = [LoadableSequencer(part.words, _spelling(part), style=style, technology=technology)
+        given = [LoadableSequencer(part.words, _spelling(part), style=style(place.storage),
+                                   technology=technology)
                  for part in self.parts(shape)]
         source = self.within.joined(given, shape, technology)
         return CodedEntries(source, weight_bits=self.weighing.weight_bits, technology=technology

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from ....hdl.dot_array import WAY_LATENCY
@@ -37,6 +37,25 @@ class NofM(Multiplying, Flat):
     def accepts(cls, site: Site, fold: Fold) -> bool:
         """Whether beats bring whole groups of weights."""
         return _span(site, fold.lanes) is not None
+
+    @classmethod
+    def check(cls, site: Site, fold: Fold) -> None:
+        """Refuse one that parts groups of weights."""
+        if not cls.accepts(site, fold):
+            raise ir.PenjingError(f"layer {site.name}: {fold.lanes} lanes part the groups in which "
+                                  f"its weights are stored; take {cls.wider(site, fold).lanes}")
+
+    @classmethod
+    def suited(cls, site: Site, folds: list[Fold]) -> list[Fold]:
+        """Those that part no groups."""
+        return [fold for fold in folds if cls.accepts(site, fold)]
+
+    @classmethod
+    def wider(cls, site: Site, fold: Fold) -> Fold:
+        """The next that parts no groups."""
+        while not cls.accepts(site, fold):
+            fold = replace(fold, lanes=fold.lanes + 1)  # a whole row parts none
+        return fold
 
     @classmethod
     def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:

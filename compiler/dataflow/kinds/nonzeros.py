@@ -9,42 +9,43 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ....hdl.dot_product import WAY_LATENCY
 from ....hdl.fill import Spelling
-from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.tile_engine import TileEngine
-from ....hdl.tile_shape import READ_STAGES, TileShape
+from ....hdl.tile_shape import TileShape
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
-from ...cost.memories import index_bits
+from ...cost import Fabric, Memory, Resources, Storage, memories
 from .. import control, timing
 from ..fold import Fold
 from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
-from . import constants
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
-from .entry_store import EntryStore, Outputs, Room
+from .entry_store import EntryMemory, EntryStore, Outputs, Room
 from .entry_stores import entry_store
 from .kind import Ask, Stages, shape_of, style
+from .tile_cells import buffer_cells, results_cells, results_memory, sum_cells
+from .weighted import Limits, Weighted
 from .window import Buffer, Buffered
 from .words import packed, slot_words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nonzeros(Buffered):
+class Nonzeros(Buffered, Weighted):
     """``fold.pe`` outputs at ``fold.lanes`` neighbouring positions at once, which share entries.
 
-    ``word`` channels come in a cycle. Entries live in ``storage``, results that wait for their turn
-    in ``results``. If there is ``room``, a stream brings entries and biases.
+    ``word`` channels come in a cycle. Entries live in ``entries``, results that wait for their turn
+    in ``results``; ``wide`` and ``pieces`` are those of a `TileShape`. If there is ``room``, a
+    stream brings entries and biases.
     """
 
     encodings: ClassVar[tuple[type[ir.Encoding], ...]] = (ir.Sparse,)
     fold: Fold
     word: int
-    storage: Storage
+    entries: EntryMemory
     results: Storage
+    wide: bool = False
+    pieces: int = 1
     room: Room | None = None
 
     @classmethod
@@ -54,39 +55,56 @@ class Nonzeros(Buffered):
             return
         folds = _proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
-            yield cls.made(site, ask, fold)
+            yield from cls._made(site, ask, fold)
 
     @classmethod
-    def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
-        """The engine under ``fold``."""
+    def _made(cls, site: Site, ask: Ask, fold: Fold) -> Iterator[Self]:
+        """The engines under ``fold``, with each memory of results that may be the best."""
         height, width, channels = site.geometry.size
-        shape = _shape(site, fold, 1, 1)
+        shape = _shape(site, fold)
         cycles, word = max(ask.cycles, shape.tiles * shape.steps), 1
         while height * width * -(-channels // word) > cycles and word < channels:
             word *= 2
-        weights, fabric, store = multiplies(site).weights, ask.fabric, _store(site)
-        entries = max(store.memories(shape, Storage.BLOCK), key=lambda memory: memory.bits)
-        results = _results(shape, site, Storage.BLOCK)
-        choose = memories.ram_storage if weights.loadable else memories.rom_storage
-        return cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold, word=word,
-                   storage=choose(fabric, entries.words, entries.width),
-                   results=memories.ram_storage(fabric, results.words, results.width),
-                   dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products),
-                   room=store.room(shape))
+        weights, fabric = multiplies(site).weights, ask.fabric
+        for pieces, results in _result_memories(site, fold, fabric):
+            yield cls(inputs=ask.inputs, o=Port(shape.o_lanes, shape.channels), fold=fold,
+                      word=word, entries=_entry_memory(site, fold, fabric), results=results,
+                      pieces=pieces, room=_store(site).room(shape),
+                      dsps=dsp_blocks(ask, site.source.widened.bits, weights.bits, fold.products))
+
+    @classmethod
+    def limits(cls, site: Site) -> Limits:
+        """Outputs, and positions of a row."""
+        return Limits((1, site.outputs), (1, 1), (1, site.result.shape[1]))
+
+    @classmethod
+    def check(cls, site: Site, fold: Fold) -> None:
+        """Refuse one that leaves positions of a row over."""
+        row = site.result.shape[1]
+        if row % fold.lanes:
+            raise ir.PenjingError(f"layer {site.name}: fold lanes must divide the {row} positions "
+                                  f"of a row, not {fold.lanes}")
+
+    @classmethod
+    def of_simd(cls, site: Site, pe: int, simd: int) -> list[Fold]:
+        """So many positions."""
+        return [Fold(pe, 1, simd)]
 
     def shape(self, site: Site) -> TileShape:
         """The engine's structure."""
         _, width, _ = site.geometry.size
         rows = self.buffer.words // (width * self._pixel_words(site)) if self.buffer else 1
-        return self._with_rows(site, rows)
+        return self._formed(site, rows, self.wide)
 
-    def _with_rows(self, site: Site, rows: int) -> TileShape:
+    def _formed(self, site: Site, rows: int, wide: bool) -> TileShape:
         """The structure with a buffer of so many ``rows``."""
         if self.room is None:
-            return _shape(site, self.fold, self.word, rows)
-        # Weights that come later are other ones.
-        return _tiles(site, self.fold, self.word, rows, self.o.lanes, self.store(site),
-                      (self.room.entries,) * self.fold.pe)
+            found = _shape(site, self.fold)
+        else:
+            # Weights that come later are other ones.
+            found = _tiles(site, self.fold, self.o.lanes, self.store(site),
+                           (self.room.entries,) * self.fold.pe)
+        return _with_memories(found, self.word, rows, wide, self.pieces)
 
     def store(self, site: Site) -> EntryStore:
         """What holds the layer's entries."""
@@ -138,25 +156,33 @@ class Nonzeros(Buffered):
             parts=shape.parts)
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
-        """The same with a buffer that holds ``depth`` words: whole rows, a power of two."""
-        row = site.geometry.size[1] * self._pixel_words(site)
-        rows = 1 << (-(-depth // row) - 1).bit_length()
-        shape = self._with_rows(site, rows)
-        storage = memories.ram_storage(fabric, shape.bank_words, self._word_bits(site))
-        return replace(self, buffer=Buffer(rows * row, storage))
+        """The same with a buffer that holds ``depth`` words: whole rows, a power of two.
 
-    def _word_bits(self, site: Site) -> int:
-        return self.word * self.carried(site)[0].bits
+        Its columns lie in the memories that are cheaper.
+        """
+        row, bits = site.geometry.size[1] * self._pixel_words(site), self.carried(site)[0].bits
+        rows = 1 << (-(-depth // row) - 1).bit_length()
+
+        def prices() -> Iterator[tuple[int, bool, Storage]]:
+            for wide in False, True:
+                shape = self._formed(site, rows, wide)
+                storage = memories.ram_storage(fabric, shape.bank_words, self.word * bits,
+                                               shape.banks[1])
+                yield fabric.price(buffer_cells(fabric, shape, bits, storage)), wide, storage
+
+        _, wide, storage = min(prices(), key=lambda found: found[0])
+        return replace(self, buffer=Buffer(rows * row, storage), wide=wide)
 
     def memories(self, site: Site) -> tuple[Memory, ...]:
         """Entries, biases, the map's rows, and results."""
         assert self.buffer is not None
-        shape = self.shape(site)
-        return (*self.store(site).memories(shape, self.storage),
+        shape, (source,) = self.shape(site), self.carried(site)
+        banks, columns = shape.banks
+        return (*self.store(site).memories(shape, self.entries),
                 Memory("bias", shape.channels, site.result.bits, Storage.LOGIC),
-                Memory("window", shape.bank_words, self._word_bits(site), self.buffer.storage,
-                       self.fold.products),
-                _results(shape, site, self.results))
+                Memory("window", shape.bank_words, columns * self.word * source.bits,
+                       self.buffer.storage, self.fold.pe * banks),
+                results_memory(shape, site, self.results))
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Entries, buffer, sums, and results."""
@@ -165,17 +191,17 @@ class Nonzeros(Buffered):
         assert buffered.buffer is not None
         shape, (source,) = buffered.shape(site), self.carried(site)
         gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, self.store(site).cells(shape, self.storage, fabric)
-                   + _buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
-                   + _sum_cells(fabric, shape, site, self.dsps)
-                   + _results_cells(fabric, shape, site, self.results))
+        return sum(gears, self.store(site).cells(shape, self.entries, fabric)
+                   + buffer_cells(fabric, shape, source.bits, buffered.buffer.storage)
+                   + sum_cells(fabric, shape, site, self.dsps)
+                   + results_cells(fabric, shape, site, self.results))
 
     def all_weight_bits(self, site: Site) -> int:
         """Bits of all weights of the layer: of their encoding, or of what there is room for."""
-        weights = multiplies(site).weights
         if self.room is None:
-            return weights.memory_bits
-        entries = self.store(site).memories(self.shape(site), self.storage)
+            return super().all_weight_bits(site)
+        weights = multiplies(site).weights
+        entries = self.store(site).memories(self.shape(site), self.entries)
         table = weights.bits << self.room.index_bits if self.room.index_bits else 0
         return sum(memory.bits for memory in entries) + table
 
@@ -205,7 +231,7 @@ class Nonzeros(Buffered):
         assert self.buffer is not None
         shape, (source,) = self.shape(site), self.carried(site)
         element = shape_of(source)
-        entries = self.store(site).source(shape, style(self.storage), technology)
+        entries = self.store(site).source(shape, self.entries, technology)
         engine = TileEngine(
             element, shape, entries, weight_bits=multiplies(site).weights.bits,
             bias=None if self.room else biases(site), accumulator_bits=site.result.bits,
@@ -215,27 +241,40 @@ class Nonzeros(Buffered):
 
 
 @lru_cache(maxsize=256)
-def _store(site: Site, index_bits: int | None = None) -> EntryStore:
+def _store(site: Site, codes: int | None = None) -> EntryStore:
     """The store of the layer's entries, with indices of so many bits, if it is said."""
     return entry_store(multiplies(site).weights, site.geometry.size[2], channel_groups(site),
-                       index_bits)
+                       codes)
 
 
 @lru_cache(maxsize=1024)
-def _shape(site: Site, fold: Fold, word: int, rows: int) -> TileShape:
-    """The structure under ``fold``, with the fewest output lanes that keep up with the entries."""
+def _entry_memory(site: Site, fold: Fold, fabric: Fabric) -> EntryMemory:
+    """Where the entries live under ``fold``."""
+    store, shape = _store(site), _shape(site, fold)
+    largest = max(store.memories(shape, EntryMemory(Storage.BLOCK)),
+                  key=lambda memory: memory.bits)
+    choose = memories.ram_storage if shape.loaded else memories.rom_storage
+    storage = choose(fabric, largest.words, largest.width)
+    return EntryMemory(storage, store.columns(shape, fabric) if storage is Storage.BLOCK else ())
+
+
+@lru_cache(maxsize=1024)
+def _shape(site: Site, fold: Fold) -> TileShape:
+    """The structure under ``fold``, with the fewest output lanes that keep up with the entries, and
+    the least memories."""
     store = _store(site)
     for o_lanes in range(1, fold.pe + 1):
-        lengths = store.lengths(store.dealt(fold.pe, o_lanes))
-        shape = _tiles(site, fold, word, rows, o_lanes, store, lengths)
+        shape = _tiles(site, fold, o_lanes, store,
+                       store.lengths(store.dealt(fold.pe, o_lanes)))
         if shape.steps == max(shape.lengths):
             break
     return shape
 
 
-def _tiles(site: Site, fold: Fold, word: int, rows: int, o_lanes: int, store: EntryStore,
-           lengths: tuple[int, ...]) -> TileShape:
-    """The structure under ``fold`` of elements with entries of a ``store``, so many of each.
+def _tiles(site: Site, fold: Fold, o_lanes: int, store: EntryStore, lengths: tuple[int, ...]
+           ) -> TileShape:
+    """The structure under ``fold`` of elements with entries of a ``store``, so many of each, with
+    the least memories.
 
     Where a stream says which outputs an element makes, those here stand for any.
     """
@@ -243,7 +282,30 @@ def _tiles(site: Site, fold: Fold, word: int, rows: int, o_lanes: int, store: En
     outputs = (tuple(tuple(range(n, site.result.shape[2], fold.pe)) for n in range(fold.pe))
                if loaded else store.dealt(fold.pe, o_lanes))
     return TileShape(geometry.size, geometry.kernel, geometry.stride, geometry.padding, fold.lanes,
-                     word, rows, outputs, o_lanes, lengths, store.latency, loaded)
+                     1, 1, outputs, o_lanes, lengths, store.latency, loaded=loaded)
+
+
+@lru_cache(maxsize=4096)
+def _with_memories(shape: TileShape, word: int, rows: int, wide: bool, pieces: int) -> TileShape:
+    """``shape`` with other memories."""
+    return replace(shape, word=word, rows=rows, wide=wide, pieces=pieces)
+
+
+@lru_cache(maxsize=1024)
+def _result_memories(site: Site, fold: Fold, fabric: Fabric) -> tuple[tuple[int, Storage], ...]:
+    """In how many pieces results may come in, and where they may live: those of which no other has
+    both fewer block RAMs and less of all else."""
+    found = []
+    shape, most, pieces = _shape(site, fold), _store(site).apart, 1
+    while pieces <= most and fold.lanes % pieces == 0:
+        divided = replace(shape, pieces=pieces)
+        for storage in memories.ram_storages(fabric):
+            cells = results_cells(fabric, divided, site, storage)
+            found.append((fabric.price(replace(cells, brams=0)), cells.brams, pieces, storage))
+        pieces *= 2
+    found.sort(key=lambda one: one[:3])
+    return tuple((pieces, storage) for n, (_, brams, pieces, storage) in enumerate(found)
+                 if all(brams < other for _, other, *_ in found[:n]))
 
 
 def _order(shape: TileShape, outputs: Outputs) -> tuple[bytes, ...]:
@@ -272,70 +334,6 @@ def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
             continue
         for pe in range(max(1, -(-total // steps)), site.result.shape[2] + 1):
             fold = Fold(pe, 1, lanes)
-            if _shape(site, fold, 1, 1).steps <= steps:
+            if _shape(site, fold).steps <= steps:
                 yield fold
                 break
-
-
-def _results(shape: TileShape, site: Site, storage: Storage) -> Memory:
-    """What holds the results of tiles until it is their turn."""
-    return Memory("results", shape.parts << index_bits(shape.slots),
-                  shape.lanes * site.result.bits, storage, shape.pe)
-
-
-def _buffer_cells(fabric: Fabric, shape: TileShape, bits: int, storage: Storage) -> Resources:
-    """Cells of the banks, their addresses, and the choice of inputs of ``bits`` bits."""
-    logic, lanes = fabric.logic, shape.lanes
-    address, count = index_bits(shape.bank_words), shape.count_bits
-    turns = len({offset.turn for offset in shape.offsets})
-    moves = shape.column_words > 1 and len({(offset.word, offset.turn)
-                                            for offset in shape.offsets}) > 1
-    # Of each element: tap, row and column word; of each lane: its address, its input, its padding.
-    element = Resources(
-        luts=round(fabric.sums(index_bits(shape.rows)) + 2 * fabric.sums(
-            index_bits(shape.column_words))
-            + lanes * (moves * index_bits(shape.column_words) * logic.mux
-                       + bits * logic.mux * (shape.word - 1 + turns - 1)
-                       + bits * logic.pad * any(shape.padding))),
-        ffs=shape.place_bits + 2 * address + lanes * (bits + 4))
-    banks = memories.ram(fabric, storage, shape.bank_words, bits * shape.word) * lanes
-    counters = sum(map(index_bits, (shape.pixel_words, shape.size[1], lanes, shape.column_words,
-                                    *shape.positions)))
-    return (fabric.control.window.cells + (element + banks) * shape.pe
-            + Resources(luts=round(fabric.sums(count, 6) + fabric.counters(2 * counters)),
-                        ffs=6 * count + 2 * counters + address + bits * shape.word + lanes))
-
-
-def _sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resources:
-    """Cells of the multipliers, of which ``dsps`` are DSP blocks, and of the sums."""
-    a_bits, weights = site.source.widened.bits, multiplies(site).weights
-    total, products = site.result.bits, shape.pe * shape.lanes
-    bias_bits = total if shape.loaded else min(total, signed_bits(biases(site)))
-    bias = constants.in_slots(fabric, shape, bias_bits)
-    sums = fabric.sums(total, products) + products * total * fabric.logic.mux
-    ffs = (products * total + dsps * (a_bits + weights.bits) + (products - dsps) * 2 * a_bits
-           + shape.pe * (READ_STAGES + WAY_LATENCY) * (weights.bits + 3))
-    return (bias + Resources(luts=round(sums), ffs=ffs, dsps=dsps)
-            + arithmetic.multiplier(fabric, a_bits, weights.bits) * (products - dsps))
-
-
-def _results_cells(fabric: Fabric, shape: TileShape, site: Site, storage: Storage) -> Resources:
-    """Cells of what puts results in order."""
-    memory, total = _results(shape, site, storage), site.result.bits
-    choice = (shape.pe * (shape.lanes - 1) + shape.o_lanes * (shape.pe - 1)) * total
-    order = index_bits(shape.pixel_beats), index_bits(shape.lanes), index_bits(shape.tiles)
-    if shape.dealt:
-        spelling = Spelling(shape.o_lanes, shape.source_bits + shape.slot_bits)
-        tables = constants.filler(fabric, shape.pixel_beats, spelling) + memories.ram(
-            fabric, constants.loose(fabric), shape.pixel_beats, spelling.width)
-    else:
-        tables = memories.rom(fabric, Storage.LOGIC, shape.pixel_beats,
-                              shape.o_lanes * shape.source_bits + shape.pe * shape.slot_bits)
-    depth, counters = shape.results.queue_depth, sum(order) + shape.pe * index_bits(shape.slots)
-    return (memories.ram(fabric, storage, memory.words, memory.width) * shape.pe
-            + (tables if shape.pe > 1 else Resources())
-            + streams.queue(fabric, depth, shape.o_lanes * total + 1)
-            + streams.admission(fabric, depth=shape.results.depth, room=depth)
-            + fabric.control.engine.cells
-            + Resources(luts=round(choice * fabric.logic.mux + fabric.counters(counters)),
-                        ffs=(shape.pe + shape.o_lanes) * total + counters))
