@@ -11,6 +11,7 @@ import pruning
 import sparse_or_small
 from page_tables import percent, table
 
+DEEP_FILE = "deep_compression.json"
 VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
 
@@ -68,7 +69,23 @@ def vgg16() -> str:
                   "accuracy of 10,000"), lines, *rows)
 
 
+def deep() -> str:
+    """LeNets from three seeds, and the image that hardware loads."""
+    found = common.read(DEEP_FILE)
+    lines = []
+    for name, row in found.items():
+        lines += [(name, seed["seed"], f"{seed['nonzeros']:,}", percent(seed["accuracy_before"], 2),
+                   percent(seed["accuracy_after"], 2), f"{seed['image_bytes']:,}",
+                   f"{seed['size_ratio']:.1f}", "") for seed in row["seeds"]]
+        lines.append((name, "mean", "", percent(row["accuracy_before"], 2),
+                      percent(row["accuracy_after"], 2), "", f"{row['size_ratio']:.1f}",
+                      f"{row['rtl_mismatches']} of {row['rtl']['values_compared']}"))
+    return table(("network", "seed", "not 0", "float", "integers, compressed", "bytes of the image",
+                  "times smaller", "RTL ≠ golden"), lines, *found.values())
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
     "pruning-small": sparse_or_small_, "pruning-integers": integers}
