@@ -200,12 +200,13 @@ def _compress(
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     plots: Annotated[bool, typer.Option(
         "--plots", help="Draw the size after each step as an SVG beside the output.")] = False,
+    result: Result = None,
     as_json: Json = False,
 ) -> None:
     """Prune and share the weights of a network as a recipe says; an interrupted run goes on."""
     with show_progress() as progress:
         made = flow.compress(model, output, recipe, images, test=test, seed=seed, plots=plots,
-                             progress=progress)
+                             result=result, progress=progress)
     _print(made.json(), as_json, made.table())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
     _next(as_json, "compile", output, "--board", "ulx3s-85f", *floats, "-o", "build")

@@ -35,6 +35,9 @@ MOST_DENSITY = 0.4
 where groups of its channels have as few as n of m."""
 FEWEST_WEIGHTS = 64
 """The weights from which on it is."""
+MOST_VALUES = 32
+"""The different weights of a layer up to which it gets a codebook without being asked, whatever its
+zeros: a table of so many takes few LUTs at each multiplier."""
 
 
 def _sparse(kind: type[Sparse]) -> dict[str, Maker]:
@@ -60,9 +63,11 @@ NAMES: Sequence[str] = (*MAKERS, *(f"{what}{values}" for what in (
 """All encodings as users know them; numbers such as 2:4 stand for N:M, and one for the BITS of
 gaps."""
 
-AUTOMATIC: Sequence[str] = (*_IN_MEMORY, "2:4", "2:4+codebook", "1:4", "1:4+codebook")
+AUTOMATIC: Sequence[str] = (*_IN_MEMORY, *(f"{groups}{values}" for groups in (
+    "2:4", "1:4", "1:2", "4:8", "8:16") for values in ("", "+codebook")))
 """Those that a layer may get without being asked. What needs no memory takes logic for all products
-at once, and what skips inputs is as fast as they have zeros."""
+at once, and what skips inputs is as fast as they have zeros. Of n of m, those where more may be
+left than pays where weights are anywhere."""
 
 LOADABLE: Sequence[str] = ("plain", "codebook")
 """Those that a layer may get without being asked where other weights come in later: they fit,
@@ -92,10 +97,10 @@ def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str]
 
     A layer that ``chosen`` names gets the encoding called so there. Of the others, convolutions,
     depthwise and dense layers of 64 weights and more get the ``automatic`` one that takes the
-    fewest memory bits, the first of equal ones: any where at most 40 % of the weights are not 0, n
-    of m where channels come in whole groups. Encoded weights, and those of three values, stay as
-    they are. `PenjingError` for a layer or an encoding that does not exist, or one that cannot hold
-    the layer's weights.
+    fewest memory bits, the first of equal ones: any where at most 40 % of the weights are not 0, a
+    codebook where they take at most 32 values, n of m where channels come in whole groups. Encoded
+    weights, and those of three values, stay as they are. `PenjingError` for a layer or an encoding
+    that does not exist, or one that cannot hold the layer's weights.
     """
     layers = {layer.name: layer for layer in network.layers
               if isinstance(layer, MultiplyAccumulate)}
@@ -138,8 +143,9 @@ def _cheapest(layer: MultiplyAccumulate, names: Sequence[str]) -> MultiplyAccumu
     weights = layer.weights
     rows, thin = weights.rows, weights.nonzeros <= MOST_DENSITY * weights.values.size
     best = layer
+    few = len(weights.codebook) <= MOST_VALUES
     for name in names:
-        if name in MAKERS and not thin:
+        if name in MAKERS and not (thin or (few and name == "codebook")):
             continue
         encoding = maker(name)(rows, weights.bits)
         if isinstance(encoding, NofM) and rows.shape[2] % encoding.m:

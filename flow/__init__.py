@@ -11,7 +11,8 @@ from .compile import (
     parse_encodings,
     plan,
 )
-from .compress import Compression, Stage, compress
+from .compress import compress
+from .compression import Compression, Stage
 from .evaluate import Evaluation, evaluate
 from .load import Model, Quantization, load
 from .loading import Loading, load_weights

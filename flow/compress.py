@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..compiler import file
-from ..compiler.dataflow.report import Table, table_of
 from ..compiler.encode import encode
-from ..compiler.ir import Network, PenjingError
+from ..compiler.ir import PenjingError
 from . import data
+from .compression import Compression, Stage
 from .data import Data
 from .evaluate import golden_accuracy
-from .load import Model, Quantization, load, needing
-from .plots import draw_sizes
+from .load import Model, Quantization, is_floats, load, needing
+from .plots import draw_sizes, require_plots
 from .progress import Progress, silent
+from .work import Work, digest
 
 if TYPE_CHECKING:
+    from ..compiler.compress.pipeline import Pipeline, Taken
     from ..compiler.compress.recipe import Recipe
     from ..compiler.compress.sizes import LayerSize
+    from ..compiler.compress.steps import Step
+    from ..compiler.compress.trainable import Trainable
+    from ..compiler.compress.training import Data as Tensors
+    from ..compiler.compress.training import Progress as Steps
 
-__all__ = ["Compression", "Stage", "compress"]
+__all__ = ["compress"]
 
 HELD_OUT = 10
 """One image in so many is held out, if there are no test images."""
@@ -35,75 +42,10 @@ CALIBRATION = 256
 """Training images that fraction lengths are chosen by."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What was there behind a step: ``do`` names it, "" is before all.
-
-    ``accuracy`` is that on the images that nothing was trained with; of a float network,
-    ``integer_accuracy`` that of the integer network that it becomes. ``epochs`` are loss and
-    accuracy of each, while it was trained.
-    """
-
-    do: str
-    accuracy: float
-    integer_accuracy: float
-    layers: tuple[LayerSize, ...]
-    epochs: tuple[tuple[float, float], ...] = ()
-
-    def total(self, what: str) -> int:
-        """The sum over all layers."""
-        return sum(getattr(layer, what) for layer in self.layers)
-
-    def json(self) -> dict[str, Any]:
-        """What ``penjing compress --json`` prints of it."""
-        sums = {what: self.total(what) for what in (
-            "weights", "nonzeros", "float_bits", "stored_bits", "coded_bits")}
-        return {**asdict(self), **sums}
-
-
-@dataclass(frozen=True)
-class Compression:
-    """The ``stages`` of a network whose file is ``path`` now, as the ``recipe`` asked."""
-
-    path: Path
-    recipe: str
-    seed: int
-    images: int
-    stages: tuple[Stage, ...]
-
-    @property
-    def ratio(self) -> float:
-        """How many times fewer bits the hardware reads than the floats had at first."""
-        return self.stages[0].total("float_bits") / self.stages[-1].total("stored_bits")
-
-    @property
-    def coded_ratio(self) -> float:
-        """The same of a Huffman-coded file."""
-        return self.stages[0].total("float_bits") / self.stages[-1].total("coded_bits")
-
-    def json(self) -> dict[str, Any]:
-        """What ``penjing compress --json`` prints."""
-        return {"output": str(self.path), "recipe": self.recipe, "seed": self.seed,
-                "test_images": self.images, "ratio": self.ratio, "coded_ratio": self.coded_ratio,
-                "stages": [stage.json() for stage in self.stages]}
-
-    def table(self) -> Table:
-        """The same for people."""
-        first = self.stages[0].total("float_bits")
-        return table_of(f"{self.path}, by the recipe {self.recipe}", (
-            "step", "accuracy", "as integers", "weights", "not 0", "bits stored", "times smaller",
-            "Huffman-coded", "times smaller"), (
-            (stage.do or "before", f"{stage.accuracy:.2%}", f"{stage.integer_accuracy:.2%}",
-             f"{stage.total('weights'):,}", f"{stage.total('nonzeros'):,}",
-             f"{stage.total('stored_bits'):,}", f"{first / stage.total('stored_bits'):.1f}",
-             f"{stage.total('coded_bits'):,}", f"{first / stage.total('coded_bits'):.1f}")
-            for stage in self.stages))
-
-
 def compress(model: str | Path, output: str | Path, recipe: str | Path, images: str | Path, *,
              test: str | Path | None = None, quantization: Quantization | None = None,
              seed: int | None = None, plots: bool = False, keep: bool = False,
-             progress: Progress = silent) -> Compression:
+             result: str | None = None, progress: Progress = silent) -> Compression:
     """Make the network in ``model`` smaller as the ``recipe`` says, and write it to ``output``.
 
     ``recipe`` is a file, or the name of one that comes with Penjing; ``seed`` stands for its own.
@@ -111,36 +53,52 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     default of every tenth of ``images``, which is then not trained with. A ``.pt2`` program stays
     one, or becomes a ``.penjing`` file of integers, as the ``output`` is called; a network of
     integers is pruned and shared without training. What each step did is in ``output`` with the
-    suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was
-    interrupted goes on from the folder ``output`` with the suffix ``.work``, which stays if
-    ``keep``. `PenjingError` where any of that is unfit.
+    suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was interrupted goes on from
+    the folder ``output`` with the suffix ``.work``, which stays if ``keep``. Of several outputs of
+    ``model``, the one called ``result`` counts. `PenjingError` where any of that is unfit.
     """
     path, target = Path(model), Path(output)
-    if target.suffix not in (".pt2", file.SUFFIX):
-        raise PenjingError(f"{target}: a compressed network is a .pt2 program or a {file.SUFFIX} "
-                           f"file; call it so")
+    _require_target(path, target)
     with needing(path, "compress"):
         from ..compiler.compress import recipe as recipes
 
         asked = recipes.read(recipe)
+    if plots:
+        require_plots(target)
     if seed is not None:
         asked = replace(asked, seed=seed)
     sets = _Sets.read(images, test)
-    work = _Work.opened(target, {
-        "model": _digest(path), "recipe": repr(asked), "training": _data_digest(sets.training),
-        "test": _data_digest(sets.test), "quantization": repr(quantization)})
-    if path.suffix.lower() == ".pt2":
-        stages = _floats(path, target, asked, sets, quantization, work, progress)
-    else:
-        stages = _integers(path, target, asked, sets, progress)
-    made = Compression(target, str(recipe), asked.seed, len(sets.test.x), tuple(stages))
-    file.write_atomically(target.with_suffix(".json"),
-                          (json.dumps(made.json(), indent=1) + "\n").encode())
-    if plots:
-        draw_sizes(made, target.with_suffix(".svg"))
-    if not keep:
-        shutil.rmtree(work.folder, ignore_errors=True)
+    made_with = {
+        "model": digest(path), "result": repr(result), "seed": str(asked.seed),
+        "training": _data_digest(sets.training), "test": _data_digest(sets.test),
+        "quantization": repr(quantization)}
+    take = _floats if is_floats(path, result) else _integers
+    with Work.opened(target.with_suffix(".work"), made_with, [
+            repr(step) for step in asked.steps]) as work:
+        job = _Job(path, target, asked, str(recipe), sets, work, progress, result,
+                   quantization or Quantization())
+        made = Compression(target, str(recipe), asked.seed, len(sets.test.x), tuple(take(job)))
+        file.write_atomically(target.with_suffix(".json"),
+                              (json.dumps(made.json(), indent=1) + "\n").encode())
+        if plots:
+            draw_sizes(made, target.with_suffix(".svg"))
+        if not keep:
+            work.remove()
     return made
+
+
+def _require_target(path: Path, target: Path) -> None:
+    """Refuse before anything is done what could not be written in the end."""
+    if target.suffix not in (".pt2", file.SUFFIX):
+        raise PenjingError(f"{target}: a compressed network is a .pt2 program or a {file.SUFFIX} "
+                           f"file; call it so")
+    for suffix in (target.suffix, ".json", ".svg"):
+        if target.with_suffix(suffix).is_dir():
+            raise PenjingError(f"{target.with_suffix(suffix)}: it is a folder, and a file of that "
+                               f"name is to be written; name another output with -o")
+    if target.exists() and path.exists() and target.samefile(path):
+        raise PenjingError(f"{target}: it is the network that is to be compressed; name another "
+                           f"output with -o")
 
 
 @dataclass(frozen=True)
@@ -165,113 +123,72 @@ class _Sets:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A folder of what is done so far, which another run goes on from."""
+class _Job:
+    """What `compress` was called with, read and checked."""
 
-    folder: Path
+    path: Path
+    target: Path
+    asked: Recipe
+    origin: str
+    sets: _Sets
+    work: Work
+    progress: Progress
+    result: str | None
+    quantization: Quantization
 
-    @classmethod
-    def opened(cls, output: Path, made_with: Mapping[str, str]) -> _Work:
-        """The folder for ``output``, new or of the same work."""
-        work = cls(output.with_suffix(".work"))
-        mark = work.folder / "made_with.json"
+    @contextmanager
+    def at(self, number: int, step: Step) -> Iterator[None]:
+        """Let errors name the recipe and the step."""
         try:
-            if work.folder.exists():
-                if not mark.is_file() or json.loads(mark.read_bytes()) != made_with:
-                    raise PenjingError(f"{work.folder}: it holds another compression that was not "
-                                       f"finished; delete it, or name another output with -o")
-            else:
-                work.folder.mkdir(parents=True)
-                file.write_atomically(mark, json.dumps(made_with).encode())
-        except (OSError, ValueError) as error:
-            raise PenjingError(f"{work.folder}: cannot be used ({error}); delete it, or name "
-                               f"another output with -o") from None
-        return work
+            yield
+        except PenjingError as error:
+            if type(error) is not PenjingError:
+                raise
+            raise PenjingError(f"{self.origin}: step {number}, {step.do}: {error}") from None
 
-    def step(self, number: int, suffix: str) -> Path:
-        """A file of the step ``number``."""
-        return self.folder / f"{number}{suffix}"
+    def steps(self, number: int, step: Step) -> Steps:
+        """How training tells how far it is."""
+        return lambda done, total, line: self.progress(
+            f"step {number} of {len(self.asked.steps)}, {step.do}: {line or 'begins'}", done, total)
 
-    def stage(self, number: int) -> Stage | None:
-        """What was noted behind step ``number``, if that was finished."""
-        path = self.step(number, ".json")
-        if not path.is_file():
-            return None
-        from ..compiler.compress.sizes import LayerSize
-
-        held = json.loads(path.read_bytes())
-        return Stage(held["do"], held["accuracy"], held["integer_accuracy"],
-                     tuple(LayerSize(**layer) for layer in held["layers"]),
-                     tuple((loss, accuracy) for loss, accuracy in held["epochs"]))
-
-    def note(self, number: int, stage: Stage) -> None:
-        """Step ``number`` is finished."""
-        file.write_atomically(self.step(number, ".json"), json.dumps(asdict(stage)).encode())
+    def judged(self, model: Model, do: str) -> float:
+        """The accuracy of a network of integers."""
+        return golden_accuracy(model, self.sets.test, lambda _, done, total: self.progress(
+            f"{do or 'before'}: integers", done, total))
 
 
-def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
-            quantization: Quantization | None, work: _Work, progress: Progress) -> list[Stage]:
+def _floats(job: _Job) -> list[Stage]:
     """Compress a PyTorch program."""
-    with needing(path, "compress"):
-        import torch
-
-        from ..compiler.compress import trainable, training
-        from ..compiler.compress.inputs import input_code
-        from ..compiler.compress.pipeline import Pipeline, Taken
-        from ..compiler.load import torch as pytorch
-
-    progress("load", 0, 0)
-    network = trainable.read(path)
-    floats = pytorch.load(path)
-    options = quantization or Quantization()
-    with data.naming(sets.training.path):
-        code = input_code(sets.training.x, floats.input_shape, options.input_bits or 8,
-                          options.input_scale)
-
-    def tensors(images: Data) -> training.Data:
-        with data.naming(images.path):
-            real = code.real(images.x).astype(np.float32).transpose(0, 3, 1, 2)
-        made = torch.from_numpy(np.ascontiguousarray(real)).reshape(len(real), *network.dims)
-        return training.Data(made, torch.from_numpy(images.labels), lambda x, _: x)
-
-    train, test = tensors(sets.training), tensors(sets.test)
-    classes = network.module(network.example()).shape[-1]
-    if max(int(train.labels.max()), int(test.labels.max())) >= classes or int(
-            min(train.labels.min(), test.labels.min())) < 0:
-        raise data.BadData(f"{sets.training.path}: labels must be 0 to {classes - 1}, as the "
-                           f"network has {classes} outputs")
-    pipeline = Pipeline(train, asked.seed, network.copied())
-    calibration = _calibration(sets, work.folder, options)
-
-    def judged(do: str, at: Path, taken: Taken) -> Stage:
-        progress(f"{do or 'before'}: integers", 0, 0)
-        made = load(at, calibration, "network")
-        return Stage(do, training.accuracy(taken.network.module, test),
-                     golden_accuracy(made, sets.test), _sizes(made.network),
-                     tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs))
-
-    def told(number: int, do: str) -> training.Progress:
-        return lambda done, total, line: progress(f"step {number}, {do} {line}", done, total)
-
-    stages = []
-    for number, step in enumerate((None, *asked.steps)):
+    with needing(job.path, "compress"):
+        from ..compiler.compress import trainable
+        from ..compiler.compress.pipeline import Taken
+    job.progress("load", 0, 0)
+    network = trainable.read(job.path, result=job.result)
+    pipeline, test = _pipeline(job, network), _tensors(job, job.sets.test, network)
+    for number, step in enumerate(job.asked.steps, 1):
+        with job.at(number, step):
+            pipeline.check(step, network)
+    calibration, work, stages = _calibration(job), job.work, []
+    for number, step in enumerate((None, *job.asked.steps)):
         at, noted = work.step(number, ".pt2"), work.stage(number)
         if noted is not None:
             network = trainable.read(at)
         else:
             taken = Taken(network)
             if step is not None:
-                taken = pipeline.take(
-                    step, network, checkpoint=work.step(number, ".training"),
-                    progress=told(number, step.do))
+                with job.at(number, step):
+                    taken = pipeline.take(
+                        step, network, checkpoint=work.step(number, ".training"),
+                        progress=job.steps(number, step))
             network = taken.network
             network.save(at)
-            noted = judged(step.do if step is not None else "", at, taken)
+            noted = _behind(job, step.do if step is not None else "", taken, test, load(
+                at, calibration, "network"))
             work.note(number, noted)
         if step is not None:
             pipeline = pipeline.after(step, network)
         stages.append(noted)
-    last = work.step(len(asked.steps), ".pt2")
+    last, target = work.step(len(job.asked.steps), ".pt2"), job.target
     if target.suffix == file.SUFFIX:
         file.save(encode(load(last, calibration, target.stem).network, {}), target)
     else:
@@ -279,62 +196,113 @@ def _floats(path: Path, target: Path, asked: Recipe, sets: _Sets,
     return stages
 
 
-def _calibration(sets: _Sets, folder: Path, options: Quantization) -> Quantization:
+def _pipeline(job: _Job, network: Trainable) -> Pipeline:
+    """What all steps share; `PenjingError` for data that do not suit ``network``."""
+    from ..compiler.compress.pipeline import Pipeline
+
+    outputs = tuple(network.module(network.example()).shape[1:])
+    if len(outputs) != 1 or outputs[0] < 2:
+        raise PenjingError(f"{job.path}: it puts out {' × '.join(map(str, outputs))} numbers; what "
+                           f"is compressed tells classes apart, by a number for each of them")
+    for images in (job.sets.training, job.sets.test):
+        if not 0 <= images.labels.min() <= images.labels.max() < outputs[0]:
+            raise data.BadData(f"{images.path}: y holds labels from {images.labels.min()} to "
+                               f"{images.labels.max()}, the network tells {outputs[0]} classes "
+                               f"apart; number them from 0")
+    return Pipeline(_tensors(job, job.sets.training, network), job.asked.seed, network.copied())
+
+
+def _tensors(job: _Job, images: Data, network: Trainable) -> Tensors:
+    """``images`` as ``network`` takes them: what the integers of the input are worth."""
+    import torch
+
+    from ..compiler.compress.inputs import input_code
+    from ..compiler.compress.training import Data as Tensors
+
+    options, (channels, *places) = job.quantization, network.dims
+    height, width = (1, 1, *places)[-2:]
+    with data.naming(job.sets.training.path):
+        code = input_code(job.sets.training.x, (height, width, channels), options.input_bits or 8,
+                          options.input_scale)
+    with data.naming(images.path):
+        real = code.real(images.x).astype(np.float32).transpose(0, 3, 1, 2)
+    made = torch.from_numpy(np.ascontiguousarray(real)).reshape(len(real), *network.dims)
+    return Tensors(made, torch.from_numpy(images.labels), lambda x, _: x)
+
+
+def _behind(job: _Job, do: str, taken: Taken, test: Tensors, made: Model) -> Stage:
+    """What the network behind a step is, and the integers that are ``made`` of it."""
+    from ..compiler.compress.training import accuracy
+
+    return Stage(do, accuracy(taken.network.module, test), job.judged(made, do), _sizes(made),
+                 tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs), taken.blocks)
+
+
+def _calibration(job: _Job) -> Quantization:
     """How floats become integers, by the first training images unless the user gave others."""
+    options = job.quantization
     if options.calibration is not None:
         return options
-    path = folder / "calibration.npz"
-    if not path.exists():
-        np.savez(path, x=sets.training.x[:CALIBRATION])
+    path, held = job.work.folder / "calibration.npz", io.BytesIO()
+    np.savez(held, x=job.sets.training.x[:CALIBRATION])
+    file.write_atomically(path, held.getvalue())
     return replace(options, calibration=path)
 
 
-def _integers(path: Path, target: Path, asked: Recipe, sets: _Sets, progress: Progress
-              ) -> list[Stage]:
+def _integers(job: _Job) -> list[Stage]:
     """Compress a network of integers, which nothing can train."""
     from ..compiler.compress import integers
-    from ..compiler.compress.recipe import Prune, Share
+    from ..compiler.compress.steps import Prune, Share
 
+    path, target = job.path, job.target
     if target.suffix != file.SUFFIX:
         raise PenjingError(f"{target}: {path.name} is a network of integers, and stays one; call "
                            f"the output *{file.SUFFIX}")
-    model = load(path, name=target.stem, progress=progress)
-    stages = [_stage("", model, sets)]
-    for number, step in enumerate(asked.steps, 1):
-        progress(f"step {number}, {step.do}", 0, 0)
-        if isinstance(step, Prune) and not step.epochs and step.is_plain:
-            network = integers.prune(model.network, step.layers or step.ratio)
-        elif isinstance(step, Share) and not step.epochs:
-            network = integers.share(model.network, step.layers or step.codes)
-        else:
-            raise PenjingError(f"{path}: step {number}: a network of integers is pruned by "
-                               f"magnitude, weight by weight, and shared, without epochs; take the "
-                               f"PyTorch program for more")
+    for number, step in enumerate(job.asked.steps, 1):
+        if step.epochs or not (isinstance(step, Share)
+                               or (isinstance(step, Prune) and step.is_plain)):
+            raise PenjingError(f"{job.origin}: step {number}, {step.do}: {path.name} is a network "
+                               f"of integers, which is pruned by magnitude, weight by weight, and "
+                               f"shared, without epochs; take its floats for more")
+    model = load(path, name=target.stem, progress=job.progress, result=job.result)
+    stages = [_of_integers(job, "", model)]
+    for number, step in enumerate(job.asked.steps, 1):
+        with job.at(number, step):
+            if isinstance(step, Prune):
+                network = integers.prune(model.network, step.ratio, step.layers)
+            else:
+                assert isinstance(step, Share)
+                network = integers.share(model.network, step.codes, step.layers)
         model = replace(model, network=network)
-        stages.append(_stage(step.do, model, sets))
+        stages.append(_of_integers(job, step.do, model))
     file.save(encode(model.network, {}), target)
     return stages
 
 
-def _stage(do: str, model: Model, sets: _Sets) -> Stage:
-    """What a network of integers is now."""
-    accuracy = golden_accuracy(model, sets.test)
-    return Stage(do, accuracy, accuracy, _sizes(model.network))
+def _of_integers(job: _Job, do: str, model: Model) -> Stage:
+    """What a network of integers is, behind a step."""
+    accuracy = job.judged(model, do)
+    return Stage(do, accuracy, accuracy, _sizes(model))
 
 
-def _sizes(network: Network) -> tuple[LayerSize, ...]:
-    """What its layers take, encoded as `compile_model` does."""
+def _sizes(model: Model) -> tuple[LayerSize, ...]:
+    """What its layers take as `compile_model` makes them: without channels that nobody reads."""
     from ..compiler.compress.sizes import sizes
 
-    return tuple(sizes(encode(network, {})))
+    whole = sizes(model.network)
+    left = {layer.layer: layer for layer in sizes(encode(model.reduced.network, {}))}
+    return tuple(replace(left[layer.layer], weights=layer.weights, float_bits=layer.float_bits)
+                 if layer.layer in left else replace(layer, nonzeros=0, stored_bits=0, coded_bits=0)
+                 for layer in whole)
 
 
 def _labelled(path: str | Path) -> Data:
     """The images of a file, with class numbers of two classes at least."""
     held = data.read(path)
     if held.labels.ndim != 1 or len(np.unique(held.labels)) < 2:
-        raise data.BadData(f"{path}: y must be class numbers (N,) of at least two classes; "
-                           f"training needs different ones")
+        raise data.BadData(f"{path}: y has shape {held.labels.shape} and "
+                           f"{len(np.unique(held.labels))} different values; it must be class "
+                           f"numbers (N,), at least two different ones")
     return held
 
 
@@ -343,11 +311,3 @@ def _data_digest(images: Data) -> str:
     found = hashlib.sha256(images.x.tobytes())
     found.update(images.labels.tobytes())
     return found.hexdigest()[:16]
-
-
-def _digest(path: Path) -> str:
-    """Tells the file from others."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise PenjingError(f"{path}: cannot be read ({error.strerror}); check the path") from None

@@ -19,7 +19,7 @@ from . import data
 from .progress import Progress, silent
 from .project import Settings
 
-__all__ = ["Model", "Quantization", "load", "needing"]
+__all__ = ["Model", "Quantization", "is_floats", "load", "needing"]
 
 FOREIGN = {".tflite": "tflite", ".onnx": "onnx"}
 """Integer networks that others write: the framework by suffix."""
@@ -79,7 +79,7 @@ def load(path: str | Path, quantization: Quantization | None = None, name: str |
     path = Path(path)
     options = quantization or Quantization()
     suffix = path.suffix.lower()
-    if suffix == ".pt2" or (suffix not in (file.SUFFIX, *FOREIGN) and _is_zip(path)):
+    if _is_program(path):
         program = pt2.read(path, result)
         if not pt2e.is_quantized(program):
             _refuse_rounding(path, rounding)
@@ -101,6 +101,16 @@ def load(path: str | Path, quantization: Quantization | None = None, name: str |
     if name is not None:
         network = replace(network, name=_identifier(name))
     return Model(network, Settings())
+
+
+def is_floats(path: Path, result: str | None = None) -> bool:
+    """Whether the file ``path`` holds a PyTorch program of floats, which `load` quantizes."""
+    return _is_program(path) and not pt2e.is_quantized(pt2.read(path, result))
+
+
+def _is_program(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix == ".pt2" or (suffix not in (file.SUFFIX, *FOREIGN) and _is_zip(path))
 
 
 def _refuse_rounding(path: Path, rounding: ScaleRounding | None) -> None:

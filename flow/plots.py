@@ -12,17 +12,18 @@ from ..compiler import file
 from .load import needing
 
 if TYPE_CHECKING:
-    from .compress import Compression
+    from .compression import Compression
 
-__all__ = ["draw_sizes", "figure"]
+__all__ = ["draw_sizes", "figure", "require_plots"]
 
 
 @contextmanager
 def figure(path: Path, *, width: float = 6.4, height: float = 3.6) -> Iterator[Any]:
     """Axes to draw on, which become the SVG file ``path``; `PenjingError` without matplotlib."""
-    with needing(path, "plots"):
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+    require_plots(path)
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(width, height), layout="constrained")
     axes = made.subplots()
     yield axes
@@ -30,6 +31,13 @@ def figure(path: Path, *, width: float = 6.4, height: float = 3.6) -> Iterator[A
     # Equal drawings are equal files.
     FigureCanvasSVG(made).print_svg(drawn, metadata={"Date": None})
     file.write_atomically(path, drawn.getvalue())
+
+
+def require_plots(path: Path) -> None:
+    """`PenjingError` where nothing can draw ``path``."""
+    with needing(path, "plots"):
+        import matplotlib.backends.backend_svg
+        import matplotlib.figure  # noqa: F401
 
 
 def draw_sizes(made: Compression, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import penjing
 import pytest
 from penjing.compiler.compress import recipe
-from penjing.compiler.compress.recipe import Prune, Share, Timing
+from penjing.compiler.compress.steps import Prune, Share, Timing
 
 ROOT = Path(penjing.__file__).parent
 RECIPES = ROOT / "examples" / "deep_compression"

@@ -69,7 +69,8 @@ def test_n_of_m_is_taken_where_it_fits(n: int, values: int, name: str) -> None:
     assert automatic(pruned((20, 128), n, 4, values)).name == name
     parted = automatic(pruned((20, 126), n, 4, values))
     assert not isinstance(parted, ir.NofM), "the last group is no whole one"
-    assert (parted == Plain()) is (n == 2), "half of them are too many for other encodings"
+    dense = Codebook() if values == 4 else Plain()
+    assert (parted == dense) is (n == 2), "half of them are too many for other encodings"
 
 
 def test_n_of_m_is_not_taken_where_it_cannot_be() -> None:
@@ -98,6 +99,17 @@ def test_what_is_too_dense_or_small_stays() -> None:
     assert automatic(sparse((10, 100), 0.401)) == Plain()
     assert automatic(sparse((4, 16), 0.1)) != Plain()
     assert automatic(sparse((3, 21), 0.1)) == Plain(), "63 weights"
+
+
+@pytest.mark.parametrize(("values", "name"), [(32, "codebook"), (33, "plain")])
+def test_few_values_get_a_codebook_whatever_their_zeros(values: int, name: str) -> None:
+    rows = 1 + np.arange(40 * 128).reshape(40, 128) % values
+    assert automatic(ir.Weights(rows, 9)).name == name
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (4, 8), (8, 16)])
+def test_half_of_the_channels_are_n_of_m(n: int, m: int) -> None:
+    assert automatic(pruned((40, 128), n, m, 200)).name == f"{n}:{m}"
 
 
 def test_weights_of_two_and_three_values_stay() -> None:

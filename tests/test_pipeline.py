@@ -9,7 +9,7 @@ import pytest
 import torch
 from penjing.compiler.compress import trainable
 from penjing.compiler.compress.pipeline import Pipeline
-from penjing.compiler.compress.recipe import (
+from penjing.compiler.compress.steps import (
     ChannelRanking,
     Channels,
     Inputs,

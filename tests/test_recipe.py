@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from penjing.compiler.compress import recipe
 from penjing.compiler.compress.codebooks import Start
-from penjing.compiler.compress.recipe import Channels, Prune, Ranking, Share, Timing, Train, parse
+from penjing.compiler.compress.recipe import parse
+from penjing.compiler.compress.steps import Channels, Prune, Ranking, Share, Timing, Train
 from penjing.compiler.ir import PenjingError
 
 WHOLE = """
@@ -72,11 +73,11 @@ STEP = '[[step]]\ndo = "prune"\n'
     ("seed = 1", r"a recipe has a table \[\[step\]\] for each step"),
     ("step = 3", r"a recipe has a table \[\[step\]\] for each step"),
     ("ration = 0.5\n" + STEP, "'ration' is no key of a recipe; there are seed, about, step"),
-    ('seed = -1\n' + STEP, "seed must be an integer of at least 0, not -1"),
-    ('seed = true\n' + STEP, "seed must be an integer of at least 0, not True"),
+    ('seed = -1\n' + STEP, "seed must be an integer from 0 to 2.*, not -1"),
+    ('seed = true\n' + STEP, "seed must be an integer from 0 to 2.*, not True"),
     ('about = 1\n' + STEP, "about must be text"),
-    ('[[step]]\nratio = 0.5', "step 1: do must be one of prune, channels, inputs, share,"),
-    ('[[step]]\ndo = "prun"', "step 1: do must be one of prune, channels, inputs, share, train"),
+    ('[[step]]\nratio = 0.5', "step 1: do must be one of prune, channels, blocks, inputs"),
+    ('[[step]]\ndo = "prun"', "step 1: do must be one of prune, channels, blocks, inputs"),
     (STEP + STEP + "codes = 3", "step 2: 'codes' is no key of prune; there are epochs"),
     (STEP + "ratio = 1.0", "step 1: ratio must be at least 0 and below 1, not 1"),
     (STEP + "layers = { a = 2 }", "step 1: ratio must be at least 0 and below 1, not 2"),
@@ -85,15 +86,29 @@ STEP = '[[step]]\ndo = "prune"\n'
     (STEP + 'ratio = "half"', "step 1: ratio must be a number, not 'half'"),
     (STEP + "ratio = nan", "step 1: ratio must be a number, not nan"),
     (STEP + "epochs = 1.5", "step 1: epochs must be an integer, not 1.5"),
-    (STEP + "epochs = -1", "step 1: epochs must be 0 to 1.04858e\\+06, not -1"),
+    (STEP + "epochs = -1", "step 1: epochs must be 0 to 1048576, not -1"),
     (STEP + "together = 1", "step 1: together must be true or false, not 1"),
     (STEP + 'criterion = "best"', "step 1: criterion must be one of magnitude, square"),
     (STEP + 'unit = "row"', "step 1: unit must be one of weight, vector, kernel, channel, layer"),
     (STEP + 'timing = "gradual"', "step 1: timing gradual prunes while it trains; give epochs"),
     (STEP + 'timing = "iterative"\nepochs = 1\nunit = "2:4"', "n of m weights, and those below"),
     (STEP + "together = true\nlayers = { a = 0.5 }", "no ratios of their own"),
+    (STEP + 'unit = "layer"', "step 1: unit layer takes whole layers.*say together = true"),
+    (STEP + 'unit = "4:4"', "n of m channels with 1 <= n < m <= 16, not 4:4"),
+    (STEP + 'unit = "2:17"', "n of m channels with 1 <= n < m <= 16, not 2:17"),
+    (STEP + 'unit = "0:2"', "n of m channels with 1 <= n < m <= 16, not 0:2"),
+    (STEP + "below = -1", "step 1: below must be at least 0, not -1"),
+    (STEP + "together = true", "magnitude cannot rank weights of different layers together; take"),
+    (STEP + 'together = true\ncriterion = "deviations"\nbelow = 1', "together ranks by a ratio"),
+    (STEP + 'unit = "2:4"\nlayers = { a = 0.5 }', "layers take no ratio where n of m weights"),
+    (STEP + "below = 1\nlayers = { a = 0.5 }", "layers take no ratio where n of m weights"),
+    ("codes = 4\n" + STEP, "codes is a default of no step here; take it away"),
+    ('[[step]]\ndo = "blocks"\nnames = "add"', "step 1: names must be a list of names, not 'add'"),
+    ('[[step]]\ndo = "blocks"\nnames = [1]', "step 1: names must be text, not 1"),
+    ('[[step]]\ndo = "blocks"\nnames = ["a", "a"]', "step 1: names must be different blocks"),
+    ('[[step]]\ndo = "blocks"\ncount = 0', "step 1: count must be 1 to 1000, not 0"),
     (STEP + "learning_rate = 0", "learning_rate and temperature must be positive"),
-    (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2"),
+    (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2.0"),
     ('[[step]]\ndo = "share"\ncodes = 1', "step 1: codes must be 2 to 256, not 1"),
     ('[[step]]\ndo = "share"\n' + STEP, "step 2: prune comes behind share; only train can"),
 ])
@@ -107,6 +122,8 @@ def test_what_is_wrong_is_one_line(text: str, message: str) -> None:
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(PenjingError, match=r"no recipe can be read .*give a TOML file, or one of"):
         recipe.read(tmp_path / "none.toml")
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + STEP.encode())
+    assert recipe.read(tmp_path / "marked.toml").steps == (Prune(),)
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(PenjingError, match="no recipe can be read"):
         recipe.read(tmp_path / "bytes.toml")

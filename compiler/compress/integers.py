@@ -30,14 +30,15 @@ Change: TypeAlias = Callable[[MultiplyAccumulate], Integers]
 """The new weights of a layer, shaped as they were."""
 
 
-def prune(network: Network, ratios: PerLayer) -> Network:
+def prune(network: Network, ratios: PerLayer, others: Mapping[str, float] | None = None) -> Network:
     """``network`` whose weights of least real magnitude are 0: a share of each layer, at least.
 
-    ``ratios`` is one number from 0 to below 1, or one for each of some layers by name. Magnitudes
+    ``ratios`` is one number from 0 to below 1, or one for each of some layers by name; ``others``
+    are those of layers that differ. Magnitudes
     are compared in what they are worth behind the requantization of their channel. `PenjingError`
     for a layer that does not exist or would be emptied, or a ratio out of range.
     """
-    wanted = _of_layers(network, ratios)
+    wanted = _of_layers(network, ratios, others or {})
     for name, ratio in wanted.items():
         if not 0 <= ratio < 1:
             raise PenjingError(f"layer {name}: a ratio to prune must be at least 0 and below 1, "
@@ -58,14 +59,15 @@ def prune(network: Network, ratios: PerLayer) -> Network:
     return _changed(network, wanted, pruned)
 
 
-def share(network: Network, codes: PerLayer) -> Network:
+def share(network: Network, codes: PerLayer, others: Mapping[str, int] | None = None) -> Network:
     """``network`` with at most ``codes`` (2 to 256) different weights in each layer.
 
-    ``codes`` is one number, or one for each of some layers by name. Zeros stay, and count as one
+    ``codes`` is one number, or one for each of some layers by name; ``others`` are those of layers
+    that differ. Zeros stay, and count as one
     value; the others are those of least squared error (exact k-means among integers).
     `PenjingError` for a layer that does not exist, or codes out of range.
     """
-    wanted = _of_layers(network, codes)
+    wanted = _of_layers(network, codes, others or {})
     for name, count in wanted.items():
         if type(count) is not int or not 2 <= count <= 256:
             raise PenjingError(f"layer {name}: codes must be an integer from 2 to 256, not "
@@ -88,16 +90,18 @@ def share(network: Network, codes: PerLayer) -> Network:
     return _changed(network, wanted, shared)
 
 
-def _of_layers(network: Network, values: PerLayer) -> Mapping[str, float]:
+def _of_layers(network: Network, values: PerLayer, others: Mapping[str, float]
+               ) -> Mapping[str, float]:
     """One number for each layer; `PenjingError` for a name that is none of them."""
     layers = [layer.name for layer in network.layers if isinstance(layer, MultiplyAccumulate)]
     if not isinstance(values, Mapping):
-        return dict.fromkeys(layers, values)
-    for name in values:
+        values = dict.fromkeys(layers, values)
+    found = {**values, **others}
+    for name in found:
         if name not in layers:
             among = f"name one of {', '.join(layers)}" if layers else "the network has none"
-            raise PenjingError(f"compression: {name!r:.80} is no layer with weights; {among}")
-    return values
+            raise PenjingError(f"compression: {name!r:.80} is no layer with weights; {among}"[:400])
+    return found
 
 
 def _worth(network: Network, layer: MultiplyAccumulate) -> np.ndarray:

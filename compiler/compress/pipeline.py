@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..ir import PenjingError
-from . import codebooks, training
+from . import codebooks, shortcuts, training
 from .distillation import Distillation
+from .folding import folded
 from .prune import (
     L1,
     L2,
@@ -36,12 +37,24 @@ from .prune import (
     channel_scores,
     flattened_maps,
     geometric,
+    known,
     layers_of,
     prune,
     select_inputs,
     slimming,
 )
-from .recipe import ChannelRanking, Channels, Inputs, Prune, Ranking, Share, Step, Timing, Train
+from .steps import (
+    Blocks,
+    ChannelRanking,
+    Channels,
+    Inputs,
+    Prune,
+    Ranking,
+    Share,
+    Step,
+    Timing,
+    Train,
+)
 from .structure import channel_norms, narrow
 from .trainable import Trainable
 from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
@@ -58,10 +71,13 @@ _OF_CHANNELS: Mapping[ChannelRanking, Criterion] = {
 
 @dataclass(frozen=True)
 class Taken:
-    """The ``network`` behind a step, and the ``epochs`` that it was trained for."""
+    """The ``network`` behind a step, the ``epochs`` that it was trained for, and ``blocks`` that
+    went.
+    """
 
     network: Trainable
     epochs: tuple[Epoch, ...] = ()
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,27 @@ class Pipeline:
         What is 0 stays so, and so do shared weights. A training that was interrupted goes on from
         ``checkpoint``. `PenjingError` where the step does not suit the network.
         """
+        self.check(step, network)
         return self._take(step, network, checkpoint, progress)
+
+    def check(self, step: Step, network: Trainable) -> None:
+        """`PenjingError` where ``step`` names what ``network`` has not, or cannot train it.
+
+        It takes no time, so that a mistake in the last step need not wait for the first ones.
+        """
+        if not network.layers:
+            raise PenjingError("the network has no layers with weights; there is nothing to do")
+        if isinstance(step, Prune | Inputs | Share):
+            known(step.layers, layers_of(network.module), step.do)
+        if isinstance(step, Blocks):
+            shortcuts.require(network, step.names, step.count)
+        trained = step.epochs or (isinstance(step, Channels) and step.before)
+        if trained:
+            Settings(1, step.batch).steps(len(self.data.images))
+        if trained and step.batch == 1 and any(
+                isinstance(part, nn.modules.batchnorm._BatchNorm)
+                for part in network.module.modules()):
+            raise PenjingError("a batch of 1 has no deviations, which batch norms need; raise it")
 
     @singledispatchmethod
     def _take(self, step: Step, network: Trainable, checkpoint: Path | None,
@@ -99,6 +135,8 @@ class Pipeline:
     def _(self, step: Prune, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         layers = _layers(network)
+        if step.counts_itself:
+            layers = {name: layer for name, layer in layers.items() if name not in step.layers}
         amount, settings = _amount(step, layers), self._settings(step)
         layers = {name: layer for name, layer in layers.items() if amount.suits(layer)}
         unit = Granularity.WEIGHT if step.n_of_m else Granularity[step.unit.upper()]
@@ -125,12 +163,24 @@ class Pipeline:
                 replace(step, epochs=step.before), module, Masks.of(module), checkpoint, progress,
                 slimming(module, step.penalty, loss=self._loss(step))))
         scores = self._channel_scores(step, network)
-        unscored = [name for name in network.layers if name not in scores]
         narrowed = narrow(network, scores, step.layers or step.ratio, across=step.together,
-                          round_to=step.round_to, keep=unscored)
+                          round_to=step.round_to, keep_unscored=not step.layers)
+        if step.ratio and _weights(narrowed) == _weights(network):
+            raise PenjingError(f"channels: none would go, of {len(scores)} layers with scores; "
+                               f"raise the ratio, lower round_to, or take another criterion")
         behind = checkpoint and checkpoint.with_name(f"{checkpoint.name}.behind")
         return Taken(narrowed, (*first, *self._fit(step, narrowed.module, Masks.of(
             narrowed.module), behind, progress)))
+
+    @_take.register
+    def _(self, step: Blocks, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        some = Data(self.data.images[:step.images], self.data.labels[:step.images],
+                    self.data.prepare)
+        names = step.names or shortcuts.cheapest(network, step.count, some, progress=progress)
+        shortened = shortcuts.without(network, names)
+        return Taken(shortened, tuple(self._fit(step, shortened.module, Masks.of(
+            shortened.module), checkpoint, progress)), tuple(names))
 
     @_take.register
     def _(self, step: Inputs, network: Trainable, checkpoint: Path | None,
@@ -140,13 +190,12 @@ class Pipeline:
                                  if layer.groups == 1 and not _is_transposed(layer)}
         original = network.copied().module
         for number, (name, ratio) in enumerate(wanted.items()):
-            if name not in layers:
-                raise PenjingError(f"inputs: {name!r:.80} is no layer with weights; name one of "
-                                   f"{', '.join(layers)}")
             if progress is not None:
                 progress(number, len(wanted), name)
             channels = layers[name].arranged(layers[name].weight).shape[-1] // math.prod(
                 layers[name].flattened)
+            if channels == 1 and step.layers:
+                raise PenjingError(f"layer {name}: it reads one channel, which stays; leave it out")
             select_inputs(network.module, original, layers[name],
                           max(1, math.floor(round((1 - ratio) * channels, 6))), self.data,
                           seed=self.seed)
@@ -156,6 +205,8 @@ class Pipeline:
     @_take.register
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
+        # Hardware multiplies with folded weights, in which a norm's scales would part shared ones.
+        network = folded(network)
         return self._train_shared(step, network, _codes(step, network.module), step.start,
                                   checkpoint, progress)
 
@@ -210,6 +261,8 @@ class Pipeline:
                 found |= channel_scores(network.module, {name: layer},
                                         _OF_CHANNELS[step.criterion], self.data)
             except PenjingError as error:
+                if name in step.layers:
+                    raise
                 reason = reason or error
         if not found and reason is not None:
             raise reason
@@ -225,14 +278,13 @@ def _is_transposed(layer: Layer) -> bool:
     return isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
 
 
+def _weights(network: Trainable) -> int:
+    return sum(parameter.numel() for parameter in network.module.parameters())
+
+
 def _codes(step: Share, module: nn.Module) -> dict[str, int]:
     """How many values each layer may have."""
-    names = layers_of(module)
-    for name in step.layers:
-        if name not in names:
-            raise PenjingError(f"weight sharing: {name!r:.80} is no layer with weights; name one of"
-                               f" {', '.join(names)}")
-    return {**dict.fromkeys(names, step.codes), **step.layers}
+    return {**dict.fromkeys(layers_of(module), step.codes), **step.layers}
 
 
 def _amount(step: Prune, layers: Mapping[str, Layer]) -> Amount:

@@ -1,4 +1,7 @@
-"""Whole residual blocks leave a network: where the shortcut is the input itself, it remains."""
+"""Whole residual blocks leave a network: where the shortcut is the input itself, it remains.
+
+Which of them costs least, the data tell: a residual network computes much the same without one.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from torch import fx
 from torch.fx.passes.shape_prop import ShapeProp
 
 from ..ir import PenjingError
+from . import training
 from .trainable import Trainable
 
-__all__ = ["blocks", "without"]
+__all__ = ["blocks", "cheapest", "require", "without"]
 
 
 class _Block(NamedTuple):
@@ -37,14 +41,51 @@ def without(model: Trainable, names: Collection[str]) -> Trainable:
     graph = shortened.module.graph
     for name in names:
         known = _blocks(shortened)
-        if name not in known:
-            raise PenjingError(f"block {name}: no sum of layers and of what they take; there are "
-                               f"{', '.join(known) or 'none'}"[:400])
+        _require(name, known)
         known[name].total.replace_all_uses_with(known[name].skipped)
         graph.eliminate_dead_code()
     shortened.module.delete_all_unused_submodules()
     shortened.module.recompile()
     return shortened
+
+
+def cheapest(model: Trainable, count: int, data: training.Data, *,
+             loss: training.Loss = training.cross_entropy,
+             progress: training.Progress | None = None) -> tuple[str, ...]:
+    """The names of ``count`` blocks that cost least, those first that go first.
+
+    Each time it is the block, of those left, without which the mean ``loss`` of all ``data`` is
+    lowest. `PenjingError` where there are fewer blocks.
+    """
+    require(model, (), count)
+    found: list[str] = []
+    left = len(blocks(model))
+    for number in range(count):
+        losses = {}
+        for name in blocks(model):
+            losses[name] = training.mean_loss(without(model, [name]).module, data, loss)
+            if progress is not None:
+                progress(number * left + len(losses), count * left, name)
+        found.append(min(losses, key=losses.__getitem__))
+        model = without(model, found[-1:])
+    return tuple(found)
+
+
+def require(model: Trainable, names: Collection[str], count: int) -> None:
+    """`PenjingError` where ``names`` are none of `blocks`, or there are not as many as ``count``.
+    """
+    known = blocks(model)
+    for name in names:
+        _require(name, known)
+    if not names and count > len(known):
+        raise PenjingError(f"blocks: {count} are to go, and there are {len(known)} whose shortcut "
+                           f"is their input; take out fewer")
+
+
+def _require(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise PenjingError(f"block {name:.80}: no sum of layers and of what they take; there are "
+                           f"{', '.join(known) or 'none'}"[:400])
 
 
 def _blocks(model: Trainable) -> dict[str, _Block]:

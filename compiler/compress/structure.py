@@ -37,7 +37,8 @@ def channel_norms(model: Trainable, power: int) -> dict[str, Tensor]:
 
 
 def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mapping[str, float], *,
-           across: bool = False, round_to: int = 1, keep: Collection[str] = ()) -> Trainable:
+           across: bool = False, round_to: int = 1, keep: Collection[str] = (),
+           keep_unscored: bool = False) -> Trainable:
     """A copy of ``model`` without the channels that have the lowest ``scores``.
 
     ``scores`` are (channels,) of layers or batch norms by name; coupled ones are divided by their
@@ -45,7 +46,8 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
     channels, or ``across`` all layers of all together; by name, those of some layers. A layer loses
     less where groups of a convolution are to stay equal, or where its channels shall be a multiple
     of ``round_to``. Layers to ``keep`` lose none, nor do those whose channels cannot be removed,
-    such as the network's outputs.
+    such as the network's outputs, nor, with ``keep_unscored``, those that have no scores and are
+    coupled to none that have.
 
     `PenjingError` names a layer that would be left without channels or that is unknown, one without
     scores, or one that is to lose channels and cannot.
@@ -63,7 +65,8 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
     chosen = []
     for group in couplings.groups:
         share = _share(group, ratio)
-        if share and group.members.keys().isdisjoint(keep) and not group.fixed:
+        if share and group.members.keys().isdisjoint(keep) and not group.fixed and not (
+                keep_unscored and not _is_scored(group, scores)):
             chosen.append(_Choice(group, _mean(group, scores), share))
     wanted = _across(chosen, ratio) if across else [
         choice.channels - round(choice.ratio * choice.channels) for choice in chosen]
@@ -107,6 +110,13 @@ def _share(group: Coupled, ratio: float | Mapping[str, float]) -> float:
         raise PenjingError(f"layers {', '.join(sorted(given))}: they have the same channels, but "
                            f"other ratios; give them one")
     return next(iter(given.values()), 0.0)
+
+
+def _is_scored(group: Coupled, scores: Mapping[str, Tensor]) -> bool:
+    """Whether each channel of ``group``, or one that goes with it, has a score."""
+    found = {root for name, (_, roots) in group.members.items() if name in scores
+             for root in roots.tolist()}
+    return all(channel in found for unit in group.units for channel in unit)
 
 
 def _mean(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:

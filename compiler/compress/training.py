@@ -23,7 +23,7 @@ from .. import file
 from ..ir import PenjingError
 from .quantizers import project
 
-__all__ = ["Data", "Epoch", "Settings", "accuracy", "fit"]
+__all__ = ["Data", "Epoch", "Settings", "accuracy", "fit", "mean_loss"]
 
 Prepare: TypeAlias = Callable[[Tensor, torch.Generator | None], Tensor]
 """Makes a batch of the stored images what the model takes; augments if there is a generator."""
@@ -172,6 +172,20 @@ def accuracy(model: nn.Module, data: Data) -> float:
             right += int((model(x).argmax(1) == data.labels[start:start + _EVALUATED]).sum())
     model.train(was_training)
     return right / len(data.images)
+
+
+def mean_loss(model: nn.Module, data: Data, loss: Loss = cross_entropy) -> float:
+    """Mean ``loss`` of ``model``, in eval mode, over all ``data``."""
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(data.images), _EVALUATED):
+            x = data.prepare(data.images[start:start + _EVALUATED], None)
+            labels = data.labels[start:start + _EVALUATED]
+            total += float(loss(x, model(x), labels)) * len(labels)
+    model.train(was_training)
+    return total / len(data.images)
 
 
 class _Training:

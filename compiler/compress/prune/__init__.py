@@ -10,7 +10,7 @@ from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
 from .lasso import select_inputs
-from .layers import Layer, layers_of
+from .layers import Layer, known, layers_of
 from .masks import Masks
 from .n_of_m import NofM
 from .neurons import without_dead
@@ -24,5 +24,5 @@ from .tracing import flattened_maps
 __all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
            "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
            "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity",
-           "channel_scores", "diagonal", "flattened_maps", "geometric", "layers_of", "prune",
-           "scan", "select", "select_inputs", "slimming", "unit_scores", "without_dead"]
+           "channel_scores", "diagonal", "flattened_maps", "geometric", "known", "layers_of",
+           "prune", "scan", "select", "select_inputs", "slimming", "unit_scores", "without_dead"]

@@ -119,7 +119,8 @@ def known(names: Mapping[str, object], layers: Mapping[str, object], what: str) 
     for name in names:
         if name not in layers:
             among = f"name one of {', '.join(layers)}" if layers else "the model has none"
-            raise PenjingError(f"{what}: {name!r:.80} is no layer with weights to prune; {among}")
+            raise PenjingError(f"{what}: {name!r:.80} is no layer with weights to prune; {among}"
+                               [:400])
 
 
 def require_floats(layer: Layer) -> None:
