@@ -255,9 +255,6 @@ def _integers(job: _Job) -> list[Stage]:
     from ..compiler.compress.steps import Prune, Share
 
     path, target = job.path, job.target
-    if target.suffix != file.SUFFIX:
-        raise PenjingError(f"{target}: {path.name} is a network of integers, and stays one; call "
-                           f"the output *{file.SUFFIX}")
     for number, step in enumerate(job.asked.steps, 1):
         if step.epochs or not (isinstance(step, Share)
                                or (isinstance(step, Prune) and step.is_plain)):
@@ -265,6 +262,9 @@ def _integers(job: _Job) -> list[Stage]:
                                f"of integers, which is pruned by magnitude, weight by weight, and "
                                f"shared, without epochs; take its floats for more")
     model = load(path, name=target.stem, progress=job.progress, result=job.result)
+    if target.suffix != file.SUFFIX:
+        raise PenjingError(f"{target}: {path.name} is a network of integers, and stays one; call "
+                           f"the output *{file.SUFFIX}")
     stages = [_of_integers(job, "", model)]
     for number, step in enumerate(job.asked.steps, 1):
         with job.at(number, step):

@@ -89,7 +89,7 @@ class Work:
             self.step(0, ".json").unlink(missing_ok=True)
         for number, step in enumerate(held["steps"][:done], 1):
             if wanted["steps"][number - 1:number] != [step]:
-                what = (f"its {number}.training* there" if number > finished else "that folder")
+                what = f"its {number}.training* there" if number > finished else "that folder"
                 raise PenjingError(f"{self.folder}: step {number} was done in another way, as the "
                                    f"recipe was; delete {what}, or name another output with -o")
 
@@ -120,13 +120,12 @@ class Work:
             return None
         try:
             held = json.loads(path.read_bytes())
-            if held["network"] != digest(network):
-                raise PenjingError(f"{network}: damaged; {_WAY_OUT}")
-            return Stage.of(held["stage"])
-        except PenjingError:
-            raise
+            if held["network"] == digest(network):
+                return Stage.of(held["stage"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise PenjingError(f"{path}: damaged; {_WAY_OUT}") from None
+            pass
+        raise PenjingError(f"{path}: it, or {network.name}, is damaged; delete {self.folder}, and "
+                           f"begin anew")
 
     def note(self, number: int, stage: Stage) -> None:
         """Step ``number`` is finished."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from penjing.compiler.compress import trainable
+from penjing.compiler.compress import shortcuts, trainable
 from penjing.compiler.compress.pipeline import Pipeline
 from penjing.compiler.compress.steps import (
+    Blocks,
     ChannelRanking,
     Channels,
     Inputs,
@@ -129,7 +130,34 @@ def test_shared_weights_stay_shared_while_they_are_trained(network: Trainable) -
             assert len(new[old == value].unique()) == 1
 
 
+def test_layers_stay_whole_where_something_else_says_how_many_weights_go(network: Trainable
+                                                                        ) -> None:
+    for step in (Prune(unit="2:4", layers={"inner": 0}), Prune(below=0.1, layers={"inner": 0})):
+        made = taken(network.copied(), step)
+        assert (weights(made, "inner") != 0).all()
+        assert not (weights(made, "outer") != 0).all()
+
+
+def test_what_goes_with_a_layer_that_has_scores_needs_none(network: Trainable) -> None:
+    """The depthwise layer has no batch norm; its channels are those of the stem's sum."""
+    made = taken(network, Channels(ratio=0.5, criterion=ChannelRanking.BATCH_NORM))
+    assert weights(made, "stem").shape[0] == weights(made, "depthwise").shape[0] == 4
+
+
+def test_the_block_that_costs_least_goes(network: Trainable) -> None:
+    made = taken(network, Blocks())
+    assert set(made.layers) == {"stem", "depthwise", "dense"}
+    named = taken(network, Blocks(names=tuple(shortcuts.blocks(network)), epochs=1, batch=32))
+    assert set(named.layers) == set(made.layers)
+    assert not torch.equal(weights(named, "stem"), weights(made, "stem"))
+
+
 @pytest.mark.parametrize(("step", "message"), [
+    (Blocks(names=("nowhere",)), "block nowhere: no sum of layers"),
+    (Blocks(count=2), "blocks: 2 are to go, and there are 1"),
+    (Channels(ratio=0.01), "no channels would go, of 5 layers with scores"),
+    (Channels(layers={"dense": 0.5}, criterion=ChannelRanking.BATCH_NORM), "layer dense: no batch"),
+    (Inputs(layers={"depthwise": 0.5}), "layer depthwise: it reads one channel"),
     (Prune(layers={"nowhere": 0.5}), "'nowhere'"),
     (Share(layers={"nowhere": 5}), "'nowhere'"),
     (Inputs(layers={"nowhere": 0.5}), "'nowhere'"),

@@ -16,6 +16,7 @@ pytest.importorskip("torch_pruning", reason="needs it: pip install penjing[compr
 from penjing.compiler.compress import shortcuts  # noqa: E402
 from penjing.compiler.compress.structure import channel_norms, narrow  # noqa: E402
 from penjing.compiler.compress.trainable import Trainable, read  # noqa: E402
+from penjing.compiler.compress.training import Data, mean_loss  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
 from test_load_torch import (  # noqa: E402
     Lambda,
@@ -362,6 +363,28 @@ def test_residual_blocks_leave(tmp_path: Path) -> None:
     torch.testing.assert_close(ran(read(tmp_path / "net.pt2"), x), ran(small, x))
     with pytest.raises(PenjingError, match=rf"block conv2d_0_a: no sum .*; there are {first}, "):
         shortcuts.without(network, ["conv2d_0_a"])
+
+
+def test_the_block_that_costs_least_goes_first() -> None:
+    network = residuals()
+    first, second, third = shortcuts.blocks(network)
+    norms = dict(network.module.named_modules())
+    for index, scale in ((0, 0.5), (2, 0.01), (3, 0.0)):
+        norm = norms[f"batch_no_{index}_norm_b"]
+        norm.weight.data *= scale
+        norm.bias.data *= scale
+    images = torch.rand(40, *network.dims)
+    data = Data(images, torch.zeros(40, dtype=torch.int64), lambda x, _: x)
+    whole = network.copied().module
+
+    def difference(x: Tensor, outputs: Tensor, _: Tensor) -> Tensor:
+        return (outputs - whole(x)).square().mean()
+
+    assert mean_loss(network.module, data, difference) == 0
+    for count, names in ((1, (third,)), (3, (third, second, first))):
+        assert shortcuts.cheapest(network, count, data, loss=difference) == names
+    with pytest.raises(PenjingError, match="blocks: 4 are to go, and there are 3"):
+        shortcuts.cheapest(network, 4, data)
 
 
 @pytest.mark.parametrize("function", [

@@ -115,7 +115,7 @@ class Pipeline:
         if not network.layers:
             raise PenjingError("the network has no layers with weights; there is nothing to do")
         if isinstance(step, Prune | Inputs | Share):
-            known(step.layers, layers_of(network.module), step.do)
+            known(step.layers, layers_of(network.module), "layers")
         if isinstance(step, Blocks):
             shortcuts.require(network, step.names, step.count)
         trained = step.epochs or (isinstance(step, Channels) and step.before)
@@ -166,7 +166,7 @@ class Pipeline:
         narrowed = narrow(network, scores, step.layers or step.ratio, across=step.together,
                           round_to=step.round_to, keep_unscored=not step.layers)
         if step.ratio and _weights(narrowed) == _weights(network):
-            raise PenjingError(f"channels: none would go, of {len(scores)} layers with scores; "
+            raise PenjingError(f"no channels would go, of {len(scores)} layers with scores; "
                                f"raise the ratio, lower round_to, or take another criterion")
         behind = checkpoint and checkpoint.with_name(f"{checkpoint.name}.behind")
         return Taken(narrowed, (*first, *self._fit(step, narrowed.module, Masks.of(
