@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import shutil
 import subprocess
 import sys
 from collections import OrderedDict
@@ -176,7 +179,8 @@ def test_what_is_unfit_is_one_line(folder: Path, tmp_path: Path,
     np.savez(folder / "one.npz", x=held["x"], y=np.zeros(200, np.int64))
     base = ["compress", str(folder / "net.pt2"), "-r", str(folder / "recipe.toml"), "-o",
             str(tmp_path / "out.pt2"), "--data"]
-    fails(capsys, main([*base, str(folder / "one.npz")]), "y has shape (200,) and 1 different values; it must be class numbers (N,), at least two")
+    fails(capsys, main([*base, str(folder / "one.npz")]),
+          "y has shape (200,) and 1 different values; it must be class numbers (N,), at least two")
     np.savez(folder / "few.npz", x=held["x"][:9], y=held["y"][:9])
     fails(capsys, main([*base, str(folder / "few.npz")]), "too few to hold every tenth")
     np.savez(folder / "many.npz", x=held["x"], y=held["y"] + 5)
@@ -371,3 +375,18 @@ def test_one_of_several_outputs(folder: Path, tmp_path: Path, result: str, least
                      result=result)
     x = np.random.default_rng(1).random((50, 8, 8, 1))
     assert least <= pytorch.run_float(tmp_path / "out.pt2", x).min() <= 0
+
+
+def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                ) -> None:
+    page = (Path(penjing.__file__).parent / "docs" / "compress.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    (tmp_path / "script.py").write_text("\n".join(blocks), encoding="utf-8")
+    shutil.copy(folder / "net.pt2", tmp_path)
+    shutil.copy(folder / "images.npz", tmp_path / "test.npz")
+    held = np.load(folder / "images.npz")
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path("script.py", {"images": held["x"], "labels": held["y"]})
+    assert made["made"].stages[-1].do == "share"
+    assert made["narrow"].layers["conv"].weight.shape[0] == 4
