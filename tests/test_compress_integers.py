@@ -74,6 +74,17 @@ def test_few_values_stay_as_they_are() -> None:
     assert share(made, 3) == made
 
 
+def test_layers_may_differ_from_the_others() -> None:
+    values = np.array([[1, -5, 3], [4, 2, -6]])
+    net = network(values)
+    assert prune(net, 0.5, {"dense": 0}) == net
+    assert prune(net, 0, {"dense": 0.5}) == prune(net, 0.5)
+    assert share(net, 2, {"dense": 6}) == net
+    assert share(net, 6, {"dense": 4}) == share(net, 4)
+    with pytest.raises(PenjingError, match="'other' is no layer with weights"):
+        prune(net, 0.5, {"other": 0})
+
+
 def test_the_other_layers_stay() -> None:
     made = network(np.array([[1, 2], [3, 4]]), [1, 1])
     after = prune(made, {})

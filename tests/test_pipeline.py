@@ -155,6 +155,7 @@ def test_the_block_that_costs_least_goes(network: Trainable) -> None:
 @pytest.mark.parametrize(("step", "message"), [
     (Blocks(names=("nowhere",)), "block nowhere: no sum of layers"),
     (Blocks(count=2), "blocks: 2 are to go, and there are 1"),
+    (Prune(unit="12:16"), "unit 12:16: no layer would lose weights"),
     (Channels(ratio=0.01), "no channels would go, of 5 layers with scores"),
     (Channels(layers={"dense": 0.5}, criterion=ChannelRanking.BATCH_NORM), "layer dense: no batch"),
     (Inputs(layers={"depthwise": 0.5}), "layer depthwise: it reads one channel"),
