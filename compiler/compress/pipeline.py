@@ -140,7 +140,8 @@ class Pipeline:
         amount, settings = _amount(step, layers), self._settings(step)
         layers = {name: layer for name, layer in layers.items() if amount.suits(layer)}
         if not layers:
-            raise PenjingError(f"unit {step.unit}: no layer would lose weights; keep fewer channels")
+            raise PenjingError(f"unit {step.unit}: no layer would lose weights; keep fewer of its "
+                               f"channels")
         unit = Granularity.WEIGHT if step.n_of_m else Granularity[step.unit.upper()]
         schedule: Any = [Round(amount, settings)]
         if isinstance(amount, Each | Overall) and settings is not None:
