@@ -59,6 +59,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     """
     path, target = Path(model), Path(output)
     _require_target(path, target)
+    progress("load", 0, 0)
     with needing(path, "compress"):
         from ..compiler.compress import recipe as recipes
 
@@ -162,12 +163,11 @@ def _floats(job: _Job) -> list[Stage]:
     with needing(job.path, "compress"):
         from ..compiler.compress import trainable
         from ..compiler.compress.pipeline import Taken
-    job.progress("load", 0, 0)
     network = trainable.read(job.path, result=job.result)
     pipeline, test = _pipeline(job, network), _tensors(job, job.sets.test, network)
-    for number, step in enumerate(job.asked.steps, 1):
-        with job.at(number, step):
-            pipeline.check(step, network)
+    for number, asked in enumerate(job.asked.steps, 1):
+        with job.at(number, asked):
+            pipeline.check(asked, network)
     calibration, work, stages = _calibration(job), job.work, []
     for number, step in enumerate((None, *job.asked.steps)):
         at, noted = work.step(number, ".pt2"), work.stage(number)

@@ -44,15 +44,22 @@ def draw_sizes(made: Compression, path: Path) -> None:
     """Bits that are stored and Huffman-coded behind each step, and accuracy over them."""
     names = [stage.do or "before" for stage in made.stages]
     places = range(len(names))
-    with figure(path) as axes:
+    with figure(path, width=max(6.4, 1.4 * len(names))) as axes:
         for shift, what, label in ((-0.2, "stored_bits", "in the hardware's memories"),
                                    (0.2, "coded_bits", "Huffman-coded")):
-            axes.bar([place + shift for place in places],
-                     [stage.total(what) / 1000 for stage in made.stages], 0.4, label=label)
-        axes.set_yscale("log")
+            bars = axes.bar([place + shift for place in places],
+                            [stage.total(what) / 1000 for stage in made.stages], 0.4, label=label)
+            axes.bar_label(bars, fmt="{:,.1f}", fontsize="x-small")
+        # Room for the accuracies above the bars.
+        axes.set_ylim(0, 1.25 * axes.dataLim.y1)
         axes.set_ylabel("kbit")
         axes.set_xticks(list(places), [f"{number} {name}" for number, name in enumerate(names)])
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
         other = axes.twinx()
-        other.plot(list(places), [100 * stage.integer_accuracy for stage in made.stages], "k.-")
+        accuracies = [100 * stage.integer_accuracy for stage in made.stages]
+        other.plot(list(places), accuracies, "k.-")
+        for place, accuracy in zip(places, accuracies, strict=True):
+            other.annotate(f"{accuracy:.2f}", (place, accuracy), (0, 4),
+                           textcoords="offset points", ha="center", fontsize="x-small")
+        other.set_ylim(0, 109)
         other.set_ylabel("accuracy of integers, %")
-        axes.legend(loc="upper right")
