@@ -377,6 +377,28 @@ def test_one_of_several_outputs(folder: Path, tmp_path: Path, result: str, least
     assert least <= pytorch.run_float(tmp_path / "out.pt2", x).min() <= 0
 
 
+def test_bits_are_those_of_the_compiled_network(folder: Path, tmp_path: Path) -> None:
+    """Without channels that nobody reads, with shared weights behind a folded batch norm."""
+    torch.manual_seed(2)
+    path = exported(nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8),
+        nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)), tmp_path / "net.pt2")
+    (tmp_path / "r.toml").write_text(
+        '[[step]]\ndo = "inputs"\nlayers = { conv2d_3 = 0.5 }\n[[step]]\ndo = "share"\ncodes = 8\n')
+    quantization = penjing.Quantization(folder / "images.npz")
+    made = penjing.compress(path, tmp_path / "out.pt2", tmp_path / "r.toml", folder / "images.npz",
+                            quantization=quantization)
+    network = penjing.compile_model(tmp_path / "out.pt2", tmp_path / "out",
+                                    penjing.Target("ulx3s-85f"), quantization).network
+    layers = [layer for layer in network.layers if isinstance(layer, ir.MultiplyAccumulate)]
+    assert [layer.weights.values.shape[-1] for layer in layers] == [1, 4, 128]
+    assert [layer.weights.encoding.name for layer in layers] == ["plain", "codebook", "codebook"]
+    assert made.stages[-1].total("stored_bits") == sum(
+        layer.weights.memory_bits + len(layer.bias) * network.type_of(layer.name).bits
+        for layer in layers)
+    assert made.stages[-1].total("weights") == made.stages[0].total("weights") == 72 + 576 + 384
+
+
 def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                 ) -> None:
     page = (Path(penjing.__file__).parent / "docs" / "compress.md").read_text(encoding="utf-8")
