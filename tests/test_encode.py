@@ -109,7 +109,7 @@ def test_few_values_get_a_codebook_whatever_their_zeros(values: int, name: str) 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (4, 8), (8, 16)])
 def test_half_of_the_channels_are_n_of_m(n: int, m: int) -> None:
-    assert automatic(pruned((40, 128), n, m, 200)).name == f"{n}:{m}"
+    assert automatic(pruned((20, 128), n, m, 200)).name == f"{n}:{m}"
 
 
 def test_weights_of_two_and_three_values_stay() -> None:
