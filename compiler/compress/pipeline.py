@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..ir import PenjingError
 from . import codebooks, training
 from .distillation import Distillation
+from .low_rank import factored
 from .prune import (
     L1,
     L2,
@@ -41,7 +42,18 @@ from .prune import (
     select_inputs,
     slimming,
 )
-from .recipe import ChannelRanking, Channels, Inputs, Prune, Ranking, Share, Step, Timing, Train
+from .recipe import (
+    ChannelRanking,
+    Channels,
+    Inputs,
+    LowRank,
+    Prune,
+    Ranking,
+    Share,
+    Step,
+    Timing,
+    Train,
+)
 from .structure import channel_norms, narrow
 from .trainable import Trainable
 from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
@@ -152,6 +164,15 @@ class Pipeline:
                           seed=self.seed)
         return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
                                               checkpoint, progress)))
+
+    @_take.register
+    def _(self, step: LowRank, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        made = factored(network, step.method, None if step.automatic else (
+            step.layers or step.ratio), self.data, samples=step.samples, seed=self.seed,
+            progress=progress)
+        return Taken(made, tuple(self._fit(step, made.module, Masks.of(made.module), checkpoint,
+                                           progress)))
 
     @_take.register
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,

@@ -36,9 +36,10 @@ from typing import Any, ClassVar
 
 from ..ir import PenjingError
 from .codebooks import Start
+from .low_rank import Method
 
-__all__ = ["ChannelRanking", "Channels", "Inputs", "Prune", "Ranking", "Recipe", "Share", "Step",
-           "Timing", "Train", "names", "parse", "read"]
+__all__ = ["ChannelRanking", "Channels", "Inputs", "LowRank", "Prune", "Ranking", "Recipe",
+           "Share", "Step", "Timing", "Train", "names", "parse", "read"]
 
 UNITS = ("weight", "vector", "kernel", "channel", "layer")
 MAX_BYTES = 1 << 20
@@ -199,6 +200,32 @@ class Inputs(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LowRank(Step):
+    """Make chains of smaller layers out of layers, which hardware runs one behind the other.
+
+    ``ratio`` is the share of the multiply-accumulates that goes: of the network, by Zhang's methods
+    "linear", "nonlinear" and "asymmetric", which look at ``samples`` images; of each layer but the
+    first, by "tucker", "cp" and "singular"; or what ``layers`` says of the only ones. ``automatic``
+    lets "tucker" choose (Kim 2016).
+    """
+
+    do = "low-rank"
+    ratio: float = 0.5
+    layers: Mapping[str, float] = field(default_factory=dict)
+    method: Method = Method.ASYMMETRIC
+    automatic: bool = False
+    samples: int = 3000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_ratios(self.ratio, self.layers)
+        _within(self, "samples", 1, 1 << 20)
+        if self.automatic and (self.method is not Method.TUCKER or self.layers):
+            raise PenjingError("only tucker, and of all layers, chooses its ranks automatically; "
+                               "give a ratio")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Share(Step):
     """Let a layer's weights take few different values: ``codes``, or what ``layers`` says."""
 
@@ -242,7 +269,7 @@ class Recipe:
 
 
 STEPS: Mapping[str, type[Step]] = {one.do: one for one in (
-    Prune, Channels, Inputs, Share, Train)}
+    Prune, Channels, Inputs, LowRank, Share, Train)}
 
 
 def names() -> list[str]:
