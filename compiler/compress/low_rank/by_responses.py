@@ -69,7 +69,7 @@ def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Response
     require_factorable(model, list(ranks))
     original = folded(model, ranks)
     for name, rank in ranks.items():
-        outputs = original.layers[name].weight.shape[0]
+        outputs = len(factorable(original)[name].weight)
         if not 1 <= rank < outputs:
             raise PenjingError(f"layer {name}: its rank must be 1 to {outputs - 1}, fewer than its "
                                f"outputs, not {rank}")
@@ -115,10 +115,12 @@ def folded(model: Trainable, names: Mapping[str, object]) -> Trainable:
             node.target in names) else None
         if norm is None:
             continue
-        layer, module = made.layers[str(node.target)], made.module.get_submodule(str(norm.target))
-        fuse = (fusion.fuse_linear_bn_eval if isinstance(layer, nn.Linear)
-                else fusion.fuse_conv_bn_eval)
-        made.module.set_submodule(str(node.target), fuse(layer, module))  # type: ignore[arg-type]
+        layer, module = factorable(made)[str(node.target)], made.module.get_submodule(
+            str(norm.target))
+        assert isinstance(module, _Norm)
+        made.module.set_submodule(str(node.target), (
+            fusion.fuse_linear_bn_eval(layer, module) if isinstance(layer, nn.Linear)
+            else fusion.fuse_conv_bn_eval(layer, module)))
         norm.replace_all_uses_with(node)
         graph.erase_node(norm)
     made.module.delete_all_unused_submodules()

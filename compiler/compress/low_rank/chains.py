@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -87,16 +87,16 @@ def kernel(like: Factorable, weight: Tensor, *, groups: int = 1, axes: Sequence[
                dilation=along(like.dilation, 1))
 
 
-def _of(like: Factorable, weight: Tensor, bias: Tensor | None, **settings: object) -> Factorable:
+def _of(like: Factorable, weight: Tensor, bias: Tensor | None, groups: int = 1, **settings: Any
+        ) -> Factorable:
     """A layer of the class of ``like`` and of the given parameters."""
-    outputs, inputs, *size = weight.shape
+    outputs, inputs = weight.shape[:2]
     if isinstance(like, nn.Linear):
         made: Factorable = nn.Linear(inputs, outputs, bias is not None)
     else:
-        groups = settings.get("groups", 1)
-        assert isinstance(groups, int)
-        made = type(like)(inputs * groups, outputs, tuple(size), bias=bias is not None,
-                          **settings)  # type: ignore[arg-type]
+        size: Any = tuple(weight.shape[2:])
+        made = type(like)(inputs * groups, outputs, size, groups=groups, bias=bias is not None,
+                          **settings)
     with torch.no_grad():
         made.weight.copy_(weight)
         if bias is not None:
@@ -114,16 +114,16 @@ def replaced(model: Trainable, chains: Mapping[str, Sequence[nn.Module]]) -> Tra
     for name, chain in chains.items():
         parts = [names.unique(f"{name}_{letter}") for letter, _ in zip(
             "abcdefgh", chain, strict=False)]
-        for part, module in zip(parts, chain, strict=True):
-            made.module.add_module(part, module)
+        for part, link in zip(parts, chain, strict=True):
+            made.module.add_module(part, link)
         for node in [one for one in graph.nodes if one.op == "call_module" and one.target == name]:
             _rewired(graph, node, parts)
     made.module.delete_all_unused_submodules()
     # Layers are told in the order in which they are called.
     for target in dict.fromkeys(str(one.target) for one in graph.nodes if one.op == "call_module"):
-        part = made.module.get_submodule(target)
+        module = made.module.get_submodule(target)
         made.module.delete_submodule(target)
-        made.module.add_submodule(target, part)
+        made.module.add_submodule(target, module)
     made.module.recompile()
     made.module.train(model.module.training)
     return made
