@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import torch
@@ -15,10 +16,11 @@ __all__ = ["folded"]
 _Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
 
-def folded(model: Trainable) -> Trainable:
+def folded(model: Trainable, names: Collection[str] | None = None) -> Trainable:
     """A copy of ``model`` without the batch norms that alone read one convolution or linear layer.
 
     In eval mode it computes the same; its layers have the weights that hardware multiplies with.
+    ``names`` are the layers that are looked at, all by default.
     """
     made = model.copied()
     module = made.module
@@ -26,6 +28,8 @@ def folded(model: Trainable) -> Trainable:
     for node in list(module.graph.nodes):
         pair = _pair(module, node)
         if pair is None or max(calls.count(one.target) for one in (node, node.args[0])) > 1:
+            continue
+        if names is not None and node.args[0].target not in names:
             continue
         layer, norm = pair
         _fold(Layer(str(node.args[0].target), layer), norm)

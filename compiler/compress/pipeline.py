@@ -15,6 +15,8 @@ from ..ir import PenjingError
 from . import codebooks, shortcuts, training
 from .distillation import Distillation
 from .folding import folded
+from .low_rank import factored
+from .low_rank.chains import require_factorable
 from .prune import (
     L1,
     L2,
@@ -48,6 +50,7 @@ from .steps import (
     ChannelRanking,
     Channels,
     Inputs,
+    LowRank,
     Prune,
     Ranking,
     Share,
@@ -118,6 +121,8 @@ class Pipeline:
             known(step.layers, layers_of(network.module), "layers")
         if isinstance(step, Blocks):
             shortcuts.require(network, step.names, step.count)
+        if isinstance(step, LowRank):
+            require_factorable(network, list(step.layers))
         trained = step.epochs or (isinstance(step, Channels) and step.before)
         if trained:
             Settings(1, step.batch).steps(len(self.data.images))
@@ -204,6 +209,15 @@ class Pipeline:
                           seed=self.seed)
         return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
                                               checkpoint, progress)))
+
+    @_take.register
+    def _(self, step: LowRank, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        made = factored(network, step.method, None if step.automatic else (
+            step.layers or step.ratio), self.data, samples=step.samples, seed=self.seed,
+            progress=progress)
+        return Taken(made, tuple(self._fit(step, made.module, Masks.of(made.module), checkpoint,
+                                           progress)))
 
     @_take.register
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,

@@ -15,9 +15,10 @@ from typing import ClassVar
 from ..ir import PenjingError
 from ..ir.n_of_m import MOST_CHANNELS
 from .codebooks import Start
+from .low_rank import Method
 
-__all__ = ["STEPS", "Blocks", "ChannelRanking", "Channels", "Inputs", "Prune", "Ranking", "Share",
-           "Step", "Timing", "Train"]
+__all__ = ["STEPS", "Blocks", "ChannelRanking", "Channels", "Inputs", "LowRank", "Prune", "Ranking",
+           "Share", "Step", "Timing", "Train"]
 
 UNITS = ("weight", "vector", "kernel", "channel", "layer")
 
@@ -229,6 +230,32 @@ class Blocks(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LowRank(Step):
+    """Make chains of smaller layers out of layers, which hardware runs one behind the other.
+
+    ``ratio`` is the share of the multiply-accumulates that goes: of the network, by Zhang's methods
+    "linear", "nonlinear" and "asymmetric", which look at ``samples`` images; of each layer but the
+    first, by "tucker", "cp" and "singular"; or what ``layers`` says of the only ones. ``automatic``
+    lets "tucker" choose (Kim 2016).
+    """
+
+    do = "low-rank"
+    ratio: float = 0.5
+    layers: Mapping[str, float] = field(default_factory=dict)
+    method: Method = Method.ASYMMETRIC
+    automatic: bool = False
+    samples: int = 3000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_ratios(self.ratio, self.layers)
+        _within(self, "samples", 1, 1 << 20)
+        if self.automatic and (self.method is not Method.TUCKER or self.layers):
+            raise PenjingError("only tucker, and of all layers, chooses its ranks automatically; "
+                               "give a ratio")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Share(Step):
     """Let a layer's weights take few different values: ``codes``, or what ``layers`` says."""
 
@@ -252,7 +279,7 @@ class Train(Step):
 
 
 STEPS: Mapping[str, type[Step]] = {one.do: one for one in (
-    Prune, Channels, Blocks, Inputs, Share, Train)}
+    Prune, Channels, Blocks, Inputs, LowRank, Share, Train)}
 
 
 def _require_ratios(ratio: float, layers: Mapping[str, float]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...ir import PenjingError
+from ..observed import observed
 from ..training import Data
 from .layers import Layer, judged, known, layers_of, require_floats
 from .masks import Masks
@@ -112,8 +113,8 @@ def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Laye
     with judged(model), judged(original), torch.no_grad():
         for start in range(0, count, _BATCH):
             batch = data.prepare(data.images[start:min(start + _BATCH, count)], None)
-            x = _windows(layer, _at(model, layer, batch)[0])
-            y = _at(original, theirs, batch)[1]
+            x = _windows(layer, observed(model, layer.module, batch)[0])
+            y = observed(original, theirs.module, batch)[1]
             y = y.flatten(2) if y.ndim > 2 else y[..., None]
             if bias is not None:
                 y = y - bias[:, None]
@@ -123,18 +124,6 @@ def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Laye
             xs.append(x[rows, :, :, picked].flatten(0, 1).double())
             ys.append(y[rows, :, picked].flatten(0, 1).double())
     return torch.cat(xs), torch.cat(ys)
-
-
-def _at(model: nn.Module, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What ``layer`` reads and puts out when ``model`` runs on ``x``."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    handle = layer.module.register_forward_hook(
-        lambda _, inputs, output: seen.append((inputs[0], output)))
-    try:
-        model(x)
-    finally:
-        handle.remove()
-    return seen[-1]
 
 
 def _windows(layer: Layer, x: Tensor) -> Tensor:

@@ -1,0 +1,110 @@
+"""Layers whose outputs have few dimensions, by the responses to data (Zhang 2015).
+
+A layer of d outputs becomes the same one with d' outputs, and one behind it that sees one place and
+makes the d of them. What is fitted are the responses to training images at random places. Batch
+norms behind such layers are folded into them, since it is what comes behind them that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ...ir import PenjingError
+from ..folding import folded
+from ..observed import observed
+from ..prune.layers import judged
+from ..trainable import Trainable
+from ..training import Data, Progress
+from .chains import Factorable, factorable, kernel, pointwise, replaced, require_factorable
+from .regression import LowRank, nonlinear, principal, reduced_rank
+
+__all__ = ["Responses", "by_responses"]
+
+_BATCH = 100
+
+
+class Responses:
+    """What a layer puts out at random ``positions`` of the first ``samples`` images of ``data``."""
+
+    def __init__(self, data: Data, *, samples: int = 3000, positions: int = 10, seed: int = 1
+                 ) -> None:
+        self._data, self._positions, self._seed = data, positions, seed
+        self._count = min(samples, len(data.images))
+
+    def of(self, model: Trainable, name: str) -> Tensor:
+        """Those of the layer ``name``, (samples * positions, outputs); its bias is in them.
+
+        The places are the same for all models.
+        """
+        generator = torch.Generator().manual_seed(self._seed)
+        found = []
+        with judged(model.module), torch.no_grad():
+            for batch in self._batches():
+                y = observed(model.module, model.layers[name], batch)[1]
+                y = y.flatten(2) if y.ndim > 2 else y[..., None]
+                picked = torch.randint(y.shape[2], (len(y), min(self._positions, y.shape[2])),
+                                       generator=generator)
+                found.append(y[torch.arange(len(y))[:, None], :, picked].flatten(0, 1).double())
+        return torch.cat(found)
+
+    def _batches(self) -> Iterator[Tensor]:
+        for start in range(0, self._count, _BATCH):
+            yield self._data.prepare(self._data.images[start:min(start + _BATCH, self._count)],
+                                     None)
+
+
+def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Responses, *,
+                 rectified: bool = True, asymmetric: bool = True, progress: Progress | None = None
+                 ) -> Trainable:
+    """A copy of ``model`` whose layers in ``ranks`` are two, with so many channels between them.
+
+    ``rectified`` fits what is behind a ReLU, where one follows the layer. ``asymmetric`` lets each
+    layer make the responses of ``model`` of what the layers before it, which are fitted already,
+    give it. `PenjingError` for unknown layers, or ranks that are not below their outputs.
+    """
+    require_factorable(model, list(ranks))
+    original = folded(model, ranks)
+    for name, rank in ranks.items():
+        outputs = len(factorable(original)[name].weight)
+        if not 1 <= rank < outputs:
+            raise PenjingError(f"layer {name}: its rank must be 1 to {outputs - 1}, fewer than its "
+                               f"outputs, not {rank}")
+    made = original
+    order = [name for name in original.layers if name in ranks]
+    for number, name in enumerate(order):
+        if progress is not None:
+            progress(number, len(order), name)
+        wanted = responses.of(original, name)
+        given = responses.of(made, name) if asymmetric else wanted
+        behind_relu = rectified and _is_rectified(original, name)
+        if behind_relu:
+            fitted = nonlinear(given, wanted, ranks[name])
+        elif asymmetric:
+            fitted = reduced_rank(given, wanted, ranks[name])
+        else:
+            fitted = principal(wanted, ranks[name])
+        made = replaced(made, {name: _chain(factorable(made)[name], fitted)})
+    return made
+
+
+def _chain(layer: Factorable, fitted: LowRank) -> list[Factorable]:
+    """``layer`` whose outputs go through ``fitted``."""
+    weight = layer.weight.detach().double()
+    offset = fitted.offset
+    if layer.bias is not None:
+        offset = offset + fitted.outer @ (fitted.inner @ layer.bias.detach().double())
+    # Directions of many dimensions and of few are equally large in both layers.
+    scale = fitted.inner.norm(dim=1).clamp(min=1e-30).rsqrt() * fitted.outer.norm(dim=0).sqrt()
+    inner, outer = fitted.inner * scale[:, None], fitted.outer / scale
+    return [kernel(layer, torch.tensordot(inner, weight, dims=([1], [0]))),
+            pointwise(layer, outer, offset)]
+
+
+def _is_rectified(model: Trainable, name: str) -> bool:
+    """Whether a ReLU, and nothing else, reads the layer."""
+    return all([one.target for one in node.users] == [torch.ops.aten.relu.default]
+               for node in model.module.graph.nodes
+               if node.op == "call_module" and node.target == name)
