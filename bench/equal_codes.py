@@ -36,7 +36,7 @@ FILE = "equal_codes.json"
 COMMAND = "python bench/equal_codes.py --run"
 BOARD = "ulx3s-85f"
 TITLE = "3×3, 16→16 on 10×10"
-SIZE, CHANNELS, FOLD = 10, 16, Fold(4, 1, 16)
+SIZE, CHANNELS, FOLD = 10, 16, Fold(2, 1, 16)
 CODES = (4, 8, 16)
 ENGINES = {"table, DSP blocks": (Dot, FOLD.products), "table, LUTs": (Dot, 0),
            "sums": (Additive, 0)}
