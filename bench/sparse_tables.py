@@ -65,6 +65,19 @@ def n_of_m() -> str:
                  rows, *result["layers"].values())
 
 
+def equal_codes() -> str:
+    """A layer of few values, by tables and multipliers or by sums."""
+    rows = common.read("equal_codes.json")["engines"].values()
+    return table(("codes", "engine", "sums of an output", "cycles", "LUTs, predicted",
+                  "flip-flops, predicted", "DSPs", "block RAMs, predicted", "Fmax",
+                  "RTL ≠ golden"),
+                 [(row["codes"], row["engine"], len(row.get("summands", ())) or "",
+                   f"{row['cycles']:,}",
+                   *(both(row[cell], row["predicted"][cell]) for cell in ("luts", "ffs")),
+                   row["dsps"], both(row["brams"], row["predicted"]["brams"]),
+                   f"{row['fmax_mhz']} MHz", row["mismatches"]) for row in rows], *rows)
+
+
 def vgg16() -> str:
     """The sparse VGG-16: accuracy, cycles, and what it lacks."""
     result, network = common.read("sparse_vgg16.json"), common.read("vgg16_network.json")
@@ -163,6 +176,7 @@ def reduced() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
-    "sparse-engines": engines, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
+    "sparse-engines": engines, "sparse-equal-codes": equal_codes, "sparse-loading": loading,
+    "sparse-n-of-m": n_of_m,
     "sparse-reduced": reduced, "sparse-routed": routed, "sparse-vgg16": vgg16,
     "sparse-vgg16-layers": vgg16_layers}
