@@ -177,6 +177,5 @@ def reduced() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
     "sparse-engines": engines, "sparse-equal-codes": equal_codes, "sparse-loading": loading,
-    "sparse-n-of-m": n_of_m,
-    "sparse-reduced": reduced, "sparse-routed": routed, "sparse-vgg16": vgg16,
-    "sparse-vgg16-layers": vgg16_layers}
+    "sparse-n-of-m": n_of_m, "sparse-reduced": reduced, "sparse-routed": routed,
+    "sparse-vgg16": vgg16, "sparse-vgg16-layers": vgg16_layers}

@@ -85,7 +85,8 @@ def test_every_value_is_a_sum(values: list[int]) -> None:
 
 @pytest.mark.parametrize(("values", "addends", "common"), [
     ([5], [5], 0), ([0], [1], 0), ([0, 9], [9], 0), ([3, 5], [2], 3), ([-3, 0, 5], [-3, 5], 0),
-    ([-7, -2, 2, 7], [-5, 9], -2), (range(-8, 8), [-8, 1, 2, 4], 0), (range(0, 24, 3), [3, 6, 12], 0)])
+    ([-7, -2, 2, 7], [-5, 9], -2), (range(-8, 8), [-8, 1, 2, 4], 0),
+    (range(0, 24, 3), [3, 6, 12], 0)])
 def test_few_summands_are_found(values: Sequence[int], addends: list[int], common: int) -> None:
     """Of k values, as few as make all of them: log2(k) at least."""
     best = divided(tuple(values))[0]
@@ -169,8 +170,8 @@ def test_the_search_takes_it_where_it_costs_less() -> None:
             assert (plan.multipliers, plan.resources.dsps) == (0, 0)
             assert plan.layers[0].work("additions") == plan.layers[0].products
     site = sites(asked)[LAYER]
-    offered = {type(kind) for kind in candidates(site.layer, site, Ask(ECP5, (Port(1, 96),), 48, 9))}
-    assert offered == {Additive}
+    ask = Ask(ECP5, (Port(1, 96),), 48, 9)
+    assert {type(kind) for kind in candidates(site.layer, site, ask)} == {Additive}
     loadable = ir.with_loadable_weights(coded)
     assert isinstance(schedule(loadable, BUDGET, goal).layers[0].kind, Dot)
 
@@ -263,7 +264,8 @@ def test_random_graphs_of_sums(seed: int) -> None:
 
 
 def test_the_command_makes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.save(dense(random_weights(np.random.default_rng(3), (6, 20))), path := tmp_path / "a.penjing")
+    network = dense(random_weights(np.random.default_rng(3), (6, 20)))
+    file.save(network, path := tmp_path / "a.penjing")
     out = tmp_path / "out"
     assert main(["compile", str(path), "-b", "generic", "-o", str(out), "--encoding",
                  f"{LAYER}=sums", "--json"]) == 0

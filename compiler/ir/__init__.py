@@ -76,6 +76,6 @@ __all__ = [
     "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Sums", "Table", "Tail", "TailFunction", "TensorType",
-    "Threshold", "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index",
-    "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of", "signed_bits",
-    "unsigned_bits", "whole_strides", "with_loadable_weights"]
+    "Threshold", "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights",
+    "best_index", "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of",
+    "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]

@@ -37,9 +37,9 @@ from .weighted import Weighted
 from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Additive", "Ask", "Average", "Binary", "Border", "Columnwise",
-           "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup",
-           "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle",
-           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted", "Wires",
+           "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest",
+           "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift",
+           "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted", "Wires",
            "candidates", "engines_of"]
 
 ENGINES: tuple[type[Weighted], ...] = (

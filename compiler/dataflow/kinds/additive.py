@@ -111,7 +111,7 @@ def _stores(summands: Summands, values: tuple[int, ...]) -> Iterator[Store]:
     sums = len(summands.addends)
     yield PlainStore(sums)
     choices = tuple(sorted({*_signed(summands, values)}))
-    if 1 < len(choices) and (len(choices) - 1).bit_length() < sums:
+    if len(choices) > 1 and (len(choices) - 1).bit_length() < sums:
         yield CodebookStore(sums, choices)
 
 
