@@ -39,8 +39,8 @@ from .wiring import Copies, Wires
 __all__ = ["ENGINES", "KINDS", "Additive", "Ask", "Average", "Binary", "Border", "Columnwise",
            "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest",
            "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift",
-           "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted", "Wires",
-           "candidates", "engines_of"]
+           "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted",
+           "Wires", "candidates", "engines_of"]
 
 ENGINES: tuple[type[Weighted], ...] = (
     Sliced, Binary, Ternary, Dot, Additive, NofM, Nonzeros, Columnwise, Constant)
