@@ -60,7 +60,8 @@ class SelectShape:
         There is one sum for both scales where they are equal.
         """
         at_least(1, positive=positive, negative=negative)
-        scales, selection = (positive, -negative), Selection.GATE
+        scales: tuple[int, ...] = positive, -negative
+        selection = Selection.GATE
         if positive == negative:
             scales, selection = scales[:1], Selection.BOTH if zeros else Selection.SIGN
         return cls(simd, folds, bits, signed, scales, selection, accumulator_bits, bipolar=bipolar)
