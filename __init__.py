@@ -19,7 +19,7 @@ _NAMES = {
         "Bipolar", "Builder", "Network", "PenjingError", "TensorType",
         # weights and how they are stored
         "Bitmap", "Codebook", "Columns", "Constant", "KernelList", "NofM", "Plain", "RelativeIndex",
-        "Weights",
+        "Sums", "Weights",
         # layers
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",

@@ -10,8 +10,10 @@ from penjing.boards import Board
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.dataflow.budget import Budget
+from penjing.compiler.dataflow.kinds import Ask, Dot, Weighted
 from penjing.compiler.dataflow.plan import Fold, Plan
-from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.dataflow.search import Goal, Search, schedule
+from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Bipolar, Network, TensorType
 
 NAME = "layer"
@@ -32,7 +34,7 @@ class Case:
     ``cycles`` is the time of a frame, which decides the lanes of the input and of layers without
     multipliers; ``dsps`` how many multipliers may be DSP blocks, the others are built from logic.
     ``before`` are layers, each with its fold, that give the layer its input or one of its inputs,
-    and are not measured.
+    and are not measured. ``engine`` is what the layer is to become; None: what costs the least.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     dsps: int = 0
     board: str = "ulx3s-85f"
     before: tuple[tuple[ir.Layer, Fold | None], ...] = ()
+    engine: type[Weighted] | None = None
 
     @property
     def network(self) -> Network:
@@ -65,8 +68,22 @@ class Case:
         plenty = Resources(luts=10**9, ffs=10**9, dsps=self.dsps, brams=10**9)
         every = *self.before, (self.layer, self.fold)
         folds = {layer.name: fold for layer, fold in every if fold}
-        return schedule(self.network, Budget(fabric or board.family.fabric, plenty, 10**9),
-                        Goal(self.cycles, folds), board=board.name, clock_mhz=board.clock_mhz)
+        budget = Budget(fabric or board.family.fabric, plenty, 10**9)
+        goal = Goal(self.cycles, folds)
+        if self.engine is None:
+            return schedule(self.network, budget, goal, board=board.name,
+                            clock_mhz=board.clock_mhz)
+        found = sites(self.network)
+        search = Search(self.network, found, budget, goal, board.name, board.clock_mhz,
+                        {name: {} for name in found})
+        kinds = search.kinds(self.cycles)
+        assert kinds is not None
+        site = found[NAME]
+        ask = Ask(budget.fabric, kinds[NAME].inputs, self.cycles, self.dsps, self.fold)
+        kinds[NAME] = min((one for one in self.engine.candidates(site, ask)
+                           if self.fold or one.cycles(site) <= self.cycles),
+                          key=lambda one: budget.fabric.price(one.cells(site, budget.fabric)))
+        return search.planned(kinds).timed()
 
 
 def _weights(shape: tuple[int, ...], bits: int) -> tuple[ir.Weights, np.ndarray]:
@@ -284,7 +301,8 @@ CASES = (
          _map(10, 10, 16, 8), _convolution(16, (3, 3), 4, 8, padding=_SAME, groups=4), 1800,
          Fold(4, 1, 8), 32),
     Case("codebook3x3", _FIT, "3×3, 8→8, a codebook of 8 of 8 bits, 16 DSPs", _map(10, 10, 8, 8),
-         _codebook(8, (3, 3), 8, [-120, -60, -25, -9, 4, 17, 46, 101]), 2304, Fold(4, 1, 4), 16),
+         _codebook(8, (3, 3), 8, [-120, -60, -25, -9, 4, 17, 46, 101]), 2304, Fold(4, 1, 4), 16,
+         engine=Dot),
     Case("slope_soft", _FIT, "line 12→6 bits, 32 channels, 10-bit slopes, 2 lanes, soft",
          _map(8, 8, 32, 12, signed=True), _slopes(32, 8, bent=False), 1024),
     Case("slope_bent_dsp", _FIT, "two lines 11→8 bits, 16 channels, 12-bit slopes, 2 DSPs",

@@ -65,6 +65,23 @@ def n_of_m() -> str:
                  rows, *result["layers"].values())
 
 
+def equal_codes() -> str:
+    """A layer of few values, by tables and multipliers or by sums; some are not routed."""
+    entries = common.read("equal_codes.json")["engines"].values()
+    rows = []
+    for row in entries:
+        predicted = row["predicted"]
+        cells = [both(row[cell], predicted[cell]) if cell in row else f"–, {predicted[cell]:,}"
+                 for cell in ("luts", "ffs", "brams")]
+        rows.append((row["codes"], row["engine"], len(row.get("summands", ())) or "",
+                     f"{row['predicted_cycles']:,}", *cells[:2], predicted["dsps"], cells[2],
+                     f"{row['fmax_mhz']} MHz" if "fmax_mhz" in row else "",
+                     row.get("mismatches", "")))
+    return table(("codes", "engine", "sums of an output", "cycles", "LUTs, predicted",
+                  "flip-flops, predicted", "DSPs", "block RAMs, predicted", "Fmax",
+                  "RTL ≠ golden"), rows, *entries)
+
+
 def vgg16() -> str:
     """The sparse VGG-16: accuracy, cycles, and what it lacks."""
     result, network = common.read("sparse_vgg16.json"), common.read("vgg16_network.json")
@@ -163,6 +180,6 @@ def reduced() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
-    "sparse-engines": engines, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
-    "sparse-reduced": reduced, "sparse-routed": routed, "sparse-vgg16": vgg16,
-    "sparse-vgg16-layers": vgg16_layers}
+    "sparse-engines": engines, "sparse-equal-codes": equal_codes, "sparse-loading": loading,
+    "sparse-n-of-m": n_of_m, "sparse-reduced": reduced, "sparse-routed": routed,
+    "sparse-vgg16": vgg16, "sparse-vgg16-layers": vgg16_layers}

@@ -25,6 +25,7 @@ from .ir import (
     Plain,
     RelativeIndex,
     Sparse,
+    Sums,
 )
 
 Maker: TypeAlias = Callable[[Integers, int], Encoding]
@@ -51,7 +52,8 @@ _IN_MEMORY: Mapping[str, Maker] = {
     **_sparse(RelativeIndex), **_sparse(Bitmap), **_sparse(KernelList)}
 _ASKED: Mapping[str, Maker] = {
     "constant": lambda rows, bits: Constant(), "columns": lambda rows, bits: Columns(),
-    "columns+codebook": lambda rows, bits: Columns(Codebook())}
+    "columns+codebook": lambda rows, bits: Columns(Codebook()),
+    "sums": lambda rows, bits: Sums()}
 MAKERS: Mapping[str, Maker] = {**_IN_MEMORY, **_ASKED}
 """The encodings that have names of their own; see `maker` for those with numbers in their names."""
 
@@ -66,8 +68,8 @@ gaps."""
 AUTOMATIC: Sequence[str] = (*_IN_MEMORY, *(f"{groups}{values}" for groups in (
     "2:4", "1:4", "1:2", "4:8", "8:16") for values in ("", "+codebook")))
 """Those that a layer may get without being asked. What needs no memory takes logic for all products
-at once, and what skips inputs is as fast as they have zeros. Of n of m, those where more may be
-left than pays where weights are anywhere."""
+at once, what skips inputs is as fast as they have zeros, and sums are made of any codebook where
+they cost less. Of n of m, those where more may be left than pays where weights are anywhere."""
 
 LOADABLE: Sequence[str] = ("plain", "codebook")
 """Those that a layer may get without being asked where other weights come in later: they fit,

@@ -50,7 +50,7 @@ LAYERS: tuple[type[ir.Layer], ...] = (
 """The layers that a file may hold; each is written under its `kind`."""
 ENCODINGS: tuple[type[ir.Encoding], ...] = (
     ir.Plain, ir.Codebook, ir.RelativeIndex, ir.Bitmap, ir.KernelList, ir.NofM, ir.Constant,
-    ir.Columns)
+    ir.Columns, ir.Sums)
 """The encodings of weights that a file may hold, written in the same way."""
 
 _KINDS: Mapping[type, tuple[str, Mapping[str, type]]] = {

@@ -1,4 +1,4 @@
-"""Sums of chosen terms: the array of an engine of weights of three values."""
+"""Sums of chosen terms: the array of an engine that adds first and multiplies last."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ class SelectShape:
     simd : terms of an output that one beat brings.
     folds : beats of a group.
     bits, signed : shape of an input element.
-    positive, negative : Wp and Wn, at least 1.
-    zeros : whether a weight may be 0.
+    scales : by what the value of each sum of an output is multiplied.
+    selection : what a code makes of a term of each of them.
     accumulator_bits : width of the results.
+    common : by what the value of the sum of all terms is multiplied, which is the same for all
+        outputs; 0 if there is none.
     bipolar : whether an element, of one bit then, stands for -1 or 1.
     """
 
@@ -36,15 +38,33 @@ class SelectShape:
     folds: int
     bits: int
     signed: bool
-    positive: int
-    negative: int
-    zeros: bool
+    scales: tuple[int, ...]
+    selection: Selection
     accumulator_bits: int
+    common: int = 0
     bipolar: bool = False
 
     def __post_init__(self) -> None:
-        at_least(1, simd=self.simd, folds=self.folds, bits=self.bits, positive=self.positive,
-                 negative=self.negative, accumulator_bits=self.accumulator_bits)
+        at_least(1, simd=self.simd, folds=self.folds, bits=self.bits, sums=len(self.scales),
+                 accumulator_bits=self.accumulator_bits)
+        if self.common and self.selection is not Selection.GATE:
+            raise ValueError(f"of sums with a common one, codes must be gates, "
+                             f"not {self.selection.name}")
+
+    @classmethod
+    def ternary(cls, simd: int, folds: int, bits: int, *, signed: bool, positive: int,
+                negative: int, zeros: bool, accumulator_bits: int, bipolar: bool = False
+                ) -> SelectShape:
+        """That for weights Wp and -Wn, ``positive`` and ``negative``, and maybe ``zeros``.
+
+        There is one sum for both scales where they are equal.
+        """
+        at_least(1, positive=positive, negative=negative)
+        scales: tuple[int, ...] = positive, -negative
+        selection = Selection.GATE
+        if positive == negative:
+            scales, selection = scales[:1], Selection.BOTH if zeros else Selection.SIGN
+        return cls(simd, folds, bits, signed, scales, selection, accumulator_bits, bipolar=bipolar)
 
     @property
     def step(self) -> int:
@@ -58,23 +78,18 @@ class SelectShape:
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """What the sums of an output are multiplied by: one for both scales where they are equal.
-        """
-        if self.positive == self.negative:
-            return (self.positive * self.step,)
-        return self.positive * self.step, -self.negative * self.step
+        """By what each sum of an output is multiplied, which is of steps."""
+        return tuple(scale * self.step for scale in self.scales)
 
     @property
-    def selection(self) -> Selection:
-        """What a code makes of a term."""
-        if self.positive != self.negative:
-            return Selection.GATE
-        return Selection.BOTH if self.zeros else Selection.SIGN
+    def common_factor(self) -> int:
+        """By what the sum of all terms is multiplied, which is of steps."""
+        return self.common * self.step
 
     @property
     def weight_bits(self) -> int:
         """Bits of the codes of one weight, those of all sums."""
-        return len(self.factors) * self.selection.bits
+        return len(self.scales) * self.selection.bits
 
     @property
     def total_bits(self) -> int:
@@ -85,7 +100,7 @@ class SelectShape:
     @property
     def digits(self) -> int:
         """Shifted sums of which a result is made."""
-        return sum(len(digits(factor)) for factor in self.factors)
+        return sum(len(digits(factor)) for factor in (*self.factors, self.common_factor))
 
     @property
     def depth(self) -> int:
@@ -99,21 +114,22 @@ class SelectShape:
 
 
 class SelectArray(EngineArray):
-    """Sums of chosen terms: ``result[n] = bias[n] + Wp * P[n] - Wn * N[n]``.
+    """Sums of chosen terms: ``result[n] = bias[n] + sum(scale[s] * S[s][n]) + common * C``.
 
-    P and N are the sums of the inputs whose weight is positive, or negative (Zhu 2017). Where
-    ``Wp == Wn`` their difference is accumulated at once, from inputs that are added or subtracted;
-    without a zero among the weights, one bit says which. Inputs are taken as numbers without a sign
-    (a signed one with its highest bit inverted), and the negative of one as its complement; what
-    that changes is a constant of each output, see `select_constants`. Both products are sums of
-    shifted totals, made once for each of ``o_lanes``. A beat a cycle, ``depth`` cycles deep.
+    S[s][n] is the sum of the inputs that the codes of their weights choose, C that of all inputs.
+    So weights of three values have P and N, the sums of the inputs whose weight is positive, or
+    negative (Zhu 2017). Where ``Wp == Wn`` their difference is accumulated at once, from inputs
+    that are added or subtracted; without a zero among the weights, one bit says which. Inputs are
+    taken as numbers without a sign (a signed one with its highest bit inverted), and the negative
+    of one as its complement; what that changes is a constant of each output, see
+    `select_constants`. All products are sums of shifted totals, made once for each of ``o_lanes``.
+    A beat a cycle, ``depth`` cycles deep.
 
-    A weight's word is, output by output, the codes (see `Selection`) of the terms of its positive
-    sum, then those of its negative sum if it has two.
+    A weight's word is, output by output and term by term, the codes (see `Selection`) of all sums.
 
     Parameters
     ----------
-    shape : the engine's structure.
+    shape : the engine's structure; of one group of channels where there is a common sum.
     select : the structure of sums and scales.
     constants : one an output, see `select_constants`.
     technology : supplies adders and memory.
@@ -128,8 +144,11 @@ class SelectArray(EngineArray):
         if (select.simd, select.folds) != (shape.simd, shape.folds):
             raise ValueError(f"select must have {shape.folds} beats of {shape.simd} terms, "
                              f"not {select.folds} of {select.simd}")
+        if select.common and shape.channel_groups > 1:
+            raise ValueError(f"a common sum must be of 1 group of channels, "
+                             f"not {shape.channel_groups}")
         self._select = select
-        self._sides = len(select.factors)
+        self._sides = len(select.scales)
         bits = select.accumulator_bits
         super().__init__(shape, Shape(select.bits, select.signed),
                          word_bits=shape.pe * shape.simd * select.weight_bits,
@@ -147,34 +166,50 @@ class SelectArray(EngineArray):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._accumulate(m)
+        common = self._accumulate(m)
         m.submodules.constants = constants = self._constants
         m.d.comb += constants.leave.eq(self.leave)
-        bits = self._select.accumulator_bits
+        select, bits = self._select, self._select.accumulator_bits
+        shared = [_multiple(common, bits, digit) for digit in digits(select.common_factor)]
         for lane, (total, constant) in enumerate(zip(self.drained, constants.data, strict=True)):
-            terms: list[Value] = [constant]
-            for side, factor in enumerate(self._select.factors):
-                sum_ = total.word_select(side, self._select.total_bits)
+            terms: list[Value] = [constant, *shared]
+            for side, factor in enumerate(select.factors):
+                sum_ = total.word_select(side, select.total_bits)
                 terms += [_multiple(sum_, bits, digit) for digit in digits(factor)]
             m.d.comb += self.results[lane].eq(add_pairwise(m, f"result{lane}", terms))
         return m
 
-    def _accumulate(self, m: Module) -> None:
-        """The sums of each output, side by side in its total."""
+    def _accumulate(self, m: Module) -> Value:
+        """The sums of each output, side by side in its total; that of all terms of the group that
+        is drained."""
         shape, select = self._shape, self._select
         keep = delay(m, "keep", ~self.first, self.depth)
         take = delay(m, "take", self.take, self.depth, reset_less=False)
         terms = [_steps(x) for x in self.x]
+
+        def total(name: str, lanes: range, codes: Value) -> Value:
+            adder = self._technology.selected_sum(select.simd, select.bits, select.selection,
+                                                  select.total_bits)
+            m.submodules[name] = adder
+            m.d.comb += [adder.x.eq(Cat(terms[lane] for lane in lanes)), adder.codes.eq(codes),
+                         adder.keep.eq(keep), adder.enable.eq(take)]
+            return adder.total
+
         for n in range(shape.pe):
-            codes = self.weights.word_select(n, shape.simd * select.weight_bits)
-            x = Cat(terms[lane] for lane in shape.terms(n))
+            weights = self.weights.word_select(n, shape.simd * select.weight_bits)
             for side in range(self._sides):
-                adder = self._technology.selected_sum(select.simd, select.bits, select.selection,
-                                                      select.total_bits)
-                m.submodules[f"sum_{n}_{side}"] = adder
-                m.d.comb += [adder.x.eq(x), adder.keep.eq(keep), adder.enable.eq(take),
-                             adder.codes.eq(codes.word_select(side, len(adder.codes))),
-                             self.totals[n].word_select(side, select.total_bits).eq(adder.total)]
+                codes = Cat(weights.word_select(k * self._sides + side, select.selection.bits)
+                            for k in range(shape.simd))
+                m.d.comb += self.totals[n].word_select(side, select.total_bits).eq(
+                    total(f"sum_{n}_{side}", shape.terms(n), codes))
+        if not select.common:
+            return Const(0)
+        done = delay(m, "done", self.end, self.depth + 1, reset_less=False)
+        held = Signal(select.total_bits, name="common", reset_less=True)
+        every = total("sum_of_all", range(shape.simd), Const(-1, select.simd))
+        with m.If(done):
+            m.d.sync += held.eq(every)
+        return held
 
 
 def select_constants(shape: EngineShape, select: SelectShape, bias: Sequence[int],
@@ -186,30 +221,33 @@ def select_constants(shape: EngineShape, select: SelectShape, bias: Sequence[int
     """
     bits = select.simd * select.weight_bits
     highest = select.step * ((1 << select.bits) - 1)
-    complements = sum(digit < 0 for factor in select.factors for digit in digits(factor))
+    complements = sum(digit < 0 for factor in (*select.factors, select.common_factor)
+                      for digit in digits(factor))
+    every = select.lowest * select.common * shape.simd * shape.folds
+    # The lowest code bit of each term.
+    ones = sum(1 << k * select.weight_bits for k in range(select.simd))
     constants = []
     for n, b in enumerate(bias):
         group, row = divmod(n, shape.pe)
-        beats = words[group * shape.folds : (group + 1) * shape.folds]
-        counts = [_signs(select, word >> row * bits & (1 << bits) - 1) for word in beats]
-        positive, negative = (sum(column) for column in zip(*counts, strict=True))
-        constant = b + complements + select.lowest * (
-            select.positive * positive - select.negative * negative)
-        if select.selection is not Selection.GATE:
-            constant -= select.negative * negative * highest
+        constant = b + complements + every
+        for word in words[group * shape.folds : (group + 1) * shape.folds]:
+            codes = word >> row * bits & (1 << bits) - 1
+            for side, scale in enumerate(select.scales):
+                own = codes >> side * select.selection.bits
+                taken, negative = _taken(select.selection, own, ones)
+                constant += scale * (select.lowest * (taken - 2 * negative) - highest * negative)
         constants.append(constant)
     return constants
 
 
-def _signs(select: SelectShape, codes: int) -> tuple[int, int]:
-    """How many weights of an output's ``codes`` are positive, and how many are negative."""
-    if select.selection is Selection.GATE:
-        return (codes & (1 << select.simd) - 1).bit_count(), (codes >> select.simd).bit_count()
-    if select.selection is Selection.SIGN:
-        return select.simd - codes.bit_count(), codes.bit_count()
-    ones = ((1 << 2 * select.simd) - 1) // 3
-    negative = (codes >> 1 & ones).bit_count()
-    return (codes & ones).bit_count() - negative, negative
+def _taken(selection: Selection, codes: int, ones: int) -> tuple[int, int]:
+    """How many terms are in a sum by their ``codes``, and how many of them as complements."""
+    low = (codes & ones).bit_count()
+    if selection is Selection.GATE:
+        return low, 0
+    if selection is Selection.SIGN:
+        return ones.bit_count(), low
+    return low, (codes >> 1 & ones).bit_count()
 
 
 def _steps(x: Value) -> Value:

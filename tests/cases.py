@@ -175,6 +175,18 @@ def coded_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
 
 
 @st.composite
+def summed_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
+    """Weights of 1 to 17 values, of which sums are asked for, or not."""
+    bits = draw(st.integers(2, 9))
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    codebook = draw(st.lists(st.integers(low, high), min_size=1, max_size=17, unique=True))
+    used = np.array(codebook)[draw(values(shape, 0, len(codebook) - 1))]
+    several = len(np.unique(used)) > 1
+    encoding = ir.Codebook() if several and draw(st.booleans()) else ir.Sums()
+    return ir.Weights(used, bits, encoding=encoding)
+
+
+@st.composite
 def n_of_m_weights(draw: Draw, shape: Sequence[int]) -> ir.Weights:
     """Weights of which any n of m are stored, plain or by a codebook of 1 to 255 values.
 
@@ -673,6 +685,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Dot: (flat(any_weights, folds), flat(coded_weights, folds),
                 flat(coded_weights, folds, wide=True), transposed(
                     lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
+    kinds.Additive: (flat(summed_weights, folds), flat(summed_weights, folds, wide=True)),
     kinds.Nonzeros: (walked(),),
     kinds.Columnwise: (columnwise(),),
     kinds.Constant: (constants(),),

@@ -72,8 +72,10 @@ def select_engine(element: ShapeLike, signs: Integers, bias: Integers, accumulat
     """An engine that adds and subtracts, of signs -1, 0 or 1."""
     pe, simd = signs.shape[1:]
     kind = Shape.cast(element)
-    select = SelectShape(simd, len(signs) // -(-len(bias) // pe), kind.width, kind.signed, positive,
-                         negative, bool(np.any(signs == 0)), accumulator_bits, bipolar)
+    select = SelectShape.ternary(
+        simd, len(signs) // -(-len(bias) // pe), kind.width, signed=kind.signed, positive=positive,
+        negative=negative, zeros=bool(np.any(signs == 0)), accumulator_bits=accumulator_bits,
+        bipolar=bipolar)
     words = select_words(signs, select)
     source = rom(words, pe * simd * select.weight_bits)
     shape = shape_of(signs, len(bias), select, source.latency)

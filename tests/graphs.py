@@ -135,6 +135,17 @@ def with_constants(network: Network) -> Network:
     return replace(network, layers=tuple(layers))
 
 
+def with_sums(network: Network) -> Network:
+    """The same ``network``, in which all layers add before they multiply that can."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, ir.Dense | ir.Convolution) and len(
+                layer.weights.codebook) <= ir.MAX_CODES:
+            layer = replace(layer, weights=replace(layer.weights, encoding=ir.Sums()))
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
 # --- the steps: each adds layers behind the tensor at which the graph stands
 def windowed(grow: Web, rng: np.random.Generator) -> None:
     add_windowed(grow, rng, len(grow.layers), activation, mixed_weights)

@@ -165,7 +165,8 @@ def test_engine_of_counts(pe: int, simd: int, folds: int, outputs: int) -> None:
 @pytest.mark.parametrize(("pe", "simd", "folds", "outputs"), ENGINES[::2])
 def test_engine_of_selected_terms(pe: int, simd: int, folds: int, outputs: int, positive: int,
                                   negative: int, *, zeros: bool) -> None:
-    array = SelectShape(simd, folds, 4, True, positive, negative, zeros, 20)
+    array = SelectShape.ternary(simd, folds, 4, signed=True, positive=positive, negative=negative,
+                                zeros=zeros, accumulator_bits=20)
     shape = EngineShape(pe, simd, folds, outputs, o_lanes(pe, folds),
                         SEQUENCER_LATENCY + array.depth, array.results_latency)
     signs = np.ones((shape.words, pe, simd), np.int64)

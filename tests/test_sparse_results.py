@@ -85,3 +85,22 @@ def test_vgg16() -> None:
     assert rtl["passed"]
     assert (rtl["cycles_per_frame"], rtl["latency_cycles"]) == (
         plan["cycles_per_frame"], plan["latency_cycles"])
+
+
+def test_sums_of_equal_codes() -> None:
+    """In as many cycles they take no multiplier, and fewer LUTs than multipliers of logic."""
+    rows = stored("equal_codes.json")["engines"]
+    routed = [row for row in rows.values() if "luts" in row]
+    assert {(row["codes"], row["engine"]) for row in routed} >= {
+        (4, "table, DSP blocks"), (4, "sums"), (16, "sums")}
+    for row in routed:
+        assert row["cycles"] == row["predicted_cycles"] == 7200
+        assert row["mismatches"] == row["faults"] == 0
+        assert row["fmax_mhz"] >= 100
+        for cell in ("luts", "ffs"):
+            assert abs(row["predicted"][cell] - row[cell]) <= 0.2 * row[cell], row
+        assert all(row["predicted"][cell] == row[cell] for cell in ("dsps", "brams"))
+        assert (row["dsps"] == row["products"]) is (row["engine"] == "table, DSP blocks")
+        if row["engine"] == "sums":
+            soft = rows[f"{row['codes']}_table, LUTs"]
+            assert row["luts"] < soft.get("luts", soft["predicted"]["luts"]), row

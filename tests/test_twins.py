@@ -117,8 +117,9 @@ PRODUCTS = Twin("dense", net(VECTOR, dense(random_weights(RNG, (6, 20)))), Goal(
 COUNTS = Twin("dense", net(VECTOR, SIGN, dense(ir.Weights(RNG.choice([-1, 1], (6, 20)), 2),
                                                "sign")), Goal(20, {"dense": Fold(3, 1, 10)}))
 SELECTED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-3, 0, 5], (6, 20)), 4))))
-CODED = Twin("dense", net(VECTOR, dense(ir.Weights(RNG.choice([-7, -1, 2, 9], (6, 20)), 5,
-                                                   encoding=ir.Codebook()))))
+CODED = Twin("dense", net(VECTOR, dense(ir.Weights(
+    RNG.choice([-7, -1, 2, 9], (6, 20)) * np.tile([1, 0, 1, 0], 5), 5,
+    encoding=ir.NofM(2, 4, ir.Codebook())))))
 CHOSEN = Twin("dense", net(VECTOR, dense(ir.Weights(
     RNG.integers(-9, 9, (6, 20)) * np.tile([1, 0, 0, 1], 5), 5, encoding=ir.NofM(2, 4)))))
 

@@ -47,6 +47,7 @@ from .shapes import (
     rewired,
 )
 from .sparse import MAX_GAP_BITS, GapWalk, KernelList, RelativeIndex, Sparse, Walk, pitch_of
+from .sums import Sums
 from .tail import Tail, TailFunction
 from .tensor import (
     MAX_BITS,
@@ -74,7 +75,7 @@ __all__ = [
     "PenjingError", "Permutation", "Plain", "PoolLayer", "RelativeIndex", "Repeat", "Reshape",
     "Rewiring", "Rounding", "ScaleRequantize",
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
-    "Stored", "Subtract", "SumPool", "Table", "Tail", "TailFunction", "TensorType", "Threshold",
-    "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights", "best_index",
-    "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of", "signed_bits",
-    "unsigned_bits", "whole_strides", "with_loadable_weights"]
+    "Stored", "Subtract", "SumPool", "Sums", "Table", "Tail", "TailFunction", "TensorType",
+    "Threshold", "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights",
+    "best_index", "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of",
+    "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]

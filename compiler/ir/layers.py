@@ -9,6 +9,7 @@ import numpy as np
 from .encoding import Encoding, ValueEncoding
 from .names import NAME
 from .sparse import Sparse
+from .sums import Sums
 from .tensor import (
     MAX_BITS,
     Integers,
@@ -252,7 +253,7 @@ class Convolution(SlidingLayer):
         super().__post_init__()
         require_groups(self, self.groups)
         if self.groups > 1:
-            require_encoding(self, "a convolution in groups", (ValueEncoding, Sparse))
+            require_encoding(self, "a convolution in groups", (ValueEncoding, Sparse, Sums))
 
     @property
     def _dimensions(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from .constant import Constant
 from .layers import Layer, MultiplyAccumulate
 from .names import NAME, PORTS
+from .sums import Sums
 from .tail import Tail
 from .tensor import Bipolar, PenjingError, TensorType, require
 
@@ -89,8 +90,8 @@ class Network:
 
 def with_loadable_weights(network: Network) -> Network:
     """``network`` with weights and biases that hardware takes from a stream, so that its types hold
-    for any others of the same bits; `PenjingError` where its own biases are beyond them, or weights
-    are constants in logic."""
+    for any others of the same bits; `PenjingError` where its own biases are beyond them, or what
+    its weights are is in logic."""
     return replace(network, layers=tuple(
         _with_loadable_weights(layer) if isinstance(layer, MultiplyAccumulate) else layer
         for layer in network.layers))
@@ -100,4 +101,7 @@ def _with_loadable_weights(layer: MultiplyAccumulate) -> MultiplyAccumulate:
     require(not isinstance(layer.weights.encoding, Constant),
             f"layer {layer.name}: its weights are constants in logic, which no stream can change; "
             f"compile it with --encoding {layer.name}=plain")
+    require(not isinstance(layer.weights.encoding, Sums),
+            f"layer {layer.name}: what multiplies its sums is logic, which no stream can change; "
+            f"compile it with --encoding {layer.name}=codebook")
     return replace(layer, weights=replace(layer.weights, loadable=True))

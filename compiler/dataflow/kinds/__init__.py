@@ -8,6 +8,7 @@ from functools import singledispatch
 from ... import ir
 from ...ir import PenjingError
 from ..site import Site
+from .additive import Additive
 from .argmax import Largest
 from .binary import Binary
 from .columns import Columnwise
@@ -35,14 +36,14 @@ from .upsample import Enlargement
 from .weighted import Weighted
 from .wiring import Copies, Wires
 
-__all__ = ["ENGINES", "KINDS", "Ask", "Average", "Binary", "Border", "Columnwise", "Constant",
-           "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest", "Lookup",
-           "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift", "Shuffle",
-           "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted", "Wires",
-           "candidates", "engines_of"]
+__all__ = ["ENGINES", "KINDS", "Additive", "Ask", "Average", "Binary", "Border", "Columnwise",
+           "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest",
+           "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift",
+           "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted",
+           "Wires", "candidates", "engines_of"]
 
 ENGINES: tuple[type[Weighted], ...] = (
-    Sliced, Binary, Ternary, Dot, NofM, Nonzeros, Columnwise, Constant)
+    Sliced, Binary, Ternary, Dot, Additive, NofM, Nonzeros, Columnwise, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (

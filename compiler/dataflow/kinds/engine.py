@@ -66,7 +66,12 @@ class Engine(Windowed, Weighted):
         folds = cls.proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
         for fold in folds:
             if cls.accepts(site, fold):
-                yield cls.made(site, ask, fold)
+                yield from cls.forms(site, ask, fold)
+
+    @classmethod
+    def forms(cls, site: Site, ask: Ask, fold: Fold) -> Iterator[Self]:
+        """The engines under ``fold``: one, unless it says otherwise."""
+        yield cls.made(site, ask, fold)
 
     @abstractmethod
     def weight_bits(self, site: Site) -> int:

@@ -60,4 +60,4 @@ def select_words(signs: Integers, select: SelectShape) -> list[int]:
     code = select.selection.code
     codes = [np.array([code(side * sign) for sign in (-1, 0, 1)])[signs + 1]
              for side in (1 if factor > 0 else -1 for factor in select.factors)]
-    return packed(np.stack(codes, 2), select.selection.bits)
+    return packed(np.stack(codes, -1), select.selection.bits)
