@@ -230,7 +230,7 @@ def pair(data: Path, encoding: str | None) -> dict[str, Any]:
 def run(data: Path, only: str | None) -> dict[str, Any]:
     """Make the images, and simulate; of what is not asked for, take what is stored."""
     known = common.read(FILE)
-    kept = {"routed": known["routed"]} if "routed" in known else {}
+    kept = {name: known[name] for name in ("routed", "damaged") if name in known}
     result = known if only else {**loaded(), **kept}
     for name, encoding in PAIRS.items():
         if only in (None, name):
