@@ -86,7 +86,7 @@ def routed(name: str, folder: Path) -> dict[str, Any]:
     block, facts, cells = skipping(board) if name == SKIPPING else others(name, board)
     told = board.family.fabric.placed(cells)
     found = measure(block, board, folder, clock_mhz=CLOCK_MHZ.get(name))
-    return {"encoding": ENGINES[name], **facts, "predicted": asdict(told),
+    return {"encoding": ENGINES[name], "board": BOARD, **facts, "predicted": asdict(told),
             "luts": found.luts, "ffs": found.ffs, "dsps": found.dsps, "brams": found.brams,
             "fmax_mhz": round(found.fmax_mhz, 1),
             **common.stamp("python bench/dense_engines.py --run", *found.versions)}

@@ -124,10 +124,10 @@ def dense_routed() -> str:
     result = common.read("dense_engines.json")["engines"]
     (digits,) = (row["cycles"] for row in common.read("eie.json")["layers"]
                  if (row["network"], row["multipliers"]) == ("random", 8))
-    return table(ROUTED, [
+    return table((*ROUTED, "on"), [
         (f"`{name}`" if name == row["encoding"] else name, row["multipliers"],
          f"{row['cycles']:,}" if "cycles" in row else f"{digits:.0f} on digits, at most "
-         f"{row['most_cycles']:,}", *_cells(row)) for name, row in result.items()],
+         f"{row['most_cycles']:,}", *_cells(row), row["board"]) for name, row in result.items()],
         *result.values())
 
 
@@ -164,7 +164,7 @@ def loading() -> str:
     """What an image of weights takes."""
     result = common.read("loading.json")
     pairs = result["pair"], result["sparse_pair"]
-    damaged, routed = result["damaged"], result["routed"]
+    damaged, alone = result["damaged"], [result["routed"]] if "routed" in result else []
     return table(("LeNet-300-100, 10 % not 0, 16 values", ""), [
         ("float32", f"{result['float_bytes']:,} bytes"),
         ("symbols before Huffman's code", f"{result['raw_bytes']:,} bytes"),
@@ -175,10 +175,9 @@ def loading() -> str:
         *(row for pair in pairs for row in _of_pair(pair)),
         *((f"damaged images of `{name}` that ran", of(one["ran"], one["images"]))
           for name, one in damaged.items()),
-        ("loader alone on ULX3S-85F: LUTs, flip-flops, block RAMs",
-         f"{routed['luts']:,}, {routed['ffs']:,}, {routed['brams']}"),
-        ("loader alone on ULX3S-85F: Fmax", f"{routed['fmax_mhz']} MHz")],
-        result, *pairs, *damaged.values(), routed)
+        *((f"loader alone on ULX3S-85F: {what}", one[cell]) for one in alone for what, cell in (
+            ("LUTs", "luts"), ("flip-flops", "ffs"), ("block RAMs", "brams"),
+            ("Fmax in MHz", "fmax_mhz")))], result, *pairs, *damaged.values(), *alone)
 
 
 def _of_pair(pair: dict[str, Any]) -> list[tuple[str, object]]:

@@ -87,10 +87,10 @@ class HuffmanDecoder(Block):
         octet, is_octet = picked(place[3:], steps.octets), place[3:] != steps.end
         left, octets = Signal(8 * COUNT_BYTES), Signal(range(2 * MAX_LENGTH))
         low, listed = Signal(8, reset_less=True), Signal(range(SYMBOLS))
-        moves = Signal()
+        moves, moved, is_last = Signal(), Signal(), Signal()
         m.submodules.table = table = self._technology.ram(
             8, SYMBOLS, MemoryStyle.BLOCK, registered=True)
-        advance, is_read = self._look_up(m, table, code, steps, moves, left == 1)
+        advance, is_read = self._look_up(m, table, code, steps, moves, is_last)
         m.d.comb += [
             steps.beat.eq(self.i.payload), steps.taken.eq(self.i.valid & self.i.ready),
             self.i.ready.eq(steps.room), following.eq(place),
@@ -99,7 +99,11 @@ class HuffmanDecoder(Block):
             # What is known of bits that have not come is what was before them in their place.
             moves.eq(is_code & advance & is_octet & steps.is_known),
         ]
-        m.d.sync += place.eq(following)
+        # Symbols that are left are counted a cycle late: the count is wide.
+        m.d.comb += is_last.eq(Mux(moved, left == 2, left == 1))
+        m.d.sync += [place.eq(following), moved.eq(moves)]
+        with m.If(moved):
+            m.d.sync += left.eq(left - 1)
         with m.Switch(state):
             with m.Case(_State.COUNT), m.If(is_octet):
                 m.d.comb += following.eq(place + 8)
@@ -123,8 +127,7 @@ class HuffmanDecoder(Block):
                     m.d.sync += state.eq(_State.FAULTY)
                 with m.If(moves):
                     m.d.comb += following.eq(steps.step)
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
+                    with m.If(is_last):
                         m.d.sync += state.eq(_State.ALIGN)
             # The next table must not overwrite a symbol that is yet to be read.
             with m.Case(_State.ALIGN), m.If(~is_read):
