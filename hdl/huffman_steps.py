@@ -148,8 +148,9 @@ class Steps:
 def picked(index: Value, values: Sequence[Value]) -> Value:
     """The value of that number, of a power of two of them, as a tree."""
     values = list(values)
-    for bit in index:
-        values = [Mux(bit, high, low) for low, high in zip(values[::2], values[1::2], strict=True)]
+    for n in range(len(index)):
+        values = [Mux(index[n], high, low)
+                  for low, high in zip(values[::2], values[1::2], strict=True)]
     (value,) = values
     return value
 
