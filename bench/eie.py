@@ -1,23 +1,21 @@
-"""The engine that skips zeros of weights and activations: cycles against the ideal, and cells.
+"""The engine that skips zeros of weights and activations: cycles against the ideal.
 
 The ideal is one product that is not zero in each processing element and cycle. Layers are
 those of trained networks, and one of random weights, 10 % of which are not zero, all behind real
 digits.
 Cycles are counted by `penjing.compiler.dataflow.broadcast`; with queues of 8, the hardware is
 simulated as well, and must take just as many. What is printed is also drawn, as
-``docs/pictures/eie.svg``.
+``docs/pictures/eie.svg``. What it takes when it is routed is told by ``dense_engines.py``.
 
     python bench/eie.py --run --data mnist.npz --networks examples/sparse/lenet_300_100_a.penjing
-    python bench/eie.py --route
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,11 @@ import common
 import numpy as np
 from curves import curves
 from numpy.typing import NDArray
-from penjing import boards
-from penjing.boards.measure import measure
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.broadcast import Broadcast, frame_ends, ideal_cycles
 from penjing.compiler.dataflow.columns import Columns, dealt, interleaved
-from penjing.compiler.dataflow.kinds import Ask, Columnwise, column_engine
+from penjing.compiler.dataflow.kinds import column_engine
 from penjing.compiler.dataflow.kinds.columns import BANKS, QUEUE
-from penjing.compiler.dataflow.plan import Fold, Port
-from penjing.compiler.dataflow.site import sites
 from penjing.compiler.ir import Integers, Network, PenjingError, TensorType
 from penjing.flow.page.markup import picture
 from penjing.hdl.broadcast import BroadcastEngine
@@ -54,11 +48,6 @@ DENSITY = 0.1
 """How many of the random weights are not zero."""
 CODES = (-90, -61, -44, -33, -24, -17, -11, 9, 14, 20, 28, 38, 51, 72, 100)
 """With 0, a codebook of 16."""
-BOARD = "ulx3s-25f"
-ROUTED = 8
-"""Elements that are routed."""
-CLOCK_MHZ = 75.0
-"""What the router aims at: it goes on without end for a path that is too slow for its aim."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,30 +184,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 bar.update(task, description=f"{work.network} {work.layer.name} {pes}")
                 rows.append(run_one(work, pes))
                 bar.advance(task)
-    return {**common.read(FILE), "layers": rows,
+    return {"layers": rows,
             **common.stamp("python bench/eie.py --run", "numpy", "amaranth")}
-
-
-def route() -> dict[str, Any]:
-    """Place and route the random layer on 8 processing elements, as the compiler makes it."""
-    board, layer = boards.find(BOARD), random_layer()
-    layer = replace(layer, weights=replace(layer.weights, encoding=ir.Columns(ir.Codebook())))
-    network = Network(RANDOM, layer.input, TensorType((1, 1, 784), 8, False), (layer,))
-    site, fabric = sites(network)[layer.name], board.family.fabric
-    kind = Columnwise.made(site, Ask(fabric, (Port(LANES, 784),), 0, board.budget.dsps),
-                           Fold(ROUTED, 1, 1))
-    (_, block), = kind.blocks(site, board.technology)
-    told = fabric.placed(kind.cells(site, fabric))
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(block, board, Path(folder), clock_mhz=CLOCK_MHZ)
-    return {**common.read(FILE), "routed": {
-        "layer": layer.name, "network": RANDOM, "board": BOARD, "multipliers": ROUTED,
-        "queue": DEPTH,
-        "luts": found.luts, "ffs": found.ffs, "dsps": found.dsps, "brams": found.brams,
-        "predicted": {"luts": told.luts, "ffs": told.ffs, "dsps": told.dsps, "brams": told.brams},
-        "most_cycles": kind.cycles(site), "weight_bits": kind.all_weight_bits(site),
-        "fmax_mhz": round(found.fmax_mhz, 1),
-        **common.stamp("python bench/eie.py --route", *found.versions)}}
 
 
 def table(result: dict[str, Any]) -> None:
@@ -238,13 +205,6 @@ def table(result: dict[str, Any]) -> None:
         (row["network"], row["layer"], row["multipliers"],
          *(f"{cycles / row['ideal_cycles']:.3f}" for cycles in row["cycles_by_depth"].values()))
         for row in rows])
-    if "routed" in result:
-        one = result["routed"]
-        cells = ("luts", "ffs", "dsps", "brams")
-        common.show(f"{one['multipliers']} elements on {one['board']}, placed and routed", (
-            "layer", "", "LUTs", "FFs", "DSPs", "BRAMs", "MHz"), [
-            (one["layer"], "routed", *(one[cell] for cell in cells), one["fmax_mhz"]),
-            ("", "predicted", *(one["predicted"][cell] for cell in cells), "")])
     if rows:
         draw(rows)
 
@@ -266,7 +226,6 @@ def main() -> int:
     """Measure or read, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", action="store_true", help="count and simulate cycles anew")
-    parser.add_argument("--route", action="store_true", help="place and route anew")
     parser.add_argument("--data", type=Path, help="MNIST as arrays: x_test (N, 28, 28)")
     parser.add_argument("--networks", nargs="*", type=Path, default=[],
                         help="trained networks with dense layers")
@@ -274,13 +233,11 @@ def main() -> int:
     args = parser.parse_args()
 
     def measured() -> dict[str, Any]:
-        if args.run:
-            common.write(FILE, run(args))
-        if args.route:
-            common.write(FILE, route())
-        return common.read(FILE)
+        result = run(args)
+        common.write(FILE, result)
+        return result
 
-    return common.present(FILE, measured, table, anew=args.run or args.route, as_json=args.json)
+    return common.present(FILE, measured, table, anew=args.run, as_json=args.json)
 
 
 if __name__ == "__main__":

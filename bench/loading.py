@@ -54,7 +54,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "sparse"
 PAIR = ("lenet_300_100_a", "lenet_300_100_b")
 """What was trained twice, from different seeds."""
 DIGITS = 100
-CLOCK_MHZ = 100
+CLOCK_MHZ = 100.0
 PATTERNS = (Stalls.NONE, Stalls.BOTH)
 PAIRS = {"pair": None, "sparse_pair": "relative+codebook"}
 """The results of both, and the encoding that is asked for."""
@@ -230,7 +230,7 @@ def pair(data: Path, encoding: str | None) -> dict[str, Any]:
 def run(data: Path, only: str | None) -> dict[str, Any]:
     """Make the images, and simulate; of what is not asked for, take what is stored."""
     known = common.read(FILE)
-    kept = {"routed": known["routed"]} if "routed" in known else {}
+    kept = {name: known[name] for name in ("routed", "damaged") if name in known}
     result = known if only else {**loaded(), **kept}
     for name, encoding in PAIRS.items():
         if only in (None, name):
@@ -248,17 +248,17 @@ def filled() -> tuple[Design, Filling]:
     return design, filling
 
 
-def route() -> dict[str, Any]:
-    """Place and route the loader alone; all else keeps its results."""
+def route(clock_mhz: float) -> dict[str, Any]:
+    """Place and route the loader alone, aiming at a clock; all else keeps its results."""
     (_, filling), board = filled(), boards.find(BOARD)
     loader = Loader(filling.digest, symbols=filling.symbols, memories=len(filling.memories),
                     technology=board.technology)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(loader, board, Path(folder), clock_mhz=CLOCK_MHZ)
+        found = measure(loader, board, Path(folder), clock_mhz=clock_mhz)
     result = common.read(FILE)
     result["routed"] = {
         "memories": len(filling.memories), "luts": found.luts, "ffs": found.ffs,
-        "brams": found.brams, "fmax_mhz": round(found.fmax_mhz, 1),
+        "brams": found.brams, "aim_mhz": clock_mhz, "fmax_mhz": round(found.fmax_mhz, 1),
         **common.stamp("python bench/loading.py --route", *found.versions)}
     common.write(FILE, result)
     return result
@@ -321,10 +321,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of mnist.npz: simulate anew")
     parser.add_argument("--only", choices=[*PAIRS], help="simulate these alone anew")
     parser.add_argument("--route", action="store_true", help="place and route the loader")
+    parser.add_argument("--clock", type=float, default=CLOCK_MHZ, metavar="MHZ",
+                        help="what the router aims at")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, route if args.route else lambda: run(args.data, args.only), table,
-                          anew=args.route or args.data is not None, as_json=args.json)
+    return common.present(
+        FILE, lambda: route(args.clock) if args.route else run(args.data, args.only), table,
+        anew=args.route or args.data is not None, as_json=args.json)
 
 
 if __name__ == "__main__":

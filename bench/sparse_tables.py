@@ -14,6 +14,11 @@ LAYERS = {"conv64": "3×3, 64→64 on 16×16", "conv128": "3×3, 128→128 on 8�
 """The layers of `sparse_engines`."""
 NETWORKS = {"lenet5": "LeNet-5", "fashion": "Fashion-MNIST CNN"}
 """The networks of `sparse_engines`."""
+ROUTED = ("engine", "multipliers", "cycles", "LUTs, predicted", "flip-flops, predicted", "DSPs",
+          "block RAMs, predicted", "Fmax")
+"""What is told of engines that are placed and routed."""
+CLOCKS = ("100", "80")
+"""What the router aimed at for constants."""
 
 
 def engines() -> str:
@@ -44,12 +49,8 @@ def beside_dense() -> str:
 def routed() -> str:
     """One layer, placed and routed in several ways."""
     result = common.read("sparse_engines.json")
-    return table(("engine", "multipliers", "cycles", "LUTs, predicted", "flip-flops, predicted",
-                  "DSPs", "block RAMs, predicted", "Fmax"),
-                 [(row["engine"], row["multipliers"], f"{row['predicted_cycles']:,}",
-                   *(both(row[cell], row["predicted"][cell]) for cell in ("luts", "ffs")),
-                   row["dsps"], both(row["brams"], row["predicted"]["brams"]),
-                   f"{row['fmax_mhz']} MHz") for row in result["routed"]], result)
+    return table(ROUTED, [(row["engine"], row["multipliers"], f"{row['predicted_cycles']:,}",
+                           *_cells(row)) for row in result["routed"]], result)
 
 
 def n_of_m() -> str:
@@ -117,12 +118,41 @@ def vgg16_layers() -> str:
 def broadcast() -> str:
     """The engine that skips zeros of activations too."""
     result = common.read("eie.json")
-    return table(("weights", "layer", "elements", "ideal cycles", "cycles, queues of 8",
-                  "of ideal", "rows interleaved"),
+    return table(("weights", "layer", "elements", "ideal cycles", "broadcasts",
+                  "cycles, queues of 8", "of ideal", "of the larger", "of ideal, rows interleaved"),
                  [(row["network"], row["layer"], row["multipliers"], row["ideal_cycles"],
-                   row["cycles"], f"{row['cycles'] / row['ideal_cycles']:.3f}",
+                   row["nonzero_activations"], row["cycles"],
+                   f"{row['cycles'] / row['ideal_cycles']:.3f}",
+                   f"{row['cycles'] / max(row['ideal_cycles'], row['nonzero_activations']):.3f}",
                    f"{row['interleaved_cycles'] / row['ideal_cycles']:.3f}")
                   for row in result["layers"]], result)
+
+
+def n_of_m_routed() -> str:
+    """A small layer of which n of m weights are stored, placed and routed."""
+    rows = common.read("n_of_m.json")["routed"]
+    return table(ROUTED, [(f"`{row['stored']}`" if row["stored"] != "dense" else "dense",
+                           row["multipliers"], f"{row['cycles']:,}", *_cells(row))
+                          for row in rows.values()], *rows.values())
+
+
+def dense_routed() -> str:
+    """One dense layer, placed and routed in several ways."""
+    result = common.read("dense_engines.json")["engines"]
+    (digits,) = (row["cycles"] for row in common.read("eie.json")["layers"]
+                 if (row["network"], row["multipliers"]) == ("random", 8))
+    return table((*ROUTED, "on"), [
+        (f"`{name}`" if name == row["encoding"] else name, row["multipliers"],
+         f"{row['cycles']:,}" if "cycles" in row else f"{digits:.0f} on digits, at most "
+         f"{row['most_cycles']:,}", *_cells(row), row["board"]) for name, row in result.items()],
+        *result.values())
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Cells found and predicted, and Fmax."""
+    told = row["predicted"]
+    return (both(row["luts"], told["luts"]), both(row["ffs"], told["ffs"]), str(row["dsps"]),
+            both(row["brams"], told["brams"]), f"{row['fmax_mhz']} MHz")
 
 
 def constants() -> str:
@@ -130,19 +160,28 @@ def constants() -> str:
     rows, stamps = [], []
     for zeros, network in common.read("constant_mlp.json")["networks"].items():
         for tool, one in network["parts"]["whole"].items():
-            place: dict[str, Any] = one.get("routed", {})
             rows.append((f"{zeros} %", tool, f"{one['luts']:,}", f"{one['ffs']:,}",
-                         one["latency_cycles"], f"{place['luts']:,}" if place else "",
-                         f"{place['fmax_mhz']} MHz" if place else ""))
+                         one["latency_cycles"],
+                         *(_at(one.get("routed", {}).get(clock)) for clock in CLOCKS)))
             stamps.append(one)
-    return table(("zeros", "tool", "LUTs", "flip-flops", "latency", "LUTs, routed", "Fmax"), rows,
-                 *stamps)
+    return table(("zeros", "tool", "LUTs", "flip-flops", "latency",
+                  *(f"LUTs and Fmax, routed for {clock} MHz" for clock in CLOCKS)), rows, *stamps)
+
+
+def _at(routed: dict[str, Any] | None) -> str:
+    """What place-and-route made of it."""
+    if routed is None:
+        return ""
+    if "fmax_mhz" not in routed:
+        return f"no end within {routed['given_up_minutes']:g} minutes"
+    return f"{routed['luts']:,}, {routed['fmax_mhz']} MHz"
 
 
 def loading() -> str:
     """What an image of weights takes."""
     result = common.read("loading.json")
     pairs = result["pair"], result["sparse_pair"]
+    damaged, alone = result["damaged"], [result["routed"]] if "routed" in result else []
     return table(("LeNet-300-100, 10 % not 0, 16 values", ""), [
         ("float32", f"{result['float_bytes']:,} bytes"),
         ("symbols before Huffman's code", f"{result['raw_bytes']:,} bytes"),
@@ -150,7 +189,12 @@ def loading() -> str:
         ("bits a weight", result["bits_per_weight"]),
         ("cycles to load", f"{result['load_cycles']:,}"),
         ("symbols a cycle of the decoder", result["decoder"]["symbols_per_cycle"]),
-        *(row for pair in pairs for row in _of_pair(pair))], result, *pairs)
+        *(row for pair in pairs for row in _of_pair(pair)),
+        *((f"damaged images of `{name}` that ran", of(one["ran"], one["images"]))
+          for name, one in damaged.items()),
+        *((f"loader alone on ULX3S-85F: {what}", one[cell]) for one in alone for what, cell in (
+            ("LUTs", "luts"), ("flip-flops", "ffs"), ("block RAMs", "brams"),
+            ("Fmax in MHz", "fmax_mhz")))], result, *pairs, *damaged.values(), *alone)
 
 
 def _of_pair(pair: dict[str, Any]) -> list[tuple[str, object]]:
@@ -180,6 +224,7 @@ def reduced() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
-    "sparse-engines": engines, "sparse-equal-codes": equal_codes, "sparse-loading": loading,
-    "sparse-n-of-m": n_of_m, "sparse-reduced": reduced, "sparse-routed": routed,
+    "sparse-dense-routed": dense_routed, "sparse-engines": engines,
+    "sparse-equal-codes": equal_codes, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
+    "sparse-n-of-m-routed": n_of_m_routed, "sparse-reduced": reduced, "sparse-routed": routed,
     "sparse-vgg16": vgg16, "sparse-vgg16-layers": vgg16_layers}

@@ -145,6 +145,7 @@ def symbols_of(sections: list[np.ndarray]) -> list[int]:
             for section in sections for n, symbol in enumerate(section)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("limit", [8, 15])
 def test_the_decoder_reads_sections(lanes: int, limit: int) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from damage import damaged_images
 from loading import Frames, Load, image_of, retrained, run_loadable, small_network
 from networks import PLENTY, random_images, random_network, random_weights
 from penjing import flow
@@ -170,32 +170,6 @@ def test_random_networks_one_after_the_other(seed: int) -> None:
     run_loadable(made(network, plan), plan, steps, Stalls.BOTH if seed % 2 else Stalls.NONE)
 
 
-def damaged(good: bytes, foreign: list[bytes], generator: random.Random) -> bytes:
-    """What is no good image: bits are wrong, bytes are missing, are too many or are swapped, or it
-    is one for another shape."""
-    octets = bytearray(good)
-    kind = generator.randrange(8)
-    if kind < 4:
-        for _ in range(generator.choice((1, 1, 1, 2, 3, 32))):
-            octets[generator.randrange(len(octets))] ^= 1 << generator.randrange(8)
-    elif kind == 4:
-        del octets[generator.randrange(len(octets)):]
-    elif kind == 5:
-        start = generator.randrange(len(octets))
-        del octets[start:start + generator.randrange(1, 9)]
-    elif kind == 6:
-        place = generator.randrange(len(octets))
-        octets[place:place] = generator.randbytes(generator.randrange(1, 9))
-    else:
-        return generator.choice(foreign)
-    return bytes(octets)
-
-
-def resealed(octets: bytes) -> bytes:
-    """``octets`` with a checksum that is right."""
-    return octets[:-4] + struct.pack("<I", zlib.crc32(octets[:-4]))
-
-
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 def test_no_damaged_image_runs(count: int) -> None:
     """A frame that is on offer all the time comes in behind the good image, and not before."""
@@ -205,14 +179,7 @@ def test_no_damaged_image_runs(count: int) -> None:
     wider = replace(network, layers=(*network.layers[:2], replace(
         network.layers[2], weights=replace(network.layers[2].weights, bits=5))))
     foreign = [image_of(network, planned(network, 30)), image_of(wider, planned(wider, 12))]
-    generator = random.Random(count)
-    images = [damaged(good, foreign, generator) for _ in range(count)]
-    images = [image for image in images if good not in image]
-    # Those that only what they hold tells from a good one: too few symbols, and too many.
-    start, end = len(MAGIC) + 13, len(good) - 4
-    images += [resealed(good[:start - 4] + struct.pack("<I", size) + body + bytes(4))
-               for body in (good[start:end] * 2, good[start:end - 40], good[start:end] + bytes(60))
-               for size in [len(body)]]
+    images = damaged_images(good, foreign, count, random.Random(count))
     dut = made(network, plan)
     seen = set()
 
