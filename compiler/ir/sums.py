@@ -10,10 +10,10 @@ from .tensor import Integers
 
 @dataclass(frozen=True)
 class Sums(Encoding):
-    """As a codebook, for hardware that adds up what has the same code before it multiplies.
+    """As a codebook, for hardware that adds up inputs of equal codes before it multiplies.
 
-    Products are few then: one for each code and output, whatever the inputs. A codebook of one
-    value will do.
+    Products are few then: at most one for each code and output, whatever the number of inputs. A
+    codebook of one value will do. For dense layers and convolutions.
     """
 
     def check(self, rows: Integers) -> None:

@@ -41,7 +41,8 @@ class Additive(Selecting):
     @classmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
         """Whatever else takes ``fold``, where sums are asked for."""
-        asked = isinstance(multiplies(site).weights.encoding, ir.Sums)
+        weights = multiplies(site).weights
+        asked = isinstance(weights.encoding, ir.Sums) and not weights.loadable
         return asked or super().accepts(site, fold)
 
     @classmethod
