@@ -7,6 +7,7 @@ from typing import Any
 
 import common
 import integer_pruning
+import low_rank
 import pruning
 import sparse_or_small
 from page_tables import percent, table
@@ -36,6 +37,30 @@ def study(name: str) -> Callable[[], str]:
                 lines.append((series.title, epochs, ", ".join(
                     f"{percent(row['zeros'], 0)}: {percent(row['accuracy'])}" for row in found)))
         return table(("what", "epochs", "zeros: accuracy"), lines, *rows)
+
+    return made
+
+
+def low_rank_of(network: str) -> Callable[[], str]:
+    """Accuracy by the work that is left, a row a method."""
+    def made() -> str:
+        found = {key.removeprefix(f"{network}/"): row for key, row in common.read(
+            low_rank.FILE)["rows"].items() if row["network"] == network}
+        whole = found.pop("whole")
+        rows = [("as it is", "", "", percent(whole["accuracy"], 2))]
+        for method in low_rank.METHODS:
+            some = [row for row in found.values() if row["method"] == method.value]
+            rows.append((method.value, "all", 0, ", ".join(
+                f"÷ {row['macs_before'] / row['macs']:.1f}: {percent(row['accuracy'])}"
+                for row in some)))
+        for key, (_, ratio, epochs) in low_rank.TENSORS.items():
+            if (row := found.get(f"tensors/{key}")) is not None:
+                layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
+                rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
+                             f"÷ {row['macs_before'] / row['macs']:.1f}: "
+                             f"{percent(row['accuracy'])}"))
+        return table(("method", "layers", "epochs", "multiply-accumulates: accuracy"), rows, whole,
+                     *found.values())
 
     return made
 
@@ -85,7 +110,7 @@ def deep() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "pruning-deep": deep,
+    "low-rank-fashion": low_rank_of("fashion"), "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
     "pruning-small": sparse_or_small_, "pruning-integers": integers}
