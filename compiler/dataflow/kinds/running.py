@@ -28,7 +28,7 @@ class RunningMaximum(Kind):
 
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
-        """One that takes beats as they come, for windows side by side, if a pixel has enough of
+        """Those that take beats as they come, for windows side by side, if a pixel has enough of
         them."""
         layer, port, size = site.layer, ask.inputs[0], site.source.shape
         assert isinstance(layer, ir.MaxPool)
@@ -36,12 +36,11 @@ class RunningMaximum(Kind):
                 or port.group != size[2]):
             return
         try:
-            shape = RunningShape(size, layer.kernel, port.lanes)
+            RunningShape(size, layer.kernel, port.lanes)
         except ValueError:
             return
-        width = port.lanes * carried_as_is(site)[0].bits
-        yield cls(inputs=ask.inputs, o=Port(port.lanes, size[2]),
-                  storage=memories.ram_storage(ask.fabric, shape.words, width))
+        for storage in memories.ram_storages(ask.fabric):
+            yield cls(inputs=ask.inputs, o=Port(port.lanes, size[2]), storage=storage)
 
     def shape(self, site: Site) -> RunningShape:
         """The structure of the pooler."""
