@@ -99,7 +99,7 @@ def vgg16_fitted() -> str:
             ("multipliers", plan["multipliers"]),
             ("cycles a frame, predicted", both(rtl["cycles_per_frame"], plan["cycles_per_frame"])),
             ("multiply-accumulates of the dense network, a multiplier and cycle",
-             f"{plan['macs'] / plan['multipliers'] / plan['cycles_per_frame']:.2f}"),
+             f"{network['macs'] / plan['multipliers'] / plan['cycles_per_frame']:.2f}"),
             (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
              of(rtl["mismatches"], rtl["values_compared"]))]
     if place:

@@ -220,8 +220,10 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
                     progress=lambda done, total, line: bar.update(
                         task, completed=done, total=total, description=f"training {line}"))
         keep(args.out / "trained.safetensors", model)
-    trained = modules(floats_of(model, before))
-    fit(model[at:], trained[at:], given, given, prunes=False, rounds=True, bar=bar)
+    if not kept(args.out / "rounded.safetensors", model):
+        trained = modules(floats_of(model, before))
+        fit(model[at:], trained[at:], given, given, prunes=False, rounds=True, bar=bar)
+        keep(args.out / "rounded.safetensors", model)
     return floats_of(model, before)
 
 
