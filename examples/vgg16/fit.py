@@ -3,8 +3,8 @@
 Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
 (`penjing.compiler.compress.surgeon`), on what the layers before it put out. The layers up to the
 third pool are then rounded to shared values in the same way. Those behind it are trained for a
-while, on what comes out there, to answer as the dense network does (Hinton 2015), and rounded to
-shared values last::
+while, on what comes out there, to answer as the dense network does (Hinton 2015), then all are for
+a shorter while, and rounded to shared values last::
 
     python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
@@ -74,22 +74,26 @@ MOSAICS = 5
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
 TRAINING = Settings(2, batch=100, learning_rate=2e-4)
+WHOLE, WHOLE_IMAGES = Settings(1, batch=50, learning_rate=1.5e-4), 6000
+"""Of all layers."""
 TEMPERATURE = 3.0
-INNER = (256, 4, 4)
+OUTER, INNER = (3, 32, 32), (256, 4, 4)
 CLASSES = 10
 COMPARED = 4
 
 
-class Behind(nn.Module):
-    """The layers behind ``SPLIT``; x (N, inputs + classes) holds the teacher's answers too."""
+class Beside(nn.Module):
+    """``inner`` of maps of a ``shape``; x (N, elements + classes) holds the teacher's answers too.
+    """
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.inner = inner
+        self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The answers of this network."""
-        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *INNER).contiguous(
+        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *self.shape).contiguous(
             memory_format=torch.channels_last))
         return answers
 
@@ -212,19 +216,28 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
             bar=bar)
         keep(args.out / "pruned.safetensors", model)
     if not kept(args.out / "trained.safetensors", model):
-        task = bar.add_task("training", total=None)
-        back = Behind(model[at:])
-        trainer.fit(back, Data(rows, labels, lambda part, _: part), TRAINING,
-                    loss=Distillation(Answers(), TEMPERATURE, 1.0),
-                    after_step=Masks.of(back).on(back), checkpoint=args.out / "training",
-                    progress=lambda done, total, line: bar.update(
-                        task, completed=done, total=total, description=f"training {line}"))
+        train(Beside(model[at:], INNER), rows, labels, TRAINING, args.out / "training", bar)
         keep(args.out / "trained.safetensors", model)
+    if not kept(args.out / "whole.safetensors", model):
+        beside = torch.cat([x.flatten(1), rows[:, -CLASSES:]], 1)[:WHOLE_IMAGES]
+        train(Beside(model, OUTER), beside, labels[:WHOLE_IMAGES], WHOLE, args.out / "whole", bar)
+        keep(args.out / "whole.safetensors", model)
     if not kept(args.out / "rounded.safetensors", model):
         trained = modules(floats_of(model, before))
-        fit(model[at:], trained[at:], given, given, prunes=False, rounds=True, bar=bar)
+        fit(model, trained, some, some, prunes=False, rounds=True, bar=bar)
         keep(args.out / "rounded.safetensors", model)
     return floats_of(model, before)
+
+
+def train(model: Beside, rows: Tensor, labels: Tensor, settings: Settings, checkpoint: Path,
+          bar: Progress) -> None:
+    """Train the weights of ``model`` that are not 0 to answer as the teacher."""
+    task = bar.add_task("training", total=None)
+    trainer.fit(model, Data(rows, labels, lambda part, _: part), settings,
+                loss=Distillation(Answers(), TEMPERATURE, 1.0),
+                after_step=Masks.of(model).on(model), checkpoint=checkpoint,
+                progress=lambda done, total, line: bar.update(
+                    task, completed=done, total=total, description=f"training {line}"))
 
 
 def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
@@ -242,6 +255,7 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     return {"network": NAME, "images": args.images, "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
             "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
+                         "whole": {**asdict(WHOLE), "images": WHOLE_IMAGES},
                          "training": asdict(TRAINING), "samples": SAMPLES,
                          "images": MOSAICS * MOSAIC},
             "layers": rows, "golden_values": golden_values(network_, x[:COMPARED]),
