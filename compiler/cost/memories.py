@@ -11,7 +11,6 @@ from math import expm1
 from .fabric import Fabric
 from .resources import Resources, Storage
 
-
 MOST_TABLES = 64
 """Of a column of constants that is to be read in one cycle."""
 
