@@ -159,7 +159,7 @@ class RunningMaxPooler(PassesReady):
                     m.d.sync += [
                         y.eq(Mux(y == height - 1, 0, y + 1)),
                         row.eq(Mux((y == height - 1) | (row == rows - 1), 0, row + 1))]
-        inside = Const(1, 1)
+        inside: Value = Const(1, 1)
         if used_columns < width:
             inside &= x < used_columns
         if used_rows < height:

@@ -74,8 +74,8 @@ MOSAICS = 5
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
 TRAINING = Settings(2, batch=100, learning_rate=2e-4)
-WHOLE, WHOLE_IMAGES = Settings(1, batch=50, learning_rate=1.5e-4), 6000
-"""Of all layers."""
+WHOLE, PARTS = Settings(1, batch=50, learning_rate=1.5e-4), ((0, 6000), (4000, 10_000))
+"""Of all layers, first by the one part of the images, then by the other."""
 TEMPERATURE = 3.0
 OUTER, INNER = (3, 32, 32), (256, 4, 4)
 CLASSES = 10
@@ -218,10 +218,13 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
     if not kept(args.out / "trained.safetensors", model):
         train(Beside(model[at:], INNER), rows, labels, TRAINING, args.out / "training", bar)
         keep(args.out / "trained.safetensors", model)
-    if not kept(args.out / "whole.safetensors", model):
-        beside = torch.cat([x.flatten(1), rows[:, -CLASSES:]], 1)[:WHOLE_IMAGES]
-        train(Beside(model, OUTER), beside, labels[:WHOLE_IMAGES], WHOLE, args.out / "whole", bar)
-        keep(args.out / "whole.safetensors", model)
+    beside = torch.cat([x.flatten(1), rows[:, -CLASSES:]], 1)
+    for start, stop in PARTS:
+        name = f"whole_{start}"
+        if not kept(args.out / f"{name}.safetensors", model):
+            train(Beside(model, OUTER), beside[start:stop], labels[start:stop], WHOLE,
+                  args.out / name, bar)
+            keep(args.out / f"{name}.safetensors", model)
     if not kept(args.out / "rounded.safetensors", model):
         trained = modules(floats_of(model, before))
         fit(model, trained, some, some, prunes=False, rounds=True, bar=bar)
@@ -255,7 +258,7 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     return {"network": NAME, "images": args.images, "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
             "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
-                         "whole": {**asdict(WHOLE), "images": WHOLE_IMAGES},
+                         "whole": {**asdict(WHOLE), "parts": PARTS},
                          "training": asdict(TRAINING), "samples": SAMPLES,
                          "images": MOSAICS * MOSAIC},
             "layers": rows, "golden_values": golden_values(network_, x[:COMPARED]),
