@@ -15,6 +15,8 @@ from page_tables import percent, table
 DEEP_FILE = "deep_compression.json"
 VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
+VGG16_FITTED = "vgg16_fitted.json"
+"""What `examples/vgg16/fit.py` stores."""
 
 
 def sensitivity() -> str:
@@ -87,11 +89,16 @@ def integers() -> str:
 def vgg16() -> str:
     """The sparse VGG-16 with trained shared weights, pruned further or not."""
     rows = common.read(VGG16_FILE)["networks"]
+    fitted = common.read(VGG16_FITTED)
     lines = [("98 % zeros, float", "", "", percent(rows[0]["before"], 2)),
              *((row["network"], f"{row['nonzeros']:,}", ", ".join(map(str, row["codes"])),
                 percent(row["accuracy"], 2)) for row in rows)]
+    if fitted:
+        codes = [one["codes"] for one in fitted["settings"]["left"].values()]
+        lines.append((fitted["network"], f"{fitted['nonzeros']:,}", f"{codes[0]}, {codes[-1]}",
+                      percent(fitted["accuracy"], 2)))
     return table(("network", "not 0", "values a layer, up to the third pool and behind",
-                  "accuracy of 10,000"), lines, *rows)
+                  "accuracy of 10,000"), lines, *rows, *([fitted] if fitted else []))
 
 
 def deep() -> str:

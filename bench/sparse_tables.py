@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import common
@@ -104,9 +105,38 @@ def vgg16() -> str:
     return table(("VGG-16, CIFAR-10, 98 % zeros", ""), rows, plan, rtl, network)
 
 
-def vgg16_layers() -> str:
-    """The layers of the sparse VGG-16."""
-    plan = common.read("sparse_vgg16.json")["plan"]
+def vgg16_fitted() -> str:
+    """The VGG-16 that fits the board: accuracy, cycles, cells."""
+    result, network = common.read("sparse_vgg16.json")["fitted"], common.read("vgg16_fitted.json")
+    plan, rtl, place = result["plan"], result["rtl"], result.get("routed")
+    rows = [("accuracy, 8 bits", f"{percent(network['accuracy'], 2)} of {network['images']:,}"),
+            ("weights that are not 0", f"{plan['nonzeros']:,}"),
+            ("bits of weights", f"{plan['weight_bits']:,}"),
+            ("times smaller than 32-bit floats",
+             f"{network['weights'] * 32 / plan['weight_bits']:.0f}"),
+            ("multipliers", plan["multipliers"]),
+            ("cycles a frame, predicted", both(rtl["cycles_per_frame"], plan["cycles_per_frame"])),
+            ("multiply-accumulates of the dense network, a multiplier and cycle",
+             f"{network['macs'] / plan['multipliers'] / plan['cycles_per_frame']:.2f}"),
+            (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
+             of(rtl["mismatches"], rtl["values_compared"]))]
+    if place:
+        predicted = place["predicted"]
+        rows += [(f"{what}, predicted", both(place[cell], predicted[cell])) for what, cell in (
+            ("LUTs", "luts"), ("flip-flops", "ffs"), ("DSPs", "dsps"), ("block RAMs", "brams"))]
+        rows += [("Fmax", f"{place['fmax_mhz']:.1f} MHz"),
+                 (f"frames a second at {plan['clock_mhz']:.0f} MHz",
+                  f"{plan['clock_mhz'] * 1e6 / plan['cycles_per_frame']:.0f}")]
+    else:
+        rows.append(("block RAMs, predicted", f"{plan['brams']} of {plan['device_brams']}"))
+    return table(("VGG-16, CIFAR-10, on ULX3S-85F", ""), rows, plan, rtl, network,
+                 *([place] if place else []))
+
+
+def vgg16_layers(fitted: bool) -> str:
+    """The layers of the sparse VGG-16, or of the one that fits the board."""
+    result = common.read("sparse_vgg16.json")
+    plan = (result["fitted"] if fitted else result)["plan"]
     return table(("layer", "encoding", "not 0", "of", "multipliers", "cycles", "bits",
                   "block RAMs"),
                  [(row["layer"], f"`{row['encoding']}`", f"{row['nonzeros']:,}",
@@ -227,4 +257,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "sparse-dense-routed": dense_routed, "sparse-engines": engines,
     "sparse-equal-codes": equal_codes, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
     "sparse-n-of-m-routed": n_of_m_routed, "sparse-reduced": reduced, "sparse-routed": routed,
-    "sparse-vgg16": vgg16, "sparse-vgg16-layers": vgg16_layers}
+    "sparse-vgg16": vgg16, "sparse-vgg16-layers": partial(vgg16_layers, False),
+    "sparse-vgg16-fitted": vgg16_fitted,
+    "sparse-vgg16-fitted-layers": partial(vgg16_layers, True)}

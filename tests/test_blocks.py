@@ -19,6 +19,7 @@ from penjing.hdl.argmax import ArgMaxer
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, Inside, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.running_pool import RunningMaxPooler, RunningShape
 from penjing.hdl.select_array import digits
 from penjing.hdl.tech import Generic, MemoryStyle
 from penjing.hdl.window import Window
@@ -61,6 +62,29 @@ def test_poolers(layer: type[ir.PoolLayer], area: int, bits: int, is_signed: boo
     block = make(signed(bits) if is_signed else unsigned(bits), lanes=lanes, area=area)
     port = Port(lanes, lanes)
     run_block(block, x, golden.execute(pool, x), (kind, port), (pool.output_type(kind), port))
+
+
+@pytest.mark.parametrize("style", MemoryStyle)
+@pytest.mark.parametrize(("size", "kernel", "lanes", "bits", "is_signed"), [
+    ((4, 4, 3), (2, 2), 1, 8, False), ((5, 7, 8), (2, 3), 2, 5, True),
+    ((3, 2, 7), (1, 2), 2, 1, False), ((7, 1, 3), (3, 1), 1, 4, True),
+    ((3, 3, 5), (3, 3), 1, 3, True)])
+def test_running_maximum(size: tuple[int, int, int], kernel: tuple[int, int], lanes: int,
+                         bits: int, style: MemoryStyle, *, is_signed: bool) -> None:
+    kind = TensorType(size, bits, is_signed)
+    pool = ir.MaxPool("pool", "x", kernel, kernel)
+    x = random_images(kind, 5, bits)
+    block = RunningMaxPooler(signed(bits) if is_signed else unsigned(bits),
+                             RunningShape(size, kernel, lanes), style=style, technology=Generic())
+    port = Port(lanes, size[2])
+    run_block(block, x, golden.execute(pool, x), (kind, port), (pool.output_type(kind), port))
+
+
+@pytest.mark.parametrize(("kernel", "lanes", "reason"), [
+    ((1, 1), 1, "kernel"), ((5, 2), 1, "kernel"), ((2, 2), 2, "lanes"), ((0, 2), 1, "height")])
+def test_running_maximum_refuses(kernel: tuple[int, int], lanes: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        RunningShape((4, 4, 3), kernel, lanes)
 
 
 @pytest.mark.parametrize(("area", "bits", "is_signed"), [

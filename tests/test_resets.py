@@ -22,6 +22,7 @@ from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.pad import Padder
 from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.requantize import ShiftRequantizer
+from penjing.hdl.running_pool import RunningMaxPooler, RunningShape
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.skip import SkipBuffer
 from penjing.hdl.slope import SlopeRequantizer
@@ -60,6 +61,8 @@ BLOCKS: dict[str, Callable[[int], Any]] = {
         signed(bits), signed(bits - 2), lanes=2, group=2, thresholds=[[-1, 1, 2]], falling=[False],
         base=0, step=1, **SMALL),
     "maximum": lambda bits: MaxPooler(signed(bits), lanes=2, area=4),
+    "running": lambda bits: RunningMaxPooler(
+        signed(bits), RunningShape((5, 4, 6), (2, 2), 2), **SMALL),
     "sum": lambda bits: SumPooler(signed(bits), lanes=2, area=4),
     "average": lambda bits: AveragePooler(signed(bits), lanes=2, area=9),
     "window": lambda bits: Window(signed(bits), WindowGeometry(

@@ -9,6 +9,7 @@ import pytest
 from cases import DRAWS, LAYER, Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import one_of
+from networks import random_images, run_network
 from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.cost.families import ECP5, ICE40
@@ -28,6 +29,7 @@ from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Goal, cheapest, schedule
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Network, TensorType
+from penjing.sim.streams import Stalls
 
 NO_DSPS = Resources(luts=10**6, ffs=10**6, dsps=0, brams=10**4)
 
@@ -113,6 +115,26 @@ def test_where_block_rams_run_out_layers_spare_them(multipliers: int, brams: int
     many, few = plan(1000), plan(brams)
     assert few.resources.brams <= brams < many.resources.brams
     assert few.cycles_per_frame <= slower * many.cycles_per_frame
+
+
+def test_constants_in_tables_spare_block_rams() -> None:
+    """256 words of 72 bits are two blocks, or the tables of 72 columns."""
+    values = np.random.default_rng(0).integers(-128, 128, (256, 3, 3, 1))
+    layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(256, np.int64), (1, 1),
+                           (1, 1, 1, 1))
+    network = Network("net", "x", TensorType((8, 8, 1), 8, True), (layer,))
+    fold = Goal(folds={LAYER: Fold(1, 3, 3)})
+    cells = Resources(luts=10**5, ffs=10**5, dsps=9, brams=10**3)
+
+    def plan(brams: int) -> Plan:
+        return schedule(network, Budget(ECP5, replace(cells, brams=brams), 9), fold)
+
+    many, few = plan(2), plan(0)
+    assert (many.resources.brams, few.resources.brams) == (2, 0)
+    assert few.resources.luts > many.resources.luts + 1000
+    assert few.cycles_per_frame == many.cycles_per_frame
+    images = random_images(network.input_type, 2, 1)
+    run_network(network, few, images, [Stalls.BOTH])
 
 
 def test_a_faster_plan_where_only_that_has_block_rams_enough() -> None:

@@ -104,3 +104,21 @@ def test_sums_of_equal_codes() -> None:
         if row["engine"] == "sums":
             soft = rows[f"{row['codes']}_table, LUTs"]
             assert row["luts"] < soft.get("luts", soft["predicted"]["luts"]), row
+
+
+def test_vgg16_in_one_chip() -> None:
+    """All weights lie in the chip, 60 times smaller than 32-bit floats at least."""
+    result, network = stored("sparse_vgg16.json")["fitted"], stored("vgg16_fitted.json")
+    plan, rtl = result["plan"], result["rtl"]
+    assert plan["multipliers"] <= 156
+    assert plan["cycles_per_frame"] == max(row["cycles"] for row in plan["layers"]) <= 200_000
+    assert plan["frames_per_second"] >= 400
+    # Channels that nobody reads are gone, with the weights of theirs.
+    assert plan["nonzeros"] <= network["nonzeros"]
+    assert network["weights"] * 32 >= 60 * plan["weight_bits"]
+    assert plan["brams"] <= plan["device_brams"]
+    assert rtl["images"] >= 3
+    assert rtl["stalls"] == ["none", "input", "output", "both"]
+    assert rtl["passed"] and rtl["mismatches"] == 0 < rtl["values_compared"]
+    assert (rtl["cycles_per_frame"], rtl["latency_cycles"]) == (
+        plan["cycles_per_frame"], plan["latency_cycles"])

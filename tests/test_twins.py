@@ -58,6 +58,7 @@ from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
 from penjing.hdl.repeat import Repeater
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.result_constants import ResultConstants
+from penjing.hdl.running_pool import RunningMaxPooler
 from penjing.hdl.scale import ScaleRequantizer
 from penjing.hdl.select_array import SelectArray
 from penjing.hdl.sequencer import LoadableSequencer, Sequencer
@@ -186,6 +187,8 @@ TWINS: dict[type[wiring.Component], Twin] = {
     HalfRateBuffer: Twin("clamp", net(MAP, CLAMP),
                          front=lambda to: HalfRateBuffer(to.i.payload.shape())),
     MaxPooler: Twin("max_pool", net(MAP, pool(ir.MaxPool)), Goal(200)),
+    RunningMaxPooler: Twin("max_pool", net(MAP, ir.MaxPool("pool", "x", (2, 2), (2, 2))),
+                           Goal(200)),
     Padder: Twin("pad", net(MAP, ir.Pad("pad", "x", (1, 0, 2, 1), -3)), Goal(200)),
     Pipeline: CLAMPS,
     Product: PRODUCTS,

@@ -11,6 +11,9 @@ from math import expm1
 from .fabric import Fabric
 from .resources import Resources, Storage
 
+MOST_TABLES = 64
+"""Of a column of constants that is to be read in one cycle."""
+
 
 def index_bits(count: int) -> int:
     """Bits that tell ``count`` things apart."""
@@ -119,6 +122,18 @@ def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
     tables = width * _tables(fabric, depth) if depth > 1 else 0
     if tables > fabric.worth.block * rom_blocks(fabric, depth, width)[0]:
         return Storage.BLOCK
+    return _in_tables(fabric, depth)
+
+
+def spared_storage(fabric: Fabric, depth: int) -> Storage:
+    """Where constants go if block RAM is to be spared: to tables, unless those would be slow."""
+    if depth > MOST_TABLES * fabric.silicon.table_words:
+        return Storage.BLOCK
+    return _in_tables(fabric, depth)
+
+
+def _in_tables(fabric: Fabric, depth: int) -> Storage:
+    """What constants in tables are to synthesis."""
     return Storage.LOGIC if depth <= 2 * fabric.silicon.table_words else Storage.DISTRIBUTED
 
 

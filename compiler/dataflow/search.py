@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ir
@@ -291,7 +291,7 @@ def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], scarce: Scarce 
     Of equal price, it is the first. ``cells`` remembers those of kinds that were seen before.
     """
     best: tuple[int, Kind] | None = None
-    for kind in candidates(site.layer, site, ask):
+    for kind in _candidates(site, ask, spares=site.name in scarce.blocks):
         if ask.fold is None and kind.cycles(site) > ask.cycles:
             continue
         if kind not in cells:
@@ -306,6 +306,14 @@ def cheapest(site: Site, ask: Ask, cells: dict[Kind, Resources], scarce: Scarce 
         if best is None or price < best[0]:
             best = price, kind
     return best[1] if best else None
+
+
+def _candidates(site: Site, ask: Ask, *, spares: bool) -> Iterator[Kind]:
+    """What the layer may become; if it ``spares`` block RAMs, with fewer of them, too."""
+    for kind in candidates(site.layer, site, ask):
+        yield kind
+        if spares:
+            yield from kind.sparing(site, ask.fabric)
 
 
 def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",

@@ -24,6 +24,7 @@ from .nonzeros import Nonzeros
 from .permutation import Shuffle
 from .pools import Average, Border, Maximum, SumOfWindow
 from .product import Product
+from .running import RunningMaximum
 from .scale import Scale
 from .shift import Shift
 from .slice import Part
@@ -38,17 +39,17 @@ from .wiring import Copies, Wires
 
 __all__ = ["ENGINES", "KINDS", "Additive", "Ask", "Average", "Binary", "Border", "Columnwise",
            "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest",
-           "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "Scale", "Search", "Shift",
-           "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary", "Union", "Weighted",
-           "Wires", "candidates", "engines_of"]
+           "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "RunningMaximum", "Scale",
+           "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary",
+           "Union", "Weighted", "Wires", "candidates", "engines_of"]
 
 ENGINES: tuple[type[Weighted], ...] = (
     Sliced, Binary, Ternary, Dot, Additive, NofM, Nonzeros, Columnwise, Constant)
 """What a layer with weights may become; of equal price, the first."""
 
 KINDS: tuple[type[Kind], ...] = (
-    *ENGINES, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search, Lookup,
-    Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
+    *ENGINES, RunningMaximum, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search,
+    Lookup, Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
 """All kinds of hardware."""
 
 
@@ -84,7 +85,8 @@ def _(layer: ir.MultiplyAccumulate, site: Site, ask: Ask) -> Iterator[Kind]:
 
 @candidates.register
 def _(layer: ir.MaxPool, site: Site, ask: Ask) -> Iterator[Kind]:
-    return Maximum.candidates(site, ask)
+    yield from RunningMaximum.candidates(site, ask)
+    yield from Maximum.candidates(site, ask)
 
 
 @candidates.register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
 from ... import ir
-from ...cost import Fabric, Memory, Resources, Storage, arithmetic, streams
+from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
 from ...cost.memories import index_bits
 from ...ir import Integers
 from .. import timing, window_control
@@ -191,6 +191,12 @@ class Multiplying(Engine):
                + soft * WAY_LATENCY * b_bits
                + self.store.latency * frame.lanes * a_bits + self.held(soft) * a_bits)
         return cells + Resources(luts=round(accumulators), ffs=ffs)
+
+    def sparing(self, site: Site, fabric: Fabric) -> Iterator[Self]:
+        """Weights that never change, in look-up tables."""
+        storage = memories.spared_storage(fabric, self.frame.words)
+        if not self.store.loadable and storage is not self.storage:
+            yield replace(self, storage=storage)
 
     def held(self, soft: int) -> int:
         """Registers of inputs on their way to the multipliers, of which so many are ``soft``."""

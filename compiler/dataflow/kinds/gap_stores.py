@@ -70,6 +70,10 @@ class GapStore(FixedStore):
         return replace(self, walk=ir.GapWalk.of(
             np.array(lengths), np.append(walk.gaps, 0)[at], values[at], 1 << self.channel_bits))
 
+    def word_bits(self, shape: TileShape) -> int:
+        """Bits of a word of all memories, which wait in registers."""
+        return sum(part.width for part in self.parts(shape))
+
     def by_element(self, values: Integers, outputs: Outputs) -> Integers:
         """(words, elements) what the elements take of ``values``, as many for each run."""
         each = len(values) // len(self.walk.gaps)
@@ -102,7 +106,7 @@ class RelativeStore(GapStore):
         words = max(shape.lengths)
         count = memories.index_bits(words)
         return (self.element_cells(words, fabric) * shape.pe
-                + Resources(luts=round(fabric.counters(count)), ffs=count))
+                + Resources(luts=round(fabric.counters(count)), ffs=count + self.word_bits(shape)))
 
     def joined(self, given: Sequence[AnySequencer], shape: TileShape, technology: Technology
                ) -> EntrySource:
@@ -168,7 +172,8 @@ class KernelStore(GapStore):
         slices = max(shape.lengths) // self.run
         counts = memories.index_bits(slices) + 2 * memories.index_bits(self.run)
         return (self.element_cells(slices, fabric) * shape.pe
-                + Resources(luts=round(fabric.counters(counts)), ffs=counts))
+                + Resources(luts=round(fabric.counters(counts)),
+                            ffs=counts + self.word_bits(shape)))
 
     def joined(self, given: Sequence[AnySequencer], shape: TileShape, technology: Technology
                ) -> EntrySource:

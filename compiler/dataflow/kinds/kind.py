@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
@@ -88,6 +88,10 @@ class Kind(ABC):
     @abstractmethod
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """Predicted cells, queues in front of its inputs left out."""
+
+    def sparing(self, site: Site, fabric: Fabric) -> Iterator[Self]:
+        """The same with fewer block RAMs than are worth it, for designs that lack them."""
+        yield from ()
 
     def macs(self, site: Site) -> int:
         """Multiply-accumulates that a frame takes; those that it leaves out do not count."""

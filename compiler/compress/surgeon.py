@@ -1,0 +1,131 @@
+"""Optimal Brain Surgeon, layer by layer (Hassibi 1993; Frantar 2022): what is left makes up for it.
+
+A layer's outputs are linear in its weights, so the squared error that they leave is known from two
+sums over some inputs: the ``gram`` matrix of the inputs with themselves, and their ``products``
+with the outputs that are wanted. Weights are taken out one by one, each the one whose loss costs
+the least once all others have moved; then they are rounded to shared values one by one, and again
+the others, those that are not rounded yet, make up for the error. Nothing is trained by gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir import Integers
+from ..load.floats import Floats
+
+__all__ = ["Normal", "keep", "rounded"]
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """The normal equations of a layer: ``gram`` (inputs, inputs), ``products`` (outputs, inputs).
+
+    ``free`` inputs, the last ones, are neither taken out nor rounded: that of the bias. ``damping``
+    is the worth of staying at the weights that were, a share of the mean square of an input.
+    """
+
+    gram: Floats
+    products: Floats
+    free: int = 1
+    damping: float = 1e-3
+
+    def of(self, output: int, weights: Floats, support: Integers) -> tuple[Floats, Floats]:
+        """The matrix, and the right side, of the ``support`` of an output, which had ``weights``.
+        """
+        square = self.gram[np.ix_(support, support)].astype(np.float64)
+        ridge = self.damping * float(np.trace(square)) / len(support)
+        square[np.diag_indices(len(support))] += ridge
+        return square, self.products[output, support] + ridge * weights[support]
+
+
+@dataclass(frozen=True, eq=False)
+class _Trace:
+    """In which ``order`` the weights of an output go, and what each loss adds to the error."""
+
+    order: Integers
+    costs: Floats
+
+
+def _support(weights: Floats, free: int) -> Integers:
+    """Inputs that an output reads, those that are ``free`` last."""
+    used = np.flatnonzero(weights[:len(weights) - free])
+    return np.append(used, np.arange(len(weights) - free, len(weights)))
+
+
+def _without(inverse: Floats, at: int) -> Floats:
+    """The ``inverse`` of a matrix from which the row and column ``at`` were taken, which are 0."""
+    column = inverse[:, at]
+    result = inverse - np.outer(column, column / column[at])
+    result[at] = result[:, at] = 0
+    return result
+
+
+def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
+    support = _support(weights, normal.free)
+    square, right = normal.of(output, weights, support)
+    inverse = np.linalg.inv(square)
+    now = inverse @ right
+    count = len(support) - normal.free
+    alive = np.ones(count, bool)
+    order, costs = np.empty(count, np.int64), np.empty(count)
+    for step in range(count):
+        places = np.flatnonzero(alive)
+        diagonal = inverse.diagonal()[places]
+        harm = now[places] ** 2 / diagonal
+        at = int(places[harm.argmin()])
+        order[step], costs[step] = support[at], harm.min()
+        now = now - inverse[:, at] * (now[at] / inverse[at, at])
+        inverse = _without(inverse, at)
+        alive[at] = False
+    return _Trace(order, costs)
+
+
+def keep(normal: Normal, weights: Floats, count: int, least: int = 1) -> Floats:
+    """``weights`` (outputs, inputs) with the ``count`` whose loss would cost the most, refitted.
+
+    At ``least`` so many of each output stay; inputs that were 0 stay so.
+    """
+    traces = [_trace(normal, output, row) for output, row in enumerate(weights)]
+    # None goes before those that it costs less to take out.
+    costs = [np.maximum.accumulate(trace.costs) for trace in traces]
+    for one in costs:
+        one[max(0, len(one) - least):] = np.inf
+    together = np.concatenate(costs)
+    gone = len(together) - count
+    limit = np.partition(together, gone)[gone] if gone > 0 else -np.inf
+    result = np.zeros_like(weights)
+    for output, (trace, cost) in enumerate(zip(traces, costs, strict=True)):
+        row = weights[output].copy()
+        row[trace.order[cost < limit]] = 0
+        support = _support(row, normal.free)
+        square, right = normal.of(output, weights[output], support)
+        result[output, support] = np.linalg.solve(square, right)
+    return result
+
+
+def rounded(normal: Normal, weights: Floats, values: Floats) -> Floats:
+    """``weights`` with each that is not 0 one of ``values``, which ascend; first the one that costs
+    the least, and those that are left make up for it."""
+    result = np.zeros_like(weights)
+    borders = (values[1:] + values[:-1]) / 2
+    for output, row in enumerate(weights):
+        support = _support(row, normal.free)
+        square, right = normal.of(output, row, support)
+        inverse = np.linalg.inv(square)
+        now = inverse @ right
+        alive = np.ones(len(support) - normal.free, bool)
+        for _ in range(len(alive)):
+            places = np.flatnonzero(alive)
+            wanted = values[np.searchsorted(borders, now[places])]
+            harm = (now[places] - wanted) ** 2 / inverse.diagonal()[places]
+            best = int(harm.argmin())
+            at = int(places[best])
+            now = now - inverse[:, at] * ((now[at] - wanted[best]) / inverse[at, at])
+            inverse = _without(inverse, at)
+            alive[at] = False
+            result[output, support[at]] = wanted[best]
+        result[output, support[len(alive):]] = now[len(alive):]
+    return result

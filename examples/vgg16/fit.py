@@ -1,0 +1,310 @@
+"""Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon, layer by layer.
+
+Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
+(`penjing.compiler.compress.surgeon`), on what the layers before it put out. The layers up to the
+third pool are then rounded to shared values in the same way. Those behind it are trained for a
+while, on what comes out there, to answer as the dense network does (Hinton 2015), then all are for
+a shorter while, and rounded to shared values last::
+
+    python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
+        --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
+    python examples/vgg16/fit.py                       # what is stored
+
+``--out`` gets ``vgg16_fitted.penjing``. How many weights are left in each layer (`LEFT`) follows
+from what the board has room for; nothing is chosen by the test images. A run that was interrupted
+goes on behind the step that it had done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from compress import SPLIT, Answers, floats_of, modules, varied
+from evaluate import FILE as BEFORE
+from evaluate import MOSAIC, Judge, golden_values, layers, run_integers, training
+from network import SEARCH_IMAGES, dense, network
+from penjing.compiler import file
+from penjing.compiler.compress import surgeon
+from penjing.compiler.compress import training as trainer
+from penjing.compiler.compress.distillation import Distillation
+from penjing.compiler.compress.fixed_point import quantize
+from penjing.compiler.compress.prune import Masks
+from penjing.compiler.compress.sharing import shared
+from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.load import floats as fl
+from rich.progress import Progress
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
+
+import common
+from cifar_resnets import images
+
+FILE = "vgg16_fitted.json"
+NAME = "vgg16_fitted"
+
+
+class Share(NamedTuple):
+    """What is left of a layer: so many weights of so many values, integers of so many bits."""
+
+    weights: int
+    codes: int
+    bits: int = 6
+
+
+WEIGHT_BITS = 7
+"""Enough for all: wider integers would make sums wider, and the memories that they wait in."""
+LEFT: Mapping[str, Share] = {
+    "conv1_1": Share(1260, 32, 7), "conv1_2": Share(5600, 32), "conv2_1": Share(11_000, 32),
+    "conv2_2": Share(12_350, 32), "conv3_1": Share(16_000, 32), "conv3_2": Share(18_000, 32),
+    "conv3_3": Share(17_000, 32), "conv4_1": Share(15_000, 16), "conv4_2": Share(12_000, 16),
+    "conv4_3": Share(10_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7000, 16),
+    "conv5_3": Share(8000, 16), "classifier": Share(2000, 16)}
+"""Of the weights that are not 0 in the sparse network."""
+MOSAICS = 5
+"""Files of training images; the first has those by which layers are fitted."""
+SAMPLES = 32_000
+"""Positions of a layer's output that count, about, of all images together."""
+TRAINING = Settings(2, batch=100, learning_rate=2e-4)
+WHOLE, PARTS = Settings(1, batch=50, learning_rate=1.5e-4), ((0, 6000), (4000, 10_000))
+"""Of all layers, first by the one part of the images, then by the other."""
+TEMPERATURE = 3.0
+OUTER, INNER = (3, 32, 32), (256, 4, 4)
+CLASSES = 10
+COMPARED = 4
+
+
+class Beside(nn.Module):
+    """``inner`` of maps of a ``shape``; x (N, elements + classes) holds the teacher's answers too.
+    """
+
+    def __init__(self, inner: nn.Module, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The answers of this network."""
+        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *self.shape).contiguous(
+            memory_format=torch.channels_last))
+        return answers
+
+
+def run(model: nn.Module, x: Tensor) -> Tensor:
+    """What ``model`` makes of all of ``x``."""
+    with torch.no_grad():
+        return torch.cat([model(part) for part in x.split(250)])
+
+
+def normal(layer: nn.Module, x: Tensor, wanted: Tensor, generator: torch.Generator
+           ) -> surgeon.Normal:
+    """The sums over inputs ``x`` that bring the ``layer`` closest to ``wanted``, at some positions.
+    """
+    if isinstance(layer, nn.Linear):
+        rows, targets = [x], [wanted]
+    else:
+        rows, targets = [], []
+        height, width = wanted.shape[2:]
+        count = max(1, min(height * width, SAMPLES // len(x)))
+        for given, outputs in zip(x.split(100), wanted.split(100), strict=True):
+            padded = nn.functional.pad(given, (1, 1, 1, 1))
+            at = torch.stack([torch.randperm(height * width, generator=generator)[:count]
+                              for _ in given])
+            y, x_ = at // width, at % width
+            image = torch.arange(len(given))[:, None]
+            taps = [padded[image, :, y + row, x_ + column] for row in range(3)
+                    for column in range(3)]
+            rows.append(torch.stack(taps, 2).flatten(2).flatten(0, 1))
+            targets.append(outputs[image, :, y, x_].flatten(0, 1))
+    size, outputs = rows[0].shape[1] + 1, targets[0].shape[1]
+    gram, products = torch.zeros(size, size), torch.zeros(outputs, size)
+    for given, target in zip(rows, targets, strict=True):
+        with_one = torch.cat([given, torch.ones(len(given), 1)], 1)
+        gram += with_one.T @ with_one
+        products += target.T @ with_one
+    total = sum(map(len, rows))
+    return surgeon.Normal((gram / total).numpy(), (products / total).double().numpy())
+
+
+def flat(layer: nn.Module) -> np.ndarray:
+    """Weights (outputs, taps × inputs + 1) of a ``layer``, its bias last."""
+    weights = layer.weight.detach().double()
+    rows = weights.permute(0, 2, 3, 1).flatten(1) if weights.ndim == 4 else weights
+    return np.concatenate([rows.numpy(), layer.bias.detach().double().numpy()[:, None]], 1)
+
+
+def set_flat(layer: nn.Module, rows: np.ndarray) -> None:
+    """Put weights back that are as `flat` gives them."""
+    shape = layer.weight.shape
+    weights = torch.from_numpy(rows[:, :-1]).float()
+    if len(shape) == 4:
+        weights = weights.reshape(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
+    layer.weight.data = weights.contiguous(memory_format=torch.channels_last) if len(
+        shape) == 4 else weights
+    layer.bias.data = torch.from_numpy(rows[:, -1]).float()
+
+
+def fit(model: nn.Sequential, wanted: nn.Sequential, y: Tensor, x: Tensor, *, prunes: bool,
+        rounds: bool, bar: Progress) -> None:
+    """Bring the layers of ``model`` in place as near to ``wanted`` as can be, with what is `LEFT`.
+
+    The one takes ``y``, the other ``x``; each layer is fitted to what those before it make of that.
+    """
+    generator = torch.Generator().manual_seed(1)
+    task = bar.add_task("fitting", total=len(LEFT))
+    for (name, layer), target in zip(model.named_children(), wanted, strict=True):
+        x = run(target, x)
+        if name in LEFT:
+            share = LEFT[name]
+            sums, rows = normal(layer, y, x, generator), flat(layer)
+            if prunes and np.count_nonzero(rows[:, :-1]) > share.weights:
+                rows = surgeon.keep(sums, rows, share.weights)
+            if rounds:
+                values = np.unique(shared(rows[:, :-1], share.codes, share.bits))
+                rows = surgeon.rounded(sums, rows, values[values != 0])
+            set_flat(layer, rows)
+            bar.update(task, advance=1, description=f"fitting {name}")
+        y = run(layer, y)
+
+
+def kept(path: Path, model: nn.Module) -> bool:
+    """Whether ``path`` has the parameters of ``model``, which are then put in."""
+    if not path.exists():
+        return False
+    model.load_state_dict(load_file(path))
+    return True
+
+
+def keep(path: Path, model: nn.Module) -> None:
+    """Write the parameters of ``model`` to ``path``."""
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    partial = path.with_suffix(".part")
+    save_file(state, partial)
+    partial.replace(path)
+
+
+def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
+    """The fitted network."""
+    before = network(args.weights)
+    model, original = modules(before), modules(before)
+    teacher = modules(dense(args.teacher))
+    at = list(model._modules).index(SPLIT) + 1
+    parts = [training(args.data, number) for number in range(MOSAICS)]
+    pixels = torch.from_numpy(np.concatenate([x for x, _ in parts])).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(np.concatenate([y for _, y in parts]))
+    x = varied(pixels, torch.Generator().manual_seed(1))
+    some = x[:MOSAIC]
+    if not kept(args.out / "front.safetensors", model):
+        fit(model[:at], original[:at], some, some, prunes=True, rounds=True, bar=bar)
+        keep(args.out / "front.safetensors", model)
+    inner = args.out / "inner.safetensors"
+    if not inner.exists():
+        rows = torch.cat([run(model[:at], x).flatten(1), run(teacher, x)], 1)
+        save_file({"rows": rows}, inner)
+    rows = load_file(inner)["rows"]
+    given = rows[:MOSAIC, :-CLASSES].reshape(-1, *INNER)
+    if not kept(args.out / "pruned.safetensors", model):
+        fit(model[at:], original[at:], given, run(original[:at], some), prunes=True, rounds=False,
+            bar=bar)
+        keep(args.out / "pruned.safetensors", model)
+    if not kept(args.out / "trained.safetensors", model):
+        train(Beside(model[at:], INNER), rows, labels, TRAINING, args.out / "training", bar)
+        keep(args.out / "trained.safetensors", model)
+    beside = torch.cat([x.flatten(1), rows[:, -CLASSES:]], 1)
+    for start, stop in PARTS:
+        name = f"whole_{start}"
+        if not kept(args.out / f"{name}.safetensors", model):
+            train(Beside(model, OUTER), beside[start:stop], labels[start:stop], WHOLE,
+                  args.out / name, bar)
+            keep(args.out / f"{name}.safetensors", model)
+    if not kept(args.out / "rounded.safetensors", model):
+        trained = modules(floats_of(model, before))
+        fit(model, trained, some, some, prunes=False, rounds=True, bar=bar)
+        keep(args.out / "rounded.safetensors", model)
+    return floats_of(model, before)
+
+
+def train(model: Beside, rows: Tensor, labels: Tensor, settings: Settings, checkpoint: Path,
+          bar: Progress) -> None:
+    """Train the weights of ``model`` that are not 0 to answer as the teacher."""
+    task = bar.add_task("training", total=None)
+    trainer.fit(model, Data(rows, labels, lambda part, _: part), settings,
+                loss=Distillation(Answers(), TEMPERATURE, 1.0),
+                after_step=Masks.of(model).on(model), checkpoint=checkpoint,
+                progress=lambda done, total, line: bar.update(
+                    task, completed=done, total=total, description=f"training {line}"))
+
+
+def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
+    """Fit the network, make integers of it, and tell how good they are."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    calibration, _ = training(args.data, 0)
+    network_ = quantize(made(args, bar), calibration, WEIGHT_BITS, name="vgg16",
+                        images=SEARCH_IMAGES)
+    file.save(network_, args.out / f"{NAME}.penjing", compressed=True)
+    judge, key = Judge(args.out, bar), file.to_bytes(network_)
+    x, y = images(args.data)
+    x, y = x[:args.images], y[:args.images]
+    answers = judge.answers("test", key, lambda some: run_integers(network_, some), x)
+    rows = layers(network_)
+    return {"network": NAME, "images": args.images, "accuracy": float((answers == y).mean()),
+            "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
+            "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
+                         "whole": {**asdict(WHOLE), "parts": PARTS},
+                         "training": asdict(TRAINING), "samples": SAMPLES,
+                         "images": MOSAICS * MOSAIC},
+            "layers": rows, "golden_values": golden_values(network_, x[:COMPARED]),
+            "golden_images": COMPARED,
+            **{what: sum(row[what] for row in rows)
+               for what in ("weights", "nonzeros", "macs", "nonzero_macs")},
+            **common.stamp("python examples/vgg16/fit.py --weights FILE --teacher FILES "
+                           "--data DIR", "torch", "numpy")}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the layers, then the accuracy."""
+    columns = ("layer", "weights", "nonzeros", "codes", "nonzero_macs")
+    rows = [*result["layers"], {**result, "layer": "sum", "codes": ""}]
+    common.show(result["network"], columns, [
+        [f"{row[one]:,}" if isinstance(row[one], int) else row[one] for one in columns]
+        for row in rows])
+    common.show("CIFAR-10", ("network", f"{result['images']:,} test images"), [
+        ("98 % zeros, float", f"{result['before']:.2%}"),
+        (f"{result['network']}, 8 bits", f"{result['accuracy']:.2%}")])
+
+
+def main() -> int:
+    """Fit if files are given; print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--weights", type=Path, help="the sparse arrays; without them, the stored "
+                                                     "results are printed")
+    parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
+    parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and cifar10_train")
+    parser.add_argument("--out", type=Path, default=Path("build", "vgg16"), help="where to work")
+    parser.add_argument("--images", type=int, default=10_000, help="how many test images")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
+    args = parser.parse_args()
+    if len({args.weights is None, args.teacher is None, args.data is None}) > 1:
+        parser.error("--weights, --teacher and --data belong together")
+    torch.set_num_threads(args.threads)
+
+    def run() -> dict[str, Any]:
+        with common.progress_bar() as bar:
+            result = measure(args, bar)
+        common.write(FILE, result)
+        return result
+
+    return common.present(FILE, run, show, anew=args.weights is not None, as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
