@@ -75,6 +75,8 @@ ZEROS, ALPHA = 0.8, 0.9
 UPDATES = 30
 WHOLE = ("conv1", "linear")
 """Layers that stay whole where others keep two of four: 3 inputs, and 640 weights."""
+SEARCH_IMAGES = 8
+"""Training images by which the fractions of the integers are chosen."""
 BOARD, SIMULATED = "ulx3s-85f", 3
 
 
@@ -165,7 +167,7 @@ class Study:
         if not path.exists():
             made = quantize(pytorch.load(self.network(name)), cifar_resnets.calibration(self.data),
                             name="resnet20", mode=cifar_resnets.MODE,
-                            images=cifar_resnets.SEARCH_IMAGES)
+                            images=SEARCH_IMAGES)
             file.save(made, path, compressed=True)
         return path
 
@@ -192,7 +194,7 @@ class Study:
                     "settings": asdict(settings(WAYS[name].epochs))} if name in WAYS else {})}
 
     def hardware(self, name: str) -> rows.Row:
-        """The plan, and the Verilog on images of several classes under each stall pattern."""
+        """The plan, and the Verilog on images of several classes, without stalls."""
         folder = self.file(name, "project")
         x, y = cifar_resnets.images(self.data)
         spread = slice(None, None, len(x) // SIMULATED - 1)
@@ -200,7 +202,8 @@ class Study:
         project = flow.compile_model(self.integers(name), folder, flow.Target(BOARD),
                                      encodings=self.encodings(name))
         plan, network = project.plan, project.network
-        found = flow.simulate(folder, images=self.work / "images.npz", frames=SIMULATED)
+        found = flow.simulate(folder, images=self.work / "images.npz", frames=SIMULATED,
+                              stalls=())
         return {"study": "hardware", "network": name, "board": BOARD, "macs": network.macs,
                 "multipliers": plan.multipliers, "cycles": plan.cycles_per_frame,
                 "latency": plan.latency_cycles, "luts": plan.resources.luts,
