@@ -134,10 +134,9 @@ BOTH = {**TWO_FOUR, CONV4: (1, 4), LINEAR: (1, 4)}
 WEIGHTS = {CONV2: 0.5, CONV3: 0.5, CONV4: 0.75, LINEAR: 0.9}
 KERNELS = {CONV2: 0.4, CONV3: 0.4, CONV4: 0.6, LINEAR: 0.9}
 MAKERS: Mapping[str, Make] = {
-    "dense": as_it_is, "channels": narrower, "codebook": shared,
-    "unstructured": gradually(WEIGHTS), "kernels": gradually(KERNELS, Granularity.KERNEL),
-    "2:4": n_of_m(TWO_FOUR), "2:4, 1:4": n_of_m(BOTH),
-    "1:4": n_of_m(dict.fromkeys(TWO_FOUR, (1, 4)))}
+    "dense": as_it_is, "2:4": n_of_m(TWO_FOUR), "2:4, 1:4": n_of_m(BOTH),
+    "unstructured": gradually(WEIGHTS), "codebook": shared,
+    "kernels": gradually(KERNELS, Granularity.KERNEL), "channels": narrower}
 """The networks."""
 
 
@@ -158,8 +157,7 @@ FORMS: Mapping[str, Form] = {
     "smallest": Form("unstructured"),
     "kernels": Form("kernels", {**dict.fromkeys(WEIGHTS, "kernels"), LINEAR: "relative"}),
     **{name: Form(name, {layer: f"{n}:{m}" for layer, (n, m) in kept.items()})
-       for name, kept in (("2:4", TWO_FOUR), ("2:4, 1:4", BOTH),
-                          ("1:4", dict.fromkeys(TWO_FOUR, (1, 4))))}}
+       for name, kept in (("2:4", TWO_FOUR), ("2:4, 1:4", BOTH))}}
 ROUTED: Mapping[str, tuple[str, int]] = {
     "dense": ("dense", 156), "2:4, 1:4": ("2:4, 1:4", 156)}
 
@@ -173,7 +171,8 @@ class Study:
 
     def file(self, name: str) -> Path:
         """That of a network's integers, made and judged by `judged`."""
-        return self.work / f"{name.replace(':', '_of_').replace(', ', '_')}.penjing"
+        plain = name.replace(":", "_of_").replace(",", "").replace(" ", "_")
+        return self.work / f"{plain}.penjing"
 
     def judged(self, name: str) -> rows.Row:
         """Make a network, and tell how good it is."""
@@ -186,7 +185,7 @@ class Study:
                 part.p = 0.0  # What is pruned is less apt to learn by heart.
         network = MAKERS[name](network, data)
         self.work.mkdir(parents=True, exist_ok=True)
-        path = self.work / "network.pt2"
+        path = self.file(name).with_suffix(".pt2")
         network.save(path)
         with np.load(fashion.EXAMPLE / "calibration.npz", allow_pickle=False) as arrays:
             integers = fixed_point.quantize(pytorch.load(path), arrays["x"], name="fashion",
@@ -226,7 +225,8 @@ class Study:
         """What place-and-route makes of a form, with the board's serial link."""
         form, multipliers = ROUTED[name]
         network = self.encoded(FORMS[form])
-        path, folder = self.work / "encoded.penjing", self.work / "projects" / self.file(name).stem
+        folder = self.file(name).with_suffix(".project")
+        path = folder.with_suffix(".encoded.penjing")
         file.save(network, path)
         project = flow.compile_model(path, folder, target(multipliers))
         made = flow.build(folder, seed=SEED).json()
@@ -270,7 +270,7 @@ def of(result: dict[str, Any], study: str) -> list[rows.Row]:
 def lines(result: dict[str, Any]) -> list[tuple[object, ...]]:
     """A line of `HEADINGS` for each design, routed ones behind the predicted."""
     networks = {row["network"]: row for row in of(result, "networks")}
-    whole, found = networks["dense"]["float"], []
+    found: list[tuple[object, ...]] = []
     for row in (*of(result, "plans"), *of(result, "routed")):
         network = networks.get(FORMS[row["form"]].network)
         if network is not None:
@@ -278,15 +278,16 @@ def lines(result: dict[str, Any]) -> list[tuple[object, ...]]:
             rate = mhz * 1e6 / row["cycles"]
             found.append((
                 row["form"], f"{network['nonzeros']:,}",
-                f"{100 * (network['accuracy'] - whole):+.2f}", f"{row['weight_bits']:,}",
-                row["multipliers"], f"{row['cycles']:,}", f"{row['luts']:,}", row["brams"],
+                f"{network['float']:.2%}", f"{network['accuracy']:.2%}",
+                f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
+                f"{row['luts']:,}", row["brams"],
                 f"{mhz:.1f}" if "fmax_mhz" in row else "predicted", f"{rate:,.0f}",
                 f"{rate / row['luts']:.2f}", f"{rate / row['brams']:,.0f}"))
     return found
 
 
-HEADINGS = ("form", "not 0", "points", "weight bits", "multipliers", "cycles", "LUTs", "BRAMs",
-            "Fmax, MHz", "frames/s", "a LUT", "a BRAM")
+HEADINGS = ("form", "not 0", "float", "8 bits", "weight bits", "multipliers", "cycles", "LUTs",
+            "BRAMs", "Fmax, MHz", "frames/s", "a LUT", "a BRAM")
 
 
 def show(result: dict[str, Any]) -> None:
