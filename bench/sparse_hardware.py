@@ -47,7 +47,7 @@ from penjing.compiler.compress.prune import (
 )
 from penjing.compiler.compress.sizes import sizes
 from penjing.compiler.compress.structure import channel_norms, narrow
-from penjing.compiler.compress.trainable import Trainable
+from penjing.compiler.compress.trainable import Trainable, read
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.encode import encode
 from penjing.compiler.ir import Network, PenjingError
@@ -61,7 +61,7 @@ COMMAND = "python bench/sparse_hardware.py --run"
 BOARD, CLOCK_MHZ = "ulx3s-85f", 100.0
 HELD_OUT = 5_000
 """The last so many training images, of which nothing is trained."""
-RATE, EPOCHS, UPDATES = 3e-3, 4, 20
+RATE, EPOCHS, FURTHER, UPDATES = 3e-3, 4, 1, 20
 CODES, REMOVED = 32, 0.2
 """Values a layer, where they alone are shared; the share of channels that goes."""
 MULTIPLIERS, SEED = (32, 128, 156), 1
@@ -72,9 +72,9 @@ Make: TypeAlias = Callable[[Trainable, Data], Trainable]
 """Prunes and trains a network."""
 
 
-def settings() -> Settings:
-    """How each form is trained."""
-    return Settings(EPOCHS, batch=64, learning_rate=RATE)
+def settings(epochs: int = EPOCHS) -> Settings:
+    """How so many epochs are trained."""
+    return Settings(epochs, batch=64, learning_rate=RATE)
 
 
 def prunable(network: Trainable) -> dict[str, Layer]:
@@ -95,15 +95,15 @@ def shared(network: Trainable, _: Data) -> Trainable:
     return network
 
 
-def n_of_m(kept: Mapping[str, tuple[int, int]]) -> Make:
+def n_of_m(kept: Mapping[str, tuple[int, int]], epochs: int = EPOCHS) -> Make:
     """In one shot, each layer by its own n of m."""
     def make(network: Trainable, data: Data) -> Trainable:
-        layers, masks = prunable(network), Masks()
-        loss = Distillation(network.module)
+        layers, masks = prunable(network), Masks.of(network.module)
+        loss = Distillation(fashion.shipped().module)
         for name, (n, m) in kept.items():
             masks &= select(network.module, {name: layers[name]}, NofM(n, m), L1())
         masks.apply(network.module)
-        training.fit(network.module, data, settings(), loss=loss,
+        training.fit(network.module, data, settings(epochs), loss=loss,
                      after_step=masks.on(network.module))
         return network
 
@@ -131,13 +131,17 @@ def narrower(network: Trainable, data: Data) -> Trainable:
 
 TWO_FOUR = dict.fromkeys((CONV2, CONV3, CONV4, LINEAR), (2, 4))
 BOTH = {**TWO_FOUR, CONV4: (1, 4), LINEAR: (1, 4)}
+FALLING = {**BOTH, CONV3: (1, 4), LINEAR: (1, 8)}
 WEIGHTS = {CONV2: 0.5, CONV3: 0.5, CONV4: 0.75, LINEAR: 0.9}
 KERNELS = {CONV2: 0.4, CONV3: 0.4, CONV4: 0.6, LINEAR: 0.9}
 MAKERS: Mapping[str, Make] = {
     "dense": as_it_is, "2:4": n_of_m(TWO_FOUR), "2:4, 1:4": n_of_m(BOTH),
+    "2:4 to 1:8": n_of_m(FALLING, FURTHER),
     "unstructured": gradually(WEIGHTS), "codebook": shared,
     "kernels": gradually(KERNELS, Granularity.KERNEL), "channels": narrower}
 """The networks."""
+BEFORE = {"2:4 to 1:8": "2:4, 1:4"}
+"""Those that are made of another one, which was measured before."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ FORMS: Mapping[str, Form] = {
     "smallest": Form("unstructured"),
     "kernels": Form("kernels", {**dict.fromkeys(WEIGHTS, "kernels"), LINEAR: "relative"}),
     **{name: Form(name, {layer: f"{n}:{m}" for layer, (n, m) in kept.items()})
-       for name, kept in (("2:4", TWO_FOUR), ("2:4, 1:4", BOTH))}}
+       for name, kept in (("2:4", TWO_FOUR), ("2:4, 1:4", BOTH), ("2:4 to 1:8", FALLING))}}
 ROUTED: Mapping[str, tuple[str, int]] = {
     "dense": ("dense", 156), "2:4, 1:4": ("2:4, 1:4", 156)}
 
@@ -174,12 +178,21 @@ class Study:
         plain = name.replace(":", "_of_").replace(",", "").replace(" ", "_")
         return self.work / f"{plain}.penjing"
 
+    def network(self, name: str) -> Path:
+        """The same; `PenjingError` if it was not made."""
+        path = self.file(name)
+        if not path.exists():
+            raise PenjingError(f"{path}: there is no such network; measure it with --only "
+                               f"networks/{name}")
+        return path
+
     def judged(self, name: str) -> rows.Row:
         """Make a network, and tell how good it is."""
         every, test = fashion.images(self.data, "train"), fashion.images(self.data, "t10k")
         data = Data(every.images[:-HELD_OUT], every.labels[:-HELD_OUT],
                     lambda pixels, _: fashion.prepare(pixels, None))
-        network = fashion.shipped()
+        network = (read(self.network(BEFORE[name]).with_suffix(".pt2")) if name in BEFORE
+                   else fashion.shipped())
         for part in network.module.modules():
             if isinstance(part, torch.nn.Dropout):
                 part.p = 0.0  # What is pruned is less apt to learn by heart.
@@ -192,7 +205,7 @@ class Study:
                                             input_scale=1 / 255)
         file.save(integers, self.file(name))
         held = [layer.weight.detach() for layer in layers_of(network.module).values()]
-        trained = MAKERS[name] not in (as_it_is, shared)
+        epochs = 0 if MAKERS[name] in (as_it_is, shared) else EPOCHS + FURTHER * (name in BEFORE)
         held_out = Data(every.images[-HELD_OUT:], every.labels[-HELD_OUT:], fashion.prepare)
         return {"study": "networks", "network": name,
                 "weights": sum(one.numel() for one in held),
@@ -200,16 +213,12 @@ class Study:
                 "held_out": training.accuracy(network.module, held_out),
                 "float": training.accuracy(network.module, test),
                 "accuracy": accuracy(integers, test), "samples": len(test.images),
-                "images": len(data.images) if trained else 0, "epochs": EPOCHS * trained,
-                "settings": asdict(settings()) if trained else None}
+                "images": len(data.images) if epochs else 0, "epochs": epochs,
+                "settings": asdict(settings()) if epochs else None}
 
     def encoded(self, form: Form) -> Network:
         """The integers of a network, stored as ``form`` says."""
-        path = self.file(form.network)
-        if not path.exists():
-            raise PenjingError(f"{path}: there is no such network; measure it with --only "
-                               f"networks/{form.network}")
-        network = reduce(file.load(path), golden.execute).network
+        network = reduce(file.load(self.network(form.network)), golden.execute).network
         return (storage.smallest(network) if form.encodings is None
                 else encode(network, form.encodings))
 
