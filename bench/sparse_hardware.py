@@ -64,7 +64,7 @@ HELD_OUT = 5_000
 RATE, EPOCHS, FURTHER, UPDATES = 3e-3, 4, 1, 20
 CODES, REMOVED = 32, 0.2
 """Values a layer, where they alone are shared; the share of channels that goes."""
-MULTIPLIERS, SEED = (32, 128, 156), 1
+MULTIPLIERS, SEED = (32, 156), 1
 CONV2, CONV3, CONV4, LINEAR = "conv2", "conv3", "conv4", "dense"
 
 
