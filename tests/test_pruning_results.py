@@ -123,8 +123,6 @@ def test_resnet20() -> None:
     for row in networks.values():
         assert row["samples"] == 10_000
         assert abs(row["float"] - row["accuracy"]) < 0.005
-    rates = {row["divergence"]: row["rate"] for row in found if row["study"] == "rates"}
-    assert networks["2:4"]["settings"]["learning_rate"] == rates[min(rates)]
     designs = {row["network"]: row for row in found if row["study"] == "hardware"}
     for name, row in designs.items():
         assert row["cycles"] == row["simulated_cycles"]
