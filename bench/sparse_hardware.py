@@ -28,6 +28,7 @@ import numpy as np
 import rows
 import storage
 import torch
+from page_tables import percent
 from penjing import flow
 from penjing.compiler import file
 from penjing.compiler.compress import codebooks, fixed_point, training
@@ -287,7 +288,7 @@ def lines(result: dict[str, Any]) -> list[tuple[object, ...]]:
             rate = mhz * 1e6 / row["cycles"]
             found.append((
                 row["form"], f"{network['nonzeros']:,}",
-                f"{network['float']:.2%}", f"{network['accuracy']:.2%}",
+                percent(network["float"], 2), percent(network["accuracy"], 2),
                 f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
                 f"{row['luts']:,}", row["brams"],
                 f"{mhz:.1f}" if "fmax_mhz" in row else "predicted", f"{rate:,.0f}",
