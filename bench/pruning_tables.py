@@ -9,10 +9,12 @@ import common
 import integer_pruning
 import low_rank
 import pruning
+import sparse_hardware
 import sparse_or_small
-from page_tables import percent, table
+from page_tables import of, percent, table
 
 DEEP_FILE = "deep_compression.json"
+RESNET20_FILE = "resnet20_pruning.json"
 VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
 VGG16_FITTED = "vgg16_fitted.json"
@@ -101,6 +103,36 @@ def vgg16() -> str:
                   "accuracy of 10,000"), lines, *rows, *([fitted] if fitted else []))
 
 
+def resnet20() -> str:
+    """ResNet-20, whole and pruned."""
+    rows = _resnet20("networks")
+    return table(("network", "not 0", "epochs of images", "float", "8 bits"), [
+        (row["network"], percent(row["density"]),
+         f"{row['epochs']} of {row['images']:,}" if "images" in row else "",
+         percent(row["float"], 2), percent(row["accuracy"], 2)) for row in rows], *rows)
+
+
+def resnet20_hardware() -> str:
+    """The same, planned and simulated."""
+    rows = _resnet20("hardware")
+    return table(("network", "weight bits", "multipliers", "cycles", "LUTs", "block RAMs",
+                  "RTL ≠ golden"), [
+        (row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
+         f"{row['luts']:,}", row["brams"],
+         of(row["mismatches"], row["values_compared"])) for row in rows], *rows)
+
+
+def _resnet20(study: str) -> list[dict[str, Any]]:
+    return [row for row in common.read(RESNET20_FILE)["rows"].values() if row["study"] == study]
+
+
+def hardware() -> str:
+    """The Fashion-MNIST network in each form, predicted or routed."""
+    result = common.read(sparse_hardware.FILE)
+    return table(sparse_hardware.HEADINGS, sparse_hardware.lines(result),
+                 *result["rows"].values())
+
+
 def deep() -> str:
     """LeNets from three seeds, and the image that hardware loads."""
     found = common.read(DEEP_FILE)
@@ -120,4 +152,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "low-rank-fashion": low_rank_of("fashion"), "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
+    "pruning-resnet20": resnet20, "pruning-resnet20-hardware": resnet20_hardware,
+    "pruning-hardware": hardware,
     "pruning-small": sparse_or_small_, "pruning-integers": integers}

@@ -26,6 +26,8 @@ def measure(file: str, rows: Mapping[str, Callable[[], Row]], only: Sequence[str
             bar.update(task, description=key)
             started = time.process_time()
             row = rows[key]()
+            # Read again: another run may have stored its rows meanwhile.
+            stored = common.read(file).get("rows", {})
             stored[key] = {**row, "cpu_seconds": round(time.process_time() - started, 1),
                            **common.stamp(command, *packages)}
             common.write(file, {"rows": {one: stored[one] for one in rows if one in stored}})

@@ -29,8 +29,13 @@ def planned(network: Network, multipliers: int) -> dict[str, Any]:
             "board": BOARD, "multipliers_asked": multipliers, "multipliers": plan.multipliers,
             "cycles": plan.cycles_per_frame, "luts": plan.resources.luts,
             "brams": plan.resources.brams,
-            "encodings": Counter(layer.weights.encoding.name for layer in encoded.layers
-                                 if isinstance(layer, ir.MultiplyAccumulate))}
+            "encodings": encodings(encoded)}
+
+
+def encodings(network: Network) -> Counter[str]:
+    """How many layers of ``network`` have each encoding."""
+    return Counter(layer.weights.encoding.name for layer in network.layers
+                   if isinstance(layer, ir.MultiplyAccumulate))
 
 
 def smallest(network: Network) -> Network:

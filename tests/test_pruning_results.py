@@ -111,6 +111,46 @@ def test_networks_of_others(network: str, whole: float) -> None:
             assert row["zeros"] >= row["zeros_asked"]
 
 
+def test_resnet20() -> None:
+    found = rows("resnet20_pruning.json")
+    networks = {row["network"]: row for row in found if row["study"] == "networks"}
+    assert tuple(networks) == ("dense", "unstructured", "2:4")
+    assert networks["dense"]["density"] == 1
+    assert networks["unstructured"]["density"] <= 0.2
+    whole = ("conv1", "linear")
+    for layer, density in networks["2:4"]["densities"].items():
+        assert density == (1 if layer in whole else 0.5)
+    for row in networks.values():
+        assert row["samples"] == 10_000
+        assert abs(row["float"] - row["accuracy"]) < 0.005
+    designs = {row["network"]: row for row in found if row["study"] == "hardware"}
+    for name, row in designs.items():
+        assert row["cycles"] == row["simulated_cycles"]
+        assert row["mismatches"] == 0 < row["values_compared"]
+        assert name == "dense" or row["cycles"] < designs["dense"]["cycles"]
+
+
+def test_sparse_forms_in_hardware() -> None:
+    found = rows("sparse_hardware.json")
+    networks = {row["network"]: row for row in found if row["study"] == "networks"}
+    whole = networks["dense"]
+    for row in networks.values():
+        assert row["samples"] == 10_000
+        assert row["weights"] <= whole["weights"]
+        assert row["nonzeros"] <= whole["nonzeros"]
+    for row in found:
+        if row["study"] != "networks":
+            assert 0 < row["multipliers"] <= row["multipliers_asked"]
+    # As good as the dense one by half a point, each as floats and as integers, and by how much
+    # faster for each block RAM.
+    dense, sparse = ([row for row in found if row["study"] == "plans" and row["form"] == form][-1]
+                     for form in ("dense", "2:4, 1:4"))
+    for what in ("float", "accuracy"):
+        assert whole[what] - networks["2:4, 1:4"][what] <= 0.005
+    assert dense["multipliers_asked"] == sparse["multipliers_asked"]
+    assert 4 * sparse["cycles"] * sparse["brams"] <= dense["cycles"] * dense["brams"]
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture(name: str) -> None:
     path = ROOT / "docs" / "pictures" / f"{name}.svg"
