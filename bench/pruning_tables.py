@@ -60,9 +60,9 @@ def low_rank_of(network: str) -> Callable[[], str]:
         for key, (_, ratio, epochs) in low_rank.TENSORS.items():
             if (row := found.get(f"tensors/{key}")) is not None:
                 layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
+                left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
-                             f"÷ {row['macs_before'] / row['macs']:.1f}: "
-                             f"{percent(row['accuracy'])}"))
+                             f"÷ {left:.1f}: {percent(row['accuracy'])}"))
         return table(("method", "layers", "epochs", "multiply-accumulates: accuracy"), rows, whole,
                      *found.values())
 
