@@ -3,8 +3,8 @@
 Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
 (`penjing.compiler.compress.surgeon`), on what the layers before it put out. The layers up to the
 third pool are then rounded to shared values in the same way. Those behind it are trained for a
-while, on what comes out there, to answer as the dense network does (Hinton 2015), then all are for
-a shorter while, and rounded to shared values last::
+while, on what comes out there, to answer as the dense network does (Hinton 2015), and rounded to
+shared values last::
 
     python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
@@ -74,26 +74,22 @@ MOSAICS = 5
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
 TRAINING = Settings(2, batch=100, learning_rate=2e-4)
-WHOLE, PARTS = Settings(1, batch=50, learning_rate=1.5e-4), ((0, 6000), (4000, 10_000))
-"""Of all layers, first by the one part of the images, then by the other."""
 TEMPERATURE = 3.0
-OUTER, INNER = (3, 32, 32), (256, 4, 4)
+INNER = (256, 4, 4)
 CLASSES = 10
 COMPARED = 4
 
 
-class Beside(nn.Module):
-    """``inner`` of maps of a ``shape``; x (N, elements + classes) holds the teacher's answers too.
-    """
+class Behind(nn.Module):
+    """The layers behind ``SPLIT``; x (N, inputs + classes) holds the teacher's answers too."""
 
-    def __init__(self, inner: nn.Module, shape: tuple[int, int, int]) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The answers of this network."""
-        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *self.shape).contiguous(
+        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *INNER).contiguous(
             memory_format=torch.channels_last))
         return answers
 
@@ -216,27 +212,19 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
             bar=bar)
         keep(args.out / "pruned.safetensors", model)
     if not kept(args.out / "trained.safetensors", model):
-        train(Beside(model[at:], INNER), rows, labels, TRAINING, args.out / "training", bar)
+        train(Behind(model[at:]), rows, labels, args.out / "training", bar)
         keep(args.out / "trained.safetensors", model)
-    beside = torch.cat([x.flatten(1), rows[:, -CLASSES:]], 1)
-    for start, stop in PARTS:
-        name = f"whole_{start}"
-        if not kept(args.out / f"{name}.safetensors", model):
-            train(Beside(model, OUTER), beside[start:stop], labels[start:stop], WHOLE,
-                  args.out / name, bar)
-            keep(args.out / f"{name}.safetensors", model)
     if not kept(args.out / "rounded.safetensors", model):
         trained = modules(floats_of(model, before))
-        fit(model, trained, some, some, prunes=False, rounds=True, bar=bar)
+        fit(model[at:], trained[at:], given, given, prunes=False, rounds=True, bar=bar)
         keep(args.out / "rounded.safetensors", model)
     return floats_of(model, before)
 
 
-def train(model: Beside, rows: Tensor, labels: Tensor, settings: Settings, checkpoint: Path,
-          bar: Progress) -> None:
+def train(model: Behind, rows: Tensor, labels: Tensor, checkpoint: Path, bar: Progress) -> None:
     """Train the weights of ``model`` that are not 0 to answer as the teacher."""
     task = bar.add_task("training", total=None)
-    trainer.fit(model, Data(rows, labels, lambda part, _: part), settings,
+    trainer.fit(model, Data(rows, labels, lambda part, _: part), TRAINING,
                 loss=Distillation(Answers(), TEMPERATURE, 1.0),
                 after_step=Masks.of(model).on(model), checkpoint=checkpoint,
                 progress=lambda done, total, line: bar.update(
@@ -258,7 +246,6 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     return {"network": NAME, "images": args.images, "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
             "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
-                         "whole": {**asdict(WHOLE), "parts": PARTS},
                          "training": asdict(TRAINING), "samples": SAMPLES,
                          "images": MOSAICS * MOSAIC},
             "layers": rows, "golden_values": golden_values(network_, x[:COMPARED]),
