@@ -66,7 +66,7 @@ def _without(inverse: Floats, at: int) -> Floats:
 def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
     support = _support(weights, normal.free)
     square, right = normal.of(output, weights, support)
-    inverse: Floats = np.linalg.inv(square).astype(np.float64)
+    inverse = np.linalg.inv(square).astype(np.float64)
     now = inverse @ right
     count = len(support) - normal.free
     alive = np.ones(count, bool)
@@ -114,7 +114,7 @@ def rounded(normal: Normal, weights: Floats, values: Floats) -> Floats:
     for output, row in enumerate(weights):
         support = _support(row, normal.free)
         square, right = normal.of(output, row, support)
-        inverse: Floats = np.linalg.inv(square).astype(np.float64)
+        inverse = np.linalg.inv(square).astype(np.float64)
         now = inverse @ right
         alive = np.ones(len(support) - normal.free, bool)
         for _ in range(len(alive)):
