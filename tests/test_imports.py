@@ -65,6 +65,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress": ("numpy", "torch"),
     "compiler.compress.codebooks": ("kmeans1d", "torch"),
     "compiler.compress.coupling": ("torch", "torch_pruning"),
+    "compiler.compress.low_rank.by_tensors": ("tensorly", "torch"),
     "compiler.compress.prune.masks": ("safetensors", "torch"),
     "compiler.compress.paddings": ("torch_pruning",),
     "compiler.compress.training": ("safetensors", "torch"),

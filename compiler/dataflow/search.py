@@ -171,24 +171,24 @@ class Search:
             assert some is not None
             return self.planned(some)
 
-        planned = self.planned(kinds)
-        if short(planned) != [BLOCK_RAMS]:
-            return planned
+        planned = plain = self.planned(kinds)
+        if short(plain) != [BLOCK_RAMS]:
+            return plain
         lacking = next(shortages(within, planned.plan))
         spared = self.kinds(cycles, Scarce(multipliers, frozenset(kinds)))
         assert spared is not None  # a price rules out nothing
         price = self.budget.fabric.price
         saved, costs = {}, {}
         for name, cells in self.cells.items():
-            plain, spare = cells[kinds[name]], cells[spared[name]]
-            if spare.brams < plain.brams:
-                saved[name] = plain.brams - spare.brams
-                costs[name] = (price(spare) - price(plain)) / saved[name]
+            usual, spare = cells[kinds[name]], cells[spared[name]]
+            if spare.brams < usual.brams:
+                saved[name] = usual.brams - spare.brams
+                costs[name] = (price(spare) - price(usual)) / saved[name]
         order = sorted(costs, key=costs.__getitem__)
         # Where all that can be spared seems too little, that is tried first.
         if lacking.needed - sum(saved.values()) > lacking.available and (
                 BLOCK_RAMS in short(with_sparing(order))):
-            return planned
+            return plain
         few, enough = 0, len(order)
         while few < enough:
             middle = (few + enough) // 2
@@ -197,7 +197,8 @@ class Search:
                 few = middle + 1
             else:
                 planned, enough = attempt, middle
-        return planned
+        # What lacks something else for it is no help.
+        return plain if short(planned) else planned
 
     def fastest(self, best: Candidate, low: int, high: int, within: Budget) -> Candidate:
         """The plan of the fewest cycles from ``low`` on that fits; ``best`` at ``high`` or more."""
