@@ -122,7 +122,7 @@ def test_constants_in_tables_spare_block_rams() -> None:
     values = np.random.default_rng(0).integers(-128, 128, (256, 3, 3, 1))
     layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(256, np.int64), (1, 1),
                            (1, 1, 1, 1))
-    network = Network("net", "x", TensorType((8, 8, 1), 8, True), (layer,))
+    network = Network("net", "x", TensorType((3, 3, 1), 8, True), (layer,))
     fold = Goal(folds={LAYER: Fold(1, 3, 3)})
     cells = Resources(luts=10**5, ffs=10**5, dsps=9, brams=10**3)
 
@@ -133,7 +133,7 @@ def test_constants_in_tables_spare_block_rams() -> None:
     assert (many.resources.brams, few.resources.brams) == (2, 0)
     assert few.resources.luts > many.resources.luts + 1000
     assert few.cycles_per_frame == many.cycles_per_frame
-    images = random_images(network.input_type, 2, 1)
+    images = random_images(network.input_type, 1, 1)
     run_network(network, few, images, [Stalls.BOTH])
 
 
