@@ -122,3 +122,7 @@ def test_vgg16_in_one_chip() -> None:
     assert rtl["passed"] and rtl["mismatches"] == 0 < rtl["values_compared"]
     assert (rtl["cycles_per_frame"], rtl["latency_cycles"]) == (
         plan["cycles_per_frame"], plan["latency_cycles"])
+    place = result["routed"]
+    assert place["clock_met"] and place["fmax_mhz"] >= place["clock_mhz"] == 80
+    assert place["brams"] == place["predicted"]["brams"] <= plan["device_brams"]
+    assert place["dsps"] == plan["multipliers"]
