@@ -15,8 +15,8 @@ from penjing.compiler.compress.steps import Prune, Share, Timing
 
 ROOT = Path(penjing.__file__).parent
 RECIPES = ROOT / "examples" / "deep_compression"
-NETWORKS = {"lenet_300_100": (266_200, 410, 45)}
-"""Weights, biases, and how many times smaller each must be. LeNet-5 is not measured yet."""
+NETWORKS = {"lenet_300_100": (266_200, 410, 45), "lenet5": (430_500, 580, 60)}
+"""Weights, biases, and how many times smaller each must be."""
 
 
 @pytest.fixture(scope="module", params=[*NETWORKS])
@@ -36,8 +36,9 @@ def test_it_is_small_and_as_good(name: str, result: dict[str, Any]) -> None:
     *_, least = NETWORKS[name]
     assert result["size_ratio"] >= least
     assert result["weights_ratio"] >= least / 4
-    # 0.1 points were asked for, and missed by a hundredth of one.
-    assert result["accuracy_before"] - result["accuracy_after"] <= 0.0011
+    # 0.1 points were asked for; the perceptron misses that by a hundredth of one.
+    most = 0.0011 if name == "lenet_300_100" else 0.001
+    assert result["accuracy_before"] - result["accuracy_after"] <= most
     assert result["accuracy_before"] >= 0.98
 
 
