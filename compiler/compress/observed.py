@@ -1,10 +1,20 @@
-"""What one module of a network reads and puts out."""
+"""What one module of a network reads and puts out, and random places of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import torch
 from torch import Tensor, nn
 
-__all__ = ["observed"]
+from .training import Data
+
+__all__ = ["at_places", "observed", "of_places", "random_places"]
+
+Draw: TypeAlias = Callable[[Tensor], Tensor]
+"""Of what `of_places` gives, random places of each of a batch, (N, as many as wanted or there)."""
+_BATCH = 100
 
 
 class _Reached(Exception):
@@ -30,3 +40,29 @@ def observed(model: nn.Module, module: nn.Module, x: Tensor) -> tuple[Tensor, Te
     finally:
         handle.remove()
     return seen[0]
+
+
+def random_places(data: Data, samples: int, places: int, seed: int
+                  ) -> Iterator[tuple[Tensor, Draw]]:
+    """Batches of the first ``samples`` images of ``data``, and what draws ``places`` of each."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(values: Tensor) -> Tensor:
+        there = values.shape[-1]
+        return torch.randint(there, (len(values), min(places, there)), generator=generator)
+
+    count = min(samples, len(data.images))
+    for start in range(0, count, _BATCH):
+        yield data.prepare(data.images[start:min(start + _BATCH, count)], None), draw
+
+
+def of_places(outputs: Tensor) -> Tensor:
+    """(N, C, places) of a layer's ``outputs``; a vector is of one place."""
+    return outputs.flatten(2) if outputs.ndim > 2 else outputs[..., None]
+
+
+def at_places(values: Tensor, drawn: Tensor) -> Tensor:
+    """``values`` (N, ..., places) where they were ``drawn``, (N * drawn places, ...), as doubles.
+    """
+    rows = torch.arange(len(values))[:, None]
+    return values.movedim(-1, 1)[rows, drawn].flatten(0, 1).double()

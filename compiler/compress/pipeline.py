@@ -177,8 +177,8 @@ class Pipeline:
             raise PenjingError(f"no channels would go, of {len(scores)} layers with scores; "
                                f"raise the ratio, lower round_to, or take another criterion")
         behind = checkpoint and checkpoint.with_name(f"{checkpoint.name}.behind")
-        return Taken(narrowed, (*first, *self._fit(step, narrowed.module, Masks.of(
-            narrowed.module), behind, progress)))
+        taken = self._trained(step, narrowed, behind, progress)
+        return replace(taken, epochs=(*first, *taken.epochs))
 
     @_take.register
     def _(self, step: Blocks, network: Trainable, checkpoint: Path | None,
@@ -187,8 +187,7 @@ class Pipeline:
                     self.data.prepare)
         names = step.names or shortcuts.cheapest(network, step.count, some, progress=progress)
         shortened = shortcuts.without(network, names)
-        return Taken(shortened, tuple(self._fit(step, shortened.module, Masks.of(
-            shortened.module), checkpoint, progress)), tuple(names))
+        return replace(self._trained(step, shortened, checkpoint, progress), blocks=tuple(names))
 
     @_take.register
     def _(self, step: Inputs, network: Trainable, checkpoint: Path | None,
@@ -207,8 +206,7 @@ class Pipeline:
             select_inputs(network.module, original, layers[name],
                           max(1, math.floor(round((1 - ratio) * channels, 6))), self.data,
                           seed=self.seed)
-        return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
-                                              checkpoint, progress)))
+        return self._trained(step, network, checkpoint, progress)
 
     @_take.register
     def _(self, step: LowRank, network: Trainable, checkpoint: Path | None,
@@ -216,8 +214,7 @@ class Pipeline:
         made = factored(network, step.method, None if step.automatic else (
             step.layers or step.ratio), self.data, samples=step.samples, seed=self.seed,
             progress=progress)
-        return Taken(made, tuple(self._fit(step, made.module, Masks.of(made.module), checkpoint,
-                                           progress)))
+        return self._trained(step, made, checkpoint, progress)
 
     @_take.register
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,
@@ -234,6 +231,11 @@ class Pipeline:
             # As few values as codes: what is found is what is there.
             return self._train_shared(step, network, self.codes, codebooks.Start.EXACT, checkpoint,
                                       progress)
+        return self._trained(step, network, checkpoint, progress)
+
+    def _trained(self, step: Step, network: Trainable, checkpoint: Path | None,
+                 progress: Progress | None) -> Taken:
+        """Train ``network`` as ``step`` says; what is 0 stays so."""
         return Taken(network, tuple(self._fit(step, network.module, Masks.of(network.module),
                                               checkpoint, progress)))
 

@@ -131,10 +131,10 @@ def _mean(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:
             mean = values.abs().mean()
             total.index_add_(0, roots, values[channels] / (mean if mean else 1.0))
             count.index_add_(0, roots, torch.ones(len(roots)))
-    every = [channel for unit in group.units for channel in unit]
-    if not count[every].all():
+    if not _is_scored(group, scores):
         raise PenjingError(f"layer {group.root}: it has no scores; give some, or keep it")
-    return {channel: float(total[channel] / count[channel]) for channel in every}
+    return {channel: float(total[channel] / count[channel])
+            for unit in group.units for channel in unit}
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -163,29 +163,30 @@ def fit(model: nn.Module, data: Data, settings: Settings, *, loss: Loss = cross_
 
 def accuracy(model: nn.Module, data: Data) -> float:
     """Share of ``data`` that ``model``, in eval mode, classifies correctly."""
-    was_training = model.training
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(data.images), _EVALUATED):
-            x = data.prepare(data.images[start:start + _EVALUATED], None)
-            right += int((model(x).argmax(1) == data.labels[start:start + _EVALUATED]).sum())
-    model.train(was_training)
+    right = sum(int((outputs.argmax(1) == labels).sum())
+                for _, outputs, labels in _answers(model, data))
     return right / len(data.images)
 
 
+@torch.no_grad()
 def mean_loss(model: nn.Module, data: Data, loss: Loss = cross_entropy) -> float:
     """Mean ``loss`` of ``model``, in eval mode, over all ``data``."""
+    total = sum(float(loss(x, outputs, labels)) * len(labels)
+                for x, outputs, labels in _answers(model, data))
+    return total / len(data.images)
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, data: Data) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of all ``data``, batch by batch: what ``model``, in eval mode, takes, what it puts out, and
+    the labels.
+    """
     was_training = model.training
     model.eval()
-    total = 0.0
-    with torch.no_grad():
-        for start in range(0, len(data.images), _EVALUATED):
-            x = data.prepare(data.images[start:start + _EVALUATED], None)
-            labels = data.labels[start:start + _EVALUATED]
-            total += float(loss(x, model(x), labels)) * len(labels)
+    for start in range(0, len(data.images), _EVALUATED):
+        x = data.prepare(data.images[start:start + _EVALUATED], None)
+        yield x, model(x), data.labels[start:start + _EVALUATED]
     model.train(was_training)
-    return total / len(data.images)
 
 
 class _Training:

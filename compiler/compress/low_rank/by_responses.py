@@ -7,14 +7,15 @@ norms behind such layers are folded into them, since it is what comes behind the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...ir import PenjingError
 from ..folding import folded
-from ..observed import observed
+from ..observed import at_places, observed, of_places, random_places
 from ..prune.layers import judged
 from ..trainable import Trainable
 from ..training import Data, Progress
@@ -23,37 +24,25 @@ from .regression import LowRank, nonlinear, principal, reduced_rank
 
 __all__ = ["Responses", "by_responses"]
 
-_BATCH = 100
-
 
 class Responses:
     """What a layer puts out at random ``positions`` of the first ``samples`` images of ``data``."""
 
     def __init__(self, data: Data, *, samples: int = 3000, positions: int = 10, seed: int = 1
                  ) -> None:
-        self._data, self._positions, self._seed = data, positions, seed
-        self._count = min(samples, len(data.images))
+        self._places = partial(random_places, data, samples, positions, seed)
 
     def of(self, model: Trainable, name: str) -> Tensor:
         """Those of the layer ``name``, (samples * positions, outputs); its bias is in them.
 
         The places are the same for all models.
         """
-        generator = torch.Generator().manual_seed(self._seed)
         found = []
         with judged(model.module), torch.no_grad():
-            for batch in self._batches():
-                y = observed(model.module, model.layers[name], batch)[1]
-                y = y.flatten(2) if y.ndim > 2 else y[..., None]
-                picked = torch.randint(y.shape[2], (len(y), min(self._positions, y.shape[2])),
-                                       generator=generator)
-                found.append(y[torch.arange(len(y))[:, None], :, picked].flatten(0, 1).double())
+            for batch, draw in self._places():
+                y = of_places(observed(model.module, model.layers[name], batch)[1])
+                found.append(at_places(y, draw(y)))
         return torch.cat(found)
-
-    def _batches(self) -> Iterator[Tensor]:
-        for start in range(0, self._count, _BATCH):
-            yield self._data.prepare(self._data.images[start:min(start + _BATCH, self._count)],
-                                     None)
 
 
 def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Responses, *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import tensorly
@@ -117,15 +117,3 @@ def _chain(name: str, layer: Factorable, ranks: Ranks) -> Sequence[nn.Module]:
 def sees_one_place(layer: Factorable) -> bool:
     """Whether it is linear, or a convolution of one weight an input and output."""
     return math.prod(layer.weight.shape[2:]) == 1
-
-
-def largest_rank(cost: Callable[[int], int], budget: int, most: int) -> int:
-    """The largest of 1 to ``most`` whose ``cost``, which grows with it, is within ``budget``.
-
-    0 if there is none.
-    """
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(middle) <= budget else (low, middle - 1)
-    return low

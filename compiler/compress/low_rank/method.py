@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
@@ -14,7 +14,7 @@ from ..folding import folded
 from ..trainable import Trainable
 from ..training import Data, Progress
 from .by_responses import Responses, by_responses
-from .by_tensors import Ranks, by_tensors, largest_rank, sees_one_place
+from .by_tensors import Ranks, by_tensors, sees_one_place
 from .chains import Factorable, Places, factorable, places, require_factorable
 from .energy import Spectrum, ranks_by_energy
 from .evbmf import evbmf_rank
@@ -94,25 +94,15 @@ def ranks_for(model: Trainable, method: Method, ratio: float | Mapping[str, floa
     return found
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """What CP, or two layers for one that sees one place, cost at rank 1."""
-
-    each: int
-
-    @classmethod
-    def of(cls, layer: Factorable, at: Places) -> _Chain:
-        outputs, inputs, *size = layer.weight.shape
-        total, moved = inputs * math.prod(at.read), list(at.read)
-        if math.prod(size) > 1:
-            for axis, length in enumerate(size):
-                moved[axis] = at.written[axis]
-                total += length * math.prod(moved)
-        return cls(total + outputs * math.prod(at.written))
-
-
 def _one_rank(layer: Factorable, at: Places, budget: int) -> Ranks | None:
-    rank = budget // _Chain.of(layer, at).each
+    """That of CP, or of two layers for one that sees one place: all cost as much for each rank."""
+    outputs, inputs, *size = layer.weight.shape
+    each, moved = inputs * math.prod(at.read), list(at.read)
+    if not sees_one_place(layer):
+        for axis, length in enumerate(size):
+            moved[axis] = at.written[axis]
+            each += length * math.prod(moved)
+    rank = budget // (each + outputs * math.prod(at.written))
     return (rank,) if rank else None
 
 
@@ -129,7 +119,7 @@ def _tucker_ranks(layer: Factorable, at: Places, budget: int) -> Ranks | None:
         return (math.prod(at.read) * inputs * inner
                 + math.prod(at.written) * outer * (inner * taps + outputs))
 
-    step = largest_rank(cost, budget, steps - 1)
+    step = bisect_right(range(1, steps), budget, key=cost)
     return ranks(step) if step else None
 
 

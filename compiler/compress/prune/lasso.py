@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...ir import PenjingError
-from ..observed import observed
+from ..observed import at_places, observed, of_places, random_places
 from ..training import Data
 from .layers import Layer, judged, known, layers_of, require_floats
 from .masks import Masks
 
 MOST_ELEMENTS = 1 << 25
 """Parts of outputs, one for each input channel, that are in memory at once."""
-_BATCH = 100
 _SWEEPS = 1000
 _BISECTIONS = 40
 
@@ -107,22 +106,17 @@ def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int
 def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,
                samples: int, positions: int, seed: int) -> tuple[Tensor, Tensor]:
     """What ``layer`` reads, (samples, C, taps), and what ``theirs`` made without its bias."""
-    generator = torch.Generator().manual_seed(seed)
-    count, bias = min(samples, len(data.images)), theirs.module.bias
+    bias = theirs.module.bias
     xs, ys = [], []
     with judged(model), judged(original), torch.no_grad():
-        for start in range(0, count, _BATCH):
-            batch = data.prepare(data.images[start:min(start + _BATCH, count)], None)
+        for batch, draw in random_places(data, samples, positions, seed):
             x = _windows(layer, observed(model, layer.module, batch)[0])
-            y = observed(original, theirs.module, batch)[1]
-            y = y.flatten(2) if y.ndim > 2 else y[..., None]
+            y = of_places(observed(original, theirs.module, batch)[1])
             if bias is not None:
                 y = y - bias[:, None]
-            picked = torch.randint(y.shape[2], (len(y), min(positions, y.shape[2])),
-                                   generator=generator)
-            rows = torch.arange(len(y))[:, None]
-            xs.append(x[rows, :, :, picked].flatten(0, 1).double())
-            ys.append(y[rows, :, picked].flatten(0, 1).double())
+            drawn = draw(y)
+            xs.append(at_places(x, drawn))
+            ys.append(at_places(y, drawn))
     return torch.cat(xs), torch.cat(ys)
 
 
