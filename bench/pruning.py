@@ -222,16 +222,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return rows.measure(FILE, every, args.only, COMMAND, "torch")
 
 
-def of(result: dict[str, Any], study: str) -> list[rows.Row]:
-    """The rows of one study."""
-    return [row for row in result["rows"].values() if row["study"] == study]
-
-
 def draw(result: dict[str, Any]) -> None:
     """The pictures."""
     with plots.figure(PICTURES / "sensitivity.svg") as axes:
         colors: dict[str, str] = {}
-        for row in of(result, SENSITIVITY):
+        for row in rows.of(result, SENSITIVITY):
             points = [(0.0, row["before"]), *row["points"]]
             by_magnitude = row["criterion"] == "l1"
             axes.plot([100 * ratio for ratio, _ in points],
@@ -241,7 +236,7 @@ def draw(result: dict[str, Any]) -> None:
         finish(axes, "zeros in the layer alone, %", "dotted: by OBD")
     for study, some in STUDIES.items():
         with plots.figure(PICTURES / f"pruning_{study}.svg", width=8.4) as axes:
-            found = of(result, study)
+            found = rows.of(result, study)
             for number, (name, series) in enumerate(some.items()):
                 for epochs in series.shares:
                     points = [row for row in found if row["series"] == name
@@ -250,23 +245,23 @@ def draw(result: dict[str, Any]) -> None:
                               [100 * row["accuracy"] for row in points],
                               ".-" if epochs else ".:", color=f"C{number}",
                               label=series.title if epochs else None)
-            for row in of(result, RETRAINED):
+            for row in rows.of(result, RETRAINED):
                 axes.axhline(100 * row["before"], color="gray", linewidth=0.8)
             finish(axes, "weights that are 0 or gone, %", "dotted: not trained on")
 
 
 def show(result: dict[str, Any]) -> None:
     """Print a table a study, and draw."""
-    for row in of(result, RETRAINED):
+    for row in rows.of(result, RETRAINED):
         print(f"dense: {row['before']:.2%}, trained for an epoch more {row['accuracy']:.2%}")
-    scans = of(result, SENSITIVITY)
+    scans = rows.of(result, SENSITIVITY)
     common.show("Accuracy with one layer pruned alone", (
         "layer", "by", "0", *(f"{ratio:.0%}" for ratio in RATIOS)),
         [(row["layer"], row["criterion"], percent(row["before"]),
           *(percent(one) for _, one in row["points"])) for row in scans])
     for study, some in STUDIES.items():
         common.show(f"Accuracy by the share that is pruned: {study}", ("series", "epochs", ""), [
-            (series.title, epochs, points(row for row in of(result, study)
+            (series.title, epochs, points(row for row in rows.of(result, study)
                                           if (row["series"], row["epochs"]) == (name, epochs)))
             for name, series in some.items() for epochs in series.shares])
     draw(result)

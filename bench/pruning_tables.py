@@ -12,6 +12,7 @@ import pruning
 import sparse_hardware
 import sparse_or_small
 from page_tables import of, percent, table
+from rows import of as studied
 
 DEEP_FILE = "deep_compression.json"
 RESNET20_FILE = "resnet20_pruning.json"
@@ -24,7 +25,7 @@ VGG16_FITTED = "vgg16_fitted.json"
 def sensitivity() -> str:
     """Accuracy with one layer alone pruned."""
     result = common.read(pruning.FILE)
-    rows = pruning.of(result, pruning.SENSITIVITY)
+    rows = studied(result, pruning.SENSITIVITY)
     return table(("layer", "by", "whole", *(percent(ratio, 0) for ratio in pruning.RATIOS)),
                  [(row["layer"], row["criterion"], percent(row["before"]),
                    *(percent(accuracy) for _, accuracy in row["points"])) for row in rows], *rows)
@@ -33,7 +34,7 @@ def sensitivity() -> str:
 def study(name: str) -> Callable[[], str]:
     """Accuracy by the share of zeros, a row a series."""
     def made() -> str:
-        rows = pruning.of(common.read(pruning.FILE), name)
+        rows = studied(common.read(pruning.FILE), name)
         lines = []
         for key, series in pruning.STUDIES[name].items():
             for epochs in series.shares:
@@ -105,7 +106,7 @@ def vgg16() -> str:
 
 def resnet20() -> str:
     """ResNet-20, whole and pruned."""
-    rows = _resnet20("networks")
+    rows = studied(common.read(RESNET20_FILE), "networks")
     return table(("network", "not 0", "epochs of images", "float", "8 bits"), [
         (row["network"], percent(row["density"]),
          f"{row['epochs']} of {row['images']:,}" if "images" in row else "",
@@ -114,16 +115,12 @@ def resnet20() -> str:
 
 def resnet20_hardware() -> str:
     """The same, planned and simulated."""
-    rows = _resnet20("hardware")
+    rows = studied(common.read(RESNET20_FILE), "hardware")
     return table(("network", "weight bits", "multipliers", "cycles", "LUTs", "block RAMs",
                   "RTL ≠ golden"), [
         (row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
          f"{row['luts']:,}", row["brams"],
          of(row["mismatches"], row["values_compared"])) for row in rows], *rows)
-
-
-def _resnet20(study: str) -> list[dict[str, Any]]:
-    return [row for row in common.read(RESNET20_FILE)["rows"].values() if row["study"] == study]
 
 
 def hardware() -> str:

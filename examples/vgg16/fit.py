@@ -26,11 +26,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from compress import SPLIT, Answers, floats_of, modules, varied
-from evaluate import FILE as BEFORE
-from evaluate import MOSAIC, Judge, golden_values, layers, run_integers, training
+from compress import (
+    CLASSES,
+    INNER,
+    SPLIT,
+    TEMPERATURE,
+    Answers,
+    Behind,
+    floats_of,
+    judged,
+    modules,
+    parsed,
+    show_one,
+    varied,
+)
+from evaluate import MOSAIC, training
 from network import SEARCH_IMAGES, dense, network
-from penjing.compiler import file
 from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
 from penjing.compiler.compress.distillation import Distillation
@@ -46,7 +57,6 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
 import common
-from cifar_resnets import images
 
 FILE = "vgg16_fitted.json"
 NAME = "vgg16_fitted"
@@ -74,24 +84,6 @@ MOSAICS = 5
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
 TRAINING = Settings(2, batch=100, learning_rate=2e-4)
-TEMPERATURE = 3.0
-INNER = (256, 4, 4)
-CLASSES = 10
-COMPARED = 4
-
-
-class Behind(nn.Module):
-    """The layers behind ``SPLIT``; x (N, inputs + classes) holds the teacher's answers too."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The answers of this network."""
-        answers: Tensor = self.inner(x[:, :-CLASSES].reshape(-1, *INNER).contiguous(
-            memory_format=torch.channels_last))
-        return answers
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:
@@ -237,52 +229,17 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     calibration, _ = training(args.data, 0)
     network_ = quantize(made(args, bar), calibration, WEIGHT_BITS, name="vgg16",
                         images=SEARCH_IMAGES)
-    file.save(network_, args.out / f"{NAME}.penjing", compressed=True)
-    judge, key = Judge(args.out, bar), file.to_bytes(network_)
-    x, y = images(args.data)
-    x, y = x[:args.images], y[:args.images]
-    answers = judge.answers("test", key, lambda some: run_integers(network_, some), x)
-    rows = layers(network_)
-    return {"network": NAME, "images": args.images, "accuracy": float((answers == y).mean()),
-            "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
+    return {**judged(network_, NAME, args, bar),
             "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
                          "training": asdict(TRAINING), "samples": SAMPLES,
                          "images": MOSAICS * MOSAIC},
-            "layers": rows, "golden_values": golden_values(network_, x[:COMPARED]),
-            "golden_images": COMPARED,
-            **{what: sum(row[what] for row in rows)
-               for what in ("weights", "nonzeros", "macs", "nonzero_macs")},
             **common.stamp("python examples/vgg16/fit.py --weights FILE --teacher FILES "
                            "--data DIR", "torch", "numpy")}
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the layers, then the accuracy."""
-    columns = ("layer", "weights", "nonzeros", "codes", "nonzero_macs")
-    rows = [*result["layers"], {**result, "layer": "sum", "codes": ""}]
-    common.show(result["network"], columns, [
-        [f"{row[one]:,}" if isinstance(row[one], int) else row[one] for one in columns]
-        for row in rows])
-    common.show("CIFAR-10", ("network", f"{result['images']:,} test images"), [
-        ("98 % zeros, float", f"{result['before']:.2%}"),
-        (f"{result['network']}, 8 bits", f"{result['accuracy']:.2%}")])
-
-
 def main() -> int:
     """Fit if files are given; print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--weights", type=Path, help="the sparse arrays; without them, the stored "
-                                                     "results are printed")
-    parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
-    parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and cifar10_train")
-    parser.add_argument("--out", type=Path, default=Path("build", "vgg16"), help="where to work")
-    parser.add_argument("--images", type=int, default=10_000, help="how many test images")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
-    args = parser.parse_args()
-    if len({args.weights is None, args.teacher is None, args.data is None}) > 1:
-        parser.error("--weights, --teacher and --data belong together")
-    torch.set_num_threads(args.threads)
+    args = parsed(argparse.ArgumentParser(description=__doc__.partition("\n")[0]))
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:
@@ -290,7 +247,7 @@ def main() -> int:
         common.write(FILE, result)
         return result
 
-    return common.present(FILE, run, show, anew=args.weights is not None, as_json=args.json)
+    return common.present(FILE, run, show_one, anew=args.weights is not None, as_json=args.json)
 
 
 if __name__ == "__main__":
