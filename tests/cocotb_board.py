@@ -65,7 +65,7 @@ async def board_answers(dut: Any) -> None:
     results, repeats = [], []
 
     def talk(line: Line) -> None:
-        with Link(line.port, timeout=PATIENCE_SECONDS, clock=lambda: line.seconds) as board:
+        with Link(line.port, timeout=PATIENCE_SECONDS, clock=line.clock) as board:
             assert board.identity.digest.hex() == job["digest"]
             for frame, (request, answer, _) in zip(frames["images"], CASES.values(), strict=False):
                 line.requests.append(request)

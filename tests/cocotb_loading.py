@@ -59,16 +59,17 @@ async def board_is_loaded(dut: Any) -> None:
         def load(model: str, *damages: Damage) -> tuple[int, str]:
             """What ``penjing load`` says; its first message asks who the board is."""
             line.requests.extend((nothing, *damages))
-            done = subprocess.run(
-                [job["python"], "-m", "penjing", "load", job["project"],
-                 str(folder / f"{model}.penjing"), "--port", line.port, "--baud",
-                 str(SLOW_BAUD), "--json"],
-                capture_output=True, text=True, check=False)
+            with line.free():
+                done = subprocess.run(
+                    [job["python"], "-m", "penjing", "load", job["project"],
+                     str(folder / f"{model}.penjing"), "--port", line.port, "--baud",
+                     str(SLOW_BAUD), "--json"],
+                    capture_output=True, text=True, check=False)
             assert not line.requests
             return done.returncode, done.stderr
 
         def link() -> Link:
-            return Link(line.port, timeout=PATIENCE_SECONDS, clock=lambda: line.seconds,
+            return Link(line.port, timeout=PATIENCE_SECONDS, clock=line.clock,
                         expected=identity)
 
         def refuses_frames() -> None:

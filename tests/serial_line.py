@@ -8,7 +8,8 @@ import pty
 import threading
 import tty
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cocotb
@@ -19,7 +20,8 @@ from penjing.boards.protocol import Decoder, Message
 
 PERIOD_NS = 10
 PATIENCE_SECONDS = 0.01
-"""Of the simulation: on a busy machine the host would else lose patience with a slow simulator."""
+"""Of the simulation, see `Line.clock`."""
+_TICK_NS = 200_000
 Damage = Callable[[bytes], bytes]
 
 
@@ -37,7 +39,6 @@ class Line:
     """A UART at the far end of the board's line, and a pseudo-terminal ``port`` behind it.
 
     The next message in either direction passes the first of ``requests`` or ``answers``, if any.
-    ``seconds`` have been simulated so far.
     """
 
     def __init__(self, dut: Any, bit_ns: int) -> None:
@@ -49,7 +50,41 @@ class Line:
         self.port = os.ttyname(self._terminal)
         self.requests: deque[Damage] = deque()
         self.answers: deque[Damage] = deque()
-        self.seconds = 0.0
+        self._asked = threading.Semaphore(0)
+        self._told = threading.Semaphore(0)
+        self._seconds = 0.0
+        self._is_free = False
+
+    def clock(self) -> float:
+        """Let the simulation run for a tick; the seconds simulated so far.
+
+        The host's clock. The simulation stands while the host does anything else, so that neither
+        loses patience with the other, however busy the machine is.
+        """
+        self._asked.release()
+        self._told.acquire()
+        return self._seconds
+
+    @contextmanager
+    def free(self) -> Iterator[None]:
+        """The simulation runs by itself, for a host in another process."""
+        self._is_free = True
+        try:
+            yield
+        finally:
+            self._is_free = False
+
+    async def follow(self, host: threading.Thread) -> None:
+        """Simulate a tick whenever the host asks for the time, as long as it lives."""
+        while True:
+            while not self._asked.acquire(timeout=0.01):
+                if not host.is_alive():
+                    return
+                while self._is_free:
+                    await Timer(_TICK_NS // 200, "ns")
+            await Timer(_TICK_NS, "ns")
+            self._seconds = get_sim_time("sec")
+            self._told.release()
 
     async def to_board(self) -> None:
         """Carry what the host writes, message by message."""
@@ -114,8 +149,6 @@ async def converse(dut: Any, divider: int, talk: Callable[[Line], None]) -> None
 
     host = threading.Thread(target=run, daemon=True)
     host.start()
-    while host.is_alive():
-        line.seconds = get_sim_time("sec")
-        await Timer(100 * PERIOD_NS, "ns")
+    await line.follow(host)
     if errors:
         raise errors[0]
