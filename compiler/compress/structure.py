@@ -8,7 +8,8 @@ loses them together, by the mean of its scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from ..ir import PenjingError
 from .coupling import Coupled, Couplings
 from .trainable import Trainable
 
-__all__ = ["channel_norms", "narrow"]
+__all__ = ["channel_norms", "narrow", "without_channels"]
 
 
 def channel_norms(model: Trainable, power: int) -> dict[str, Tensor]:
@@ -54,11 +55,42 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
     """
     _check(ratio, across, round_to)
     narrowed = model.copied()
-    narrowed.module.eval()
-    frozen = {name for name, parameter in narrowed.module.named_parameters()
+    with _coupled(narrowed) as couplings:
+        _narrow(couplings, model, scores, ratio, across, round_to, keep, keep_unscored)
+    return narrowed
+
+
+def without_channels(model: Trainable, gone: Sequence[Sequence[int]]) -> Trainable:
+    """A copy of ``model`` without channels: those of the root of each group of its `Couplings`.
+
+    `PenjingError` where they cannot go.
+    """
+    narrowed = model.copied()
+    with _coupled(narrowed) as couplings:
+        for group, channels in zip(couplings.groups, gone, strict=True):
+            if channels:
+                couplings.remove(group, channels)
+    return narrowed
+
+
+@contextmanager
+def _coupled(model: Trainable) -> Iterator[Couplings]:
+    """The channels of ``model``, whose modes and frozen parameters are in the end as before."""
+    was_training = model.module.training
+    model.module.eval()
+    frozen = {name for name, parameter in model.module.named_parameters()
               if not parameter.requires_grad}
-    narrowed.module.requires_grad_(True)
-    couplings = Couplings(narrowed)
+    model.module.requires_grad_(True)
+    yield Couplings(model)
+    for name, parameter in model.module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    model.module.train(was_training)
+
+
+def _narrow(couplings: Couplings, model: Trainable, scores: Mapping[str, Tensor],
+            ratio: float | Mapping[str, float], across: bool, round_to: int,
+            keep: Collection[str], keep_unscored: bool) -> None:
+    """Do what `narrow` says to the copy of ``model`` that has these ``couplings``."""
     named = {name for group in couplings.groups for name in group.members}
     _check_names((*keep, *(ratio if isinstance(ratio, Mapping) else ())), named)
     _check_names(scores, {*named, *(name for name, _ in model.module.named_modules())})
@@ -74,10 +106,6 @@ def narrow(model: Trainable, scores: Mapping[str, Tensor], ratio: float | Mappin
         gone = choice.lowest(least, round_to)
         if gone:
             couplings.remove(choice.group, gone)
-    for name, parameter in narrowed.module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    narrowed.module.train(model.module.training)
-    return narrowed
 
 
 def _check(ratio: float | Mapping[str, float], across: bool, round_to: int) -> None:
