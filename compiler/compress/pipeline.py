@@ -39,6 +39,7 @@ from .prune import (
     channel_scores,
     flattened_maps,
     geometric,
+    is_plain,
     known,
     layers_of,
     prune,
@@ -194,7 +195,7 @@ class Pipeline:
           progress: Progress | None) -> Taken:
         layers = _layers(network)
         wanted = step.layers or {name: step.ratio for name, layer in list(layers.items())[1:]
-                                 if layer.groups == 1 and not _is_transposed(layer)}
+                                 if is_plain(layer)}
         original = network.copied().module
         for number, (name, ratio) in enumerate(wanted.items()):
             if progress is not None:
@@ -291,10 +292,6 @@ class Pipeline:
 def _layers(network: Trainable) -> dict[str, Layer]:
     """Its layers with weights, whose flattened maps are known."""
     return layers_of(network.module, flattened=flattened_maps(network.module, network.example()))
-
-
-def _is_transposed(layer: Layer) -> bool:
-    return isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
 
 
 def _weights(network: Trainable) -> int:

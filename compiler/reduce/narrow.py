@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..ir import Builder, Network, PenjingError
-from .channels import Mask
+from .channels import Mask, widen
 from .kernels import kernel
 from .network import settled, smaller_layer
 from .uses import Uses
@@ -41,6 +41,10 @@ def narrowed(network: Network, kept: Mapping[str, Mask]) -> Network:
             raise PenjingError(f"layer {name}: it has no outputs to choose from, others than the "
                                f"{mask.shape} given, or is to keep none")
         masks[name] = mask.copy()
+    # From the input on, so that nothing is empty where `settled` begins, at the output.
+    for layer in network.layers:
+        if layer.name not in uses:
+            widen(layer, masks[layer.name], *(masks[name] for name in layer.inputs))
     masks = settled(network, masks, uses, Counter())
     made = Builder(network.input_type, network.input)
     for layer in network.layers:

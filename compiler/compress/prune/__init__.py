@@ -9,7 +9,7 @@ from .amounts import Amount, Below, Each, Outlying, Overall
 from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
-from .lasso import select_inputs
+from .lasso import is_plain, refit, select_inputs
 from .layers import Layer, known, layers_of
 from .masks import Masks
 from .n_of_m import NofM
@@ -24,5 +24,6 @@ from .tracing import flattened_maps
 __all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
            "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
            "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity",
-           "channel_scores", "diagonal", "flattened_maps", "geometric", "known", "layers_of",
-           "prune", "scan", "select", "select_inputs", "slimming", "unit_scores", "without_dead"]
+           "channel_scores", "diagonal", "flattened_maps", "geometric", "is_plain", "known",
+           "layers_of", "prune", "refit", "scan", "select", "select_inputs", "slimming",
+           "unit_scores", "without_dead"]

@@ -82,10 +82,7 @@ def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int
     those of the layer of that name in ``original``: at random ``positions`` in the first
     ``samples`` images of ``data``. `PenjingError` for layers in groups or transposed ones.
     """
-    if isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d) or layer.groups > 1:
-        raise PenjingError(f"layer {layer.name}: channels are selected in plain convolutions and "
-                           f"linear layers only; leave it out")
-    require_floats(layer)
+    require_plain(layer)
     theirs = layers_of(original)
     known({layer.name: layer}, theirs, "channel selection")
     x, y = _collected(model, original, layer, theirs[layer.name], data, samples, positions, seed)
@@ -101,6 +98,36 @@ def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int
         layer.weight.copy_(fitted.reshape(layer.weight.shape))
     return Masks({layer.name: kept[None, :, None].expand(weights.shape).reshape(
         layer.weight.shape).contiguous()})
+
+
+def refit(model: nn.Module, original: nn.Module, layer: Layer, data: Data, *, samples: int = 1000,
+          positions: int = 10, seed: int = 1) -> None:
+    """Give ``layer`` of ``model`` the weights that best make the outputs of that in ``original``.
+
+    Channels that are 0 in ``model`` get none. For the rest see `select_inputs`.
+    """
+    require_plain(layer)
+    x, y = _collected(model, original, layer, layers_of(original)[layer.name], data, samples,
+                      positions, seed)
+    alive = x.flatten(2).any(2).any(0)
+    fitted = x.new_zeros(y.shape[1], *x.shape[1:])
+    fitted[:, alive] = least_squares(x[:, alive], y)
+    with torch.no_grad():
+        layer.weight.copy_(fitted.reshape(layer.weight.shape))
+
+
+def is_plain(layer: Layer) -> bool:
+    """Whether all outputs of ``layer`` read all its inputs, as least squares want."""
+    return layer.groups == 1 and not isinstance(layer.module,
+                                                nn.ConvTranspose1d | nn.ConvTranspose2d)
+
+
+def require_plain(layer: Layer) -> None:
+    """`PenjingError` for a layer that is not `is_plain`, or has no floats."""
+    if not is_plain(layer):
+        raise PenjingError(f"layer {layer.name}: channels are selected in plain convolutions and "
+                           f"linear layers only; leave it out")
+    require_floats(layer)
 
 
 def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,

@@ -1,0 +1,129 @@
+"""What a search decides: a level for each knob, such as how many channels a layer keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from ... import ir
+from .limits import Aim
+
+if TYPE_CHECKING:
+    from ...dataflow.cost_oracle import Cost, CostOracle
+
+__all__ = ["Choice", "Environment", "Knob", "Space", "Trial", "best"]
+
+Choice: TypeAlias = tuple[int, ...]
+"""For each knob the index of its level; the highest is the network as it is."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One decision: the ``levels`` that ``name`` may have, ascending.
+
+    ``features`` describe it to an agent that learns; ``work`` is what it costs at the highest
+    level, in multiply-accumulates, of which a level takes about its share.
+    """
+
+    name: str
+    levels: tuple[int, ...]
+    features: tuple[float, ...]
+    work: float
+
+    def share(self, index: int) -> float:
+        """The level, as a share of the highest."""
+        return self.levels[index] / self.levels[-1]
+
+    def at_least(self, share: float) -> int:
+        """The index of the lowest level of such a share or more."""
+        return next((index for index in range(len(self.levels)) if self.share(index) >= share),
+                    len(self.levels) - 1)
+
+
+class Environment(Protocol):
+    """A network that becomes another by each choice.
+
+    It can be pickled: workers have one each. What it tells depends on the choice alone.
+    """
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """What is to be decided, in the order of the network."""
+
+    def integers(self, choice: Choice) -> ir.Network:
+        """A network of integers that takes the same hardware; its weights may be others."""
+
+    def accuracy(self, choice: Choice) -> float:
+        """How good the network is, on images that are no test."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A ``choice`` that was tried; ``cost`` is None where no plan can be made of it."""
+
+    choice: Choice
+    accuracy: float
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class Space:
+    """An ``environment`` with what a plan costs there, and the ``aim``; ``known`` are costs seen.
+    """
+
+    environment: Environment
+    oracle: CostOracle
+    aim: Aim
+    known: dict[Choice, Cost | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """Those of the environment."""
+        return self.environment.knobs
+
+    @property
+    def highest(self) -> Choice:
+        """The network as it is."""
+        return tuple(len(knob.levels) - 1 for knob in self.knobs)
+
+    @property
+    def lowest(self) -> Choice:
+        """The smallest network that there is."""
+        return (0,) * len(self.knobs)
+
+    def cost(self, choice: Choice) -> Cost | None:
+        """That of the plan; None where the board can hold none."""
+        from ...dataflow.budget import TooSmall
+
+        if choice not in self.known:
+            try:
+                self.known[choice] = self.oracle.cost(self.environment.integers(choice))
+            except TooSmall:
+                self.known[choice] = None
+        return self.known[choice]
+
+    def fits(self, choice: Choice) -> bool:
+        """Whether the plan is within the limits."""
+        return self.aim.fits(self.cost(choice))
+
+    def excess(self, choice: Choice) -> float:
+        """How many times the plan's costs are what they may be."""
+        cost = self.cost(choice)
+        return float("inf") if cost is None else self.aim.excess(cost)
+
+    def require(self) -> None:
+        """`PenjingError` where even the smallest network exceeds the limits."""
+        cost = self.cost(self.lowest)
+        if cost is None:
+            self.oracle.cost(self.environment.integers(self.lowest))  # tells what there is not
+        elif not self.aim.fits(cost):
+            raise ir.PenjingError(
+                f"limits: the smallest network that is tried takes {self.aim.excess(cost):.2f} "
+                f"times what they allow ({cost}); raise them, or take a larger board")
+
+
+def best(trials: list[Trial], aim: Aim) -> Trial | None:
+    """Of those within the limits the best, the first of equals."""
+    fitting = [trial for trial in trials if aim.fits(trial.cost)]
+    return max(fitting, key=lambda trial: aim.objective(trial.accuracy, trial.cost),
+               default=None)  # type: ignore[arg-type]
