@@ -123,7 +123,7 @@ def parse_encodings(texts: Iterable[str]) -> dict[str, str]:
 
 def plan(network: Network, target: Target) -> Plan:
     """The schedule of ``network``; `PenjingError` if it does not fit ``target`` or is too slow."""
-    budget, goal, board, clock_mhz = _asked(network, target)
+    budget, goal, board, clock_mhz = asked(network, target)
     return schedule(network, budget, goal, board=board, clock_mhz=clock_mhz)
 
 
@@ -132,13 +132,13 @@ def smallest(network: Network, names: Iterable[str]) -> tuple[str | None, dict[s
 
     And what stands against those before it, by name.
     """
-    offers = (_asked(network, Target(name)) for name in names)
+    offers = (asked(network, Target(name)) for name in names)
     return first_fit(network, ((board, clock_mhz, budget)
                                for budget, _, board, clock_mhz in offers))
 
 
-def _asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
-    """What ``target`` means for ``network``: budget, goal, the board's name and the clock."""
+def asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
+    """What ``target`` means for ``network``: budget, goal, the board's name, the clock in MHz."""
     board = boards.find(target.board)
     clock_mhz = _clock(board, target.clock_mhz)
     cycles = None

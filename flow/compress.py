@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..compiler import file
 from ..compiler.encode import encode
 from ..compiler.ir import PenjingError
-from . import data
 from .compression import Compression, Stage
-from .data import Data
 from .evaluate import golden_accuracy
 from .load import Model, Quantization, is_floats, load, needing
 from .plots import draw_sizes, require_plots
 from .progress import Progress, silent
+from .sets import Sets, data_digest, require_classes
 from .work import Work, digest
 
 if TYPE_CHECKING:
@@ -35,12 +30,6 @@ if TYPE_CHECKING:
     from ..compiler.compress.training import Progress as Steps
 
 __all__ = ["compress"]
-
-HELD_OUT = 10
-"""One image in so many is held out, if there are no test images."""
-CALIBRATION = 256
-"""Training images that fraction lengths are chosen by."""
-
 
 def compress(model: str | Path, output: str | Path, recipe: str | Path, images: str | Path, *,
              test: str | Path | None = None, quantization: Quantization | None = None,
@@ -58,7 +47,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     ``model``, the one called ``result`` counts. `PenjingError` where any of that is unfit.
     """
     path, target = Path(model), Path(output)
-    _require_target(path, target)
+    require_target(path, target)
     progress("load", 0, 0)
     with needing(path, "compress"):
         from ..compiler.compress import recipe as recipes
@@ -68,10 +57,10 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
         require_plots(target)
     if seed is not None:
         asked = replace(asked, seed=seed)
-    sets = _Sets.read(images, test)
+    sets = Sets.read(images, test)
     made_with = {
         "model": digest(path), "result": repr(result), "seed": str(asked.seed),
-        "training": _data_digest(sets.training), "test": _data_digest(sets.test),
+        "training": data_digest(sets.training), "test": data_digest(sets.test),
         "quantization": repr(quantization)}
     take = _floats if is_floats(path, result) else _integers
     with Work.opened(target.with_suffix(".work"), made_with, [
@@ -88,7 +77,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     return made
 
 
-def _require_target(path: Path, target: Path) -> None:
+def require_target(path: Path, target: Path) -> None:
     """Refuse before anything is done what could not be written in the end."""
     if target.suffix not in (".pt2", file.SUFFIX):
         raise PenjingError(f"{target}: a compressed network is a .pt2 program or a {file.SUFFIX} "
@@ -103,27 +92,6 @@ def _require_target(path: Path, target: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Sets:
-    """What a network is trained with, and what it is judged by."""
-
-    training: Data
-    test: Data
-
-    @classmethod
-    def read(cls, images: str | Path, test: str | Path | None) -> _Sets:
-        """Those of the files, or every tenth image for the test."""
-        held = _labelled(images)
-        if test is not None:
-            return cls(held, _labelled(test))
-        if len(held.x) < 2 * HELD_OUT:
-            raise data.BadData(f"{images}: {len(held.x)} images are too few to hold every tenth "
-                               f"out; give more, or others with --test")
-        out = np.arange(len(held.x)) % HELD_OUT == HELD_OUT - 1
-        return cls(Data(held.path, held.x[~out], held.labels[~out]),
-                   Data(held.path, held.x[out], held.labels[out]))
-
-
-@dataclass(frozen=True)
 class _Job:
     """What `compress` was called with, read and checked."""
 
@@ -131,7 +99,7 @@ class _Job:
     target: Path
     asked: Recipe
     origin: str
-    sets: _Sets
+    sets: Sets
     work: Work
     progress: Progress
     result: str | None
@@ -164,11 +132,13 @@ def _floats(job: _Job) -> list[Stage]:
         from ..compiler.compress import trainable
         from ..compiler.compress.pipeline import Taken
     network = trainable.read(job.path, result=job.result)
-    pipeline, test = _pipeline(job, network), _tensors(job, job.sets.test, network)
+    pipeline = _pipeline(job, network)
+    test = job.sets.tensors(job.sets.test, network, job.quantization)
     for number, asked in enumerate(job.asked.steps, 1):
         with job.at(number, asked):
             pipeline.check(asked, network)
-    calibration, work, stages = _calibration(job), job.work, []
+    work: Work = job.work
+    calibration, stages = job.sets.calibration(work.folder, job.quantization), []
     for number, step in enumerate((None, *job.asked.steps)):
         at, noted = work.step(number, ".pt2"), work.stage(number)
         if noted is not None:
@@ -200,34 +170,9 @@ def _pipeline(job: _Job, network: Trainable) -> Pipeline:
     """What all steps share; `PenjingError` for data that do not suit ``network``."""
     from ..compiler.compress.pipeline import Pipeline
 
-    outputs = tuple(network.module(network.example()).shape[1:])
-    if len(outputs) != 1 or outputs[0] < 2:
-        raise PenjingError(f"{job.path}: it puts out {' × '.join(map(str, outputs))} numbers; what "
-                           f"is compressed tells classes apart, by a number for each of them")
-    for images in (job.sets.training, job.sets.test):
-        if not 0 <= images.labels.min() <= images.labels.max() < outputs[0]:
-            raise data.BadData(f"{images.path}: y holds labels from {images.labels.min()} to "
-                               f"{images.labels.max()}, the network tells {outputs[0]} classes "
-                               f"apart; number them from 0")
-    return Pipeline(_tensors(job, job.sets.training, network), job.asked.seed, network.copied())
-
-
-def _tensors(job: _Job, images: Data, network: Trainable) -> Tensors:
-    """``images`` as ``network`` takes them: what the integers of the input are worth."""
-    import torch
-
-    from ..compiler.compress.inputs import input_code
-    from ..compiler.compress.training import Data as Tensors
-
-    options, (channels, *places) = job.quantization, network.dims
-    height, width = (1, 1, *places)[-2:]
-    with data.naming(job.sets.training.path):
-        code = input_code(job.sets.training.x, (height, width, channels), options.input_bits or 8,
-                          options.input_scale)
-    with data.naming(images.path):
-        real = code.real(images.x).astype(np.float32).transpose(0, 3, 1, 2)
-    made = torch.from_numpy(np.ascontiguousarray(real)).reshape(len(real), *network.dims)
-    return Tensors(made, torch.from_numpy(images.labels), lambda x, _: x)
+    require_classes(job.path, network, job.sets.training, job.sets.test)
+    training = job.sets.tensors(job.sets.training, network, job.quantization)
+    return Pipeline(training, job.asked.seed, network.copied())
 
 
 def _behind(job: _Job, do: str, taken: Taken, test: Tensors, made: Model) -> Stage:
@@ -236,17 +181,6 @@ def _behind(job: _Job, do: str, taken: Taken, test: Tensors, made: Model) -> Sta
 
     return Stage(do, accuracy(taken.network.module, test), job.judged(made, do), _sizes(made),
                  tuple((epoch.loss, epoch.accuracy) for epoch in taken.epochs), taken.blocks)
-
-
-def _calibration(job: _Job) -> Quantization:
-    """How floats become integers, by the first training images unless the user gave others."""
-    options = job.quantization
-    if options.calibration is not None:
-        return options
-    path, held = job.work.folder / "calibration.npz", io.BytesIO()
-    np.savez(held, x=job.sets.training.x[:CALIBRATION])
-    file.write_atomically(path, held.getvalue())
-    return replace(options, calibration=path)
 
 
 def _integers(job: _Job) -> list[Stage]:
@@ -294,20 +228,3 @@ def _sizes(model: Model) -> tuple[LayerSize, ...]:
     return tuple(replace(left[layer.layer], weights=layer.weights, float_bits=layer.float_bits)
                  if layer.layer in left else replace(layer, nonzeros=0, stored_bits=0, coded_bits=0)
                  for layer in whole)
-
-
-def _labelled(path: str | Path) -> Data:
-    """The images of a file, with class numbers of two classes at least."""
-    held = data.read(path)
-    if held.labels.ndim != 1 or len(np.unique(held.labels)) < 2:
-        raise data.BadData(f"{path}: y has shape {held.labels.shape} and "
-                           f"{len(np.unique(held.labels))} different values; it must be class "
-                           f"numbers (N,), at least two different ones")
-    return held
-
-
-def _data_digest(images: Data) -> str:
-    """Tells ``images`` and labels from others."""
-    found = hashlib.sha256(images.x.tobytes())
-    found.update(images.labels.tobytes())
-    return found.hexdigest()[:16]

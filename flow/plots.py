@@ -13,8 +13,9 @@ from .load import needing
 
 if TYPE_CHECKING:
     from .compression import Compression
+    from .finding import Finding
 
-__all__ = ["draw_sizes", "figure", "require_plots"]
+__all__ = ["draw_sizes", "draw_trials", "figure", "require_plots"]
 
 
 @contextmanager
@@ -63,3 +64,27 @@ def draw_sizes(made: Compression, path: Path) -> None:
                            textcoords="offset points", ha="center", fontsize="x-small")
         other.set_ylim(0, 109)
         other.set_ylabel("accuracy of integers, %")
+
+
+def draw_trials(found: Finding, path: Path) -> None:
+    """Accuracy over frames a second of all trials; those that no other surpasses in both joined."""
+    tried = [(trial.cost.frames_per_second, 100 * trial.accuracy, trial.fits)
+             for trial in found.trials if trial.cost is not None]
+    front: list[tuple[float, float]] = []
+    for frames, accuracy, _ in sorted(tried, reverse=True):
+        if not front or accuracy > front[-1][1]:
+            front.append((frames, accuracy))
+    with figure(path) as axes:
+        for fits, mark, label in ((False, "x", "beyond the limits"), (True, ".", "within them")):
+            some = [point[:2] for point in tried if point[2] is fits]
+            if some:
+                axes.plot(*zip(*some, strict=True), mark, color="C0" if fits else "0.7",
+                          label=label)
+        axes.step(*zip(*front, strict=True), "k-", where="post", linewidth=0.8,
+                  label="Pareto front")
+        if found.best.cost is not None:
+            axes.plot(found.best.cost.frames_per_second, 100 * found.best.accuracy, "o",
+                      color="C3", fillstyle="none", label="the best")
+        axes.set_xlabel("frames/s of the plan")
+        axes.set_ylabel("accuracy in the trial, %")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)

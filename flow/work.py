@@ -75,8 +75,8 @@ class Work:
                     if path.stem.isdecimal()), default=0)
 
     def _is_begun(self, number: int) -> bool:
-        """Whether there is a checkpoint of a step."""
-        return any(self.folder.glob(f"{number}.training*"))
+        """Whether there is a checkpoint of a step, or a trial of it."""
+        return any(self.folder.glob(f"{number}.tr*"))
 
     def _require(self, wanted: Mapping[str, Any]) -> None:
         """Make sure that nothing that is done is of other work than ``wanted``."""
@@ -84,12 +84,12 @@ class Work:
         done = finished + self._is_begun(finished + 1)
         if held["made_with"] != wanted["made_with"]:
             if done:
-                raise PenjingError(f"{self.folder}: it holds another compression that was not "
+                raise PenjingError(f"{self.folder}: it holds other work that was not "
                                    f"finished; {_WAY_OUT}")
             self.step(0, ".json").unlink(missing_ok=True)
         for number, step in enumerate(held["steps"][:done], 1):
             if wanted["steps"][number - 1:number] != [step]:
-                what = f"its {number}.training* there" if number > finished else "that folder"
+                what = f"its {number}.tr* there" if number > finished else "that folder"
                 raise PenjingError(f"{self.folder}: step {number} was done in another way, as the "
                                    f"recipe was; delete {what}, or name another output with -o")
 
@@ -102,7 +102,7 @@ class Work:
         if isinstance(held, dict) and isinstance(held.get("made_with"), dict) and isinstance(
                 held.get("steps"), list):
             return held
-        raise PenjingError(f"{self.folder}: no work of penjing compress, or damaged; {_WAY_OUT}")
+        raise PenjingError(f"{self.folder}: no work of Penjing, or damaged; {_WAY_OUT}")
 
     def remove(self) -> None:
         """Delete the folder."""

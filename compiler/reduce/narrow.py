@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -43,8 +44,8 @@ def narrowed(network: Network, kept: Mapping[str, Mask]) -> Network:
         masks[name] = mask.copy()
     # From the input on, so that nothing is empty where `settled` begins, at the output.
     for layer in network.layers:
-        if layer.name not in uses:
-            widen(layer, masks[layer.name], *(masks[name] for name in layer.inputs))
+        grow = uses[layer.name].widen if layer.name in uses else partial(widen, layer)
+        grow(masks[layer.name], *(masks[name] for name in layer.inputs))
     masks = settled(network, masks, uses, Counter())
     made = Builder(network.input_type, network.input)
     for layer in network.layers:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ... import ir
+from ...dataflow.budget import TooSmall
 from .limits import Aim
 
 if TYPE_CHECKING:
-    from ...dataflow.cost_oracle import Cost, CostOracle
+    from ...dataflow.cost_oracle import Cost
+    from ..trainable import Trainable
 
 __all__ = ["Choice", "Environment", "Knob", "Space", "Trial", "best"]
 
@@ -53,8 +56,11 @@ class Environment(Protocol):
     def integers(self, choice: Choice) -> ir.Network:
         """A network of integers that takes the same hardware; its weights may be others."""
 
+    def made(self, choice: Choice) -> Trainable:
+        """The network that it becomes, before any training."""
+
     def accuracy(self, choice: Choice) -> float:
-        """How good the network is, on images that are no test."""
+        """How good the network is, trained as each is, on images that are no test."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Space:
-    """An ``environment`` with what a plan costs there, and the ``aim``; ``known`` are costs seen.
+    """An ``environment``, the ``price`` of a network, and the ``aim``; ``known`` are prices seen.
+
+    ``price`` raises `TooSmall` where the board can hold no plan.
     """
 
     environment: Environment
-    oracle: CostOracle
+    price: Callable[[ir.Network], Cost]
     aim: Aim
     known: dict[Choice, Cost | None] = field(default_factory=dict, repr=False)
 
@@ -93,11 +101,9 @@ class Space:
 
     def cost(self, choice: Choice) -> Cost | None:
         """That of the plan; None where the board can hold none."""
-        from ...dataflow.budget import TooSmall
-
         if choice not in self.known:
             try:
-                self.known[choice] = self.oracle.cost(self.environment.integers(choice))
+                self.known[choice] = self.price(self.environment.integers(choice))
             except TooSmall:
                 self.known[choice] = None
         return self.known[choice]
@@ -115,7 +121,7 @@ class Space:
         """`PenjingError` where even the smallest network exceeds the limits."""
         cost = self.cost(self.lowest)
         if cost is None:
-            self.oracle.cost(self.environment.integers(self.lowest))  # tells what there is not
+            self.price(self.environment.integers(self.lowest))  # tells what there is too little of
         elif not self.aim.fits(cost):
             raise ir.PenjingError(
                 f"limits: the smallest network that is tried takes {self.aim.excess(cost):.2f} "

@@ -1,0 +1,282 @@
+"""A network that becomes as small as a board must have it, as a search finds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ..compiler import file
+from ..compiler.encode import encode
+from ..compiler.ir import PenjingError
+from .compile import Target
+from .compress import require_target
+from .data import Data
+from .evaluate import golden_accuracy
+from .finding import Finding, Tried
+from .load import Quantization, is_floats, load, needing
+from .plots import draw_trials, require_plots
+from .pricing import Pricing
+from .progress import Progress, silent
+from .sets import Sets, data_digest, labelled, require_classes
+from .work import Work, digest
+
+if TYPE_CHECKING:
+    from ..compiler.compress.search.agents import Agent
+    from ..compiler.compress.search.limits import Aim
+    from ..compiler.compress.search.space import Choice, Space, Trial
+    from ..compiler.compress.trainable import Trainable
+    from ..compiler.compress.training import Data as Tensors
+    from ..compiler.compress.training import Settings as Training
+
+__all__ = ["Agents", "Effort", "search"]
+
+FITTED = 2000
+"""Training images that weights are fitted to, and calibrated with, in a trial."""
+_STEP = 1
+
+
+class Agents(StrEnum):
+    """What proposes networks."""
+
+    AMC = "amc"
+    NETADAPT = "netadapt"
+    TPE = "tpe"
+    CMA_ES = "cma-es"
+    RANDOM = "random"
+    UNIFORM = "uniform"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done: ``episodes`` of trials, each of ``tune`` epochs of training on
+    ``FITTED`` images, and ``epochs`` of the network that is found, on all. Accuracies in a trial
+    are of at most ``judged`` images.
+
+    ``distil`` is the share of the original's answers in the loss, at ``temperature``.
+    """
+
+    episodes: int = 100
+    tune: int = 0
+    epochs: int = 0
+    judged: int = 1000
+    learning_rate: float = 1e-3
+    distil: float = 0.9
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("tune", 0), ("epochs", 0), ("judged", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value < 1 << 20:
+                raise PenjingError(f"{name}: it must be an integer of at least {least}, not "
+                                   f"{value!r:.40}")
+
+
+def search(model: str | Path, output: str | Path, agent: Agents | str, target: Target,
+           limits: Sequence[str], images: str | Path, *, minimize: str | None = None,
+           test: str | Path | None = None, effort: Effort | None = None,
+           quantization: Quantization | None = None, seed: int = 1, workers: int | None = None,
+           scheduler: str | None = None, plots: bool = False, result: str | None = None,
+           progress: Progress = silent) -> Finding:
+    """Find the network, of those that become of ``model``, that keeps the ``limits`` best.
+
+    A PyTorch program loses channels until its plan on the ``target`` keeps limits such as
+    ``frames=5000`` or ``luts=20000``; the most accurate one is sought, or that of the least
+    ``minimize`` where the accuracy keeps ``accuracy=0.9``. ``images`` is an ``.npz`` file with x
+    and labels y, of which every tenth judges the trials; the network that is found is judged by
+    those of ``test``, if given. It is written to ``output``, a program (``.pt2``) or integers
+    (``.penjing``), all trials to the same with ``.json``, and a picture to ``.svg`` if ``plots``.
+    A search that was interrupted goes on from the folder with ``.work``. Trials run on ``workers``
+    or a Dask ``scheduler``, see `compress.search.workers`. `PenjingError` where anything is unfit.
+    """
+    path, place = Path(model), Path(output)
+    require_target(path, place)
+    if not is_floats(path, result):
+        raise PenjingError(f"{path}: it holds integers, of which no search can be made; take the "
+                           f"PyTorch program that they came from")
+    if type(seed) is not int or not 0 <= seed < 1 << 31:
+        raise PenjingError(f"seed: it must be an integer from 0 to 2**31 - 1, not {seed!r:.40}")
+    if plots:
+        require_plots(place)
+    progress("load", 0, 0)
+    with needing(path, "search"):
+        import distributed
+        import optuna  # noqa: F401
+
+        from ..compiler.compress.search import limits as aims
+        from ..compiler.compress.search import runs
+        from ..compiler.compress.search import workers as pools
+    aim = aims.parse(limits, minimize)
+    sets = Sets.read(images, None)
+    tested = None if test is None else labelled(test)
+    job = _Job(path, place, Agents(agent), target, aim, effort or Effort(), seed, sets, result,
+               progress)
+    options = quantization or Quantization()
+    made_with = {"model": digest(path), "result": repr(result), "target": repr(target),
+                 "images": data_digest(sets.training), "quantization": repr(options)}
+    with Work.opened(place.with_suffix(".work"), made_with, [repr((
+            job.agent, aim, job.effort, seed))]) as work:
+        network = job.network(sets.training, sets.test, *([] if tested is None else [tested]))
+        calibrated = sets.calibration(work.folder, options)
+        space = job.space(network, calibrated)
+        space.require()
+        player = job.player(space)
+        journal = _Journal.read(work.step(_STEP, ".trials"), player.episodes, progress)
+        with pools.workers(space.environment, journal.note, count=workers, scheduler=scheduler
+                           ) as judge:
+            trials = runs.run(player, space, judge, journal.known)
+        finding = job.finished(network, space, trials, tested, calibrated, work)
+        file.write_atomically(place.with_suffix(".json"),
+                              (json.dumps(finding.json(), indent=1) + "\n").encode())
+        if plots:
+            draw_trials(finding, place.with_suffix(".svg"))
+        work.remove()
+    return finding
+
+
+@dataclass
+class _Journal:
+    """The accuracies that a search knows, in the file ``path``, of ``total`` trials or so."""
+
+    path: Path
+    total: int
+    progress: Progress
+    known: dict[Choice, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, total: int, progress: Progress) -> Self:
+        """The journal in the file ``path``, whose last line may be cut off."""
+        known = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                held = json.loads(line)
+                known[tuple(map(int, held["choice"]))] = float(held["accuracy"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        return cls(path, total, progress, known)
+
+    def note(self, choice: Choice, accuracy: float) -> None:
+        """A trial is done."""
+        self.known[choice] = accuracy
+        with open(self.path, "a") as stream:
+            stream.write(json.dumps({"choice": choice, "accuracy": accuracy}) + "\n")
+        best = max(self.known.values())
+        self.progress(f"trials, the best {best:.1%}", len(self.known),
+                      max(self.total, len(self.known)))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `search` was called with, read and checked."""
+
+    path: Path
+    place: Path
+    agent: Agents
+    target: Target
+    aim: Aim
+    effort: Effort
+    seed: int
+    sets: Sets
+    result: str | None
+    progress: Progress
+
+    def network(self, *sets: Data) -> Trainable:
+        """What is to become smaller, which tells the classes of ``sets`` apart."""
+        from ..compiler.compress import trainable
+
+        network = trainable.read(self.path, result=self.result)
+        require_classes(self.path, network, *sets)
+        return network
+
+    def space(self, network: Trainable, calibrated: Quantization) -> Space:
+        """All that can become of ``network``, and what it costs."""
+        from ..compiler.compress.search.channels import Channels
+        from ..compiler.compress.search.space import Space
+
+        fitted = self.tensors(self.sets.training, network, calibrated, FITTED)
+        judged = self.tensors(self.sets.test, network, calibrated, self.effort.judged)
+        whole = load(self.path, calibrated, "network", result=self.result).network
+        environment = Channels(network, whole, fitted, judged, self.tuning, seed=self.seed)
+        return Space(environment, Pricing(self.target, self.aim), self.aim)
+
+    def tensors(self, images: Data, network: Trainable, calibrated: Quantization,
+                most: int | None = None) -> Tensors:
+        """The first of ``images`` as ``network`` takes them."""
+        labels = None if images.y is None else images.y[:most]
+        return self.sets.tensors(Data(images.path, images.x[:most], labels), network, calibrated)
+
+    @property
+    def tuning(self) -> Training | None:
+        """The training of a trial."""
+        return self._training(self.effort.tune)
+
+    def _training(self, epochs: int) -> Training | None:
+        from ..compiler.compress.training import Settings
+
+        return Settings(epochs, learning_rate=self.effort.learning_rate, seed=self.seed
+                        ) if epochs else None
+
+    def player(self, space: Space) -> Agent:
+        """The agent that was asked for."""
+        from ..compiler.compress.search.amc import Amc
+        from ..compiler.compress.search.baselines import Optuna, RandomSearch, Uniform
+        from ..compiler.compress.search.netadapt import NetAdapt
+
+        episodes, seed = self.effort.episodes, self.seed
+        made: Mapping[Agents, Callable[[], Agent]] = {
+            Agents.AMC: lambda: Amc(space, episodes, seed),
+            Agents.NETADAPT: lambda: NetAdapt(space),
+            Agents.TPE: lambda: Optuna(space, episodes, seed),
+            Agents.CMA_ES: lambda: Optuna(space, episodes, seed, adapts=True),
+            Agents.RANDOM: lambda: RandomSearch(space, episodes, seed),
+            Agents.UNIFORM: lambda: Uniform(space)}
+        return made[self.agent]()
+
+    def finished(self, network: Trainable, space: Space, trials: Sequence[Trial],
+                 tested: Data | None, calibrated: Quantization, work: Work) -> Finding:
+        """Make the best of ``trials``, train it, write it, and judge it."""
+        from ..compiler.compress import training
+        from ..compiler.compress.distillation import Distillation
+        from ..compiler.compress.search.space import Trial, best
+
+        found = best(trials, self.aim)
+        if found is None:
+            raise PenjingError(f"search: none of {len(trials)} networks keeps the limits; give it "
+                               f"more episodes, or raise them")
+        made = space.environment.made(found.choice)
+        settings = self._training(self.effort.epochs)
+        every = self.tensors(self.sets.training, network, calibrated)
+        if settings is not None:
+            training.fit(made.module, every, settings,
+                         loss=Distillation(network.module, self.effort.temperature,
+                                           self.effort.distil),
+                         checkpoint=work.step(_STEP, ".training"),
+                         progress=lambda done, total, line: self.progress(
+                             f"training: {line or 'begins'}", done, total))
+        at = work.step(_STEP, ".pt2")
+        made.save(at)
+        integers = load(at, calibrated, self.place.stem)
+        if self.place.suffix == file.SUFFIX:
+            file.save(encode(integers.network, {}), self.place)
+        else:
+            file.write_atomically(self.place, at.read_bytes())
+        images = tested or self.sets.test
+        judged = self.tensors(images, network, calibrated)
+        cost = space.price(integers.network)
+        whole = Trial(space.highest, training.accuracy(network.module, judged), space.cost(
+            space.highest))
+        return Finding(
+            self.place, self.agent, self.seed, self.aim, tuple(
+                knob.name for knob in space.knobs), self._tried(space, whole),
+            self._tried(space, found), tuple(self._tried(space, trial) for trial in trials),
+            training.accuracy(made.module, judged), golden_accuracy(
+                integers, images, lambda _, done, total: self.progress("integers", done, total)),
+            len(images.x), tested is not None, cost, self.aim.fits(cost))
+
+    def _tried(self, space: Space, trial: Trial) -> Tried:
+        levels = tuple(knob.levels[index] for knob, index in zip(
+            space.knobs, trial.choice, strict=True))
+        return Tried(levels, trial.accuracy, trial.cost, self.aim.fits(trial.cost))
