@@ -34,8 +34,8 @@ _NAMES = {
     "compiler.dataflow.plan": ("Plan",),
     "compiler.dataflow.search": ("schedule",),
     "sim.golden": ("run", "run_all"),
-    "flow": ("Project", "Quantization", "Target", "build", "compile_model", "compress", "evaluate",
-             "load", "load_weights", "plan", "simulate"),
+    "flow": ("Effort", "Project", "Quantization", "Target", "build", "compile_model", "compress",
+             "evaluate", "load", "load_weights", "plan", "search", "simulate"),
     "host": ("Link",),
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}

@@ -212,6 +212,63 @@ def _compress(
     _next(as_json, "compile", output, "--board", "ulx3s-85f", *floats, "-o", "build")
 
 
+@app.command("search", rich_help_panel=BRING,
+             epilog="Example: penjing search net.pt2 --agent netadapt --board ulx3s-12f "
+                    "--limit frames=5000 --data train.npz -o best.pt2")
+def _search(
+    model: Model,
+    agent: Annotated[flow.Agents, typer.Option(
+        "--agent", "-a", help="What proposes networks: one that learns (amc), a greedy one that "
+                              "needs no luck (netadapt), or one to compare with.")],
+    board: Annotated[str, typer.Option("--board", "-b", autocompletion=_board_names,
+                                       help="Target; see penjing boards.")],
+    images: Annotated[Path, typer.Option(
+        "--data", metavar="X.npz", help="Images x and labels y; every tenth judges trials.")],
+    output: Annotated[Path, typer.Option(
+        "-o", "--output", metavar="FILE", help="Program (.pt2) or integer network (.penjing) to "
+                                               "write, and a .json of all trials beside it.")],
+    limits: Annotated[list[str] | None, typer.Option(
+        "--limit", metavar="NAME=N", help="What the plan must keep: frames a second at least; "
+                                          "cycles, luts, ffs, dsps, brams, multipliers, "
+                                          "weight_bits, price at most; accuracy from 0 to 1 where "
+                                          "a cost is minimized. Give it once for each.")] = None,
+    minimize: Annotated[str | None, typer.Option(
+        metavar="NAME", help="Seek the least of this cost, not the most accurate network.")] = None,
+    test: Annotated[Path | None, typer.Option(
+        metavar="T.npz", help="Images and labels that judge what is found.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Trials; NetAdapt ends by itself.")] = 100,
+    tune: Annotated[int, typer.Option(
+        min=0, help="Epochs of each trial's training, on 2,000 images.")] = 0,
+    epochs: Annotated[int, typer.Option(
+        min=0, help="Epochs of training, on all images, of the network that is found.")] = 0,
+    clock: Annotated[float | None, typer.Option(
+        metavar="MHZ", help="Clock; the board's own by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 1,
+    workers: Annotated[int | None, typer.Option(
+        min=0, help="Processes that try; one for each processor by default, 0 for none.")] = None,
+    scheduler: Annotated[str | None, typer.Option(
+        metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers try instead.")] = None,
+    plots: Annotated[bool, typer.Option(
+        "--plots", help="Draw all trials as an SVG beside the output.")] = False,
+    result: Result = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the network that keeps a board's limits best; an interrupted search goes on.
+
+    Exit status 1 if the plan of the network that was found exceeds them after all.
+    """
+    with show_progress() as progress:
+        found = flow.search(model, output, agent, flow.Target(board, clock), limits or (),
+                            images, minimize=minimize, test=test,
+                            effort=flow.Effort(episodes, tune, epochs), seed=seed,
+                            workers=workers, scheduler=scheduler, plots=plots, result=result,
+                            progress=progress)
+    _print(found.json(), as_json, *found.tables())
+    floats = ("--calibration", images) if output.suffix == ".pt2" else ()
+    _next(as_json, "compile", output, "--board", board, *floats, "-o", "build")
+    _exit(found.fits)
+
+
 @app.command("simulate", rich_help_panel=PROVE,
              epilog="Example: penjing simulate build --data images.npz -n 20")
 def _simulate(

@@ -270,7 +270,7 @@ def test_a_recipe_can_be_mended_from_the_step_on_that_is_not_done(
     (folder / "other.toml").write_text(RECIPE.replace("0.75", "0.7"))
     fails(capsys, run(folder, output="mended.pt2", recipe="other.toml"),
           "step 1 was done in another way, as the recipe was; delete that folder")
-    fails(capsys, run(folder, "--seed", "4", output="mended.pt2"), "it holds another compression")
+    fails(capsys, run(folder, "--seed", "4", output="mended.pt2"), "it holds other work")
     (folder / "later.toml").write_text(RECIPE.replace("codes = 8", "codes = 300"))
     fails(capsys, run(folder, output="mended.pt2", recipe="later.toml"), "codes must be 2 to 256")
     assert (work / "1.json").stat().st_mtime_ns == done
@@ -280,7 +280,7 @@ def test_a_recipe_can_be_mended_from_the_step_on_that_is_not_done(
     (work / "3.training").write_bytes(b"")
     (folder / "last.toml").write_text((folder / "later.toml").read_text() + "batch = 20\n")
     fails(capsys, run(folder, output="mended.pt2", recipe="last.toml"),
-          "step 3 was done in another way, as the recipe was; delete its 3.training* there")
+          "step 3 was done in another way, as the recipe was; delete its 3.tr* there")
     fails(capsys, run(folder, output="mended.pt2", recipe="later.toml"), "3.training: no check")
     (work / "3.training").unlink()
     assert run(folder, output="mended.pt2", recipe="last.toml") == 0
@@ -289,7 +289,7 @@ def test_a_recipe_can_be_mended_from_the_step_on_that_is_not_done(
 
 def test_damaged_work_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = stopped(folder, "hurt.pt2", "step 2")
-    for name, match in (("made_with.json", "no work of penjing compress, or damaged"),
+    for name, match in (("made_with.json", "no work of Penjing, or damaged"),
                         ("0.json", "0.json: it, or 0.pt2, is damaged; delete"),
                         ("1.pt2", "1.json: it, or 1.pt2, is damaged; delete")):
         whole = (work / name).read_bytes()
@@ -305,7 +305,7 @@ def test_a_folder_of_something_else_stays(folder: Path, capsys: pytest.CaptureFi
     (folder / "mine.work").mkdir()
     (folder / "mine.work" / "lock").write_text("keep")
     (folder / "mine.work" / "thesis").write_text("keep")
-    fails(capsys, run(folder, output="mine.pt2"), "mine.work: no work of penjing compress")
+    fails(capsys, run(folder, output="mine.pt2"), "mine.work: no work of Penjing")
     assert sorted(path.read_text() for path in (folder / "mine.work").iterdir()) == ["keep"] * 2
 
 

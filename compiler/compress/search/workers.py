@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["workers"]
 
 RETRIES = 3
-_PATIENCE_SECONDS = 20
+_PATIENCE_SECONDS = 5
 Judged: TypeAlias = Callable[[Choice, float], None]
 """Called with a choice and its accuracy, as soon as that is known."""
 
@@ -78,7 +78,8 @@ def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
         client = Client(scheduler, timeout=_PATIENCE_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
         raise PenjingError(f"scheduler {scheduler:.80}: it cannot be reached "
-                           f"({type(error).__name__}); start one with dask scheduler, or leave it out") from None
+                           f"({type(error).__name__}); start one with dask scheduler, or leave "
+                           f"it out") from None
     with client:
         yield client
 

@@ -1,0 +1,234 @@
+"""A search over the channels of a PyTorch network, and what becomes of the network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import penjing
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torch_pruning")
+pytest.importorskip("optuna")
+pytest.importorskip("distributed")
+
+from penjing.__main__ import main
+from penjing.compiler import ir
+from penjing.compiler.compress import trainable
+from penjing.compiler.compress.fixed_point import quantize
+from penjing.compiler.compress.search.channels import Channels
+from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.load import torch as pytorch
+from penjing.compiler.reduce.narrow import narrowed
+from penjing.sim import golden
+from torch import Tensor, nn
+
+
+class Net(nn.Module):
+    """A residual block, a depthwise layer, a flattened map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 8, 3, padding=1)
+        self.inner = nn.Conv2d(8, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.outer = nn.Conv2d(12, 8, 1)
+        self.deep = nn.Conv2d(8, 8, 3, groups=8)
+        self.point = nn.Conv2d(8, 10, 1)
+        self.dense = nn.Linear(10 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = (x + self.outer(self.norm(self.inner(x)).relu())).relu()
+        x = self.point(self.deep(x).relu()).relu()
+        return self.dense(x.flatten(1))
+
+
+@pytest.fixture(scope="module")
+def environment() -> Channels:
+    torch.manual_seed(2)
+    module = Net().eval()
+    nn.init.uniform_(module.norm.running_mean, -1, 1)
+    images = torch.rand(60, 2, 4, 4)
+    data = Data(images, torch.arange(60) % 3, lambda x, _: x)
+    network = trainable.read(module, (4, 4, 2))
+    whole = quantize(pytorch.from_module(module, (4, 4, 2)), images.permute(0, 2, 3, 1).numpy())
+    return Channels(network, whole, data, data, samples=30)
+
+
+def test_channels_that_belong_together_are_one_knob(environment: Channels) -> None:
+    names = [knob.name for knob in environment.knobs]
+    assert names == ["stem+outer+deep", "inner", "point"]
+    stem, inner, point = environment.knobs
+    assert stem.levels == (2, 3, 4, 5, 6, 7, 8)  # a fifth of 8, rounded up, and so on
+    assert inner.levels[0] == 3 and inner.levels[-1] == 12
+    # 16 places of 8 * 9 * 2 and 12 * 8, and 4 of 8 * 9.
+    assert stem.work == 16 * (8 * 9 * 2 + 12 * 8) + 4 * 8 * 9
+    assert inner.work == 16 * 12 * 9 * 8
+    assert point.features == (2, 10, 8, 2, 2, 1, 1, 4 * 80, 1)
+
+
+def test_the_least_norms_go(environment: Channels) -> None:
+    network = environment.model
+    norms = network.layers["point"].weight.detach().abs().sum((1, 2, 3))  # type: ignore[operator]
+    silent = environment._silent(environment._gone((6, 9, 3)))
+    assert set(silent) == {"point"}
+    kept = int((~silent["point"]).sum())
+    assert kept == environment.knobs[2].levels[3]
+    assert norms[~silent["point"]].min() >= norms[silent["point"]].max()
+
+
+def test_what_is_narrowed_computes_what_others_do_without(environment: Channels) -> None:
+    """The integers of a network with weights of 0 for what went, and of one without them."""
+    silent = environment._silent(environment._gone((2, 4, 1)))
+    whole = environment.whole
+    cut = environment.integers((2, 4, 1))
+    made = ir.Builder(whole.input_type, whole.input)
+    for layer in whole.layers:
+        if layer.name in silent:
+            assert isinstance(layer, ir.Convolution | ir.Depthwise)
+            mask = silent[layer.name].numpy()
+            values, bias = layer.weights.values.copy(), layer.bias.copy()
+            values[mask], bias[mask] = 0, 0
+            layer = replace(layer, weights=replace(layer.weights, values=values), bias=bias)
+        made.add(layer)
+    silenced = made.network("silenced", tail=whole.tail)
+    x = np.random.default_rng(1).integers(0, 255, (20, 4, 4, 2), endpoint=True)
+    assert np.array_equal(golden.run(cut, x), golden.run(silenced, x))
+    assert {name: cut.type_of(name).shape[2] for name in ("stem", "inner", "outer", "deep", "point")
+            } == {"stem": 4, "inner": 7, "outer": 4, "deep": 4, "point": 3}
+
+
+def test_bad_masks(environment: Channels) -> None:
+    for name, mask in (("nothing", [True]), ("stem", [True]), ("stem", [False] * 8)):
+        with pytest.raises(penjing.PenjingError, match=f"layer {name}: it has no outputs"):
+            narrowed(environment.whole, {name: np.array(mask)})
+
+
+def test_what_is_left_is_fitted(environment: Channels) -> None:
+    """Least squares come nearer to what was there than what is left by itself."""
+    choice = (3, 5, 4)
+    x = environment.fitted.images
+    wanted = environment.model.module(x)
+
+    def error(one: Channels) -> float:
+        return float((one.made(choice).module(x) - wanted).detach().square().mean())
+
+    assert error(environment) < 0.7 * error(replace(environment, samples=0))
+    whole = tuple(len(knob.levels) - 1 for knob in environment.knobs)
+    assert torch.allclose(environment.made(whole).module(x), wanted, atol=1e-5)
+    shapes = {name: len(layer.weight) for name, layer in environment.made(choice).layers.items()}
+    assert shapes == {"stem": 5, "inner": 8, "outer": 5, "deep": 5, "point": 6, "dense": 3}
+
+
+def test_tuning_trains_each_trial(environment: Channels) -> None:
+    tuned = replace(environment, tuning=Settings(30, batch=20, learning_rate=1e-2))
+    assert tuned.accuracy((3, 5, 4)) == tuned.accuracy((3, 5, 4))
+    assert tuned.accuracy((3, 5, 4)) > environment.accuracy((3, 5, 4))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained program and its data: a class is a bright quarter of the image."""
+    made = tmp_path_factory.mktemp("search")
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+                           nn.Flatten(), nn.Linear(128, 3)).eval()
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 300)
+    x = rng.integers(0, 60, (300, 8, 8, 1))
+    for image, label in zip(x, y, strict=True):
+        image[4 * (label // 2):4 * (label // 2) + 4, 4 * (label % 2):4 * (label % 2) + 4] += 90
+    np.savez(made / "images.npz", x=x.astype(np.uint8), y=y)
+    from penjing.compiler.compress import training
+
+    data = Data(torch.from_numpy(x / 255).float().permute(0, 3, 1, 2), torch.from_numpy(y),
+                lambda x, _: x)
+    training.fit(module, data, Settings(4, batch=30, learning_rate=5e-3))
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 8, 8),)), made / "net.pt2")
+    return made
+
+
+def run(folder: Path, *more: str, agent: str = "random", output: str = "best.pt2") -> int:
+    return main(["search", str(folder / "net.pt2"), "--agent", agent, "--board", "icebreaker",
+                 "--data", str(folder / "images.npz"), "-o", str(folder / output), "--workers",
+                 "0", "--episodes", "6", *more])
+
+
+def test_a_search_from_the_command_line(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert run(folder, "--limit", "luts=3000", "--minimize", "cycles", "--limit", "accuracy=0.5",
+               "--epochs", "1", "--plots") == 0
+    told = json.loads((folder / "best.json").read_text())
+    assert told["fits"]
+    assert told["accuracy"] > 0.5
+    assert len(told["trials"]) == 6
+    assert told["cost"]["luts"] <= 3000
+    assert told["cost"]["cycles"] <= told["whole"]["cost"]["cycles"]
+    assert not (folder / "best.work").exists()
+    assert (folder / "best.svg").read_text().startswith("<?xml")
+    layers = trainable.read(folder / "best.pt2").layers
+    assert [len(layer.weight) for layer in layers.values()] == [*told["best"]["levels"], 3]
+
+
+def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what.startswith("trials") and done == 3:
+            raise Stop
+
+    def search(output: str, **more: Any) -> None:
+        penjing.search(folder / "net.pt2", folder / output, "amc", penjing.Target("icebreaker"),
+                       ["cycles=2000"], folder / "images.npz", workers=0,
+                       effort=penjing.Effort(8), **more)
+
+    with pytest.raises(Stop):
+        search("stopped.penjing", progress=progress)
+    assert len((folder / "stopped.work" / "1.trials").read_text().splitlines()) == 3
+    search("stopped.penjing")
+    search("whole.penjing")
+    whole, stopped = (json.loads((folder / f"{name}.json").read_text())
+                      for name in ("whole", "stopped"))
+    assert {**whole, "path": ""} == {**stopped, "path": ""}
+    assert penjing.load(folder / "whole.penjing").network.layers[0].weights.values.tolist() == (  # type: ignore[attr-defined]
+        penjing.load(folder / "stopped.penjing").network.layers[0].weights.values.tolist())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("options", "why"), [
+    ((), "no limit: nothing needs to become smaller"),
+    (("--limit", "speed=3"), "limit speed=3: give NAME=NUMBER"),
+    (("--limit", "cycles=1"), "limits: the smallest network that is tried takes"),
+    (("--limit", "cycles=900", "--clock", "-1"), "clock: it must be above 0"),
+    (("--limit", "cycles=900", "--data", "nowhere.npz"), "nowhere.npz: cannot be read"),
+    (("--limit", "cycles=900", "--test", "nowhere.npz"), "nowhere.npz: cannot be read"),
+    (("--limit", "cycles=900", "-o", "best.txt"), "best.txt: a compressed network is"),
+    (("--limit", "accuracy=2", "--minimize", "luts"), "limit accuracy: it is a share"),
+    (("--limit", "cycles=900", "--board", "none"), "none")])
+def test_bad_input_is_told_in_a_line(folder: Path, capsys: pytest.CaptureFixture[str],
+                                     options: tuple[str, ...], why: str) -> None:
+    assert run(folder, *options, output="bad.pt2") == 2
+    complaint = capsys.readouterr().err
+    assert why in complaint
+    assert "Traceback" not in complaint
+    assert not list(folder.glob("bad.*"))
+
+
+def test_data_of_one_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "one.npz", x=np.zeros((40, 8, 8, 1), np.uint8), y=np.zeros(40, np.int64))
+    assert run(folder, "--limit", "cycles=900", "--data", str(folder / "one.npz")) == 2
+    assert "at least two different ones" in capsys.readouterr().err
+
+
+def test_integers_cannot_be_searched(folder: Path, capsys: pytest.CaptureFixture[str],
+                                     environment: Channels) -> None:
+    penjing.save(environment.whole, folder / "whole.penjing")
+    assert main(["search", str(folder / "whole.penjing"), "--agent", "random", "--board",
+                 "icebreaker", "--limit", "cycles=900", "--data", str(folder / "images.npz"), "-o",
+                 str(folder / "bad.pt2")]) == 2
+    assert "it holds integers, of which no search can be made" in capsys.readouterr().err
