@@ -11,9 +11,10 @@ from penjing.compiler import ir
 from penjing.compiler.cost import Fabric, Resources
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import Ask, Dot, Weighted
+from penjing.compiler.dataflow.options import Catalogue
 from penjing.compiler.dataflow.plan import Fold, Plan
-from penjing.compiler.dataflow.search import Goal, Search, schedule
-from penjing.compiler.dataflow.site import sites
+from penjing.compiler.dataflow.search import Goal, schedule
+from penjing.compiler.dataflow.searching import Search
 from penjing.compiler.ir import Bipolar, Network, TensorType
 
 NAME = "layer"
@@ -73,17 +74,18 @@ class Case:
         if self.engine is None:
             return schedule(self.network, budget, goal, board=board.name,
                             clock_mhz=board.clock_mhz)
-        found = sites(self.network)
-        search = Search(self.network, found, budget, goal, board.name, board.clock_mhz,
-                        {name: {} for name in found})
-        kinds = search.kinds(self.cycles)
-        assert kinds is not None
-        site = found[NAME]
-        ask = Ask(budget.fabric, kinds[NAME].inputs, self.cycles, self.dsps, self.fold)
-        kinds[NAME] = min((one for one in self.engine.candidates(site, ask)
-                           if self.fold or one.cycles(site) <= self.cycles),
-                          key=lambda one: budget.fabric.price(one.cells(site, budget.fabric)))
-        return search.planned(kinds).timed()
+        search = Search.of(self.network, budget, goal, board.name, board.clock_mhz,
+                           Catalogue(budget.fabric))
+        chosen = search.chosen(self.cycles)
+        assert chosen is not None
+        options = search.options[NAME]
+        site = options.site
+        ask = Ask(budget.fabric, chosen[NAME].kind.inputs, self.cycles, self.dsps, self.fold)
+        chosen[NAME] = options.of(min(
+            (one for one in self.engine.candidates(site, ask)
+             if self.fold or one.cycles(site) <= self.cycles),
+            key=lambda one: budget.fabric.price(one.cells(site, budget.fabric))))
+        return search.planned(chosen).timed()
 
 
 def _weights(shape: tuple[int, ...], bits: int) -> tuple[ir.Weights, np.ndarray]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +190,14 @@ def _budget(board: Board, network: Network, target: Target, settled: bool) -> Bu
         raise PenjingError(f"multipliers: {board.name} has no end of them; say how many with "
                            "--budget")
     multipliers = limits.pop("multipliers")
-    link = ((lambda made: planned_link(board, Design(network, made)))
-            if board.platform else None)
+    link = partial(_link, board) if board.platform else None
     speed_luts = (GENERIC_LUTS * target.budget.get("multipliers", GENERIC_MULTIPLIERS)
                   if limits["luts"] >= UNLIMITED else None)
     return Budget(board.family.fabric, Resources(**limits), multipliers, link, speed_luts)
+
+
+def _link(board: Board, network: Network, made: Plan) -> Resources:
+    return planned_link(board, Design(network, made))
 
 
 def _folds(network: Network, path: Path) -> dict[str, Fold]:

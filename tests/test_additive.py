@@ -24,8 +24,10 @@ from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.kinds import Additive, Ask, Dot, candidates
 from penjing.compiler.dataflow.kinds.stores import CodebookStore, PlainStore
+from penjing.compiler.dataflow.options import Catalogue
 from penjing.compiler.dataflow.plan import Plan, Port
-from penjing.compiler.dataflow.search import Goal, Search, schedule, search
+from penjing.compiler.dataflow.search import Goal, schedule, search
+from penjing.compiler.dataflow.searching import Search
 from penjing.compiler.dataflow.site import sites
 from penjing.compiler.dataflow.summands import Summands, divided
 from penjing.compiler.encode import encode
@@ -226,8 +228,8 @@ def test_a_table_of_choices_in_hardware() -> None:
     latencies = {}
     for store, form in forms.items():
         assert form.store.bits == (2 if store is CodebookStore else len(form.array.scales))
-        made = Search(network, sites(network), BUDGET, Goal(), "generic", 100.0, {}).planned(
-            {LAYER: form}).timed()
+        trial = Search.of(network, BUDGET, Goal(), "generic", 100.0, Catalogue(ECP5))
+        made = trial.planned({LAYER: trial.options[LAYER].of(form)}).timed()
         latencies[store] = made.latency_cycles
         check_network(network, made, frames=3)
     assert latencies[CodebookStore] == latencies[PlainStore] + 1

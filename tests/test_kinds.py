@@ -24,8 +24,10 @@ from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, c
 from penjing.compiler.dataflow.kinds.engine import Multiplying
 from penjing.compiler.dataflow.kinds.entry_store import EntryMemory
 from penjing.compiler.dataflow.kinds.window import Buffered
+from penjing.compiler.dataflow.options import Catalogue, Options
 from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
-from penjing.compiler.dataflow.search import Goal, Search, cheapest
+from penjing.compiler.dataflow.search import Goal
+from penjing.compiler.dataflow.searching import Search
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Integers
 from penjing.hdl.bitmap_entries import MASKS_AHEAD
@@ -220,18 +222,20 @@ def planned(case: Case, kind: type[Kind], fabric: Fabric) -> tuple[Plan, type[Ki
             best = type(one)
             one = one if best is kind else cheapest_of(kind, site, ask)
         chosen[name], ports[name] = one, one.o
-    search = Search(network, found, Budget(fabric, PLENTY, 10**6), Goal(), "generic", 100.0, {})
-    return search.planned(chosen).timed(), best
+    search = Search.of(network, Budget(fabric, PLENTY, 10**6), Goal(), "generic", 100.0,
+                       Catalogue(fabric))
+    options = {name: search.options[name].of(one) for name, one in chosen.items()}
+    return search.planned(options).timed(), best
 
 
 def asked(case: Case, site: Site, ask: Ask) -> tuple[Ask, Kind]:
     """What is asked, in the fewest of the case's cycles, their double ... that are enough."""
     for doublings in range(16):
         ask = replace(ask, cycles=case.cycles << doublings)
-        kind = cheapest(site, ask, {})
-        if kind is not None:
-            assert ask.fold is not None or kind.cycles(site) <= ask.cycles
-            return ask, kind
+        option = Options(site, ask.fabric).cheapest(ask.inputs, ask.cycles, ask.dsps, ask.fold)
+        if option is not None:
+            assert ask.fold is not None or option.cycles <= ask.cycles
+            return ask, option.kind
     raise AssertionError(f"no hardware for {site.name} in {ask.cycles} cycles")
 
 

@@ -25,8 +25,9 @@ from penjing.compiler.dataflow.kinds import (
     Sliced,
     Ternary,
 )
+from penjing.compiler.dataflow.options import OUTPUT_LANE_LUTS, Options
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
-from penjing.compiler.dataflow.search import OUTPUT_LANE_LUTS, Goal, cheapest, schedule
+from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.dataflow.site import Site, sites
 from penjing.compiler.ir import Network, TensorType
 from penjing.sim.streams import Stalls
@@ -58,12 +59,13 @@ def test_no_engine_has_a_cheaper_fold(engine: type[Kind]) -> None:
         for fabric in (ECP5, ICE40):
             for cycles in (16 * case.cycles, 256 * case.cycles):
                 ask = Ask(fabric, (port,), cycles, case.dsps)
-                best, options = cheapest(site, ask, {}), offers(site, ask)
+                best = Options(site, fabric).cheapest(ask.inputs, cycles, case.dsps)
+                options = offers(site, ask)
                 prices = [price(one, site, fabric) for of in options.values() for one in of]
                 assert (best is None) is (not prices)
                 if best is not None:
-                    assert best.cycles(site) <= cycles
-                    assert price(best, site, fabric) == min(prices)
+                    assert best.cycles <= cycles
+                    assert price(best.kind, site, fabric) == min(prices)
                     compared.append(sum(map(bool, options.values())))
 
     check()

@@ -25,7 +25,7 @@ class Budget:
     fabric: Fabric
     resources: Resources
     multipliers: int
-    link: Callable[[Plan], Resources] | None = None
+    link: Callable[[Network, Plan], Resources] | None = None
     speed_luts: int | None = None
 
 
@@ -45,9 +45,9 @@ class TooSmall(PenjingError):
     page = "docs/place_and_route.md"
 
 
-def shortages(budget: Budget, plan: Plan) -> Iterator[Shortage]:
-    """Everything in which ``plan`` exceeds the ``budget``."""
-    link = budget.link(plan) if budget.link else Resources()
+def shortages(budget: Budget, network: Network, plan: Plan) -> Iterator[Shortage]:
+    """Everything in which the ``plan`` of a ``network`` exceeds the ``budget``."""
+    link = budget.link(network, plan) if budget.link else Resources()
     used, limits = plan.resources + link, budget.resources
     for one in (Shortage("multipliers", plan.multipliers, 0, budget.multipliers),
                 Shortage("LUTs", used.luts, link.luts, limits.luts),

@@ -11,8 +11,9 @@ from ..cost import Fabric, Memory, Resources, memories, streams
 from ..ir import Network
 from . import frames, timing
 from .depths import INPUT, Node, depths
-from .kinds.kind import Kind
+from .kinds import Kind
 from .kinds.window import Buffered
+from .options import Option
 from .plan import LayerPlan
 from .site import Site
 
@@ -35,39 +36,39 @@ class Finished:
         return frames.frame_ends(self.nodes, self.rooms, self.i_beats, count)
 
 
-def finish(network: Network, sites: Mapping[str, Site], kinds: Mapping[str, Kind], fabric: Fabric
-           ) -> Finished:
-    """Give every buffer its depth, and predict the cells of every layer."""
-    cycles = {name: kind.cycles(sites[name]) for name, kind in kinds.items()}
-    interval = max(cycles.values())
-    stages = {name: kind.stage(sites[name]) for name, kind in kinds.items()}
+def finish(network: Network, chosen: Mapping[str, Option], fabric: Fabric) -> Finished:
+    """Give every buffer of what is ``chosen`` its depth, and predict the cells of every layer."""
+    interval = max(option.cycles for option in chosen.values())
+    stages = {name: option.stage() for name, option in chosen.items()}
     nodes = _nodes(network, stages)
-    i_beats = kinds[network.layers[0].name].i.beats(network.input_type.elements)
+    i_beats = chosen[network.layers[0].name].kind.i.beats(network.input_type.elements)
     together = iter(depths(nodes, i_beats, interval))
     layers, rooms = [], []
-    for name, kind in kinds.items():
-        site, stage = sites[name], stages[name]
-        room = timing.Depths(0, (0,) * len(kind.inputs)) if stage is None else next(together)
-        if isinstance(kind, Buffered):
-            assert isinstance(stage, timing.Windowed)
-            # Deep enough for the layer alone, too, at its own pace.
-            alone, = depths([Node(stage, (INPUT,))],
-                                   kind.i.beats(stage.elements), cycles[name])
-            kind = kind.buffered(site, fabric, max(room.words, alone.words))
-        layers.append(_planned(site, kind, cycles[name], room.queues, fabric))
+    for name, option in chosen.items():
+        stage = stages[name]
+        room = (timing.Depths(0, (0,) * len(option.kind.inputs)) if stage is None
+                else next(together))
+        planned = option.finished.get(room)
+        if planned is None:
+            planned = option.finished[room] = _planned(option, room, fabric)
+        layers.append(planned)
         if stage is not None:
-            buffer = kind.buffer if isinstance(kind, Buffered) else None
+            buffer = planned.kind.buffer if isinstance(planned.kind, Buffered) else None
             rooms.append(timing.Depths(buffer.words if buffer else 0, tuple(
-                queue.words if queue else 0 for queue in layers[-1].queues)))
+                queue.words if queue else 0 for queue in planned.queues)))
     return Finished(tuple(layers), interval, tuple(nodes), tuple(rooms), i_beats)
 
 
-def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric: Fabric
-             ) -> LayerPlan:
-    """The plan of a layer with a queue of so many ``beats`` in front of each input, 0 for none."""
+def _planned(option: Option, room: timing.Depths, fabric: Fabric) -> LayerPlan:
+    """The plan of a layer with that ``room``: of queues, so many beats in front of each input, 0
+    for none."""
+    site, kind = option.site, option.kind
+    if isinstance(kind, Buffered):
+        # Deep enough for the layer alone, too, at its own pace.
+        kind = kind.buffered(site, fabric, max(room.words, option.lone_words))
     bits = sum(memory.bits for memory in kind.memories(site))
     queues: list[Memory | None] = []
-    for source, port, wanted in zip(site.sources, kind.inputs, beats, strict=True):
+    for source, port, wanted in zip(site.sources, kind.inputs, room.queues, strict=True):
         if not wanted:
             queues.append(None)
             continue
@@ -75,7 +76,7 @@ def _planned(site: Site, kind: Kind, cycles: int, beats: tuple[int, ...], fabric
         queue = Memory("queue", depth, width, memories.ram_storage(fabric, depth, width))
         bits += queue.bits
         queues.append(queue)
-    return LayerPlan(site.name, site.layer.kind, kind, cycles, kind.macs(site),
+    return LayerPlan(site.name, site.layer.kind, kind, option.cycles, kind.macs(site),
                      tuple(queues), bits, cells(site, kind, queues, fabric))
 
 

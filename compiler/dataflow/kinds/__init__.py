@@ -10,6 +10,7 @@ from ...ir import PenjingError
 from ..site import Site
 from .additive import Additive
 from .argmax import Largest
+from .ask import Ask
 from .binary import Binary
 from .columns import Columnwise
 from .concatenation import Union
@@ -18,7 +19,7 @@ from .crop import Cutout
 from .dot import Dot
 from .engine import Engine
 from .join import Sum
-from .kind import Ask, Kind
+from .kind import Kind
 from .n_of_m import NofM
 from .nonzeros import Nonzeros
 from .permutation import Shuffle

@@ -17,9 +17,10 @@ from ..fold import Fold
 from ..port import Port
 from ..site import Site
 from ..summands import Summands, divided
+from .ask import Ask
 from .engine import multiplies
 from .flat import fills_lanes, is_grouped
-from .kind import Ask, Stages, shape_of, style
+from .kind import Stages, shape_of, style
 from .selecting import Selecting, taken
 from .stores import CodebookStore, PlainStore, Store
 from .words import packed

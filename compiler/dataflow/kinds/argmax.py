@@ -16,7 +16,8 @@ from .. import control, timing
 from ..gears import Gear, regrouping
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Kind, Stages, shape_of
+from .ask import Ask
+from .kind import Kind, Stages, shape_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ from ...ir import TensorType
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, fills_lanes, pads_zeros
-from .kind import Ask, Stages, style
+from .kind import Stages, style
 from .words import count_words
 
 
@@ -52,10 +53,9 @@ class Binary(Flat):
         return [fold for fold in folds if fills_lanes(site, fold)] if cls.counts(site) else folds
 
     @classmethod
-    def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
-        """The fewest lanes that divide a kernel row and take it in ``steps`` cycles; 0 for none.
-        """
-        lanes = 0 if spare else super().lanes(site, steps, spare=spare)
+    def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:
+        """The fewest lanes that divide a kernel row and are fast enough; 0 for none."""
+        lanes = 0 if spare else super().lanes(site, ask, each, spare=spare)
         while lanes and site.geometry.run % lanes:
             lanes += 1
         return lanes

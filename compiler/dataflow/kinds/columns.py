@@ -26,10 +26,11 @@ from ..fold import Fold, quotients
 from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .column_cells import drain_cells, element_cells, line_cells
 from .column_engine import engine, pe_shape, weighing
 from .engine import dsp_blocks, multiplies
-from .kind import Ask, Stages, shape_of, style
+from .kind import Stages, shape_of, style
 from .weighted import Limits, Weighted
 
 QUEUE = 8
@@ -73,9 +74,9 @@ class Columnwise(Weighted):
         for pes in sorted(quotients(site.outputs)):
             # However they are dealt, an element has its part of a column.
             least = int(np.maximum(-(-heights // pes), 1).sum())
-            if site.geometry.positions * least <= ask.cycles:
+            if ask.allows(site.geometry.positions * least):
                 found = cls.made(site, ask, Fold(pes, 1, 1))
-                if found.cycles(site) <= ask.cycles:
+                if ask.allows(found.cycles(site)):
                     yield found
                     break
 

@@ -21,7 +21,8 @@ from .. import control, timing
 from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Kind, Stages, shape_of, widening
+from .ask import Ask
+from .kind import Kind, Stages, shape_of, widening
 
 SPARE_BEATS = 3
 """What a pixel's queue holds beyond the pixel, so that it takes a beat in every cycle."""

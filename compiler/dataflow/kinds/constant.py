@@ -18,8 +18,9 @@ from ..fold import Fold
 from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .engine import multiplies
-from .kind import Ask, Stages, shape_of
+from .kind import Stages, shape_of
 from .weighted import Limits, Weighted
 
 

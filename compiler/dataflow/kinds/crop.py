@@ -16,8 +16,9 @@ from ...cost.memories import index_bits
 from ...ir import Integers
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .dropping import Dropping
-from .kind import Ask, Stages, shape_of
+from .kind import Stages, shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Cutout(Dropping):
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The fewest lanes that are fast enough, or those that come in."""
         height, width, channels = site.source.shape
-        least = -(-channels // max(1, ask.cycles // (height * width)))
+        least = ask.port(channels, height * width).lanes
         for lanes in sorted({least, min(ask.inputs[0].lanes, channels)}):
             yield cls(inputs=ask.inputs, taken=Port(lanes, channels), o=Port(lanes, channels))
 

@@ -10,9 +10,10 @@ from ....hdl.tech import Technology
 from ... import ir
 from ..fold import Fold
 from ..site import Site
+from .ask import Ask
 from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
 from .flat import Flat, fills_lanes, is_grouped
-from .kind import Ask, Stages
+from .kind import Stages
 from .stores import store_of
 
 

@@ -25,7 +25,8 @@ from ..fold import Fold
 from ..port import Port
 from ..site import Site
 from . import constants
-from .kind import Ask, code, shape_of, style
+from .ask import Ask
+from .kind import code, shape_of, style
 from .stores import Store
 from .weighted import Limits, Weighted
 from .window import Windowed
@@ -50,8 +51,8 @@ class Engine(Windowed, Weighted):
 
     @classmethod
     @abstractmethod
-    def proposals(cls, site: Site, cycles: int) -> Iterator[Fold]:
-        """The folds worth a thought that take a frame in at most ``cycles``."""
+    def proposals(cls, site: Site, ask: Ask) -> Iterator[Fold]:
+        """The folds worth a thought that are fast enough."""
 
     @classmethod
     @abstractmethod
@@ -63,7 +64,7 @@ class Engine(Windowed, Weighted):
         """The engines that do what ``ask`` says; none for weights of other `encodings`."""
         if not isinstance(multiplies(site).weights.encoding, cls.encodings):
             return
-        folds = cls.proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
+        folds = cls.proposals(site, ask) if ask.fold is None else (ask.fold,)
         for fold in folds:
             if cls.accepts(site, fold):
                 yield from cls.forms(site, ask, fold)
@@ -301,7 +302,7 @@ def pad_code(site: Site, source: ir.TensorType) -> int:
 
 def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:
     """How many of so many ``multipliers`` are DSP blocks."""
-    return min(ask.dsps, multipliers) if ask.fabric.fits_dsp(a_bits, b_bits) else 0
+    return ask.blocks(multipliers) if ask.fabric.fits_dsp(a_bits, b_bits) else 0
 
 
 def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:

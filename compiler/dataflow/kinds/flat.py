@@ -15,6 +15,7 @@ from ... import ir
 from ...ir import Integers
 from ..fold import Fold, quotients
 from ..site import Site
+from .ask import Ask
 from .engine import Engine, multiplies, output_lanes
 from .sliced import Sliced
 
@@ -41,7 +42,7 @@ class Flat(Engine):
         return not Sliced.accepts(site, fold)
 
     @classmethod
-    def proposals(cls, site: Site, cycles: int) -> Iterator[Fold]:
+    def proposals(cls, site: Site, ask: Ask) -> Iterator[Fold]:
         """For each number of runs and of row groups, the fewest lanes that are fast enough."""
         shape = site.geometry
         if isinstance(site.layer, ir.Depthwise):
@@ -49,19 +50,18 @@ class Flat(Engine):
         for runs in quotients(site.outputs):
             for row_groups in quotients(shape.kernel[0]):
                 rows = -(-shape.kernel[0] // row_groups)
-                steps = cycles // (shape.positions * runs * row_groups)
-                lanes = cls.lanes(site, steps, spare=shape.kernel[0] % rows > 0)
+                each = shape.positions * runs * row_groups
+                lanes = cls.lanes(site, ask, each, spare=shape.kernel[0] % rows > 0)
                 if lanes:
                     yield Fold(-(-site.outputs // runs), rows, lanes)
 
     @classmethod
-    def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
-        """The fewest lanes that take a kernel row in ``steps`` cycles; 0 where there are none.
+    def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:
+        """The fewest lanes that take all kernel rows in time, ``each`` cycles a beat; 0 for none.
 
         ``spare`` says that some of the rows are beyond the kernel.
         """
-        run = site.geometry.run
-        return -(-run // min(steps, run)) if steps else 0
+        return ask.lanes(site.geometry.run, each)
 
     @classmethod
     def framed(cls, site: Site, fold: Fold, array: Array, latency: int = SEQUENCER_LATENCY

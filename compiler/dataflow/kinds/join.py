@@ -18,7 +18,8 @@ from .. import control, timing
 from ..gears import regrouping
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Kind, Stages, shape_of, widening
+from .ask import Ask
+from .kind import Kind, Stages, shape_of, widening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,7 @@ class LaneByLane(Kind):
 def fewest_lanes(site: Site, ask: Ask) -> Port:
     """The port of the fewest lanes by which what goes out is fast enough."""
     height, width, channels = site.result.shape
-    steps = max(1, ask.cycles // (height * width))
-    return Port(-(-channels // min(steps, channels)), channels)
+    return ask.port(channels, height * width)
 
 
 @dataclass(frozen=True, kw_only=True)

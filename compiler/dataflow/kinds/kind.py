@@ -24,21 +24,6 @@ Stages: TypeAlias = list[tuple[str, wiring.Component]]
 """Blocks in a row, each with its instance name."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What a layer is to become: hardware of a ``fabric``, with inputs that come by ``inputs``.
-
-    A frame may take ``cycles``, ``dsps`` DSP blocks are left, and ``fold`` is what the user wants
-    (None: whatever is best).
-    """
-
-    fabric: Fabric
-    inputs: tuple[Port, ...]
-    cycles: int
-    dsps: int
-    fold: Fold | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Kind(ABC):
     """Hardware of one layer. ``inputs`` and ``o`` are the ports of its tensors, ``dsps`` its DSP

@@ -15,9 +15,10 @@ from ...cost import Fabric, Resources, arithmetic
 from ...ir import Integers
 from ..fold import Fold
 from ..site import Site
+from .ask import Ask
 from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
 from .flat import Flat
-from .kind import Ask, Stages, shape_of, style
+from .kind import Stages, shape_of, style
 from .stores import store_of
 from .words import Beside, packed
 
@@ -58,10 +59,9 @@ class NofM(Multiplying, Flat):
         return fold
 
     @classmethod
-    def lanes(cls, site: Site, steps: int, *, spare: bool) -> int:
-        """The fewest lanes of whole groups that take a kernel row in ``steps`` cycles; 0 for none.
-        """
-        lanes = super().lanes(site, steps, spare=spare)
+    def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:
+        """The fewest lanes of whole groups that are fast enough; 0 for none."""
+        lanes = super().lanes(site, ask, each, spare=spare)
         while lanes and _span(site, lanes) is None:
             lanes += 1  # a whole row brings whole taps
         return lanes

@@ -20,10 +20,11 @@ from ..fold import Fold
 from ..gears import Gear, repacking
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .engine import biases, channel_groups, dsp_blocks, multiplies, pad_code
 from .entry_store import EntryMemory, EntryStore, Outputs, Room
 from .entry_stores import entry_store
-from .kind import Ask, Stages, shape_of, style
+from .kind import Stages, shape_of, style
 from .tile_cells import buffer_cells, results_cells, results_memory, sum_cells
 from .weighted import Limits, Weighted
 from .window import Buffer, Buffered
@@ -53,7 +54,7 @@ class Nonzeros(Buffered, Weighted):
         """The engines that do what ``ask`` says; none for weights of other `encodings`."""
         if not isinstance(multiplies(site).weights.encoding, cls.encodings):
             return
-        folds = _proposals(site, ask.cycles) if ask.fold is None else (ask.fold,)
+        folds = _proposals(site, ask) if ask.fold is None else (ask.fold,)
         for fold in folds:
             yield from cls._made(site, ask, fold)
 
@@ -62,8 +63,9 @@ class Nonzeros(Buffered, Weighted):
         """The engines under ``fold``, with each memory of results that may be the best."""
         height, width, channels = site.geometry.size
         shape = _shape(site, fold)
-        cycles, word = max(ask.cycles, shape.tiles * shape.steps), 1
-        while height * width * -(-channels // word) > cycles and word < channels:
+        word = 1
+        while (words := height * width * -(-channels // word)) > shape.tiles * shape.steps and (
+                word < channels) and not ask.allows(words):
             word *= 2
         weights, fabric = multiplies(site).weights, ask.fabric
         for pieces, results in _result_memories(site, fold, fabric):
@@ -320,7 +322,7 @@ def _order(shape: TileShape, outputs: Outputs) -> tuple[bytes, ...]:
     return (spelling.spelled(packed(words.reshape(shape.pixel_beats, -1), bits)),)
 
 
-def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
+def _proposals(site: Site, ask: Ask) -> Iterator[Fold]:
     """For each number of lanes, the fewest elements that are fast enough."""
     geometry = site.geometry
     row = site.result.shape[1]
@@ -329,11 +331,10 @@ def _proposals(site: Site, cycles: int) -> Iterator[Fold]:
         if row % lanes:
             continue
         tiles = geometry.positions // lanes
-        steps = cycles // tiles
-        if not steps:
+        if not ask.allows(tiles):
             continue
-        for pe in range(max(1, -(-total // steps)), site.result.shape[2] + 1):
+        for pe in range(ask.lanes(max(1, total), tiles), site.result.shape[2] + 1):
             fold = Fold(pe, 1, lanes)
-            if _shape(site, fold).steps <= steps:
+            if ask.allows(_shape(site, fold).steps * tiles):
                 yield fold
                 break

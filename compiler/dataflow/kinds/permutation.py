@@ -12,8 +12,9 @@ from ... import ir
 from ...cost import Fabric, Resources
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .dropping import Dropping
-from .kind import Ask, Stages, shape_of
+from .kind import Stages, shape_of
 
 
 @dataclass(frozen=True, kw_only=True)

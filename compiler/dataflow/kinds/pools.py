@@ -31,7 +31,8 @@ from ...ir import TensorType
 from .. import control, timing, window_control
 from ..geometry import elements_inside
 from ..site import Site
-from .kind import Ask, Stages, carried_as_is, code, shape_of, style
+from .ask import Ask
+from .kind import Stages, carried_as_is, code, shape_of, style
 from .window import Windowed, sliced_port, sliced_window
 
 

@@ -12,9 +12,10 @@ from ... import ir
 from ...cost import Fabric, Resources, arithmetic, streams
 from .. import control
 from ..site import Site
+from .ask import Ask
 from .engine import dsp_blocks
 from .join import LaneByLane, fewest_lanes
-from .kind import Ask, Stages, shape_of
+from .kind import Stages, shape_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from ...ir import Integers, TensorType
 from .. import control, timing
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Kind, Stages, carried_as_is, shape_of, style
+from .ask import Ask
+from .kind import Kind, Stages, carried_as_is, shape_of, style
 
 
 @dataclass(frozen=True, kw_only=True)

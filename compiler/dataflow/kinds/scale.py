@@ -18,7 +18,8 @@ from ...cost.memories import index_bits
 from .. import control, timing
 from ..site import Site
 from . import constants
-from .kind import Ask, Stages, shape_of, style, values_of
+from .ask import Ask
+from .kind import Stages, shape_of, style, values_of
 from .passing import Passing
 
 _HALVES_TO = {ir.ScaleRounding.EVEN: 0, ir.ScaleRounding.ODD: 1}
@@ -37,7 +38,7 @@ class Scale(Passing):
         layer, i = _scale(site), ask.inputs[0]
         shape = ScaleShape.of(
             values_of(site.source.widened), lanes=i.lanes, group=i.group,
-            steps=max(1, min(ir.MULTIPLIER_BITS, ask.cycles // i.beats(site.source.elements))),
+            steps=max(1, ask.steps(i.beats(site.source.elements), ir.MULTIPLIER_BITS)),
             multipliers=layer.multipliers.tolist(), shifts=layer.shifts.tolist(),
             offset=layer.offset, pre_shift=layer.pre_shift,
             twice=layer.rounding is ir.ScaleRounding.DOUBLE, addends=_addends(layer))

@@ -14,7 +14,8 @@ from ...cost import Fabric, Resources
 from .. import control
 from ..reach import Reach
 from ..site import Site
-from .kind import Ask, Stages, shape_of
+from .ask import Ask
+from .kind import Stages, shape_of
 from .passing import Passing
 
 

@@ -16,8 +16,9 @@ from ...cost.memories import index_bits
 from ...ir import Integers
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .dropping import Dropping
-from .kind import Ask, Stages, shape_of
+from .kind import Stages, shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Part(Dropping):
             yield cls(inputs=ask.inputs, taken=i, o=Port(
                 i.lanes // channels * count, i.group // channels * count))
             return
-        least = -(-channels // max(1, ask.cycles // (height * width)))
+        least = ask.port(channels, height * width).lanes
         divisors = (lanes for lanes in range(least, start + 1) if start % lanes == 0)
         for lanes in sorted({least, min(i.lanes, channels), channels, *divisors}):
             if start % lanes == 0 or start // lanes == (stop - 1) // lanes:

@@ -17,8 +17,9 @@ from ...ir import Integers
 from ..fold import Fold, quotients
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .engine import Multiplying, channel_groups, dsp_blocks, multiplies, output_lanes, pad_code
-from .kind import Ask, Stages
+from .kind import Stages
 from .stores import store_of
 from .window import sliced_window
 
@@ -43,14 +44,14 @@ class Sliced(Multiplying):
                 and fold.lanes <= site.geometry.size[2])
 
     @classmethod
-    def proposals(cls, site: Site, cycles: int) -> Iterator[Fold]:
+    def proposals(cls, site: Site, ask: Ask) -> Iterator[Fold]:
         """For each number of slices, the fewest lanes."""
         shape = site.geometry
         terms, outputs = channel_groups(site)
         if terms == shape.size[2] and not isinstance(site.layer, ir.Depthwise):
             return
         for slices in quotients(shape.size[2] // terms):
-            if shape.positions * shape.taps * slices <= cycles:
+            if ask.allows(shape.positions * shape.taps * slices):
                 yield Fold(outputs, 1, -(-shape.size[2] // terms // slices) * terms)
 
     @classmethod

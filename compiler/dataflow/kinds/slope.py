@@ -14,8 +14,9 @@ from ...cost import Fabric, Memory, Resources, arithmetic, memories
 from ...cost.memories import index_bits
 from ..site import Site
 from . import constants
+from .ask import Ask
 from .engine import dsp_blocks
-from .kind import Ask, Stages, shape_of, style, values_of
+from .kind import Stages, shape_of, style, values_of
 from .passing import Steady
 
 

@@ -13,7 +13,8 @@ from ...cost import Fabric, Memory, Resources, Storage, memories
 from ...ir import TensorType
 from .. import control
 from ..site import Site
-from .kind import Ask, Stages, shape_of, style
+from .ask import Ask
+from .kind import Stages, shape_of, style
 from .passing import Passing
 
 

@@ -15,9 +15,10 @@ from ...cost import memories
 from ..fold import Fold
 from ..port import Port
 from ..site import Site
+from .ask import Ask
 from .engine import multiplies
 from .flat import fills_lanes, is_grouped
-from .kind import Ask, Stages, shape_of, style
+from .kind import Stages, shape_of, style
 from .selecting import Selecting, taken
 from .words import select_words
 

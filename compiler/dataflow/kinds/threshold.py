@@ -13,7 +13,8 @@ from ...cost import Fabric, Memory, Resources, Storage, memories
 from ...cost.memories import index_bits
 from ..site import Site
 from . import constants
-from .kind import Ask, Stages, shape_of, style, values_of
+from .ask import Ask
+from .kind import Stages, shape_of, style, values_of
 from .passing import Steady
 
 

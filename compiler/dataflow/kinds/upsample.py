@@ -16,7 +16,8 @@ from ... import ir
 from ...ir import TensorType
 from .. import timing, window_control
 from ..site import Site
-from .kind import Ask, Stages, carried_as_is, shape_of, style
+from .ask import Ask
+from .kind import Stages, carried_as_is, shape_of, style
 from .window import Windowed, sliced_port
 
 

@@ -10,7 +10,8 @@ from typing import ClassVar, NamedTuple, Self
 from ... import ir
 from ..fold import Fold
 from ..site import Site
-from .kind import Ask, Kind
+from .ask import Ask
+from .kind import Kind
 
 
 class Limits(NamedTuple):

@@ -17,7 +17,8 @@ from .. import control, geometry, timing, window_control
 from ..gears import Gear, gears
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Kind, Stages, shape_of, style
+from .ask import Ask
+from .kind import Kind, Stages, shape_of, style
 
 MAX_READS = 1 << 26
 """The most words that the windows of a frame read, each of which is looked at."""
@@ -139,8 +140,7 @@ def sliced_port(site: Site, ask: Ask, reads: int) -> Port:
     They are a few more where those need no gearbox.
     """
     i, channels = ask.inputs[0], site.source.shape[2]
-    steps = max(1, ask.cycles // reads)
-    lanes = -(-channels // min(steps, channels))
+    lanes = ask.port(channels, reads).lanes
     if (lanes < i.lanes < 2 * lanes and i.lanes <= channels
             and not gears(i, i.lanes, site.source.elements)):
         # A few lanes more cost less than a gearbox, which is slow besides.

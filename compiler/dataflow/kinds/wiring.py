@@ -13,7 +13,8 @@ from ...ir import TensorType
 from .. import timing
 from ..port import Port
 from ..site import Site
-from .kind import Ask, Stages, carried_as_is, shape_of
+from .ask import Ask
+from .kind import Stages, carried_as_is, shape_of
 from .passing import Passing
 
 

@@ -1,0 +1,226 @@
+"""The cheapest kinds of all layers together at a pace, and the fewest cycles at which they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from .. import ir
+from ..ir import Network
+from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
+from .buffers import Finished, finish
+from .fold import Fold
+from .options import Catalogue, Option, Options, Scarce
+from .plan import Plan
+from .port import Port
+from .site import sites
+
+FASTER = 1.3
+"""From one pace to the next where the slowest plan has too few block RAMs."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to optimize for.
+
+    ``cycles`` asks for the least hardware that takes a frame in at most so many cycles; without it,
+    the budget is spent on speed. ``folds`` fixes layers by hand.
+    """
+
+    cycles: int | None = None
+    folds: Mapping[str, Fold] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan without its latency, and what it takes to tell when frames end."""
+
+    plan: Plan
+    finished: Finished
+
+    def timed(self) -> Plan:
+        """The plan with its latency."""
+        return replace(self.plan, latency_cycles=self.finished.frame_ends(1)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A search for the plan of ``network`` that meets the ``goal`` within the ``budget``.
+
+    ``options`` are those of its layers, by name, in order, ``finished`` what became of the last two
+    choices of them.
+    """
+
+    network: Network
+    options: Mapping[str, Options]
+    budget: Budget
+    goal: Goal
+    board: str
+    clock_mhz: float
+    finished: dict[tuple[Option, ...], Finished] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: Network, budget: Budget, goal: Goal, board: str, clock_mhz: float,
+           catalogue: Catalogue) -> Self:
+        """The search among what the ``catalogue`` has."""
+        options = {name: catalogue.options(site) for name, site in sites(network).items()}
+        return cls(network, options, budget, goal, board, clock_mhz)
+
+    def chosen(self, cycles: int, multipliers: bool = False, blocks: Collection[str] = ()
+               ) -> dict[str, Option] | None:
+        """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
+
+        They spare ``multipliers``, if it is said, and those that are named spare ``blocks``.
+        """
+        ports = {self.network.input: input_port(self.network.input_type, cycles)}
+        found = {}
+        dsps = self.budget.resources.dsps
+        for layer in self.network.layers:
+            name, inputs = layer.name, tuple([ports[name] for name in layer.inputs])
+            option = self.options[name].cheapest(inputs, cycles, dsps, self.goal.folds.get(name),
+                                                 Scarce(multipliers, name in blocks))
+            if option is None:
+                return None
+            dsps -= option.kind.dsps
+            ports[name] = option.kind.o
+            found[name] = option
+        return found
+
+    def fitting(self, cycles: int, within: Budget) -> Candidate | None:
+        """The plan at no more than ``cycles`` that fits ``within``, or None."""
+        # Where DSP blocks are all that there may be, any other multiplier is one too many.
+        none_soft = self.budget.multipliers <= self.budget.resources.dsps
+        for multipliers in (True,) if none_soft else (False, True):
+            chosen = self.chosen(cycles, multipliers)
+            if chosen is None:
+                break
+            if _multipliers(chosen) <= self.budget.multipliers:
+                planned = self.sparing(chosen, cycles, within, multipliers)
+                return None if self._shortages(planned, within) else planned
+        return None
+
+    def sparing(self, chosen: Mapping[str, Option], cycles: int, within: Budget,
+                multipliers: bool = False) -> Candidate:
+        """The plan of what is ``chosen``, or one that spares block RAMs if only those run out.
+
+        As few layers as will do are to spare them, those first to whom one costs the least.
+        """
+        def short(candidate: Candidate) -> list[str]:
+            return [one.what for one in self._shortages(candidate, within)]
+
+        def with_sparing(layers: Iterable[str]) -> Candidate:
+            some = self.chosen(cycles, multipliers, frozenset(layers))
+            assert some is not None
+            return self.planned(some)
+
+        planned = plain = self.planned(chosen)
+        if short(plain) != [BLOCK_RAMS]:
+            return plain
+        lacking, = self._shortages(plain, within)
+        spared = self.chosen(cycles, multipliers, chosen.keys())
+        assert spared is not None  # a price rules out nothing
+        saved, costs = {}, {}
+        for name, usual in chosen.items():
+            spare = spared[name]
+            if spare.cells.brams < usual.cells.brams:
+                saved[name] = usual.cells.brams - spare.cells.brams
+                costs[name] = (spare.price - usual.price) / saved[name]
+        order = sorted(costs, key=costs.__getitem__)
+        # Where all that can be spared seems too little, that is tried first.
+        if lacking.needed - sum(saved.values()) > lacking.available and (
+                BLOCK_RAMS in short(with_sparing(order))):
+            return plain
+        few, enough = 0, len(order)
+        while few < enough:
+            middle = (few + enough) // 2
+            attempt = with_sparing(order[:middle + 1])
+            if BLOCK_RAMS in short(attempt):
+                few = middle + 1
+            else:
+                planned, enough = attempt, middle
+        # What lacks something else for it is no help.
+        return plain if short(planned) else planned
+
+    def fastest(self, best: Candidate, low: int, high: int, within: Budget) -> Candidate:
+        """The plan of the fewest cycles from ``low`` on that fits; ``best`` at ``high`` or more."""
+        while low < high:
+            middle = (low + high) // 2
+            attempt = self.fitting(middle, within)
+            if attempt is not None:
+                best, high = attempt, min(middle, attempt.plan.cycles_per_frame)
+            else:
+                low = middle + 1
+        return best
+
+    def sparest(self, best: Candidate, cycles: int) -> Candidate:
+        """A faster plan than ``best``, at ``cycles``, with block RAMs enough; else ``best``.
+
+        Wide words are shallow, and what is shallow needs no block RAM.
+        """
+        while (cycles := int(cycles / FASTER)) > 0:
+            spared = self.chosen(cycles, True, self.options.keys())
+            if spared is None or _multipliers(spared) > self.budget.multipliers:
+                break
+            # Buffers between layers come on top.
+            if sum(option.cells.brams for option in spared.values()
+                   ) <= self.budget.resources.brams:
+                found = self.fitting(cycles, self.budget)
+                if found is not None:
+                    return found
+        return best
+
+    def planned(self, chosen: Mapping[str, Option]) -> Candidate:
+        """The plan of what is ``chosen``."""
+        key = tuple(chosen.values())
+        if key not in self.finished:
+            for old in list(self.finished)[:-1]:
+                del self.finished[old]
+            self.finished[key] = finish(self.network, chosen, self.budget.fabric)
+        done = self.finished[key]
+        return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
+
+    def least(self) -> tuple[int, Candidate]:
+        """Cycles a frame that every layer can keep to, or the goal's, and the plan at that pace.
+
+        `PenjingError` if that does not fit the budget: nothing does.
+        """
+        network, cycles = self.network, self.goal.cycles
+        high = self.slowest() if cycles is None else cycles
+        chosen = self.chosen(high)
+        if chosen is None:
+            raise TooSmall(
+                f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
+                "fewer frames a second or a faster clock")
+        needed, available = _multipliers(chosen), self.budget.multipliers
+        if needed > available:  # whatever else it takes
+            require(network, self.board, [Shortage("multipliers", needed, 0, available)])
+        planned = self.sparing(chosen, high, self.budget)
+        if [one.what for one in self._shortages(planned, self.budget)] == [BLOCK_RAMS]:
+            planned = self.sparest(planned, high)
+        require(network, self.board, self._shortages(planned, self.budget))
+        return high, planned
+
+    def slowest(self) -> int:
+        """Cycles a frame at which one multiplier a layer is enough."""
+        return max(self.network.input_type.elements, *(
+            options.slowest(self.goal.folds.get(name)) for name, options in self.options.items()))
+
+    def _shortages(self, candidate: Candidate, within: Budget) -> list[Shortage]:
+        return [*shortages(within, self.network, candidate.plan)]
+
+
+def _multipliers(chosen: Mapping[str, Option]) -> int:
+    return sum(option.multipliers for option in chosen.values())
+
+
+def input_port(kind: ir.TensorType, cycles: int) -> Port:
+    """The fewest lanes at which a frame comes in within so many ``cycles``.
+
+    Beats are of one position, unless there are more positions than cycles.
+    """
+    height, width, channels = kind.shape
+    steps = cycles // (height * width)
+    if steps < 1:
+        return Port(-(-kind.elements // cycles), kind.elements)
+    return Port(-(-channels // min(steps, channels)), channels)
