@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.dataflow.cost_oracle import Cost
+from ..compiler.dataflow.pricing import Cost
 from ..compiler.dataflow.report import Table, table_of
 
 if TYPE_CHECKING:

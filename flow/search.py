@@ -200,7 +200,7 @@ class _Job:
         judged = self.tensors(self.sets.test, network, calibrated, self.effort.judged)
         whole = load(self.path, calibrated, "network", result=self.result).network
         environment = Channels(network, whole, fitted, judged, self.tuning, seed=self.seed)
-        return Space(environment, Pricing(self.target, self.aim), self.aim)
+        return Space(environment, Pricing.on(self.target, whole, self.aim), self.aim)
 
     def tensors(self, images: Data, network: Trainable, calibrated: Quantization,
                 most: int | None = None) -> Tensors:

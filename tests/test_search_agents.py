@@ -26,7 +26,7 @@ from penjing.compiler.compress.search.runs import run
 from penjing.compiler.compress.search.space import Choice, Knob, Space, Trial, best
 from penjing.compiler.compress.search.workers import workers
 from penjing.compiler.dataflow.budget import TooSmall
-from penjing.compiler.dataflow.cost_oracle import Cost
+from penjing.compiler.dataflow.pricing import Cost
 from penjing.compiler.ir import PenjingError
 
 KNOBS = tuple(Knob(name, (2, 4, 6, 8, 10), (number, 10.0 * number, 1.0), work)

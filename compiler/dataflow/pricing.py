@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..cost import Fabric
 from ..ir import MultiplyAccumulate, Network
 from .budget import Budget
 from .options import Catalogue
@@ -20,6 +21,7 @@ class Cost:
 
     ``cycles`` a frame and ``frames_per_second``, cells of the accelerator (the board's serial link
     not counted), ``multipliers``, and ``weight_bits``, which all weights take by their encodings.
+    ``price`` is that of all cells in look-up tables, see `Fabric.price`.
     """
 
     cycles: int
@@ -30,15 +32,16 @@ class Cost:
     brams: int
     multipliers: int
     weight_bits: int
+    price: int
 
     @classmethod
-    def of(cls, network: Network, plan: Plan) -> Cost:
+    def of(cls, network: Network, plan: Plan, fabric: Fabric) -> Cost:
         """What the ``plan`` of a ``network`` says."""
         cells = plan.resources
         bits = sum(layer.weights.memory_bits for layer in network.layers
                    if isinstance(layer, MultiplyAccumulate))
         return cls(plan.cycles_per_frame, plan.frames_per_second, cells.luts, cells.ffs,
-                   cells.dsps, cells.brams, plan.multipliers, bits)
+                   cells.dsps, cells.brams, plan.multipliers, bits, fabric.price(cells))
 
 
 class CostOracle:
@@ -59,7 +62,7 @@ class CostOracle:
         """
         found = search(network, self._budget, goal, board=self._board, clock_mhz=self._clock_mhz,
                        catalogue=self._catalogue)
-        return Cost.of(network, found.plan)
+        return Cost.of(network, found.plan, self._budget.fabric)
 
     def __reduce__(self) -> tuple[type[CostOracle], tuple[Budget, str, float]]:
         return CostOracle, (self._budget, self._board, self._clock_mhz)

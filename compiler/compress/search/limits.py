@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...ir import PenjingError
 
 if TYPE_CHECKING:
-    from ...dataflow.cost_oracle import Cost
+    from ...dataflow.pricing import Cost
 
 __all__ = ["ACCURACY", "COSTS", "Aim", "parse"]
 

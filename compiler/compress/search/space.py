@@ -11,7 +11,7 @@ from ...dataflow.budget import TooSmall
 from .limits import Aim
 
 if TYPE_CHECKING:
-    from ...dataflow.cost_oracle import Cost
+    from ...dataflow.pricing import Cost
     from ..trainable import Trainable
 
 __all__ = ["Choice", "Environment", "Knob", "Space", "Trial", "best"]
