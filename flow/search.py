@@ -103,7 +103,7 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         require_plots(place)
     progress("load", 0, 0)
     with needing(path, "search"):
-        import distributed
+        import distributed  # noqa: F401
         import optuna  # noqa: F401
 
         from ..compiler.compress.search import limits as aims

@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 import penjing
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("torch_pruning")
-pytest.importorskip("optuna")
-pytest.importorskip("distributed")
-
+import torch
 from penjing.__main__ import main
 from penjing.compiler import ir
 from penjing.compiler.compress import trainable
