@@ -134,7 +134,7 @@ def test_what_it_learns_becomes_these_integers() -> None:
                for name, value in model.module.state_dict().items())
 
 
-def test_what_it_learns_is_a_file_again(tmp_path: Path) -> None:
+def test_latent_weights_are_a_file_again(tmp_path: Path) -> None:
     """Which becomes the same integers where the same fraction lengths are chosen."""
     able = imitable(read(small(), SHAPE), pixels(), images=24)
     made = able.imitation(Precisions(6, 7))
@@ -148,8 +148,8 @@ def test_what_it_learns_is_a_file_again(tmp_path: Path) -> None:
 def test_images_of_floats() -> None:
     x = np.random.default_rng(0).normal(size=(30, 1, 1, 6))
     torch.manual_seed(0)
-    able = imitable(read(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), (6,)), x,
-                    input_bits=6)
+    module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    able = imitable(read(module, (6,)), x, input_bits=6)
     made = able.imitation(Precisions(3, 4))
     with torch.no_grad():
         found = made.model.module(torch.from_numpy(x.reshape(30, 6)).float()).numpy()
