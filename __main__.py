@@ -125,6 +125,9 @@ def _compile(
         help="Width of the weights, 2 to 16; 8 by default.")] = None,
     activation_bits: Annotated[int | None, typer.Option(
         help="Width of the feature maps, 2 to 16; 8 by default.")] = None,
+    precision: Annotated[Path | None, typer.Option(
+        metavar="FILE.json", help='Widths of single layers, 1 to 16: {"conv1": {"weights": 4, '
+                                  '"maps": 6}}.')] = None,
     input_bits: Annotated[int | None, typer.Option(
         help="Width of the input, 1 to 16; 8 by default.")] = None,
     input_scale: Annotated[float | None, typer.Option(
@@ -135,7 +138,8 @@ def _compile(
              "to even (even, the default of .onnx and .pt2).")] = None,
     mode: Annotated[Mode | None, typer.Option(
         help="A fraction length for each layer (dynamic, the default), the same but judged by the "
-             "network's output (slower, often better below 8 bits), or one for all.")] = None,
+             "network's output (slower, often better below 8 bits) or by how much the "
+             "distribution of its values changes (divergence), or one for all (static).")] = None,
     fps: Annotated[float | None, typer.Option(
         help="Take the least hardware that makes so many frames a second.")] = None,
     budget: Annotated[str | None, typer.Option(
@@ -167,7 +171,7 @@ def _compile(
     target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""), folds,
                          multipliers)
     quantization = flow.Quantization(calibration, weight_bits, activation_bits, input_bits,
-                                     input_scale, mode)
+                                     input_scale, mode, precision=precision)
     with show_progress() as progress:
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),

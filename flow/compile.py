@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -30,6 +29,7 @@ from ..compiler.ir import Network, PenjingError
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
 from . import project
+from .json_file import read_object
 from .load import Quantization, load
 from .progress import Progress, silent
 from .project import Project
@@ -203,14 +203,7 @@ def _link(board: Board, network: Network, made: Plan) -> Resources:
 def _folds(network: Network, path: Path) -> dict[str, Fold]:
     """The folds in the JSON file ``path``, each checked against its layer."""
     example = '{"layer": {"pe": 4, "simd": 9}}'
-    try:
-        value = json.loads(path.read_bytes()[:1 << 20])
-    except OSError as error:
-        raise PenjingError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError):
-        raise PenjingError(f"{path}: no JSON; write folds like {example}") from None
-    if not isinstance(value, dict):
-        raise PenjingError(f"{path}: it must hold one object; write folds like {example}")
+    value = read_object(path, f"folds like {example}")
     layers = {layer.name: layer for layer in network.layers
               if isinstance(layer, ir.MultiplyAccumulate)}
     folds = {}

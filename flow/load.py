@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..compiler import file
-from ..compiler.compress.fixed_point import Mode, quantize
+from ..compiler.compress.fixed_point import Mode, Precision, quantize
 from ..compiler.ir import PORTS, Network, NotInstalled, PenjingError, ScaleRounding, cleaned
 from ..compiler.load import aten, pt2, pt2e
 from ..compiler.reduce import reduce
 from ..sim import golden
 from . import data
+from .json_file import read_object
 from .progress import Progress, silent
 from .project import Settings
 
@@ -37,6 +38,8 @@ class Quantization:
 
     ``calibration`` is an ``.npz`` file with images ``x`` like those that the network will see.
     ``random`` images from 0 to 1 do where no more is asked than what hardware it takes.
+    ``precision`` are layers with widths of their own, or the JSON file of some:
+    ``{"conv1": {"weights": 4, "maps": 6}, "fc": {"weights": 2}}``.
     """
 
     calibration: str | Path | None = None
@@ -46,6 +49,7 @@ class Quantization:
     input_scale: float | None = None
     mode: Mode | None = None
     random: bool = False
+    precision: str | Path | Mapping[str, Precision] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,26 @@ def _quantized(path: Path, program: pt2.Program, options: Quantization, name: st
         raise data.BadData(f"{path}: a float network needs calibration data; give --calibration "
                            f"X.npz with images x")
     settings = {key: value for key, value in vars(options).items()
-                if value is not None and key not in ("calibration", "random")}
+                if value is not None and key not in ("calibration", "random", "precision")}
+    precisions = _precisions(options.precision or {})
     with data.naming(images.path):
-        network = quantize(floats, images.x, name=name, **settings,
+        network = quantize(floats, images.x, name=name, **settings, precisions=precisions,
                            progress=lambda done, total, layer: progress("quantize", done, total))
     return Model(network, Settings("pytorch", result), path)
+
+
+def _precisions(given: str | Path | Mapping[str, Precision]) -> Mapping[str, Precision]:
+    """The widths of layers that are ``given``, or those in a JSON file."""
+    if isinstance(given, Mapping):
+        return given
+    path, example = Path(given), '{"conv1": {"weights": 4, "maps": 6}}'
+    precisions = {}
+    for name, entry in read_object(path, f"widths like {example}").items():
+        if not isinstance(entry, dict) or not {"weights", "maps"}.issuperset(entry) or not entry:
+            raise PenjingError(f"{path}: {name!r:.80} must have weights, maps or both; write "
+                               f"{example}")
+        try:
+            precisions[name] = Precision(**entry)
+        except PenjingError as error:
+            raise PenjingError(f"{path}: {name!r:.80}: {error}") from None
+    return precisions

@@ -137,6 +137,15 @@ def folds(name: str, text: str) -> None:
     CASES[name] = prepare
 
 
+def precision(name: str, text: str) -> None:
+    """Add a case with the widths ``text`` of single layers."""
+    def prepare(here: Path) -> list[str]:
+        (here / "bits.json").write_text(text)
+        return compile_floats("--precision", "bits.json")
+
+    CASES[name] = prepare
+
+
 def flip(data: bytes) -> bytes:
     """``data`` with one bit in the last quarter changed."""
     place = len(data) * 7 // 8
@@ -239,6 +248,19 @@ for bits in ("-8", "0", "1", "17", "eight"):
 plain("activation_bits_negative", *compile_floats("--activation-bits", "-1"))
 plain("activation_bits_99", *compile_floats("--activation-bits", "99"))
 plain("widths_for_integers", *compile_integers("--weight-bits", "8"))
+plain("precision_missing", *compile_floats("--precision", "none.json"))
+plain("precision_for_integers", *compile_integers("--precision", "none.json"))
+precision("precision_no_json", "conv2d_0=4/6")
+precision("precision_no_object", "[4, 6]")
+precision("precision_unknown_layer", '{"none": {"weights": 4}}')
+precision("precision_no_table", '{"conv2d_0": 4}')
+precision("precision_empty", '{"conv2d_0": {}}')
+precision("precision_unknown_key", '{"conv2d_0": {"weights": 4, "bias": 4}}')
+precision("precision_zero", '{"conv2d_0": {"weights": 0}}')
+precision("precision_17", '{"conv2d_0": {"maps": 17}}')
+precision("precision_no_integer", '{"conv2d_0": {"weights": true}}')
+precision("precision_of_a_clamp", '{"relu_1": {"maps": 4}}')
+precision("precision_of_the_map_of_the_output", '{"linear_3": {"maps": 4}}')
 plain("input_scale_nan", *compile_floats("--input-scale", "nan"))
 plain("mode_unknown", *compile_floats("--mode", "magic"))
 for fps in ("0", "-3", "nan", "inf", "1e12"):

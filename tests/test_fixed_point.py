@@ -238,9 +238,9 @@ def test_the_search_sees_what_the_golden_model_computes() -> None:
 
     x = images()
     for floating in (cnn(), graph(), *(random_graph(seed) for seed in range(12))):
-        job = fixed_point._job(floating, x, 5, 6, "n", 8, None, 64)
-        network, output = fixed_point._build(job, None, None)
-        np.testing.assert_array_equal(output, real_output(network, x))
+        made = fixed_point.build(fixed_point.prepare(
+            floating, x, fixed_point.Precisions(5, 6), images=64))
+        np.testing.assert_array_equal(made.output, real_output(made.network, x))
 
 
 def test_weights_fraction_is_the_best() -> None:

@@ -2,119 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial, singledispatch
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import singledispatch
 
 import numpy as np
 
 from .. import ir
-from ..ir import Integers, PenjingError, TensorType
+from ..ir import Integers, PenjingError
 from ..load import floats as fl
-from ..load.floats import FloatLayer, FloatNetwork, Floats
-from .fractions import (
-    FRACTION_LIMIT,
-    UNBOUNDED,
-    StaticPair,
-    best_fraction,
-    rounded,
-    steps_within,
-)
-from .inputs import InputCode
+from ..load.floats import FloatLayer
+from .fixed_state import BIAS_BITS, State, Step, Tensor
+from .fractions import FRACTION_LIMIT, UNBOUNDED, Grid, Grids, steps_within
 
-_BIAS_BITS = 44
 _WIDE = (-(1 << ir.MAX_BITS - 1), (1 << ir.MAX_BITS - 1) - 1)
 """Bounds that no accumulator reaches."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A layer, the clamp that merges into it, and whether its accumulators are the output's."""
-
-    layer: FloatLayer
-    clamp: fl.FloatClamp | None
-    exact: bool
-
-    @property
-    def name(self) -> str:
-        """The tensor of the float network that it puts out."""
-        return self.clamp.name if self.clamp else self.layer.name
-
-    @property
-    def is_rounded(self) -> bool:
-        """Whether it makes accumulators that are brought back to few bits."""
-        return isinstance(self.layer, EXACT) and (not self.exact or self.clamp is not None)
-
-
-EXACT = (fl.FloatConvolution, fl.FloatTransposed, fl.FloatDense, fl.FloatAdd, fl.FloatSubtract,
-         fl.FloatProduct, fl.FloatConcatenation)
-"""Layers that compute exactly, in more bits than their inputs have."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What does not depend on the fraction lengths, and whether these are judged by the output."""
-
-    name: str
-    code: InputCode
-    network: FloatNetwork
-    steps: tuple[Step, ...]
-    weight_bits: int
-    activation_bits: int
-    images: Integers
-    reference: dict[str, Floats]
-    by_output: bool = False
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A quantized tensor: who puts it out, its integers on the calibration data, their worth."""
-
-    source: str
-    values: Floats
-    fraction: int
-    bounds: tuple[int, int]
-
-    @property
-    def reals(self) -> Floats:
-        """What the integers stand for."""
-        return self.values * 2.0 ** -self.fraction
-
-
-@dataclass
-class State:
-    """The layers that are quantized, and their tensors by the names of the float network."""
-
-    job: Job
-    pair: StaticPair | None
-    net: ir.Builder
-    tensors: dict[str, Tensor]
-
-    def output_error(self, name: str, values: Floats) -> float:
-        """Sum of absolute errors of the output where the tensor ``name`` is ``values``.
-
-        What is quantized already counts as it is; the layers behind are those of the float network.
-        Of a network that ends in an ArgMax, those of what it looks at: an index is no measure.
-        """
-        network, job = self.job.network, self.job
-        known = {done: tensor.reals for done, tensor in self.tensors.items()}
-        known[name] = values
-        last = name
-        for layer in network.layers:
-            if isinstance(layer, fl.FloatArgMax):
-                break
-            if layer.name not in known and any(one in known for one in layer.inputs):
-                given = [known[one] if one in known else job.reference[one]
-                         for one in layer.inputs]
-                known[layer.name] = fl.execute(layer, *given)
-            last = layer.name
-        return float(np.abs(job.reference[last] - known[last]).sum())
-
-    def add(self, layer: ir.Layer, values: Floats, fraction: int, bounds: tuple[int, int]
-            ) -> Tensor:
-        """Append ``layer``; the tensor that it puts out."""
-        return Tensor(self.net.add(layer), values, fraction, bounds)
 
 
 @singledispatch
@@ -157,33 +59,13 @@ def _(layer: fl.FloatDense, step: Step, state: State, given: Tensor) -> Tensor:
 
 def _integer_weights(layer: fl.FloatMultiply, state: State, given: Tensor
                      ) -> tuple[ir.Weights, Integers]:
-    bits = state.job.weight_bits
-    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-    if state.pair is None:
-        # A bias far above the weights must not ask for an accumulator that no adder has.
-        most = float(np.abs(layer.bias).max())
-        room = math.floor(_BIAS_BITS - math.log2(most)) if most else 2 * FRACTION_LIMIT
-        limits = (-FRACTION_LIMIT, max(-FRACTION_LIMIT, min(FRACTION_LIMIT, room - given.fraction)))
-        error = _weights_error(layer, state, given) if state.job.by_output else None
-        fraction = best_fraction(layer.weights, layer.weights, low, high, limits, layer.name,
-                                 error=error)
-    else:
-        fraction = state.pair.weights
-    values = rounded(layer.weights, fraction, low, high).astype(np.int64)
-    limit = 1 << _BIAS_BITS
-    bias = rounded(layer.bias, fraction + given.fraction, -limit, limit)
-    return ir.Weights(values, bits, fraction), bias.astype(np.int64)
-
-
-def _weights_error(layer: fl.FloatMultiply, state: State, given: Tensor
-                   ) -> Callable[[Floats], float]:
-    """The output's error by the layer's weights, on what is quantized before it."""
-    reals = given.reals
-
-    def error(weights: Floats) -> float:
-        return state.output_error(layer.name, fl.execute(replace(layer, weights=weights), reals))
-
-    return error
+    grid = state.weights_grid(layer, given)
+    limit = 1 << BIAS_BITS
+    biases = Grid(-limit, limit, grid.fraction + given.fraction)
+    state.grids.weights[layer.name], state.grids.biases[layer.name] = grid, biases
+    bits = max(2, state.job.bits.weights_of(layer.name))
+    return (ir.Weights(grid.integers(layer.weights).astype(np.int64), bits, grid.fraction),
+            biases.integers(layer.bias).astype(np.int64))
 
 
 def _finish(step: Step, state: State, given: Tensor) -> Tensor:
@@ -193,26 +75,13 @@ def _finish(step: Step, state: State, given: Tensor) -> Tensor:
     clamp = step.clamp
     name = clamp.name if clamp else state.net.unique(f"{step.layer.name}_requantize")
     within = (clamp.minimum, clamp.maximum) if clamp else UNBOUNDED
-    kind = TensorType((1, 1, 1), state.job.activation_bits, within[0] < 0)
-    if state.pair is None:
-        fraction = _best_map(step.name, state, kind, given.reals, given.fraction, within)
-    else:
-        fraction = state.pair.activations
-    low, high = steps_within(within, fraction, kind.low, kind.high)
-    values = rounded(given.values, fraction - given.fraction, low, high)
-    layer = ir.ShiftRequantize(name, given.source, given.fraction - fraction, kind.bits,
-                               kind.signed, low, high)
-    return state.add(layer, values, fraction, (low, high))
-
-
-def _best_map(name: str, state: State, kind: TensorType, reals: Floats, fraction: int,
-              within: tuple[float, float]) -> int:
-    """The fraction length of a map of ``kind`` that is rounded from ``reals`` of ``fraction``."""
-    limits = (max(-FRACTION_LIMIT, fraction - ir.MAX_FRACTION),
-              min(FRACTION_LIMIT, fraction + ir.MAX_BITS))
-    error = partial(state.output_error, name) if state.job.by_output else None
-    return best_fraction(state.job.reference[name], reals, kind.low, kind.high, limits, name,
-                         within, error)
+    signed = within[0] < 0
+    grid = state.map_grid(step, given.reals, given.fraction, signed, within)
+    state.grids.maps[step.name] = grid
+    layer = ir.ShiftRequantize(name, given.source, given.fraction - grid.fraction,
+                               state.job.bits.maps_of(step.layer.name), signed, grid.low, grid.high)
+    return state.add(layer, replace(grid, fraction=grid.fraction - given.fraction).integers(
+        given.values), grid.fraction, (grid.low, grid.high))
 
 
 @quantize_layer.register(fl.FloatAdd)
@@ -239,7 +108,7 @@ def _(layer: fl.FloatConcatenation, step: Step, state: State, *inputs: Tensor) -
         ir.Concatenation(layer.name, first.source, tuple(other.source for other in others)),
         np.concatenate([one.values for one in aligned], -1), first.fraction,
         (min(one.bounds[0] for one in aligned), max(one.bounds[1] for one in aligned)))
-    fits = state.net.types[whole.source].bits <= state.job.activation_bits
+    fits = state.net.types[whole.source].bits <= state.job.bits.maps_of(layer.name)
     return whole if fits and step.clamp is None else _finish(step, state, whole)
 
 
@@ -275,19 +144,16 @@ def _(layer: fl.FloatUnary, step: Step, state: State, given: Tensor) -> Tensor:
     codes = np.arange(kind.low, kind.high + 1)
     steps = np.repeat(codes[:, None].astype(np.float64), channels, 1)
     reals = layer(steps * 2.0 ** -given.fraction).T
-    wanted = state.job.reference[layer.name]
-    result = TensorType((1, 1, 1), state.job.activation_bits, bool(wanted.min() < 0))
     rows = np.arange(given.values.shape[-1]) if channels > 1 else 0
     places = given.values.astype(np.int64) - kind.low
-    if state.pair is None:
-        fraction = _best_map(layer.name, state, result, reals[rows, places], FRACTION_LIMIT,
-                             UNBOUNDED)
-    else:
-        fraction = state.pair.activations
-    entries = rounded(reals, fraction, result.low, result.high).astype(np.int64)
-    table = ir.Table(layer.name, given.source, entries, result.bits, result.signed, kind.low,
-                     fraction)
-    return state.add(table, entries[rows, places].astype(np.float64), fraction,
+    signed = (state.given.maps[layer.name].low < 0 if isinstance(state.given, Grids)
+              else bool(state.job.reference[layer.name].min() < 0))
+    grid = state.map_grid(step, reals[rows, places], FRACTION_LIMIT, signed)
+    state.grids.maps[layer.name] = grid
+    entries = grid.integers(reals).astype(np.int64)
+    table = ir.Table(layer.name, given.source, entries, state.job.bits.maps_of(layer.name), signed,
+                     kind.low, grid.fraction)
+    return state.add(table, entries[rows, places].astype(np.float64), grid.fraction,
                      (int(entries.min()), int(entries.max())))
 
 
@@ -295,6 +161,7 @@ def _(layer: fl.FloatUnary, step: Step, state: State, given: Tensor) -> Tensor:
 def _(layer: fl.FloatClamp, step: Step, state: State, given: Tensor) -> Tensor:
     within = steps_within((layer.minimum, layer.maximum), given.fraction, *_WIDE)
     low, high = (int(np.clip(bound, *within)) for bound in given.bounds)
+    state.grids.maps[layer.name] = Grid(low, high, given.fraction)
     if (low, high) == given.bounds:
         return given
     return state.add(ir.Clamp(layer.name, given.source, low, high),
@@ -313,6 +180,7 @@ def _(layer: fl.FloatMaxPool, step: Step, state: State, given: Tensor) -> Tensor
 def _(layer: fl.FloatAveragePool, step: Step, state: State, given: Tensor) -> Tensor:
     total = fl.window_sum(given.values, layer.kernel, layer.stride, layer.padding).astype(np.int64)
     areas = fl.counts(layer, given.values.shape).astype(np.int64)
+    state.grids.maps[layer.name] = Grid(*given.bounds, given.fraction)
     values = ((2 * total + areas) // (2 * areas)).astype(np.float64)
     return state.add(
         ir.AveragePool(layer.name, given.source, layer.kernel, layer.stride, layer.padding,

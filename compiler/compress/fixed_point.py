@@ -6,8 +6,9 @@ order of the layers against the float network on calibration data, with the maps
 quantized; where maps are joined, all are shifted to the longest of theirs, exactly. Functions of
 single elements become tables. The *output* variant makes the same choices in the same order, but
 each, weights and maps, by the sum of absolute errors that it leaves in the network's output when
-the layers behind it are still float. The *static* variant has one for all weights and one for all
-maps.
+the layers behind it are still float. The *divergence* variant chooses them by how much the
+distribution of the magnitudes changes (HAQ, Wang 2019). The *static* variant has one for all
+weights and one for all maps. Layers may have widths of their own.
 
 Zero is exact everywhere, so padding is. The last layer's exact accumulators are the output, unless
 a ReLU or another clamp follows it.
@@ -15,9 +16,8 @@ a ReLU or another clamp follows it.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,60 +27,53 @@ from .. import ir
 from ..ir import PenjingError
 from ..load import floats as fl
 from ..load.floats import FloatLayer, FloatNetwork, Floats
-from .fixed_layers import EXACT, Job, State, Step, Tensor, quantize_layer
+from .fixed_layers import quantize_layer
+from .fixed_state import EXACT, Job, Mode, State, Step, Tensor
 from .fractions import (
     FRACTION_LIMIT,
     SEARCH_IMAGES,
+    Grid,
+    Grids,
     StaticPair,
-    check_bits,
     no_overflow,
     pick,
 )
 from .inputs import InputCode, input_code, quantize_input, shaped
+from .precision import Precision, Precisions
 from .rewrites import clamps_first, rescaled
 
-__all__ = ["InputCode", "Mode", "Progress", "StaticPair", "input_code", "quantize",
-           "quantize_input", "shaped", "static_pairs"]
+__all__ = ["Built", "InputCode", "Mode", "Precision", "Precisions", "Progress", "StaticPair",
+           "build", "input_code", "prepare", "quantize", "quantize_input", "shaped",
+           "static_pairs", "widths"]
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with the layers done, their number, and the name of the layer that is next."""
-
-
-class Mode(enum.Enum):
-    """How fraction lengths are chosen."""
-
-    DYNAMIC = "dynamic"
-    OUTPUT = "output"
-    STATIC = "static"
 
 
 def quantize(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int = 8,
              activation_bits: int = 8, name: str = "network", *, input_bits: int = 8,
              input_scale: float | None = None, mode: Mode = Mode.DYNAMIC,
              static: StaticPair | None = None, images: int = SEARCH_IMAGES,
+             precisions: Mapping[str, Precision] | None = None,
              progress: Progress | None = None) -> ir.Network:
     """The integer network that comes closest to ``floats`` on the ``calibration`` data.
 
     Parameters: ``calibration`` (N, H, W, C) or (N, F), floats or the network's integers, see
     `input_code` for these and for ``input_bits`` and ``input_scale``; ``weight_bits`` and
-    ``activation_bits`` 2 to 16; ``static`` the pair for `Mode.STATIC`, which is else the one whose
-    answers agree best with the float network's; ``images`` how many of the calibration data are
-    looked at.
+    ``activation_bits`` 2 to 16, but for the layers that ``precisions`` names, see `widths`;
+    ``static`` the pair for `Mode.STATIC`, which is else the one whose answers agree best with the
+    float network's; ``images`` how many of the calibration data are looked at.
 
     `PenjingError` names a setting out of range, unfit data, or a layer whose values no fixed point
     of that width can hold.
     """
-    check_bits("weight bits", weight_bits, 2)
-    check_bits("activation bits", activation_bits, 2)
-    if images < 1:
-        raise PenjingError(f"calibration images: at least 1 is needed, not {images}")
     if static is not None and mode is not Mode.STATIC:
         raise PenjingError("static fraction lengths: they need the static mode")
-    job = _job(floats, calibration, weight_bits, activation_bits, name, input_bits, input_scale,
-               images)
-    if mode is not Mode.STATIC:
-        return _build(replace(job, by_output=mode is Mode.OUTPUT), None, progress)[0]
-    return _build(job, static or _best_pair(job, progress), None)[0]
+    job = prepare(floats, calibration, Precisions(weight_bits, activation_bits, precisions or {}),
+                  name, input_bits=input_bits, input_scale=input_scale, mode=mode, images=images)
+    if mode is Mode.STATIC:
+        return build(job, static or _best_pair(job, progress)).network
+    return build(job, progress=progress).network
 
 
 def static_pairs(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int = 8,
@@ -88,27 +81,38 @@ def static_pairs(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: i
                  input_scale: float | None = None,
                  images: int = SEARCH_IMAGES) -> Iterator[StaticPair]:
     """Every pair worth trying: from what the widest range needs to one past the narrowest."""
-    check_bits("weight bits", weight_bits, 2)
-    check_bits("activation bits", activation_bits, 2)
-    yield from _pairs(_job(floats, calibration, weight_bits, activation_bits, "network", input_bits,
-                           input_scale, images))
+    yield from _pairs(prepare(floats, calibration, Precisions(weight_bits, activation_bits),
+                              input_bits=input_bits, input_scale=input_scale, images=images))
 
 
-def _job(floats: FloatNetwork, calibration: NDArray[Any], weight_bits: int, activation_bits: int,
-         name: str, input_bits: int, input_scale: float | None, images: int) -> Job:
+def widths(floats: FloatNetwork) -> dict[str, Precision]:
+    """The layers that may have widths of their own, in the order of the network.
+
+    Each has 8 bits of what it has, and None of what it has not: sums have no weights, and what puts
+    out its accumulators as they are has no map.
+    """
+    return {step.layer.name: Precision(8 if step.has_weights else None, 8 if step.has_map else None)
+            for step in _steps(clamps_first(floats)) if step.has_weights or step.has_map}
+
+
+def prepare(floats: FloatNetwork, calibration: NDArray[Any], bits: Precisions,
+            name: str = "network", *, input_bits: int = 8, input_scale: float | None = None,
+            mode: Mode = Mode.DYNAMIC, images: int = SEARCH_IMAGES) -> Job:
+    """All that `build` needs; the job may be replaced by one with other ``bits``."""
+    if images < 1:
+        raise PenjingError(f"calibration images: at least 1 is needed, not {images}")
+    bits.check(widths(floats))
     code = input_code(calibration, floats.input_shape, input_bits, input_scale)
     picked = pick(shaped(calibration, floats.input_shape), images)
     # The hardware's input is worth 2**-f a step. What is left of the scale goes into the weights.
-    rest = code.type.step * 2.0 ** code.type.fraction
-    network = clamps_first(rescaled(floats, rest))
+    network = clamps_first(rescaled(floats, code.rest))
     with np.errstate(all="ignore"):
-        reference = fl.run_all(network, code.real(picked) / rest)
+        reference = fl.run_all(network, code.real(picked) / code.rest)
     for layer in network.layers:
         if not np.isfinite(reference[layer.name]).all():
             raise PenjingError(f"layer {layer.name}: its float output overflows on the calibration "
                                f"data; train the network again or scale the data")
-    return Job(name, code, network, _steps(network), weight_bits, activation_bits,
-                code.integers(picked), reference)
+    return Job(name, code, network, _steps(network), code.integers(picked), reference, bits, mode)
 
 
 def _steps(network: FloatNetwork) -> tuple[Step, ...]:
@@ -141,12 +145,22 @@ _POOLS = (fl.FloatMaxPool, fl.FloatAveragePool, fl.FloatFlatten, fl.FloatReshape
 """Layers that leave the widths of their input."""
 
 
-def _build(job: Job, pair: StaticPair | None,
-           progress: Progress | None) -> tuple[ir.Network, Floats]:
-    """The integer network, and its output in real numbers on the calibration data."""
+@dataclass(frozen=True, eq=False)
+class Built:
+    """The integer ``network``, its ``grids``, and its output in reals on the calibration data."""
+
+    network: ir.Network
+    grids: Grids
+    output: Floats
+
+
+def build(job: Job, given: StaticPair | Grids | None = None, progress: Progress | None = None
+          ) -> Built:
+    """The integer network of ``job``, with the fraction lengths ``given`` or those that it chooses.
+    """
     kind = job.code.type
     first = Tensor(fl.INPUT, job.images.astype(np.float64), kind.fraction, (kind.low, kind.high))
-    state = State(job, pair, ir.Builder(kind, fl.INPUT), {fl.INPUT: first})
+    state = State(job, given, ir.Builder(kind, fl.INPUT), {fl.INPUT: first})
     for step in job.steps:
         state.net.reserve(step.layer.name)
     for done, step in enumerate(job.steps):
@@ -163,19 +177,20 @@ def _build(job: Job, pair: StaticPair | None,
     function, tail = job.network.function, None
     if function is not ir.TailFunction.NONE:
         tail = replace(ir.Tail.of(state.net.types[last.source]), function=function)
-    return state.net.network(job.name, last.source, tail), last.reals
+    return Built(state.net.network(job.name, last.source, tail), state.grids, last.reals)
 
 
 def _pairs(job: Job) -> list[StaticPair]:
-    most = (1 << job.weight_bits - 1) - 1
     weights, activations = [], []
     for step in job.steps:
+        name = step.layer.name
         if isinstance(step.layer, fl.FloatMultiply):
-            weights.append(no_overflow(step.layer.weights, most, step.layer.name))
-        if step.is_rounded or isinstance(step.layer, fl.FloatUnary):
+            most = Grid.of_weights(job.bits.weights_of(name)).high
+            weights.append(no_overflow(step.layer.weights, most, name))
+        if step.has_map:
             wanted = job.reference[step.name]
-            high = (1 << job.activation_bits - bool(wanted.min() < 0)) - 1
-            activations.append(no_overflow(wanted, high, step.layer.name))
+            high = (1 << job.bits.maps_of(name) - bool(wanted.min() < 0)) - 1
+            activations.append(no_overflow(wanted, max(high, 1), name))
     return [StaticPair(w, a) for w in _span(weights) for a in _span(activations)]
 
 
@@ -191,7 +206,7 @@ def _best_pair(job: Job, progress: Progress | None) -> StaticPair:
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress(done, len(pairs), f"fractions {pair.weights}, {pair.activations}")
-        given = _build(job, pair, None)[1]
+        given = build(job, pair).output
         agreement = float((given.argmax(-1) == wanted.argmax(-1)).mean())
         scores.append((-agreement, float(np.abs(given - wanted).sum())))
     return pairs[scores.index(min(scores))]

@@ -1,17 +1,20 @@
-"""Fraction lengths: range analysis, rounding, and the search for the least error."""
+"""Fraction lengths: range analysis, rounding, and the search for the best."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import PenjingError
 from ..load.floats import Floats
+
+Cost: TypeAlias = Callable[[int], float]
+"""What a fraction length is judged by: the least is best."""
 
 FRACTION_LIMIT = 31
 """The largest magnitude of a fraction length that is chosen."""
@@ -38,6 +41,54 @@ class StaticPair:
                                    f"±{FRACTION_LIMIT}, not {value!r}")
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The reals ``q * 2**-fraction`` of all integers q from ``low`` to ``high``.
+
+    Without ``zero``, q is -1 or +1, which 0 becomes.
+    """
+
+    low: int
+    high: int
+    fraction: int = 0
+    zero: bool = True
+
+    @classmethod
+    def of_weights(cls, bits: int) -> Grid:
+        """What weights of ``bits`` may be: one bit is a sign, two are a sign or 0."""
+        if bits <= 2:
+            return cls(-1, 1, zero=bits == 2)
+        return cls(-(1 << bits - 1), (1 << bits - 1) - 1)
+
+    def at(self, fraction: int, within: tuple[float, float] = UNBOUNDED) -> Grid:
+        """The same integers worth ``2**-fraction``, as far as they are in the reals ``within``."""
+        low, high = steps_within(within, fraction, self.low, self.high)
+        return replace(self, low=low, high=high, fraction=fraction)
+
+    def integers(self, values: Floats) -> Floats:
+        """Those that stand for ``values``: the closest, halves up."""
+        if not self.zero:
+            return np.where(values >= 0, 1.0, -1.0)
+        return rounded(values, self.fraction, self.low, self.high)
+
+    def reals(self, values: Floats) -> Floats:
+        """What the integers that stand for ``values`` are worth."""
+        return self.integers(values) * 2.0 ** -self.fraction
+
+
+@dataclass
+class Grids:
+    """Those of a quantized network: of weights and biases by layer, and of maps that are rounded.
+
+    Layers and maps are called as in the float network. With these, another network of the same
+    layers gets the same fraction lengths.
+    """
+
+    weights: dict[str, Grid] = field(default_factory=dict)
+    biases: dict[str, Grid] = field(default_factory=dict)
+    maps: dict[str, Grid] = field(default_factory=dict)
+
+
 def pick(x: NDArray[Any], images: int = SEARCH_IMAGES) -> NDArray[Any]:
     """At most ``images`` of ``x``, evenly spaced."""
     picked: NDArray[Any] = x[np.unique(np.linspace(0, len(x) - 1, min(images, len(x))).astype(int))]
@@ -61,23 +112,17 @@ def rounded(values: Floats, fraction: int, low: int, high: int) -> Floats:
     return np.clip(np.floor(values * 2.0 ** fraction + 0.5), low, high)
 
 
-def best_fraction(wanted: Floats, given: Floats, low: int, high: int, limits: tuple[int, int],
-                  who: str, within: tuple[float, float] = UNBOUNDED,
-                  error: Callable[[Floats], float] | None = None) -> int:
-    """The fraction length that brings ``given``, rounded, closest to ``wanted`` (sum of errors).
-
-    They are clamped to the reals ``within``. With ``error``, that of the rounded values counts
-    instead.
+def absolute_error(wanted: Floats, given: Floats, grid: Grid,
+                   within: tuple[float, float] = UNBOUNDED) -> Cost:
+    """The sum of what ``given``, clamped to ``within`` and rounded to ``grid``, is from ``wanted``.
     """
-    start = no_overflow(wanted, high, who)
-    candidates = sorted({min(max(start + step, limits[0]), limits[1]) for step in _NEIGHBOURS})
+    return lambda fraction: float(np.abs(wanted - grid.at(fraction, within).reals(given)).sum())
 
-    def cost(fraction: int) -> float:
-        bounds = steps_within(within, fraction, low, high)
-        fixed = rounded(given, fraction, *bounds) * 2.0 ** -fraction
-        return error(fixed) if error else float(np.abs(wanted - fixed).sum())
 
-    return min(candidates, key=cost)
+def best_fraction(start: int, limits: tuple[int, int], cost: Cost) -> int:
+    """The fraction length of least ``cost`` about ``start``, at which nothing overflows."""
+    return min(sorted({min(max(start + step, limits[0]), limits[1]) for step in _NEIGHBOURS}),
+               key=cost)
 
 
 def steps_within(bounds: tuple[float, float], fraction: int, low: int, high: int

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from ..ir import Integers, PenjingError, TensorType
 from ..load.floats import Floats
-from .fractions import FRACTION_LIMIT, best_fraction, check_bits, pick
+from .fractions import (
+    FRACTION_LIMIT,
+    Grid,
+    absolute_error,
+    best_fraction,
+    check_bits,
+    no_overflow,
+    pick,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,11 @@ class InputCode:
     """How the user's data stand for the network's input integers, which its ``type`` tells."""
 
     type: TensorType
+
+    @property
+    def rest(self) -> float:
+        """What one step is worth in units of the power of two that hardware takes it for."""
+        return self.type.step * 2.0 ** self.type.fraction
 
     def integers(self, x: NDArray[Any]) -> Integers:
         """The network's input for ``x``: integers as they are, floats rounded to steps."""
@@ -98,8 +111,9 @@ def input_code(calibration: NDArray[Any], shape: tuple[int, int, int], bits: int
             raise PenjingError("input scale: it applies to integer data only; leave it away")
         kind = TensorType(shape, bits, signed)
         picked = pick(images).astype(np.float64)
-        fraction = best_fraction(picked, picked, kind.low, kind.high, (-FRACTION_LIMIT,
-                                                                       FRACTION_LIMIT), "input")
+        fraction = best_fraction(
+            no_overflow(picked, kind.high, "input"), (-FRACTION_LIMIT, FRACTION_LIMIT),
+            absolute_error(picked, picked, Grid(kind.low, kind.high)))
         return InputCode(replace(kind, fraction=fraction))
     if scale is not None and not 0 < scale < math.inf:
         raise PenjingError(f"input scale: it must be positive and finite, not {scale}")

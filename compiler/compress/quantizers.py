@@ -26,8 +26,8 @@ from .gradients import (
 )
 
 __all__ = ["ApproximateSign", "Binary", "FixedPoint", "FixedPointWeights", "IntegerWeights",
-           "RPReLU", "RSign", "Sign", "Ternary", "WeightQuantizer", "Xnor", "project",
-           "quantize_weights", "quantizer_of", "sign"]
+           "RPReLU", "RSign", "Sign", "Ternary", "WeightQuantizer", "Xnor", "bipolar",
+           "fixed", "project", "quantize_weights", "quantizer_of", "sign"]
 
 MAX_BITS = 8
 
@@ -118,8 +118,8 @@ class FixedPoint(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The quantized values of any ``x``."""
         if self.bits == 1 and self.signed:
-            return _bipolar(x, self.fraction)
-        return _fixed(x, self.low, self.high, self.fraction)
+            return bipolar(x, self.fraction)
+        return fixed(x, self.low, self.high, self.fraction)
 
     def extra_repr(self) -> str:
         """What the module is called with."""
@@ -135,12 +135,14 @@ def _limits(bits: int, signed: bool) -> tuple[int, int]:
     return (-1, 1) if bits == 1 else (-(1 << bits - 1), (1 << bits - 1) - 1)
 
 
-def _fixed(x: Tensor, low: int, high: int, fraction: int) -> Tensor:
+def fixed(x: Tensor, low: int, high: int, fraction: int) -> Tensor:
+    """``clamp(round(x * 2**fraction), low, high) * 2**-fraction``, halves up."""
     rounded: Tensor = RoundedFunction.apply(x * 2.0 ** fraction, low, high)
     return rounded * 2.0 ** -fraction
 
 
-def _bipolar(x: Tensor, fraction: int) -> Tensor:
+def bipolar(x: Tensor, fraction: int) -> Tensor:
+    """``-2**-fraction`` and ``2**-fraction``, which 0 becomes."""
     return sign(x * 2.0 ** fraction) * 2.0 ** -fraction
 
 
@@ -307,8 +309,8 @@ class FixedPointWeights(WeightQuantizer):
 
     def _quantized(self, latent: Tensor, fraction: int) -> Tensor:
         if self.bits == 1:
-            return _bipolar(latent, fraction)
-        return _fixed(latent, -self.high, self.high, fraction)
+            return bipolar(latent, fraction)
+        return fixed(latent, -self.high, self.high, fraction)
 
     def forward(self, latent: Tensor) -> Tensor:
         """The quantized weights."""
