@@ -236,15 +236,24 @@ def _search(
                                           "cycles, luts, ffs, dsps, brams, multipliers, "
                                           "weight_bits, price at most; accuracy from 0 to 1 where "
                                           "a cost is minimized. Give it once for each.")] = None,
+    knobs: Annotated[flow.Knobs | None, typer.Option(
+        help="What is decided for each layer: how many channels it keeps, or the bits of its "
+             "weights and its map; haq decides bits by default, all others channels.")] = None,
     minimize: Annotated[str | None, typer.Option(
         metavar="NAME", help="Seek the least of this cost, not the most accurate network.")] = None,
     test: Annotated[Path | None, typer.Option(
         metavar="T.npz", help="Images and labels that judge what is found.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Trials; NetAdapt ends by itself.")] = 100,
-    tune: Annotated[int, typer.Option(
-        min=0, help="Epochs of each trial's training, on 2,000 images.")] = 0,
+    tune: Annotated[int | None, typer.Option(
+        min=0, help="Epochs of each trial's training, on 2,000 images; by default 1 for bits, 0 "
+                    "for channels.")] = None,
     epochs: Annotated[int, typer.Option(
         min=0, help="Epochs of training, on all images, of the network that is found.")] = 0,
+    budget: Annotated[str | None, typer.Option(
+        metavar="N|NAME=N,…", help="Multipliers that a plan may use, or limits as compile has."
+        )] = None,
+    multipliers: Annotated[flow.Multipliers | None, typer.Option(
+        help="The board's DSP blocks alone (dsp, the default), or LUTs as well (any).")] = None,
     clock: Annotated[float | None, typer.Option(
         metavar="MHZ", help="Clock; the board's own by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 1,
@@ -262,8 +271,10 @@ def _search(
     Exit status 1 if the plan of the network that was found exceeds them after all.
     """
     with show_progress() as progress:
-        found = flow.search(model, output, agent, flow.Target(board, clock), limits or (),
-                            images, minimize=minimize, test=test,
+        target = flow.Target(board, clock, budget=flow.parse_budget(budget or ""),
+                             multipliers=multipliers)
+        found = flow.search(model, output, agent, target, limits or (), images, knobs=knobs,
+                            minimize=minimize, test=test,
                             effort=flow.Effort(episodes, tune, epochs), seed=seed,
                             workers=workers, scheduler=scheduler, plots=plots, result=result,
                             progress=progress)

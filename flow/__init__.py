@@ -19,11 +19,11 @@ from .load import Model, Quantization, load
 from .loading import Loading, load_weights
 from .project import Project
 from .report import Report, gather, report
-from .search import Agents, Effort, search
+from .search import Agents, Effort, Knobs, search
 from .simulate import Simulation, simulate
 
-__all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Loading",
-           "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation", "Stage",
-           "Target", "board_json", "build", "check", "compile_model", "compress", "evaluate",
-           "gather", "load", "load_weights", "parse_budget", "parse_encodings", "plan", "report",
-           "search", "simulate"]
+__all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Knobs",
+           "Loading", "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation",
+           "Stage", "Target", "board_json", "build", "check", "compile_model", "compress",
+           "evaluate", "gather", "load", "load_weights", "parse_budget", "parse_encodings", "plan",
+           "report", "search", "simulate"]

@@ -14,10 +14,10 @@ from ..compiler.encode import encode
 from ..compiler.ir import PenjingError
 from .compile import Target
 from .compress import require_target
-from .data import Data
+from .data import Data, read
 from .evaluate import golden_accuracy
 from .finding import Finding, Tried
-from .load import Quantization, is_floats, load, needing
+from .load import Model, Quantization, is_floats, load, needing
 from .plots import draw_trials, require_plots
 from .pricing import Pricing
 from .progress import Progress, silent
@@ -27,12 +27,12 @@ from .work import Work, digest
 if TYPE_CHECKING:
     from ..compiler.compress.search.agents import Agent
     from ..compiler.compress.search.limits import Aim
-    from ..compiler.compress.search.space import Choice, Space, Trial
+    from ..compiler.compress.search.space import Choice, Environment, Made, Space, Trial
     from ..compiler.compress.trainable import Trainable
     from ..compiler.compress.training import Data as Tensors
     from ..compiler.compress.training import Settings as Training
 
-__all__ = ["Agents", "Effort", "search"]
+__all__ = ["Agents", "Effort", "Knobs", "search"]
 
 FITTED = 2000
 """Training images that weights are fitted to, and calibrated with, in a trial."""
@@ -44,23 +44,31 @@ class Agents(StrEnum):
 
     AMC = "amc"
     NETADAPT = "netadapt"
+    HAQ = "haq"
     TPE = "tpe"
     CMA_ES = "cma-es"
     RANDOM = "random"
     UNIFORM = "uniform"
 
 
+class Knobs(StrEnum):
+    """What is decided."""
+
+    CHANNELS = "channels"
+    BITS = "bits"
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is done: ``episodes`` of trials, each of ``tune`` epochs of training on
     ``FITTED`` images, and ``epochs`` of the network that is found, on all. Accuracies in a trial
-    are of at most ``judged`` images.
+    are of at most ``judged`` images. Widths are trained for an epoch unless ``tune`` says more.
 
     ``distil`` is the share of the original's answers in the loss, at ``temperature``.
     """
 
     episodes: int = 100
-    tune: int = 0
+    tune: int | None = None
     epochs: int = 0
     judged: int = 1000
     learning_rate: float = 1e-3
@@ -70,25 +78,28 @@ class Effort:
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("tune", 0), ("epochs", 0), ("judged", 1)):
             value = getattr(self, name)
+            if name == "tune" and value is None:
+                continue
             if type(value) is not int or not least <= value < 1 << 20:
                 raise PenjingError(f"{name}: it must be an integer of at least {least}, not "
                                    f"{value!r:.40}")
 
 
 def search(model: str | Path, output: str | Path, agent: Agents | str, target: Target,
-           limits: Sequence[str], images: str | Path, *, minimize: str | None = None,
-           test: str | Path | None = None, effort: Effort | None = None,
-           quantization: Quantization | None = None, seed: int = 1, workers: int | None = None,
+           limits: Sequence[str], images: str | Path, *, knobs: Knobs | str | None = None,
+           minimize: str | None = None, test: str | Path | None = None,
+           effort: Effort | None = None, quantization: Quantization | None = None, seed: int = 1, workers: int | None = None,
            scheduler: str | None = None, plots: bool = False, result: str | None = None,
            progress: Progress = silent) -> Finding:
     """Find the network, of those that become of ``model``, that keeps the ``limits`` best.
 
-    A PyTorch program loses channels until its plan on the ``target`` keeps limits such as
-    ``frames=5000`` or ``luts=20000``; the most accurate one is sought, or that of the least
-    ``minimize`` where the accuracy keeps ``accuracy=0.9``. ``images`` is an ``.npz`` file with x
-    and labels y, of which every tenth judges the trials; the network that is found is judged by
-    those of ``test``, if given. It is written to ``output``, a program (``.pt2``) or integers
-    (``.penjing``), all trials to the same with ``.json``, and a picture to ``.svg`` if ``plots``.
+    A PyTorch program loses channels, or bits of weights and maps, as the ``knobs`` say, by default
+    those of the agent, until its plan on the ``target`` keeps limits such as ``frames=5000`` or
+    ``luts=20000``; the most accurate one is sought, or that of the least ``minimize`` where the
+    accuracy keeps ``accuracy=0.9``. ``images`` is an ``.npz`` file with x and labels y, of which
+    every tenth judges the trials; the network that is found is judged by those of ``test``, if
+    given. It is written to ``output``, a program (``.pt2``) or integers (``.penjing``, always with
+    bits), all trials to the same with ``.json``, and a picture to ``.svg`` if ``plots``.
     A search that was interrupted goes on from the folder with ``.work``. Trials run on ``workers``
     or a Dask ``scheduler``, see `compress.search.workers`. `PenjingError` where anything is unfit.
     """
@@ -112,13 +123,18 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     aim = aims.parse(limits, minimize)
     sets = Sets.read(images, None)
     tested = None if test is None else labelled(test)
-    job = _Job(path, place, Agents(agent), target, aim, effort or Effort(), seed, sets, result,
+    agent = Agents(agent)
+    decided = Knobs(knobs or (Knobs.BITS if agent is Agents.HAQ else Knobs.CHANNELS))
+    if decided is Knobs.BITS and place.suffix != file.SUFFIX:
+        raise PenjingError(f"{place}: a network whose layers have bits of their own is one of "
+                           f"integers; call it *{file.SUFFIX}")
+    job = _Job(path, place, agent, decided, target, aim, effort or Effort(), seed, sets, result,
                progress)
     options = quantization or Quantization()
     made_with = {"model": digest(path), "result": repr(result), "target": repr(target),
                  "images": data_digest(sets.training), "quantization": repr(options)}
     with Work.opened(place.with_suffix(".work"), made_with, [repr((
-            job.agent, aim, job.effort, seed))]) as work:
+            agent, decided, aim, job.effort, seed))]) as work:
         network = job.network(sets.training, sets.test, *([] if tested is None else [tested]))
         calibrated = sets.calibration(work.folder, options)
         space = job.space(network, calibrated)
@@ -175,6 +191,7 @@ class _Job:
     path: Path
     place: Path
     agent: Agents
+    knobs: Knobs
     target: Target
     aim: Aim
     effort: Effort
@@ -193,25 +210,37 @@ class _Job:
 
     def space(self, network: Trainable, calibrated: Quantization) -> Space:
         """All that can become of ``network``, and what it costs."""
-        from ..compiler.compress.search.channels import Channels
         from ..compiler.compress.search.space import Space
 
         fitted = self.tensors(self.sets.training, network, calibrated, FITTED)
         judged = self.tensors(self.sets.test, network, calibrated, self.effort.judged)
         whole = load(self.path, calibrated, "network", result=self.result).network
-        environment = Channels(network, whole, fitted, judged, self.tuning, seed=self.seed)
+        environment: Environment
+        if self.knobs is Knobs.BITS:
+            environment = self._widths(network, fitted, judged, calibrated)
+        else:
+            from ..compiler.compress.search.channels import Channels
+
+            environment = Channels(network, whole, fitted, judged,
+                                   self._training(self.effort.tune or 0), seed=self.seed)
         return Space(environment, Pricing.on(self.target, whole, self.aim), self.aim)
+
+    def _widths(self, network: Trainable, fitted: Tensors, judged: Tensors,
+                calibrated: Quantization) -> Environment:
+        from ..compiler.compress.fixed_point import Mode
+        from ..compiler.compress.search.widths import Widths
+
+        assert calibrated.calibration is not None
+        tune = 1 if self.effort.tune is None else self.effort.tune
+        return Widths(network, read(calibrated.calibration).x, fitted, judged,
+                      self._training(tune), calibrated.mode or Mode.DYNAMIC,
+                      calibrated.input_bits or 8, calibrated.input_scale)
 
     def tensors(self, images: Data, network: Trainable, calibrated: Quantization,
                 most: int | None = None) -> Tensors:
         """The first of ``images`` as ``network`` takes them."""
         labels = None if images.y is None else images.y[:most]
         return self.sets.tensors(Data(images.path, images.x[:most], labels), network, calibrated)
-
-    @property
-    def tuning(self) -> Training | None:
-        """The training of a trial."""
-        return self._training(self.effort.tune)
 
     def _training(self, epochs: int) -> Training | None:
         from ..compiler.compress.training import Settings
@@ -223,12 +252,14 @@ class _Job:
         """The agent that was asked for."""
         from ..compiler.compress.search.amc import Amc
         from ..compiler.compress.search.baselines import Optuna, RandomSearch, Uniform
+        from ..compiler.compress.search.haq import Haq
         from ..compiler.compress.search.netadapt import NetAdapt
 
         episodes, seed = self.effort.episodes, self.seed
         made: Mapping[Agents, Callable[[], Agent]] = {
             Agents.AMC: lambda: Amc(space, episodes, seed),
             Agents.NETADAPT: lambda: NetAdapt(space),
+            Agents.HAQ: lambda: Haq(space, episodes, seed),
             Agents.TPE: lambda: Optuna(space, episodes, seed),
             Agents.CMA_ES: lambda: Optuna(space, episodes, seed, adapts=True),
             Agents.RANDOM: lambda: RandomSearch(space, episodes, seed),
@@ -250,19 +281,13 @@ class _Job:
         settings = self._training(self.effort.epochs)
         every = self.tensors(self.sets.training, network, calibrated)
         if settings is not None:
-            training.fit(made.module, every, settings,
+            training.fit(made.model.module, every, settings,
                          loss=Distillation(network.module, self.effort.temperature,
                                            self.effort.distil),
                          checkpoint=work.step(_STEP, ".training"),
                          progress=lambda done, total, line: self.progress(
                              f"training: {line or 'begins'}", done, total))
-        at = work.step(_STEP, ".pt2")
-        made.save(at)
-        integers = load(at, calibrated, self.place.stem)
-        if self.place.suffix == file.SUFFIX:
-            file.save(encode(integers.network, {}), self.place)
-        else:
-            file.write_atomically(self.place, at.read_bytes())
+        integers = self._written(made, calibrated, work)
         images = tested or self.sets.test
         judged = self.tensors(images, network, calibrated)
         cost = space.price(integers.network)
@@ -272,9 +297,24 @@ class _Job:
             self.place, self.agent, self.seed, self.aim, tuple(
                 knob.name for knob in space.knobs), self._tried(space, whole),
             self._tried(space, found), tuple(self._tried(space, trial) for trial in trials),
-            training.accuracy(made.module, judged), golden_accuracy(
+            training.accuracy(made.model.module, judged), golden_accuracy(
                 integers, images, lambda _, done, total: self.progress("integers", done, total)),
             len(images.x), tested is not None, cost, self.aim.fits(cost))
+
+    def _written(self, made: Made, calibrated: Quantization, work: Work) -> Model:
+        """Write what was ``made``; the integers that it is."""
+        if made.integers is not None:
+            network = made.integers()
+            file.save(encode(network, {}), self.place)
+            return load(self.place)
+        at = work.step(_STEP, ".pt2")
+        made.model.save(at)
+        integers = load(at, calibrated, self.place.stem)
+        if self.place.suffix == file.SUFFIX:
+            file.save(encode(integers.network, {}), self.place)
+        else:
+            file.write_atomically(self.place, at.read_bytes())
+        return integers
 
     def _tried(self, space: Space, trial: Trial) -> Tried:
         levels = tuple(knob.levels[index] for knob, index in zip(

@@ -111,12 +111,13 @@ def test_what_is_left_is_fitted(environment: Channels) -> None:
     wanted = environment.model.module(x)
 
     def error(one: Channels) -> float:
-        return float((one.made(choice).module(x) - wanted).detach().square().mean())
+        return float((one.made(choice).model.module(x) - wanted).detach().square().mean())
 
     assert error(environment) < 0.7 * error(replace(environment, samples=0))
     whole = tuple(len(knob.levels) - 1 for knob in environment.knobs)
-    assert torch.allclose(environment.made(whole).module(x), wanted, atol=1e-5)
-    shapes = {name: len(layer.weight) for name, layer in environment.made(choice).layers.items()}
+    assert torch.allclose(environment.made(whole).model.module(x), wanted, atol=1e-5)
+    left = environment.made(choice).model.layers
+    shapes = {name: len(layer.weight) for name, layer in left.items()}
     assert shapes == {"stem": 5, "inner": 8, "outer": 5, "deep": 5, "point": 6, "dense": 3}
 
 

@@ -25,7 +25,7 @@ from ..prune import Layer, flattened_maps, is_plain, layers_of, refit
 from ..structure import channel_norms, without_channels
 from ..trainable import Trainable
 from ..training import Data, Settings
-from .space import Choice, Knob
+from .space import Choice, Knob, Made
 
 __all__ = ["Channels"]
 
@@ -112,12 +112,12 @@ class Channels:
 
     def accuracy(self, choice: Choice) -> float:
         """That of `made`, trained as ``tuning`` says."""
-        network = self.made(choice)
+        network = self.made(choice).model
         if self.tuning is not None:
             training.fit(network.module, self.fitted, self.tuning)
         return training.accuracy(network.module, self.judged)
 
-    def made(self, choice: Choice) -> Trainable:
+    def made(self, choice: Choice) -> Made:
         """The network without the channels that go, and what reads the rest fitted anew."""
         gone, cut = self._gone(choice), self._folded.copied()
         silent = self._silent(gone)
@@ -131,7 +131,7 @@ class Channels:
                           samples=self.samples, seed=self.seed)
                     if name in silent:
                         _silence(layer, silent[name])
-        return without_channels(cut, gone)
+        return Made(without_channels(cut, gone))
 
     def _gone(self, choice: Choice) -> list[list[int]]:
         """Of each group of `Couplings` the channels of its root that go."""

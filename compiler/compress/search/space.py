@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...dataflow.pricing import Cost
     from ..trainable import Trainable
 
-__all__ = ["Choice", "Environment", "Knob", "Space", "Trial", "best"]
+__all__ = ["Choice", "Environment", "Knob", "Made", "Space", "Trial", "best"]
 
 Choice: TypeAlias = tuple[int, ...]
 """For each knob the index of its level; the highest is the network as it is."""
@@ -43,6 +43,17 @@ class Knob:
                     len(self.levels) - 1)
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a choice makes: ``model``, to be trained and judged, and its ``integers`` then.
+
+    Those are None for a network of floats, which becomes integers as any does.
+    """
+
+    model: Trainable
+    integers: Callable[[], ir.Network] | None = None
+
+
 class Environment(Protocol):
     """A network that becomes another by each choice.
 
@@ -56,7 +67,7 @@ class Environment(Protocol):
     def integers(self, choice: Choice) -> ir.Network:
         """A network of integers that takes the same hardware; its weights may be others."""
 
-    def made(self, choice: Choice) -> Trainable:
+    def made(self, choice: Choice) -> Made:
         """The network that it becomes, before any training."""
 
     def accuracy(self, choice: Choice) -> float:
