@@ -88,9 +88,9 @@ class Effort:
 def search(model: str | Path, output: str | Path, agent: Agents | str, target: Target,
            limits: Sequence[str], images: str | Path, *, knobs: Knobs | str | None = None,
            minimize: str | None = None, test: str | Path | None = None,
-           effort: Effort | None = None, quantization: Quantization | None = None, seed: int = 1, workers: int | None = None,
-           scheduler: str | None = None, plots: bool = False, result: str | None = None,
-           progress: Progress = silent) -> Finding:
+           effort: Effort | None = None, quantization: Quantization | None = None, seed: int = 1,
+           workers: int | None = None, scheduler: str | None = None, plots: bool = False,
+           result: str | None = None, progress: Progress = silent) -> Finding:
     """Find the network, of those that become of ``model``, that keeps the ``limits`` best.
 
     A PyTorch program loses channels, or bits of weights and maps, as the ``knobs`` say, by default
