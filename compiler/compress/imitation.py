@@ -136,6 +136,11 @@ class Imitable:
     jobs: _Jobs
     _job: Job
 
+    @property
+    def maps(self) -> dict[str, str]:
+        """The map that each layer becomes whose map has a width, by the names of `floats`."""
+        return {step.layer.name: step.name for step in self._job.steps if step.has_map}
+
     def imitation(self, bits: Precisions) -> Imitation:
         """The network in fixed point of ``bits``."""
         bits.check(widths(self.floats))
