@@ -70,13 +70,13 @@ class InputSteps(nn.Module):
 
     def __init__(self, code: InputCode) -> None:
         super().__init__()
-        self.type = code.type
+        self.kind = code.type
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiples of the power of two that a step of the input is taken for."""
-        steps = torch.floor(x.double() / self.type.step + 0.5)
-        return (steps.clamp(self.type.low, self.type.high)
-                * 2.0 ** -self.type.fraction).to(x.dtype)
+        steps = torch.floor(x.double() / self.kind.step + 0.5)
+        return (steps.clamp(self.kind.low, self.kind.high)
+                * 2.0 ** -self.kind.fraction).to(x.dtype)
 
 
 class Channelwise(nn.Module):

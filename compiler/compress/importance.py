@@ -119,9 +119,10 @@ def _moved(made: Imitation, name: str) -> Tensor:
     layer = made.model.layers[name]
     chain = layer.parametrizations["weight"]  # type: ignore[index]
     assert isinstance(chain, parametrize.ParametrizationList)
-    grid = chain[0]
+    grid, weight = chain[0], layer.weight
     assert isinstance(grid, OnGrid)
-    return layer.weight.double() / grid.factor - chain.original.double()
+    assert isinstance(weight, Tensor)
+    return weight.double() / grid.factor - chain.original.double()
 
 
 class _Seeing(fx.Interpreter):
