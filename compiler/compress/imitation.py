@@ -26,7 +26,7 @@ from ..load import aten
 from ..load import floats as fl
 from ..load import torch as pytorch
 from ..load.floats import FloatNetwork
-from .fixed_point import Mode, Precisions, build, prepare, widths
+from .fixed_point import Built, Mode, Precisions, build, prepare, widths
 from .fixed_state import Job
 from .folding import folded
 from .fractions import Grid, Grids
@@ -70,13 +70,13 @@ class InputSteps(nn.Module):
 
     def __init__(self, code: InputCode) -> None:
         super().__init__()
-        self.type = code.type
+        self.kind = code.type
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiples of the power of two that a step of the input is taken for."""
-        steps = torch.floor(x.double() / self.type.step + 0.5)
-        return (steps.clamp(self.type.low, self.type.high)
-                * 2.0 ** -self.type.fraction).to(x.dtype)
+        steps = torch.floor(x.double() / self.kind.step + 0.5)
+        return (steps.clamp(self.kind.low, self.kind.high)
+                * 2.0 ** -self.kind.fraction).to(x.dtype)
 
 
 class Channelwise(nn.Module):
@@ -96,17 +96,26 @@ class Channelwise(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Imitation:
-    """``model`` computes what the integers of its weights do under ``grids``, in reals.
+    """``model`` computes what the integers of its weights do, in reals, under some fixed ``grids``.
 
-    It takes what the network takes, and can be trained; its latent weights are floats. ``network``
-    are the integers that it started from.
+    It takes what the network takes, and can be trained; its latent weights are floats. It was
+    ``built`` with these ``bits``.
     """
 
     model: Trainable
-    network: ir.Network
-    grids: Grids
+    built: Built
     bits: Precisions
     _origin: Imitable
+
+    @property
+    def network(self) -> ir.Network:
+        """The integers that it started from."""
+        return self.built.network
+
+    @property
+    def grids(self) -> Grids:
+        """What its weights, biases and maps are rounded to."""
+        return self.built.grids
 
     def plain(self) -> Trainable:
         """The latent weights, in a network that rounds nothing."""
@@ -136,6 +145,11 @@ class Imitable:
     jobs: _Jobs
     _job: Job
 
+    @property
+    def maps(self) -> dict[str, str]:
+        """The map that each layer becomes whose map has a width, by the names of `floats`."""
+        return {step.layer.name: step.name for step in self._job.steps if step.has_map}
+
     def imitation(self, bits: Precisions) -> Imitation:
         """The network in fixed point of ``bits``."""
         bits.check(widths(self.floats))
@@ -143,7 +157,7 @@ class Imitable:
         built = build(job)
         model = self.model.copied()
         _Rounding(model.module, self.floats, job, built.grids).insert()
-        return Imitation(model, built.network, built.grids, bits, self)
+        return Imitation(model, built, bits, self)
 
 
 def imitable(model: Trainable, calibration: NDArray[Any], *, name: str = "network",
@@ -174,9 +188,10 @@ def _floats(model: Trainable) -> aten.Accepted:
 
 def _require_exact(made: Imitable, job: Job) -> None:
     """Refuse a network whose imitation differs from its integers on some images."""
-    module = made.imitation(job.bits).model.module.double()
+    imitation = made.imitation(job.bits)
+    module = imitation.model.module.double()
     reals = job.code.real(job.images[:_CHECKED]).transpose(0, 3, 1, 2)
-    wanted = build(job).output[:_CHECKED]
+    wanted = imitation.built.output[:_CHECKED]
     with torch.no_grad():
         found = module(torch.from_numpy(reals).reshape(-1, *made.model.dims)).numpy()
     if not made.floats.channels_last:

@@ -24,6 +24,15 @@ MOST_SAMPLES = 100
 """Samples whose activations are."""
 
 
+def softmax_factor(logits: Tensor) -> Tensor:
+    """The columns ``S_k`` (..., classes, classes), one behind the other, for ``logits`` (...,
+    classes).
+    """
+    p = logits.softmax(-1)
+    ones = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
+    return p.sqrt()[..., :, None] * (ones - p[..., None, :])
+
+
 def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | None = None
              ) -> dict[str, Tensor]:
     """For each weight of ``layers`` its element of the diagonal, on the first ``samples`` of
@@ -37,10 +46,8 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     def squares(x: Tensor) -> dict[str, Tensor]:
         """Of one sample ``x``: the squared derivatives, summed over the columns of S."""
         logits, pull, *_ = vjp(lambda at: functional_call(model, at, (x[None],))[0], weights)
-        p = logits.softmax(0)
-        columns = p.sqrt()[:, None] * (torch.eye(len(p), dtype=p.dtype, device=p.device) - p)
         sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for column in columns:
+        for column in softmax_factor(logits):
             (gradients,) = pull(column)
             sums = {name: sums[name] + gradients[name].square() for name in sums}
         return sums
