@@ -45,10 +45,15 @@ class TooSmall(PenjingError):
     page = "docs/place_and_route.md"
 
 
+def linked(budget: Budget, network: Network, plan: Plan) -> Resources:
+    """What the board's serial link takes beside the ``plan`` of a ``network``."""
+    return budget.link(network, plan) if budget.link else Resources()
+
+
 def shortages(budget: Budget, network: Network, plan: Plan) -> Iterator[Shortage]:
     """Everything in which the ``plan`` of a ``network`` exceeds the ``budget``."""
-    link = budget.link(network, plan) if budget.link else Resources()
-    used, limits = plan.resources + link, budget.resources
+    link, limits = linked(budget, network, plan), budget.resources
+    used = plan.resources + link
     for one in (Shortage("multipliers", plan.multipliers, 0, budget.multipliers),
                 Shortage("LUTs", used.luts, link.luts, limits.luts),
                 Shortage("flip-flops", used.ffs, link.ffs, limits.ffs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
@@ -36,11 +37,7 @@ class Gear:
     @property
     def flow(self) -> control.Block:
         """When its beats move."""
-        i_ends, o_ends = self.i.ends(self.elements), self.o.ends(self.elements)
-        shape = self.shape
-        if isinstance(shape, UpsizerShape):
-            return control.upsizer(i_ends, o_ends, latency=shape.latency)
-        return control.gearbox(i_ends, o_ends, shape)
+        return _flow(self)
 
     def cells(self, fabric: Fabric, bits: int) -> Resources:
         """Cells for elements of so many ``bits``."""
@@ -64,6 +61,14 @@ class Gear:
                                       frame=self.elements)
         return "gearbox", Gearbox(shape, i_lanes=i.lanes, o_lanes=o.lanes, i_group=i.group,
                                   o_group=o.group, frame=self.elements)
+
+
+@lru_cache(maxsize=256)
+def _flow(gear: Gear) -> control.Block:
+    i_ends, o_ends, shape = gear.i.ends(gear.elements), gear.o.ends(gear.elements), gear.shape
+    if isinstance(shape, UpsizerShape):
+        return control.upsizer(i_ends, o_ends, latency=shape.latency)
+    return control.gearbox(i_ends, o_ends, shape)
 
 
 def regrouping(i: Port, o: Port, elements: int) -> tuple[Gear, ...]:

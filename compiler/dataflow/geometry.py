@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,79 @@ def elements_inside(shape: Geometry) -> tuple[list[int], list[int]]:
     return found[0], found[1]
 
 
-def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
+@dataclass(frozen=True)
+class Order:
+    """The reads of a window of that ``shape``: words of so many ``lanes``, of ``rows`` at once.
+
+    Either each kernel row is one run, or, ``per_channel``, all taps of a word's channels come
+    before those of the next, row by row.
+    """
+
+    shape: Geometry
+    lanes: int
+    rows: int
+    per_channel: bool
+
+    def needed(self) -> Integers:
+        """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
+        if self.per_channel:
+            return _needed_per_channel(self.shape, self.lanes)
+        return _needed(self.shape, self.lanes, self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Waits:
+    """The reads that all others of a position hide behind, where words come a cycle apart or more.
+
+    Parameters
+    ----------
+    words, reads : (positions, few) the words that they wait for, -1 for none, and which reads of
+        the position they are.
+    first : (positions,) the first read that waits for a word; one behind the last where none does.
+    last : (positions,) the last word; -1 for none.
+    """
+
+    words: Integers
+    reads: Integers
+    first: Integers
+    last: Integers
+
+    @classmethod
+    def of(cls, need: Integers) -> Waits:
+        """Those of ``need`` (positions, reads), the word that each read waits for.
+
+        A read hides behind one before it that waits for the same or a later word, and behind a
+        later one whose word is as many words later, or more: that comes as many cycles later.
+        """
+        positions, reads = need.shape
+        waits = need >= 0
+        lead = np.where(waits, need - np.arange(reads), -reads)
+        waited = np.maximum.accumulate(need, 1)
+        later = np.maximum.accumulate(lead[:, ::-1], 1)[:, ::-1]
+        alone = waits.copy()
+        alone[:, 1:] &= need[:, 1:] > waited[:, :-1]
+        alone[:, :-1] &= lead[:, :-1] > later[:, 1:]
+        counts = alone.sum(1)
+        which, read = np.nonzero(alone)
+        place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+        words = np.full((positions, max(1, int(counts.max()))), -1, np.int64)
+        words[which, place] = need[which, read]
+        found = np.zeros_like(words)
+        found[which, place] = read
+        return cls(words, found, np.where(waits.any(1), waits.argmax(1), reads), need.max(1))
+
+
+@lru_cache(maxsize=256)
+def waits_of(order: Order, *, border: bool) -> Waits:
+    """Those of reads in that ``order``; of a ``border``, none goes out before its frame has begun.
+    """
+    need = order.needed()
+    if not border:
+        return Waits.of(need)
+    return replace(Waits.of(np.maximum(need, 0)), last=need.max(1))
+
+
+def _needed(shape: Geometry, lanes: int, rows: int) -> Integers:
     """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
     height, width, channels = shape.size
     y, x, _ = _positions(shape)
@@ -63,7 +136,7 @@ def needed_words(shape: Geometry, lanes: int, rows: int) -> Integers:
     return np.maximum(word.max(2), -1).reshape(len(y), -1)
 
 
-def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
+def _needed_per_channel(shape: Geometry, lanes: int) -> Integers:
     """The same for a window read channel slice by channel slice, tap by tap."""
     height, width, channels = shape.size
     y, x, _ = _positions(shape)
@@ -76,6 +149,7 @@ def needed_words_per_channel(shape: Geometry, lanes: int) -> Integers:
     return np.maximum(word, -1).reshape(len(y), -1)
 
 
+@lru_cache(maxsize=256)
 def freed_words(shape: Geometry, lanes: int) -> Integers:
     """(positions,) words of the frame that no later position reads."""
     height, width, channels = shape.size

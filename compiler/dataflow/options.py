@@ -62,14 +62,19 @@ class Option:
 
     @cached_property
     def cells(self) -> Resources:
-        """Predicted cells, the least buffers counted, and what its lanes cost the layer behind."""
-        return self.kind.cells(self.site, self._fabric) + (
-            Resources(luts=OUTPUT_LANE_LUTS) * self.kind.o.lanes)
+        """Predicted cells, the least buffers counted."""
+        return self.kind.cells(self.site, self._fabric)
 
     @cached_property
     def price(self) -> int:
-        """Their worth."""
-        return self._fabric.price(self.cells)
+        """Their worth, and what its lanes cost the layer behind."""
+        return self._fabric.price(self.cells + Resources(
+            luts=OUTPUT_LANE_LUTS * self.kind.o.lanes))
+
+    @cached_property
+    def least(self) -> Resources:
+        """The cells, as the device counts them."""
+        return self._fabric.placed(self.cells)
 
     def price_where(self, scarce: Scarce) -> int:
         """Their worth where something is ``scarce``."""

@@ -90,9 +90,9 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
             raise PenjingError(f"layer {name}: it has a fold, but the network has no such layer")
         check_fold(searching.options[name].site, fold)
     _check_graph(network)
-    high, best = searching.least()
+    high = searching.pace()
     if goal.cycles is not None:
-        return best
+        return searching.least()
     # Folds given by hand set a pace that no other layer, nor the input, need surpass.
     low = max((searching.options[name].reads(fold) for name, fold in goal.folds.items()),
               default=1)
@@ -102,21 +102,23 @@ def search(network: Network, budget: Budget, goal: Goal | None = None, *, board:
         low = max(low, min(high, network.input_type.shape[0] * network.input_type.shape[1]))
     available = budget.resources
     luts = (int(ROUTABLE * available.luts) if budget.speed_luts is None
-            else best.plan.resources.luts + budget.speed_luts)
+            else searching.least().plan.resources.luts + budget.speed_luts)
     routable = replace(budget, resources=replace(
         available, luts=luts, ffs=int(ROUTABLE * available.ffs)))
     unbounded = replace(routable, resources=replace(routable.resources, brams=MANY_BLOCKS))
-    ideal = searching.fastest(best, low, high, unbounded)
-    if not any(shortages(routable, network, ideal.plan)):
+    ideal = searching.fastest(low, high, unbounded)
+    if ideal is not None and not any(shortages(routable, network, ideal.plan)):
         return ideal
+    best = searching.least()
+    if ideal is None:
+        return best
     # Block RAMs do not grow with speed as all else does: memories of other widths fill them more
     # or less well. So the paces between are tried one by one.
     pace = ideal.plan.cycles_per_frame
     while pace < best.plan.cycles_per_frame:
         attempt = searching.fitting(pace, routable)
         if attempt is not None:
-            return searching.fastest(attempt, int(pace / STEP), attempt.plan.cycles_per_frame,
-                                     routable)
+            return searching.faster(attempt, int(pace / STEP), routable)
         pace = int(pace * STEP) + 1
     return best
 

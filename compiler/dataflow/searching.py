@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from .. import ir
+from ..cost import Resources
 from ..ir import Network
-from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, require, shortages
+from .budget import BLOCK_RAMS, Budget, Shortage, TooSmall, linked, require, shortages
 from .buffers import Finished, finish
 from .fold import Fold
 from .options import Catalogue, Option, Options, Scarce
@@ -87,8 +88,11 @@ class Search:
             found[name] = option
         return found
 
-    def fitting(self, cycles: int, within: Budget) -> Candidate | None:
-        """The plan at no more than ``cycles`` that fits ``within``, or None."""
+    def affordable(self, cycles: int) -> tuple[dict[str, Option], bool] | None:
+        """Every layer at no more than ``cycles``, with multipliers enough; None where there is not.
+
+        And whether it takes sparing some for that.
+        """
         # Where DSP blocks are all that there may be, any other multiplier is one too many.
         none_soft = self.budget.multipliers <= self.budget.resources.dsps
         for multipliers in (True,) if none_soft else (False, True):
@@ -96,9 +100,16 @@ class Search:
             if chosen is None:
                 break
             if _multipliers(chosen) <= self.budget.multipliers:
-                planned = self.sparing(chosen, cycles, within, multipliers)
-                return None if self._shortages(planned, within) else planned
+                return chosen, multipliers
         return None
+
+    def fitting(self, cycles: int, within: Budget) -> Candidate | None:
+        """The plan at no more than ``cycles`` that fits ``within``, or None."""
+        found = self.affordable(cycles)
+        if found is None:
+            return None
+        planned = self.sparing(found[0], cycles, within, found[1])
+        return None if self._shortages(planned, within) else planned
 
     def sparing(self, chosen: Mapping[str, Option], cycles: int, within: Budget,
                 multipliers: bool = False) -> Candidate:
@@ -142,8 +153,39 @@ class Search:
         # What lacks something else for it is no help.
         return plain if short(planned) else planned
 
-    def fastest(self, best: Candidate, low: int, high: int, within: Budget) -> Candidate:
-        """The plan of the fewest cycles from ``low`` on that fits; ``best`` at ``high`` or more."""
+    def fastest(self, low: int, high: int, within: Budget) -> Candidate | None:
+        """The plan of the fewest cycles from ``low`` on, and below ``high``, that fits ``within``.
+
+        None where none does. Block RAMs have no end. What buffers take beyond the least is not
+        known before there is a plan; so paces are told apart by what the last plan had of that,
+        and a plan is made of the best of them, until one fits.
+        """
+        beyond, limits = Resources(), within.resources
+        while True:
+            pace, first, end = high, low, high
+            while first < end:
+                middle = (first + end) // 2
+                found = self.affordable(middle)
+                if found is not None and _fits(_cells(found[0]) + beyond, limits):
+                    pace = middle
+                    end = min(middle, max(option.cycles for option in found[0].values()))
+                else:
+                    first = middle + 1
+            if pace == high:
+                return None
+            best = self.fitting(pace, within)
+            if best is not None:
+                return best
+            found = self.affordable(pace)
+            assert found is not None
+            plan, least = self.planned(found[0]).plan, _cells(found[0])
+            used = plan.resources + linked(within, self.network, plan)
+            beyond = Resources(used.luts - least.luts, used.ffs - least.ffs)
+            low = pace + 1
+
+    def faster(self, best: Candidate, low: int, within: Budget) -> Candidate:
+        """The plan of the fewest cycles from ``low`` on that fits ``within``, or ``best``."""
+        high = best.plan.cycles_per_frame
         while low < high:
             middle = (low + high) // 2
             attempt = self.fitting(middle, within)
@@ -180,14 +222,28 @@ class Search:
         done = self.finished[key]
         return Candidate(Plan(self.board, self.clock_mhz, done.layers, done.interval, 0), done)
 
-    def least(self) -> tuple[int, Candidate]:
-        """Cycles a frame that every layer can keep to, or the goal's, and the plan at that pace.
+    def least(self) -> Candidate:
+        """The plan at the pace that every layer can keep to, or the goal's.
 
         `PenjingError` if that does not fit the budget: nothing does.
         """
+        network, pace = self.network, self.pace()
+        chosen = self.chosen(pace)
+        assert chosen is not None
+        planned = self.sparing(chosen, pace, self.budget)
+        if [one.what for one in self._shortages(planned, self.budget)] == [BLOCK_RAMS]:
+            planned = self.sparest(planned, pace)
+        require(network, self.board, self._shortages(planned, self.budget))
+        return planned
+
+    def pace(self) -> int:
+        """Cycles a frame that every layer can keep to, or the goal's.
+
+        `PenjingError` where no layers do, or not with the multipliers that there are.
+        """
         network, cycles = self.network, self.goal.cycles
-        high = self.slowest() if cycles is None else cycles
-        chosen = self.chosen(high)
+        pace = self.slowest() if cycles is None else cycles
+        chosen = self.chosen(pace)
         if chosen is None:
             raise TooSmall(
                 f"network {network.name}: no fold reaches {cycles} cycles a frame; ask for "
@@ -195,11 +251,7 @@ class Search:
         needed, available = _multipliers(chosen), self.budget.multipliers
         if needed > available:  # whatever else it takes
             require(network, self.board, [Shortage("multipliers", needed, 0, available)])
-        planned = self.sparing(chosen, high, self.budget)
-        if [one.what for one in self._shortages(planned, self.budget)] == [BLOCK_RAMS]:
-            planned = self.sparest(planned, high)
-        require(network, self.board, self._shortages(planned, self.budget))
-        return high, planned
+        return pace
 
     def slowest(self) -> int:
         """Cycles a frame at which one multiplier a layer is enough."""
@@ -211,7 +263,17 @@ class Search:
 
 
 def _multipliers(chosen: Mapping[str, Option]) -> int:
-    return sum(option.multipliers for option in chosen.values())
+    return sum([option.multipliers for option in chosen.values()])
+
+
+def _cells(chosen: Mapping[str, Option]) -> Resources:
+    """Those of layers with the least buffers."""
+    return sum((option.least for option in chosen.values()), Resources())
+
+
+def _fits(cells: Resources, limits: Resources) -> bool:
+    """Whether there is logic enough."""
+    return cells.luts <= limits.luts and cells.ffs <= limits.ffs
 
 
 def input_port(kind: ir.TensorType, cycles: int) -> Port:

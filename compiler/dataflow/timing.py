@@ -7,7 +7,7 @@ readers' deadlines allow. `depths` puts the stages together.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ...hdl.window import WRITE_LATENCY
 from ..ir import Integers
 from . import control, tile_control, window_control
+from .geometry import Order, Waits
 from .port import Port
 
 BUFFER_MARGIN = 8
@@ -87,7 +88,8 @@ class Windowed(ABC):
     i : how they travel.
     lanes : elements of a buffer word.
     gear : cycles of what makes words of the beats that come in, 0 where they are the same.
-    need : (positions, beats) the word that each beat of a position's first pass waits for, -1 none.
+    waits : the beats of a position's first pass that others hide behind.
+    beats : of a position's first pass.
     freed : (positions,) words of the frame that are free once a position is done.
     repeat : passes over each position's beats.
     outputs : what each position makes.
@@ -99,7 +101,8 @@ class Windowed(ABC):
     i: Port
     lanes: int
     gear: int
-    need: Integers
+    waits: Waits
+    beats: int
     freed: Integers
     repeat: int
     outputs: Outputs
@@ -131,7 +134,7 @@ class Windowed(ABC):
     @property
     def cycles_per_position(self) -> int:
         """Cycles that a position takes when nothing waits."""
-        return self.need.shape[1] * self.repeat
+        return self.beats * self.repeat
 
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
@@ -141,18 +144,13 @@ class Windowed(ABC):
         """When each word enters the buffer, for input beats at the times ``beats``."""
         return paced(beats[self._last_beat()] + self.gear, 1)
 
-    @property
-    def _awaited(self) -> Integers:
-        """The word that each beat of a position's first pass must have."""
-        return self.need
-
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
         """When each position starts, as soon as none of its reads will wait.
 
         ``floor`` is the earliest start.
         """
-        need = self._awaited
-        ready = np.where(need >= 0, words[need] + WRITE_LATENCY - np.arange(need.shape[1]),
+        waits = self.waits
+        ready = np.where(waits.words >= 0, words[waits.words] + WRITE_LATENCY - waits.reads,
                          np.iinfo(np.int64).min // 4).max(1)
         if floor is not None:
             ready = np.maximum(ready, floor)
@@ -164,7 +162,7 @@ class Windowed(ABC):
 
     def latest_starts(self, deadlines: Integers, interval: int) -> Integers:
         """The latest starts that meet the output beats' ``deadlines``, within one ``interval``."""
-        by_output = (deadlines.reshape(len(self.need), -1) - self.outputs.cycles).min(1)
+        by_output = (deadlines.reshape(len(self.freed), -1) - self.outputs.cycles).min(1)
         return paced_before(by_output, self.spacing(interval), interval)
 
     def spacing(self, interval: int) -> int:
@@ -172,16 +170,21 @@ class Windowed(ABC):
         return self.cycles_per_position
 
     def word_deadlines(self, starts: Integers, interval: int) -> Integers:
-        """When each word must enter the buffer for positions that start at ``starts``."""
-        need = self._awaited
-        reads = starts[:, None] + np.arange(need.shape[1])[None, :] - WRITE_LATENCY
+        """When each word must enter the buffer for positions that start at ``starts``.
+
+        Words that hide behind others are due a cycle apart from those, which `beat_deadlines` sees
+        to.
+        """
+        waits = self.waits
         never = np.iinfo(np.int64).max
         due = np.full(self.words, never, np.int64)
-        used = need >= 0
-        np.minimum.at(due, need[used], reads[used])
+        used = waits.words >= 0
+        reads = starts[:, None] + waits.reads - WRITE_LATENCY
+        np.minimum.at(due, waits.words[used], reads[used])
         due = np.minimum.accumulate(due[::-1])[::-1]
         # What no window reads must still be out of the next frame's way.
-        return np.where(due == never, due[0] + interval - 1, due)
+        first = int((starts + waits.first)[used.any(1)].min()) - WRITE_LATENCY
+        return np.where(due == never, first + interval - 1, due)
 
     def beat_deadlines(self, words: Integers, interval: int) -> Integers:
         """When each input beat must move for words due at ``words``."""
@@ -226,23 +229,20 @@ class Windowed(ABC):
         steady = most_alive(words, ends[position], interval)
         # However late words come, those of one position must fit together.
         before = np.append(0, self.freed[:-1])
-        return max(steady, int((self.need.max(1) + 1 - before).max()))
+        return max(steady, int((self.waits.last + 1 - before).max()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sliding(Windowed):
-    """Timing of a layer behind a window, whose beats the ``reader`` takes."""
+    """Timing of a layer behind a window, whose beats, in that ``order``, the ``reader`` takes."""
 
-    reader: window_control.Reader
+    order: Order
+    reader: Callable[[], window_control.Reader]
 
     def buffer(self, depth: int) -> control.Block:
         """The window."""
-        return window_control.Window(depth, self.need, self.freed, self.repeat, self.reader)
-
-    @property
-    def _awaited(self) -> Integers:
-        """The same as `need`, but that no border goes out before its frame has begun."""
-        return np.maximum(self.need, -1 + isinstance(self.reader, window_control.Border))
+        return window_control.Window(depth, self.order.needed(), self.freed, self.repeat,
+                                     self.reader())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -260,7 +260,7 @@ class Tiled(Windowed):
 
     def buffer(self, depth: int) -> control.Block:
         """The buffer, the sums, and the memory of results."""
-        return tile_control.Tiles(depth, self.need[:, 0], self.freed, self.cycles_per_position,
+        return tile_control.Tiles(depth, self.waits.last, self.freed, self.cycles_per_position,
                                   self.results_cycle, self.room_cycle, len(self.outputs.reads),
                                   self.parts)
 
@@ -276,7 +276,7 @@ class Tiled(Windowed):
     def spacing(self, interval: int) -> int:
         """As even as can be: rows that come in evenly would pile up in front of tiles that are all
         late."""
-        return max(self.cycles_per_position, interval // len(self.need))
+        return max(self.cycles_per_position, interval // len(self.freed))
 
     def _ends(self) -> Integers:
         """Elements up to the end of each word."""

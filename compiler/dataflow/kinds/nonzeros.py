@@ -15,7 +15,7 @@ from ....hdl.tile_engine import TileEngine
 from ....hdl.tile_shape import TileShape
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, memories
-from .. import control, timing
+from .. import control, geometry, timing
 from ..fold import Fold
 from ..gears import Gear, repacking
 from ..port import Port
@@ -132,8 +132,8 @@ class Nonzeros(Buffered, Weighted):
 
     def stage(self, site: Site) -> timing.Tiled:
         """When words come in, tiles begin, and rows are free again."""
-        shape, geometry = self.shape(site), site.geometry
-        height, width, channels = geometry.size
+        shape = self.shape(site)
+        height, width, channels = site.geometry.size
         pixel, gears = self._pixel_words(site), self.gears(site)
         y, x = np.divmod(np.arange(shape.tiles), shape.row_tiles)
         bottom = y * shape.stride[0] + shape.kernel[0] - 1 - shape.padding[0]
@@ -151,7 +151,7 @@ class Nonzeros(Buffered, Weighted):
         outputs = timing.Outputs(np.full(beats, shape.steps - 1), first + np.arange(beats))
         return timing.Tiled(
             site.source.elements, self.i, self.word, sum(gear.shape.latency for gear in gears),
-            np.broadcast_to(need[:, None], (shape.tiles, shape.steps)), freed, 1, outputs,
+            geometry.Waits.of(need[:, None]), shape.steps, freed, 1, outputs,
             tuple(gear.flow for gear in gears),
             (control.Delay(shape.results.latency, shape.results.queue_depth - 1),),
             pixel=channels, results_cycle=shape.results_cycle, room_cycle=shape.room_cycle,

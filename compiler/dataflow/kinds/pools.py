@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -174,6 +174,8 @@ class Average(_Sliced):
 @dataclass(frozen=True, kw_only=True)
 class Border(_Sliced):
     """A border of constants: a window of one tap, whose buffer holds what comes in meanwhile."""
+
+    borders: ClassVar[bool] = True
 
     def carried(self, site: Site) -> tuple[TensorType, ...]:
         """Bits of signs as they come, unless the border is of zeros."""

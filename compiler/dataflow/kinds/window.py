@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import partial
+from typing import ClassVar, Self
 
 from ....hdl.tech import Technology
 from ....hdl.window import Window
@@ -45,7 +46,9 @@ class Buffered(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Windowed(Buffered):
-    """A kind behind a window."""
+    """A kind behind a window; what ``borders`` begins with its frame, if no sooner."""
+
+    borders: ClassVar[bool] = False
 
     @abstractmethod
     def window(self, site: Site) -> WindowGeometry:
@@ -82,16 +85,14 @@ class Windowed(Buffered):
             raise PenjingError(f"layer {site.name}: its windows of {shape.kernel[0]}×"
                                f"{shape.kernel[1]} read {reads} words a frame, more than "
                                f"{MAX_READS}; give a smaller kernel or map")
-        if window.per_channel:
-            need = geometry.needed_words_per_channel(shape, window.lanes)
-        else:
-            need = geometry.needed_words(shape, window.lanes, window.rows)
+        order = geometry.Order(shape, window.lanes, window.rows, window.per_channel)
         return timing.Sliding(
             window.elements, self.i, window.lanes,
-            sum(gear.shape.latency for gear in self.gears(site)), need,
+            sum(gear.shape.latency for gear in self.gears(site)),
+            geometry.waits_of(order, border=self.borders), window.reads // window.repeat,
             geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site),
             tuple(gear.flow for gear in self.gears(site)), self.behind(site),
-            reader=self.reader(site))
+            order=order, reader=partial(self.reader, site))
 
     def buffered(self, site: Site, fabric: Fabric, depth: int) -> Self:
         """The same with a buffer that holds ``depth`` words."""

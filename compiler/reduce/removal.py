@@ -1,0 +1,82 @@
+"""The network without channels that are chosen: what pruning leaves of it, its shape at least."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from .. import ir
+from ..ir import Builder, Network, PenjingError
+from .channels import Mask, cut, widen
+from .kernels import Kernel, kernel, with_kernel
+from .uses import Uses
+
+__all__ = ["without"]
+
+
+def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
+    """``network`` without the channels, by layer, that are ``gone`` from what it puts out.
+
+    They go wherever they are added to others or pass by, too. What read them reads the others
+    alone, so the network computes something else. `PenjingError` where a channel of the input or
+    the output would go, or all of a tensor.
+    """
+    types = {name: network.type_of(name)
+             for name in (network.input, *(layer.name for layer in network.layers))}
+    views = {layer.name: kernel(layer, network.source_type(layer), types[layer.name])
+             for layer in network.layers}
+    lost = {name: np.zeros(kind.shape[2], bool) for name, kind in types.items()}
+    for name, channels in gone.items():
+        if name not in lost:
+            raise PenjingError(f"layer {name}: the network has no such layer")
+        lost[name][list(channels)] = True
+    _spread(network, views, lost)
+    for name in (network.input, network.layers[-1].name):
+        if lost[name].any():
+            raise PenjingError(f"layer {name}: its channels must stay, as they are the network's "
+                               "own; remove others")
+    for name, mask in lost.items():
+        if mask.all():
+            raise PenjingError(f"layer {name}: it would lose all channels; leave one")
+    made = Builder(network.input_type, network.input)
+    for layer in network.layers:
+        stays = [~lost[name] for name in (layer.name, *layer.inputs)]
+        made.add(_without(layer, views[layer.name], *stays))
+    return made.network(network.name, tail=network.tail)
+
+
+def _spread(network: Network, views: Mapping[str, Kernel | None], lost: Mapping[str, Mask]) -> None:
+    """Let channels go, in place, that have nothing left to be added to or to be made of."""
+    before = -1
+    while (count := sum(int(mask.sum()) for mask in lost.values())) > before:
+        before = count
+        for layer in (*network.layers, *reversed(network.layers)):
+            result, sources = lost[layer.name], [lost[name] for name in layer.inputs]
+            if not any(mask.any() for mask in (result, *sources)):
+                continue
+            view = views[layer.name]
+            if view is None:
+                # What stays and what goes hang together in the same way.
+                widen(layer, result, *sources)
+            elif view.groups > 1:
+                _spread_groups(view.groups, result, *sources)
+
+
+def _spread_groups(groups: int, result: Mask, source: Mask) -> None:
+    """A group goes as a whole."""
+    either = result.reshape(groups, -1).any(1) | source.reshape(groups, -1).any(1)
+    for mask in (result, source):
+        mask.reshape(groups, -1)[either] = True
+
+
+def _without(layer: ir.Layer, view: Kernel | None, result: Mask, *sources: Mask) -> ir.Layer:
+    """``layer`` for what stays."""
+    if all(mask.all() for mask in (result, *sources)):
+        return layer
+    if view is None:
+        return cut(layer, result, *sources)
+    assert isinstance(layer, ir.MultiplyAccumulate)
+    shape = len(view.weights), view.weights.shape[3]
+    uses = Uses(view, np.ones(shape, bool), np.zeros(shape, np.int64))
+    return with_kernel(layer, *uses.cut(result, *sources))
