@@ -44,7 +44,7 @@ GENERIC_LUTS = 320
 says how many: a network without multipliers would be unrolled whole."""
 
 _SLOWEST = 1 << 48  # cycles a frame that every network can keep to
-_LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
+LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
 
 
 class Multipliers(StrEnum):
@@ -170,7 +170,7 @@ def _clock(board: Board, clock_mhz: float | None) -> float:
 
 
 def _budget(board: Board, network: Network, target: Target, settled: bool) -> Budget:
-    limits = {name: getattr(board.budget, name) for name in _LIMITS[1:]}
+    limits = {name: getattr(board.budget, name) for name in LIMITS[1:]}
     if settled or target.multipliers is Multipliers.ANY:
         limits["multipliers"] = UNLIMITED
     elif board.budget.dsps >= UNLIMITED:
@@ -178,8 +178,8 @@ def _budget(board: Board, network: Network, target: Target, settled: bool) -> Bu
     else:
         limits["multipliers"] = board.budget.dsps
     for name, value in target.budget.items():
-        if name not in _LIMITS:
-            raise PenjingError(f"budget: {name!r} is no resource; name {', '.join(_LIMITS)}")
+        if name not in LIMITS:
+            raise PenjingError(f"budget: {name!r} is no resource; name {', '.join(LIMITS)}")
         least = 1 if name == "multipliers" else 0
         if value < least:
             raise PenjingError(f"budget: {name} must be at least {least}, not {value}")

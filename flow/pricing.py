@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
+from ..compiler.dataflow.budget import TooSmall
 from ..compiler.dataflow.pricing import Cost, CostOracle
 from ..compiler.dataflow.searching import Goal
 from ..compiler.ir import Network, PenjingError
-from .compile import Target, asked
+from .compile import LIMITS, Target, asked
 
 if TYPE_CHECKING:
     from ..compiler.compress.search.limits import Aim
 
 __all__ = ["Pricing"]
 
+_SLOW = 0.01
+"""Frames a second that any network makes."""
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """An ``oracle``, and the ``goal`` of the plans that it is asked for."""
+
+    oracle: CostOracle
+    goal: Goal
+
+    @classmethod
+    def of(cls, target: Target, network: Network) -> Self:
+        """For networks such as ``network`` on the ``target``."""
+        budget, goal, board, clock_mhz = asked(network, target)
+        return cls(CostOracle(budget, board, clock_mhz), goal)
+
+    def __call__(self, network: Network) -> Cost:
+        return self.oracle.cost(network, self.goal)
+
 
 @dataclass(frozen=True)
 class Pricing:
-    """The price of networks where the ``fastest`` plan counts, or, if it makes ``frames`` a second,
-    the ``leanest`` that makes them.
+    """The price of networks: that of the ``fastest`` plan within all limits of cells.
+
+    If it makes ``frames`` a second, it is that of the ``leanest`` that makes them; where no plan is
+    within the limits, that of the ``slowest`` on the board, which tells by how much.
     """
 
-    fastest: CostOracle
-    leanest: CostOracle | None = None
+    fastest: _Asking
+    slowest: _Asking
+    leanest: _Asking | None = None
     frames: float = 0.0
-    goal: Goal = field(default_factory=Goal)
 
     @classmethod
     def on(cls, target: Target, network: Network, aim: Aim) -> Pricing:
         """The prices of networks such as ``network`` on the ``target``."""
         if target.fps is not None:
             raise PenjingError("search: ask for frames a second as a limit, frames=5000")
-        budget, _, board, clock_mhz = asked(network, target)
-        fastest = CostOracle(budget, board, clock_mhz)
+        made = cls(_Asking.of(replace(target, budget=_within(target.budget, aim.most)), network),
+                   _Asking.of(replace(target, budget=_cells(target.budget), fps=_SLOW), network))
         if aim.frames is None:
-            return cls(fastest)
-        budget, goal, board, clock_mhz = asked(network, replace(target, fps=aim.frames))
-        return cls(fastest, CostOracle(budget, board, clock_mhz), aim.frames, goal)
+            return made
+        lean = replace(target, budget=_cells(target.budget), fps=aim.frames)
+        return replace(made, leanest=_Asking.of(lean, network), frames=aim.frames)
 
     def __call__(self, network: Network) -> Cost:
-        """The price of ``network``; `TooSmall` where no plan fits."""
-        cost = self.fastest.cost(network)
+        """The price of ``network``; `TooSmall` where no plan fits the board."""
+        try:
+            cost = self.fastest(network)
+        except TooSmall:
+            return self.slowest(network)
         if self.leanest is None or cost.frames_per_second < self.frames:
             return cost
-        return self.leanest.cost(network, self.goal)
+        return self.leanest(network)
+
+
+def _within(budget: Mapping[str, int], most: Mapping[str, float]) -> dict[str, int]:
+    """``budget`` with the limits of what it can limit."""
+    limits = {name: int(most[name]) for name in LIMITS if name in most}
+    return {**budget, **{name: min(value, budget.get(name, value))
+                         for name, value in limits.items()}}
+
+
+def _cells(budget: Mapping[str, int]) -> dict[str, int]:
+    """``budget`` but for multipliers, which follow from a frame rate."""
+    return {name: value for name, value in budget.items() if name != "multipliers"}

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Agents", "Effort", "Knobs", "search"]
 
 FITTED = 2000
-"""Training images that weights are fitted to, and calibrated with, in a trial."""
+"""Training images that weights are fitted to, or trained with, in a trial."""
+BATCH = 128
+"""Images of a training step, if there are as many."""
 _STEP = 1
 
 
@@ -222,7 +224,7 @@ class _Job:
             from ..compiler.compress.search.channels import Channels
 
             environment = Channels(network, whole, fitted, judged,
-                                   self._training(self.effort.tune or 0), seed=self.seed)
+                                   self._training(self.effort.tune or 0, fitted), seed=self.seed)
         return Space(environment, Pricing.on(self.target, whole, self.aim), self.aim)
 
     def _widths(self, network: Trainable, fitted: Tensors, judged: Tensors,
@@ -233,7 +235,7 @@ class _Job:
         assert calibrated.calibration is not None
         tune = 1 if self.effort.tune is None else self.effort.tune
         return Widths(network, read(calibrated.calibration).x, fitted, judged,
-                      self._training(tune), calibrated.mode or Mode.DYNAMIC,
+                      self._training(tune, fitted), calibrated.mode or Mode.DYNAMIC,
                       calibrated.input_bits or 8, calibrated.input_scale)
 
     def tensors(self, images: Data, network: Trainable, calibrated: Quantization,
@@ -242,10 +244,11 @@ class _Job:
         labels = None if images.y is None else images.y[:most]
         return self.sets.tensors(Data(images.path, images.x[:most], labels), network, calibrated)
 
-    def _training(self, epochs: int) -> Training | None:
+    def _training(self, epochs: int, images: Tensors) -> Training | None:
         from ..compiler.compress.training import Settings
 
-        return Settings(epochs, learning_rate=self.effort.learning_rate, seed=self.seed
+        return Settings(epochs, min(BATCH, len(images.images)),
+                        learning_rate=self.effort.learning_rate, seed=self.seed
                         ) if epochs else None
 
     def player(self, space: Space) -> Agent:
@@ -278,8 +281,8 @@ class _Job:
             raise PenjingError(f"search: none of {len(trials)} networks keeps the limits; give it "
                                f"more episodes, or raise them")
         made = space.environment.made(found.choice)
-        settings = self._training(self.effort.epochs)
         every = self.tensors(self.sets.training, network, calibrated)
+        settings = self._training(self.effort.epochs, every)
         if settings is not None:
             training.fit(made.model.module, every, settings,
                          loss=Distillation(network.module, self.effort.temperature,

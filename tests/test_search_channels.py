@@ -18,7 +18,6 @@ from penjing.compiler.compress.fixed_point import quantize
 from penjing.compiler.compress.search.channels import Channels
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.load import torch as pytorch
-from penjing.compiler.reduce.narrow import narrowed
 from penjing.sim import golden
 from torch import Tensor, nn
 
@@ -96,12 +95,6 @@ def test_what_is_narrowed_computes_what_others_do_without(environment: Channels)
     assert np.array_equal(golden.run(cut, x), golden.run(silenced, x))
     assert {name: cut.type_of(name).shape[2] for name in ("stem", "inner", "outer", "deep", "point")
             } == {"stem": 4, "inner": 7, "outer": 4, "deep": 4, "point": 3}
-
-
-def test_bad_masks(environment: Channels) -> None:
-    for name, mask in (("nothing", [True]), ("stem", [True]), ("stem", [False] * 8)):
-        with pytest.raises(penjing.PenjingError, match=f"layer {name}: it has no outputs"):
-            narrowed(environment.whole, {name: np.array(mask)})
 
 
 def test_what_is_left_is_fitted(environment: Channels) -> None:

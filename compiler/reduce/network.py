@@ -81,15 +81,10 @@ def _uses(network: Network, bounds: Mapping[str, Bounds], levels: Mapping[str, i
 def _masks(network: Network, uses: Mapping[str, Uses], levels: Mapping[str, int]
            ) -> dict[str, Mask]:
     """The fewest channels of each tensor that the output needs: all of its own and of the input."""
+    shapes = {name: network.type_of(name).shape for name in (network.input, *(
+        layer.name for layer in network.layers))}
     ends = network.input, network.layers[-1].name
-    masks = {name: np.full(network.type_of(name).shape[2], name in ends)
-             for name in (network.input, *(layer.name for layer in network.layers))}
-    return settled(network, masks, uses, levels)
-
-
-def settled(network: Network, masks: dict[str, Mask], uses: Mapping[str, Uses],
-            levels: Mapping[str, int]) -> dict[str, Mask]:
-    """``masks`` with the fewest channels more of each tensor that all layers can do with."""
+    masks = {name: np.full(shape[2], name in ends) for name, shape in shapes.items()}
     while True:
         count = _count(masks)
         for layer in (*reversed(network.layers), *network.layers):
@@ -121,7 +116,7 @@ def _made(network: Network, masks: Mapping[str, Mask], uses: Mapping[str, Uses])
     made = Builder(network.input_type, network.input)
     for layer in network.layers:
         try:
-            smaller = smaller_layer(layer, masks, uses)
+            smaller = _cut(layer, masks, uses)
         except PenjingError:
             return layer.name
         try:
@@ -134,8 +129,7 @@ def _made(network: Network, masks: Mapping[str, Mask], uses: Mapping[str, Uses])
     return found
 
 
-def smaller_layer(layer: ir.Layer, masks: Mapping[str, Mask], uses: Mapping[str, Uses]
-                  ) -> ir.Layer:
+def _cut(layer: ir.Layer, masks: Mapping[str, Mask], uses: Mapping[str, Uses]) -> ir.Layer:
     """``layer`` for what stays."""
     result, sources = masks[layer.name], [masks[name] for name in layer.inputs]
     if all(mask.all() for mask in (result, *sources)):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ... import ir
 from ...ir import PenjingError
-from ...reduce.narrow import narrowed
+from ...reduce.removal import without
 from .. import training
 from ..coupling import Coupled, Couplings, outputs
 from ..folding import folded
@@ -107,8 +107,8 @@ class Channels:
 
     def integers(self, choice: Choice) -> ir.Network:
         """The integer network without the channels that go, of the weights that it has."""
-        return narrowed(self.whole, {name: ~silent.numpy() for name, silent in self._silent(
-            self._gone(choice)).items()})
+        return without(self.whole, {name: silent.nonzero().flatten().tolist()
+                                    for name, silent in self._silent(self._gone(choice)).items()})
 
     def accuracy(self, choice: Choice) -> float:
         """That of `made`, trained as ``tuning`` says."""
