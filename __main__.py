@@ -222,8 +222,9 @@ def _compress(
 def _search(
     model: Model,
     agent: Annotated[flow.Agents, typer.Option(
-        "--agent", "-a", help="What proposes networks: one that learns (amc), a greedy one that "
-                              "needs no luck (netadapt), or one to compare with.")],
+        "--agent", "-a", help="What proposes networks: one that learns (amc of channels, haq of "
+                              "bits), a greedy one that needs no luck (netadapt), the quick one of "
+                              "bits (importance), or one to compare with.")],
     board: Annotated[str, typer.Option("--board", "-b", autocompletion=_board_names,
                                        help="Target; see penjing boards.")],
     images: Annotated[Path, typer.Option(
@@ -238,7 +239,7 @@ def _search(
                                           "a cost is minimized. Give it once for each.")] = None,
     knobs: Annotated[flow.Knobs | None, typer.Option(
         help="What is decided for each layer: how many channels it keeps, or the bits of its "
-             "weights and its map; haq decides bits by default, all others channels.")] = None,
+             "weights and its map; haq and importance decide bits by default, all others channels.")] = None,
     minimize: Annotated[str | None, typer.Option(
         metavar="NAME", help="Seek the least of this cost, not the most accurate network.")] = None,
     test: Annotated[Path | None, typer.Option(
@@ -280,7 +281,9 @@ def _search(
                             progress=progress)
     _print(found.json(), as_json, *found.tables())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
-    _next(as_json, "compile", output, "--board", board, *floats, "-o", "build")
+    asked = [("--budget", budget), ("--multipliers", multipliers), ("--clock", clock)]
+    given = (word for option, value in asked if value is not None for word in (option, value))
+    _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
     _exit(found.fits)
 
 

@@ -35,6 +35,7 @@ from penjing.compiler.compress.fixed_point import quantize
 from penjing.compiler.compress.search.agents import Agent
 from penjing.compiler.compress.search.amc import Amc
 from penjing.compiler.compress.search.baselines import Optuna, RandomSearch, Uniform
+from penjing.compiler.compress.search.by_importance import ByImportance
 from penjing.compiler.compress.search.channels import Channels
 from penjing.compiler.compress.search.haq import Haq
 from penjing.compiler.compress.search.limits import Aim
@@ -178,12 +179,12 @@ def finished(environment: Widths, trained: Data, test: Data, found: Trial, seed:
 
 
 def bits(kind: str, value: int, args: argparse.Namespace) -> rows.Row:
-    """All layers with ``value`` bits, or what HAQ finds with that seed."""
-    seed = value if kind == "haq" else SEEDS[0]
+    """All layers with ``value`` bits, or what an agent finds with that seed."""
+    seed = SEEDS[0] if kind == "uniform" else value
     environment, trained, test = widths(args, seed)
     whole = environment.integers(tuple(len(knob.levels) - 1 for knob in environment.knobs))
     aim = Aim(frames=1.0)
-    if kind == "haq":
+    if kind != "uniform":
         aim = Aim(frames=FASTER * goal())
     space = bits_space(environment, whole, aim)
     if kind == "uniform":
@@ -191,7 +192,9 @@ def bits(kind: str, value: int, args: argparse.Namespace) -> rows.Row:
         found = Trial(choice, environment.accuracy(choice), space.cost(choice))
         trials = [found]
     else:
-        trials, found = played(space, Haq(space, EPISODES["bits"], seed))
+        agent = (Haq(space, EPISODES["bits"], seed) if kind == "haq"
+                 else ByImportance(space, environment))
+        trials, found = played(space, agent)
     accuracy, network = finished(environment, trained, test, found, seed)
     cost = space.price(network)
     return {**told(space, trials, found), "study": "bits", "network": "fashion", "agent": kind,
@@ -219,7 +222,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         every |= {f"channels/{name}/{agent}/{seed}": partial(channels, name, agent, seed, args)
                   for agent in AGENTS for seed in SEEDS}
         if name == "fashion":
-            every |= {f"bits/haq/{seed}": partial(bits, "haq", seed, args) for seed in SEEDS}
+            every |= {f"bits/{agent}/{seed}": partial(bits, agent, seed, args)
+                      for agent in ("importance", "haq") for seed in SEEDS}
     return rows.measure(FILE, every, args.only, COMMAND, "torch", "optuna", "cmaes")
 
 

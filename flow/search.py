@@ -47,10 +47,15 @@ class Agents(StrEnum):
     AMC = "amc"
     NETADAPT = "netadapt"
     HAQ = "haq"
+    IMPORTANCE = "importance"
     TPE = "tpe"
     CMA_ES = "cma-es"
     RANDOM = "random"
     UNIFORM = "uniform"
+
+
+_OF_BITS = (Agents.HAQ, Agents.IMPORTANCE)
+"""Agents that decide bits unless they are told otherwise."""
 
 
 class Knobs(StrEnum):
@@ -126,7 +131,7 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     sets = Sets.read(images, None)
     tested = None if test is None else labelled(test)
     agent = Agents(agent)
-    decided = Knobs(knobs or (Knobs.BITS if agent is Agents.HAQ else Knobs.CHANNELS))
+    decided = Knobs(knobs or (Knobs.BITS if agent in _OF_BITS else Knobs.CHANNELS))
     if decided is Knobs.BITS and place.suffix != file.SUFFIX:
         raise PenjingError(f"{place}: a network whose layers have bits of their own is one of "
                            f"integers; call it *{file.SUFFIX}")
@@ -258,6 +263,13 @@ class _Job:
         from ..compiler.compress.search.haq import Haq
         from ..compiler.compress.search.netadapt import NetAdapt
 
+        if self.agent is Agents.IMPORTANCE:
+            from ..compiler.compress.search.by_importance import ByImportance
+            from ..compiler.compress.search.widths import Widths
+
+            if not isinstance(space.environment, Widths):
+                raise PenjingError("search: importance tells bits, not channels; leave --knobs out")
+            return ByImportance(space, space.environment)
         episodes, seed = self.effort.episodes, self.seed
         made: Mapping[Agents, Callable[[], Agent]] = {
             Agents.AMC: lambda: Amc(space, episodes, seed),

@@ -115,7 +115,7 @@ def test_what_is_left_is_fitted(environment: Channels) -> None:
 
 
 def test_tuning_trains_each_trial(environment: Channels) -> None:
-    tuned = replace(environment, tuning=Settings(30, batch=20, learning_rate=1e-2))
+    tuned = replace(environment, tuning=Settings(6, batch=20, learning_rate=1e-2))
     assert tuned.accuracy((3, 5, 4)) == tuned.accuracy((3, 5, 4))
     assert tuned.accuracy((3, 5, 4)) > environment.accuracy((3, 5, 4))
 
@@ -164,6 +164,7 @@ def test_a_search_from_the_command_line(folder: Path) -> None:
     assert [len(layer.weight) for layer in layers.values()] == [*told["best"]["levels"], 3]
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
     class Stop(Exception):
         pass

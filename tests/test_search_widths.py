@@ -15,14 +15,17 @@ from penjing.__main__ import main
 from penjing.compiler import file, ir
 from penjing.compiler.compress import trainable
 from penjing.compiler.compress.fixed_point import Precision, Precisions
+from penjing.compiler.compress.search.by_importance import ByImportance
 from penjing.compiler.compress.search.haq import Haq, level, lowered
 from penjing.compiler.compress.search.limits import Aim
 from penjing.compiler.compress.search.runs import run
 from penjing.compiler.compress.search.space import Space
 from penjing.compiler.compress.search.widths import Widths
 from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.dataflow.pricing import Cost
+from penjing.flow import Multipliers
 from penjing.sim import golden
-from test_search_agents import KNOBS, Made, price
+from test_search_agents import KNOBS, Made, cost, price
 from torch import nn
 
 
@@ -102,6 +105,24 @@ def test_widths_go_down_from_the_last() -> None:
     assert lowered(Space(cast(Any, Made()), price, Aim({"cycles": 1})), (4, 4, 4)) == (0, 0, 0)
 
 
+def test_importance_lowers_what_the_loss_feels_least(environment: Widths) -> None:
+    def bits(network: ir.Network) -> Cost:
+        return cost(1, weight_bits=sum(layer.weights.memory_bits for layer in network.layers
+                                       if isinstance(layer, ir.MultiplyAccumulate)))
+
+    free = Space(environment, bits, Aim({"weight_bits": 1e9}))
+    assert [trial.choice for trial in run(ByImportance(free, environment), free, lambda _: [0.5])
+            ] == [free.highest]
+    # Of 8 bits for each of 36, 144 and 192 weights, half.
+    half = Space(environment, bits, Aim({"weight_bits": 4 * 372}))
+    (trial,) = run(ByImportance(half, environment), half, lambda _: [0.5])
+    assert half.fits(trial.choice)
+    chosen = environment.precisions(trial.choice)
+    assert 3 * 372 < sum(count * chosen.weights_of(name) for name, count in (
+        ("first", 36), ("second", 144), ("dense", 192))) <= 4 * 372
+
+
+@pytest.mark.slow
 def test_haq_keeps_the_limits_and_begins_with_all() -> None:
     space = Space(cast(Any, Made()), price, Aim({"cycles": 225}))
     agent = Haq(space, 21, 1)
@@ -114,6 +135,7 @@ def test_haq_keeps_the_limits_and_begins_with_all() -> None:
     assert agent._learner._memory[0][0, -1] == pytest.approx(10 * (found[1].accuracy - 0.9))
 
 
+@pytest.mark.slow
 def test_bits_from_the_command_line(environment: Widths, tmp_path: Path,
                                     capsys: pytest.CaptureFixture[str]) -> None:
     environment.model.save(tmp_path / "net.pt2")
@@ -132,5 +154,6 @@ def test_bits_from_the_command_line(environment: Widths, tmp_path: Path,
         layer, ir.MultiplyAccumulate)] == [max(2, bits) for bits in told["best"]["levels"][::2]]
     assert told["cost"]["luts"] <= 2500
     project = penjing.compile_model(tmp_path / "best.penjing", tmp_path / "build", penjing.Target(
-        "icebreaker", multipliers=penjing.flow.Multipliers.ANY))  # type: ignore[attr-defined]
+        "icebreaker", budget={"luts": 2500}, multipliers=Multipliers.ANY))
+    assert project.plan.cycles_per_frame == told["cost"]["cycles"]
     assert project.plan.resources.luts <= 2500
