@@ -94,13 +94,15 @@ class Imitable:
         """The map that each layer becomes whose map has a width, by the names of `floats`."""
         return {step.layer.name: step.name for step in self._job.steps if step.has_map}
 
-    def imitation(self, bits: Precisions) -> Imitation:
-        """The network in fixed point of ``bits``."""
+    def built(self, bits: Precisions) -> Built:
+        """The integers in fixed point of ``bits``, which is all that hardware's cost depends on."""
         bits.check(widths(self.floats))
-        job = replace(self._job, bits=bits)
-        built = build(job)
-        model = self.model.copied()
-        insert_rounding(model.module, self.floats, job, built.grids)
+        return build(replace(self._job, bits=bits))
+
+    def imitation(self, bits: Precisions) -> Imitation:
+        """The network in fixed point of ``bits``, in PyTorch."""
+        built, model = self.built(bits), self.model.copied()
+        insert_rounding(model.module, self.floats, self._job, built.grids)
         return Imitation(model, built, bits, self)
 
 
