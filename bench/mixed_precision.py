@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from penjing.compiler.compress import training
 from penjing.compiler.compress.fixed_point import Mode, Precision, Precisions
+from penjing.compiler.compress.fractions import pick
 from penjing.compiler.compress.imitation import Imitable, imitable
 from penjing.compiler.compress.importance import by_importance, importance
 from penjing.compiler.compress.trainable import read
@@ -34,6 +35,7 @@ FILE = "mixed_precision.json"
 MODES = (Mode.DYNAMIC, Mode.OUTPUT, Mode.DIVERGENCE)
 BITS, AVERAGES = (8, 6, 5, 4), (5, 4, 3)
 NORMALIZATION = {"sub": Precision(8, 8)}
+SEARCH_IMAGES = 32
 SAMPLES = 128
 """Training images that importance looks at."""
 
@@ -65,13 +67,14 @@ def tensors(pixels: np.ndarray, labels: np.ndarray) -> training.Data:
         lambda batch, _: batch.float() / 255)
 
 
-def run(models: Path, data: Path, progress: Progress) -> dict[str, Any]:
-    """Both tables."""
-    calibration, (x, y) = cifar_resnets.calibration(data), cifar_resnets.images(data)
+def run(models: Path, data: Path, count: int, progress: Progress) -> dict[str, Any]:
+    """Both tables, by ``count`` test images, evenly picked."""
+    calibration = cifar_resnets.calibration(data)
+    x, y = (pick(values, count) for values in cifar_resnets.images(data))
     with tempfile.TemporaryDirectory() as folder:
         model = read(cifar_resnets.export(20, models, Path(folder) / "net.pt2"))
     study = Study({mode: imitable(model, calibration, mode=mode,
-                                  images=cifar_resnets.SEARCH_IMAGES) for mode in MODES},
+                                  images=SEARCH_IMAGES) for mode in MODES},
                   tensors(x, y), x)
     task = progress.add_task("ResNet-20", total=len(BITS) * len(MODES) + 2 * len(AVERAGES))
 
@@ -96,7 +99,8 @@ def run(models: Path, data: Path, progress: Progress) -> dict[str, Any]:
             "mixed": judged(Mode.DIVERGENCE, Precisions(
                 8, 8, {**weights, **NORMALIZATION})),
             "uniform": judged(Mode.DIVERGENCE, Precisions(average, 8, NORMALIZATION))})
-    return {**common.stamp("python bench/mixed_precision.py --run", "torch", "numpy"),
+    return {**common.stamp(f"python bench/mixed_precision.py --run --images {len(y)}", "torch",
+                           "numpy"),
             "images": len(y), "float": training.accuracy(able.model.module, study.test),
             "weights": sum(of.counts.values()), "uniform": uniform, "mixed": mixed}
 
@@ -119,6 +123,7 @@ def main() -> int:
     parser.add_argument("--run", action="store_true", help="measure anew")
     parser.add_argument("--models", type=Path, help="the folder of resnet20.npz")
     parser.add_argument("--data", type=Path, help="that of cifar10_test.npz and cifar10_train")
+    parser.add_argument("--images", type=int, default=10_000, help="how many test images")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     if args.run and not (args.models and args.data):
@@ -126,7 +131,7 @@ def main() -> int:
 
     def measured() -> dict[str, Any]:
         with common.progress_bar() as bar:
-            result = run(args.models, args.data, bar)
+            result = run(args.models, args.data, args.images, bar)
         common.write(FILE, result)
         return result
 

@@ -26,6 +26,7 @@ import foreign_files
 import icebreaker
 import layers
 import link
+import mixed_precision
 import mlperf_tiny
 import named_networks
 import pruning_tables
@@ -177,6 +178,26 @@ def precision() -> str:
             for row in result["rows"]]
     return table(("bits", "dynamic", "judged by output", "best static pair"),
                  [("float", percent(result["float"], 2), "", ""), *rows], result)
+
+
+def few_bits_modes() -> str:
+    """ResNet-20 with few bits by how ranges are chosen."""
+    result = common.read(mixed_precision.FILE)
+    modes = [mode.value for mode in mixed_precision.MODES]
+    return table(("bits", "by each map", "by the output", "by divergence"),
+                 [("float", percent(result["float"], 2), "", ""),
+                  *((row["bits"], *(percent(row[mode], 2) for mode in modes))
+                    for row in result["uniform"])], result)
+
+
+def by_importance() -> str:
+    """ResNet-20 with weights of as many bits in all layers, or by importance."""
+    result = common.read(mixed_precision.FILE)
+    return table(("bits a weight", "all layers alike", "by importance", "bits stored", "fewest",
+                  "most"),
+                 [(row["average"], percent(row["uniform"], 2), percent(row["mixed"], 2),
+                   f"{row['stored_bits']:,}", min(row["bits"].values()), max(row["bits"].values()))
+                  for row in result["mixed"]], result)
 
 
 def cifar() -> str:
@@ -473,6 +494,7 @@ def known_boards() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
     "cifar-rtl": cifar_rtl,
+    "few-bits-modes": few_bits_modes, "importance": by_importance,
     "emitted": emitted, "example-routed": example_routed, "foreign": foreign,
     "foreign-refused": foreign_refused, "fuzz": fuzz, "gallery": gallery,
     "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,

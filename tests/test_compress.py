@@ -403,7 +403,7 @@ def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytes
                                 ) -> None:
     page = (Path(penjing.__file__).parent / "docs" / "compress.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     (tmp_path / "script.py").write_text("\n".join(blocks), encoding="utf-8")
     shutil.copy(folder / "net.pt2", tmp_path)
     shutil.copy(folder / "images.npz", tmp_path / "test.npz")
@@ -412,3 +412,5 @@ def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytes
     made = runpy.run_path("script.py", {"images": held["x"], "labels": held["y"]})
     assert made["made"].stages[-1].do == "share"
     assert made["narrow"].layers["conv"].weight.shape[0] == 4
+    assert made["losses"].stored_bits(made["bits"]) <= 4 * sum(made["losses"].counts.values())
+    assert file.load(tmp_path / "mixed.penjing") == made["mixed"].integers()

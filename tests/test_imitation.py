@@ -21,13 +21,9 @@ from penjing.sim import golden
 torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
 
 from penjing.compiler.compress import training  # noqa: E402
-from penjing.compiler.compress.imitation import (  # noqa: E402
-    Imitable,
-    Imitation,
-    OnGrid,
-    imitable,
-)
+from penjing.compiler.compress.imitation import Imitable, Imitation, imitable  # noqa: E402
 from penjing.compiler.compress.inputs import input_code  # noqa: E402
+from penjing.compiler.compress.rounding import OnGrid  # noqa: E402
 from penjing.compiler.compress.trainable import Trainable, read  # noqa: E402
 from penjing.compiler.load import torch as loader  # noqa: E402
 from test_load_torch import Lambda, Residual, Shifted, Wired, unsettle  # noqa: E402

@@ -28,6 +28,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.prune.masks": ("compiler.ir", "compiler.compress", "compiler.file"),
     "compiler.compress.sizes": ("compiler.ir", "compiler.huffman"),
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
+    "compiler.compress.imitation": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.makers": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.modules": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.trainable": ("compiler.ir", "compiler.compress", "compiler.load",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from networks import PLENTY, check_network
+from penjing import flow
 from penjing.compiler import ir
 from penjing.compiler.compress.fixed_point import Precision, quantize, widths
 from penjing.compiler.cost.families import ECP5
@@ -135,3 +138,21 @@ def test_what_is_refused() -> None:
     for wrong in (0, 17, 2.0, True):
         with pytest.raises(PenjingError, match="precision: weights: must be an integer from 1 to"):
             Precision(weights=wrong)  # type: ignore[arg-type]
+
+
+def test_widths_of_a_file(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs torch: pip install penjing[torch]")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    torch.export.save(torch.export.export(module.eval(), (torch.zeros(1, 4),)),
+                      tmp_path / "net.pt2")
+    np.savez(tmp_path / "x.npz", x=images()[:, 0, :4, 0])
+    (tmp_path / "bits.json").write_text(
+        '{"linear_0": {"weights": 4, "maps": 3}, "linear_2": {"weights": 1}}')
+    given = {"linear_0": Precision(4, 3), "linear_2": Precision(1)}
+    networks = [flow.load(tmp_path / "net.pt2", flow.Quantization(
+        tmp_path / "x.npz", precision=precision)).network
+        for precision in (given, tmp_path / "bits.json", str(tmp_path / "bits.json"))]
+    assert networks[0] == networks[1] == networks[2]
+    assert [one.bits for one in weights(networks[0]).values()] == [4, 2]
+    assert networks[0].type_of("relu_1").bits == 3

@@ -19,9 +19,10 @@ from torch.nn.utils import parametrize
 from ..ir import PenjingError
 from .fixed_point import Precision, Precisions
 from .fractions import Grids
-from .imitation import Imitable, Imitation, OnGrid
+from .imitation import Imitable, Imitation
 from .prune.hessian import diagonal, softmax_factor
 from .prune.layers import judged, layers_of
+from .rounding import OnGrid
 from .training import Data
 
 __all__ = ["CHOICES", "Cost", "Importance", "by_importance", "importance", "increase"]

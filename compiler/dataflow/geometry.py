@@ -61,6 +61,14 @@ class Order:
     rows: int
     per_channel: bool
 
+    @property
+    def beats(self) -> int:
+        """Beats of a first read."""
+        shape = self.shape
+        if self.per_channel:
+            return shape.taps * -(-shape.size[2] // self.lanes)
+        return -(-shape.kernel[0] // self.rows) * -(-shape.run // self.lanes)
+
     def needed(self) -> Integers:
         """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
         if self.per_channel:

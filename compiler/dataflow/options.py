@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import ir
 from ..cost import Fabric, Resources
+from . import timing
+from .answers import Answer, Answers
 from .depths import INPUT, Node, depths
 from .fold import Fold
 from .kinds import Ask, Kind, Weighted, candidates, engines_of
-from .kinds.ask import Span
+from .kinds.ask import Made, Span
+from .kinds.window import Windowed
 from .plan import LayerPlan
 from .port import Port
 from .site import Site
-from .timing import Stage, Windowed
+from .timing import Stage
 from .traits import site_traits
 
 OUTPUT_LANE_LUTS = 80
@@ -45,14 +47,45 @@ class Scarce:
 PLENTY = Scarce()
 
 
-class Option:
-    """A ``kind`` that the layer at a ``site`` may become, and what is known of it."""
+class Draft:
+    """A ``kind`` that the layer at a ``site`` may become, however its inputs come."""
 
     def __init__(self, site: Site, fabric: Fabric, kind: Kind) -> None:
         self.site = site
+        self.fabric = fabric
         self.kind = kind
-        self._fabric = fabric
         self.multipliers = kind.work().get("multipliers", 0)
+        self._options: dict[tuple[Port, ...], Option] = {}
+
+    def option(self, inputs: tuple[Port, ...]) -> Option:
+        """It with ``inputs`` that come so."""
+        found = self._options.get(inputs)
+        if found is None:
+            kind = self.kind if inputs == self.kind.inputs else replace(self.kind, inputs=inputs)
+            found = self._options[inputs] = Option(self, kind)
+        return found
+
+    @cached_property
+    def own_cells(self) -> Resources | None:
+        """Predicted cells, what repacks the input left out; None where these hang together."""
+        if isinstance(self.kind, Windowed):
+            return self.kind.own_cells(self.site, self.fabric)
+        return None
+
+    def least_price(self, scarce: Scarce) -> int:
+        """What no `Option.price_where` is below."""
+        dsps = self.multipliers if scarce.multipliers else self.kind.dsps
+        return self.fabric.price(Resources(luts=OUTPUT_LANE_LUTS * self.kind.o.lanes, dsps=dsps))
+
+
+class Option:
+    """A ``kind`` that a layer may become, and what is known of it."""
+
+    def __init__(self, draft: Draft, kind: Kind) -> None:
+        self.draft = draft
+        self.site = draft.site
+        self.kind = kind
+        self.multipliers = draft.multipliers
         self.finished: dict[Hashable, LayerPlan] = {}
 
     @cached_property
@@ -63,26 +96,29 @@ class Option:
     @cached_property
     def cells(self) -> Resources:
         """Predicted cells, the least buffers counted."""
-        return self.kind.cells(self.site, self._fabric)
+        own, kind, fabric = self.draft.own_cells, self.kind, self.draft.fabric
+        if own is None or not isinstance(kind, Windowed):
+            return kind.cells(self.site, fabric)
+        return kind.gear_cells(self.site, fabric) + own
 
     @cached_property
     def price(self) -> int:
         """Their worth, and what its lanes cost the layer behind."""
-        return self._fabric.price(self.cells + Resources(
+        return self.draft.fabric.price(self.cells + Resources(
             luts=OUTPUT_LANE_LUTS * self.kind.o.lanes))
 
     @cached_property
     def least(self) -> Resources:
         """The cells, as the device counts them."""
-        return self._fabric.placed(self.cells)
+        return self.draft.fabric.placed(self.cells)
 
     def price_where(self, scarce: Scarce) -> int:
         """Their worth where something is ``scarce``."""
-        price = self.price
+        price, fabric = self.price, self.draft.fabric
         if scarce.multipliers:
-            price += self._fabric.price(Resources(dsps=self.multipliers - self.kind.dsps))
+            price += fabric.price(Resources(dsps=self.multipliers - self.kind.dsps))
         if scarce.blocks:
-            price += (DEAR_BLOCK - 1) * self._fabric.price(Resources(brams=self.cells.brams))
+            price += (DEAR_BLOCK - 1) * fabric.price(Resources(brams=self.cells.brams))
         return price
 
     def stage(self) -> Stage | None:
@@ -93,7 +129,7 @@ class Option:
     def lone_words(self) -> int:
         """Words of its window buffer where the layer stands alone, at its own pace."""
         stage = self.stage()
-        assert isinstance(stage, Windowed)
+        assert isinstance(stage, timing.Windowed)
         alone, = depths([Node(stage, (INPUT,))], self.kind.i.beats(stage.elements), self.cycles)
         return alone.words
 
@@ -104,14 +140,22 @@ class Options:
     def __init__(self, site: Site, fabric: Fabric) -> None:
         self.site = site
         self.fabric = fabric
-        self._known: dict[Kind, Option] = {}
-        self._found: dict[Hashable, _Answers] = {}
+        # What a layer with weights may become does not depend on how its input comes.
+        self._any = (Port(site.source.elements, site.source.elements),) if isinstance(
+            site.layer, ir.MultiplyAccumulate) else None
+        self._made: dict[tuple[Port, ...], dict[Hashable, tuple[Made, ...]]] = {}
+        self._known: dict[Kind, Draft] = {}
+        self._drafts: dict[Hashable, Answers[tuple[Draft, ...]]] = {}
+        self._cheapest: dict[Hashable, Answers[Option | None]] = {}
 
     def of(self, kind: Kind) -> Option:
         """What is known of the ``kind``."""
+        return self._draft(kind).option(kind.inputs)
+
+    def _draft(self, kind: Kind) -> Draft:
         found = self._known.get(kind)
         if found is None:
-            found = self._known[kind] = Option(self.site, self.fabric, kind)
+            found = self._known[kind] = Draft(self.site, self.fabric, kind)
         return found
 
     def cheapest(self, inputs: tuple[Port, ...], cycles: int, dsps: int, fold: Fold | None = None,
@@ -121,31 +165,49 @@ class Options:
         Of equal price, it is the first. See `Ask` for what else is asked.
         """
         key = inputs, fold, scarce.multipliers, scarce.blocks
-        answers = self._found.get(key)
+        answers = self._cheapest.get(key)
         if answers is None:
-            answers = self._found[key] = _Answers()
+            answers = self._cheapest[key] = Answers()
         known = answers.find(cycles, dsps)
         if known is None:
-            ask = Ask(self.fabric, inputs, cycles, dsps, fold)
-            known = answers.add(ask.span, self._cheapest(ask, scarce))
-        return known.best
+            known = answers.add(*self._best(
+                Ask(self.fabric, inputs, cycles, dsps, fold), scarce))
+        return known.value
 
-    def _cheapest(self, ask: Ask, scarce: Scarce) -> Option | None:
-        best: tuple[int, Option] | None = None
-        for option in self._candidates(ask, spares=scarce.blocks):
+    def _best(self, ask: Ask, scarce: Scarce) -> tuple[Span, Option | None]:
+        """The cheapest, and for what it is that."""
+        drafts = self._all(ask, spares=scarce.blocks)
+        floors = [draft.least_price(scarce) for draft in drafts.value]
+        best: tuple[int, int, Option] | None = None
+        # The further a price may fall, the sooner it is looked at: most others need no look then.
+        for n in sorted(range(len(floors)), key=floors.__getitem__):
+            if best is not None and floors[n] > best[0]:
+                break
+            option = drafts.value[n].option(ask.inputs)
             if ask.fold is None and not ask.allows(option.cycles):
                 continue
             price = option.price_where(scarce)
-            if best is None or price < best[0]:
-                best = price, option
-        return best[1] if best else None
+            if best is None or (price, n) < best[:2]:
+                best = price, n, option
+        return drafts.span.within(ask.span), best[2] if best else None
 
-    def _candidates(self, ask: Ask, *, spares: bool) -> Iterator[Option]:
+    def _all(self, ask: Ask, *, spares: bool) -> Answer[tuple[Draft, ...]]:
         """What the layer may become; if it ``spares`` block RAMs, with fewer of them, too."""
+        inputs = self._any or ask.inputs
+        answers = self._drafts.setdefault((inputs, ask.fold, spares), Answers())
+        known = answers.find(ask.cycles, ask.dsps)
+        if known is None:
+            asked = Ask(self.fabric, inputs, ask.cycles, ask.dsps, ask.fold,
+                        made=self._made.setdefault(inputs, {}))
+            found = tuple(self._candidates(asked, spares=spares))
+            known = answers.add(asked.span, found)
+        return known
+
+    def _candidates(self, ask: Ask, *, spares: bool) -> Iterator[Draft]:
         for kind in candidates(self.site.layer, self.site, ask):
-            yield self.of(kind)
+            yield self._draft(kind)
             if spares:
-                yield from map(self.of, kind.sparing(self.site, ask.fabric))
+                yield from map(self._draft, kind.sparing(self.site, ask.fabric))
 
     def reads(self, fold: Fold | None) -> int:
         """Cycles that a layer with weights takes for its reads under ``fold``, if it has any."""
@@ -173,49 +235,6 @@ class Options:
     def _elements(self) -> int:
         """Those that it reads or makes, whichever are more."""
         return max(self.site.source.elements, self.site.result.elements)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The ``best`` for all that a ``span`` holds; None where nothing is fast enough."""
-
-    span: Span
-    best: Option | None
-
-
-class _Answers:
-    """Answers to one question at several paces.
-
-    While there are DSP blocks for all that may be built, spans of cycles do not overlap. With fewer
-    of them, answers hold for that number alone.
-    """
-
-    def __init__(self) -> None:
-        self._least: list[int] = []
-        self._plentiful: list[_Answer] = []
-        self._few: dict[int, _Answers] = {}
-
-    def find(self, cycles: int, dsps: int) -> _Answer | None:
-        """The answer for so many ``cycles`` and ``dsps``, if it is known."""
-        place = bisect_right(self._least, cycles) - 1
-        if place >= 0 and self._plentiful[place].span.holds(cycles, dsps):
-            return self._plentiful[place]
-        few = self._few.get(dsps)
-        return few.find(cycles, dsps) if few else None
-
-    def add(self, span: Span, best: Option | None) -> _Answer:
-        """Keep an answer."""
-        if span.least_dsps == span.most_dsps:
-            few = self._few.setdefault(span.least_dsps, _Answers())
-            return few._put(span, best)
-        return self._put(span, best)
-
-    def _put(self, span: Span, best: Option | None) -> _Answer:
-        answer = _Answer(span, best)
-        place = bisect_right(self._least, span.least_cycles)
-        self._least.insert(place, span.least_cycles)
-        self._plentiful.insert(place, answer)
-        return answer
 
 
 class Catalogue:

@@ -19,7 +19,7 @@ def checked_type(layer: Layer, types: Mapping[str, TensorType]) -> TensorType:
 
     `PenjingError` if it does not fit behind them.
     """
-    require(isinstance(layer, Layer), f"network: {layer!r} is not a layer")
+    require(isinstance(layer, Layer), f"network: {type(layer).__name__} is not a layer")
     require(layer.name not in types,
             f"layer {layer.name}: its name is used twice; give it another")
     for name in layer.inputs:

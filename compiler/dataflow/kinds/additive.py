@@ -85,9 +85,9 @@ class Additive(Selecting):
         table = len(self.store.codebook) if isinstance(self.store, CodebookStore) else 0
         return super().all_weight_bits(site) + table * self.store.value_bits
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """The tables, sums, and what multiplies them."""
-        return super().cells(site, fabric) + self.store.cells(fabric) * self.fold.products
+        return super().own_cells(site, fabric) + self.store.cells(fabric) * self.fold.products
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, cast
 
 from ...cost import Fabric
 from ..fold import Fold
 from ..port import Port
+
+
+class Made(Protocol):
+    """What takes so many DSP blocks."""
+
+    @property
+    def dsps(self) -> int:
+        """How many."""
+
+
+M = TypeVar("M", bound=Made)
 
 ENDLESS = 1 << 62
 """More cycles, or DSP blocks, than any design takes."""
@@ -22,6 +35,12 @@ class Span:
     least_dsps: int = 0
     most_dsps: int = ENDLESS
 
+    def within(self, other: Span) -> Span:
+        """What both hold."""
+        return Span(max(self.least_cycles, other.least_cycles),
+                    min(self.most_cycles, other.most_cycles),
+                    max(self.least_dsps, other.least_dsps), min(self.most_dsps, other.most_dsps))
+
     def holds(self, cycles: int, dsps: int) -> bool:
         """Whether the answer is that for so many ``cycles`` and ``dsps``, too."""
         return (self.least_cycles <= cycles <= self.most_cycles
@@ -34,7 +53,8 @@ class Ask:
 
     A frame may take ``cycles``, ``dsps`` DSP blocks are left, and ``fold`` is what the user wants
     (None: whatever is best). Kinds do not read these two numbers: they ask by the methods, which
-    keep in ``span`` for what other numbers they say the same.
+    keep in ``span`` for what other numbers they say the same. ``made`` has what was made of the
+    layer before, for the same inputs.
     """
 
     fabric: Fabric
@@ -43,6 +63,7 @@ class Ask:
     dsps: int
     fold: Fold | None = None
     span: Span = field(default_factory=Span, compare=False, repr=False)
+    made: dict[Hashable, tuple[Made, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def allows(self, cycles: int) -> bool:
         """Whether a frame may take so many ``cycles``."""
@@ -87,6 +108,18 @@ class Ask:
             return multipliers
         self.span.least_dsps = self.span.most_dsps = self.dsps
         return self.dsps
+
+    def once(self, key: Hashable, make: Callable[[], Iterable[M]]) -> tuple[M, ...]:
+        """What is made at any pace, if there are DSP blocks for it; ``key`` says what that is."""
+        known = self.made.get(key)
+        if known is not None and all(one.dsps <= self.dsps for one in known):
+            for one in known:
+                self.blocks(one.dsps)
+            return cast("tuple[M, ...]", known)
+        found = tuple(make())
+        if self.span.least_dsps < self.span.most_dsps:
+            self.made[key] = found
+        return found
 
     def _at_least(self, cycles: int) -> None:
         self.span.least_cycles = max(self.span.least_cycles, cycles)

@@ -77,7 +77,7 @@ class Binary(Flat):
         """A sign."""
         return 1
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """Counters, what makes results of counts, and what all engines have."""
         frame, total_bits = self.frame, site.result.bits
         width = frame.o_lanes * total_bits
@@ -93,7 +93,7 @@ class Binary(Flat):
         # Inputs are held back once for all counters, and so are weights that are always equal.
         held = counter.held + min(frame.pe * counter.held, frame.depth << min(frame.words, 30))
         ffs = frame.pe * (counter.ffs + count_bits) + held + 2 * frame.simd
-        return super().cells(site, fabric) + table + Resources(luts=round(luts), ffs=ffs)
+        return super().own_cells(site, fabric) + table + Resources(luts=round(luts), ffs=ffs)
 
     def work(self) -> Mapping[str, int]:
         """Its products of signs."""

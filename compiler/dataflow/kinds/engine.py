@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -67,11 +68,11 @@ class Engine(Windowed, Weighted):
         folds = cls.proposals(site, ask) if ask.fold is None else (ask.fold,)
         for fold in folds:
             if cls.accepts(site, fold):
-                yield from cls.forms(site, ask, fold)
+                yield from ask.once((cls, fold), partial(cls.forms, site, ask, fold))
 
     @classmethod
     def forms(cls, site: Site, ask: Ask, fold: Fold) -> Iterator[Self]:
-        """The engines under ``fold``: one, unless it says otherwise."""
+        """The engines under ``fold``, whatever the pace: one, unless it says otherwise."""
         yield cls.made(site, ask, fold)
 
     @abstractmethod
@@ -146,9 +147,9 @@ class Engine(Windowed, Weighted):
                        Storage.LOGIC),
                 *super().memories(site))
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the memory of the weights."""
-        return (super().cells(site, fabric) + self.memory_cells(site, fabric)
+        return (super().own_cells(site, fabric) + self.memory_cells(site, fabric)
                 + _frame_cells(fabric, self.frame, site.result.bits))
 
     def memory_cells(self, site: Site, fabric: Fabric) -> Resources:
@@ -171,14 +172,14 @@ class Multiplying(Engine):
         """Those of their encoding."""
         return self.store.all_bits(multiplies(site).weights)
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """Multipliers, adder trees and accumulators, and what all engines have.
 
         The registers of DSP blocks are in silicon, those of the inputs' delay are not.
         """
         (source,), frame, soft = self.carried(site), self.frame, self.stored - self.dsps
         a_bits, b_bits, total_bits = source.bits, self.store.value_bits, site.result.bits
-        cells = super().cells(site, fabric) + self.store.cells(fabric) * self.stored
+        cells = super().own_cells(site, fabric) + self.store.cells(fabric) * self.stored
         cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
         terms = self.stored // frame.pe
         cells += arithmetic.adder_tree(fabric, terms, a_bits + b_bits) * frame.pe

@@ -92,14 +92,14 @@ class NofM(Multiplying, Flat):
         """Weights in a word of their memory, each of which has a multiplier."""
         return self.fold.pe * self.choice.terms
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """Multiplexers, registers in front of them, and what all engines with multipliers have."""
         (source,), choice = self.carried(site), self.choice
         choosing = sum(arithmetic.choice(fabric, len(inputs)) for inputs in choice.choices)
         # A table takes its cycle, in which the select waits.
         waiting = self.store.latency - SEQUENCER_LATENCY
         held = (self.store.value_bits + choice.select_bits) * CHOICE_LATENCY
-        return super().cells(site, fabric) + Resources(
+        return super().own_cells(site, fabric) + Resources(
             luts=round(self.fold.pe * source.bits * choosing),
             ffs=(self.stored * (held + waiting * choice.select_bits)
                  + CHOICE_LATENCY * self.frame.lanes * source.bits))

@@ -77,9 +77,9 @@ class Maximum(_Sliced):
         """A register."""
         return POOLER_LATENCY
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """A comparison and a choice in each lane."""
-        return super().cells(site, fabric) + _folding(
+        return super().own_cells(site, fabric) + _folding(
             fabric, self.o.lanes, self.carried(site)[0].bits, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
@@ -97,11 +97,11 @@ class SumOfWindow(_Sliced):
         """A register."""
         return POOLER_LATENCY
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """An adder in each lane, with the choice of a fresh start."""
         lanes, bits = self.o.lanes, self.carried(site)[0].bits
         total = sum_bits(bits, self.carried(site)[0].signed, site.geometry.taps)
-        return super().cells(site, fabric) + _folding(fabric, lanes, total, site.geometry.taps)
+        return super().own_cells(site, fabric) + _folding(fabric, lanes, total, site.geometry.taps)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the pool."""
@@ -131,7 +131,7 @@ class Average(_Sliced):
         return AverageShape(element.width, element.signed, site.geometry.taps,
                             tuple(sorted(counts)), layer.spare)
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """The sum, and its product with a constant in levels of adders.
 
         Several counts have a constant each, and counters that tell them apart.
@@ -158,7 +158,7 @@ class Average(_Sliced):
                 luts=round(chosen * fabric.logic.mux
                            + fabric.counters(sum(map(index_bits, counts)))),
                 ffs=chosen + max(factors).bit_length() + sum(map(index_bits, counts)))
-        return super().cells(site, fabric) + cells
+        return super().own_cells(site, fabric) + cells
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the pool."""
@@ -185,9 +185,9 @@ class Border(_Sliced):
         """The way out, once the frame has begun."""
         return window_control.Border()
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """The window, and the count of frames that have begun."""
-        cells = super().cells(site, fabric)
+        cells = super().own_cells(site, fabric)
         # As many frames as words lie in the buffer at most, and some are on their way.
         bits = index_bits(self.buffer.words) + 1 if self.buffer else 0
         return cells + fabric.control.register.cells + Resources(

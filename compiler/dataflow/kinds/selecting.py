@@ -45,7 +45,7 @@ class Selecting(Flat):
         """Cycles from a step to its word of codes."""
         return SEQUENCER_LATENCY
 
-    def cells(self, site: Site, fabric: Fabric) -> Resources:
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """Sums, what multiplies them, and what all engines have."""
         frame, array, width = self.frame, self.array, self.frame.o_lanes * site.result.bits
         sides, shared = len(array.scales), bool(array.common)
@@ -61,7 +61,7 @@ class Selecting(Flat):
                        + fabric.sums(site.result.bits, array.digits * frame.o_lanes)),
             ffs=(count * (sums.ffs + array.total_bits)
                  + self.latency * frame.simd * array.bits + width * _held(1 + array.digits)))
-        return super().cells(site, fabric) + table + cells
+        return super().own_cells(site, fabric) + table + cells
 
     def work(self) -> Mapping[str, int]:
         """The terms that it adds, subtracts or leaves out."""

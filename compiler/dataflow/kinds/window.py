@@ -89,7 +89,7 @@ class Windowed(Buffered):
         return timing.Sliding(
             window.elements, self.i, window.lanes,
             sum(gear.shape.latency for gear in self.gears(site)),
-            geometry.waits_of(order, border=self.borders), window.reads // window.repeat,
+            geometry.waits_of(order, border=self.borders), order.beats,
             geometry.freed_words(shape, window.lanes), window.repeat, self.outputs(site),
             tuple(gear.flow for gear in self.gears(site)), self.behind(site),
             order=order, reader=partial(self.reader, site))
@@ -115,7 +115,16 @@ class Windowed(Buffered):
                        self.window(site).rows),)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
-        """The window, and what makes its words.
+        """What makes the window's words, and all that does not depend on how its input comes."""
+        return self.gear_cells(site, fabric) + self.own_cells(site, fabric)
+
+    def gear_cells(self, site: Site, fabric: Fabric) -> Resources:
+        """What makes the window's words."""
+        (source,) = self.carried(site)
+        return sum((gear.cells(fabric, source.bits) for gear in self.gears(site)), Resources())
+
+    def own_cells(self, site: Site, fabric: Fabric) -> Resources:
+        """The window, whose words come as it takes them.
 
         As long as it has no buffer, the least counts that its kernel can do with.
         """
@@ -123,8 +132,7 @@ class Windowed(Buffered):
         rows = window.kernel[0] - 1 + (window.passes > 1)
         reach = rows * window.row_step + window.kernel[1] * window.size[2]
         buffer = self.buffer or self._of_depth(site, fabric, -(-reach // window.lanes))
-        gears = (gear.cells(fabric, source.bits) for gear in self.gears(site))
-        return sum(gears, _window_cells(fabric, window, buffer, source.bits))
+        return _window_cells(fabric, window, buffer, source.bits)
 
     def window_blocks(self, site: Site, technology: Technology, fill: int = 0) -> Stages:
         """The window, behind what makes its words; ``fill`` is what lies beyond the edges."""
