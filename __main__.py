@@ -239,7 +239,8 @@ def _search(
                                           "a cost is minimized. Give it once for each.")] = None,
     knobs: Annotated[flow.Knobs | None, typer.Option(
         help="What is decided for each layer: how many channels it keeps, or the bits of its "
-             "weights and its map; haq and importance decide bits by default, all others channels.")] = None,
+             "weights and its map; haq and importance decide bits by default, others channels.")
+        ] = None,
     minimize: Annotated[str | None, typer.Option(
         metavar="NAME", help="Seek the least of this cost, not the most accurate network.")] = None,
     test: Annotated[Path | None, typer.Option(

@@ -55,7 +55,7 @@ SEEDS = (1, 2, 3)
 FITTED, JUDGED, CALIBRATED = 2000, 1000, 256
 """Training images that weights are fitted to, those behind them that judge trials, and those by
 which ranges are chosen."""
-EPISODES: Mapping[str, int] = {"fashion": 150, "resnet20": 60, "bits": 80}
+EPISODES: Mapping[str, int] = {"fashion": 100, "resnet20": 40, "bits": 60}
 HALF = 2
 """How many times fewer cycles the plan takes."""
 BITS = (8, 6, 5, 4, 3)
