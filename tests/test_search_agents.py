@@ -139,9 +139,11 @@ def test_netadapt_lets_those_pay_that_bear_it() -> None:
     assert found[0].choice == (4, 4, 4)
     chosen = best(found, HALF)
     assert chosen is not None
-    # c goes first, then b: with its second level, 100 + 120 + 10 are still above 225.
-    assert chosen.choice == (4, 0, 0)
-    assert chosen.accuracy == pytest.approx(0.856)
+    # c goes first, then b: with its second level, 100 + 120 + 10 are still above 225. With the
+    # first, c can have all its channels again.
+    assert (4, 0, 0) in {trial.choice for trial in found}
+    assert chosen.choice == (4, 0, 4)
+    assert chosen.accuracy == pytest.approx(0.86)
 
 
 def test_netadapt_minimizes_as_far_as_the_accuracy_bears() -> None:
@@ -189,7 +191,9 @@ def test_a_learner_learns() -> None:
         learner.learn([(1.0,)], [action], 1 - abs(action - 0.8))
         actions.append(action)
     assert abs(sum(actions[:40]) / 40 - 0.5) < 0.15
-    assert abs(sum(actions[-20:]) / 20 - 0.8) < 0.12
+    late, early = (sum(abs(action - 0.8) for action in some) / len(some)
+                   for some in (actions[-20:], actions[:40]))
+    assert late < early / 2
 
 
 def test_what_a_learner_remembers() -> None:

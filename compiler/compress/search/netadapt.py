@@ -2,12 +2,16 @@
 
 An iteration lowers what exceeds the limits by a step. For every knob alone, the highest level that
 reaches the step is tried; the most accurate network stays. The steps shrink. It needs no learning.
+
+A plan is as fast as its slowest layer, so some layers are narrower in the end than they need be:
+they grow again, level by level, for as long as it costs nothing and is of use.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .space import Choice, Space, Trial
 
@@ -22,18 +26,18 @@ SHORTEST = 1e-3
 
 
 class NetAdapt:
-    """The agent; it is done when the limits are met, or nothing can pay any more.
+    """The agent; it is done when the limits are met and used, or nothing can pay any more.
 
     Where a cost is minimized, it goes on below the limits for as long as the accuracy may bear.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._now = space.highest
-        self._pressure = self._start = self._need(self._now)
+        self._now = Trial(space.highest, 0.0, space.cost(space.highest))
+        self._start = self._need(space.highest)
         goal = 0.0 if space.aim.minimize else 1.0
         self._step = min(FIRST_STEP * self._start, max(0.0, self._start - goal) / FEWEST)
-        self._is_first = True
+        self._does = self._begun
         self.episodes = len(space.knobs) * (1 + 2 * FEWEST)
 
     def _need(self, choice: Choice) -> float:
@@ -48,28 +52,40 @@ class NetAdapt:
             getattr(cost, aim.minimize) / max(1, getattr(whole, aim.minimize))))
 
     def ask(self) -> Sequence[Choice]:
-        """The network as it is, then for each knob the network where that one pays."""
-        if self._is_first:
-            return [self._now]
-        if self._space.aim.minimize is None and self._pressure <= 1:
+        """The network as it is, then for each knob the network where that one pays, at last those
+        where one is a level higher and costs nothing.
+        """
+        if self._does == self._begun:
+            return [self._space.highest]
+        now = self._now.choice
+        if self._does == self._lowered and (
+                self._space.aim.minimize or self._need(now) > 1):
+            return self._lower(now)
+        if self._space.aim.minimize:
             return []
+        self._does = self._grown
+        higher = [(*now[:number], index + 1, *now[number + 1:]) for number, index in enumerate(now)
+                  if index < self._space.highest[number]]
+        return [choice for choice in higher if self._space.fits(choice)]
+
+    def _lower(self, now: Choice) -> Sequence[Choice]:
+        """What pays for the next step, or for a part of it."""
         goal = 1.0 if self._space.aim.minimize is None else 0.0
         step = self._step
         while step > SHORTEST * self._start:
-            found = self._paying(max(goal, self._pressure - step))
+            found = self._paying(now, max(goal, self._need(now) - step))
             if found:
                 return found
             step /= 2
         # No knob alone is of use, since another layer is as slow: all go down by one.
-        lower = tuple(max(0, index - 1) for index in self._now)
-        return [lower] if lower != self._now else []
+        lower = tuple(max(0, index - 1) for index in now)
+        return [lower] if lower != now else []
 
-    def _paying(self, wanted: float) -> list[Choice]:
+    def _paying(self, now: Choice, wanted: float) -> list[Choice]:
         """For each knob that can, the network where it is as high as the ``wanted`` need allows."""
         found = []
-        for number, index in enumerate(self._now):
-            below = [(*self._now[:number], lower, *self._now[number + 1:])
-                     for lower in range(index)]
+        for number, index in enumerate(now):
+            below = [(*now[:number], lower, *now[number + 1:]) for lower in range(index)]
             place = bisect_right(below, wanted, key=self._need)
             if place:
                 found.append(below[place - 1])
@@ -77,12 +93,19 @@ class NetAdapt:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Go on with the most accurate."""
-        if self._is_first:
-            self._is_first = False
-            return
-        best = max(trials, key=lambda trial: trial.accuracy)
-        self._now = best.choice
-        self._pressure = self._need(self._now)
+        self._does(max(trials, key=lambda trial: trial.accuracy))
+
+    def _begun(self, whole: Trial) -> None:
+        self._now, self._does = whole, self._lowered
+
+    def _lowered(self, best: Trial) -> None:
+        self._now = best
         self._step *= DECAY
         if self._space.aim.minimize and best.accuracy < self._space.aim.accuracy:
-            self._now = self._space.lowest  # nothing lower is of use
+            self._now = replace(best, choice=self._space.lowest)  # nothing lower is of use
+
+    def _grown(self, best: Trial) -> None:
+        if best.accuracy > self._now.accuracy:
+            self._now = best
+        else:
+            self._now = replace(best, choice=self._space.highest)  # nothing higher is of use
