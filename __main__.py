@@ -65,6 +65,9 @@ Model = Annotated[Path, typer.Argument(
                           "or integer network (.penjing).")]
 Result = Annotated[str | None, typer.Option(
     metavar="NAME", help="The output that becomes the network's, of a file that has several.")]
+Teachers = Annotated[list[Path] | None, typer.Option(
+    "--teacher", metavar="T.pt2", help="A program whose answers are learned where training "
+                                       "distils, in place of MODEL's; several teach their mean.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -205,12 +208,13 @@ def _compress(
     plots: Annotated[bool, typer.Option(
         "--plots", help="Draw the size after each step as an SVG beside the output.")] = False,
     result: Result = None,
+    teachers: Teachers = None,
     as_json: Json = False,
 ) -> None:
     """Prune and share the weights of a network as a recipe says; an interrupted run goes on."""
     with show_progress() as progress:
         made = flow.compress(model, output, recipe, images, test=test, seed=seed, plots=plots,
-                             result=result, progress=progress)
+                             result=result, teachers=teachers or (), progress=progress)
     _print(made.json(), as_json, made.table())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
     _next(as_json, "compile", output, "--board", "ulx3s-85f", *floats, "-o", "build")
@@ -266,6 +270,7 @@ def _search(
     plots: Annotated[bool, typer.Option(
         "--plots", help="Draw all trials as an SVG beside the output.")] = False,
     result: Result = None,
+    teachers: Teachers = None,
     as_json: Json = False,
 ) -> None:
     """Search for the network that keeps a board's limits best; an interrupted search goes on.
@@ -279,7 +284,7 @@ def _search(
                             minimize=minimize, test=test,
                             effort=flow.Effort(episodes, tune, epochs), seed=seed,
                             workers=workers, scheduler=scheduler, plots=plots, result=result,
-                            progress=progress)
+                            teachers=teachers or (), progress=progress)
     _print(found.json(), as_json, *found.tables())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
     asked = [("--budget", budget), ("--multipliers", multipliers), ("--clock", clock)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from .load import Model, Quantization, is_floats, load, needing
 from .plots import draw_sizes, require_plots
 from .progress import Progress, silent
 from .sets import Sets, data_digest, require_classes
+from .teachers import read_teachers
 from .work import Work, digest
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ __all__ = ["compress"]
 def compress(model: str | Path, output: str | Path, recipe: str | Path, images: str | Path, *,
              test: str | Path | None = None, quantization: Quantization | None = None,
              seed: int | None = None, plots: bool = False, keep: bool = False,
-             result: str | None = None, progress: Progress = silent) -> Compression:
+             result: str | None = None, teachers: Sequence[str | Path] = (),
+             progress: Progress = silent) -> Compression:
     """Make the network in ``model`` smaller as the ``recipe`` says, and write it to ``output``.
 
     ``recipe`` is a file, or the name of one that comes with Penjing; ``seed`` stands for its own.
@@ -44,7 +46,9 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     integers is pruned and shared without training. What each step did is in ``output`` with the
     suffix ``.json``, and if ``plots`` drawn as ``.svg``. A run that was interrupted goes on from
     the folder ``output`` with the suffix ``.work``, which stays if ``keep``. Of several outputs of
-    ``model``, the one called ``result`` counts. `PenjingError` where any of that is unfit.
+    ``model``, the one called ``result`` counts. Where a step distils, it is from
+    the PyTorch programs ``teachers``, by default from ``model`` as it was. `PenjingError` where any
+    of that is unfit.
     """
     path, target = Path(model), Path(output)
     require_target(path, target)
@@ -61,12 +65,13 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     made_with = {
         "model": digest(path), "result": repr(result), "seed": str(asked.seed),
         "training": data_digest(sets.training), "test": data_digest(sets.test),
-        "quantization": repr(quantization)}
+        "quantization": repr(quantization),
+        "teachers": repr([digest(Path(one)) for one in teachers])}
     take = _floats if is_floats(path, result) else _integers
     with Work.opened(target.with_suffix(".work"), made_with, [
             repr(step) for step in asked.steps]) as work:
         job = _Job(path, target, asked, str(recipe), sets, work, progress, result,
-                   quantization or Quantization())
+                   quantization or Quantization(), tuple(teachers))
         made = Compression(target, str(recipe), asked.seed, len(sets.test.x), tuple(take(job)))
         file.write_atomically(target.with_suffix(".json"),
                               (json.dumps(made.json(), indent=1) + "\n").encode())
@@ -104,6 +109,7 @@ class _Job:
     progress: Progress
     result: str | None
     quantization: Quantization
+    teachers: tuple[str | Path, ...] = ()
 
     @contextmanager
     def at(self, number: int, step: Step) -> Iterator[None]:
@@ -172,7 +178,7 @@ def _pipeline(job: _Job, network: Trainable) -> Pipeline:
 
     require_classes(job.path, network, job.sets.training, job.sets.test)
     training = job.sets.tensors(job.sets.training, network, job.quantization)
-    return Pipeline(training, job.asked.seed, network.copied())
+    return Pipeline(training, job.asked.seed, read_teachers(job.teachers, network))
 
 
 def _behind(job: _Job, do: str, taken: Taken, test: Tensors, made: Model) -> Stage:

@@ -22,6 +22,7 @@ from .plots import draw_trials, require_plots
 from .pricing import Pricing
 from .progress import Progress, silent
 from .sets import Sets, data_digest, labelled, require_classes
+from .teachers import read_teachers
 from .work import Work, digest
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
            minimize: str | None = None, test: str | Path | None = None,
            effort: Effort | None = None, quantization: Quantization | None = None, seed: int = 1,
            workers: int | None = None, scheduler: str | None = None, plots: bool = False,
-           result: str | None = None, progress: Progress = silent) -> Finding:
+           result: str | None = None, teachers: Sequence[str | Path] = (),
+           progress: Progress = silent) -> Finding:
     """Find the network, of those that become of ``model``, that keeps the ``limits`` best.
 
     A PyTorch program loses channels, or bits of weights and maps, as the ``knobs`` say, by default
@@ -108,7 +110,9 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     given. It is written to ``output``, a program (``.pt2``) or integers (``.penjing``, always with
     bits), all trials to the same with ``.json``, and a picture to ``.svg`` if ``plots``.
     A search that was interrupted goes on from the folder with ``.work``. Trials run on ``workers``
-    or a Dask ``scheduler``, see `compress.search.workers`. `PenjingError` where anything is unfit.
+    or a Dask ``scheduler``, see `compress.search.workers`. What is found is trained with the
+    answers of the PyTorch programs ``teachers``, by default those of ``model``. `PenjingError`
+    where anything is unfit.
     """
     path, place = Path(model), Path(output)
     require_target(path, place)
@@ -136,13 +140,15 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         raise PenjingError(f"{place}: a network whose layers have bits of their own is one of "
                            f"integers; call it *{file.SUFFIX}")
     job = _Job(path, place, agent, decided, target, aim, effort or Effort(), seed, sets, result,
-               progress)
+               tuple(teachers), progress)
     options = quantization or Quantization()
     made_with = {"model": digest(path), "result": repr(result), "target": repr(target),
-                 "images": data_digest(sets.training), "quantization": repr(options)}
+                 "images": data_digest(sets.training), "quantization": repr(options),
+                 "teachers": repr([digest(Path(one)) for one in teachers])}
     with Work.opened(place.with_suffix(".work"), made_with, [repr((
             agent, decided, aim, job.effort, seed))]) as work:
         network = job.network(sets.training, sets.test, *([] if tested is None else [tested]))
+        read_teachers(job.teachers, network)  # whose mistakes are not told behind a long search
         calibrated = sets.calibration(work.folder, options)
         space = job.space(network, calibrated)
         space.require()
@@ -205,6 +211,7 @@ class _Job:
     seed: int
     sets: Sets
     result: str | None
+    teachers: tuple[str | Path, ...]
     progress: Progress
 
     def network(self, *sets: Data) -> Trainable:
@@ -297,8 +304,9 @@ class _Job:
         settings = self._training(self.effort.epochs, every)
         if settings is not None:
             training.fit(made.model.module, every, settings,
-                         loss=Distillation(network.module, self.effort.temperature,
-                                           self.effort.distil),
+                         loss=Distillation(
+                             *(one.module for one in read_teachers(self.teachers, network)),
+                             temperature=self.effort.temperature, alpha=self.effort.distil),
                          checkpoint=work.step(_STEP, ".training"),
                          progress=lambda done, total, line: self.progress(
                              f"training: {line or 'begins'}", done, total))

@@ -109,6 +109,32 @@ def test_the_plot_is_there(made: Path) -> None:
     assert made.with_suffix(".svg").read_text().lstrip().startswith("<?xml")
 
 
+def test_another_teaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(5)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 3)).eval()
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
+    for name, module in (("wide", wide), ("other", other)):
+        torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 8, 8),)),
+                          folder / f"{name}.pt2")
+    (folder / "taught.toml").write_text('[[step]]\ndo = "train"\nepochs = 1\ndistil = 1.0\n')
+    taught = []
+    for teachers in ((), ("wide",), ("wide", "net")):
+        asked = [word for name in teachers for word in ("--teacher", str(folder / f"{name}.pt2"))]
+        assert run(folder, *asked, output="taught.pt2", recipe="taught.toml") == 0
+        told = json.loads((folder / "taught.json").read_text())
+        taught.append(told["stages"][1]["epochs"][0][0])
+    # From itself there is nothing to learn; from both, it is less than from another alone.
+    assert taught[0] < taught[2] < taught[1]
+    for name, why in (("other", "the teacher makes (4,) of (1, 8, 8), the network (3,)"),
+                      ("images", "a teacher is a PyTorch program"), ("nowhere", "cannot be read")):
+        suffix = "npz" if name == "images" else "pt2"
+        assert run(folder, "--teacher", str(folder / f"{name}.{suffix}"), output="bad.pt2",
+                   recipe="taught.toml") == 2
+        complaint = capsys.readouterr().err
+        assert why in complaint
+        assert not list(folder.glob("bad.*"))
+
+
 def test_hardware_takes_the_encodings(made: Path, tmp_path: Path) -> None:
     project = penjing.compile_model(made, tmp_path / "net", penjing.Target("ulx3s-85f"),
                                     penjing.Quantization(made.parent / "images.npz"))

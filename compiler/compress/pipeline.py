@@ -86,14 +86,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What all steps share: the ``data``, the ``seed``, and the ``teacher``, which stays as it is.
+    """What all steps share: the ``data``, the ``seed``, and the ``teachers``, which stay the same.
 
     ``codes`` are how many values those layers have that share weights already.
     """
 
     data: Data
     seed: int
-    teacher: Trainable
+    teachers: tuple[Trainable, ...]
     codes: Mapping[str, int] = field(default_factory=dict)
 
     def after(self, step: Step, network: Trainable) -> Pipeline:
@@ -268,7 +268,8 @@ class Pipeline:
     def _loss(self, step: Step) -> Loss:
         if not step.distil:
             return cross_entropy
-        return Distillation(self.teacher.module, step.temperature, step.distil)
+        return Distillation(*(teacher.module for teacher in self.teachers),
+                            temperature=step.temperature, alpha=step.distil)
 
     def _channel_scores(self, step: Channels, network: Trainable) -> dict[str, Tensor]:
         """Those of all layers that the criterion can judge; `PenjingError` if it can judge none."""

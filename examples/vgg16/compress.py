@@ -198,7 +198,8 @@ def pruned(model: nn.Sequential, teacher: nn.Module, pixels: Tensor, labels: Ten
     prune(Behind(Fast(back)), inner,
           Gradual(Overall(1 - KEPT / weights), PRUNING, initial=zeros(back), every=50,
                   updates=steps * 2 // 5 // 50),
-          criterion=LayerAdaptive(), loss=Distillation(Answers(), TEMPERATURE, 1.0),
+          criterion=LayerAdaptive(),
+          loss=Distillation(Answers(), temperature=TEMPERATURE, alpha=1.0),
           checkpoint=out / "pruning", progress=report)
 
 
@@ -230,7 +231,7 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
                     codebooks.Start.EXACT)
     some = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))[:SHARING_IMAGES]
     trainer.fit(Fast(model), Data(pixels[some], labels[some], varied), SHARING,
-                loss=Distillation(teacher, TEMPERATURE, 1.0),
+                loss=Distillation(teacher, temperature=TEMPERATURE, alpha=1.0),
                 checkpoint=args.out / f"{name}.sharing", progress=report("sharing"))
     codebooks.release(shared.values())
     calibration, _ = training(args.data, 0)

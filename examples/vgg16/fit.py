@@ -217,7 +217,7 @@ def train(model: Behind, rows: Tensor, labels: Tensor, checkpoint: Path, bar: Pr
     """Train the weights of ``model`` that are not 0 to answer as the teacher."""
     task = bar.add_task("training", total=None)
     trainer.fit(model, Data(rows, labels, lambda part, _: part), TRAINING,
-                loss=Distillation(Answers(), TEMPERATURE, 1.0),
+                loss=Distillation(Answers(), temperature=TEMPERATURE, alpha=1.0),
                 after_step=Masks.of(model).on(model), checkpoint=checkpoint,
                 progress=lambda done, total, line: bar.update(
                     task, completed=done, total=total, description=f"training {line}"))
