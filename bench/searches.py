@@ -56,6 +56,8 @@ FITTED, JUDGED, CALIBRATED = 2000, 1000, 256
 """Training images that weights are fitted to, those behind them that judge trials, and those by
 which ranges are chosen."""
 EPISODES: Mapping[str, int] = {"fashion": 100, "resnet20": 40, "bits": 60}
+SAMPLES: Mapping[str, int] = {"fashion": 500, "resnet20": 200}
+"""Images that least squares look at in a trial."""
 HALF = 2
 """How many times fewer cycles the plan takes."""
 BITS = (8, 6, 5, 4, 3)
@@ -97,7 +99,7 @@ def pruned(name: str, network: Trainable, data: Data, shape: tuple[int, int, int
     module = network.copied().module
     whole = quantize(pytorch.from_module(module, shape), calibration(data), name=name)
     return Channels(network, whole, part(data, slice(FITTED)),
-                    part(data, slice(FITTED, FITTED + JUDGED)), seed=seed)
+                    part(data, slice(FITTED, FITTED + JUDGED)), seed=seed, samples=SAMPLES[name])
 
 
 def sets(name: str, args: argparse.Namespace) -> tuple[Trainable, Data, Data, tuple[int, int, int]]:

@@ -126,7 +126,7 @@ def test_another_teaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     # From itself there is nothing to learn; from both, it is less than from another alone.
     assert taught[0] < taught[2] < taught[1]
     for name, why in (("other", "the teacher makes (4,) of (1, 8, 8), the network (3,)"),
-                      ("images", "a teacher is a PyTorch program"), ("nowhere", "cannot be read")):
+                      ("images", "not a PyTorch program"), ("nowhere", "cannot be read")):
         suffix = "npz" if name == "images" else "pt2"
         assert run(folder, "--teacher", str(folder / f"{name}.{suffix}"), output="bad.pt2",
                    recipe="taught.toml") == 2

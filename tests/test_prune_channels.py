@@ -257,3 +257,20 @@ def test_unfit_selections_are_refused() -> None:
     grouped = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2))
     with pytest.raises(PenjingError, match="channels are selected in plain convolutions"):
         p.select_inputs(grouped, grouped, p.layers_of(grouped)["0"], 1, data)
+
+
+def test_ridge_by_hand() -> None:
+    """One input of 1 and 3, whose outputs are 2 and 9; the weight was 1.
+
+    Errors are 1 and 6; the sum of squares is 10, of products 1 * 1 + 3 * 6 = 19. With a strength of
+    a half, 10 / 2 come on top.
+    """
+    x = torch.tensor([[[1.0]], [[3.0]]], dtype=torch.float64)
+    y = torch.tensor([[2.0], [9.0]], dtype=torch.float64)
+    weights = torch.tensor([[[1.0]]], dtype=torch.float64)
+    assert float(lasso.ridge(x, weights, y, 0.5)) == pytest.approx(1 + 19 / 15)
+    assert float(lasso.ridge(x, weights, y, 0.0)) == pytest.approx(1 + 19 / 10)
+    # What no sample has stays as it is.
+    none = torch.zeros(2, 2, 1, dtype=torch.float64)
+    same = torch.ones(1, 2, 1, dtype=torch.float64)
+    assert torch.equal(lasso.ridge(none, same, y), same)

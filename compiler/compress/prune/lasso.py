@@ -20,6 +20,9 @@ from .masks import Masks
 
 MOST_ELEMENTS = 1 << 25
 """Parts of outputs, one for each input channel, that are in memory at once."""
+RIDGE = 0.1
+"""How dear it is to move weights from what they were, see `ridge`."""
+_LEAST = 1e-12
 _SWEEPS = 1000
 _BISECTIONS = 40
 
@@ -74,6 +77,19 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
     return fitted.T.reshape(y.shape[1], *x.shape[1:])
 
 
+def ridge(x: Tensor, weights: Tensor, y: Tensor, strength: float = RIDGE) -> Tensor:
+    """Weights that make ``y`` of ``x`` well and are near to ``weights``, shaped as those are.
+
+    They minimize the squared errors, and ``strength`` times the mean square of an input for each
+    squared difference of a weight, summed over all samples.
+    """
+    rows, before = x.flatten(1), weights.flatten(1).T
+    gram = rows.T @ rows
+    gram.diagonal().add_(max(strength * float(gram.diagonal().mean()), _LEAST))
+    moved = torch.linalg.solve(gram, rows.T @ (y - rows @ before))
+    return (before + moved).T.reshape(weights.shape)
+
+
 def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int, data: Data, *,
                   samples: int = 1000, positions: int = 10, seed: int = 1) -> Masks:
     """Let ``layer`` of ``model`` read at most ``keep`` input channels, by new weights; its mask.
@@ -102,16 +118,18 @@ def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int
 
 def refit(model: nn.Module, original: nn.Module, layer: Layer, data: Data, *, samples: int = 1000,
           positions: int = 10, seed: int = 1) -> None:
-    """Give ``layer`` of ``model`` the weights that best make the outputs of that in ``original``.
+    """Give ``layer`` of ``model`` weights that better make the outputs of that in ``original``.
 
-    Channels that are 0 in ``model`` get none. For the rest see `select_inputs`.
+    Channels that are 0 in ``model`` get none. For the rest see `select_inputs`; the least squares
+    are those of `ridge`, since samples may be fewer than weights.
     """
     require_plain(layer)
     x, y = _collected(model, original, layer, layers_of(original)[layer.name], data, samples,
                       positions, seed)
-    alive = x.flatten(2).any(2).any(0)
-    fitted = x.new_zeros(y.shape[1], *x.shape[1:])
-    fitted[:, alive] = least_squares(x[:, alive], y)
+    alive = x.any(2).any(0)
+    weights = layer.weight.detach().double().reshape(y.shape[1], *x.shape[1:])
+    fitted = torch.zeros_like(weights)
+    fitted[:, alive] = ridge(x[:, alive], weights[:, alive], y)
     with torch.no_grad():
         layer.weight.copy_(fitted.reshape(layer.weight.shape))
 

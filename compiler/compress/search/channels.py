@@ -49,7 +49,7 @@ class Channels:
     fitted: Data
     judged: Data
     tuning: Settings | None = None
-    samples: int = 200
+    samples: int = 500
     seed: int = 1
     _folded: Trainable = field(init=False, repr=False)
 
