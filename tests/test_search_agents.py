@@ -30,6 +30,8 @@ KNOBS = tuple(Knob(name, (2, 4, 6, 8, 10), (number, 10.0 * number, 1.0), work)
 WORTH = (0.05, 0.01, 0.001)
 """What each level that is lost of a knob costs of the accuracy."""
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @dataclass(frozen=True)
 class Made:

@@ -21,6 +21,8 @@ from penjing.compiler.load import torch as pytorch
 from penjing.sim import golden
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Net(nn.Module):
     """A residual block, a depthwise layer, a flattened map."""
@@ -115,7 +117,7 @@ def test_what_is_left_is_fitted(environment: Channels) -> None:
 
 
 def test_tuning_trains_each_trial(environment: Channels) -> None:
-    tuned = replace(environment, tuning=Settings(6, batch=20, learning_rate=1e-2))
+    tuned = replace(environment, tuning=Settings(20, batch=20, learning_rate=1e-2))
     assert tuned.accuracy((3, 5, 4)) == tuned.accuracy((3, 5, 4))
     assert tuned.accuracy((3, 5, 4)) > environment.accuracy((3, 5, 4))
 

@@ -28,6 +28,8 @@ from penjing.sim import golden
 from test_search_agents import KNOBS, Made, cost, price
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def environment() -> Widths:
