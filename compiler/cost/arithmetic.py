@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .fabric import Fabric
 from .resources import Resources
 
 
+@lru_cache(maxsize=8192)
 def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False) -> Resources:
     """Cells of a multiplier built from logic; ``constant`` says that an operand never changes.
 
@@ -39,6 +41,7 @@ def choice(fabric: Fabric, inputs: int) -> float:
     return max(0, inputs - 1) * fabric.logic.mux
 
 
+@lru_cache(maxsize=8192)
 def adder_tree(fabric: Fabric, terms: int, bits: int) -> Resources:
     """Cells of a sum of ``terms`` integers of ``bits`` bits, a register after each level."""
     luts, ffs = 0.0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from .resources import Resources
 
@@ -155,6 +156,14 @@ class Fabric:
     logic: Logic
     control: Control
     worth: Worth
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.silicon, self.logic, self.control, self.worth))
+
+    def __hash__(self) -> int:
+        """What is worked out once: a fabric is part of the key of whatever is remembered of it."""
+        return self._hash
 
     def fits_dsp(self, a_bits: int, b_bits: int) -> bool:
         """Whether one DSP block makes the product, as ``hdl.tech`` decides."""

@@ -20,6 +20,7 @@ def index_bits(count: int) -> int:
     return (count - 1).bit_length()
 
 
+@lru_cache(maxsize=8192)
 def rom_blocks(fabric: Fabric, depth: int, width: int) -> tuple[int, int]:
     """(block RAMs of constants, LUTs that choose between their banks), as ``hdl.tech`` decides."""
     shapes = []
@@ -57,6 +58,7 @@ def rom_columns(fabric: Fabric, depth: int, width: int) -> tuple[int, ...]:
     return divided if blocks < rom_blocks(fabric, depth, width)[0] else (width,)
 
 
+@lru_cache(maxsize=8192)
 def ram_blocks(fabric: Fabric, depth: int, width: int, parts: int = 1) -> int:
     """Block RAMs of a buffer of so many ``parts`` side by side, each of which is written by itself.
 
@@ -117,6 +119,7 @@ def ram_luts(fabric: Fabric, depth: int, width: int) -> float:
     return width * (column * tables + (tables - 1)) + tables
 
 
+@lru_cache(maxsize=8192)
 def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
     """Where constants go: block RAM unless tables are cheaper than what a block is worth."""
     tables = width * _tables(fabric, depth) if depth > 1 else 0
@@ -143,12 +146,14 @@ def ram_storages(fabric: Fabric) -> tuple[Storage, Storage]:
     return cells, Storage.BLOCK
 
 
+@lru_cache(maxsize=8192)
 def ram_storage(fabric: Fabric, depth: int, width: int, parts: int = 1) -> Storage:
     """Where a buffer goes: where it is cheapest, and of equal price not to block RAM."""
     return min(ram_storages(fabric),
                key=lambda storage: fabric.price(ram(fabric, storage, depth, width, parts)))
 
 
+@lru_cache(maxsize=8192)
 def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: int = 1
         ) -> Resources:
     """Cells of constants with so many ``registers`` behind them, which block RAMs have in silicon.
@@ -205,6 +210,7 @@ def inferred_block(fabric: Fabric, depth: int, width: int) -> Resources:
                      brams=rom_blocks(fabric, depth, width)[0])
 
 
+@lru_cache(maxsize=8192)
 def ram(fabric: Fabric, storage: Storage, depth: int, width: int, parts: int = 1) -> Resources:
     """Cells of one buffer memory of two cycles, of ``parts`` that are written by themselves."""
     if storage is Storage.BLOCK:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from . import memories
 from .fabric import Fabric
 from .memories import index_bits
@@ -13,6 +15,7 @@ def counter_ffs(*counts: int) -> int:
     return sum(index_bits(count) + 1 for count in counts if count > 1)
 
 
+@lru_cache(maxsize=8192)
 def gearbox(fabric: Fabric, *, bits: int, slots: int, single: bool, counts: tuple[int, ...]
             ) -> Resources:
     """Cells of a lane gearbox, whose ``slots`` have so many ``bits``.
@@ -28,6 +31,7 @@ def gearbox(fabric: Fabric, *, bits: int, slots: int, single: bool, counts: tupl
         ffs=slots * bits + index_bits(slots + 1) + counter_ffs(*counts))
 
 
+@lru_cache(maxsize=8192)
 def upsizer(fabric: Fabric, *, bits: int, o_lanes: int, parts: int, counts: tuple[int, ...]
             ) -> Resources:
     """Cells of an upsizer: every element has its register, and another in the output."""
@@ -36,6 +40,7 @@ def upsizer(fabric: Fabric, *, bits: int, o_lanes: int, parts: int, counts: tupl
         ffs=2 * o_lanes * bits + parts + counter_ffs(*counts))
 
 
+@lru_cache(maxsize=8192)
 def queue(fabric: Fabric, depth: int, width: int) -> Resources:
     """Cells of a queue of ``depth`` beats of ``width`` bits.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from .. import ir
 from ..cost import Fabric, Resources
@@ -123,7 +123,7 @@ class Option:
 
     def stage(self) -> Stage | None:
         """When its beats move; None where it is only wiring."""
-        return self.kind.stage(self.site)
+        return _stage(self)
 
     @cached_property
     def lone_words(self) -> int:
@@ -132,6 +132,12 @@ class Option:
         assert isinstance(stage, timing.Windowed)
         alone, = depths([Node(stage, (INPUT,))], self.kind.i.beats(stage.elements), self.cycles)
         return alone.words
+
+
+@lru_cache(maxsize=256)
+def _stage(option: Option) -> Stage | None:
+    """Stages have large arrays, so that only the last ones are kept."""
+    return option.kind.stage(option.site)
 
 
 class Options:

@@ -68,20 +68,24 @@ class Search:
         options = {name: catalogue.options(site) for name, site in sites(network).items()}
         return cls(network, options, budget, goal, board, clock_mhz)
 
-    def chosen(self, cycles: int, multipliers: bool = False, blocks: Collection[str] = ()
-               ) -> dict[str, Option] | None:
+    def chosen(self, cycles: int, multipliers: bool = False, blocks: Collection[str] = (),
+               most: int | None = None) -> dict[str, Option] | None:
         """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
 
-        They spare ``multipliers``, if it is said, and those that are named spare ``blocks``.
+        They spare ``multipliers``, if it is said, and those that are named spare ``blocks``. None,
+        too, where they would have more than ``most`` multipliers.
         """
         ports = {self.network.input: input_port(self.network.input_type, cycles)}
         found = {}
-        dsps = self.budget.resources.dsps
+        dsps, needed = self.budget.resources.dsps, 0
         for layer in self.network.layers:
             name, inputs = layer.name, tuple([ports[name] for name in layer.inputs])
             option = self.options[name].cheapest(inputs, cycles, dsps, self.goal.folds.get(name),
                                                  Scarce(multipliers, name in blocks))
             if option is None:
+                return None
+            needed += option.multipliers
+            if most is not None and needed > most:
                 return None
             dsps -= option.kind.dsps
             ports[name] = option.kind.o
@@ -96,10 +100,8 @@ class Search:
         # Where DSP blocks are all that there may be, any other multiplier is one too many.
         none_soft = self.budget.multipliers <= self.budget.resources.dsps
         for multipliers in (True,) if none_soft else (False, True):
-            chosen = self.chosen(cycles, multipliers)
-            if chosen is None:
-                break
-            if _multipliers(chosen) <= self.budget.multipliers:
+            chosen = self.chosen(cycles, multipliers, most=self.budget.multipliers)
+            if chosen is not None:
                 return chosen, multipliers
         return None
 
@@ -201,8 +203,8 @@ class Search:
         Wide words are shallow, and what is shallow needs no block RAM.
         """
         while (cycles := int(cycles / FASTER)) > 0:
-            spared = self.chosen(cycles, True, self.options.keys())
-            if spared is None or _multipliers(spared) > self.budget.multipliers:
+            spared = self.chosen(cycles, True, self.options.keys(), self.budget.multipliers)
+            if spared is None:
                 break
             # Buffers between layers come on top.
             if sum(option.cells.brams for option in spared.values()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,6 +32,10 @@ def _begins(spacing: Spacing, count: int) -> Integers:
     if isinstance(spacing, int):
         return np.arange(count + 1) * spacing
     return np.append(0, np.cumsum(spacing))
+
+
+Source = Integers | None
+"""The beat that each of some beats comes of; None where each comes of one, in order."""
 
 
 def paced(times: Integers, spacing: Spacing) -> Integers:
@@ -126,7 +131,7 @@ class Windowed(ABC):
         """Elements up to the end of each word."""
         return Port(self.lanes, self.elements).ends(self.elements)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Buffer words of a frame."""
         return len(self._ends())
@@ -136,13 +141,14 @@ class Windowed(ABC):
         """Cycles that a position takes when nothing waits."""
         return self.beats * self.repeat
 
+    @cached_property
     def _last_beat(self) -> Integers:
         """Input beat that completes each word."""
         return self.i.beat_of(self._ends() - 1)
 
     def word_times(self, beats: Integers) -> Integers:
         """When each word enters the buffer, for input beats at the times ``beats``."""
-        return paced(beats[self._last_beat()] + self.gear, 1)
+        return paced(beats[self._last_beat] + self.gear, 1)
 
     def starts(self, words: Integers, floor: int | None = None) -> Integers:
         """When each position starts, as soon as none of its reads will wait.
@@ -190,7 +196,7 @@ class Windowed(ABC):
         """When each input beat must move for words due at ``words``."""
         words = paced_before(words, 1, interval)
         beats = np.full(self.i.beats(self.elements), int(words[-1]), np.int64)
-        np.minimum.at(beats, self._last_beat(), words - self.gear)
+        np.minimum.at(beats, self._last_beat, words - self.gear)
         return paced_before(np.minimum.accumulate(beats[::-1])[::-1], 1, interval)
 
     def taken_times(self, beats: Integers) -> Integers:
@@ -201,7 +207,7 @@ class Windowed(ABC):
         if self.i.lanes <= self.lanes:
             return beats
         # A beat begins in the first word that does not end before it.
-        first = np.searchsorted(self._last_beat(), np.arange(len(beats)))
+        first = np.searchsorted(self._last_beat, np.arange(len(beats)))
         return np.maximum(beats, self.word_times(beats)[first])
 
     def ends(self, starts: Integers, taken: Integers, interval: int) -> Integers:
@@ -225,11 +231,18 @@ class Windowed(ABC):
 
     def alive(self, words: Integers, ends: Integers, interval: int) -> int:
         """Words alive at once, those that a position frees until its end."""
-        position = np.searchsorted(self.freed, np.arange(self.words), side="right")
-        steady = most_alive(words, ends[position], interval)
-        # However late words come, those of one position must fit together.
+        return max(most_alive(words, ends[self._freeing], interval), self._together)
+
+    @cached_property
+    def _freeing(self) -> Integers:
+        """The position that frees each word."""
+        return np.searchsorted(self.freed, np.arange(self.words), side="right")
+
+    @cached_property
+    def _together(self) -> int:
+        """Words that those of one position are, which must fit together however late they come."""
         before = np.append(0, self.freed[:-1])
-        return max(steady, int((self.waits.last + 1 - before).max()))
+        return int((self.waits.last + 1 - before).max())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -285,14 +298,25 @@ class Tiled(Windowed):
 
 def most_alive(enter: Integers, leave: Integers, interval: int) -> int:
     """Words alive at once, when frames follow every ``interval`` cycles."""
-    leave = np.maximum(leave, enter)
+    frames, cycles = _divided(np.concatenate((enter, np.maximum(leave, enter))), interval)
     # Words of all frames alive just before cycle 0, then the changes within one interval.
-    alive = int(((-1 - enter) // interval - (-1 - leave) // interval).sum())
-    cycles = np.concatenate((enter, leave)) % interval
+    alive = int(frames[len(enter):].sum() - frames[:len(enter)].sum())
     order = np.argsort(cycles, kind="stable")
     changes = np.cumsum(np.where(order < len(enter), 1, -1))
     complete = np.append(np.diff(cycles[order]) > 0, True)  # what changes in one cycle does at once
     return alive + max(0, int(changes[complete].max()))
+
+
+def _divided(times: Integers, interval: int) -> tuple[Integers, Integers]:
+    """Whole intervals before each of ``times``, and the cycles beyond: those of few intervals are
+    told sooner than by a division."""
+    first = int(times.min()) // interval
+    cycles = times - first * interval
+    if cycles.max() >= 2 * interval:
+        frames, cycles = np.divmod(cycles, interval)
+        return frames + first, cycles
+    late = cycles >= interval
+    return late + first, np.where(late, cycles - interval, cycles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +330,7 @@ class Passing:
     ``stages`` are what they go through, none where that is only wiring.
     """
 
-    source: Integers
+    source: Source
     latency: int
     spacing: Spacing = 1
     stages: tuple[control.Block, ...] = ()
@@ -324,7 +348,9 @@ class Passing:
 
     def output_times(self, beats: Integers) -> Integers:
         """When each output beat leaves, for input beats at ``beats``."""
-        made = paced(paced(beats, self.spacing)[self.source] + self.latency, 1)
+        made = paced(beats, self.spacing)
+        made = (made + self.latency if self.source is None  # which are apart as they are
+                else paced(made[self.source] + self.latency, 1))
         return made if self.kept is None else made[self.kept]
 
     def taken_times(self, beats: Integers, outputs: Integers) -> Integers:
@@ -332,18 +358,24 @@ class Passing:
 
         ``outputs`` is when the layer's own beats are taken.
         """
-        taken = paced(beats, self.spacing)
+        taken, outputs = paced(beats, self.spacing), outputs - self.latency
+        if self.kept is None and self.source is None:
+            return np.maximum(taken, outputs)
         if self.kept is None:
-            np.maximum.at(taken, self.source, outputs - self.latency)
+            np.maximum.at(taken, self.source, outputs)
             return taken
-        np.maximum.at(taken, self.source[self.kept], outputs - self.latency)
+        kept = self.kept if self.source is None else self.source[self.kept]
+        np.maximum.at(taken, kept, outputs)
         # What is dropped comes behind what is kept.
         return paced(taken, self.spacing)
 
     def beat_deadlines(self, outputs: Integers, count: int, interval: int) -> Integers:
         """When each of ``count`` input beats must move for outputs due at ``outputs``."""
         if self.kept is not None:
-            outputs = Passing(self.kept, 0).beat_deadlines(outputs, len(self.source), interval)
+            made = count if self.source is None else len(self.source)
+            outputs = Passing(self.kept, 0).beat_deadlines(outputs, made, interval)
+        if self.source is None:
+            return paced_before(outputs - self.latency, self.spacing, interval)
         never = np.iinfo(np.int64).max
         beats = np.full(count, never, np.int64)
         np.minimum.at(beats, self.source, outputs - self.latency)
@@ -363,7 +395,7 @@ class Joining:
     or, where there are ``turns``, so many of each input are taken one after the other.
     """
 
-    sources: tuple[Integers, ...]
+    sources: tuple[Source, ...]
     latencies: tuple[int, ...]
     stages: tuple[tuple[control.Block, ...], ...]
     joint: control.Steps | control.Delay
@@ -378,15 +410,18 @@ class Joining:
         """When each output beat leaves, for the inputs' beats at ``beats``."""
         inputs = zip(beats, self.sources, self.latencies, strict=True)
         long_ago = np.iinfo(np.int64).min // 4
-        return paced(np.maximum.reduce([np.where(source >= 0, times[source] + latency, long_ago)
-                                        for times, source, latency in inputs]), 1)
+        return paced(np.maximum.reduce([
+            times + latency if source is None
+            else np.where(source >= 0, times[source] + latency, long_ago)
+            for times, source, latency in inputs]), 1)
 
     def beat_deadlines(self, outputs: Integers, counts: Sequence[int], interval: int
                        ) -> list[Integers]:
         """When each input's beats, ``counts`` in number, must move for outputs due at ``outputs``.
         """
-        return [Passing(source[source >= 0], latency).beat_deadlines(outputs[source >= 0], count,
-                                                                     interval)
+        return [Passing(None, latency).beat_deadlines(outputs, count, interval) if source is None
+                else Passing(source[source >= 0], latency).beat_deadlines(outputs[source >= 0],
+                                                                          count, interval)
                 for source, latency, count in
                 zip(self.sources, self.latencies, counts, strict=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -219,7 +219,7 @@ class Multiplying(Engine):
             return constants.filled(fabric, constants.loose(fabric), words,
                                     Spelling(frame.pe, bits), frame.rounds)
         # A bias has fewer bits than a sum: the others are copies of its sign.
-        bits = min(bits, signed_bits(biases(site)))
+        bits = min(bits, bias_bits(site))
         return constants.in_order(fabric, Storage.LOGIC, words, frame.pe * bits, frame.rounds)
 
     def fillings(self, site: Site) -> tuple[bytes, ...]:
@@ -270,6 +270,12 @@ def biases(site: Site) -> list[int]:
     return [int(bias) for bias in layer.bias]
 
 
+@lru_cache(maxsize=1024)
+def bias_bits(site: Site) -> int:
+    """Bits of the widest bias."""
+    return signed_bits(biases(site))
+
+
 def output_port(site: Site, frame: EngineShape) -> Port:
     """How the outputs of a ``frame`` leave: a fresh beat for each pixel where none has a tail."""
     channels = site.result.shape[2]
@@ -306,6 +312,7 @@ def dsp_blocks(ask: Ask, a_bits: int, b_bits: int, multipliers: int) -> int:
     return ask.blocks(multipliers) if ask.fabric.fits_dsp(a_bits, b_bits) else 0
 
 
+@lru_cache(maxsize=8192)
 def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:
     """Cells of what lets groups in, and of the output queue; results have so many ``bits``."""
     # Of a beat: whether there is one, its group's first or last, and its frame's; whether the group

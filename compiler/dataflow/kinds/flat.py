@@ -18,6 +18,7 @@ from ..site import Site
 from .ask import Ask
 from .engine import Engine, multiplies, output_lanes
 from .sliced import Sliced
+from .window import window_of
 
 
 class Array(Protocol):
@@ -81,9 +82,7 @@ class Flat(Engine):
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read once for every run of outputs."""
         shape, fold = site.geometry, self.fold
-        return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding,
-                              lanes=fold.lanes, rows=fold.rows, repeat=self.frame.groups,
-                              passes=shape.passes)
+        return window_of(shape, fold.lanes, fold.rows, self.frame.groups)
 
     def weights(self, site: Site, *, spare: int = 0) -> Integers:
         """Weights in the order of the reads: (beats, outputs, row copies * lanes).

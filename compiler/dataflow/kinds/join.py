@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from ....hdl.add import ADDER_LATENCY, Adder
 from ....hdl.skip import SKIP_LATENCY
 from ....hdl.tech import Technology
@@ -43,15 +41,12 @@ class LaneByLane(Kind):
 
     def stage(self, site: Site) -> timing.Stage | None:
         """An output beat when the last input beat that it needs is there."""
-        height, width, channels = site.result.shape
-        lanes = self.o.lanes
-        ends = np.minimum((np.arange(-(-channels // lanes)) + 1) * lanes, channels) - 1
-        elements = (np.arange(height * width)[:, None] * channels + ends).reshape(-1)
-        return timing.Joining(tuple(port.beat_of(elements) for port in self.inputs),
+        lasts = self.o.ends(site.result.elements) - 1
+        gears = [regrouping(port, self.o, site.result.elements) for port in self.inputs]
+        return timing.Joining(tuple(port.beat_of(lasts) if own else None
+                                    for port, own in zip(self.inputs, gears, strict=True)),
                               (SKIP_LATENCY + self.latency,) * len(self.inputs),
-                              tuple(tuple(gear.flow for gear in regrouping(
-                                  port, self.o, site.result.elements)) for port in self.inputs),
-                              self.joint)
+                              tuple(tuple(gear.flow for gear in own) for own in gears), self.joint)
 
     def cells(self, site: Site, fabric: Fabric) -> Resources:
         """What repacks the inputs."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ....hdl.steady import SteadyShape
 from ...cost import Fabric, Resources, Storage, streams
 from ...cost.memories import index_bits
@@ -28,8 +26,7 @@ class Passing(Kind):
 
     def stage(self, site: Site) -> timing.Stage | None:
         """Beat by beat."""
-        beats = self.i.beats(site.source.elements)
-        return timing.Passing(np.arange(beats), self.latency(site), stages=self.flow(site))
+        return timing.Passing(None, self.latency(site), stages=self.flow(site))
 
     def flow(self, site: Site) -> tuple[control.Block, ...]:
         """What beats go through; none where that is only wiring."""

@@ -33,7 +33,7 @@ from ..geometry import elements_inside
 from ..site import Site
 from .ask import Ask
 from .kind import Stages, carried_as_is, code, shape_of, style
-from .window import Windowed, sliced_port, sliced_window
+from .window import Windowed, sliced_port, window_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class _Sliced(Windowed):
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read tap by tap."""
-        return sliced_window(site, self.o.lanes)
+        return window_of(site.geometry, self.o.lanes, per_channel=True)
 
     def outputs(self, site: Site) -> timing.Outputs:
         """A beat for each slice."""

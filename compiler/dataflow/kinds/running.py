@@ -61,7 +61,7 @@ class RunningMaximum(Kind):
         complete = np.searchsorted(ends, np.arange(beats), side="right")
         flow = control.Repacker(complete.tolist(), (complete - 1).tolist(),
                                 RUNNING_POOLER_LATENCY, 0)
-        return timing.Passing(np.arange(beats), RUNNING_POOLER_LATENCY, stages=(flow,), kept=ends)
+        return timing.Passing(None, RUNNING_POOLER_LATENCY, stages=(flow,), kept=ends)
 
     def _ends(self, site: Site) -> Integers:
         """The beats of a frame that end windows."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-import numpy as np
-
 from ....hdl.scale import STAGES, ScaleRequantizer, ScaleShape
 from ....hdl.tech import MULTIPLIER_LATENCY, Technology
 from ... import ir
@@ -55,9 +53,8 @@ class Scale(Passing):
 
     def stage(self, site: Site) -> timing.Stage | None:
         """Beats that are some cycles apart."""
-        beats = self.i.beats(site.source.elements)
         shape = self.shape
-        return timing.Passing(np.arange(beats), shape.latency, shape.steps,
+        return timing.Passing(None, shape.latency, shape.steps,
                               (control.Delay(shape.latency, shape.capacity, shape.steps),))
 
     def memories(self, site: Site) -> tuple[Memory, ...]:

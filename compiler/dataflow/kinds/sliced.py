@@ -21,7 +21,7 @@ from .ask import Ask
 from .engine import Multiplying, channel_groups, dsp_blocks, multiplies, output_lanes, pad_code
 from .kind import Stages
 from .stores import store_of
-from .window import sliced_window
+from .window import window_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Sliced(Multiplying):
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read tap by tap."""
-        return sliced_window(site, self.fold.lanes)
+        return window_of(site.geometry, self.fold.lanes, per_channel=True)
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the engine."""

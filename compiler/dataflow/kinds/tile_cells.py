@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from ....hdl.dot_product import WAY_LATENCY
 from ....hdl.fill import Spelling
-from ....hdl.steady import signed_bits
 from ....hdl.tile_shape import READ_STAGES, TileShape
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
 from ...cost.memories import index_bits
 from ..site import Site
 from . import constants
-from .engine import biases, multiplies
+from .engine import bias_bits, multiplies
 
 
 def results_memory(shape: TileShape, site: Site, storage: Storage) -> Memory:
@@ -50,8 +49,8 @@ def sum_cells(fabric: Fabric, shape: TileShape, site: Site, dsps: int) -> Resour
     """Cells of the multipliers, of which ``dsps`` are DSP blocks, and of the sums."""
     a_bits, weights = site.source.widened.bits, multiplies(site).weights
     total, products = site.result.bits, shape.pe * shape.lanes
-    bias_bits = total if shape.loaded else min(total, signed_bits(biases(site)))
-    bias = constants.in_slots(fabric, shape, bias_bits)
+    bias = constants.in_slots(
+        fabric, shape, total if shape.loaded else min(total, bias_bits(site)))
     sums = fabric.sums(total, products) + products * total * fabric.logic.mux
     ffs = (products * total + dsps * (a_bits + weights.bits) + (products - dsps) * 2 * a_bits
            + shape.pe * (READ_STAGES + WAY_LATENCY) * (weights.bits + 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar, Self
 
 from ....hdl.tech import Technology
@@ -157,13 +157,15 @@ def sliced_port(site: Site, ask: Ask, reads: int) -> Port:
     return Port(lanes, channels)
 
 
-def sliced_window(site: Site, lanes: int) -> WindowGeometry:
-    """The window that is read channel slice by channel slice, tap by tap."""
-    shape = site.geometry
-    return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes=lanes,
-                   per_channel=True)
+@lru_cache(maxsize=8192)
+def window_of(shape: geometry.Geometry, lanes: int, rows: int = 1, repeat: int = 1, *,
+              per_channel: bool = False) -> WindowGeometry:
+    """The window that slides over a ``shape``, read in words of so many ``lanes``."""
+    return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes, rows,
+                          repeat, shape.passes, per_channel)
 
 
+@lru_cache(maxsize=8192)
 def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: int) -> Resources:
     """Cells of a window buffer, its addresses, rotation and padding; elements have ``bits``."""
     logic, rows, banks = fabric.logic, window.rows, window.banks
