@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..cost import Fabric
 from ..ir import MultiplyAccumulate, Network
-from .budget import Budget
+from .budget import Budget, linked
 from .options import Catalogue
 from .plan import Plan
 from .search import search
@@ -19,9 +18,9 @@ __all__ = ["Cost", "CostOracle"]
 class Cost:
     """What the plan of a network is predicted to take.
 
-    ``cycles`` a frame and ``frames_per_second``, cells of the accelerator (the board's serial link
-    not counted), ``multipliers``, and ``weight_bits``, which all weights take by their encodings.
-    ``price`` is that of all cells in look-up tables, see `Fabric.price`.
+    ``cycles`` a frame and ``frames_per_second``; cells, those of the board's serial link among
+    them, as a budget counts them; ``multipliers``, and ``weight_bits``, which all weights take by
+    their encodings. ``price`` is that of all cells in look-up tables, see `Fabric.price`.
     """
 
     cycles: int
@@ -35,13 +34,13 @@ class Cost:
     price: int
 
     @classmethod
-    def of(cls, network: Network, plan: Plan, fabric: Fabric) -> Cost:
-        """What the ``plan`` of a ``network`` says."""
-        cells = plan.resources
+    def of(cls, network: Network, plan: Plan, budget: Budget) -> Cost:
+        """What the ``plan`` of a ``network`` within a ``budget`` says."""
+        cells = plan.resources + linked(budget, network, plan)
         bits = sum(layer.weights.memory_bits for layer in network.layers
                    if isinstance(layer, MultiplyAccumulate))
         return cls(plan.cycles_per_frame, plan.frames_per_second, cells.luts, cells.ffs,
-                   cells.dsps, cells.brams, plan.multipliers, bits, fabric.price(cells))
+                   cells.dsps, cells.brams, plan.multipliers, bits, budget.fabric.price(cells))
 
 
 class CostOracle:
@@ -62,7 +61,7 @@ class CostOracle:
         """
         found = search(network, self._budget, goal, board=self._board, clock_mhz=self._clock_mhz,
                        catalogue=self._catalogue)
-        return Cost.of(network, found.plan, self._budget.fabric)
+        return Cost.of(network, found.plan, self._budget)
 
     def __reduce__(self) -> tuple[type[CostOracle], tuple[Budget, str, float]]:
         return CostOracle, (self._budget, self._board, self._clock_mhz)
