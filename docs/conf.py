@@ -35,7 +35,7 @@ SECTIONS = {
         f"docs/tutorials/{page}" for page in
         ("pytorch", "keras", "onnx", "bnn", "arrays", "sparse", "waveform", "integrate"))),
     "Networks": ("docs/operators", "docs/pytorch", "docs/import", "docs/training", "docs/compress",
-                 "docs/binary", "docs/sparse", "examples/*/README"),
+                 "docs/search", "docs/binary", "docs/sparse", "examples/*/README"),
     "Hardware": ("docs/place_and_route", "docs/report", "docs/link"),
     "Reference": ("docs/python", "docs/architecture", "docs/verification", "bench/README",
                   "findings/README"),

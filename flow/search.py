@@ -125,11 +125,11 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         require_plots(place)
     progress("load", 0, 0)
     with needing(path, "search"):
-        import distributed  # noqa: F401
-        import optuna  # noqa: F401
-
+        from ..compiler.compress.search import (
+            baselines,  # noqa: F401
+            runs,
+        )
         from ..compiler.compress.search import limits as aims
-        from ..compiler.compress.search import runs
         from ..compiler.compress.search import workers as pools
     aim = aims.parse(limits, minimize)
     sets = Sets.read(images, None)

@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import optuna
+
 from .space import Choice, Space, Trial
 
 __all__ = ["Optuna", "RandomSearch", "Uniform", "projected"]
@@ -82,8 +84,6 @@ class Optuna:
     """
 
     def __init__(self, space: Space, episodes: int, seed: int, *, adapts: bool = False) -> None:
-        import optuna
-
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.episodes = episodes
         self._space, self._asked = space, 0

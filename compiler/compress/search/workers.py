@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
+from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 
 from ...ir import PenjingError
 from .runs import Judge
 from .space import Choice, Environment
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 __all__ = ["workers"]
 
@@ -66,8 +64,6 @@ def _accuracy(environment: Environment, choice: Choice) -> float:
 @contextmanager
 def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
     """A client of Dask, and the cluster that it needs."""
-    from distributed import Client, LocalCluster
-
     if scheduler is None:
         with LocalCluster(n_workers=count or os.cpu_count() or 1, threads_per_worker=1,
                           dashboard_address=None, silence_logs=50) as cluster, (
@@ -87,8 +83,6 @@ def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
 def _spread(client: Client, environment: Environment, choices: Sequence[Choice],
             judged: Judged) -> list[float]:
     """The accuracies of ``choices``; what is lost with a worker is sent once more."""
-    from distributed import CancelledError, KilledWorker, as_completed
-
     found: dict[int, float] = {}
     for _ in range(RETRIES):
         # Whatever died may have taken the environment along.
