@@ -81,8 +81,8 @@ class Channels:
                 if name in norms:
                     norm = norms[name].detach().double()
                     worth.index_add_(0, roots, norm[channels] / norm.mean().clamp(min=1e-30))
-            found.append(tuple(sorted(group.units, key=lambda unit, worth=worth: (
-                -float(worth[list(unit)].mean()), unit))))
+            means = {unit: float(worth[list(unit)].mean()) for unit in group.units}
+            found.append(tuple(sorted(group.units, key=lambda unit: (-means[unit], unit))))
         return tuple(found)
 
     @cached_property

@@ -10,7 +10,7 @@ they grow again, level by level, for as long as it costs nothing and is of use.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .space import Choice, Space, Trial
@@ -37,7 +37,7 @@ class NetAdapt:
         self._start = self._need(space.highest)
         goal = 0.0 if space.aim.minimize else 1.0
         self._step = min(FIRST_STEP * self._start, max(0.0, self._start - goal) / FEWEST)
-        self._does = self._begun
+        self._does: Callable[[Trial], None] = self._begun
         self.episodes = len(space.knobs) * (1 + 2 * FEWEST)
 
     def _need(self, choice: Choice) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -139,8 +139,9 @@ class Space:
                 f"times what they allow ({cost}); raise them, or take a larger board")
 
 
-def best(trials: list[Trial], aim: Aim) -> Trial | None:
+def best(trials: Sequence[Trial], aim: Aim) -> Trial | None:
     """Of those within the limits the best, the first of equals."""
-    fitting = [trial for trial in trials if aim.fits(trial.cost)]
-    return max(fitting, key=lambda trial: aim.objective(trial.accuracy, trial.cost),
-               default=None)  # type: ignore[arg-type]
+    fitting = [(aim.objective(trial.accuracy, trial.cost), -number, trial)
+               for number, trial in enumerate(trials)
+               if trial.cost is not None and aim.fits(trial.cost)]
+    return max(fitting)[2] if fitting else None
