@@ -1,0 +1,137 @@
+"""What a teacher adds: small, pruned and binary networks trained with and without one.
+
+The teacher is the Fashion-MNIST CNN of ``examples/fashion_mnist`` (Hinton 2015). ``student`` is a
+network of a quarter of its channels, from scratch; ``pruned`` that CNN with a twentieth of its
+weights, retrained; ``binary`` the network of -1 and +1 of ``examples/binary`` that fits an
+iCEBreaker, whose teacher's answers are all that counts, as ReActNet has it. Each is trained with
+three seeds, on the first so many training images, with and without a teacher; the test images
+judge all.
+
+Without an option it prints the stored results; ``--run`` measures what is missing, ``--only`` some
+rows anew.
+
+    python bench/distillation.py --run --data DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import common
+import fashion_training as fashion
+import numpy as np
+import rows
+import torch
+from penjing.compiler.compress import training
+from penjing.compiler.compress.distillation import Distillation
+from penjing.compiler.compress.prune import Each, Masks, Round, prune
+from penjing.compiler.compress.training import Loss, Settings, cross_entropy
+from torch import Tensor, nn
+
+FILE = "distillation.json"
+COMMAND = "python bench/distillation.py --run"
+SEEDS = (1, 2, 3)
+WIDTH, ZEROS, TEMPERATURE, ALPHA = 0.25, 0.95, 4.0, 0.9
+SETTINGS: Mapping[str, tuple[int, Settings]] = {
+    "student": (20_000, Settings(8, batch=100, learning_rate=3e-3)),
+    "pruned": (10_000, Settings(2, batch=100, learning_rate=1e-3)),
+    "binary": (20_000, Settings(5, batch=100, learning_rate=3e-3))}
+"""How many images, and how they are trained with."""
+
+
+@cache
+def binary() -> ModuleType:
+    """``examples/binary/train.py``, whose name another example's file has, too."""
+    path = Path(__file__).resolve().parents[1] / "examples" / "binary" / "train.py"
+    found = importlib.util.spec_from_file_location("binary_train", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # dataclasses look for it
+    found.loader.exec_module(module)
+    return module
+
+
+def made(study: str, seed: int, args: argparse.Namespace) -> tuple[nn.Module, Masks]:
+    """The network before it is trained, and which weights it keeps."""
+    torch.manual_seed(seed)
+    if study == "student":
+        return fashion.build(WIDTH), Masks()
+    if study == "binary":
+        return binary().build(binary().KINDS["small"]), Masks()
+    module = fashion.shipped().module
+    done = prune(module, fashion.images(args.data, "train", SETTINGS[study][0]),
+                 [Round(Each(ZEROS))])
+    return module, done.masks
+
+
+def loss(study: str, is_taught: bool) -> Loss:
+    """That of labels alone, or of the teacher's answers, too."""
+    teacher = fashion.shipped().module
+    if study != "binary":
+        return Distillation(teacher, temperature=TEMPERATURE, alpha=ALPHA) if is_taught else (
+            cross_entropy)
+    inner = Distillation(teacher, temperature=1.0, alpha=1.0) if is_taught else cross_entropy
+    # Outputs are sums of signs.
+    scale = binary().KINDS["small"].temperature
+
+    def scaled(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        return inner(x, outputs / scale, labels)
+
+    return scaled
+
+
+def row(study: str, is_taught: bool, seed: int, args: argparse.Namespace) -> rows.Row:
+    """The accuracy of a network that is trained."""
+    count, settings = SETTINGS[study]
+    module, masks = made(study, seed, args)
+    chosen = Settings(settings.epochs, settings.batch, settings.learning_rate, seed=seed)
+    training.fit(module, fashion.images(args.data, "train", count), chosen,
+                 loss=loss(study, is_taught), after_step=masks.on(module))
+    test = fashion.images(args.data, "t10k")
+    return {"study": study, "taught": is_taught, "seed": seed, "images": count,
+            "epochs": settings.epochs, "learning_rate": settings.learning_rate,
+            "accuracy": training.accuracy(module, test), "samples": len(test.images)}
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """All rows that are missing."""
+    torch.set_num_threads(args.threads)
+    every: dict[str, Callable[[], rows.Row]] = {
+        f"{study}/{'taught' if is_taught else 'alone'}/{seed}": partial(
+            row, study, is_taught, seed, args)
+        for study in SETTINGS for is_taught in (False, True) for seed in SEEDS}
+    return rows.measure(FILE, every, args.only, COMMAND, "torch")
+
+
+def means(result: dict[str, Any], study: str) -> tuple[list[float], list[float]]:
+    """The accuracies without and with a teacher."""
+    return tuple([one["accuracy"] for one in rows.of(result, study) if one["taught"] is is_taught]
+                 for is_taught in (False, True))  # type: ignore[return-value]
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print means and spreads."""
+    common.show("Distillation", ("study", "alone", "taught", "gain, points"), [
+        (study, *(f"{np.mean(some):.2%} ({min(some):.2%} to {max(some):.2%})"
+                  for some in found), f"{100 * (np.mean(found[1]) - np.mean(found[0])):+.2f}")
+        for study in SETTINGS if all(found := means(result, study))])
+
+
+def main() -> int:
+    """Measure or read, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    fashion.options(parser)
+    args = parser.parse_args()
+    return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
