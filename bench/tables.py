@@ -32,6 +32,7 @@ import named_networks
 import pruning_tables
 import reference
 import resources
+import search_tables
 import sparse_tables
 import ulx3s
 from page_tables import both, grid, of, percent, script, table
@@ -501,7 +502,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog, **pruning_tables.TABLES, **sparse_tables.TABLES,
+    "verilog": verilog, **pruning_tables.TABLES, **search_tables.TABLES,
+    **sparse_tables.TABLES,
 }
 
 
