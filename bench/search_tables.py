@@ -29,12 +29,12 @@ def channels(network: str) -> Callable[[], str]:
         for agent in searches.AGENTS:
             some = [row for row in rows if row["agent"] == agent]
             if some:
+                cycles = max(row["cost"]["cycles"] for row in some)
                 lines.append((
                     f"`{agent}`", len(some), max(row["trials"] for row in some),
                     spread([row["judged"] for row in some]),
                     spread([row["accuracy"] for row in some]),
-                    f"{max(row['cost']['cycles'] for row in some):,} of "
-                    f"{some[0]['whole']['cycles']:,}"))
+                    f"{cycles:,} of {some[0]['whole']['cycles']:,}"))
         return table(("agent", "seeds", "trials", "accuracy that judged the trials",
                       "of the test images", "cycles a frame"), lines, *rows)
 
