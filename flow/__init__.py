@@ -7,6 +7,7 @@ from .compile import (
     Target,
     board_json,
     compile_model,
+    cost_oracle,
     parse_budget,
     parse_encodings,
     plan,
@@ -22,5 +23,6 @@ from .simulate import Simulation, simulate
 
 __all__ = ["Build", "Check", "Compression", "Evaluation", "Loading", "Model", "Multipliers",
            "Project", "Quantization", "Report", "Simulation", "Stage", "Target", "board_json",
-           "build", "check", "compile_model", "compress", "evaluate", "gather", "load",
-           "load_weights", "parse_budget", "parse_encodings", "plan", "report", "simulate"]
+           "build", "check", "compile_model", "compress", "cost_oracle", "evaluate", "gather",
+           "load", "load_weights", "parse_budget", "parse_encodings", "plan", "report",
+           "simulate"]
