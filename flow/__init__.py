@@ -7,6 +7,7 @@ from .compile import (
     Target,
     board_json,
     compile_model,
+    cost_oracle,
     parse_budget,
     parse_encodings,
     plan,
@@ -25,5 +26,5 @@ from .simulate import Simulation, simulate
 __all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Knobs",
            "Loading", "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation",
            "Stage", "Target", "board_json", "build", "check", "compile_model", "compress",
-           "evaluate", "gather", "load", "load_weights", "parse_budget", "parse_encodings", "plan",
-           "report", "search", "simulate"]
+           "cost_oracle", "evaluate", "gather", "load", "load_weights", "parse_budget",
+           "parse_encodings", "plan", "report", "search", "simulate"]

@@ -23,6 +23,7 @@ from ..compiler.dataflow import report
 from ..compiler.dataflow.budget import Budget
 from ..compiler.dataflow.design import Design
 from ..compiler.dataflow.plan import Fold, Plan
+from ..compiler.dataflow.pricing import CostOracle
 from ..compiler.dataflow.search import Goal, first_fit, fold_of_simd, schedule
 from ..compiler.encode import LOADABLE, encode
 from ..compiler.ir import Network, PenjingError
@@ -124,8 +125,15 @@ def parse_encodings(texts: Iterable[str]) -> dict[str, str]:
 
 def plan(network: Network, target: Target) -> Plan:
     """The schedule of ``network``; `PenjingError` if it does not fit ``target`` or is too slow."""
-    budget, goal, board, clock_mhz = asked(network, target)
+    budget, goal, board, clock_mhz = _asked(network, target)
     return schedule(network, budget, goal, board=board, clock_mhz=clock_mhz)
+
+
+def cost_oracle(network: Network, target: Target) -> tuple[CostOracle, Goal]:
+    """What prices ``network``, and others like it, as `plan` would for the ``target``, and the goal
+    to ask it for."""
+    budget, goal, board, clock_mhz = _asked(network, target)
+    return CostOracle(budget, board, clock_mhz), goal
 
 
 def smallest(network: Network, names: Iterable[str]) -> tuple[str | None, dict[str, str]]:
@@ -133,12 +141,12 @@ def smallest(network: Network, names: Iterable[str]) -> tuple[str | None, dict[s
 
     And what stands against those before it, by name.
     """
-    offers = (asked(network, Target(name)) for name in names)
+    offers = (_asked(network, Target(name)) for name in names)
     return first_fit(network, ((board, clock_mhz, budget)
                                for budget, _, board, clock_mhz in offers))
 
 
-def asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
+def _asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
     """What ``target`` means for ``network``: budget, goal, the board's name, the clock in MHz."""
     board = boards.find(target.board)
     clock_mhz = _clock(board, target.clock_mhz)
@@ -157,7 +165,7 @@ def asked(network: Network, target: Target) -> tuple[Budget, Goal, str, float]:
     # Where the user or the frame rate settles every fold, nothing is left to be divided.
     settled = cycles is not None or all(layer.name in goal.folds for layer in network.layers
                                         if isinstance(layer, ir.MultiplyAccumulate))
-    return _budget(board, network, target, settled), goal, board.name, clock_mhz
+    return _budget(board, target, settled), goal, board.name, clock_mhz
 
 
 def _clock(board: Board, clock_mhz: float | None) -> float:
@@ -169,7 +177,7 @@ def _clock(board: Board, clock_mhz: float | None) -> float:
     return made
 
 
-def _budget(board: Board, network: Network, target: Target, settled: bool) -> Budget:
+def _budget(board: Board, target: Target, settled: bool) -> Budget:
     limits = {name: getattr(board.budget, name) for name in LIMITS[1:]}
     if settled or target.multipliers is Multipliers.ANY:
         limits["multipliers"] = UNLIMITED

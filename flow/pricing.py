@@ -10,7 +10,7 @@ from ..compiler.dataflow.budget import TooSmall
 from ..compiler.dataflow.pricing import Cost, CostOracle
 from ..compiler.dataflow.searching import Goal
 from ..compiler.ir import Network, PenjingError
-from .compile import LIMITS, Target, asked
+from .compile import LIMITS, Target, cost_oracle
 
 if TYPE_CHECKING:
     from ..compiler.compress.search.limits import Aim
@@ -31,8 +31,7 @@ class _Asking:
     @classmethod
     def of(cls, target: Target, network: Network) -> Self:
         """For networks such as ``network`` on the ``target``."""
-        budget, goal, board, clock_mhz = asked(network, target)
-        return cls(CostOracle(budget, board, clock_mhz), goal)
+        return cls(*cost_oracle(network, target))
 
     def __call__(self, network: Network) -> Cost:
         return self.oracle.cost(network, self.goal)

@@ -12,10 +12,13 @@
 What stays is the least that answers both; of each tensor, one channel at least. The integers of the
 output are what they were for every input, and so are its type, and the width, fraction length and
 encoding of all weights.
+
+`without` takes channels out that are chosen, whatever they are: what a search asks the cost of.
 """
 
 from __future__ import annotations
 
 from .network import Reduction, reduce
+from .removal import without
 
-__all__ = ["Reduction", "reduce"]
+__all__ = ["Reduction", "reduce", "without"]
