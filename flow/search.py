@@ -247,7 +247,7 @@ class _Job:
         assert calibrated.calibration is not None
         tune = 1 if self.effort.tune is None else self.effort.tune
         return Widths(network, read(calibrated.calibration).x, fitted, judged,
-                      self._training(tune, fitted), calibrated.mode or Mode.DYNAMIC,
+                      self._training(tune, fitted), calibrated.mode or Mode.DIVERGENCE,
                       calibrated.input_bits or 8, calibrated.input_scale)
 
     def tensors(self, images: Data, network: Trainable, calibrated: Quantization,

@@ -47,7 +47,7 @@ def check(oracle: CostOracle, budget: Budget, networks: Iterable[Network],
     found = 0
     for network in networks:
         wanted = told(lambda network=network: Cost.of(  # type: ignore[misc]
-            network, schedule(network, budget, goal)))
+            network, schedule(network, budget, goal), budget))
         assert told(lambda network=network: oracle.cost(network, goal)) == wanted  # type: ignore[misc]
         found += isinstance(wanted, Cost)
     return found
@@ -189,7 +189,7 @@ def test_an_oracle_of_a_target() -> None:
     target = flow.Target("ulx3s-12f")
     oracle, goal = flow.cost_oracle(network, target)
     cost = pickle.loads(pickle.dumps(oracle)).cost(network, goal)  # noqa: S301
-    assert cost == Cost.of(network, flow.compile.plan(network, target))
+    assert cost == Cost.of(network, flow.compile.plan(network, target), oracle.budget)
 
 
 @pytest.mark.slow
@@ -208,7 +208,8 @@ def test_trained_networks(name: str, board: str) -> None:
               if isinstance(layer, ir.Convolution)]
     for trial in range(5):
         one = pruned(network, rng.permutation(layers)[:trial], rng)
-        wanted = told(lambda one=one: Cost.of(one, flow.compile.plan(one, target)))  # type: ignore[misc]
+        wanted = told(lambda one=one: Cost.of(  # type: ignore[misc]
+            one, flow.compile.plan(one, target), oracle.budget))
         assert told(lambda one=one: oracle.cost(one, goal)) == wanted  # type: ignore[misc]
 
 

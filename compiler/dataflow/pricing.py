@@ -51,7 +51,7 @@ class CostOracle:
     """
 
     def __init__(self, budget: Budget, board: str = "generic", clock_mhz: float = 100.0) -> None:
-        self._budget = budget
+        self.budget = budget
         self._board = board
         self._clock_mhz = clock_mhz
         self._catalogue = Catalogue(budget.fabric)
@@ -59,9 +59,9 @@ class CostOracle:
     def cost(self, network: Network, goal: Goal | None = None) -> Cost:
         """The cost of a ``network``; raises `PenjingError` where nothing fits, as `schedule` does.
         """
-        found = search(network, self._budget, goal, board=self._board, clock_mhz=self._clock_mhz,
+        found = search(network, self.budget, goal, board=self._board, clock_mhz=self._clock_mhz,
                        catalogue=self._catalogue)
-        return Cost.of(network, found.plan, self._budget)
+        return Cost.of(network, found.plan, self.budget)
 
     def __reduce__(self) -> tuple[type[CostOracle], tuple[Budget, str, float]]:
-        return CostOracle, (self._budget, self._board, self._clock_mhz)
+        return CostOracle, (self.budget, self._board, self._clock_mhz)

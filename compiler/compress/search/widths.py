@@ -44,7 +44,7 @@ class Widths:
     fitted: Data
     judged: Data
     tuning: Settings | None = None
-    mode: Mode = Mode.DYNAMIC
+    mode: Mode = Mode.DIVERGENCE
     input_bits: int = 8
     input_scale: float | None = None
     _settings: Mapping[str, Any] = field(init=False, repr=False)
