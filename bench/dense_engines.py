@@ -1,10 +1,10 @@
 """The engines of one dense layer, placed and routed: 784→300, 8 bits, 90 % zeros, 16 values.
 
 On the ULX3S-85F: the engine that skips zeros of activations too, the one that walks the weights
-that are not zeros, and the dense engine, each with 8 multipliers; and the dense engine that needs
-no more cycles than the second. One that needs no more than the first does on digits (see
-``eie.py``, which has the same layer) would take more multipliers than the board has. Without an
-option it prints the stored results; ``--run`` routes anew.
+that are not zeros, the same beside a loader that brings them, and the dense engine, each with 8
+multipliers; and the dense engine that needs no more cycles than the second. One that needs no more
+than the first does on digits (see ``eie.py``, which has the same layer) would take more multipliers
+than the board has. Without an option it prints the stored results; ``--run`` routes anew.
 
     python bench/dense_engines.py --run
 """
@@ -23,6 +23,7 @@ from amaranth.lib import wiring
 from eie import DEPTH, LANES, RANDOM, random_layer
 from penjing import boards
 from penjing.boards.measure import measure
+from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.kinds import Ask, Columnwise
@@ -37,10 +38,12 @@ FILE = "dense_engines.json"
 BOARD = "ulx3s-85f"
 MULTIPLIERS = 8
 SKIPPING, WALKING = "columns+codebook", "relative+codebook"
+LOADED = "relative+codebook, loaded"
 EQUAL_MULTIPLIERS, EQUAL_CYCLES = "dense_multipliers", "dense_cycles"
-ENGINES = {SKIPPING: SKIPPING, WALKING: WALKING, EQUAL_MULTIPLIERS: "plain", EQUAL_CYCLES: "plain"}
+ENGINES = {SKIPPING: SKIPPING, WALKING: WALKING, LOADED: WALKING, EQUAL_MULTIPLIERS: "plain",
+           EQUAL_CYCLES: "plain"}
 """What is routed, and how its weights are stored."""
-CLOCK_MHZ = {SKIPPING: 75.0}
+CLOCK_MHZ = {SKIPPING: 75.0, LOADED: 80.0}
 """What the router aims at, if not the board's clock: for a path that is too slow for its aim it
 goes on without end."""
 
@@ -68,6 +71,8 @@ def others(name: str, board: boards.Board) -> tuple[wiring.Component, dict[str, 
     made = network(ENGINES[name])
     (dense,) = made.layers
     goal, multipliers = Goal(), MULTIPLIERS
+    if name == LOADED:
+        made = ir.with_loadable_weights(made)
     if name == EQUAL_MULTIPLIERS:
         goal = Goal(784 * 300 // multipliers, {dense.name: Fold(2, 1, multipliers // 2)})
     elif name == EQUAL_CYCLES:

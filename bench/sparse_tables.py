@@ -8,6 +8,7 @@ from typing import Any
 
 import common
 from page_tables import both, of, percent, table
+from sparse_goals import goals
 
 LAYERS = {"conv64": "3×3, 64→64 on 16×16", "conv128": "3×3, 128→128 on 8×8",
           "conv256": "3×3, 256→256 on 4×4", "stride2": "3×3, stride 2, 64→128 on 16×16",
@@ -255,7 +256,8 @@ def reduced() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "sparse-broadcast": broadcast, "sparse-constants": constants, "sparse-dense": beside_dense,
     "sparse-dense-routed": dense_routed, "sparse-engines": engines,
-    "sparse-equal-codes": equal_codes, "sparse-loading": loading, "sparse-n-of-m": n_of_m,
+    "sparse-equal-codes": equal_codes, "sparse-goals": goals,
+    "sparse-loading": loading, "sparse-n-of-m": n_of_m,
     "sparse-n-of-m-routed": n_of_m_routed, "sparse-reduced": reduced, "sparse-routed": routed,
     "sparse-vgg16": vgg16, "sparse-vgg16-layers": partial(vgg16_layers, False),
     "sparse-vgg16-fitted": vgg16_fitted,
