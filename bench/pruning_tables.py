@@ -123,17 +123,22 @@ def resnet20_recipes() -> str:
 
 
 def resnet20_hardware() -> str:
-    """The same, planned, simulated, and some placed and routed."""
+    """The same, planned and simulated; what is placed and routed has more columns."""
     result = common.read(RESNET20_FILE)
     rows, routed = studied(result, "hardware"), studied(result, "routed")
-    made = {row["network"]: (f"{row['luts']:,}", row["brams"], f"{row['fmax_mhz']:.1f}",
-                             f"{row['fmax_mhz'] * 1e6 / row['cycles']:,.0f}") for row in routed}
-    return table(("network", "weight bits", "multipliers", "cycles", "LUTs, predicted",
-                  "block RAMs, predicted", "RTL ≠ golden", "LUTs", "block RAMs", "Fmax, MHz",
-                  "frames/s"), [
-        (row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
-         f"{row['luts']:,}", row["brams"], of(row["mismatches"], row["values_compared"]),
-         *made.get(row["network"], ("", "", "", ""))) for row in rows], *rows, *routed)
+    headings: tuple[str, ...] = ("network", "weight bits", "multipliers", "cycles",
+                                 "LUTs, predicted", "block RAMs, predicted", "RTL ≠ golden")
+    lines: dict[str, tuple[object, ...]] = {row["network"]: (
+        row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
+        f"{row['luts']:,}", row["brams"], of(row["mismatches"], row["values_compared"]))
+        for row in rows}
+    if routed:
+        headings += ("LUTs", "block RAMs", "Fmax, MHz", "frames/s")
+        made = {row["network"]: (f"{row['luts']:,}", row["brams"], f"{row['fmax_mhz']:.1f}",
+                                 f"{row['fmax_mhz'] * 1e6 / row['cycles']:,.0f}")
+                for row in routed}
+        lines = {name: (*line, *made.get(name, ("",) * 4)) for name, line in lines.items()}
+    return table(headings, lines.values(), *rows, *routed)
 
 
 def hardware() -> str:

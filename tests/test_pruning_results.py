@@ -126,9 +126,15 @@ def test_resnet20() -> None:
     for row in networks.values():
         assert row["samples"] == 10_000
         assert abs(row["float"] - row["accuracy"]) < 0.005
+    assert networks["dense"]["accuracy"] - networks["2:4"]["accuracy"] <= 0.01
+    recipes = {row["recipe"]: row for row in found if row["study"] == "recipes"}
+    assert min(recipes, key=lambda name: recipes[name]["divergence"]) == "at once"
     designs = {row["network"]: row for row in found if row["study"] == "hardware"}
+    kept = [count for name, count in designs["2:4"]["encodings"].items() if name.startswith("2:4")]
+    assert sum(kept) == len(networks["2:4"]["densities"]) - len(whole)
     for name, row in designs.items():
         assert row["cycles"] == row["simulated_cycles"]
+        assert row["patterns"] == ["none", "input", "output", "both"]
         assert row["mismatches"] == 0 < row["values_compared"]
         assert name == "dense" or row["cycles"] < designs["dense"]["cycles"]
 
