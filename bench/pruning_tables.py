@@ -113,14 +113,32 @@ def resnet20() -> str:
          percent(row["float"], 2), percent(row["accuracy"], 2)) for row in rows], *rows)
 
 
+def resnet20_recipes() -> str:
+    """How it was trained, and what was tried beside that."""
+    rows = studied(common.read(RESNET20_FILE), "recipes")
+    return table(("zeros come", "learning rate", "accuracy of images held out",
+                  "loss against the dense network's answers"), [
+        (row["recipe"].partition(",")[0], f"{row['rate']:g}", percent(row["accuracy"], 2),
+         f"{row['divergence']:.2f}") for row in rows], *rows)
+
+
 def resnet20_hardware() -> str:
-    """The same, planned and simulated."""
-    rows = studied(common.read(RESNET20_FILE), "hardware")
-    return table(("network", "weight bits", "multipliers", "cycles", "LUTs", "block RAMs",
-                  "RTL ≠ golden"), [
-        (row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
-         f"{row['luts']:,}", row["brams"],
-         of(row["mismatches"], row["values_compared"])) for row in rows], *rows)
+    """The same, planned and simulated; what is placed and routed has more columns."""
+    result = common.read(RESNET20_FILE)
+    rows, routed = studied(result, "hardware"), studied(result, "routed")
+    headings: tuple[str, ...] = ("network", "weight bits", "multipliers", "cycles",
+                                 "LUTs, predicted", "block RAMs, predicted", "RTL ≠ golden")
+    lines: dict[str, tuple[object, ...]] = {row["network"]: (
+        row["network"], f"{row['weight_bits']:,}", row["multipliers"], f"{row['cycles']:,}",
+        f"{row['luts']:,}", row["brams"], of(row["mismatches"], row["values_compared"]))
+        for row in rows}
+    if routed:
+        headings += ("LUTs", "block RAMs", "Fmax, MHz", "frames/s")
+        made = {row["network"]: (f"{row['luts']:,}", row["brams"], f"{row['fmax_mhz']:.1f}",
+                                 f"{row['fmax_mhz'] * 1e6 / row['cycles']:,.0f}")
+                for row in routed}
+        lines = {name: (*line, *made.get(name, ("",) * 4)) for name, line in lines.items()}
+    return table(headings, lines.values(), *rows, *routed)
 
 
 def hardware() -> str:
@@ -149,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "low-rank-fashion": low_rank_of("fashion"), "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
-    "pruning-resnet20": resnet20, "pruning-resnet20-hardware": resnet20_hardware,
+    "pruning-resnet20": resnet20, "pruning-resnet20-recipes": resnet20_recipes,
+    "pruning-resnet20-hardware": resnet20_hardware,
     "pruning-hardware": hardware,
     "pruning-small": sparse_or_small_, "pruning-integers": integers}

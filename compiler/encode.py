@@ -119,6 +119,18 @@ def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str]
                                          for layer in network.layers))
 
 
+def grouped(network: Network) -> Network:
+    """``network`` with n of m where `encode` would choose that, and else as it is.
+
+    Channels that are taken out of it go in whole groups then, see `reduce`.
+    """
+    chosen = encode(network, {})
+    return replace(network, layers=tuple(
+        found if isinstance(found, MultiplyAccumulate)
+        and isinstance(found.weights.encoding, NofM) else layer
+        for layer, found in zip(network.layers, chosen.layers, strict=True)))
+
+
 def _named(layer: MultiplyAccumulate, name: str) -> MultiplyAccumulate:
     """``layer`` with the encoding called ``name``."""
     try:

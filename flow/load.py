@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, Precision, quantize
+from ..compiler.encode import grouped
 from ..compiler.ir import PORTS, Network, NotInstalled, PenjingError, ScaleRounding, cleaned
 from ..compiler.load import aten, pt2, pt2e
 from ..compiler.reduce import reduce
@@ -62,8 +63,9 @@ class Model:
 
     @property
     def reduced(self) -> Model:
-        """The same without channels that nobody reads or that are constant."""
-        found = reduce(self.network, golden.execute)
+        """The same without channels that nobody reads or that are constant; where n of m takes the
+        fewest bits, as that."""
+        found = reduce(grouped(self.network), golden.execute)
         return replace(self, network=found.network,
                        settings=replace(self.settings, removed=found.removed))
 

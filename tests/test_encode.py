@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from networks import random_images
 from penjing.compiler import ir
-from penjing.compiler.encode import MAKERS, NAMES, encode
+from penjing.compiler.encode import MAKERS, NAMES, encode, grouped
 from penjing.compiler.ir import Builder, Codebook, Network, PenjingError, Plain, TensorType
 from penjing.sim import golden
 
@@ -71,6 +71,12 @@ def test_n_of_m_is_taken_where_it_fits(n: int, values: int, name: str) -> None:
     assert not isinstance(parted, ir.NofM), "the last group is no whole one"
     dense = Codebook() if values == 4 else Plain()
     assert (parted == dense) is (n == 2), "half of them are too many for other encodings"
+
+
+def test_n_of_m_alone_is_chosen_before_channels_go() -> None:
+    assert encoding(grouped(network(pruned((20, 128), 2, 4, 200)))).name == "2:4"
+    for density in (0.3, 1.0):
+        assert encoding(grouped(network(sparse((20, 128), density, 200)))) == Plain()
 
 
 def test_n_of_m_is_not_taken_where_it_cannot_be() -> None:

@@ -15,8 +15,11 @@ ROOT = Path(penjing.__file__).parent
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense")
 SERIES = {"criteria": {"l1", "obd_each", "deviations", "layer_adaptive", "obd"},
           "granularities": {"weight", "n_of_8", "2_of_4", "vector", "kernel", "channel"},
+          "channels": {"l1", "l2", "batch-norm", "activity", "optimal-brain-damage", "slimming",
+                       "inputs"},
           "timings": {"one_shot", "iterative", "gradual", "adaptive"}}
 PICTURES = ("sensitivity", "pruning_criteria", "pruning_granularities", "pruning_timings",
+            "pruning_channels",
             "sparse_or_small_bits", "sparse_or_small_cycles", "integer_pruning_bits",
             "integer_pruning_cycles")
 
@@ -123,9 +126,15 @@ def test_resnet20() -> None:
     for row in networks.values():
         assert row["samples"] == 10_000
         assert abs(row["float"] - row["accuracy"]) < 0.005
+    assert networks["dense"]["accuracy"] - networks["2:4"]["accuracy"] <= 0.01
+    recipes = {row["recipe"]: row for row in found if row["study"] == "recipes"}
+    assert min(recipes, key=lambda name: recipes[name]["divergence"]) == "at once"
     designs = {row["network"]: row for row in found if row["study"] == "hardware"}
+    kept = [count for name, count in designs["2:4"]["encodings"].items() if name.startswith("2:4")]
+    assert sum(kept) == len(networks["2:4"]["densities"]) - len(whole)
     for name, row in designs.items():
         assert row["cycles"] == row["simulated_cycles"]
+        assert row["patterns"] == ["none", "input", "output", "both"]
         assert row["mismatches"] == 0 < row["values_compared"]
         assert name == "dense" or row["cycles"] < designs["dense"]["cycles"]
 

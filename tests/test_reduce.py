@@ -19,8 +19,10 @@ from networks import mixed_network, random_images, random_network, residual, tab
 from penjing import flow
 from penjing.__main__ import main
 from penjing.compiler import file, ir
+from penjing.compiler.encode import encode
 from penjing.compiler.ir import Network, PenjingError, TensorType
 from penjing.compiler.reduce import Reduction, bounds, channels, kernels, reduce
+from penjing.flow.project import Settings
 from penjing.sim import golden
 
 EXAMPLES = sorted((Path(penjing.__file__).parent / "examples" / "binary").glob("*.penjing"))
@@ -336,7 +338,42 @@ def test_an_encoding_stays() -> None:
     assert not compare(coded([[3, 3, 0], [3, 3, 0]])).removed
 
 
+def test_groups_of_n_of_m_go_whole() -> None:
+    """Channels 2 and 3 are not read, but 0 and 1 are; of 4 to 9, nothing is, and 8 and 9 are all of
+    the last group."""
+    values = np.zeros((2, 10), int)
+    values[0, :2], values[1, 0] = (1, 2), 3
+
+    def removed(encoding: ir.Encoding) -> tuple[int, ...]:
+        weights = ir.Weights(values[:, None, None], 4, 2, encoding)
+        return compare(chain((3, 3, 2), convolution("a", range(1, 11)), relu("r", "a"),
+                             ir.Convolution("b", "r", weights, np.zeros(2, int)),
+                             relu("last", "b"))).removed["a"]
+
+    assert removed(ir.Plain()) == (2, 3, 4, 5, 6, 7, 8, 9)
+    assert removed(ir.NofM(2, 4)) == (4, 5, 6, 7, 8, 9)
+    values[0, 9] = 1
+    assert removed(ir.NofM(2, 4)) == (4, 5, 6, 7)
+
+
 # --- in the flow
+def test_two_of_four_stay_so() -> None:
+    """Channel 1 is dead, yet of 64 weights two of four are stored."""
+    values = np.tile([1, 0, 3, 0, 0, 0, 2, 5], (16, 1))
+    values[:, 4] = np.arange(16) - 8
+    values[:, 6] = 0
+    network = chain((3, 3, 2), convolution("a", range(1, 9)), relu("r", "a"), ir.Convolution(
+        "b", "r", ir.Weights(values[:, None, None], 4, 2), np.zeros(16, int)), relu("last", "b"))
+    model = flow.Model(network, Settings())
+    _, _, before, _ = encode(reduce(network, golden.execute).network, {}).layers
+    _, _, after, _ = encode(model.reduced.network, {}).layers
+    assert isinstance(before, ir.Convolution) and isinstance(after, ir.Convolution)
+    assert not isinstance(before.weights.encoding, ir.NofM)
+    assert isinstance(after.weights.encoding, ir.NofM)
+    assert after.weights.values.shape[3] == 8
+    assert not model.reduced.settings.removed
+
+
 def dead_network(name: str = "net") -> Network:
     """Channel 1 of three is not read."""
     return replace(chain((4, 4, 2), convolution("a", [1, 2, 3]), relu("r", "a"),

@@ -7,7 +7,8 @@
   positions of what reads it, the bias takes it (`uses`); else it is read like any other.
 - Does anybody read it? Backward, from the output: weights of 0 read nothing, and layers without
   weights read what they make (`channels`). Where channels of several tensors must be as many or the
-  same, as in a sum or in the groups of a convolution, they stay or go together.
+  same, as in a sum or in the groups of a convolution, they stay or go together; so do the m
+  channels of a group where weights are stored n of m, which stays n of m then.
 
 What stays is the least that answers both; of each tensor, one channel at least. The integers of the
 output are what they were for every input, and so are its type, and the width, fraction length and

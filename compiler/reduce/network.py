@@ -73,8 +73,11 @@ def _uses(network: Network, bounds: Mapping[str, Bounds], levels: Mapping[str, i
     for layer in network.layers:
         view = kernel(layer, network.source_type(layer), network.type_of(layer.name))
         if view is not None and levels[layer.name] < _WHOLE:
+            assert isinstance(layer, ir.MultiplyAccumulate)
+            encoding = layer.weights.encoding
             found[layer.name] = Uses.of(
-                view, None if levels[layer.name] == _UNFOLDED else bounds[layer.input])
+                view, None if levels[layer.name] == _UNFOLDED else bounds[layer.input],
+                encoding.m if isinstance(encoding, ir.NofM) else 1)
     return found
 
 

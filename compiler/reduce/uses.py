@@ -18,14 +18,16 @@ __all__ = ["Uses"]
 class Uses:
     """The ``view`` of a layer, and of each output and input of its group, both (outputs, inputs):
     whether the output ``needs`` it, and what the input ``adds`` to the output's bias if it goes.
+    Inputs go by runs of so many side by side.
     """
 
     view: Kernel
     needs: NDArray[np.bool_]
     adds: Integers
+    run: int = 1
 
     @classmethod
-    def of(cls, view: Kernel, source: Bounds | None) -> Uses:
+    def of(cls, view: Kernel, source: Bounds | None, run: int) -> Uses:
         """Weights of 0 need nothing. With the bounds of the ``source``, constants need not either.
 
         A constant goes if it adds the same to all positions of an output. Otherwise its sum is
@@ -36,7 +38,7 @@ class Uses:
         needs = np.asarray(view.weights.any((1, 2)))
         adds = np.zeros(needs.shape, np.int64)
         if source is None or not source.constant.any():
-            return cls(view, needs, adds)
+            return cls(view, needs, adds, run)
         constant, values = view.spread(source.constant), view.spread(source.low)
         some = constant.any(0)
         weights = view.weights[..., some].transpose(0, 3, 1, 2)
@@ -46,7 +48,7 @@ class Uses:
         level = (sums == sums[..., :1, :1]).all((2, 3)) & constant[:, some]
         needs[:, some] &= ~level
         adds[:, some] = np.where(level, sums[..., 0, 0] + view.pad * weights.sum((2, 3)), 0)
-        return cls(view, needs, adds)
+        return cls(view, needs, adds, run)
 
     def widen(self, result: NDArray[np.bool_], source: NDArray[np.bool_]) -> None:
         """Let the channels of ``source`` stay that those of the ``result`` which stay need.
@@ -57,6 +59,7 @@ class Uses:
         outputs, inputs = result.reshape(groups, -1), source.reshape(groups, -1)
         needed = self.needs & result[:, None]
         inputs |= needed.reshape(*outputs.shape, -1).any(1)
+        self._complete(inputs)
         alive = outputs.any(1) | inputs.any(1)
         for channels in (outputs, inputs):
             counts = channels.sum(1)
@@ -64,6 +67,12 @@ class Uses:
             for group in np.flatnonzero(alive & (counts < most)):
                 gone = np.flatnonzero(~channels[group])
                 channels[group, gone[:most - counts[group]]] = True
+
+    def _complete(self, inputs: NDArray[np.bool_]) -> None:
+        """Let a run of ``inputs`` (groups, inputs) stay of which one stays."""
+        count = inputs.shape[1]
+        runs = np.pad(inputs, ((0, 0), (0, -count % self.run))).reshape(len(inputs), -1, self.run)
+        inputs |= runs.any(2).repeat(self.run, 1)[:, :count]
 
     def cut(self, result: NDArray[np.bool_], source: NDArray[np.bool_]
             ) -> tuple[Integers, Integers, int]:
