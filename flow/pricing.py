@@ -55,11 +55,12 @@ class Pricing:
         """The prices of networks such as ``network`` on the ``target``."""
         if target.fps is not None:
             raise PenjingError("search: ask for frames a second as a limit, frames=5000")
-        made = cls(_Asking.of(replace(target, budget=_within(target.budget, aim.most)), network),
+        within = _within(target.budget, aim.most)
+        made = cls(_Asking.of(replace(target, budget=within), network),
                    _Asking.of(replace(target, budget=_cells(target.budget), fps=_SLOW), network))
         if aim.frames is None:
             return made
-        lean = replace(target, budget=_cells(target.budget), fps=aim.frames)
+        lean = replace(target, budget=_cells(within), fps=aim.frames)
         return replace(made, leanest=_Asking.of(lean, network), frames=aim.frames)
 
     def __call__(self, network: Network) -> Cost:
