@@ -54,6 +54,18 @@ def bits() -> str:
          for row in rows], *rows)
 
 
+def routed() -> str:
+    """Networks of few bits, placed and routed."""
+    rows = studied(common.read(searches.FILE), "routed")
+    return table(
+        ("network", "of the test images", "cycles a frame", "LUTs", "DSPs", "block RAMs", "Fmax",
+         "frames/s at Fmax", "values that differ"),
+        [(row["network"].removeprefix("bits/"), percent(row["accuracy"], 2), f"{row['cycles']:,}",
+          f"{row['luts']:,}", row["dsps"], row["brams"], f"{row['fmax_mhz']} MHz",
+          f"{row['frames_per_second']:,.0f}", f"{row['mismatches']} of {row['values']:,}")
+         for row in rows], *rows)
+
+
 def taught() -> str:
     """With and without a teacher."""
     result = common.read(distillation.FILE)
@@ -67,5 +79,5 @@ def taught() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "distillation": taught, "search-bits": bits, "search-fashion": channels("fashion"),
+    "distillation": taught, "search-bits": bits, "search-routed": routed, "search-fashion": channels("fashion"),
     "search-resnet20": channels("resnet20")}

