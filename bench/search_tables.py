@@ -79,5 +79,5 @@ def taught() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "distillation": taught, "search-bits": bits, "search-routed": routed, "search-fashion": channels("fashion"),
-    "search-resnet20": channels("resnet20")}
+    "distillation": taught, "search-bits": bits, "search-routed": routed,
+    "search-fashion": channels("fashion"), "search-resnet20": channels("resnet20")}
