@@ -43,7 +43,7 @@ EQUAL_MULTIPLIERS, EQUAL_CYCLES = "dense_multipliers", "dense_cycles"
 ENGINES = {SKIPPING: SKIPPING, WALKING: WALKING, LOADED: WALKING, EQUAL_MULTIPLIERS: "plain",
            EQUAL_CYCLES: "plain"}
 """What is routed, and how its weights are stored."""
-CLOCK_MHZ = {SKIPPING: 75.0, LOADED: 80.0}
+CLOCK_MHZ = {SKIPPING: 75.0, LOADED: 65.0}
 """What the router aims at, if not the board's clock: for a path that is too slow for its aim it
 goes on without end."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import common
 from page_tables import grid, of, percent
 
-__all__ = ["goals"]
+__all__ = ["goals", "spread"]
 
 WIDE = ("conv64", "conv128", "stride2")
 """Layers of `sparse_engines` whose maps are at least 8 wide."""
@@ -31,24 +31,24 @@ def _counted() -> list[tuple[str, str, str]]:
                 *((name, row) for name, _, row in pruned)]
     return [
         ("cycles by ideal ones, maps at least 8 wide", "≤ 1.05",
-         _spread(((name, share) for name, share, wide in ideal if wide), lambda x: x <= 1.05)),
+         spread(((name, share) for name, share, wide in ideal if wide), lambda x: x <= 1.05)),
         ("cycles by ideal ones, elsewhere", "≤ 1.15",
-         _spread(((name, share) for name, share, wide in ideal if not wide), lambda x: x <= 1.15)),
-        ("cycles of `2:4` by dense ones", "0.5", _spread(
+         spread(((name, share) for name, share, wide in ideal if not wide), lambda x: x <= 1.15)),
+        ("cycles of `2:4` by dense ones", "0.5", spread(
             ((one["description"], one["engines"]["2:4"]["cycles"]
               / one["engines"]["dense"]["cycles"])
              for one in common.read("n_of_m.json")["layers"].values()), lambda x: x == 0.5)),
-        ("cycles of `columns` by ideal ones, queues of 8", "≤ 1.2", _spread(
+        ("cycles of `columns` by ideal ones, queues of 8", "≤ 1.2", spread(
             ((f"{row['layer']} in {row['multipliers']} elements",
               row["cycles"] / row["ideal_cycles"])
              for row in common.read("eie.json")["layers"]), lambda x: x <= 1.2)),
-        ("bits of memories by `weight_bits`", "0.98 to 1.02", _spread(
+        ("bits of memories by `weight_bits`", "0.98 to 1.02", spread(
             ((name, row["memory_bits"] / row["weight_bits"]) for name, row in memories),
             lambda x: abs(x - 1) <= 0.02)),
-        ("pruned layers, cycles by dense ones", "≤ 0.167", _spread(
+        ("pruned layers, cycles by dense ones", "≤ 0.167", spread(
             ((name, one["cycles"] / dense["cycles"]) for name, dense, one in pruned),
             lambda x: x <= 1 / 6)),
-        ("pruned layers, bits by dense ones", "≤ 0.333", _spread(
+        ("pruned layers, bits by dense ones", "≤ 0.333", spread(
             ((name, one["weight_bits"] / dense["weight_bits"]) for name, dense, one in pruned),
             lambda x: x <= 1 / 3))]
 
@@ -64,9 +64,9 @@ def _placed() -> list[tuple[str, str, str]]:
                 ["100"]), ("loader alone", common.read("loading.json")["routed"])]
     both = {zeros: one["parts"]["whole"] for zeros, one in constants.items()}
     return [
-        ("Fmax of engines in MHz", "≥ 100", _spread(
+        ("Fmax of engines in MHz", "≥ 100", spread(
             ((name, row["fmax_mhz"]) for name, row in engines), lambda x: x >= 100, ".1f")),
-        ("LUTs of constants by alkaid's", "≤ 1", _spread(
+        ("LUTs of constants by alkaid's", "≤ 1", spread(
             ((f"{zeros} % zeros", sides["penjing"]["luts"] / sides["alkaid"]["luts"])
              for zeros, sides in both.items() if len(sides) > 1), lambda x: x <= 1, ".2f"))]
 
@@ -88,10 +88,10 @@ def _whole() -> list[tuple[str, str, str]]:
           for name, one in loading["damaged"].items())]
 
 
-def _spread(named: Named, meets: Callable[[float], bool], digits: str = ".3f") -> str:
+def spread(named: Named, meets: Callable[[float], bool], digits: str = ".3f") -> str:
     """From the least to the most of those that meet a goal, and each of the others by name."""
-    every = list(named)
-    good = sorted((f"{number:{digits}}" for _, number in every if meets(number)), key=float)
-    ends = dict.fromkeys([good[0], good[-1]] if good else [])
-    return "; ".join([" to ".join(ends), *(f"{name}: {number:{digits}}"
-                                           for name, number in every if not meets(number))])
+    every = [(name, number, f"{number:{digits}}") for name, number in named]
+    good = sorted((number, text) for _, number, text in every if meets(number))
+    ends = dict.fromkeys(text for _, text in good[:1] + good[-1:])
+    return "; ".join([*([" to ".join(ends)] if ends else []),
+                      *(f"{name}: {text}" for name, number, text in every if not meets(number))])

@@ -24,6 +24,14 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("tables")
 
 
+def test_goals_that_are_missed_bear_their_names(tables: ModuleType) -> None:
+    spread = importlib.import_module("sparse_goals").spread
+    named = [("a", 9.5), ("b", 10.25), ("c", 100), ("d", 2)]
+    assert spread(named, lambda number: number < 20, ".1f") == "2.0 to 10.2; c: 100.0"
+    assert spread(named[:1], lambda number: True, ".1f") == "9.5"
+    assert spread(named[:1], lambda number: False, ".1f") == "a: 9.5"
+
+
 def script(page: Path, count: int, where: Path) -> dict[str, object]:
     """Run the Python that ``page`` shows in its ``count`` blocks, as one script in ``where``."""
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"),

@@ -85,9 +85,10 @@ class Design:
         if network is None:
             return filling(self.network, self.plan)
         network = plan_file.encoded_as(network, self.network)
-        if not plan_file.are_of_one_shape(network, self.network):
-            raise PenjingError(f"network {network.name}: it differs from {self.network.name} in "
-                               "more than weights and biases; compile it for itself")
+        if (name := plan_file.first_of_another_shape(network, self.network)) is not None:
+            raise PenjingError(f"network {network.name}: from layer {name} on it differs from "
+                               f"{self.network.name} in more than weights and biases; compile it "
+                               "for itself")
         return filling(network, self.plan)
 
     def part(self, name: str, technology: Technology) -> Part:

@@ -84,9 +84,17 @@ def shape_digest(plan: Plan, network: Network) -> bytes:
     return bytes.fromhex(_digest(to_json(plan), shape_of_network(network)))
 
 
-def are_of_one_shape(one: Network, other: Network) -> bool:
-    """Whether the hardware of the one can be filled with the other."""
-    return to_bytes(shape_of_network(one)) == to_bytes(shape_of_network(other))
+def first_of_another_shape(one: Network, other: Network) -> str | None:
+    """The layer from which on the hardware of one network cannot be filled with the other; None
+    where all of it can."""
+    shapes = [shape_of_network(network) for network in (one, other)]
+    longest = max((network.layers for network in shapes), key=len)
+    for count, layer in enumerate(longest, 1):
+        begun, wanted = (to_bytes(dataclasses.replace(network, layers=network.layers[:count]))
+                         for network in shapes)
+        if begun != wanted:
+            return layer.name
+    return None
 
 
 def encoded_as(network: Network, other: Network) -> Network:
