@@ -2,8 +2,9 @@
 
 The network that the example leaves is pruned, trained on or not, and judged by its test images.
 ``sensitivity`` prunes one layer alone; ``criteria`` rank single weights; ``granularities`` prune
-units of them, the first layer left whole, since it has few; ``timings`` train equally long in one
-shot, in rounds, or gradually. Without an option it prints the stored results and draws them;
+units of them, the first layer left whole, since it has few; ``channels`` takes whole ones out by
+each criterion, or, by LASSO, lets layers read fewer; ``timings`` train equally long in one shot, in
+rounds, or gradually. Without an option it prints the stored results and draws them;
 ``--run`` measures what is missing (ten minutes of the processor), ``--only`` some rows anew.
 
     python bench/pruning.py --run --data DATA
@@ -25,6 +26,7 @@ import rows
 import torch
 from accuracy_plots import PICTURES, finish
 from penjing.compiler.compress import training
+from penjing.compiler.compress.pipeline import Pipeline
 from penjing.compiler.compress.prune import (
     L1,
     Amount,
@@ -45,6 +47,7 @@ from penjing.compiler.compress.prune import (
     scan,
 )
 from penjing.compiler.compress.prune.amounts import Ratio
+from penjing.compiler.compress.steps import ChannelRanking, Channels, Inputs
 from penjing.compiler.compress.structure import channel_norms, narrow
 from penjing.compiler.compress.trainable import Trainable
 from penjing.compiler.compress.training import Data, Settings
@@ -104,6 +107,16 @@ def channels(network: Trainable, data: Data, share: float, settings: Settings | 
     return network
 
 
+def taken(step: Channels | Inputs) -> Way:
+    """What a recipe's ``step`` does, of so much."""
+    def way(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
+        trained = replace(step, ratio=share, learning_rate=RATE,
+                          epochs=0 if settings is None else settings.epochs)
+        return Pipeline(data, 1, network.copied()).take(trained, network).network
+
+    return way
+
+
 def in_rounds(criterion: Criterion, amount: Callable[[float], Ratio]) -> Way:
     """The same share of what is left before each epoch."""
     def way(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
@@ -127,6 +140,7 @@ def gradually(network: Trainable, data: Data, share: float, settings: Settings |
 _RANKED = {0: (0.3, 0.5, 0.7, 0.9), 1: (0.5, 0.7, 0.9, 0.95)}
 _UNITS = {0: (0.3, 0.5, 0.7), 1: (0.5, 0.7, 0.9)}
 _EIGHTHS = {0: (0.5, 0.75), 1: (0.5, 0.75)}
+_CHANNELS = {0: (0.1, 0.2, 0.35), 1: (0.2, 0.35, 0.5)}
 _TIMED = {LONG: (0.6, 0.8, 0.9, 0.95)}
 STUDIES: Mapping[str, Mapping[str, Series]] = {
     "criteria": {
@@ -145,6 +159,13 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "kernel": Series("kernels", by(L1(), Each, Granularity.KERNEL, ("conv1",)), _UNITS),
         "channel": Series("channels, removed", channels, {
             0: (0.2, 0.35, 0.5), 1: (0.35, 0.5, 0.8)})},
+    "channels": {
+        **{ranking.value: Series(ranking.value, taken(Channels(criterion=ranking)), _CHANNELS)
+           for ranking in ChannelRanking},
+        "slimming": Series("batch-norm, its scales pressed for an epoch before",
+                           taken(Channels(criterion=ChannelRanking.BATCH_NORM, before=1)),
+                           {1: _CHANNELS[1]}),
+        "inputs": Series("inputs, by LASSO and fitted anew", taken(Inputs()), _CHANNELS)},
     "timings": {
         "one_shot": Series("in one shot", by(L1(), Each), _TIMED),
         "iterative": Series(f"in {LONG} rounds", in_rounds(L1(), Each), _TIMED),

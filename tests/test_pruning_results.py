@@ -15,8 +15,11 @@ ROOT = Path(penjing.__file__).parent
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense")
 SERIES = {"criteria": {"l1", "obd_each", "deviations", "layer_adaptive", "obd"},
           "granularities": {"weight", "n_of_8", "2_of_4", "vector", "kernel", "channel"},
+          "channels": {"l1", "l2", "batch-norm", "activity", "optimal-brain-damage", "slimming",
+                       "inputs"},
           "timings": {"one_shot", "iterative", "gradual", "adaptive"}}
 PICTURES = ("sensitivity", "pruning_criteria", "pruning_granularities", "pruning_timings",
+            "pruning_channels",
             "sparse_or_small_bits", "sparse_or_small_cycles", "integer_pruning_bits",
             "integer_pruning_cycles")
 
