@@ -19,7 +19,13 @@ _NAMES = frozenset(("name", "input"))
 
 def site_traits(site: Site) -> Hashable:
     """Those of a layer, and of the tensors that it reads and makes."""
-    return traits(site.layer), site.sources, site.result, site.reach
+    return (traits(site.layer), tuple([_form(source) for source in site.sources]),
+            _form(site.result), site.reach)
+
+
+def _form(kind: ir.TensorType) -> Hashable:
+    """What integers are; what they stand for is for people."""
+    return type(kind), kind.shape, kind.bits, kind.signed, kind.zero_point
 
 
 @singledispatch
