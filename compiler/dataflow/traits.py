@@ -57,8 +57,8 @@ def _(layer: ir.Convolution | ir.Depthwise | ir.Dense) -> Hashable:
 def _frozen(value: Any) -> Hashable:
     """What stands for a ``value``, which may be an array or weights, in a key."""
     if isinstance(value, np.ndarray):
-        array = np.ascontiguousarray(value)
-        return array.shape, array.dtype.str, hashlib.blake2b(array, digest_size=16).digest()
+        digest = hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+        return value.shape, value.dtype.str, digest
     if isinstance(value, ir.Weights):
         return (_frozen(value.values), value.bits, value.encoding, value.loadable)
     assert isinstance(value, Hashable)
