@@ -2,7 +2,7 @@
 
 Candidates are drawn before they are priced: of ResNet8, one to three layers, or all of them, lose
 up to half of their channels; of the example, weights and maps of every layer have 2 to 8 bits. The
-oracle prices them all, one after the other; every twentieth is also scheduled, at once, and has to
+oracle prices them all, one after the other; every fiftieth is also scheduled, at once, and has to
 cost the same. With ``--against``, the Penjing of another checkout schedules it, too. Milliseconds are
 the processor's, of one core.
 
@@ -38,7 +38,7 @@ from penjing.compiler.reduce import without
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 FILE = "search_speed.json"
 BOARD = "ulx3s-85f"
-EVERY = 20
+EVERY = 50
 """Of so many candidates, one is scheduled."""
 T = TypeVar("T")
 
@@ -199,8 +199,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             task = bar.add_task(case.title, total=args.candidates)
             result["cases"][case.title] = measure(case, args.candidates, args.against,
                                                   lambda task=task: bar.advance(task))  # type: ignore[misc]
-    result["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    common.write(FILE, result)
+            result["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            common.write(FILE, result)
     return result
 
 
