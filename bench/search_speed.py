@@ -3,8 +3,8 @@
 Candidates are drawn before they are priced: of ResNet8, one to three layers, or all of them, lose
 up to half of their channels; of the example, weights and maps of every layer have 2 to 8 bits. The
 oracle prices them all, one after the other; every fiftieth is also scheduled, at once, and has to
-cost the same. With ``--against``, the Penjing of another checkout schedules it, too. Milliseconds are
-the processor's, of one core.
+cost the same. With ``--against``, the Penjing of another checkout schedules it, too. Milliseconds
+are the processor's, of one core.
 
     python bench/search_speed.py --run --models FOLDER --against CHECKOUT
 
