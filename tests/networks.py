@@ -334,7 +334,7 @@ def random_candidate(network: Network, seed: Any) -> Candidate:
                 rng.integers(1, groups + 1)) * (channels // groups))
         elif isinstance(layer, ir.Convolution | ir.Dense) and rng.integers(2):
             shape = site.geometry
-            if Binary in engines_of(layer) and Binary.counts(site) and rng.integers(3):
+            if Binary in engines_of(layer) and Binary.suits(site) and rng.integers(3):
                 folds[layer.name] = random_binary_fold(rng, len(layer.bias), shape)
                 continue
             most = engines_of(layer)[0].limits(site)

@@ -133,7 +133,7 @@ ONES = ir.Weights(np.ones((4, 3, 2, 6), np.int64), 2)
                   np.zeros(6, np.int64)), False)])
 def test_products_of_signs_alone_are_counted(layer: ir.Layer, wanted: bool) -> None:
     network = grown(layer)
-    assert Binary.counts(sites(network)["conv"]) is wanted
+    assert Binary.suits(sites(network)["conv"]) is wanted
     plan = schedule(network, Budget(ECP5, PLENTY, 10)).layer("conv")
     assert isinstance(plan.kind, Binary) is wanted
     assert plan.work("xors") == (plan.products if wanted else 0)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir import Integers
-from .timing import BUFFER_MARGIN, Depths, Passing, Stage, Windowed, most_alive, within
+from .pacing import most_alive, within
+from .timing import BUFFER_MARGIN, Depths, Passing, Stage, Windowed
 
 INPUT = -1
 """Stands for the network's input among the sources of a node."""

@@ -19,7 +19,13 @@ _NAMES = frozenset(("name", "input"))
 
 def site_traits(site: Site) -> Hashable:
     """Those of a layer, and of the tensors that it reads and makes."""
-    return traits(site.layer), site.sources, site.result, site.reach
+    return (traits(site.layer), tuple([_form(source) for source in site.sources]),
+            _form(site.result), site.reach)
+
+
+def _form(kind: ir.TensorType) -> Hashable:
+    """What integers are; what they stand for is for people."""
+    return type(kind), kind.shape, kind.bits, kind.signed, kind.zero_point
 
 
 @singledispatch
@@ -51,8 +57,8 @@ def _(layer: ir.Convolution | ir.Depthwise | ir.Dense) -> Hashable:
 def _frozen(value: Any) -> Hashable:
     """What stands for a ``value``, which may be an array or weights, in a key."""
     if isinstance(value, np.ndarray):
-        array = np.ascontiguousarray(value)
-        return array.shape, array.dtype.str, hashlib.blake2b(array, digest_size=16).digest()
+        digest = hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+        return value.shape, value.dtype.str, digest
     if isinstance(value, ir.Weights):
         return (_frozen(value.values), value.bits, value.encoding, value.loadable)
     assert isinstance(value, Hashable)

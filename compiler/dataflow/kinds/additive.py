@@ -40,11 +40,14 @@ class Additive(Selecting):
     store: Store
 
     @classmethod
+    def suits(cls, site: Site) -> bool:
+        """Where sums are asked for, any layer."""
+        return _asked(site) or super().suits(site)
+
+    @classmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
         """Whatever else takes ``fold``, where sums are asked for."""
-        weights = multiplies(site).weights
-        asked = isinstance(weights.encoding, ir.Sums) and not weights.loadable
-        return asked or super().accepts(site, fold)
+        return _asked(site) or super().accepts(site, fold)
 
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
@@ -121,3 +124,8 @@ def _signed(summands: Summands, values: tuple[int, ...]) -> tuple[int, ...]:
     """The choices of ``values`` as two's complement."""
     sums = len(summands.addends)
     return tuple(choice - (choice >> sums - 1 << sums) for choice in summands.choices(values))
+
+
+def _asked(site: Site) -> bool:
+    weights = multiplies(site).weights
+    return isinstance(weights.encoding, ir.Sums) and not weights.loadable

@@ -31,7 +31,7 @@ class Binary(Flat):
     """``pe`` counters of ``simd`` XORs, under a fold that leaves no lane to spare."""
 
     @classmethod
-    def counts(cls, site: Site) -> bool:
+    def suits(cls, site: Site) -> bool:
         """Whether the layer's products are of signs alone, under a suitable fold.
 
         A product with padding of 0 is none, nor is one with the zeros that stand for other groups.
@@ -45,12 +45,12 @@ class Binary(Flat):
     @classmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
         """Whether all products are of signs."""
-        return cls.counts(site) and fills_lanes(site, fold)
+        return cls.suits(site) and fills_lanes(site, fold)
 
     @classmethod
     def suited(cls, site: Site, folds: list[Fold]) -> list[Fold]:
         """Signs are best counted: where they can be, those that leave no lane to spare."""
-        return [fold for fold in folds if fills_lanes(site, fold)] if cls.counts(site) else folds
+        return [fold for fold in folds if fills_lanes(site, fold)] if cls.suits(site) else folds
 
     @classmethod
     def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:

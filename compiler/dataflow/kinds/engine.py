@@ -46,6 +46,11 @@ class Engine(Windowed, Weighted):
     storage: Storage
 
     @classmethod
+    def suits(cls, site: Site) -> bool:
+        """Whether it computes the layer under any fold."""
+        return True
+
+    @classmethod
     @abstractmethod
     def accepts(cls, site: Site, fold: Fold) -> bool:
         """Whether it computes the layer under ``fold``."""
@@ -63,7 +68,8 @@ class Engine(Windowed, Weighted):
     @classmethod
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The engines that do what ``ask`` says; none for weights of other `encodings`."""
-        if not isinstance(multiplies(site).weights.encoding, cls.encodings):
+        suitable = isinstance(multiplies(site).weights.encoding, cls.encodings)
+        if not (suitable and cls.suits(site)):
             return
         folds = cls.proposals(site, ask) if ask.fold is None else (ask.fold,)
         for fold in folds:

@@ -15,7 +15,6 @@ from ... import ir
 from ...cost import Fabric, Resources, Storage, memories
 from ...cost.arithmetic import SelectedSum
 from ...ir import TensorType
-from ..fold import Fold
 from ..site import Site
 from .engine import drain_luts, multiplies, pad_code
 from .flat import Flat, pads_zeros
@@ -30,11 +29,10 @@ class Selecting(Flat):
     array: SelectShape
 
     @classmethod
-    def accepts(cls, site: Site, fold: Fold) -> bool:
+    def suits(cls, site: Site) -> bool:
         """Not for weights that come in later, nor for outputs that take turns."""
         layer = multiplies(site)
-        return (super().accepts(site, fold) and not layer.weights.loadable
-                and not isinstance(layer, ir.TransposedConvolution))
+        return not (layer.weights.loadable or isinstance(layer, ir.TransposedConvolution))
 
     def carried(self, site: Site) -> tuple[TensorType, ...]:
         """Bits of signs as they come, unless zeros are put around them."""

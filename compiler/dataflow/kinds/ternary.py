@@ -30,9 +30,9 @@ class Ternary(Selecting):
     title: ClassVar[str] = "ternary"
 
     @classmethod
-    def accepts(cls, site: Site, fold: Fold) -> bool:
-        """Whether the weights have three values, and all outputs as many of them."""
-        return multiplies(site).weights.ternary is not None and super().accepts(site, fold)
+    def suits(cls, site: Site) -> bool:
+        """Whether the weights have three values."""
+        return multiplies(site).weights.ternary is not None and super().suits(site)
 
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:
