@@ -11,10 +11,18 @@ import numpy as np
 
 from ..compiler import file
 from ..compiler.compress.fixed_point import Mode, Precision, quantize
-from ..compiler.encode import grouped
-from ..compiler.ir import PORTS, Network, NotInstalled, PenjingError, ScaleRounding, cleaned
+from ..compiler.encode import encode, grouped
+from ..compiler.ir import (
+    PORTS,
+    MultiplyAccumulate,
+    Network,
+    NotInstalled,
+    PenjingError,
+    ScaleRounding,
+    cleaned,
+)
 from ..compiler.load import aten, pt2, pt2e
-from ..compiler.reduce import reduce
+from ..compiler.reduce import Reduction, reduce
 from ..sim import golden
 from . import data
 from .json_file import read_object
@@ -63,11 +71,18 @@ class Model:
 
     @property
     def reduced(self) -> Model:
-        """The same without channels that nobody reads or that are constant; where n of m takes the
-        fewest bits, as that."""
-        found = reduce(grouped(self.network), golden.execute)
+        """The same without channels that nobody reads or that are constant; where that takes fewer
+        bits, n of m stays so."""
+        found = min((reduce(network, golden.execute) for network in (
+            self.network, grouped(self.network))), key=_bits)
         return replace(self, network=found.network,
                        settings=replace(self.settings, removed=found.removed))
+
+
+def _bits(found: Reduction) -> int:
+    """What all weights take, each layer's in the encoding that it would get."""
+    return sum(layer.weights.memory_bits for layer in encode(found.network, {}).layers
+               if isinstance(layer, MultiplyAccumulate))
 
 
 def load(path: str | Path, quantization: Quantization | None = None, name: str | None = None,
