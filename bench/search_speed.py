@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -106,14 +105,19 @@ def of_bits(network: Network) -> Callable[[int], Iterator[Network]]:
     return draw
 
 
-def cases(models: Path) -> Iterator[Case]:
-    """All that is measured."""
+CASES = ("some", "all", "bits")
+
+
+def case_of(name: str, models: Path) -> Case:
+    """One of the `CASES`."""
+    if name == "bits":
+        example = flow.load(EXAMPLE / "fashion_mnist.pt2",
+                            flow.Quantization(EXAMPLE / "calibration.npz")).network
+        return Case("Fashion-MNIST CNN, bits of all layers", of_bits(example))
     resnet8 = flow.load(models / "pretrainedResnet_quant.tflite", flow.Quantization()).network
-    yield Case("ResNet8, channels of one to three layers", pruned(resnet8, 3))
-    yield Case("ResNet8, channels of all layers", pruned(resnet8, None))
-    example = flow.load(EXAMPLE / "fashion_mnist.pt2",
-                        flow.Quantization(EXAMPLE / "calibration.npz")).network
-    yield Case("Fashion-MNIST CNN, bits of all layers", of_bits(example))
+    if name == "some":
+        return Case("ResNet8, channels of one to three layers", pruned(resnet8, 3))
+    return Case("ResNet8, channels of all layers", pruned(resnet8, None))
 
 
 @contextmanager
@@ -190,16 +194,17 @@ def measure(case: Case, count: int, checkout: Path | None, advance: Callable[[],
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """All cases."""
-    result = common.stamp(f"python bench/search_speed.py --run --candidates {args.candidates}",
-                          "numpy")
-    result |= {"board": BOARD, "cases": {}}
+    """The cases that are wanted, each stored as it comes."""
+    result = common.read(FILE) | {"board": BOARD}
+    found = result.setdefault("cases", {})
     with common.progress_bar() as bar:
-        for case in cases(args.models):
+        for name in args.only:
+            case = case_of(name, args.models)
             task = bar.add_task(case.title, total=args.candidates)
-            result["cases"][case.title] = measure(case, args.candidates, args.against,
-                                                  lambda task=task: bar.advance(task))  # type: ignore[misc]
-            result["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            found[case.title] = measure(
+                case, args.candidates, args.against,
+                lambda task=task: bar.advance(task)) | common.stamp(  # type: ignore[misc]
+                    f"python bench/search_speed.py --run --only {name}", "numpy")
             common.write(FILE, result)
     return result
 
@@ -223,6 +228,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="folder of the .tflite file")
     parser.add_argument("--against", type=Path, help="another checkout of Penjing")
     parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--only", nargs="*", default=[*CASES], choices=CASES)
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     return parser.parse_args()
 

@@ -28,7 +28,7 @@ OUTPUT_LANE_LUTS = 80
 DEAR_BLOCK = 8
 """How many times its worth a block RAM is worth to layers that are to spare them."""
 
-CAPACITY = 4096
+CAPACITY = 2048
 """Layers that a catalogue knows at once."""
 
 
