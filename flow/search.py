@@ -152,7 +152,7 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     job = _Job(path, place, agent, decided, target, aim, effort or Effort(), seed, sets, result,
                tuple(teachers), progress)
     options = quantization or Quantization()
-    made_with = {"model": digest(path), "result": repr(result), "target": repr(target),
+    made_with = {"model": digest(path), "result": repr(result),
                  "images": data_digest(sets.training), "quantization": repr(options),
                  "teachers": repr([digest(Path(one)) for one in teachers])}
     with Work.opened(place.with_suffix(".work"), made_with, [job.told_by_trials]) as work:

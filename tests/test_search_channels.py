@@ -20,7 +20,9 @@ from penjing.compiler.compress.search.limits import Aim
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.load import torch as pytorch
+from penjing.flow.load import Quantization, load
 from penjing.flow.pricing import Pricing
+from penjing.flow.project import Project
 from penjing.sim import golden
 from torch import Tensor, nn
 
@@ -223,13 +225,13 @@ def test_the_next_command_keeps_the_limits(folder: Path, capsys: pytest.CaptureF
     assert line[5:9] == ["--fps", "9000.0", "--budget", "luts=4500"]
     line[-1] = str(folder / "build")
     assert main(line) == 0
-    plan = penjing.flow.Project.open(folder / "build").plan
+    plan = Project.open(folder / "build").plan
     assert plan.cycles_per_frame == told["cost"]["cycles"]
 
 
 def test_a_budget_is_no_less_a_limit(folder: Path) -> None:
     """A plan needs a multiplier for each of the three layers, whatever the limits are."""
-    network = penjing.load(folder / "net.pt2", folder / "images.npz").network  # type: ignore[attr-defined]
+    network = load(folder / "net.pt2", Quantization(folder / "images.npz")).network
     aim = Aim(minimize="cycles")
     with pytest.raises(TooSmall, match="multipliers"):
         Pricing.on(penjing.Target("icebreaker", budget={"multipliers": 2}), network, aim)(network)
