@@ -292,7 +292,8 @@ def _search(
         f"{name}={value}" for name, value in asked.budget.items()) or None),
         ("--multipliers", multipliers), ("--clock", clock)]
     given = (word for option, value in options if value is not None for word in (option, value))
-    _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
+    if found.fits:
+        _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
     _exit(found.fits)
 
 

@@ -222,7 +222,7 @@ def test_the_next_command_keeps_the_limits(folder: Path, capsys: pytest.CaptureF
     assert run(folder, "--limit", "frames=9000", "--limit", "luts=4500", agent="uniform") == 0
     told = json.loads((folder / "best.json").read_text())
     line = capsys.readouterr().err.partition("next: penjing ")[2].split()
-    assert line[5:9] == ["--fps", "9000.0", "--budget", "luts=4500"]
+    assert line[4:8] == ["--fps", "9000.0", "--budget", "luts=4500"]
     line[-1] = str(folder / "build")
     assert main(line) == 0
     plan = Project.open(folder / "build").plan
