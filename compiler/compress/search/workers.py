@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -67,15 +69,16 @@ def _accuracy(environment: Environment, choice: Choice) -> float:
 def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
     """A client of Dask, and the cluster that it needs."""
     if scheduler is None:
-        with LocalCluster(n_workers=count or os.cpu_count() or 1, threads_per_worker=1,
-                          dashboard_address=None, silence_logs=50) as cluster, (
-                Client(cluster)) as client:
+        with _uninterrupted():
+            cluster = LocalCluster(n_workers=count or os.cpu_count() or 1, threads_per_worker=1,
+                                   dashboard_address=None, silence_logs=logging.CRITICAL)
+        with cluster, Client(cluster) as client:
             yield client
         return
     with silence_logging_cmgr(logging.CRITICAL):
         try:
             client = Client(scheduler, timeout=_PATIENCE_SECONDS)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
             raise PenjingError(f"scheduler {scheduler:.80}: it cannot be reached "
                                f"({type(error).__name__}); start one with dask scheduler, or leave "
                                f"it out") from None
@@ -86,6 +89,19 @@ def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
                 raise PenjingError(f"scheduler {scheduler:.80}: it has no workers; start some with "
                                    f"dask worker {scheduler:.80}") from None
             yield client
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that start meanwhile not hear Ctrl-C, which is for the one that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _judged_there(client: Client, environment: Environment, choices: Sequence[Choice],
