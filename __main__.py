@@ -287,9 +287,13 @@ def _search(
                             teachers=teachers or (), progress=progress)
     _print(found.json(), as_json, *found.tables())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
-    asked = [("--budget", budget), ("--multipliers", multipliers), ("--clock", clock)]
-    given = (word for option, value in asked if value is not None for word in (option, value))
-    _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
+    asked = flow.kept(target, found.aim)
+    options = [("--fps", asked.fps), ("--budget", ",".join(
+        f"{name}={value}" for name, value in asked.budget.items()) or None),
+        ("--multipliers", multipliers), ("--clock", clock)]
+    given = (word for option, value in options if value is not None for word in (option, value))
+    if found.fits:
+        _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
     _exit(found.fits)
 
 

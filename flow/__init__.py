@@ -18,6 +18,7 @@ from .evaluate import Evaluation, evaluate
 from .finding import Finding
 from .load import Model, Quantization, load
 from .loading import Loading, load_weights
+from .pricing import kept
 from .project import Project
 from .report import Report, gather, report
 from .search import Agents, Effort, Knobs, search
@@ -26,5 +27,5 @@ from .simulate import Simulation, simulate
 __all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Knobs",
            "Loading", "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation",
            "Stage", "Target", "board_json", "build", "check", "compile_model", "compress",
-           "cost_oracle", "evaluate", "gather", "load", "load_weights", "parse_budget",
+           "cost_oracle", "evaluate", "gather", "kept", "load", "load_weights", "parse_budget",
            "parse_encodings", "plan", "report", "search", "simulate"]

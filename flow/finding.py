@@ -36,7 +36,7 @@ class Finding:
     ``knobs`` are what it decided, ``trials`` all that it tried, ``best`` the one that it took.
     ``accuracy`` and ``integer_accuracy`` are those of the network that was made in the end, on so
     many ``images``, which judged the trials unless it ``is_tested`` on others; ``cost`` is that of
-    its own plan, which ``fits`` the ``aim`` or not. ``whole`` is the network before, on the same
+    its own plan, which ``fits`` the ``aim``, as the integers' accuracy does, or not. ``whole`` is the network before, on the same
     images.
     """
 
@@ -68,16 +68,21 @@ class Finding:
         return knobs, table_of(
             f"{self.path}, accuracy of {self.images:,} images"
             f"{'' if self.is_tested else ', which judged the trials'}",
-            ("network", "accuracy", "as integers", *_COLUMNS.values()), (
-                ("before", f"{self.whole.accuracy:.2%}", "", *_cells(self.whole.cost)),
+            ("network", "accuracy", "as integers", *_COLUMNS.values(), "limits"), (
+                ("before", f"{self.whole.accuracy:.2%}", "", *_cells(self.whole.cost),
+                 _kept(self.whole.fits)),
                 ("found", f"{self.accuracy:.2%}", f"{self.integer_accuracy:.2%}",
-                 *_cells(self.cost))))
+                 *_cells(self.cost), _kept(self.fits))))
 
 
 _COLUMNS: Mapping[str, str] = {
     "cycles": "cycles", "frames_per_second": "frames/s", "luts": "LUTs", "dsps": "DSPs",
     "brams": "block RAMs", "weight_bits": "weight bits"}
 """The costs that people see, and their names."""
+
+
+def _kept(fits: bool) -> str:
+    return "kept" if fits else "exceeded"
 
 
 def _cells(cost: Cost | None) -> tuple[str, ...]:

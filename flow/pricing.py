@@ -15,7 +15,7 @@ from .compile import LIMITS, Target, cost_oracle
 if TYPE_CHECKING:
     from ..compiler.compress.search.limits import Aim
 
-__all__ = ["Pricing"]
+__all__ = ["Pricing", "kept"]
 
 _SLOW = 0.01
 """Frames a second that any network makes."""
@@ -41,37 +41,50 @@ class _Asking:
 class Pricing:
     """The price of networks: that of the ``fastest`` plan within all limits of cells.
 
-    If it makes ``frames`` a second, it is that of the ``leanest`` that makes them; where no plan is
-    within the limits, that of the ``slowest`` on the board, which tells by how much.
+    If it makes the frames a second of the ``aim``, it is that of the ``leanest`` that makes them;
+    where no plan is within the limits, that of the ``slowest`` on the board, which tells by how
+    much.
     """
 
+    aim: Aim
     fastest: _Asking
     slowest: _Asking
     leanest: _Asking | None = None
-    frames: float = 0.0
 
     @classmethod
     def on(cls, target: Target, network: Network, aim: Aim) -> Pricing:
         """The prices of networks such as ``network`` on the ``target``."""
         if target.fps is not None:
             raise PenjingError("search: ask for frames a second as a limit, frames=5000")
-        within = _within(target.budget, aim.most)
-        made = cls(_Asking.of(replace(target, budget=within), network),
-                   _Asking.of(replace(target, budget=_cells(target.budget), fps=_SLOW), network))
-        if aim.frames is None:
-            return made
-        lean = replace(target, budget=_cells(within), fps=aim.frames)
-        return replace(made, leanest=_Asking.of(lean, network), frames=aim.frames)
+        within = replace(target, budget=_within(target.budget, aim.most))
+        asked = kept(target, aim)
+        return cls(aim, _Asking.of(within, network), _Asking.of(
+            replace(target, budget=_cells(target.budget), fps=_SLOW), network),
+            None if asked.fps is None else _Asking.of(asked, network))
 
     def __call__(self, network: Network) -> Cost:
-        """The price of ``network``; `TooSmall` where no plan fits the board."""
+        """The price of ``network``; `TooSmall` where no plan fits the board and its budget."""
         try:
             cost = self.fastest(network)
         except TooSmall:
-            return self.slowest(network)
-        if self.leanest is None or cost.frames_per_second < self.frames:
+            slowest = self.slowest(network)
+            if self.aim.fits(slowest):
+                raise  # it is the budget that is too small
+            return slowest
+        if self.leanest is None or cost.frames_per_second < (self.aim.frames or 0):
             return cost
         return self.leanest(network)
+
+
+def kept(target: Target, aim: Aim) -> Target:
+    """What to compile a network for that keeps the limits of ``aim`` on the ``target``.
+
+    The least hardware that makes the frames a second, unless multipliers are limited, which follow
+    from a frame rate; else the fastest within the limits of cells.
+    """
+    budget = _within(target.budget, aim.most)
+    fps = None if "multipliers" in budget else aim.frames
+    return replace(target, budget=budget, fps=fps)
 
 
 def _within(budget: Mapping[str, int], most: Mapping[str, float]) -> dict[str, int]:
@@ -82,5 +95,5 @@ def _within(budget: Mapping[str, int], most: Mapping[str, float]) -> dict[str, i
 
 
 def _cells(budget: Mapping[str, int]) -> dict[str, int]:
-    """``budget`` but for multipliers, which follow from a frame rate."""
+    """``budget`` but for multipliers, of which the slowest plan has fewest."""
     return {name: value for name, value in budget.items() if name != "multipliers"}

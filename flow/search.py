@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ..compiler import file
 from ..compiler.encode import encode
 from ..compiler.ir import PenjingError
 from .compile import Target
 from .compress import require_target
-from .data import Data, read
+from .data import BadData, Data, read
 from .evaluate import golden_accuracy
 from .finding import Finding, Tried
 from .load import Model, Quantization, is_floats, load, needing
@@ -26,6 +27,7 @@ from .teachers import read_teachers
 from .work import Work, digest
 
 if TYPE_CHECKING:
+    from ..compiler.compress.distillation import Distillation
     from ..compiler.compress.search.agents import Agent
     from ..compiler.compress.search.limits import Aim
     from ..compiler.compress.search.space import Choice, Environment, Made, Space, Trial
@@ -40,6 +42,8 @@ FITTED = 2000
 BATCH = 128
 """Images of a training step, if there are as many."""
 _STEP = 1
+_MOST = 1_000_000
+"""Episodes, epochs and images that can be asked for."""
 
 
 class Agents(StrEnum):
@@ -88,9 +92,11 @@ class Effort:
             value = getattr(self, name)
             if name == "tune" and value is None:
                 continue
-            if type(value) is not int or not least <= value < 1 << 20:
-                raise PenjingError(f"{name}: it must be an integer of at least {least}, not "
+            if type(value) is not int or not least <= value <= _MOST:
+                raise PenjingError(f"{name}: it must be an integer from {least} to {_MOST:,}, not "
                                    f"{value!r:.40}")
+        if not 0 < self.learning_rate < math.inf:
+            raise PenjingError(f"learning rate: it must be positive, not {self.learning_rate!r:.40}")
 
 
 def search(model: str | Path, output: str | Path, agent: Agents | str, target: Target,
@@ -134,22 +140,28 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     aim = aims.parse(limits, minimize)
     sets = Sets.read(images, None)
     tested = None if test is None else labelled(test)
-    agent = Agents(agent)
-    decided = Knobs(knobs or (Knobs.BITS if agent in _OF_BITS else Knobs.CHANNELS))
+    agent = _one_of(Agents, "agent", agent)
+    decided = _one_of(Knobs, "knobs", knobs or (
+        Knobs.BITS if agent in _OF_BITS else Knobs.CHANNELS))
+    if agent is Agents.IMPORTANCE and (decided is Knobs.CHANNELS or minimize is not None):
+        raise PenjingError("importance: it tells the bits that keep limits; leave --knobs and "
+                           "--minimize out, or take another agent")
     if decided is Knobs.BITS and place.suffix != file.SUFFIX:
         raise PenjingError(f"{place}: a network whose layers have bits of their own is one of "
                            f"integers; call it *{file.SUFFIX}")
     job = _Job(path, place, agent, decided, target, aim, effort or Effort(), seed, sets, result,
                tuple(teachers), progress)
     options = quantization or Quantization()
-    made_with = {"model": digest(path), "result": repr(result), "target": repr(target),
+    made_with = {"model": digest(path), "result": repr(result),
                  "images": data_digest(sets.training), "quantization": repr(options),
                  "teachers": repr([digest(Path(one)) for one in teachers])}
-    with Work.opened(place.with_suffix(".work"), made_with, [repr((
-            agent, decided, aim, job.effort, seed))]) as work:
+    with Work.opened(place.with_suffix(".work"), made_with, [job.told_by_trials]) as work:
         network = job.network(sets.training, sets.test, *([] if tested is None else [tested]))
-        read_teachers(job.teachers, network)  # whose mistakes are not told behind a long search
         calibrated = sets.calibration(work.folder, options)
+        # Mistakes in what comes last are not told behind a long search.
+        loss = job.loss(network)
+        if tested is not None:
+            job.tensors(tested, network, calibrated)
         space = job.space(network, calibrated)
         space.require()
         player = job.player(space)
@@ -157,13 +169,25 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         with pools.workers(space.environment, journal.note, count=workers, scheduler=scheduler
                            ) as judge:
             trials = runs.run(player, space, judge, journal.known)
-        finding = job.finished(network, space, trials, tested, calibrated, work)
+        finding = job.finished(network, space, trials, loss, tested, calibrated, work)
         file.write_atomically(place.with_suffix(".json"),
                               (json.dumps(finding.json(), indent=1) + "\n").encode())
         if plots:
             draw_trials(finding, place.with_suffix(".svg"))
         work.remove()
     return finding
+
+
+_Option = TypeVar("_Option", Agents, Knobs)
+
+
+def _one_of(options: type[_Option], what: str, value: str) -> _Option:
+    """The one of the ``options`` that is called ``value``."""
+    try:
+        return options(value)
+    except ValueError:
+        raise PenjingError(f"{what}: there is no {value!r:.40}; name one of "
+                           f"{', '.join(options)}") from None
 
 
 @dataclass
@@ -177,14 +201,19 @@ class _Journal:
 
     @classmethod
     def read(cls, path: Path, total: int, progress: Progress) -> Self:
-        """The journal in the file ``path``, whose last line may be cut off."""
+        """The journal in the file ``path``; lines that are damaged, or cut off, are left out."""
+        held = path.read_bytes() if path.exists() else b""
+        if held and not held.endswith(b"\n"):
+            file.write_atomically(path, held := held + b"\n")
         known = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in held.splitlines():
             try:
-                held = json.loads(line)
-                known[tuple(map(int, held["choice"]))] = float(held["accuracy"])
-            except (ValueError, KeyError, TypeError):
+                told = json.loads(line)
+                choice, accuracy = tuple(map(int, told["choice"])), float(told["accuracy"])
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
+            if 0 <= accuracy <= 1:
+                known[choice] = accuracy
         return cls(path, total, progress, known)
 
     def note(self, choice: Choice, accuracy: float) -> None:
@@ -214,6 +243,19 @@ class _Job:
     teachers: tuple[str | Path, ...]
     progress: Progress
 
+    @property
+    def told_by_trials(self) -> str:
+        """All that the accuracies of trials depend on, beside the network and the images."""
+        effort = self.effort
+        return repr((self.knobs, effort.tune, effort.judged, effort.learning_rate, self.seed))
+
+    def loss(self, network: Trainable) -> Distillation:
+        """That of the last training."""
+        from ..compiler.compress.distillation import Distillation
+
+        return Distillation(*(one.module for one in read_teachers(self.teachers, network)),
+                            temperature=self.effort.temperature, alpha=self.effort.distil)
+
     def network(self, *sets: Data) -> Trainable:
         """What is to become smaller, which tells the classes of ``sets`` apart."""
         from ..compiler.compress import trainable
@@ -228,6 +270,9 @@ class _Job:
 
         fitted = self.tensors(self.sets.training, network, calibrated, FITTED)
         judged = self.tensors(self.sets.test, network, calibrated, self.effort.judged)
+        if any(len(images.labels.unique()) < 2 for images in (fitted, judged)):
+            raise BadData(f"{self.sets.training.path}: the first images, which trials look at, are "
+                          f"all of one class; shuffle them")
         whole = load(self.path, calibrated, "network", result=self.result).network
         environment: Environment
         if self.knobs is Knobs.BITS:
@@ -264,18 +309,19 @@ class _Job:
                         ) if epochs else None
 
     def player(self, space: Space) -> Agent:
-        """The agent that was asked for."""
+        """The agent that was asked for; none is needed where the network is as it must be."""
         from ..compiler.compress.search.amc import Amc
         from ..compiler.compress.search.baselines import Optuna, RandomSearch, Uniform
         from ..compiler.compress.search.haq import Haq
         from ..compiler.compress.search.netadapt import NetAdapt
 
+        if self.aim.minimize is None and space.fits(space.highest):
+            return Uniform(space)
         if self.agent is Agents.IMPORTANCE:
             from ..compiler.compress.search.by_importance import ByImportance
             from ..compiler.compress.search.widths import Widths
 
-            if not isinstance(space.environment, Widths):
-                raise PenjingError("search: importance tells bits, not channels; leave --knobs out")
+            assert isinstance(space.environment, Widths)
             return ByImportance(space, space.environment)
         episodes, seed = self.effort.episodes, self.seed
         made: Mapping[Agents, Callable[[], Agent]] = {
@@ -289,10 +335,9 @@ class _Job:
         return made[self.agent]()
 
     def finished(self, network: Trainable, space: Space, trials: Sequence[Trial],
-                 tested: Data | None, calibrated: Quantization, work: Work) -> Finding:
+                 loss: Distillation, tested: Data | None, calibrated: Quantization, work: Work) -> Finding:
         """Make the best of ``trials``, train it, write it, and judge it."""
         from ..compiler.compress import training
-        from ..compiler.compress.distillation import Distillation
         from ..compiler.compress.search.space import Trial, best
 
         found = best(trials, self.aim)
@@ -303,43 +348,43 @@ class _Job:
         every = self.tensors(self.sets.training, network, calibrated)
         settings = self._training(self.effort.epochs, every)
         if settings is not None:
-            training.fit(made.model.module, every, settings,
-                         loss=Distillation(
-                             *(one.module for one in read_teachers(self.teachers, network)),
-                             temperature=self.effort.temperature, alpha=self.effort.distil),
+            training.fit(made.model.module, every, settings, loss=loss,
                          checkpoint=work.step(_STEP, ".training"),
+                         made_with={"choice": repr(found.choice), "distillation": repr(
+                             (loss.temperature, loss.alpha))},
                          progress=lambda done, total, line: self.progress(
                              f"training: {line or 'begins'}", done, total))
-        integers = self._written(made, calibrated, work)
+        integers = self._integers(made, calibrated, work)
         images = tested or self.sets.test
         judged = self.tensors(images, network, calibrated)
         cost = space.price(integers.network)
+        accuracy = golden_accuracy(
+            integers, images, lambda _, done, total: self.progress("integers", done, total))
+        file.write_atomically(self.place, work.step(_STEP, self.place.suffix).read_bytes())
         whole = Trial(space.highest, training.accuracy(network.module, judged), space.cost(
             space.highest))
         return Finding(
             self.place, self.agent, self.seed, self.aim, tuple(
                 knob.name for knob in space.knobs), self._tried(space, whole),
             self._tried(space, found), tuple(self._tried(space, trial) for trial in trials),
-            training.accuracy(made.model.module, judged), golden_accuracy(
-                integers, images, lambda _, done, total: self.progress("integers", done, total)),
-            len(images.x), tested is not None, cost, self.aim.fits(cost))
+            training.accuracy(made.model.module, judged), accuracy, len(images.x),
+            tested is not None, cost, self.aim.kept(accuracy, cost))
 
-    def _written(self, made: Made, calibrated: Quantization, work: Work) -> Model:
-        """Write what was ``made``; the integers that it is."""
+    def _integers(self, made: Made, calibrated: Quantization, work: Work) -> Model:
+        """The integers that ``made`` is, and in ``work`` the file that becomes the output."""
+        at = work.step(_STEP, self.place.suffix)
         if made.integers is not None:
-            network = made.integers()
-            file.save(encode(network, {}), self.place)
-            return load(self.place)
-        at = work.step(_STEP, ".pt2")
-        made.model.save(at)
-        integers = load(at, calibrated, self.place.stem)
-        if self.place.suffix == file.SUFFIX:
-            file.save(encode(integers.network, {}), self.place)
-        else:
-            file.write_atomically(self.place, at.read_bytes())
+            file.save(encode(made.integers(), {}), at)
+            return load(at)
+        program = work.step(_STEP, ".pt2")
+        made.model.save(program)
+        integers = load(program, calibrated, self.place.stem)
+        if at != program:
+            file.save(encode(integers.network, {}), at)
         return integers
 
     def _tried(self, space: Space, trial: Trial) -> Tried:
         levels = tuple(knob.levels[index] for knob, index in zip(
             space.knobs, trial.choice, strict=True))
-        return Tried(levels, trial.accuracy, trial.cost, self.aim.fits(trial.cost))
+        return Tried(levels, trial.accuracy, trial.cost, self.aim.kept(
+            trial.accuracy, trial.cost))

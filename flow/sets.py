@@ -17,6 +17,8 @@ from .data import Data
 from .load import Quantization
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..compiler.compress.trainable import Trainable
     from ..compiler.compress.training import Data as Tensors
 
@@ -63,8 +65,7 @@ class Sets:
         with data.naming(images.path):
             real = code.real(images.x).astype(np.float32).transpose(0, 3, 1, 2)
         made = torch.from_numpy(np.ascontiguousarray(real)).reshape(len(real), *network.dims)
-        return Tensors(made, torch.from_numpy(images.labels), lambda x, _: x)
-
+        return Tensors(made, torch.from_numpy(images.labels), _as_they_are)
 
     def calibration(self, folder: Path, options: Quantization) -> Quantization:
         """How floats become integers, by the first training images unless ``options`` name others.
@@ -77,6 +78,11 @@ class Sets:
         np.savez(held, x=self.training.x[:CALIBRATION])
         file.write_atomically(path, held.getvalue())
         return replace(options, calibration=path)
+
+
+def _as_they_are(images: Tensor, _: object) -> Tensor:
+    """No preparation, under a name, by which another process knows it."""
+    return images
 
 
 def labelled(path: str | Path) -> Data:

@@ -90,8 +90,8 @@ class Work:
         for number, step in enumerate(held["steps"][:done], 1):
             if wanted["steps"][number - 1:number] != [step]:
                 what = f"its {number}.tr* there" if number > finished else "that folder"
-                raise PenjingError(f"{self.folder}: step {number} was done in another way, as the "
-                                   f"recipe was; delete {what}, or name another output with -o")
+                raise PenjingError(f"{self.folder}: step {number} was done in another way; "
+                                   f"delete {what}, or name another output with -o")
 
     def _held(self) -> dict[str, Any]:
         """What the folder says that it is of."""

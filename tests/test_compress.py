@@ -295,7 +295,7 @@ def test_a_recipe_can_be_mended_from_the_step_on_that_is_not_done(
     done = (work / "1.json").stat().st_mtime_ns
     (folder / "other.toml").write_text(RECIPE.replace("0.75", "0.7"))
     fails(capsys, run(folder, output="mended.pt2", recipe="other.toml"),
-          "step 1 was done in another way, as the recipe was; delete that folder")
+          "step 1 was done in another way; delete that folder")
     fails(capsys, run(folder, "--seed", "4", output="mended.pt2"), "it holds other work")
     (folder / "later.toml").write_text(RECIPE.replace("codes = 8", "codes = 300"))
     fails(capsys, run(folder, output="mended.pt2", recipe="later.toml"), "codes must be 2 to 256")
@@ -306,7 +306,7 @@ def test_a_recipe_can_be_mended_from_the_step_on_that_is_not_done(
     (work / "3.training").write_bytes(b"")
     (folder / "last.toml").write_text((folder / "later.toml").read_text() + "batch = 20\n")
     fails(capsys, run(folder, output="mended.pt2", recipe="last.toml"),
-          "step 3 was done in another way, as the recipe was; delete its 3.tr* there")
+          "step 3 was done in another way; delete its 3.tr* there")
     fails(capsys, run(folder, output="mended.pt2", recipe="later.toml"), "3.training: no check")
     (work / "3.training").unlink()
     assert run(folder, output="mended.pt2", recipe="last.toml") == 0

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import torch
 from penjing.compiler.compress.search.agents import Agent
-from penjing.compiler.compress.search.amc import NO_REWARD, Amc, features
+from penjing.compiler.compress.search.amc import NO_REWARD, Amc, features, reward
 from penjing.compiler.compress.search.baselines import Optuna, RandomSearch, Uniform, projected
 from penjing.compiler.compress.search.ddpg import Learner, Rates
 from penjing.compiler.compress.search.limits import Aim, parse
@@ -101,6 +101,14 @@ def test_bad_limits(limits: Sequence[str], minimize: str | None, why: str) -> No
         parse(limits, minimize)
 
 
+def test_limits_of_accuracy_must_be_kept() -> None:
+    aim = Aim({"cycles": 100}, accuracy=0.7, minimize="luts")
+    assert aim.kept(0.7, cost(100))
+    assert not aim.kept(0.69, cost(100))
+    assert not aim.kept(0.7, cost(101))
+    assert not aim.kept(1.0, None)
+
+
 def test_what_is_best() -> None:
     few, many, wrong = (Trial((0,), accuracy, cost(cycles)) for accuracy, cycles in (
         (0.8, 50), (0.9, 90), (0.95, 300)))
@@ -126,6 +134,16 @@ def test_uniform_takes_the_largest_equal_share() -> None:
     assert trial.cost == cost(180)
 
 
+def test_uniform_tries_all_equal_shares_for_the_least_cost() -> None:
+    least = space(Aim({"cycles": 300}, accuracy=0.7, minimize="cycles"))
+    found = trials(Uniform(least), least)
+    # 270, 180 and 90 of 450 cycles; each level costs 0.061.
+    assert [trial.choice for trial in found] == [(2, 2, 2), (1, 1, 1), (0, 0, 0)]
+    chosen = best(found, least.aim)
+    assert chosen is not None
+    assert chosen.choice == (1, 1, 1)
+
+
 def test_what_is_too_large_is_scaled_down() -> None:
     half = space(HALF)
     assert projected(half, (4, 0, 4)) == (4, 0, 4)  # 100 + 60 + 50
@@ -146,6 +164,23 @@ def test_netadapt_lets_those_pay_that_bear_it() -> None:
     assert (4, 0, 0) in {trial.choice for trial in found}
     assert chosen.choice == (4, 0, 4)
     assert chosen.accuracy == pytest.approx(0.86)
+
+
+def test_netadapt_sets_out_where_a_board_holds_the_network() -> None:
+    """The whole network, and all of more than 400 cycles, fit no plan."""
+    def small(network: Any) -> Cost:
+        if price(network).cycles > 400:
+            raise TooSmall("network: it needs 9 LUTs")
+        return price(network)
+
+    aim = Aim(accuracy=0.75, minimize="cycles")
+    of = Space(cast(Any, Made()), small, aim)
+    tried = trials(NetAdapt(of), of)
+    assert [trial.choice for trial in tried[:2]] == [(4, 4, 4), (3, 3, 3)]  # 450, 360
+    found = best(tried, aim)
+    assert found is not None
+    # 0.9 less 0.1 of a, 0.04 of b and 0.004 of c.
+    assert (found.choice, found.accuracy) == ((2, 0, 0), pytest.approx(0.756))
 
 
 def test_netadapt_minimizes_as_far_as_the_accuracy_bears() -> None:
@@ -175,12 +210,12 @@ def test_the_wall_is_the_highest_level_that_leaves_the_rest_enough() -> None:
 
 
 def test_rewards() -> None:
-    agent = Amc(space(HALF), 1, seed=1)
-    assert agent.reward(Trial((0, 0, 0), 0.7, cost(200))) == 0.7
-    assert agent.reward(Trial((0, 0, 0), 0.7, cost(300))) == NO_REWARD
-    assert agent.reward(Trial((0, 0, 0), 0.7, None)) == NO_REWARD
-    other = Amc(space(Aim(minimize="cycles")), 1, seed=1)
-    assert other.reward(Trial((0, 0, 0), 0.75, cost(99))) == pytest.approx(-0.25 * math.log(100))
+    assert reward(Trial((0, 0, 0), 0.7, cost(200)), HALF) == 0.7
+    assert reward(Trial((0, 0, 0), 0.7, cost(300)), HALF) == NO_REWARD
+    assert reward(Trial((0, 0, 0), 0.7, None), HALF) == NO_REWARD
+    least = Aim(minimize="cycles")
+    assert reward(Trial((0, 0, 0), 0.75, cost(99)), least) == pytest.approx(-0.25 * math.log(100))
+    assert reward(Trial((0, 0, 0), 1.0, cost(99)), least) == pytest.approx(-1e-3 * math.log(100))
 
 
 def test_a_learner_learns() -> None:

@@ -16,8 +16,13 @@ from penjing.compiler import ir
 from penjing.compiler.compress import trainable
 from penjing.compiler.compress.fixed_point import quantize
 from penjing.compiler.compress.search.channels import Channels
+from penjing.compiler.compress.search.limits import Aim
 from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.load import torch as pytorch
+from penjing.flow.load import Quantization, load
+from penjing.flow.pricing import Pricing
+from penjing.flow.project import Project
 from penjing.sim import golden
 from torch import Tensor, nn
 
@@ -135,6 +140,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for image, label in zip(x, y, strict=True):
         image[4 * (label // 2):4 * (label // 2) + 4, 4 * (label % 2):4 * (label % 2) + 4] += 90
     np.savez(made / "images.npz", x=x.astype(np.uint8), y=y)
+    np.savez(made / "vectors.npz", x=x.astype(np.uint8)[:, 0], y=y)
+    np.savez(made / "sorted.npz", x=x.astype(np.uint8).repeat(40, 0), y=np.sort(y).repeat(40))
     from penjing.compiler.compress import training
 
     data = Data(torch.from_numpy(x / 255).float().permute(0, 3, 1, 2), torch.from_numpy(y),
@@ -192,6 +199,68 @@ def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
         penjing.load(folder / "stopped.penjing").network.layers[0].weights.values.tolist())  # type: ignore[attr-defined]
 
 
+def test_a_network_that_keeps_the_limits_stays_whole(folder: Path) -> None:
+    assert run(folder, "--limit", "cycles=1e6", agent="amc", output="whole.pt2") == 0
+    told = json.loads((folder / "whole.json").read_text())
+    assert len(told["trials"]) == 1
+    assert told["best"]["levels"] == told["whole"]["levels"] == [8, 8]
+
+
+def test_what_is_not_accurate_enough_fails(folder: Path, capsys: pytest.CaptureFixture[str]
+                                           ) -> None:
+    """Of random labels none can tell all."""
+    held = np.load(folder / "images.npz")
+    np.savez(folder / "any.npz", x=held["x"], y=np.random.default_rng(5).permutation(held["y"]))
+    assert run(folder, "--minimize", "cycles", "--limit", "accuracy=0.99", "--data",
+               str(folder / "any.npz"), output="few.pt2") == 1
+    assert "exceeded" in capsys.readouterr().out
+    assert not json.loads((folder / "few.json").read_text())["fits"]
+
+
+def test_the_next_command_keeps_the_limits(folder: Path, capsys: pytest.CaptureFixture[str]
+                                           ) -> None:
+    assert run(folder, "--limit", "frames=9000", "--limit", "luts=4500", agent="uniform") == 0
+    told = json.loads((folder / "best.json").read_text())
+    line = capsys.readouterr().err.partition("next: penjing ")[2].split()
+    assert line[4:8] == ["--fps", "9000.0", "--budget", "luts=4500"]
+    line[-1] = str(folder / "build")
+    assert main(line) == 0
+    plan = Project.open(folder / "build").plan
+    assert plan.cycles_per_frame == told["cost"]["cycles"]
+
+
+def test_a_budget_is_no_less_a_limit(folder: Path) -> None:
+    """A plan needs a multiplier for each of the three layers, whatever the limits are."""
+    network = load(folder / "net.pt2", Quantization(folder / "images.npz")).network
+    aim = Aim(minimize="cycles")
+    with pytest.raises(TooSmall, match="multipliers"):
+        Pricing.on(penjing.Target("icebreaker", budget={"multipliers": 2}), network, aim)(network)
+    # Where multipliers are limited, frames do not stand for them.
+    frames = replace(aim, frames=1000.0)
+    for target, most in ((penjing.Target("icebreaker", budget={"multipliers": 4}), {}),
+                         (penjing.Target("icebreaker"), {"multipliers": 4.0})):
+        price = Pricing.on(target, network, replace(frames, most=most))
+        assert price.leanest is None
+        assert price(network).multipliers <= 4
+
+
+def test_more_episodes_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trials stay, whoever asked for them; lines that are damaged do not count."""
+    def search(agent: str, *more: str) -> int:
+        return run(folder, "--limit", "cycles=1500", "--knobs", "bits", "--tune", "0", *more,
+                   agent=agent, output="more.penjing")
+
+    assert search("haq", "--episodes", "1", "--multipliers", "dsp") == 2
+    assert "none of 1 networks keeps the limits; give it more" in capsys.readouterr().err
+    journal = folder / "more.work" / "1.trials"
+    (line,) = journal.read_text().splitlines()
+    damaged = b'\xff\n[]\n{"choice": [1], "accuracy": NaN}\n{"choice": [7, 7'
+    journal.write_bytes(line.encode() + b"\n" + damaged)
+    assert search("uniform", "--tune", "1") == 2
+    assert "step 1 was done in another way; delete its 1.tr* there" in capsys.readouterr().err
+    assert search("uniform", "--multipliers", "dsp") == 0
+
+
 @pytest.mark.parametrize(("options", "why"), [
     ((), "no limit: nothing needs to become smaller"),
     (("--limit", "speed=3"), "limit speed=3: give NAME=NUMBER"),
@@ -200,10 +269,17 @@ def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
     (("--limit", "cycles=900", "--data", "nowhere.npz"), "nowhere.npz: cannot be read"),
     (("--limit", "cycles=900", "--test", "nowhere.npz"), "nowhere.npz: cannot be read"),
     (("--limit", "cycles=900", "-o", "best.txt"), "best.txt: a compressed network is"),
+    (("--limit", "cycles=900", "--test", "vectors.npz"), "vectors.npz: "),
+    (("--limit", "cycles=900", "--data", "sorted.npz"), "of one class; shuffle them"),
+    (("--limit", "cycles=900", "--episodes", "99999999"), "episodes: it must be an integer from"),
+    (("--limit", "cycles=900", "--agent", "importance", "--knobs", "channels"), "importance: it"),
+    (("--minimize", "luts", "--agent", "importance"), "importance: it tells the bits"),
     (("--limit", "accuracy=2", "--minimize", "luts"), "limit accuracy: it is a share"),
     (("--limit", "cycles=900", "--board", "none"), "none")])
 def test_bad_input_is_told_in_a_line(folder: Path, capsys: pytest.CaptureFixture[str],
                                      options: tuple[str, ...], why: str) -> None:
+    options = tuple(str(folder / word) if word in ("vectors.npz", "sorted.npz") else word
+                    for word in options)
     assert run(folder, *options, output="bad.pt2") == 2
     complaint = capsys.readouterr().err
     assert why in complaint

@@ -11,15 +11,18 @@ import math
 from collections.abc import Sequence
 
 from .ddpg import Learner, Rates, State
+from .limits import Aim
 from .space import Choice, Knob, Space, Trial
 
-__all__ = ["Amc", "features", "positive_error"]
+__all__ = ["NO_REWARD", "TOGETHER", "Amc", "features", "reward"]
 
 WARM_UP, DECAY, REMEMBERED = 100, 0.95, 100
 TOGETHER = 4
 """Episodes that are played before any of them is learned from."""
 NO_REWARD = -1.0
 """Of a network that no plan can be made of."""
+LEAST_ERROR = 1e-3
+"""Of what makes no error: its cost must count still."""
 
 
 class Amc:
@@ -80,21 +83,17 @@ class Amc:
     def tell(self, trials: Sequence[Trial]) -> None:
         """Learn from episodes; see `reward`."""
         for trial, (states, actions) in zip(trials, self._played, strict=True):
-            self._learner.learn(states, actions, self.reward(trial))
-
-    def reward(self, trial: Trial) -> float:
-        """The accuracy, under limits; where a cost is minimized, ``-error * log(cost)``."""
-        aim = self._space.aim
-        if trial.cost is None:
-            return NO_REWARD
-        if aim.minimize is None:
-            return trial.accuracy if aim.fits(trial.cost) else NO_REWARD
-        return -positive_error(trial.accuracy) * math.log(1 + getattr(trial.cost, aim.minimize))
+            self._learner.learn(states, actions, reward(trial, self._space.aim))
 
 
-def positive_error(accuracy: float) -> float:
-    """The error, which no cost may make up for where it is 0."""
-    return max(1e-3, 1 - accuracy)
+def reward(trial: Trial, aim: Aim) -> float:
+    """The accuracy, under limits; where a cost is minimized, ``-error * log(cost)``."""
+    if trial.cost is None:
+        return NO_REWARD
+    if aim.minimize is None:
+        return trial.accuracy if aim.fits(trial.cost) else NO_REWARD
+    error = max(LEAST_ERROR, 1 - trial.accuracy)
+    return -error * math.log(1 + getattr(trial.cost, aim.minimize))
 
 
 def features(knobs: Sequence[Knob]) -> list[State]:

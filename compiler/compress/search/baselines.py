@@ -35,7 +35,10 @@ def _scaled(choice: Choice, share: float) -> Choice:
 
 
 class Uniform:
-    """One choice: the largest network within the limits in which all knobs have equal shares."""
+    """One choice: the largest network within the limits in which all knobs have equal shares.
+
+    Where a cost is minimized, all such networks within the limits.
+    """
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -43,15 +46,15 @@ class Uniform:
         self.episodes = 1
 
     def ask(self) -> Sequence[Choice]:
-        """That one."""
+        """That one, or those."""
         if self._is_done:
             return []
-        knobs = self._space.knobs
-        for percent in range(100, 0, -1):
-            choice = tuple(knob.at_least(percent / 100) for knob in knobs)
-            if self._space.fits(choice):
-                return [choice]
-        return [self._space.lowest]
+        equal = dict.fromkeys(tuple(knob.at_least(percent / 100) for knob in self._space.knobs)
+                              for percent in range(100, 0, -1))
+        fitting = filter(self._space.fits, equal)
+        if self._space.aim.minimize is not None:
+            return list(fitting) or [self._space.lowest]
+        return [next(fitting, self._space.lowest)]
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Nothing is left to do."""

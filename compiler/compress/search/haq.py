@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .amc import NO_REWARD, TOGETHER, features
+from .amc import TOGETHER, features, reward
 from .ddpg import Learner, Rates, State
 from .space import Choice, Knob, Space, Trial
 
@@ -66,14 +66,18 @@ class Haq:
         return choice
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Learn from episodes: how much better they are than the network as it is."""
+        """Learn from episodes: how much better they are than the network as it is.
+
+        Where a cost is minimized, by the `reward` of AMC.
+        """
         if not self._played:
             self._whole = trials[0].accuracy
             return
+        aim = self._space.aim
         for trial, (states, actions) in zip(trials, self._played, strict=True):
-            reward = (_POINTS * (trial.accuracy - self._whole)
-                      if self._space.aim.fits(trial.cost) else _POINTS * NO_REWARD)
-            self._learner.learn(states, actions, reward)
+            worth = reward(trial, aim) if aim.minimize is not None or not aim.fits(
+                trial.cost) else trial.accuracy - self._whole
+            self._learner.learn(states, actions, _POINTS * worth)
 
 
 def level(knob: Knob, action: float) -> int:

@@ -62,6 +62,10 @@ class Aim:
         """Whether ``cost`` is within the limits; None is that of what no plan can be made of."""
         return cost is not None and self.excess(cost) <= 1
 
+    def kept(self, accuracy: float, cost: Cost | None) -> bool:
+        """Whether all limits are, that of the ``accuracy`` among them."""
+        return self.fits(cost) and accuracy >= self.accuracy
+
     def objective(self, accuracy: float, cost: Cost) -> float:
         """What is best if it is highest, of networks within the limits.
 

@@ -9,6 +9,7 @@ they grow again, level by level, for as long as it costs nothing and is of use.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,18 +35,23 @@ class NetAdapt:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._now = Trial(space.highest, 0.0, space.cost(space.highest))
-        self._start = self._need(space.highest)
-        goal = 0.0 if space.aim.minimize else 1.0
-        self._step = min(FIRST_STEP * self._start, max(0.0, self._start - goal) / FEWEST)
+        self._set_out(space.highest)
         self._does: Callable[[Trial], None] = self._begun
         self.episodes = len(space.knobs) * (1 + 2 * FEWEST)
+
+    def _set_out(self, whole: Choice) -> None:
+        """Let steps be shares of what ``whole`` needs to lose."""
+        self._whole = whole
+        self._start = self._need(whole)
+        goal = 0.0 if self._space.aim.minimize else 1.0
+        self._step = min(FIRST_STEP * self._start, max(0.0, self._start - goal) / FEWEST)
 
     def _need(self, choice: Choice) -> float:
         """What is lowered: the excess, or the cost that is minimized as a share of the start."""
         aim = self._space.aim
         if aim.minimize is None:
             return self._space.excess(choice)
-        cost, whole = self._space.cost(choice), self._space.cost(self._space.highest)
+        cost, whole = self._space.cost(choice), self._space.cost(self._whole)
         if cost is None or whole is None:
             return float("inf")
         return max(aim.excess(cost), float(
@@ -70,6 +76,8 @@ class NetAdapt:
 
     def _lower(self, now: Choice) -> Sequence[Choice]:
         """What pays for the next step, or for a part of it."""
+        if math.isinf(self._start):
+            self._set_out(now)  # what was before, no board can hold
         goal = 1.0 if self._space.aim.minimize is None else 0.0
         step = self._step
         while step > SHORTEST * self._start:

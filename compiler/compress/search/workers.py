@@ -5,13 +5,17 @@ A worker that dies costs the trial that it had: another takes it up.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+from distributed.utils import silence_logging_cmgr
 
 from ...ir import PenjingError
 from .runs import Judge
@@ -42,7 +46,7 @@ def workers(environment: Environment, judged: Judged, *, count: int | None = Non
         yield lambda choices: [_alone(environment, choice, judged) for choice in choices]
         return
     with _client(count, scheduler) as client:
-        yield lambda choices: _spread(client, environment, choices, judged)
+        yield lambda choices: _judged_there(client, environment, choices, judged)
 
 
 def _alone(environment: Environment, choice: Choice, judged: Judged) -> float:
@@ -65,19 +69,51 @@ def _accuracy(environment: Environment, choice: Choice) -> float:
 def _client(count: int | None, scheduler: str | None) -> Iterator[Client]:
     """A client of Dask, and the cluster that it needs."""
     if scheduler is None:
-        with LocalCluster(n_workers=count or os.cpu_count() or 1, threads_per_worker=1,
-                          dashboard_address=None, silence_logs=50) as cluster, (
-                Client(cluster)) as client:
+        with _uninterrupted():
+            cluster = LocalCluster(n_workers=count or os.cpu_count() or 1, threads_per_worker=1,
+                                   dashboard_address=None, silence_logs=logging.CRITICAL)
+        with cluster, Client(cluster) as client:
             yield client
         return
+    with silence_logging_cmgr(logging.CRITICAL):
+        try:
+            client = Client(scheduler, timeout=_PATIENCE_SECONDS)
+        except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+            raise PenjingError(f"scheduler {scheduler:.80}: it cannot be reached "
+                               f"({type(error).__name__}); start one with dask scheduler, or leave "
+                               f"it out") from None
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
+            except TimeoutError:
+                raise PenjingError(f"scheduler {scheduler:.80}: it has no workers; start some with "
+                                   f"dask worker {scheduler:.80}") from None
+            yield client
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that start meanwhile not hear Ctrl-C, which is for the one that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        client = Client(scheduler, timeout=_PATIENCE_SECONDS)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise PenjingError(f"scheduler {scheduler:.80}: it cannot be reached "
-                           f"({type(error).__name__}); start one with dask scheduler, or leave "
-                           f"it out") from None
-    with client:
-        yield client
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _judged_there(client: Client, environment: Environment, choices: Sequence[Choice],
+                  judged: Judged) -> list[float]:
+    """What `_spread` finds; `PenjingError` where the scheduler is lost."""
+    try:
+        return _spread(client, environment, choices, judged)
+    except OSError:
+        if client.status == "running":
+            raise
+        raise PenjingError("workers: their scheduler is gone; start it again, and the search goes "
+                           "on where it was") from None
 
 
 def _spread(client: Client, environment: Environment, choices: Sequence[Choice],
