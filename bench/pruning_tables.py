@@ -8,6 +8,7 @@ from typing import Any
 import common
 import integer_pruning
 import low_rank
+import low_rank_hardware
 import pruning
 import sparse_hardware
 import sparse_or_small
@@ -68,6 +69,13 @@ def low_rank_of(network: str) -> Callable[[], str]:
                      *found.values())
 
     return made
+
+
+def low_rank_hardware_() -> str:
+    """The Fashion-MNIST network whole and of low rank, predicted or routed."""
+    result = common.read(low_rank_hardware.FILE)
+    return table(low_rank_hardware.HEADINGS, low_rank_hardware.lines(result),
+                 *result["rows"].values())
 
 
 def sparse_or_small_() -> str:
@@ -164,7 +172,8 @@ def deep() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "low-rank-fashion": low_rank_of("fashion"), "pruning-deep": deep,
+    "low-rank-fashion": low_rank_of("fashion"), "low-rank-hardware": low_rank_hardware_,
+    "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
     "pruning-resnet20": resnet20, "pruning-resnet20-recipes": resnet20_recipes,

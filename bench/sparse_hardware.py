@@ -201,9 +201,7 @@ class Study:
         self.work.mkdir(parents=True, exist_ok=True)
         path = self.file(name).with_suffix(".pt2")
         network.save(path)
-        with np.load(fashion.EXAMPLE / "calibration.npz", allow_pickle=False) as arrays:
-            integers = fixed_point.quantize(pytorch.load(path), arrays["x"], name="fashion",
-                                            input_scale=1 / 255)
+        integers = quantized(path)
         file.save(integers, self.file(name))
         held = [layer.weight.detach() for layer in layers_of(network.module).values()]
         epochs = 0 if MAKERS[name] in (as_it_is, shared) else EPOCHS + FURTHER * (name in BEFORE)
@@ -239,12 +237,24 @@ class Study:
         path = folder.with_suffix(".encoded.penjing")
         file.save(network, path)
         project = flow.compile_model(path, folder, target(multipliers))
-        made = flow.build(folder, seed=SEED).json()
         return {"study": "routed", "form": form, **facts(network, multipliers),
-                "multipliers": project.plan.multipliers,
-                "cycles": project.plan.cycles_per_frame, "seed": SEED,
-                **{key: made[key] for key in ("luts", "ffs", "dsps", "brams", "fmax_mhz",
-                                              "predicted", "seconds")}}
+                **placed(project)}
+
+
+def quantized(path: Path) -> Network:
+    """The integers of 8 bits of the network in that file."""
+    with np.load(fashion.EXAMPLE / "calibration.npz", allow_pickle=False) as arrays:
+        return fixed_point.quantize(pytorch.load(path), arrays["x"], name="fashion",
+                                    input_scale=1 / 255)
+
+
+def placed(project: flow.Project) -> dict[str, Any]:
+    """What place-and-route makes of the board design of ``project``."""
+    made = flow.build(project.path, seed=SEED).json()
+    return {"multipliers": project.plan.multipliers,
+            "cycles": project.plan.cycles_per_frame, "seed": SEED,
+            **{key: made[key] for key in ("luts", "ffs", "dsps", "brams", "fmax_mhz",
+                                          "predicted", "seconds")}}
 
 
 def target(multipliers: int) -> flow.Target:

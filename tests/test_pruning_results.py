@@ -161,6 +161,28 @@ def test_sparse_forms_in_hardware() -> None:
     assert most >= 4 * least
 
 
+def test_low_rank_in_hardware() -> None:
+    found = rows("low_rank_hardware.json")
+    of = {study: {row["network"]: row for row in found if row["study"] == study}
+          for study in ("networks", "simulated", "routed")}
+    assert of["networks"].keys() == {"whole", "cp", "tucker", "asymmetric"}
+    for row in of["networks"].values():
+        assert row["samples"] == 10_000
+    # Equal multipliers, exact, routed: fewer cycles and weights.
+    whole = of["routed"]["whole"]
+    assert {"whole", "asymmetric"} <= of["routed"].keys()
+    for name, row in of["routed"].items():
+        assert whole["multipliers_asked"] == row["multipliers_asked"] >= row["multipliers"]
+        assert name == "whole" or row["cycles"] < whole["cycles"]
+        assert name == "whole" or row["weight_bits"] < whole["weight_bits"]
+        made = of["simulated"][name]
+        assert made["patterns"] == ["none", "input", "output", "both"]
+        assert (made["frames"], made["mismatches"], made["faults"]) == (5, 0, [])
+        assert made["values_compared"] == 4 * 5 * 10
+        assert made["cycles_per_frame"] == made["predicted_cycles_per_frame"] == row["cycles"]
+        assert made["latency_cycles"] == made["predicted_latency_cycles"]
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture(name: str) -> None:
     path = ROOT / "docs" / "pictures" / f"{name}.svg"
