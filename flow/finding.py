@@ -36,8 +36,8 @@ class Finding:
     ``knobs`` are what it decided, ``trials`` all that it tried, ``best`` the one that it took.
     ``accuracy`` and ``integer_accuracy`` are those of the network that was made in the end, on so
     many ``images``, which judged the trials unless it ``is_tested`` on others; ``cost`` is that of
-    its own plan, which ``fits`` the ``aim``, as the integers' accuracy does, or not. ``whole`` is the network before, on the same
-    images.
+    its own plan, which ``fits`` the ``aim``, as the integers' accuracy does, or not. ``whole`` is
+    the network before, on the same images.
     """
 
     path: Path

@@ -96,7 +96,8 @@ class Effort:
                 raise PenjingError(f"{name}: it must be an integer from {least} to {_MOST:,}, not "
                                    f"{value!r:.40}")
         if not 0 < self.learning_rate < math.inf:
-            raise PenjingError(f"learning rate: it must be positive, not {self.learning_rate!r:.40}")
+            raise PenjingError(f"learning rate: it must be positive, not "
+                               f"{self.learning_rate!r:.40}")
 
 
 def search(model: str | Path, output: str | Path, agent: Agents | str, target: Target,
@@ -335,7 +336,8 @@ class _Job:
         return made[self.agent]()
 
     def finished(self, network: Trainable, space: Space, trials: Sequence[Trial],
-                 loss: Distillation, tested: Data | None, calibrated: Quantization, work: Work) -> Finding:
+                 loss: Distillation, tested: Data | None, calibrated: Quantization, work: Work
+                 ) -> Finding:
         """Make the best of ``trials``, train it, write it, and judge it."""
         from ..compiler.compress import training
         from ..compiler.compress.search.space import Trial, best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from distributed import LocalCluster
 from penjing.compiler.compress.search.agents import Agent
 from penjing.compiler.compress.search.amc import NO_REWARD, Amc, features, reward
 from penjing.compiler.compress.search.baselines import Optuna, RandomSearch, Uniform, projected
@@ -20,7 +22,7 @@ from penjing.compiler.compress.search.limits import Aim, parse
 from penjing.compiler.compress.search.netadapt import NetAdapt
 from penjing.compiler.compress.search.runs import run
 from penjing.compiler.compress.search.space import Choice, Knob, Space, Trial, best
-from penjing.compiler.compress.search.workers import workers
+from penjing.compiler.compress.search.workers import _uninterrupted, workers
 from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.dataflow.pricing import Cost
 from penjing.compiler.ir import PenjingError
@@ -295,9 +297,45 @@ def test_workers_find_what_one_finds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there() -> None:
-    with pytest.raises(PenjingError, match="it cannot be reached"), workers(
-            cast(Any, Made()), lambda *_: None, scheduler="tcp://127.0.0.1:9"):
-        pass
+    for name in ("tcp://127.0.0.1:9", "ucx://127.0.0.1:9", "nothing"):
+        with pytest.raises(PenjingError, match="it cannot be reached"), workers(
+                cast(Any, Made()), lambda *_: None, scheduler=name):
+            pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_or_gone() -> None:
+    choices: list[Choice] = [(0, 1, 2)]
+    with LocalCluster(n_workers=0, processes=False, threads_per_worker=1, dashboard_address=None,
+                      protocol="tcp") as cluster:
+        with pytest.raises(PenjingError, match="it has no workers; start some"), workers(
+                cast(Any, Made()), lambda *_: None, scheduler=cluster.scheduler_address):
+            pass
+        cluster.scale(1)
+        with workers(cast(Any, Made()), lambda *_: None,
+                     scheduler=cluster.scheduler_address) as judge:
+            assert list(judge(choices)) == [Made().accuracy((0, 1, 2))]
+            cluster.close()
+            with pytest.raises(PenjingError, match="gone; start it again"):
+                judge(choices)
+
+
+def test_ctrl_c_is_for_one() -> None:
+    """Processes that start meanwhile do not hear it; from a thread there is nothing to change."""
+    before = signal.getsignal(signal.SIGINT)
+    with _uninterrupted():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before
+    heard: list[Any] = []
+
+    def other() -> None:
+        with _uninterrupted():
+            heard.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert heard == [before]
 
 
 def test_bad_workers() -> None:
