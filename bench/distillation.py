@@ -2,7 +2,7 @@
 
 The teacher is the Fashion-MNIST CNN of ``examples/fashion_mnist`` (Hinton 2015). ``student`` is a
 network of a quarter of its channels, from scratch; ``few`` the same from three of a hundred of the
-images, as Hinton's speech recognizer; ``pruned`` that CNN with a twentieth of its
+images, as Hinton's speech recognizer; ``pruned`` that CNN with a tenth of its
 weights, retrained; ``binary`` the network of -1 and +1 of ``examples/binary`` that fits an
 iCEBreaker, whose teacher's answers are all that counts, as ReActNet has it. Each is trained with
 three seeds, on the first so many training images, with and without a teacher; the test images
@@ -39,11 +39,11 @@ from torch import Tensor, nn
 FILE = "distillation.json"
 COMMAND = "python bench/distillation.py --run"
 SEEDS = (1, 2, 3)
-WIDTH, ZEROS, TEMPERATURE, ALPHA = 0.25, 0.95, 4.0, 0.9
+WIDTH, ZEROS, TEMPERATURE, ALPHA = 0.25, 0.9, 4.0, 0.9
 SETTINGS: Mapping[str, tuple[int, Settings]] = {
     "few": (1_800, Settings(60, batch=100, learning_rate=3e-3)),
     "student": (20_000, Settings(8, batch=100, learning_rate=3e-3)),
-    "pruned": (10_000, Settings(2, batch=100, learning_rate=1e-3)),
+    "pruned": (10_000, Settings(3, batch=100, learning_rate=1e-3)),
     "binary": (20_000, Settings(5, batch=100, learning_rate=3e-3))}
 """How many images, and how they are trained with."""
 

@@ -172,7 +172,7 @@ def measure(case: Case, count: int, checkout: Path | None, advance: Callable[[],
             priced.append(took)
             if n % EVERY == EVERY - 1:
                 plan, alone = timed(lambda network=network: flow.plan(network, target))  # type: ignore[misc]
-                if Cost.of(network, plan) != cost:
+                if Cost.of(network, plan, oracle.budget) != cost:
                     raise PenjingError(f"{case.title}: candidate {n} costs {cost}, by a schedule "
                                        f"{Cost.of(network, plan)}")
                 beside.append(took)
