@@ -276,8 +276,9 @@ def test_what_no_board_holds_is_not_judged() -> None:
 
 
 def test_limits_that_nothing_meets() -> None:
-    with pytest.raises(PenjingError, match=r"takes 9\.00 times what they allow"):
-        space(Aim({"cycles": 10})).require()
+    # The least is 90 cycles, 1e8 / 90 frames a second.
+    with pytest.raises(PenjingError, match=r"them: cycles 9\.00 times, frames 1\.80 times what"):
+        space(Aim({"cycles": 10, "luts": 1}, 2e6)).require()
     space(HALF).require()
 
 

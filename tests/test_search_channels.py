@@ -264,7 +264,7 @@ def test_more_episodes_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(("options", "why"), [
     ((), "no limit: nothing needs to become smaller"),
     (("--limit", "speed=3"), "limit speed=3: give NAME=NUMBER"),
-    (("--limit", "cycles=1"), "limits: the smallest network that is tried takes"),
+    (("--limit", "cycles=1"), "limits: the smallest network that is tried exceeds them"),
     (("--limit", "cycles=900", "--clock", "-1"), "clock: it must be above 0"),
     (("--limit", "cycles=900", "--data", "nowhere.npz"), "nowhere.npz: cannot be read"),
     (("--limit", "cycles=900", "--test", "nowhere.npz"), "nowhere.npz: cannot be read"),

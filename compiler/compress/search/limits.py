@@ -51,12 +51,16 @@ class Aim:
             raise PenjingError("no limit: nothing needs to become smaller; give one, such as "
                                "frames=5000 or luts=20000, or a cost to minimize")
 
-    def excess(self, cost: Cost) -> float:
-        """How many times ``cost`` is what it may be, of what exceeds most; at most 1 if it fits."""
-        found = [getattr(cost, name) / most for name, most in self.most.items()]
+    def ratios(self, cost: Cost) -> dict[str, float]:
+        """How many times ``cost`` is what it may be, by the names of limits."""
+        found = {name: getattr(cost, name) / most for name, most in self.most.items()}
         if self.frames is not None:
-            found.append(self.frames / cost.frames_per_second)
-        return max(found, default=0.0)
+            found[FRAMES] = self.frames / cost.frames_per_second
+        return found
+
+    def excess(self, cost: Cost) -> float:
+        """The ratio of what exceeds most; at most 1 if ``cost`` fits."""
+        return max(self.ratios(cost).values(), default=0.0)
 
     def fits(self, cost: Cost | None) -> bool:
         """Whether ``cost`` is within the limits; None is that of what no plan can be made of."""

@@ -134,9 +134,11 @@ class Space:
         if cost is None:
             self.price(self.environment.integers(self.lowest))  # tells what there is too little of
         elif not self.aim.fits(cost):
+            exceeded = ", ".join(f"{name} {ratio:.2f} times" for name, ratio in self.aim.ratios(
+                cost).items() if ratio > 1)
             raise ir.PenjingError(
-                f"limits: the smallest network that is tried takes {self.aim.excess(cost):.2f} "
-                f"times what they allow ({cost}); raise them, or take a larger board")
+                f"limits: the smallest network that is tried exceeds them: {exceeded} what is "
+                f"allowed; ease them, or take a larger board")
 
 
 def best(trials: Sequence[Trial], aim: Aim) -> Trial | None:
