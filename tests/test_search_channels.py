@@ -184,7 +184,7 @@ def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
 
     def search(output: str, **more: Any) -> None:
         penjing.search(folder / "net.pt2", folder / output, "amc", penjing.Target("icebreaker"),
-                       ["cycles=2000"], folder / "images.npz", workers=0,
+                       ["cycles=1200"], folder / "images.npz", workers=0,
                        effort=penjing.Effort(8), **more)
 
     with pytest.raises(Stop):
