@@ -7,6 +7,7 @@ from collections.abc import Callable
 import common
 import distillation
 import numpy as np
+import search_speed
 import searches
 from page_tables import percent, table
 from rows import of as studied
@@ -66,11 +67,23 @@ def routed() -> str:
          for row in rows], *rows)
 
 
+def speed() -> str:
+    """What the cost of a candidate takes."""
+    result = common.read(search_speed.FILE)
+    rows = result["cases"]
+    return table(("candidates", "of", "oracle", "all of them", "`schedule`", "times slower",
+                  "before the oracle", "times slower"), [
+        (title, f"{row['candidates']:,}", f"{row['oracle_ms']:.1f} ms",
+         f"{row['oracle_seconds']:.1f} s", f"{row['schedule_ms']:,.0f} ms",
+         f"{row['ratio']:.1f}", f"{row['earlier_ms']:,.0f} ms", f"{row['earlier_ratio']:.1f}")
+        for title, row in rows.items()], *rows.values())
+
+
 def taught() -> str:
     """With and without a teacher."""
     result = common.read(distillation.FILE)
     lines = []
-    for study in distillation.SETTINGS:
+    for study in distillation.STUDIES:
         alone, with_teacher = distillation.means(result, study)
         lines.append((study, spread(alone), spread(with_teacher),
                       f"{100 * (np.mean(with_teacher) - np.mean(alone)):+.2f}"))
@@ -79,5 +92,5 @@ def taught() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "distillation": taught, "search-bits": bits, "search-routed": routed,
+    "distillation": taught, "search-bits": bits, "search-routed": routed, "search-speed": speed,
     "search-fashion": channels("fashion"), "search-resnet20": channels("resnet20")}
