@@ -127,7 +127,7 @@ def sets(name: str, args: argparse.Namespace) -> tuple[Trainable, Data, Data, tu
     import resnet20_pruning
 
     study = resnet20_pruning.Study(args.models, args.cifar, args.work)
-    return (study.dense(), low_rank.cifar(args.cifar, "training"),
+    return (study.dense(), study.images(slice(FITTED + JUDGED[name])),
             low_rank.cifar(args.cifar, "test"), (32, 32, 3))
 
 
