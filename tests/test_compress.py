@@ -112,8 +112,8 @@ def test_the_plot_is_there(made: Path) -> None:
 def test_another_teaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(5)
     wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 3)).eval()
-    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
-    for name, module in (("wide", wide), ("other", other)):
+    four = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
+    for name, module in (("wide", wide), ("four", four)):
         torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 8, 8),)),
                           folder / f"{name}.pt2")
     (folder / "taught.toml").write_text('[[step]]\ndo = "train"\nepochs = 1\ndistil = 1.0\n')
@@ -125,7 +125,7 @@ def test_another_teaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         taught.append(told["stages"][1]["epochs"][0][0])
     # From itself there is nothing to learn; from both, it is less than from another alone.
     assert taught[0] < taught[2] < taught[1]
-    for name, why in (("other", "the teacher makes (4,) of (1, 8, 8), the network (3,)"),
+    for name, why in (("four", "the teacher makes (4,) of (1, 8, 8), the network (3,)"),
                       ("images", "not a PyTorch program"), ("nowhere", "cannot be read")):
         suffix = "npz" if name == "images" else "pt2"
         assert run(folder, "--teacher", str(folder / f"{name}.{suffix}"), output="bad.pt2",
