@@ -72,7 +72,7 @@ FASTER = 1.4
 TUNED, LONG, RATE = 1, 3, 1e-3
 """Epochs of a trial, on `FITTED` images, of what is found, on `TRAINED`, and the learning rate."""
 TRAINED = 10_000
-ROUTED = ("bits/uniform/5", "bits/haq/1", "bits/haq_brams/1")
+ROUTED = ("bits/uniform/5", "bits/haq_brams/1")
 FRAMES = 5
 """Frames that are simulated under each stall pattern."""
 BOARD, SMALL = "ulx3s-85f", "ulx3s-12f"
