@@ -233,9 +233,11 @@ def routed(key: str, args: argparse.Namespace) -> rows.Row:
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / f"{folder.name}.penjing"
     file.save(encode(network, {}), model)
-    frames = row["frames_wanted"] if "brams" in key else None
-    project = flow.compile_model(model, folder / "project", flow.Target(
-        SMALL, fps=frames, multipliers=flow.Multipliers.ANY))
+    target = flow.Target(SMALL, multipliers=flow.Multipliers.ANY)
+    if row["brams_wanted"] is not None:
+        target = replace(target, fps=row["frames_wanted"],
+                         budget={"brams": int(row["brams_wanted"])})
+    project = flow.compile_model(model, folder / "project", target)
     found = flow.simulate(project.path, frames=FRAMES).report
     made = flow.build(project.path, seed=1).json()
     return {"study": "routed", "network": key, "accuracy": accuracy, "board": SMALL,
