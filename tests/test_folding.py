@@ -60,6 +60,6 @@ def test_the_answers_stay(network: trainable.Trainable) -> None:
 def test_shared_weights_have_few_values_where_they_are_multiplied(network: trainable.Trainable
                                                                   ) -> None:
     data = Data(torch.randn(8, 2, 6, 6), torch.arange(8) % 3, lambda x, _: x)
-    made = Pipeline(data, 1, network.copied()).take(Share(codes=4), network).network
+    made = Pipeline(data, 1, (network.copied(),)).take(Share(codes=4), network).network
     for name, layer in folded(made).layers.items():
         assert len(layer.weight.unique()) <= 4, name  # type: ignore[operator,union-attr]

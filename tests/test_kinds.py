@@ -21,7 +21,7 @@ from penjing.compiler.cost.families import ECP5, ICE40
 from penjing.compiler.dataflow import accelerator, kinds, plan_file
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, candidates
-from penjing.compiler.dataflow.kinds.engine import Multiplying
+from penjing.compiler.dataflow.kinds.engine import Multiplying, _frame_cells
 from penjing.compiler.dataflow.kinds.entry_store import EntryMemory
 from penjing.compiler.dataflow.kinds.window import Buffered
 from penjing.compiler.dataflow.options import Catalogue, Options
@@ -130,7 +130,9 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
             deeper_by_a_table = shape.queue_depth + ECP5.silicon.ram_words
             patch.setattr(type(shape), "queue_depth", deeper_by_a_table)
             patch.setitem(vars(shape), "queue_depth", deeper_by_a_table)  # where it is remembered
+            _frame_cells.cache_clear()  # it would remember the depth as it was
             deeper = layer.kind.cells(site, ECP5)
+            _frame_cells.cache_clear()
             built = layer.resources
             assert deeper.luts > built.luts or deeper.brams > built.brams
         compared.append(shape.queue_depth)

@@ -58,7 +58,7 @@ def network() -> Trainable:
 
 
 def taken(network: Trainable, *steps: Step) -> Trainable:
-    pipeline = Pipeline(DATA, 1, network.copied())
+    pipeline = Pipeline(DATA, 1, (network.copied(),))
     for step in steps:
         network = pipeline.take(step, network).network
         pipeline = pipeline.after(step, network)
@@ -119,7 +119,7 @@ def test_shared_weights_stay_shared_while_they_are_trained(network: Trainable) -
     made = taken(network, Prune(ratio=0.5), Share(codes=6, layers={"dense": 4}, epochs=1, batch=32,
                                                   distil=0.5))
     before = {name: weights(made, name).clone() for name in made.layers}
-    pipeline = Pipeline(DATA, 1, network.copied(), dict.fromkeys(made.layers, 6))
+    pipeline = Pipeline(DATA, 1, (network.copied(),), dict.fromkeys(made.layers, 6))
     after = pipeline.take(Train(epochs=1, batch=32, learning_rate=0.05), made).network
     for name, old in before.items():
         new = weights(after, name)
