@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,14 @@ def test_a_tile_engine_is_the_same_whatever_its_memories(wide: bool, examples: i
 
 
 # --- what is priced is what is built
+@pytest.fixture
+def _forgotten() -> Iterator[None]:
+    """Cells that were worked out with other depths are not remembered."""
+    yield
+    _frame_cells.cache_clear()
+
+
+@pytest.mark.usefixtures("_forgotten")
 @pytest.mark.parametrize("kind", [
     *(engine for engine in ENGINES if engine is not kinds.Constant), kinds.Scale, kinds.Slope,
     kinds.Search], ids=lambda kind: kind.__name__)
@@ -130,9 +138,7 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
             deeper_by_a_table = shape.queue_depth + ECP5.silicon.ram_words
             patch.setattr(type(shape), "queue_depth", deeper_by_a_table)
             patch.setitem(vars(shape), "queue_depth", deeper_by_a_table)  # where it is remembered
-            _frame_cells.cache_clear()  # it would remember the depth as it was
             deeper = layer.kind.cells(site, ECP5)
-            _frame_cells.cache_clear()
             built = layer.resources
             assert deeper.luts > built.luts or deeper.brams > built.brams
         compared.append(shape.queue_depth)
@@ -142,7 +148,8 @@ def test_the_output_queue_is_priced_as_it_is_built(kind: type[Kind]) -> None:
 
 
 def shape_of(site: Site, kind: Kind) -> Any:
-    """The structure with the depth of the output queue."""
+    """The structure with the depth of the output queue, whose cells are not remembered then."""
+    _frame_cells.cache_clear()
     if isinstance(kind, kinds.Nonzeros):
         return kind.shape(site).results
     if isinstance(kind, kinds.Columnwise):
