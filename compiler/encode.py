@@ -120,15 +120,17 @@ def encode(network: Network, chosen: Mapping[str, str], automatic: Sequence[str]
 
 
 def grouped(network: Network) -> Network:
-    """``network`` with n of m where `encode` would choose that, and else as it is.
+    """``network`` with n of m where `encode` would choose that; if nowhere, the object itself.
 
     Channels that are taken out of it go in whole groups then, see `reduce`.
     """
     chosen = encode(network, {})
-    return replace(network, layers=tuple(
-        found if isinstance(found, MultiplyAccumulate)
-        and isinstance(found.weights.encoding, NofM) else layer
-        for layer, found in zip(network.layers, chosen.layers, strict=True)))
+    layers = tuple(found if isinstance(found, MultiplyAccumulate)
+                   and isinstance(found.weights.encoding, NofM) else layer
+                   for layer, found in zip(network.layers, chosen.layers, strict=True))
+    if all(kept is layer for kept, layer in zip(layers, network.layers, strict=True)):
+        return network
+    return replace(network, layers=layers)
 
 
 def _named(layer: MultiplyAccumulate, name: str) -> MultiplyAccumulate:

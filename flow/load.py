@@ -73,8 +73,9 @@ class Model:
     def reduced(self) -> Model:
         """The same without channels that nobody reads or that are constant; where that takes fewer
         bits, n of m stays so."""
-        found = min((reduce(network, golden.execute) for network in (
-            self.network, grouped(self.network))), key=_bits)
+        found, held = reduce(self.network, golden.execute), grouped(self.network)
+        if held is not self.network:
+            found = min(found, reduce(held, golden.execute), key=_bits)
         return replace(self, network=found.network,
                        settings=replace(self.settings, removed=found.removed))
 

@@ -347,9 +347,10 @@ class _Job:
             raise PenjingError(f"search: none of {len(trials)} networks keeps the limits; give it "
                                f"more episodes, or raise them")
         made = space.environment.made(found.choice)
-        every = self.tensors(self.sets.training, network, calibrated)
-        settings = self._training(self.effort.epochs, every)
-        if settings is not None:
+        if self.effort.epochs:
+            every = self.tensors(self.sets.training, network, calibrated)
+            settings = self._training(self.effort.epochs, every)
+            assert settings is not None
             training.fit(made.model.module, every, settings, loss=loss,
                          checkpoint=work.step(_STEP, ".training"),
                          made_with={"choice": repr(found.choice), "distillation": repr(

@@ -19,7 +19,7 @@ from ..ir import PenjingError
 from .coupling import Coupled, Couplings
 from .trainable import Trainable
 
-__all__ = ["channel_norms", "narrow", "without_channels"]
+__all__ = ["channel_norms", "mean_scores", "narrow", "without_channels"]
 
 
 def channel_norms(model: Trainable, power: int) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ def _narrow(couplings: Couplings, model: Trainable, scores: Mapping[str, Tensor]
         share = _share(group, ratio)
         if share and group.members.keys().isdisjoint(keep) and not group.fixed and not (
                 keep_unscored and not _is_scored(group, scores)):
-            chosen.append(_Choice(group, _mean(group, scores), share))
+            chosen.append(_Choice(group, mean_scores(group, scores), share))
     wanted = _across(chosen, ratio) if across else [
         choice.channels - round(choice.ratio * choice.channels) for choice in chosen]
     for choice, least in zip(chosen, wanted, strict=True):
@@ -147,7 +147,7 @@ def _is_scored(group: Coupled, scores: Mapping[str, Tensor]) -> bool:
     return all(channel in found for unit in group.units for channel in unit)
 
 
-def _mean(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:
+def mean_scores(group: Coupled, scores: Mapping[str, Tensor]) -> dict[int, float]:
     """The score of each channel of the root of ``group``."""
     last = max(max(unit) for unit in group.units)
     total, count = torch.zeros(last + 1, dtype=torch.float64), torch.zeros(last + 1)

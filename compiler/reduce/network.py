@@ -119,11 +119,11 @@ def _made(network: Network, masks: Mapping[str, Mask], uses: Mapping[str, Uses])
     made = Builder(network.input_type, network.input)
     for layer in network.layers:
         try:
-            smaller = _cut(layer, masks, uses)
+            cut_down = smaller(layer, masks, uses)
         except PenjingError:
             return layer.name
         try:
-            made.add(smaller)
+            made.add(cut_down)
         except PenjingError:
             return _first_other(network, layer.name, made.types)
     found = made.network(network.name, tail=network.tail)
@@ -132,7 +132,7 @@ def _made(network: Network, masks: Mapping[str, Mask], uses: Mapping[str, Uses])
     return found
 
 
-def _cut(layer: ir.Layer, masks: Mapping[str, Mask], uses: Mapping[str, Uses]) -> ir.Layer:
+def smaller(layer: ir.Layer, masks: Mapping[str, Mask], uses: Mapping[str, Uses]) -> ir.Layer:
     """``layer`` for what stays."""
     result, sources = masks[layer.name], [masks[name] for name in layer.inputs]
     if all(mask.all() for mask in (result, *sources)):

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from .. import ir
 from ..ir import Builder, Network, PenjingError
-from .channels import Mask, cut, widen
-from .kernels import Kernel, kernel, with_kernel
+from .channels import Mask, widen
+from .kernels import Kernel, kernel
+from .network import smaller
 from .uses import Uses
 
 __all__ = ["without"]
@@ -39,10 +39,11 @@ def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
     for name, mask in lost.items():
         if mask.all():
             raise PenjingError(f"layer {name}: it would lose all channels; leave one")
+    masks = {name: ~mask for name, mask in lost.items()}
+    uses = {name: _all_of(view) for name, view in views.items() if view is not None}
     made = Builder(network.input_type, network.input)
     for layer in network.layers:
-        stays = [~lost[name] for name in (layer.name, *layer.inputs)]
-        made.add(_without(layer, views[layer.name], *stays))
+        made.add(smaller(layer, masks, uses))
     return made.network(network.name, tail=network.tail)
 
 
@@ -70,13 +71,7 @@ def _spread_groups(groups: int, result: Mask, source: Mask) -> None:
         mask.reshape(groups, -1)[either] = True
 
 
-def _without(layer: ir.Layer, view: Kernel | None, result: Mask, *sources: Mask) -> ir.Layer:
-    """``layer`` for what stays."""
-    if all(mask.all() for mask in (result, *sources)):
-        return layer
-    if view is None:
-        return cut(layer, result, *sources)
-    assert isinstance(layer, ir.MultiplyAccumulate)
+def _all_of(view: Kernel) -> Uses:
+    """Every output needs all inputs, and what goes adds nothing to a bias."""
     shape = len(view.weights), view.weights.shape[3]
-    uses = Uses(view, np.ones(shape, bool), np.zeros(shape, np.int64))
-    return with_kernel(layer, *uses.cut(result, *sources))
+    return Uses(view, np.ones(shape, bool), np.zeros(shape, np.int64))

@@ -7,7 +7,10 @@ from typing import Protocol
 
 from .space import Choice, Trial
 
-__all__ = ["Agent"]
+__all__ = ["TOGETHER", "Agent"]
+
+TOGETHER = 4
+"""Choices that are asked for at once, before any of their trials is learned from."""
 
 
 class Agent(Protocol):

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .agents import TOGETHER
 from .ddpg import Learner, Rates, State
 from .limits import Aim
 from .space import Choice, Knob, Space, Trial
 
-__all__ = ["NO_REWARD", "TOGETHER", "Amc", "features", "reward"]
+__all__ = ["NO_REWARD", "Amc", "features", "reward"]
 
 WARM_UP, DECAY, REMEMBERED = 100, 0.95, 100
-TOGETHER = 4
-"""Episodes that are played before any of them is learned from."""
 NO_REWARD = -1.0
 """Of a network that no plan can be made of."""
 LEAST_ERROR = 1e-3

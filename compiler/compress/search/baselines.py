@@ -8,12 +8,10 @@ from typing import Any
 
 import optuna
 
+from .agents import TOGETHER
 from .space import Choice, Space, Trial
 
 __all__ = ["Optuna", "RandomSearch", "Uniform", "projected"]
-
-TOGETHER = 4
-"""Choices that are asked for at once."""
 
 
 def projected(space: Space, choice: Choice) -> Choice:
@@ -108,6 +106,5 @@ class Optuna:
         """What the choices are worth that were made of those that were suggested."""
         aim = self._space.aim
         for suggested, trial in zip(self._open, trials, strict=True):
-            fits = trial.cost is not None and aim.fits(trial.cost)
             self._study.tell(suggested, aim.objective(trial.accuracy, trial.cost)
-                             if fits and trial.cost is not None else -2.0)
+                             if trial.cost is not None and aim.fits(trial.cost) else -2.0)

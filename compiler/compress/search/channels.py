@@ -7,7 +7,7 @@ and what reads the rest is fitted by least squares to make what it made before (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..coupling import Coupled, Couplings, outputs
 from ..folding import folded
 from ..low_rank.chains import places
 from ..prune import Layer, flattened_maps, is_plain, layers_of, refit
-from ..structure import channel_norms, without_channels
+from ..structure import channel_norms, mean_scores, without_channels
 from ..trainable import Trainable
 from ..training import Data, Settings
 from .space import Choice, Knob, Made
@@ -51,12 +51,14 @@ class Channels:
     tuning: Settings | None = None
     samples: int = 500
     seed: int = 1
-    _folded: Trainable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_folded", folded(self.model))
         if not self._groups:
             raise PenjingError("search: the network has no layer whose channels could go")
+
+    @cached_property
+    def _folded(self) -> Trainable:
+        return folded(self.model)
 
     @cached_property
     def _every_group(self) -> tuple[Coupled, ...]:
@@ -76,12 +78,9 @@ class Channels:
         norms = channel_norms(self._folded, 1)
         found = []
         for group in self._groups:
-            worth = torch.zeros(1 + max(max(unit) for unit in group.units), dtype=torch.float64)
-            for name, (channels, roots) in group.members.items():
-                if name in norms:
-                    norm = norms[name].detach().double()
-                    worth.index_add_(0, roots, norm[channels] / norm.mean().clamp(min=1e-30))
-            means = {unit: float(worth[list(unit)].mean()) for unit in group.units}
+            worth = mean_scores(group, norms)
+            means = {unit: math.fsum(map(worth.__getitem__, unit)) / len(unit)
+                     for unit in group.units}
             found.append(tuple(sorted(group.units, key=lambda unit: (-means[unit], unit))))
         return tuple(found)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .amc import TOGETHER, features, reward
+from .agents import TOGETHER
+from .amc import features, reward
 from .ddpg import Learner, Rates, State
 from .space import Choice, Knob, Space, Trial
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ... import ir
 from ...ir import PenjingError
 from .. import training
-from ..fixed_point import Mode, Precision, Precisions, build, widths
+from ..fixed_point import Mode, Precision, Precisions, build, prepare, widths
+from ..fixed_state import Job
 from ..imitation import Imitable, imitable
 from ..low_rank.chains import places
 from ..trainable import Trainable
@@ -35,8 +36,9 @@ _SKETCHED = 2
 class Widths:
     """The environment of ``model``, whose ranges are chosen on the ``calibration`` data.
 
-    ``settings`` are those of `fixed_point.quantize`. ``judged`` are the images that tell the
-    accuracy, ``fitted`` those that each network is trained with, as ``tuning`` says, before.
+    ``mode`` and what the input is are those of `fixed_point.quantize`. ``judged`` are the images
+    that tell the accuracy, ``fitted`` those that each network is trained with, as ``tuning`` says,
+    before.
     """
 
     model: Trainable
@@ -47,11 +49,10 @@ class Widths:
     mode: Mode = Mode.DIVERGENCE
     input_bits: int = 8
     input_scale: float | None = None
-    _settings: Mapping[str, Any] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_settings", {
-            "mode": self.mode, "input_bits": self.input_bits, "input_scale": self.input_scale})
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"mode": self.mode, "input_bits": self.input_bits, "input_scale": self.input_scale}
 
     @cached_property
     def able(self) -> Imitable:
@@ -59,8 +60,10 @@ class Widths:
         return imitable(self.model, self.calibration, **self._settings)
 
     @cached_property
-    def _sketch(self) -> Imitable:
-        return imitable(self.model, self.calibration[:_SKETCHED], **self._settings)
+    def _sketch(self) -> Job:
+        """What becomes integers whose ranges are chosen by a few images only."""
+        return prepare(self.able.floats, self.calibration[:_SKETCHED], Precisions(),
+                       **self._settings)
 
     @cached_property
     def _decided(self) -> tuple[tuple[str, str], ...]:
@@ -114,7 +117,7 @@ class Widths:
         return self._built(self.precisions(choice))
 
     def _built(self, bits: Precisions) -> ir.Network:
-        return build(self._sketch.jobs(self._sketch.floats, bits)).network
+        return build(replace(self._sketch, bits=bits)).network
 
     def made(self, choice: Choice) -> Made:
         """The network in fixed point."""
