@@ -160,9 +160,10 @@ class Search:
 
         None where none does. Block RAMs have no end. What buffers take beyond the least is not
         known before there is a plan; so paces are told apart by what the last plan had of that,
-        and a plan is made of the best of them, until one fits.
+        and a plan is made of the best of them, until one fits. As slower plans have less of it,
+        those between that one and the last that did not fit are tried then.
         """
-        beyond, limits = Resources(), within.resources
+        beyond, limits, begin = Resources(), within.resources, low
         while True:
             pace, first, end = high, low, high
             while first < end:
@@ -177,7 +178,7 @@ class Search:
                 return None
             best = self.fitting(pace, within)
             if best is not None:
-                return best
+                return self.faster(best, low, within) if low > begin else best
             found = self.affordable(pace)
             assert found is not None
             plan, least = self.planned(found[0]).plan, _cells(found[0])
