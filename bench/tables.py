@@ -10,14 +10,12 @@ says something else; both refuse a name that no function here has.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import binary_networks
 import cifar_resnets
 import common
 import emission
@@ -27,22 +25,21 @@ import icebreaker
 import layers
 import link
 import mixed_precision
-import mlperf_tiny
 import named_networks
+import network_tables
 import pruning_tables
 import reference
 import resources
 import search_tables
 import sparse_tables
 import ulx3s
-from page_tables import both, grid, of, percent, script, table
+from network_tables import CELLS, fps, networks, steps
+from page_tables import both, grid, of, percent, table
 from penjing import boards
 from penjing.compiler.ir import PenjingError
 
 ROOT = Path(__file__).parents[1]
-PEERS = Path(__file__).with_name("peers.json")
 REGION = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-CELLS = ("luts", "ffs", "dsps", "brams")
 FRAMEWORKS = {"onnx": "`.onnx`: ONNX Runtime", "pt2e": "`.pt2` by PT2E: PyTorch",
               "pytorch": "`.pt2` of floats: PyTorch", "tflite": "`.tflite`: LiteRT"}
 """Files by what runs them besides the golden model."""
@@ -73,83 +70,7 @@ def stale() -> Iterator[tuple[Path, str]]:
             yield page, wanted
 
 
-def fps(routed: Mapping[str, Any], cycles: int) -> str:
-    """Frames a second at the clock that was reached."""
-    return f"{routed['fmax_mhz'] * 1e6 / cycles:,.0f}"
-
-
-def networks(file: str) -> dict[str, Any]:
-    """The networks of a result file."""
-    found: dict[str, Any] = common.read(file)["networks"]
-    return found
-
-
-def steps(entries: Iterable[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
-    """What is stored of these steps, with which each was made."""
-    return [entry[name] for entry in entries for name in names if name in entry]
-
-
 # Tables, in the order of docs/results.md.
-
-
-def mlperf() -> str:
-    """The MLPerf Tiny networks: exactness, accuracy and cycles."""
-    known = networks(mlperf_tiny.FILE)
-    rows = []
-    for name, entry in known.items():
-        golden, rtl, plan = entry["golden"], entry["rtl"], entry["plan"]
-        accuracy = (f"{percent(golden['accuracy'], 2)} of {golden['samples']:,}"
-                    if "accuracy" in golden else "no images")
-        rows.append((mlperf_tiny.TITLES[name], f"{plan['macs']:,}",
-                     of(golden["logit_mismatches"], golden["logits_compared"]), accuracy,
-                     of(rtl["mismatches"], rtl["values_compared"]),
-                     both(rtl["cycles_per_frame"], plan["predicted_cycles_per_frame"]),
-                     both(rtl["latency_cycles"], plan["predicted_latency_cycles"])))
-    return table(("network", "MACs", "golden ≠ LiteRT", "accuracy", "RTL ≠ golden",
-                  "cycles a frame, predicted", "latency, predicted"), rows,
-                 *steps(known.values(), "golden", "rtl"))
-
-
-def mlperf_routed() -> str:
-    """What the MLPerf Tiny networks take of a ULX3S-85F."""
-    known = {name: entry for name, entry in networks(mlperf_tiny.FILE).items()
-             if "routed" in entry}
-    return table(("network", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
-                  "block RAMs, predicted", "Fmax", "frames/s", "first to last"),
-                 [(mlperf_tiny.TITLES[name], *routed_cells(entry),
-                   fps(entry["routed"], entry["rtl"]["cycles_per_frame"]),
-                   f"{entry['rtl']['latency_cycles'] / entry['routed']['fmax_mhz'] / 1e3:.2f} ms")
-                  for name, entry in known.items()], *steps(known.values(), "routed"))
-
-
-def routed_cells(entry: Mapping[str, Any]) -> list[str]:
-    """Cells found and predicted, and Fmax."""
-    found, predicted = entry["routed"], entry["plan"]["predicted"]
-    return [*(both(found[cell], predicted[cell]) for cell in CELLS),
-            f"{found['fmax_mhz']:.1f} MHz"]
-
-
-def peers() -> str:
-    """What others have published of networks that are routed here, beside that."""
-    published = json.loads(PEERS.read_text(encoding="utf-8"))
-    ours = {**networks(mlperf_tiny.FILE), **networks(binary_networks.FILE)}
-    rows = []
-    for network, title in published["networks"].items():
-        entry = ours[network]
-        routed, plan = entry.get("routed"), entry["plan"]
-        lines = [(row["frames_per_second"], row["tool"], row["board"], row.get("dsps", ""),
-                  f"[{row['source']}]({row['url']})")
-                 for row in published["rows"] if row["network"] == network]
-        clock, tool = ((routed["fmax_mhz"], "**Penjing**") if routed else
-                       (plan["clock_mhz"], f"**Penjing**, simulated, at {plan['clock_mhz']:g} MHz"))
-        lines.append((clock * 1e6 / entry["rtl"]["cycles_per_frame"], tool, "ULX3S-85F",
-                      (routed or plan["predicted"])["dsps"], script(routed or plan)))
-        lines.sort(reverse=True, key=lambda line: line[0])
-        rows += [(title if n == 0 else "", tool, board, dsps, f"{rate:,.0f}", source)
-                 for n, (rate, tool, board, dsps, source) in enumerate(lines)]
-    return (f"{grid(('network', 'tool', 'board', 'DSPs used', 'frames/s', 'source'), rows)}\n\n"
-            f"Sources of others looked up on {published['looked_up']} (`bench/peers.json`); where "
-            "they name no DSPs, these are left open.")
 
 
 def schedule() -> str:
@@ -237,32 +158,6 @@ def named() -> str:
     return table(("network", "golden ≠ PyTorch", "board", "MACs", "multipliers", "cycles a frame",
                   "block RAMs", "RTL ≠ golden", "latency, predicted"), rows,
                  *steps(known.values(), "opened", "plan", "rtl"))
-
-
-def binary() -> str:
-    """The binary networks that others trained."""
-    known = networks(binary_networks.FILE)
-    rows = []
-    for name, entry in known.items():
-        rtl, plan = entry["rtl"], entry["plan"]
-        rows.append((binary_networks.TITLES[name], f"{plan['macs']:,}", rtl["frames"],
-                     of(rtl["mismatches"], rtl["values_compared"]),
-                     both(rtl["cycles_per_frame"], plan["predicted_cycles_per_frame"]),
-                     both(rtl["latency_cycles"], plan["predicted_latency_cycles"])))
-    return table(("network", "MACs", "frames, each pattern", "RTL ≠ golden",
-                  "cycles a frame, predicted", "latency, predicted"), rows,
-                 *steps(known.values(), "rtl"))
-
-
-def binary_routed() -> str:
-    """What the binary networks take of a ULX3S-85F."""
-    known = {name: entry for name, entry in networks(binary_networks.FILE).items()
-             if "routed" in entry}
-    return table(("network", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
-                  "block RAMs, predicted", "Fmax", "frames/s"),
-                 [(binary_networks.TITLES[name], *routed_cells(entry),
-                   fps(entry["routed"], entry["rtl"]["cycles_per_frame"]))
-                  for name, entry in known.items()], *steps(known.values(), "routed"))
 
 
 def lanes() -> str:
@@ -420,70 +315,6 @@ def rounding() -> str:
                   for kind, counts in result["kinds"].items()], result)
 
 
-def gallery() -> str:
-    """Networks × boards: all that is stored, those with a bitstream first."""
-    rows = sorted(pieces(), key=lambda row: (row["board"], "fmax_mhz" not in row))
-    shown = []
-    for row in rows:
-        routed = "fmax_mhz" in row
-        clock = row.get("clock_mhz", row.get("fmax_mhz"))
-        shown.append((
-            row["title"], row["board"], f"{row['macs']:,}", f"{row['cycles']:,}",
-            *((f"{row[cell]:,}" if routed else f"~{row[cell]:,}") for cell in CELLS),
-            f"{row['fmax_mhz']:.1f} MHz" if routed else "",
-            f"{clock * 1e6 / row['cycles']:,.0f}" if routed else "", row["date"],
-            script(row)))
-    return grid(("network", "board", "MACs", "cycles a frame", "LUTs", "flip-flops", "DSPs",
-                 "block RAMs", "Fmax", "frames/s", "date", "command"), shown)
-
-
-def pieces() -> Iterator[dict[str, Any]]:
-    """What the gallery shows: title, board, MACs, cycles, cells, command and, if routed, Fmax."""
-    for file, titles in ((mlperf_tiny.FILE, mlperf_tiny.TITLES),
-                         (binary_networks.FILE, binary_networks.TITLES)):
-        targets = {case.name: case.target.board for case in binary_networks.CASES}
-        for name, entry in networks(file).items():
-            plan = entry["plan"]
-            yield {"title": titles[name], "board": targets.get(name, mlperf_tiny.BOARD),
-                   "macs": plan["macs"], "cycles": plan["predicted_cycles_per_frame"],
-                   **plan["predicted"], **stamped(plan), **reached(entry.get("routed"))}
-    example = common.read(ulx3s.FILE)
-    best = max(example["runs"], key=lambda run: run["fmax_mhz"])
-    yield {"title": f"Fashion-MNIST, {example['multipliers']} multipliers",
-           "board": example["board"], "macs": example["macs"],
-           "cycles": example["cycles_per_frame"], **stamped(example), **reached(best, example)}
-    for row in common.read(few_bits.FILE)["rows"]:
-        if "hardware" in row:
-            made_ = row["hardware"]
-            yield {"title": f"Fashion-MNIST, `{row['kind']}`", "board": made_["board"],
-                   "macs": row["macs"], "cycles": made_["cycles_per_frame"], **reached(made_)}
-    small = common.read(icebreaker.FILE)
-    for name, entry in small["networks"].items():
-        yield {"title": f"Fashion-MNIST, {name}", "board": small["board"], "macs": entry["macs"],
-               "cycles": entry["cycles_per_frame"], "clock_mhz": entry["clock_mhz"],
-               **reached({**entry["measured"], "fmax_mhz": entry["fmax_mhz"]}, small)}
-    for name, entry in networks(named_networks.FILE).items():
-        if "plan" in entry:
-            plan = entry["plan"]
-            yield {"title": f"{named_networks.NETWORKS[name].title} (random weights)",
-                   "board": plan["board"], "macs": plan["macs"],
-                   "cycles": plan["cycles_per_frame"], **{cell: plan[cell] for cell in CELLS},
-                   **stamped(plan)}
-
-
-def stamped(result: Mapping[str, Any]) -> dict[str, str]:
-    """Its command and date."""
-    return {"command": result["command"], "date": result["date"]}
-
-
-def reached(routed: Mapping[str, Any] | None, stamp: Mapping[str, Any] | None = None
-            ) -> dict[str, Any]:
-    """Cells and Fmax after routing, and by what command; nothing where it was not routed."""
-    if routed is None:
-        return {}
-    return {**{key: routed[key] for key in (*CELLS, "fmax_mhz")}, **stamped(stamp or routed)}
-
-
 def known_boards() -> str:
     """The boards, and what each of them has."""
     return grid(("`--board`", "family", "device", "LUTs", "DSPs", "block RAMs", "clock"),
@@ -493,16 +324,13 @@ def known_boards() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
-    "cifar-rtl": cifar_rtl,
-    "few-bits-modes": few_bits_modes, "importance": by_importance,
-    "emitted": emitted, "example-routed": example_routed, "foreign": foreign,
-    "foreign-refused": foreign_refused, "fuzz": fuzz, "gallery": gallery,
-    "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,
-    "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
-    "precision": precision, "predictions": predictions, "reference": reference.names,
-    "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog, **pruning_tables.TABLES, **search_tables.TABLES,
+    "boards": known_boards, "cifar": cifar, "cifar-rtl": cifar_rtl, "emitted": emitted,
+    "example-routed": example_routed, "few-bits-modes": few_bits_modes, "foreign": foreign,
+    "foreign-refused": foreign_refused, "fuzz": fuzz, "importance": by_importance, "kinds": kinds,
+    "lanes": lanes, "links": links, "mutants": mutants, "named": named, "precision": precision,
+    "predictions": predictions, "reference": reference.names, "rounding": rounding,
+    "schedule": schedule, "smallest": smallest, "trained": trained, "verilog": verilog,
+    **network_tables.TABLES, **pruning_tables.TABLES, **search_tables.TABLES,
     **sparse_tables.TABLES,
 }
 
