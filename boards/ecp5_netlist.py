@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from .sites import DspSites
 
-__all__ = ["drop_unread_carries", "place_multipliers", "put_reset_on_global", "rewrite"]
+__all__ = ["drop_unread_carries", "place_multipliers", "rewrite",
+           "spread_reset"]
 
 Parsed = dict[str, Any]
 """A module as Yosys' JSON has it."""
@@ -25,9 +27,11 @@ Parsed = dict[str, Any]
 Site = tuple[int, int, int]
 """Column and row of a DSP block, and the multiplier in it."""
 
-_GLOBAL_USERS = 1000
-"""Flip-flops that make a reset worth one of the device's global networks."""
-_BUFFER = "reset_buffer"
+_MANY_FLIP_FLOPS = 1000
+"""From so many flip-flops on, a reset spans the device."""
+_RESET = "reset_late"
+_PART_DEPTH = 3
+"""Names of a path that tell the parts of a design apart: the wrapper, the accelerator, a layer."""
 
 _IN_BLOCK = (0, 1, 4, 5)
 """A DSP block's multipliers, by the columns that they are apart."""
@@ -38,7 +42,7 @@ def rewrite(path: Path, top: str, sites: DspSites, order: Sequence[str] = ()) ->
     netlist = json.loads(path.read_text(encoding="utf-8"))
     module = netlist["modules"][top]
     drop_unread_carries(module)
-    put_reset_on_global(module)
+    spread_reset(module)
     if order:
         place_multipliers(module, sites, order)
     path.write_text(json.dumps(netlist), encoding="utf-8")
@@ -76,30 +80,46 @@ def _starts_a_carry(cell: Parsed) -> bool:
                           for n, port in enumerate(ports)))
 
 
-def put_reset_on_global(module: Parsed) -> None:
-    """Lead the reset to its flip-flops by a global buffer, if it has enough of them.
+def spread_reset(module: Parsed) -> None:
+    """Give each part of the design a reset of its own, two cycles behind the common one.
 
-    nextpnr gives such a buffer to clocks alone, and 15 ns of wire to a reset that spans the device.
+    A wire to all of a large design's flip-flops is its slowest: 15 ns of it where nextpnr routes
+    it, 9 ns by a global network, most of them on the way to that network. Registers behind each
+    other take it to where a part is; all parts leave the reset in one cycle. Nothing changes where
+    it has few flip-flops, or where no flip-flop drives it.
     """
-    users: dict[int | str, list[dict[str, Any]]] = {}
-    for cell in module["cells"].values():
-        if cell["type"] == "TRELLIS_FF" and "LSR" in cell["connections"]:
-            users.setdefault(cell["connections"]["LSR"][0], []).append(cell)
-    nets = [bit for bit in users if isinstance(bit, int)]
-    if not nets:
+    cells: dict[str, Parsed] = module["cells"]
+    resets = Counter(cell["connections"]["LSR"][0] for cell in cells.values()
+                     if cell["type"] == "TRELLIS_FF" and "LSR" in cell["connections"])
+    resets = Counter({bit: users for bit, users in resets.items() if isinstance(bit, int)})
+    if not resets or resets.most_common(1)[0][1] < _MANY_FLIP_FLOPS:
         return
-    reset = max(nets, key=lambda bit: len(users[bit]))
-    if len(users[reset]) < _GLOBAL_USERS:
+    reset = resets.most_common(1)[0][0]
+    sources = [cell for cell in cells.values() if cell["type"] == "TRELLIS_FF"
+               and cell["connections"].get("Q") == [reset]]
+    if not sources:
         return
-    buffered = 1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
-                       if isinstance(bit, int))
-    for cell in users[reset]:
-        cell["connections"]["LSR"] = [buffered]
-    module["cells"][_BUFFER] = {
-        "hide_name": 0, "type": "DCCA", "parameters": {}, "attributes": {},
-        "port_directions": {"CLKI": "input", "CLKO": "output"},
-        "connections": {"CLKI": [reset], "CLKO": [buffered]}}
-    module["netnames"][_BUFFER] = {"hide_name": 0, "bits": [buffered], "attributes": {}}
+    free = count(1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
+                         if isinstance(bit, int)))
+    copies: dict[str, int] = {}
+    for path, cell in list(cells.items()):
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input" and reset in bits:
+                part = ".".join(path.split(".")[:-1][:_PART_DEPTH])
+                if part not in copies:
+                    copies[part] = _late(module, f"{part}.{_RESET}", sources[0], reset, free)
+                cell["connections"][port] = [copies[part] if bit == reset else bit for bit in bits]
+
+
+def _late(module: Parsed, name: str, like: Parsed, bit: int, free: Iterator[int]) -> int:
+    """``bit`` behind two registers more, which begin as the flip-flop ``like`` does."""
+    for n in range(2):
+        late = next(free)
+        connections = {**like["connections"], "DI": [bit], "Q": [late]}
+        module["cells"][f"{name}_{n}"] = {**like, "connections": connections}
+        module["netnames"][f"{name}_{n}"] = {"hide_name": 0, "bits": [late], "attributes": {}}
+        bit = late
+    return bit
 
 
 def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> None:

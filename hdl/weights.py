@@ -18,7 +18,9 @@ from .tech import MEMORY_LATENCY, MemoryStyle, Technology
 
 __all__ = ["CODEBOOK_LATENCY", "CodebookWeights", "LoadableCodebook", "WeightSource"]
 
-CODEBOOK_LATENCY = SEQUENCER_LATENCY + MEMORY_LATENCY
+_WAY = 1
+"""Cycles of the indices on their way from one memory to tables all over the chip."""
+CODEBOOK_LATENCY = SEQUENCER_LATENCY + _WAY + MEMORY_LATENCY
 """Cycles from a step to its word of weights that are looked up."""
 MOST_ENTRIES = 256
 
@@ -45,9 +47,10 @@ class WeightSource(Protocol):
 class CodebookWeights(Block):
     """Weights of few different values: a memory of indices, and behind it a table for each weight.
 
-    ``CODEBOOK_LATENCY`` cycles after a step, ``data`` is its word; a word a cycle. A table is made
-    of look-up tables, one with up to 16 entries takes one of four inputs a bit. What is stored
-    beside the indices comes out as it is.
+    ``CODEBOOK_LATENCY`` cycles after a step, ``data`` is its word; a word a cycle. A register takes
+    the indices from their memory to tables that lie beside multipliers. A table is made of look-up
+    tables, one with up to 16 entries takes one of four inputs a bit. What is stored beside the
+    indices comes out as it is.
 
     Parameters
     ----------
@@ -99,12 +102,13 @@ class CodebookWeights(Block):
         m = Module()
         m.submodules.indices = indices = self._indices
         m.d.comb += indices.step.eq(self.step)
+        word = delay(m, "word", indices.data, _WAY)
         for n in range(self._weights):
             table = self._technology.rom(self._table, self._weight_bits, MemoryStyle.LOGIC)
             m.submodules[f"table_{n}"] = table
-            m.d.comb += [table.address.eq(indices.data.word_select(n, self._index_bits)),
+            m.d.comb += [table.address.eq(word.word_select(n, self._index_bits)),
                          self.data.word_select(n, self._weight_bits).eq(table.data)]
-        beside = indices.data[self._weights * self._index_bits :]
+        beside = word[self._weights * self._index_bits :]
         if len(beside):
             m.d.comb += self.data[self._weights * self._weight_bits :].eq(
                 delay(m, "beside", beside, MEMORY_LATENCY))
@@ -157,6 +161,7 @@ class LoadableCodebook(Block):
         m.submodules.values = values = self._values
         chain(m, self, [indices, values])
         m.d.comb += indices.step.eq(self.step)
+        word = delay(m, "word", indices.data, _WAY)
         index_bits, weight_bits = len(values.address), len(values.word)
         for n in range(self._weights):
             table = self._technology.ram(weight_bits, 1 << index_bits, MemoryStyle.DISTRIBUTED)
@@ -164,9 +169,9 @@ class LoadableCodebook(Block):
             m.d.comb += [
                 table.write_address.eq(values.address), table.write_data.eq(values.word),
                 table.write_enable.eq(values.write), table.read_enable.eq(1),
-                table.read_address.eq(indices.data.word_select(n, index_bits)),
+                table.read_address.eq(word.word_select(n, index_bits)),
                 self.data.word_select(n, weight_bits).eq(table.read_data)]
-        beside = indices.data[self._weights * index_bits :]
+        beside = word[self._weights * index_bits :]
         if len(beside):
             m.d.comb += self.data[self._weights * weight_bits :].eq(
                 delay(m, "beside", beside, MEMORY_LATENCY))

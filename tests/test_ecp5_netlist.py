@@ -17,7 +17,7 @@ from penjing.boards.board import DspSites
 from penjing.boards.ecp5_netlist import (
     drop_unread_carries,
     place_multipliers,
-    put_reset_on_global,
+    spread_reset,
 )
 from penjing.boards.toolchain import Workshop, place_and_route, synthesize
 from penjing.hdl.tech import Ecp5
@@ -140,24 +140,51 @@ def test_nextpnr_knows_every_site(name: str, tmp_path: Path) -> None:
     assert place_and_route(shop).dsps == dsps
 
 
-def flip_flop(reset: int | str) -> dict[str, Any]:
-    return {"type": "TRELLIS_FF", "attributes": {}, "connections": {"LSR": [reset]},
-            "port_directions": {"LSR": "input"}}
+def flip_flop(reset: int | str, d: int, q: int) -> dict[str, Any]:
+    return {"type": "TRELLIS_FF", "attributes": {}, "parameters": {"REGSET": "SET"},
+            "connections": {"LSR": [reset], "DI": [d], "Q": [q]},
+            "port_directions": {"LSR": "input", "DI": "input", "Q": "output"}}
 
 
-@pytest.mark.parametrize(("count", "buffers"), [(999, 0), (1000, 1)])
-def test_a_wide_reset_is_global(count: int, buffers: int) -> None:
+def with_reset(users: int) -> dict[str, Any]:
+    """A reset, net 3, from a flip-flop to so many ``users`` of a layer, and to a table elsewhere.
+    """
     lut = {"type": "LUT4", "attributes": {}, "connections": {"A": [3]},
            "port_directions": {"A": "input"}}
-    module: dict[str, Any] = {
-        "cells": {**{f"ff{n}": flip_flop(3) for n in range(count)}, "lut": lut,
-                  **{f"none{n}": flip_flop("0") for n in range(2 * count)}, "other": flip_flop(4)},
-        "netnames": {"rst": {"bits": [3]}, "other": {"bits": [4]}}}
-    put_reset_on_global(module)
+    return {
+        "cells": {"clocking.rst": flip_flop("0", 2, 3), "wrapper.deframer.lut": lut,
+                  **{f"wrapper.accelerator.conv.window.ff{n}": flip_flop(3, 2, 4)
+                     for n in range(users)},
+                  **{f"none{n}": flip_flop("0", 2, 4) for n in range(2 * users)},
+                  "wrapper.accelerator.conv.other": flip_flop(4, 2, 4)},
+        "netnames": {"d": {"bits": [2]}, "rst": {"bits": [3]}, "other": {"bits": [4]}}}
+
+
+def test_each_part_has_a_reset_of_its_own() -> None:
+    module = with_reset(1000)
     cells = module["cells"]
-    made = [cell for cell in cells.values() if cell["type"] == "DCCA"]
-    assert [cell["connections"] for cell in made] == [{"CLKI": [3], "CLKO": [5]}] * buffers
-    assert cells["ff7"]["connections"]["LSR"] == [5 if buffers else 3]
-    assert cells["lut"]["connections"]["A"] == [3]
+    spread_reset(module)
+    for part, user, port in (("wrapper.deframer", "wrapper.deframer.lut", "A"),
+                             ("wrapper.accelerator.conv", "wrapper.accelerator.conv.window.ff7",
+                              "LSR")):
+        first, second = (cells[f"{part}.reset_late_{n}"] for n in range(2))
+        assert first["connections"]["DI"] == [3]
+        assert second["connections"]["DI"] == first["connections"]["Q"]
+        assert cells[user]["connections"][port] == second["connections"]["Q"]
+        assert second["parameters"] == {"REGSET": "SET"}
+        assert second["connections"]["LSR"] == ["0"]
+    nets = [cells[f"{part}.reset_late_{n}"]["connections"]["Q"][0]
+            for part in ("wrapper.deframer", "wrapper.accelerator.conv") for n in range(2)]
+    assert sorted(nets) == [5, 6, 7, 8]
     assert cells["none7"]["connections"]["LSR"] == ["0"]
-    assert cells["other"]["connections"]["LSR"] == [4]
+    assert cells["wrapper.accelerator.conv.other"]["connections"]["LSR"] == [4]
+
+
+@pytest.mark.parametrize("from_outside", [False, True])
+def test_a_small_or_foreign_reset_stays(from_outside: bool) -> None:
+    module = with_reset(1000 if from_outside else 999)
+    if from_outside:
+        del module["cells"]["clocking.rst"]
+    before = json.dumps(module)
+    spread_reset(module)
+    assert json.dumps(module) == before

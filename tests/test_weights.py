@@ -96,7 +96,7 @@ def test_an_engine_has_parts_that_fit() -> None:
     slow = CodebookWeights([0] * 4, 6, codebook=[0, 1], weight_bits=5, style=MemoryStyle.LOGIC,
                            technology=Generic())
     with pytest.raises(ValueError, match=r"^shape must have the depth and latency of its parts, "
-                                         r"\(9, 0\), not \(8, 0\)$"):
+                                         r"\(10, 0\), not \(8, 0\)$"):
         Engine(shape, array, slow)
     for part in (array, short, narrow, slow):
         Fragment.get(part, None)  # Amaranth complains of components that nothing elaborates.

@@ -103,12 +103,13 @@ class CodebookStore(Store):
 
     @property
     def latency(self) -> int:
-        """The memory's, and the table's."""
+        """The memory's, the way's and the table's."""
         return CODEBOOK_LATENCY
 
     def cells(self, fabric: Fabric) -> Resources:
-        """A table."""
-        return memories.rom(fabric, Storage.LOGIC, len(self.codebook), self.value_bits)
+        """A table, and the register in front of it."""
+        table = memories.rom(fabric, Storage.LOGIC, len(self.codebook), self.value_bits)
+        return table + Resources(ffs=self.bits)
 
     def source(self, values: Integers, style: MemoryStyle, technology: Technology,
                rounds: Rounds = ONCE, beside: Beside = NOTHING) -> WeightSource:
@@ -161,12 +162,14 @@ class LoadableCodebookStore(Store):
 
     @property
     def latency(self) -> int:
-        """The memory's, and the table's."""
+        """The memory's, the way's and the table's."""
         return CODEBOOK_LATENCY
 
     def cells(self, fabric: Fabric) -> Resources:
-        """A table."""
-        return memories.ram(fabric, constants.loose(fabric), 1 << self.index_bits, self.value_bits)
+        """A table, and the register in front of it."""
+        table = memories.ram(fabric, constants.loose(fabric), 1 << self.index_bits,
+                             self.value_bits)
+        return table + Resources(ffs=self.bits)
 
     def fillings(self, values: Integers, beside: Beside = NOTHING) -> tuple[bytes, ...]:
         """Those of the indices and of the table."""
