@@ -89,6 +89,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "flow.plots": ("matplotlib",),
     "flow.workers": ("distributed",),
     "__main__": ("typer",),
+    "options": ("typer",),
     "": (),
 }
 
