@@ -376,20 +376,31 @@ def _evaluate(
     _exit(result.passed)
 
 
-@app.command("build", rich_help_panel=BUILD, epilog="Example: penjing build build")
+@app.command("build", rich_help_panel=BUILD, epilog="Example: penjing build build --seeds 4")
 def _build(
     folder: Folder,
     seed: Annotated[int, typer.Option(min=1, help="Of the placer.")] = 1,
+    seeds: Annotated[int, typer.Option(
+        min=1, metavar="N", help="Try so many, from that one on, and keep the one of the fastest "
+                                 "clock.")] = 1,
+    workers: Annotated[int | None, typer.Option(
+        min=0, help="Processes that route; one for each processor by default, 0 for none.")] = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
-    """Synthesize, place and route for the board, down to the bitstream."""
+    """Synthesize, place and route for the board, down to the bitstream.
+
+    What is done is kept, so that an interrupted build goes on where it was.
+    """
     with show_progress() as progress:
-        result = flow.build(folder, seed=seed, progress=progress)
-    _print(result.json(), as_json, result.table())
+        result = flow.build(folder, seed=seed, seeds=seeds, workers=workers, scheduler=scheduler,
+                            progress=progress)
+    _print(result.json(), as_json, *result.tables())
     if result.clock_met:
         _next(as_json, "report", folder)
     else:
-        _next(as_json, "build", folder, "--seed", seed + 1)
+        more = ("--seeds", seeds) if seeds > 1 else ()
+        _next(as_json, "build", folder, "--seed", seed + seeds, *more)
 
 
 @app.command("load", rich_help_panel=BUILD,
