@@ -29,6 +29,7 @@ import link
 import mixed_precision
 import mlperf_tiny
 import named_networks
+import plan_tables
 import pruning_tables
 import reference
 import resources
@@ -502,7 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog, **pruning_tables.TABLES, **search_tables.TABLES,
+    "verilog": verilog, **plan_tables.TABLES, **pruning_tables.TABLES, **search_tables.TABLES,
     **sparse_tables.TABLES,
 }
 
