@@ -35,7 +35,7 @@ _NAMES = {
     "compiler.dataflow.search": ("schedule",),
     "sim.golden": ("run", "run_all"),
     "flow": ("Effort", "Project", "Quantization", "Target", "build", "compile_model", "compress",
-             "evaluate", "load", "load_weights", "plan", "search", "simulate"),
+             "evaluate", "explore", "load", "load_weights", "plan", "search", "simulate"),
     "host": ("Link",),
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}

@@ -17,9 +17,21 @@ from . import __version__, boards, flow
 from .compiler.compress.fixed_point import Mode
 from .compiler.dataflow import report
 from .compiler.dataflow.report import Table
-from .compiler.encode import NAMES
 from .compiler.ir import PenjingError, ScaleRounding
 from .flow.console import print_tables, show_progress
+from .options import (
+    Board,
+    Budgets,
+    Clock,
+    Encodings,
+    Folder,
+    Json,
+    Model,
+    Result,
+    Scheduler,
+    Teachers,
+    board_names,
+)
 from .sim.simulators import Simulator
 from .sim.streams import Stalls
 
@@ -44,11 +56,6 @@ class Requantize(enum.Enum):
     EVEN = "even"
 
 
-def _board_names(incomplete: str) -> list[str]:
-    """What the shell completes ``--board`` with."""
-    return [board.name for board in boards.boards() if board.name.startswith(incomplete)]
-
-
 class StallChoice(enum.Enum):
     """What ``--stalls`` takes."""
 
@@ -57,18 +64,6 @@ class StallChoice(enum.Enum):
     OUTPUT = "output"
     BOTH = "both"
     ALL = "all"
-
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compile has made.")]
-Model = Annotated[Path, typer.Argument(
-    metavar="MODEL", help="Saved torch.export program (.pt2), quantized network (.tflite, .onnx) "
-                          "or integer network (.penjing).")]
-Result = Annotated[str | None, typer.Option(
-    metavar="NAME", help="The output that becomes the network's, of a file that has several.")]
-Teachers = Annotated[list[Path] | None, typer.Option(
-    "--teacher", metavar="T.pt2", help="A program whose answers are learned where training "
-                                       "distils, in place of MODEL's; several teach their mean.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def _version(wanted: bool) -> None:
@@ -89,7 +84,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 def _check(
     model: Model,
     board: Annotated[str | None, typer.Option(
-        "--board", "-b", autocompletion=_board_names,
+        "--board", "-b", autocompletion=board_names,
         help="The only board to try; the smallest is sought by default.")] = None,
     calibration: Annotated[Path | None, typer.Option(
         metavar="X.npz", help="Images x of a float network; random ones from 0 to 1 by default, "
@@ -119,8 +114,7 @@ def _check(
                     "--board ulx3s-85f --budget 64 -o build")
 def _compile(
     model: Model,
-    board: Annotated[str, typer.Option("--board", "-b", autocompletion=_board_names,
-                                       help="Target; see penjing boards.")],
+    board: Board,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to make.")],
     calibration: Annotated[Path | None, typer.Option(
         metavar="X.npz", help="Images x (N×H×W×C or N×F) that set the fraction lengths.")] = None,
@@ -145,23 +139,17 @@ def _compile(
              "distribution of its values changes (divergence), or one for all (static).")] = None,
     fps: Annotated[float | None, typer.Option(
         help="Take the least hardware that makes so many frames a second.")] = None,
-    budget: Annotated[str | None, typer.Option(
-        metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, "
-                                   "ffs, dsps, brams.")] = None,
+    budget: Budgets = None,
     multipliers: Annotated[flow.Multipliers | None, typer.Option(
         help="The board's DSP blocks alone (dsp, the default unless --fps or --folds asks for "
              "more), or LUTs as well (any).")] = None,
-    clock: Annotated[float | None, typer.Option(
-        metavar="MHZ", help="Clock; the board's own by default.")] = None,
+    clock: Clock = None,
     folds: Annotated[Path | None, typer.Option(
         metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
     name: Annotated[str | None, typer.Option(
         help="Name of the network and its Verilog; the file's by default.")] = None,
     result: Result = None,
-    encoding: Annotated[list[str] | None, typer.Option(
-        metavar="LAYER=NAME", help=f"How hardware holds the weights of a layer: "
-                                   f"{', '.join(NAMES)}, such as 2:4. Give it once for each "
-                                   "layer.")] = None,
+    encoding: Encodings = None,
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
@@ -229,8 +217,7 @@ def _search(
         "--agent", "-a", help="What proposes networks: one that learns (amc of channels, haq of "
                               "bits), a greedy one that needs no luck (netadapt), the quick one of "
                               "bits (importance), or one to compare with.")],
-    board: Annotated[str, typer.Option("--board", "-b", autocompletion=_board_names,
-                                       help="Target; see penjing boards.")],
+    board: Board,
     images: Annotated[Path, typer.Option(
         "--data", metavar="X.npz", help="Images x and labels y; every tenth judges trials.")],
     output: Annotated[Path, typer.Option(
@@ -255,18 +242,14 @@ def _search(
                     "for channels.")] = None,
     epochs: Annotated[int, typer.Option(
         min=0, help="Epochs of training, on all images, of the network that is found.")] = 0,
-    budget: Annotated[str | None, typer.Option(
-        metavar="N|NAME=N,…", help="Multipliers that a plan may use, or limits as compile has."
-        )] = None,
+    budget: Budgets = None,
     multipliers: Annotated[flow.Multipliers | None, typer.Option(
         help="The board's DSP blocks alone (dsp, the default), or LUTs as well (any).")] = None,
-    clock: Annotated[float | None, typer.Option(
-        metavar="MHZ", help="Clock; the board's own by default.")] = None,
+    clock: Clock = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 1,
     workers: Annotated[int | None, typer.Option(
         min=0, help="Processes that try; one for each processor by default, 0 for none.")] = None,
-    scheduler: Annotated[str | None, typer.Option(
-        metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers try instead.")] = None,
+    scheduler: Scheduler = None,
     plots: Annotated[bool, typer.Option(
         "--plots", help="Draw all trials as an SVG beside the output.")] = False,
     result: Result = None,
@@ -288,13 +271,59 @@ def _search(
     _print(found.json(), as_json, *found.tables())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
     asked = flow.kept(target, found.aim)
-    options = [("--fps", asked.fps), ("--budget", ",".join(
+    given = _given(("--fps", asked.fps), ("--budget", ",".join(
         f"{name}={value}" for name, value in asked.budget.items()) or None),
-        ("--multipliers", multipliers), ("--clock", clock)]
-    given = (word for option, value in options if value is not None for word in (option, value))
+        ("--multipliers", multipliers), ("--clock", clock))
     if found.fits:
         _next(as_json, "compile", output, "--board", board, *given, *floats, "-o", "build")
     _exit(found.fits)
+
+
+@app.command("explore", rich_help_panel=BRING,
+             epilog="Example: penjing explore net.tflite --board ulx3s-85f -o front.json --plots")
+def _explore(
+    model: Model,
+    board: Board,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE.json", help="File to write the front to.")] = None,
+    calibration: Annotated[Path | None, typer.Option(
+        metavar="X.npz", help="Images x of a float network; random ones from 0 to 1 by default, "
+                              "which do for the hardware that it takes.")] = None,
+    weight_bits: Annotated[int | None, typer.Option(
+        help="Width of the weights of a float network; 8 by default.")] = None,
+    activation_bits: Annotated[int | None, typer.Option(
+        help="Width of its feature maps; 8 by default.")] = None,
+    fps: Annotated[float | None, typer.Option(
+        help="Leave out plans that make fewer frames a second.")] = None,
+    budget: Budgets = None,
+    multipliers: Annotated[flow.Multipliers | None, typer.Option(
+        help="The board's DSP blocks alone (dsp, the default), or LUTs as well (any).")] = None,
+    clock: Clock = None,
+    paces: Annotated[int, typer.Option(
+        min=2, help="How many are tried, from the slowest plan to the fastest.")] = 24,
+    encoding: Encodings = None,
+    workers: Annotated[int | None, typer.Option(
+        min=0, help="Processes that plan; by default none but this one, since a plan takes some 30 "
+                    "ms.")] = None,
+    scheduler: Scheduler = None,
+    plots: Annotated[bool, typer.Option(
+        "--plots", help="Draw the front as an SVG beside the output.")] = False,
+    result: Result = None,
+    as_json: Json = False,
+) -> None:
+    """List the plans of a network, slow and small to fast and large, that no other surpasses."""
+    target = flow.Target(board, clock, fps, flow.parse_budget(budget or ""),
+                         multipliers=multipliers)
+    quantization = flow.Quantization(calibration, weight_bits, activation_bits, random=True)
+    with show_progress() as progress:
+        front = flow.explore(model, target, output=output, paces=paces, plots=plots,
+                             quantization=quantization, result=result,
+                             encodings=flow.parse_encodings(encoding or ()), workers=workers,
+                             scheduler=scheduler, progress=progress)
+    _print(front.json(), as_json, front.table())
+    given = _given(("--fps", fps or "N"), ("--budget", budget), ("--multipliers", multipliers),
+                   ("--clock", clock), ("--calibration", calibration))
+    _next(as_json, "compile", model, "--board", board, *given, "-o", "build")
 
 
 @app.command("simulate", rich_help_panel=PROVE,
@@ -347,20 +376,31 @@ def _evaluate(
     _exit(result.passed)
 
 
-@app.command("build", rich_help_panel=BUILD, epilog="Example: penjing build build")
+@app.command("build", rich_help_panel=BUILD, epilog="Example: penjing build build --seeds 4")
 def _build(
     folder: Folder,
     seed: Annotated[int, typer.Option(min=1, help="Of the placer.")] = 1,
+    seeds: Annotated[int, typer.Option(
+        min=1, metavar="N", help="Try so many, from that one on, and keep the one of the fastest "
+                                 "clock.")] = 1,
+    workers: Annotated[int | None, typer.Option(
+        min=0, help="Processes that route; one for each processor by default, 0 for none.")] = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
-    """Synthesize, place and route for the board, down to the bitstream."""
+    """Synthesize, place and route for the board, down to the bitstream.
+
+    What is done is kept, so that an interrupted build goes on where it was.
+    """
     with show_progress() as progress:
-        result = flow.build(folder, seed=seed, progress=progress)
-    _print(result.json(), as_json, result.table())
+        result = flow.build(folder, seed=seed, seeds=seeds, workers=workers, scheduler=scheduler,
+                            progress=progress)
+    _print(result.json(), as_json, *result.tables())
     if result.clock_met:
         _next(as_json, "report", folder)
     else:
-        _next(as_json, "build", folder, "--seed", seed + 1)
+        more = ("--seeds", seeds) if seeds > 1 else ()
+        _next(as_json, "build", folder, "--seed", seed + seeds, *more)
 
 
 @app.command("load", rich_help_panel=BUILD,
@@ -423,6 +463,11 @@ def _print(value: Mapping[str, Any], as_json: bool, *tables: Table) -> None:
         sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
     else:
         print_tables(*tables)
+
+
+def _given(*options: tuple[str, object]) -> list[object]:
+    """The words of those ``options`` that have a value."""
+    return [word for option, value in options if value is not None for word in (option, value)]
 
 
 def _next(as_json: bool, *arguments: object, program: str = "penjing") -> None:

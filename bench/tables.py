@@ -27,6 +27,7 @@ import link
 import mixed_precision
 import named_networks
 import network_tables
+import plan_tables
 import pruning_tables
 import reference
 import resources
@@ -330,8 +331,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "lanes": lanes, "links": links, "mutants": mutants, "named": named, "precision": precision,
     "predictions": predictions, "reference": reference.names, "rounding": rounding,
     "schedule": schedule, "smallest": smallest, "trained": trained, "verilog": verilog,
-    **network_tables.TABLES, **pruning_tables.TABLES, **search_tables.TABLES,
-    **sparse_tables.TABLES,
+    **network_tables.TABLES, **plan_tables.TABLES, **pruning_tables.TABLES,
+    **search_tables.TABLES, **sparse_tables.TABLES,
 }
 
 

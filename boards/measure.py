@@ -99,7 +99,8 @@ def measure(component: wiring.Component, board: Board, folder: Path, *,
 
     ``clock_mhz`` is the speed that the router aims at, the board's unless given. Where LUTs are
     logic cells, those of the harness are subtracted that only hold a flip-flop, so up to one for
-    each output bit may be counted too much. Raises `PenjingError` as `toolchain.build` does.
+    each output bit may be counted too much. Raises `PenjingError` where a tool is missing
+    or fails.
     """
     shop = Workshop(board, folder, progress)
     harness = Harness(component)

@@ -12,31 +12,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from amaranth.hdl import Elaboratable
 
 from ..compiler.ir import NotInstalled, PenjingError
 from .board import Board
 from .families import TOP, Tools
 from .layout import Layout, read_slack, read_tiles
 
-__all__ = ["BuildResult", "Progress", "Workshop", "available", "build", "place_and_route",
-           "synthesize"]
+__all__ = ["BuildResult", "Progress", "ToolError", "Workshop", "available", "pack",
+           "place_and_route", "synthesize"]
 
 Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
 _PLACED, _ROUTE_LOG = "placed.json", "route.log"
+_LEASH = Path(__file__).with_name("leash.py")
 
 
 class ToolError(PenjingError):
-    """What synthesis, placement or routing did not do."""
+    """What synthesis, placement or routing did not do, and the ``log`` that tells of it."""
 
     page = "docs/place_and_route.md"
+
+    def __init__(self, what: str, log: Path | None = None) -> None:
+        super().__init__(what if log is None else f"{what}; see {log}")
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class Workshop:
         log = self.folder / f"{stage}.log"
         problem = ""
         with (log.open("w", encoding="utf-8") as record,
-              subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL,
+              subprocess.Popen([sys.executable, "-IS", str(_LEASH), str(os.getpid()), *command],
+                               cwd=self.folder, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                encoding="utf-8", errors="replace") as process):
             try:
@@ -122,41 +126,8 @@ class Workshop:
                 process.kill()
                 raise
         if process.returncode:
-            raise ToolError(f"{stage}: {problem or f'exit status {process.returncode}'}; see {log}")
+            raise ToolError(f"{stage}: {problem or f'exit status {process.returncode}'}", log)
         return time.monotonic() - started
-
-
-def build(board: Board, top: Elaboratable, folder: Path, *, seed: int = 1,
-          compact: bool = False, order: Sequence[str] = (),
-          owners: Mapping[str, str] | None = None, progress: Progress | None = None
-          ) -> BuildResult:
-    """Make the bitstream of ``top`` (see `boards.top.board_top`) in ``folder``.
-
-    There will be ``top.il``, constraints, ``top.json``, ``report.json``, one log a stage, and the
-    bitstream if everything has worked; an old one is deleted first. ``seed`` is the placer's; for
-    ``compact`` and ``order`` see `synthesize`; with ``owners`` of the cells below each path there
-    is a layout. A clock that is missed is no error: compare ``fmax_mhz``. Raises `PenjingError`
-    where a tool is missing or fails.
-    """
-    shop = Workshop(board, folder, progress)
-    flow = shop.flow
-    bitstream, part = folder / flow.bitstream, folder / f"{flow.bitstream}.part"
-    try:
-        bitstream.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(bitstream, error) from error
-
-    files = board.load_platform().prepare(top, TOP, emit_src=False).files
-    shop.write(flow.constraints[1], files[flow.constraints[1]])
-    synthesized = synthesize(shop, files[f"{TOP}.il"], compact=compact, order=order)
-    result = place_and_route(shop, flow.constraints, seed=seed, owners=owners)
-    try:
-        packed = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], part.name])
-        os.replace(part, bitstream)
-    finally:
-        part.unlink(missing_ok=True)
-    return replace(result, bitstream=bitstream,
-                   seconds={"synthesis": synthesized, **result.seconds, "pack": packed})
 
 
 def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequence[str] = ()
@@ -165,7 +136,8 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
 
     ``compact`` does without wide multiplexers: on ECP5 fewer LUTs (a gearbox 301, not 461), but a
     slower clock (144, not 195 MHz). ``order`` are the paths of instances whose multipliers get
-    sites where the family has any, in the order in which data passes through them.
+    sites where the family has any, in the order in which data passes through them. Raises
+    `PenjingError` where the tool fails, as all here.
     """
     shop.write(f"{TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
@@ -186,8 +158,9 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                     ) -> BuildResult:
     """Place and route ``top.json``; the pins are free unless ``constraints`` (nextpnr's options).
 
-    ``clock_mhz`` is the aim for clocks that the design itself does not fix; for ``owners`` see
-    `build`.
+    ``clock_mhz`` is the aim for clocks that the design itself does not fix; with ``owners`` of the
+    cells below each path there is a layout. A clock that is missed is no error: compare
+    ``fmax_mhz``.
     """
     flow = shop.flow
     aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
@@ -213,6 +186,13 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                        brams=counts["brams"], fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
                        seconds={"route": seconds}, versions=versions,
                        layout=None if owners is None else _layout(shop, owners))
+
+
+def pack(shop: Workshop) -> tuple[Path, float]:
+    """The bitstream of what `place_and_route` left, and the seconds that it took."""
+    flow = shop.flow
+    seconds = shop.run("pack", [_tool(flow.packer), *flow.pack, flow.routed[1], flow.bitstream])
+    return shop.folder / flow.bitstream, seconds
 
 
 def _layout(shop: Workshop, owners: Mapping[str, str]) -> Layout:

@@ -15,7 +15,9 @@ from .compile import (
 from .compress import compress
 from .compression import Compression, Stage
 from .evaluate import Evaluation, evaluate
+from .explore import explore
 from .finding import Finding
+from .front import Front
 from .load import Model, Quantization, load
 from .loading import Loading, load_weights
 from .pricing import kept
@@ -24,8 +26,9 @@ from .report import Report, gather, report
 from .search import Agents, Effort, Knobs, search
 from .simulate import Simulation, simulate
 
-__all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Knobs",
-           "Loading", "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation",
-           "Stage", "Target", "board_json", "build", "check", "compile_model", "compress",
-           "cost_oracle", "evaluate", "gather", "kept", "load", "load_weights", "parse_budget",
-           "parse_encodings", "plan", "report", "search", "simulate"]
+__all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Front",
+           "Knobs", "Loading", "Model", "Multipliers", "Project", "Quantization", "Report",
+           "Simulation", "Stage", "Target", "board_json", "build", "check", "compile_model",
+           "compress", "cost_oracle", "evaluate", "explore", "gather", "kept", "load",
+           "load_weights", "parse_budget", "parse_encodings", "plan", "report", "search",
+           "simulate"]

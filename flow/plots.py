@@ -14,23 +14,30 @@ from .load import needing
 if TYPE_CHECKING:
     from .compression import Compression
     from .finding import Finding
+    from .front import Front
 
-__all__ = ["draw_sizes", "draw_trials", "figure", "require_plots"]
+__all__ = ["draw_front", "draw_sizes", "draw_trials", "figure", "require_plots"]
 
 
 @contextmanager
-def figure(path: Path, *, width: float = 6.4, height: float = 3.6) -> Iterator[Any]:
-    """Axes to draw on, which become the SVG file ``path``; `PenjingError` without matplotlib."""
+def figure(path: Path, *, width: float = 6.4, height: float = 3.6, panels: int = 1
+           ) -> Iterator[Any]:
+    """Axes to draw on, which become the SVG file ``path``; `PenjingError` without matplotlib.
+
+    Several ``panels`` share what lies to their left.
+    """
     require_plots(path)
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), layout="constrained")
-    axes = made.subplots()
+    axes = made.subplots(1, panels, sharey=True)
     yield axes
     drawn = io.BytesIO()
     # Equal drawings are equal files.
-    FigureCanvasSVG(made).print_svg(drawn, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": path.name}):
+        FigureCanvasSVG(made).print_svg(drawn, metadata={"Date": None})
     file.write_atomically(path, drawn.getvalue())
 
 
@@ -88,3 +95,27 @@ def draw_trials(found: Finding, path: Path) -> None:
         axes.set_xlabel("frames/s of the plan")
         axes.set_ylabel("accuracy in the trial, %")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+
+
+def draw_front(front: Front, path: Path) -> None:
+    """Frames a second over LUTs, DSP blocks and block RAMs, in a panel each.
+
+    Darker points may have more DSP blocks; a line joins those that may have all.
+    """
+    most = max(point.dsps for point in front.points) or 1
+    with figure(path, width=9.6, panels=3) as panels:
+        for axes, name, title in zip(panels, ("luts", "dsps", "brams"),
+                                     ("LUTs", "DSP blocks", "block RAMs"), strict=True):
+            places = [(getattr(point.cost, name), point.cost.frames_per_second, point.dsps / most)
+                      for point in front.points]
+            whole = [place[:2] for place in places if place[2] == 1]
+            axes.plot(*zip(*whole, strict=True), "-", color="0.8", linewidth=0.8, zorder=0,
+                      label="may have all DSP blocks")
+            axes.scatter(*zip(*(place[:2] for place in places), strict=True), s=12, cmap="Blues",
+                         c=[place[2] for place in places], vmin=-0.5, vmax=1, edgecolors="none")
+            axes.set_xlabel(f"{title} of {front.has[name]:,}" if front.has[name] else title)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.set_xlim(left=-0.02 * max(place[0] for place in places) - 0.5)
+        panels[0].legend(loc="lower right", frameon=False)
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("frames/s")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from ..compiler import file
 from ..compiler.encode import encode
 from ..compiler.ir import PenjingError
+from . import workers as pools
 from .compile import Target
 from .compress import require_target
 from .data import BadData, Data, read
@@ -117,11 +118,12 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     given. It is written to ``output``, a program (``.pt2``) or integers (``.penjing``, always with
     bits), all trials to the same with ``.json``, and a picture to ``.svg`` if ``plots``.
     A search that was interrupted goes on from the folder with ``.work``. Trials run on ``workers``
-    or a Dask ``scheduler``, see `compress.search.workers`. What is found is trained with the
+    or those of a Dask ``scheduler``, see `penjing.flow.workers`. What is found is trained with the
     answers of the PyTorch programs ``teachers``, by default those of ``model``. `PenjingError`
     where anything is unfit.
     """
     path, place = Path(model), Path(output)
+    pools.check_workers(workers, scheduler)
     require_target(path, place)
     if not is_floats(path, result):
         raise PenjingError(f"{path}: it holds integers, of which no search can be made; take the "
@@ -134,10 +136,10 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     with needing(path, "search"):
         from ..compiler.compress.search import (
             baselines,  # noqa: F401
+            judging,
             runs,
         )
         from ..compiler.compress.search import limits as aims
-        from ..compiler.compress.search import workers as pools
     aim = aims.parse(limits, minimize)
     sets = Sets.read(images, None)
     tested = None if test is None else labelled(test)
@@ -167,9 +169,9 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         space.require()
         player = job.player(space)
         journal = _Journal.read(work.step(_STEP, ".trials"), player.episodes, progress)
-        with pools.workers(space.environment, journal.note, count=workers, scheduler=scheduler
-                           ) as judge:
-            trials = runs.run(player, space, judge, journal.known)
+        with pools.workers(workers, scheduler) as judges:
+            trials = runs.run(player, space, lambda choices: judges.each(
+                judging.accuracy, space.environment, choices, journal.note), journal.known)
         finding = job.finished(network, space, trials, loss, tested, calibrated, work)
         file.write_atomically(place.with_suffix(".json"),
                               (json.dumps(finding.json(), indent=1) + "\n").encode())

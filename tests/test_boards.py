@@ -16,8 +16,8 @@ from penjing.boards import toolchain
 from penjing.boards.families.ecp5 import ecp5_pll
 from penjing.boards.families.ice40 import ice40_pll
 from penjing.boards.measure import Harness, measure
+from penjing.boards.netlist import UNDER_WAY, route, synthesized
 from penjing.boards.protocol import Identity
-from penjing.boards.toolchain import build
 from penjing.boards.top import board_top, made_clock_mhz
 from penjing.compiler.dataflow.plan import Port
 from penjing.compiler.ir import PenjingError, TensorType
@@ -133,28 +133,40 @@ def test_bitstream(name: str, tmp_path: Path) -> None:
     top = board_top(board, Queue(Beat(unsigned(8), 4), 3), Identity(b"_queue__", BYTES, BYTES),
                     i_port=Port(4, 16), o_port=Port(4, 16))
     lines: dict[str, int] = {}
-    made = build(board, top, tmp_path,
-                 progress=lambda stage, line: lines.update({stage: lines.get(stage, 0) + 1}))
-    assert made.bitstream is not None
-    assert made.bitstream.stat().st_size > 10_000
+
+    def count(stage: str, line: str) -> None:
+        lines[stage] = lines.get(stage, 0) + 1
+
+    shop = toolchain.Workshop(board, tmp_path, count)
+    netlist = synthesized(shop, top, owners={})
+    assert lines["synthesis"] > 100
+    seen = lines["synthesis"]
+    assert synthesized(shop, top, owners={}) == netlist and lines["synthesis"] == seen, "it is kept"
+    routed = route(netlist, 1, count)
+    made = routed.result
+    assert made is not None and made.bitstream is not None and not routed.problem
+    assert len(routed.files[made.bitstream.name]) > 10_000
+    assert {*routed.files} == {made.bitstream.name, "report.json", "route.log", "pack.log"}
     assert made.fmax_mhz >= board.clock_mhz
     assert 0 < made.luts < 1500
     assert made.brams == 1
     assert set(made.seconds) == {"synthesis", "route", "pack"}
-    assert lines["synthesis"] > 100
     assert lines["route"] > 20
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(f"{UNDER_WAY}*"))
+    # What is damaged is made again.
+    (tmp_path / "top.json").write_text("{}")
+    assert synthesized(shop, top, owners={}).key == netlist.key
+    assert lines["synthesis"] > seen
 
 
 @pytest.mark.slow
-def test_failure_leaves_no_bitstream(tmp_path: Path) -> None:
-    (tmp_path / "top.bin").write_bytes(b"of another network")
+def test_a_design_that_is_too_large(tmp_path: Path) -> None:
     board = boards.find("icebreaker")
     top = board_top(board, Queue(Beat(unsigned(8), 1), 30_000), Identity(b"too big!", BYTES, BYTES),
                     i_port=Port(1, 16), o_port=Port(1, 16))
-    with pytest.raises(PenjingError, match=r"^route: .*; see .*route\.log$"):
-        build(board, top, tmp_path)
-    assert not list(tmp_path.glob("top.bin*"))
+    routed = route(synthesized(toolchain.Workshop(board, tmp_path), top, owners={}), 1)
+    assert routed.result is None and routed.problem.startswith("route: ")
+    assert {*routed.files} == {"route.log"}
 
 
 def test_bad_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from penjing.boards.layout import Layout
 from penjing.boards.toolchain import ToolError
 from penjing.compiler import file, ir
 from penjing.compiler.dataflow.budget import TooSmall
-from penjing.compiler.dataflow.report import Table, table_of
+from penjing.compiler.dataflow.report import table_of
 from penjing.compiler.encode import NAMES
 from penjing.compiler.ir import PenjingError
 from penjing.compiler.load.refusal import Refused
@@ -35,7 +35,7 @@ from penjing.sim import golden
 from rich.console import Console
 
 SHAPE = (6, 5, 2)
-COMMANDS = ("boards", "check", "compile", "simulate", "evaluate", "build", "report")
+COMMANDS = ("boards", "check", "compile", "explore", "simulate", "evaluate", "build", "report")
 
 
 def network(bias: int = 0) -> ir.Network:
@@ -95,9 +95,9 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f" {command} " in out for command in COMMANDS)
-    places = [out.index(wish) for wish in ("Bring a network", " check ", " compile ", "Prove it",
-                                           " simulate ", " evaluate ", "Build it", " build ",
-                                           "Look it up", " boards ", " report ")]
+    places = [out.index(wish) for wish in ("Bring a network", " check ", " compile ", " explore ",
+                                           "Prove it", " simulate ", " evaluate ", "Build it",
+                                           " build ", "Look it up", " boards ", " report ")]
     assert places == sorted(places)
     assert main(["--version"]) == 0
     assert re.fullmatch(r"penjing \d+\.\d+\.\d+\n", capsys.readouterr().out)
@@ -108,7 +108,7 @@ def test_the_shell_completes(capsys: pytest.CaptureFixture[str],
     assert main(["--help"]) == 0
     assert "--install-completion" in capsys.readouterr().out
     monkeypatch.setenv("_PENJING_COMPLETE", "complete_bash")
-    for words, found in (("penjing e", "evaluate"), ("penjing build --s", "--seed"),
+    for words, found in (("penjing ev", "evaluate"), ("penjing build --w", "--workers"),
                          ("penjing compile --board ice", "icebreaker")):
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
@@ -161,10 +161,12 @@ def test_commands_name_the_next_one(model: Path, data: Path, capsys: pytest.Capt
     assert main(["evaluate", "out", "--data", "net.npz"]) == 0
     assert next_command(capsys) == ["penjing", "build", "out"]
     for met, wanted in ((True, ["report", "out"]), (False, ["build", "out", "--seed", "4"])):
-        built = SimpleNamespace(clock_met=met, json=dict, table=lambda: Table("", (), ()))
+        built = SimpleNamespace(clock_met=met, json=dict, tables=tuple)
         monkeypatch.setattr(flow, "build", lambda *_, built=built, **__: built)
         assert main(["build", "out", "--seed", "3"]) == 0
         assert next_command(capsys) == ["penjing", *wanted]
+    assert main(["build", "out", "--seed", "3", "--seeds", "4"]) == 0
+    assert next_command(capsys) == ["penjing", "build", "out", "--seed", "7", "--seeds", "4"]
     for quiet in (["boards"], ["check", "net.penjing"], ["report", "out"]):
         assert main([*quiet, "--json"]) == 0
         assert "next" not in capsys.readouterr().err
@@ -648,6 +650,17 @@ def test_build(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     left = 1000 / result["clock_mhz"] - 1000 / result["fmax_mhz"]
     assert layout.slack[0].low == pytest.approx(left, abs=0.01)  # nextpnr rounds
     assert {path.name for path in (out / project.BOARD).iterdir()} & {"placed.json"} == set()
+    assert (result["seed"], result["seeds"]) == (
+        1, [{"seed": 1, "fmax_mhz": result["fmax_mhz"]}])
+    # Side by side, and only what is new: the fastest of both is kept.
+    bitstream = Path(result["bitstream"]).read_bytes()
+    both = run_json(capsys, "build", out, "--seeds", "2", "--workers", "2")
+    assert both["seeds"][0] == result["seeds"][0] != both["seeds"][1]
+    best = max(both["seeds"], key=lambda one: one["fmax_mhz"])
+    assert (both["seed"], both["fmax_mhz"]) == (best["seed"], best["fmax_mhz"])
+    assert (Path(both["bitstream"]).read_bytes() == bitstream) is (both["seed"] == 1)
+    assert run_json(capsys, "build", out) == result, "as it was kept"
+    assert Path(result["bitstream"]).read_bytes() == bitstream
 
 
 def test_too_little_memory_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

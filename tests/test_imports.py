@@ -72,7 +72,6 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "compiler.compress.prune.masks": ("safetensors", "torch"),
     "compiler.compress.paddings": ("torch_pruning",),
     "compiler.compress.search.baselines": ("optuna",),
-    "compiler.compress.search.workers": ("distributed", "torch"),
     "compiler.compress.training": ("safetensors", "torch"),
     "compiler": ("numpy",),
     "sim.golden": ("numpy",),
@@ -88,7 +87,9 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "flow.console": ("rich",),
     "flow.sets": ("numpy", "torch"),
     "flow.plots": ("matplotlib",),
+    "flow.workers": ("distributed",),
     "__main__": ("typer",),
+    "options": ("typer",),
     "": (),
 }
 

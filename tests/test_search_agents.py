@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
-from distributed import LocalCluster
 from penjing.compiler.compress.search.agents import Agent
 from penjing.compiler.compress.search.amc import NO_REWARD, Amc, features, reward
 from penjing.compiler.compress.search.baselines import Optuna, RandomSearch, Uniform, projected
@@ -22,7 +16,6 @@ from penjing.compiler.compress.search.limits import Aim, parse
 from penjing.compiler.compress.search.netadapt import NetAdapt
 from penjing.compiler.compress.search.runs import run
 from penjing.compiler.compress.search.space import Choice, Knob, Space, Trial, best
-from penjing.compiler.compress.search.workers import _uninterrupted, workers
 from penjing.compiler.dataflow.budget import TooSmall
 from penjing.compiler.dataflow.pricing import Cost
 from penjing.compiler.ir import PenjingError
@@ -35,11 +28,8 @@ WORTH = (0.05, 0.01, 0.001)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@dataclass(frozen=True)
 class Made:
-    """A network that is no more than its levels, and fails where a file says so."""
-
-    killer: Path | None = None
+    """A network that is no more than its levels."""
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
@@ -52,9 +42,6 @@ class Made:
         return choice
 
     def accuracy(self, choice: Choice) -> float:
-        if self.killer is not None and self.killer.exists():
-            self.killer.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
         return 0.9 - sum(cost * (4 - index) for cost, index in zip(WORTH, choice, strict=True))
 
 
@@ -280,68 +267,3 @@ def test_limits_that_nothing_meets() -> None:
     with pytest.raises(PenjingError, match=r"them: cycles 9\.00 times, frames 1\.80 times what"):
         space(Aim({"cycles": 10, "luts": 1}, 2e6)).require()
     space(HALF).require()
-
-
-@pytest.mark.slow
-def test_workers_find_what_one_finds(tmp_path: Path) -> None:
-    killer = tmp_path / "killer"
-    killer.touch()
-    choices: list[Choice] = [(0, 1, 2), (1, 1, 1), (4, 4, 4)]
-    noted: dict[Choice, float] = {}
-    with workers(cast(Any, Made(killer)), noted.__setitem__, count=2) as judge:
-        # The first worker dies, its trial is taken up again.
-        found = list(judge(choices))
-    assert not killer.exists()
-    with workers(cast(Any, Made()), lambda *_: None, count=0) as judge:
-        assert found == list(judge(choices)) == [noted[one] for one in choices]
-
-
-@pytest.mark.slow
-def test_a_scheduler_that_is_not_there() -> None:
-    for name in ("tcp://127.0.0.1:9", "ucx://127.0.0.1:9", "nothing"):
-        with pytest.raises(PenjingError, match="it cannot be reached"), workers(
-                cast(Any, Made()), lambda *_: None, scheduler=name):
-            pass
-
-
-@pytest.mark.slow
-def test_a_scheduler_without_workers_or_gone() -> None:
-    choices: list[Choice] = [(0, 1, 2)]
-    with LocalCluster(n_workers=0, processes=False, threads_per_worker=1, dashboard_address=None,
-                      protocol="tcp") as cluster:
-        with pytest.raises(PenjingError, match="it has no workers; start some"), workers(
-                cast(Any, Made()), lambda *_: None, scheduler=cluster.scheduler_address):
-            pass
-        cluster.scale(1)
-        with workers(cast(Any, Made()), lambda *_: None,
-                     scheduler=cluster.scheduler_address) as judge:
-            assert list(judge(choices)) == [Made().accuracy((0, 1, 2))]
-            cluster.close()
-            with pytest.raises(PenjingError, match="gone; start it again"):
-                judge(choices)
-
-
-def test_ctrl_c_is_for_one() -> None:
-    """Processes that start meanwhile do not hear it; from a thread there is nothing to change."""
-    before = signal.getsignal(signal.SIGINT)
-    with _uninterrupted():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    assert signal.getsignal(signal.SIGINT) is before
-    heard: list[Any] = []
-
-    def other() -> None:
-        with _uninterrupted():
-            heard.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    assert heard == [before]
-
-
-def test_bad_workers() -> None:
-    for options, why in (({"count": -1}, "a number from 0"), (
-            {"count": 1, "scheduler": "tcp://127.0.0.1:9"}, "one of both")):
-        with pytest.raises(PenjingError, match=why), workers(
-                cast(Any, Made()), lambda *_: None, **cast(Any, options)):
-            pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir import MultiplyAccumulate, Network
 from .budget import Budget, linked
@@ -53,15 +53,21 @@ class CostOracle:
     def __init__(self, budget: Budget, board: str = "generic", clock_mhz: float = 100.0) -> None:
         self.budget = budget
         self._board = board
-        self._clock_mhz = clock_mhz
+        self.clock_mhz = clock_mhz
         self._catalogue = Catalogue(budget.fabric)
 
-    def cost(self, network: Network, goal: Goal | None = None) -> Cost:
+    def cost(self, network: Network, goal: Goal | None = None, dsps: int | None = None) -> Cost:
         """The cost of a ``network``; raises `PenjingError` where nothing fits, as `schedule` does.
+
+        With no more than so many ``dsps``, if that is said.
         """
-        found = search(network, self.budget, goal, board=self._board, clock_mhz=self._clock_mhz,
+        budget = self.budget
+        if dsps is not None:
+            has = budget.resources
+            budget = replace(budget, resources=replace(has, dsps=min(dsps, has.dsps)))
+        found = search(network, budget, goal, board=self._board, clock_mhz=self.clock_mhz,
                        catalogue=self._catalogue)
-        return Cost.of(network, found.plan, self.budget)
+        return Cost.of(network, found.plan, budget)
 
     def __reduce__(self) -> tuple[type[CostOracle], tuple[Budget, str, float]]:
-        return CostOracle, (self.budget, self._board, self._clock_mhz)
+        return CostOracle, (self.budget, self._board, self.clock_mhz)
