@@ -20,6 +20,7 @@ from ..compiler.ir import NotInstalled, PenjingError
 from .board import Board
 from .families import TOP, Tools
 from .layout import Layout, read_slack, read_tiles
+from .patience import OutOfReach, Patience
 
 __all__ = ["BuildResult", "Progress", "ToolError", "Workshop", "available", "pack",
            "place_and_route", "synthesize"]
@@ -28,7 +29,7 @@ Progress = Callable[[str, str], None]
 """Called for each line of a tool's log, with the stage (synthesis, route, pack) and the line."""
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
-_PLACED, _ROUTE_LOG = "placed.json", "route.log"
+_PLACED, _ROUTE_LOG, _AIM = "placed.json", "route.log", "slower.lpf"
 _LEASH = Path(__file__).with_name("leash.py")
 
 
@@ -102,10 +103,12 @@ class Workshop:
         except OSError as error:
             raise _unwritable(self.folder / name, error) from error
 
-    def run(self, stage: str, command: Sequence[str]) -> float:
+    def run(self, stage: str, command: Sequence[str],
+            watch: Callable[[str], None] | None = None) -> float:
         """Run ``command`` in the folder; returns its seconds.
 
-        Raises `PenjingError` with the tool's own first error where it fails.
+        ``watch`` gets each line of its log; what it raises ends the command. Raises `PenjingError`
+        with the tool's own first error where it fails.
         """
         started = time.monotonic()
         log = self.folder / f"{stage}.log"
@@ -122,6 +125,8 @@ class Workshop:
                     problem = problem or (found[1] if found else "")
                     if self.progress:
                         self.progress(stage, line.rstrip())
+                    if watch:
+                        watch(line)
             except BaseException:
                 process.kill()
                 raise
@@ -160,16 +165,12 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
 
     ``clock_mhz`` is the aim for clocks that the design itself does not fix; with ``owners`` of the
     cells below each path there is a layout. A clock that is missed is no error: compare
-    ``fmax_mhz``.
+    ``fmax_mhz``. Where the router comes no nearer to a clock, all is done again for a slower one:
+    its wires are better led then than if it was stopped.
     """
     flow = shop.flow
-    aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
     written = () if owners is None else ("--write", _PLACED)
-    seconds = shop.run("route", [
-        _tool(flow.router), *shop.board.route_options, "--json", f"{TOP}.json",
-        *(constraints or (flow.unconstrained,)), *flow.routed, *aim, *written,
-        "--report", "report.json",
-        "--seed", str(seed), "--timing-allow-fail"])
+    seconds = _route(shop, constraints, seed, clock_mhz, written)
 
     report = _report(shop.folder)
     counts = {name: int(report["utilization"][cell]["used"]) for name, cell in flow.cells.items()}
@@ -186,6 +187,32 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
                        brams=counts["brams"], fmax_mhz=min(clocks.values()), clocks_mhz=clocks,
                        seconds={"route": seconds}, versions=versions,
                        layout=None if owners is None else _layout(shop, owners))
+
+
+def _route(shop: Workshop, constraints: Sequence[str], seed: int, clock_mhz: float | None,
+           options: Sequence[str]) -> float:
+    """Run nextpnr, for slower and slower clocks until it ends; returns the seconds of all runs."""
+    flow, started = shop.flow, time.monotonic()
+    pins: Sequence[str] = constraints or (flow.unconstrained,)
+    clocks: Mapping[str, float] = {}
+    while True:
+        aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
+        patience = Patience()
+        try:
+            shop.run("route", [
+                _tool(flow.router), *shop.board.route_options, "--json", f"{TOP}.json", *pins,
+                *flow.routed, *aim, *options, "--report", "report.json", "--seed", str(seed),
+                "--timing-allow-fail"], patience)
+            return time.monotonic() - started
+        except OutOfReach:
+            if clock_mhz is not None:
+                clock_mhz = patience.slower(clock_mhz)
+            clocks = {net: patience.slower(mhz)
+                      for net, mhz in (clocks or patience.clocks).items()}
+        if constraints and flow.slower is not None:
+            text = (shop.folder / constraints[1]).read_text(encoding="utf-8")
+            shop.write(_AIM, "\n".join((text, *map(flow.slower, clocks, clocks.values()), "")))
+            pins = constraints[0], _AIM
 
 
 def pack(shop: Workshop) -> tuple[Path, float]:

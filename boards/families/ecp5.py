@@ -75,6 +75,6 @@ ECP5 = Family(
         unconstrained="--lpf-allow-unconstrained", pack=("--compress",), bitstream=f"{TOP}.bit",
         cells={"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D",
                "brams": "DP16KD"},
-        rewrite=ecp5_netlist.rewrite),
+        rewrite=ecp5_netlist.rewrite, slower='FREQUENCY NET "{}" {:g} MHZ;'.format),
     LinkCost(luts=760, luts_held_bit=2.72, table_bytes=128), ecp5_pll)
 """The family."""

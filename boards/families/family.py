@@ -28,6 +28,7 @@ class Tools:
     count, since it counts logic cells, are told by ``logged_ffs`` in the router's log. ``rewrite``
     changes the netlist between the two: of a path, the top module, the device's sites of
     multipliers and the instances whose multipliers get them (see `toolchain.synthesize`).
+    ``slower`` is the constraint that a net has another clock, in MHz, than the router derives.
     """
 
     wheel: str
@@ -43,6 +44,7 @@ class Tools:
     cells: Mapping[str, str]
     logged_ffs: re.Pattern[str] | None = None
     rewrite: Callable[[Path, str, DspSites, Sequence[str]], None] | None = None
+    slower: Callable[[str, float], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""When a router is stopped, and what it aims at then."""
+
+from __future__ import annotations
+
+import pytest
+from penjing.boards.patience import OutOfReach, Patience
+
+DERIVED = "Info:     Derived frequency constraint of 130.0 MHz for net clocking.boot_clk\n"
+PLACED = "Info: Max frequency for clock '$glbnet$clk': {} MHz (FAIL at 130.01 MHz)\n"
+
+
+def late(wires: int) -> str:
+    return f"Info:     iter=13 wires=44516 overused=84 overuse=85 tmgfail={wires} archfail=NA\n"
+
+
+def test_a_router_that_gets_no_nearer_is_stopped() -> None:
+    patience = Patience(rounds=3)
+    for line in (DERIVED, "Info: iter=1 archfail=NA\n", *map(late, (9, 9, 10, 8, 8, 9))):
+        patience(line)
+    with pytest.raises(OutOfReach):
+        patience(late(8))
+    assert patience.clocks == {"clocking.boot_clk": 130.0}
+
+
+def test_one_that_gets_nearer_goes_on() -> None:
+    patience = Patience(rounds=1)
+    for wires in range(60, 0, -1):
+        patience(late(wires))
+
+
+@pytest.mark.parametrize(("promised", "aim"), [("125", 119.6), ("100", 110.0)])
+def test_the_next_clock_is_slower(promised: str, aim: float) -> None:
+    patience = Patience()
+    for mhz in (promised, "5"):  # what is told at the end is of no matter
+        patience(PLACED.format(mhz))
+    assert patience.slower(130.0) == pytest.approx(aim)
+
+
+def test_nothing_is_known_of_a_router_that_told_nothing() -> None:
+    assert Patience().slower(100.0) == pytest.approx(92.0)
