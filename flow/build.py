@@ -127,7 +127,7 @@ def build(folder: str | Path, *, seed: int = 1, seeds: int = 1,
     del measured["layout"]
     result = Build(measured, plan.resources + (opened.link or Resources()), plan.clock_mhz,
                    best.result.layout, best.seed, tuple(
-                       Tried(one.seed, one.result and one.result.fmax_mhz, one.problem)
+                       Tried(one.seed, one.result.fmax_mhz if one.result else None, one.problem)
                        for one in every))
     opened.record("build", {**result.json(), "layout": best.result.layout.json()})
     return result
