@@ -27,6 +27,7 @@ from .options import (
     Folder,
     Json,
     Model,
+    Multipliers,
     Result,
     Scheduler,
     Teachers,
@@ -140,9 +141,7 @@ def _compile(
     fps: Annotated[float | None, typer.Option(
         help="Take the least hardware that makes so many frames a second.")] = None,
     budget: Budgets = None,
-    multipliers: Annotated[flow.Multipliers | None, typer.Option(
-        help="The board's DSP blocks alone (dsp, the default unless --fps or --folds asks for "
-             "more), or LUTs as well (any).")] = None,
+    multipliers: Multipliers = None,
     clock: Clock = None,
     folds: Annotated[Path | None, typer.Option(
         metavar="FILE.json", help='Folds by hand: {"conv1": {"pe": 4, "simd": 9}}.')] = None,
@@ -243,8 +242,7 @@ def _search(
     epochs: Annotated[int, typer.Option(
         min=0, help="Epochs of training, on all images, of the network that is found.")] = 0,
     budget: Budgets = None,
-    multipliers: Annotated[flow.Multipliers | None, typer.Option(
-        help="The board's DSP blocks alone (dsp, the default), or LUTs as well (any).")] = None,
+    multipliers: Multipliers = None,
     clock: Clock = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 1,
     workers: Annotated[int | None, typer.Option(
@@ -296,8 +294,7 @@ def _explore(
     fps: Annotated[float | None, typer.Option(
         help="Leave out plans that make fewer frames a second.")] = None,
     budget: Budgets = None,
-    multipliers: Annotated[flow.Multipliers | None, typer.Option(
-        help="The board's DSP blocks alone (dsp, the default), or LUTs as well (any).")] = None,
+    multipliers: Multipliers = None,
     clock: Clock = None,
     paces: Annotated[int, typer.Option(
         min=2, help="How many are tried, from the slowest plan to the fastest.")] = 24,

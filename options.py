@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from . import boards
+from . import boards, flow
 from .compiler.encode import NAMES
 
-__all__ = ["Board", "Budgets", "Clock", "Encodings", "Folder", "Json", "Model", "Result",
-           "Scheduler", "Teachers", "board_names"]
+__all__ = ["Board", "Budgets", "Clock", "Encodings", "Folder", "Json", "Model",
+           "Multipliers", "Result", "Scheduler", "Teachers", "board_names"]
 
 
 def board_names(incomplete: str) -> list[str]:
@@ -33,6 +33,8 @@ Teachers = Annotated[list[Path] | None, typer.Option(
 Budgets = Annotated[str | None, typer.Option(
     metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, ffs, "
                                "dsps, brams.")]
+Multipliers = Annotated[flow.Multipliers | None, typer.Option(
+    help="LUTs beyond the board's DSP blocks (any, the default), or these alone (dsp).")]
 Clock = Annotated[float | None, typer.Option(
     metavar="MHZ", help="Clock; the board's own by default.")]
 Encodings = Annotated[list[str] | None, typer.Option(

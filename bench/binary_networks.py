@@ -59,15 +59,15 @@ CASES = (
     Case("cnv_w1a1", "CNV-W1A1", "bnn/cnv_w1a1.npz", "cifar10_test.npz",
          flow.Target(BOARD, CLOCK_MHZ, fps=9_150), frames=5, routed=True, least_fps=5_000),
     Case("tfc_1w1a", "TFC 1W1A", "qonnx/TFC_1W1A.onnx", "mnist.npz",
-         flow.Target(BOARD, CLOCK_MHZ)),
+         flow.Target(BOARD, CLOCK_MHZ, multipliers=flow.Multipliers.DSP)),
     Case("tfc_1w1a_unrolled", "TFC 1W1A, unrolled", "qonnx/TFC_1W1A.onnx", "mnist.npz",
          flow.Target("generic", CLOCK_MHZ, fps=ONE_CYCLE)),
     Case("tfc_1w2a", "TFC 1W2A", "qonnx/TFC_1W2A.onnx", "mnist.npz",
-         flow.Target(BOARD, CLOCK_MHZ)),
+         flow.Target(BOARD, CLOCK_MHZ, multipliers=flow.Multipliers.DSP)),
     Case("tfc_2w2a", "TFC 2W2A", "qonnx/TFC_2W2A.onnx", "mnist.npz",
-         flow.Target(BOARD, CLOCK_MHZ)),
+         flow.Target(BOARD, CLOCK_MHZ, multipliers=flow.Multipliers.DSP)),
     Case("kws_w3a3", "KWS W3A3", "qonnx/KWS_W3A3.onnx", "kws_w3a3.npz",
-         flow.Target(BOARD, CLOCK_MHZ)),
+         flow.Target(BOARD, CLOCK_MHZ, multipliers=flow.Multipliers.DSP)),
 )
 TITLES = {case.name: case.title for case in CASES}
 

@@ -151,7 +151,7 @@ def simulated(models: Path, data: Path) -> dict[str, Any]:
         np.savez(here / "calibration.npz", x=calibration(data))
         np.savez(here / "images.npz", x=x[:SIMULATED], y=y[:SIMULATED])
         project = flow.compile_model(
-            path, here / "build", flow.Target("ulx3s-85f"),
+            path, here / "build", flow.Target("ulx3s-85f", multipliers=flow.Multipliers.DSP),
             flow.Quantization(here / "calibration.npz", mode=MODE))
         report = flow.simulate(here / "build", images=here / "images.npz", frames=SIMULATED)
         plan = project.plan

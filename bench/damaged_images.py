@@ -121,7 +121,8 @@ def compiled(network: Network, encoding: str, folder: Path) -> flow.Project:
     """The accelerator of ``network``, whose weights are loaded."""
     saved = folder / "network.penjing"
     file.save(network, saved)
-    return flow.compile_model(saved, folder / encoding, Target(BOARD), loadable=True, encodings={
+    target = Target(BOARD, multipliers=flow.Multipliers.DSP)
+    return flow.compile_model(saved, folder / encoding, target, loadable=True, encodings={
         layer.name: encoding for layer in network.layers
         if isinstance(layer, ir.MultiplyAccumulate)})
 

@@ -43,7 +43,7 @@ from penjing.compiler import file, ir
 job = json.loads(sys.argv[1])
 work = Path(job["work"])
 model = job["model"]
-quantization, target = None, flow.Target("ulx3s-85f")
+quantization, target = None, flow.Target("ulx3s-85f", multipliers=flow.Multipliers.DSP)
 if job["design"] == "example":
     import torch.export  # what a user waits for once is not compared
     quantization = flow.Quantization(Path(job["calibration"]))

@@ -64,10 +64,12 @@ def measure(path: Path) -> dict[str, Any]:
 def compiled(path: Path, folder: Path) -> flow.Project:
     """The project of the file ``path``, for the larger board if need be."""
     quantization = flow.Quantization(random=True)
+    small, large = (flow.Target(board, multipliers=flow.Multipliers.DSP)
+                    for board in (BOARD, LARGER))
     try:
-        return flow.compile_model(path, folder, flow.Target(BOARD), quantization)
+        return flow.compile_model(path, folder, small, quantization)
     except TooSmall:
-        return flow.compile_model(path, folder, flow.Target(LARGER), quantization)
+        return flow.compile_model(path, folder, large, quantization)
 
 
 def parse_args() -> argparse.Namespace:

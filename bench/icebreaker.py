@@ -24,7 +24,7 @@ from penjing.compiler import file
 from penjing.compiler.compress.fixed_point import quantize
 from penjing.compiler.ir import Network, PenjingError
 from penjing.compiler.load import floats as fl
-from penjing.flow import Target, build, compile_model, simulate
+from penjing.flow import Multipliers, Target, build, compile_model, simulate
 from penjing.flow.load import Quantization
 
 BOARD = "icebreaker"
@@ -71,7 +71,8 @@ def refusal(folder: Path) -> dict[str, Any]:
     """The line with which compiling the full example for the board ends, and after what time."""
     started = time.perf_counter()
     try:
-        compile_model(EXAMPLE / "fashion_mnist.pt2", folder, Target(BOARD),
+        compile_model(EXAMPLE / "fashion_mnist.pt2", folder,
+                      Target(BOARD, multipliers=Multipliers.DSP),
                       Quantization(EXAMPLE / "calibration.npz"))
     except PenjingError as error:
         return {"line": str(error), "seconds": round(time.perf_counter() - started, 1)}

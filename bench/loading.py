@@ -180,10 +180,11 @@ def digits_in(networks: Sequence[Network], x: Integers, folder: Path, encoding: 
     """
     for network in networks:
         file.save(network, folder / f"{network.name}.penjing")
-    project = flow.compile_model(folder / f"{networks[0].name}.penjing", folder / "made",
-                                 Target(BOARD), loadable=True, encodings={
-                                     layer.name: encoding for layer in networks[0].layers
-                                     if isinstance(layer, ir.MultiplyAccumulate) and encoding})
+    project = flow.compile_model(
+        folder / f"{networks[0].name}.penjing", folder / "made",
+        Target(BOARD, multipliers=flow.Multipliers.DSP), loadable=True, encodings={
+            layer.name: encoding for layer in networks[0].layers
+            if isinstance(layer, ir.MultiplyAccumulate) and encoding})
     images = [flow.load_weights(project.path, folder / f"{network.name}.penjing").path.read_bytes()
               for network in networks]
     i, o = project.design.i, project.design.o
@@ -243,7 +244,7 @@ def run(data: Path, only: str | None) -> dict[str, Any]:
 def filled() -> tuple[Design, Filling]:
     """The network's hardware, and what fills it."""
     network = lenet()
-    design = Design(network, plan(network, Target(BOARD)))
+    design = Design(network, plan(network, Target(BOARD, multipliers=flow.Multipliers.DSP)))
     filling = design.filling()
     assert filling is not None
     return design, filling

@@ -109,7 +109,8 @@ class Bench:
         limits = {"multipliers": GENERIC_MULTIPLIERS} if self._named.board == "generic" else {}
         started = common.processor_seconds()
         project = flow.compile_model(
-            self._program, self.folder / "build", flow.Target(self._named.board, budget=limits),
+            self._program, self.folder / "build", flow.Target(
+                self._named.board, budget=limits, multipliers=flow.Multipliers.DSP),
             flow.Quantization(self._data), self._name, self._progress)
         plan = project.plan
         return {"board": self._named.board, "macs": plan.macs, "multipliers": plan.multipliers,

@@ -38,7 +38,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 def compiled() -> flow.Project:
     """The project in the folder ``build`` of the current one."""
-    return flow.compile_model(NETWORK, "build", flow.Target(BOARD))
+    return flow.compile_model(NETWORK, "build", flow.Target(
+        BOARD, multipliers=flow.Multipliers.DSP))
 
 
 def run() -> dict[str, Any]:

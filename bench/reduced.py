@@ -75,7 +75,7 @@ def measured(model: Model) -> dict[str, Any]:
 
 def planned(network: Network) -> dict[str, int]:
     """What is predicted of ``network``."""
-    plan = flow.plan(network, flow.Target(BOARD))
+    plan = flow.plan(network, flow.Target(BOARD, multipliers=flow.Multipliers.DSP))
     weights = [layer.weights for layer in network.layers
                if isinstance(layer, ir.MultiplyAccumulate)]
     return {"weights": sum(one.values.size for one in weights), "macs": plan.macs,

@@ -220,7 +220,8 @@ class Study:
     def hardware(self, name: str) -> rows.Row:
         """The plan, and the Verilog on images of several classes, under all patterns of stalls."""
         folder, path = self.file(name, "project"), self.file(name, "images.npz")
-        project = flow.compile_model(self.integers(name), folder, flow.Target(BOARD),
+        project = flow.compile_model(self.integers(name), folder, flow.Target(
+            BOARD, multipliers=flow.Multipliers.DSP),
                                      encodings=self.encodings(name))
         x, y = cifar_resnets.images(self.data)
         spread = slice(None, None, len(x) // SIMULATED - 1)

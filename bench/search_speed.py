@@ -48,7 +48,8 @@ from penjing import flow
 from penjing.compiler import file
 from penjing.flow.compile import plan
 for line in sys.stdin:
-    network, target = file.load(Path(line.strip())), flow.Target(sys.argv[1])
+    network, target = file.load(Path(line.strip())), flow.Target(
+        sys.argv[1], multipliers=flow.Multipliers.DSP)
     started = time.process_time()
     plan(network, target)
     print(time.process_time() - started, flush=True)
@@ -163,7 +164,7 @@ def measure(case: Case, count: int, checkout: Path | None, advance: Callable[[],
             ) -> dict[str, Any]:
     """One case with so many candidates."""
     networks = [*case.drawn(count)]
-    target = flow.Target(BOARD)
+    target = flow.Target(BOARD, multipliers=flow.Multipliers.DSP)
     oracle, goal = flow.cost_oracle(networks[0], target)
     priced, beside, scheduled, before = [], [], [], []
     with earlier(checkout) as seconds:

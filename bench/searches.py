@@ -144,7 +144,7 @@ def channels(name: str, agent: str, seed: int, args: argparse.Namespace) -> rows
     """What ``agent`` finds at half the cycles."""
     network, data, test, shape = sets(name, args)
     environment = pruned(name, network, data, shape, seed)
-    target = flow.Target(BOARD)
+    target = flow.Target(BOARD, multipliers=flow.Multipliers.DSP)
     free = Space(environment, Pricing.on(target, environment.whole, FASTEST), FASTEST)
     whole = free.cost(free.highest)
     assert whole is not None

@@ -101,7 +101,7 @@ def planned(project: flow.Project, *, fitted: bool) -> dict[str, Any]:
 def _refused(network: Network) -> str | None:
     """With what compiling for the device ends; None where the network fits it."""
     try:
-        flow.plan(network, flow.Target(DEVICE))
+        flow.plan(network, flow.Target(DEVICE, multipliers=flow.Multipliers.DSP))
     except PenjingError as error:
         return str(error)
     return None

@@ -21,10 +21,10 @@ from ..compiler.cost import Resources
 from ..compiler.dataflow.plan_file import to_json
 from ..compiler.dataflow.report import Table, table_of
 from ..compiler.ir import PenjingError
+from . import workers as pools
 from .progress import Progress, silent
 from .project import BOARD, Project
 from .seeds import Seeds
-from .workers import Workers, check_workers, workers
 
 __all__ = ["BETWEEN", "LINK", "Build", "Tried", "build"]
 
@@ -103,12 +103,15 @@ def build(folder: str | Path, *, seed: int = 1, seeds: int = 1,
     `PenjingError` where a tool is missing or fails.
     """
     _require(seed, seeds)
-    check_workers(workers, scheduler)
+    pools.check_workers(workers, scheduler)
     opened = Project.open(folder)
     plan, design = opened.plan, opened.design
     board = boards.find(plan.board)
     # Refuses a board without tools before hardware is made.
     shop = Workshop(board, opened.path / BOARD, lambda stage, line: progress(stage, 0, 0))
+    if scheduler is not None:
+        with pools.workers(scheduler=scheduler):
+            pass  # synthesis is not in vain
     bitstream = shop.folder / shop.flow.bitstream
     bitstream.unlink(missing_ok=True)
     whole = design.whole(board.technology).component()
@@ -124,7 +127,7 @@ def build(folder: str | Path, *, seed: int = 1, seeds: int = 1,
     del measured["layout"]
     result = Build(measured, plan.resources + (opened.link or Resources()), plan.clock_mhz,
                    best.result.layout, best.seed, tuple(
-                       Tried(one.seed, one.result and one.result.fmax_mhz, one.problem)
+                       Tried(one.seed, one.result.fmax_mhz if one.result else None, one.problem)
                        for one in every))
     opened.record("build", {**result.json(), "layout": best.result.layout.json()})
     return result
@@ -164,7 +167,7 @@ def _routed(seeds: Seeds, numbers: Sequence[int], count: int | None, scheduler: 
         # One process more would be no gain.
         count = 0 if count == 1 else count
     try:
-        with workers(count, scheduler) if missing else nullcontext(Workers()) as some:
+        with pools.workers(count, scheduler) if missing else nullcontext(pools.Workers()) as some:
             # Lines are told of only where they are seen.
             work = route if some.client is not None else partial(
                 route, progress=lambda stage, line: progress(stage, len(found), len(numbers)))

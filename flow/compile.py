@@ -62,9 +62,8 @@ class Target:
     ``fps`` asks for the least hardware that is so fast; ``budget`` bounds ``multipliers``,
     ``luts``, ``ffs``, ``dsps`` and ``brams``, the last four below what the board has and with its
     serial link counted; ``folds`` is a JSON file with folds by hand:
-    ``{"conv1": {"pe": 4, "simd": 9}}``. ``multipliers`` says what they are made of; unless it does,
-    a budget to be divided is that of the DSP blocks, while a frame rate, folds by hand and a
-    budget that is larger take LUTs for what exceeds them.
+    ``{"conv1": {"pe": 4, "simd": 9}}``. ``multipliers`` says what they are made of: LUTs take what
+    exceeds the DSP blocks unless there are to be these alone.
     """
 
     board: str
@@ -179,12 +178,10 @@ def _clock(board: Board, clock_mhz: float | None) -> float:
 
 def _budget(board: Board, target: Target, settled: bool) -> Budget:
     limits = {name: getattr(board.budget, name) for name in LIMITS[1:]}
-    if settled or target.multipliers is Multipliers.ANY:
-        limits["multipliers"] = UNLIMITED
-    elif board.budget.dsps >= UNLIMITED:
+    limits["multipliers"] = UNLIMITED
+    if (board.budget.dsps >= UNLIMITED and not settled
+            and target.multipliers is not Multipliers.ANY):
         limits["multipliers"] = GENERIC_MULTIPLIERS
-    else:
-        limits["multipliers"] = board.budget.dsps
     for name, value in target.budget.items():
         if name not in LIMITS:
             raise PenjingError(f"budget: {name!r} is no resource; name {', '.join(LIMITS)}")

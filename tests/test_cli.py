@@ -386,7 +386,7 @@ def test_folds_by_hand(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_multipliers_of_dsp_blocks_alone() -> None:
-    """A frame rate takes LUTs for what the DSP blocks do not give, unless they are to be alone."""
+    """LUTs take what the DSP blocks do not give, unless these are to be alone."""
     weights = np.arange(16 * 3 * 3 * 8).reshape(16, 3, 3, 8) % 16 - 8
     wide = ir.Network("wide", "x", ir.TensorType((8, 8, 8), 8, True), (
         ir.Convolution("conv", "x", ir.Weights(weights, 4), np.zeros(16, np.int64)),))
@@ -401,6 +401,12 @@ def test_multipliers_of_dsp_blocks_alone() -> None:
     assert alone.multipliers == alone.resources.dsps <= 28
     either = flow.plan(wide, flow.Target("ulx3s-12f", multipliers=flow.Multipliers.ANY))
     assert either.cycles_per_frame < alone.cycles_per_frame
+    assert flow.plan(wide, flow.Target("ulx3s-12f")) == either, "it is the default"
+    assert either.resources.luts <= 0.75 * 24_288, "the router needs the rest"
+    # Where nothing has an end, so many are enough.
+    for multipliers in (None, flow.Multipliers.DSP):
+        few = flow.plan(wide, flow.Target("generic", multipliers=multipliers))
+        assert 28 < few.multipliers <= 64
     with pytest.raises(PenjingError, match=r"^multipliers: generic has no end of them"):
         flow.plan(wide, flow.Target("generic", multipliers=flow.Multipliers.ANY))
 

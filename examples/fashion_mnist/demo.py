@@ -57,7 +57,8 @@ def main() -> int:
     options = parser.parse_args()
     with show_progress() as progress:
         project = flow.compile_model(
-            HERE / "fashion_mnist.pt2", options.output, flow.Target(BOARD),
+            HERE / "fashion_mnist.pt2", options.output, flow.Target(
+                BOARD, multipliers=flow.Multipliers.DSP),
             flow.Quantization(HERE / "calibration.npz"), progress=progress)
         simulation = flow.simulate(project.path, images=TEST_IMAGES, frames=options.images,
                                    progress=progress)
