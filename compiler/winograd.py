@@ -1,0 +1,118 @@
+"""Convolutions of 3×3 taps in Winograd's form: the same integers with fewer products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from .ir import (
+    Convolution,
+    Crop,
+    Integers,
+    Layer,
+    Names,
+    Network,
+    PenjingError,
+    Plain,
+    TensorType,
+    Weights,
+    WinogradInput,
+    WinogradOutput,
+    WinogradProducts,
+    signed_bits,
+)
+
+Tile: TypeAlias = tuple[int, int]
+"""Outputs (rows, columns) that are made together."""
+
+KERNEL = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
+"""Twice the transform of three taps for two outputs along an axis."""
+MAX_WEIGHT_BITS = 16
+
+
+def eligible(layer: Layer) -> bool:
+    """Whether ``layer`` has the form: a dense 3×3 convolution of stride 1 and plain weights.
+
+    Weights of three values have engines of their own, those that are loaded have no transform.
+    """
+    return (isinstance(layer, Convolution) and layer.kernel == (3, 3) and layer.stride == (1, 1)
+            and layer.groups == 1 and layer.weights.encoding == Plain()
+            and not layer.weights.loadable and layer.weights.ternary is None
+            and _bits(_transformed(layer.weights.values, (2, 2))) <= MAX_WEIGHT_BITS)
+
+
+def rewritten(network: Network, tiles: Mapping[str, Tile]) -> Network:
+    """``network`` with the layers named in ``tiles`` in Winograd's form; what it computes stays.
+
+    `PenjingError` for a layer that does not exist or has no such form.
+    """
+    layers = {layer.name: layer for layer in network.layers}
+    for name in tiles:
+        if name not in layers or not eligible(layers[name]):
+            able = ", ".join(layer.name for layer in network.layers if eligible(layer))
+            among = f"name one of {able}" if able else "the network has none"
+            raise PenjingError(f"winograd: {name!r:.80} is no dense 3×3 convolution of stride 1 "
+                               f"with plain weights; {among}")
+    names = Names(network.input)
+    for name in layers:
+        names.take(name)
+    made: list[Layer] = []
+    for layer in network.layers:
+        if layer.name in tiles:
+            assert isinstance(layer, Convolution)
+            made += _form(layer, network.type_of(layer.name), tiles[layer.name], names)
+        else:
+            made.append(layer)
+    return replace(network, layers=tuple(made))
+
+
+def _form(layer: Convolution, result: TensorType, tile: Tile, names: Names) -> Iterator[Layer]:
+    """The layers that make the ``result`` of ``layer``, the last one under its name."""
+    height, width, _ = result.shape
+    top, bottom, left, right = layer.padding
+    spare = -height % tile[0], -width % tile[1]
+    tiles, products = (names.unique(f"{layer.name}_{what}") for what in ("tiles", "products"))
+    weights, bias = layer.weights.values, layer.bias
+    # A border that the products put around is of zeros, which the pad value becomes.
+    outer, inner, zero = (top, bottom + spare[0], left, right + spare[1]), (0, 0, 0, 0), 0
+    if tile[0] == 1:
+        outer, inner = (0, 0, left, right + spare[1]), (top, bottom, 0, 0)
+        zero = layer.pad_value if top or bottom else 0
+        bias = bias + zero * weights.sum((1, 2, 3))
+    transformed = _transformed(weights, tile)
+    halvings = tile.count(2)
+    yield WinogradInput(tiles, layer.input, tile, outer, layer.pad_value, zero)
+    yield WinogradProducts(
+        products, tiles,
+        Weights(transformed.reshape(-1, *transformed.shape[2:]), _bits(transformed),
+                layer.weights.fraction + halvings),
+        _biases(bias << halvings, tile), padding=inner, turns=len(transformed))
+    if not any(spare):
+        yield WinogradOutput(layer.name, products, tile, result.bits)
+        return
+    whole = names.unique(f"{layer.name}_whole")
+    yield WinogradOutput(whole, products, tile, result.bits)
+    yield Crop(layer.name, whole, (0, height, 1), (0, width, 1))
+
+
+def _transformed(weights: Integers, tile: Tile) -> Integers:
+    """(products, outputs, kernel height, 1, inputs) of ``weights`` (outputs, 3, 3, inputs)."""
+    if tile[0] == 1:
+        return np.einsum("jx,nyxc->jnyc", KERNEL, weights)[:, :, :, None]
+    found = np.einsum("iy,jx,nyxc->ijnc", KERNEL, KERNEL, weights)
+    return found.reshape(-1, len(weights), 1, 1, weights.shape[3])
+
+
+def _biases(bias: Integers, tile: Tile) -> Integers:
+    """``bias`` at the one product of a tile that all of its outputs count once."""
+    products = 4 ** tile.count(2)
+    found = np.zeros((products, len(bias)), np.int64)
+    found[5 if products == 16 else 1] = bias
+    return found.reshape(-1)
+
+
+def _bits(values: Integers) -> int:
+    return signed_bits(int(values.min()), int(values.max()))
