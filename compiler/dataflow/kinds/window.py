@@ -162,7 +162,7 @@ def window_of(shape: geometry.Geometry, lanes: int, rows: int = 1, repeat: int =
               per_channel: bool = False) -> WindowGeometry:
     """The window that slides over a ``shape``, read in words of so many ``lanes``."""
     return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes, rows,
-                          repeat, shape.passes, per_channel)
+                          repeat, shape.passes, per_channel, shape.gathers)
 
 
 @lru_cache(maxsize=8192)
@@ -171,8 +171,7 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     logic, rows, banks = fabric.logic, window.rows, window.banks
     turned, width, elements = banks > 1, window.count_bits(buffer.words), rows * window.lanes
     low, turn = index_bits(buffer.words), index_bits(banks)
-    moves = [delta for loop, delta in zip(window.loops, window.deltas, strict=False)
-             if loop.count > 1] + [window.deltas[-1]]
+    moves = window.changes
     # Counts of frames end in the zeros that the words of one end in.
     frame = width - (window.words & -window.words).bit_length() + 1
     # Words that are written and in use, and whether the oldest is free; of each row, where it
