@@ -89,12 +89,12 @@ def _form(layer: Convolution, result: TensorType, tile: Tile, names: Names) -> I
         products, tiles,
         Weights(transformed.reshape(-1, *transformed.shape[2:]), _bits(transformed),
                 layer.weights.fraction + halvings),
-        _biases(bias << halvings, tile), padding=inner, turns=len(transformed))
+        np.zeros(len(transformed) * len(bias), np.int64), padding=inner, turns=len(transformed))
     if not any(spare):
-        yield WinogradOutput(layer.name, products, tile, result.bits)
+        yield WinogradOutput(layer.name, products, tile, result.bits, bias)
         return
     whole = names.unique(f"{layer.name}_whole")
-    yield WinogradOutput(whole, products, tile, result.bits)
+    yield WinogradOutput(whole, products, tile, result.bits, bias)
     yield Crop(layer.name, whole, (0, height, 1), (0, width, 1))
 
 
@@ -104,14 +104,6 @@ def _transformed(weights: Integers, tile: Tile) -> Integers:
         return np.einsum("jx,nyxc->jnyc", KERNEL, weights)[:, :, :, None]
     found = np.einsum("iy,jx,nyxc->ijnc", KERNEL, KERNEL, weights)
     return found.reshape(-1, len(weights), 1, 1, weights.shape[3])
-
-
-def _biases(bias: Integers, tile: Tile) -> Integers:
-    """``bias`` at the one product of a tile that all of its outputs count once."""
-    products = 4 ** tile.count(2)
-    found = np.zeros((products, len(bias)), np.int64)
-    found[5 if products == 16 else 1] = bias
-    return found.reshape(-1)
 
 
 def _bits(values: Integers) -> int:

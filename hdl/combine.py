@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import *
@@ -10,6 +10,8 @@ from amaranth.hdl import *
 from .checks import at_least
 from .counter import counter, each_case
 from .pool import Reducer
+from .steady import join
+from .tech import MemoryStyle, Technology
 
 __all__ = ["Combiner", "CombinerShape"]
 
@@ -25,7 +27,7 @@ class CombinerShape:
     below : low bits of a sum that are left off.
     signs : of each pass over a row, for each output of a position, whether each of its elements is
         subtracted; of all outputs equally many.
-    constants : of each output, what is added.
+    constants : for each lane of each beat, what is added, until it begins again.
     slices : beats of an output, each of which has its elements one after the other.
     columns : positions of a row.
     """
@@ -35,7 +37,7 @@ class CombinerShape:
     result_bits: int
     below: int
     signs: tuple[tuple[tuple[bool, ...], ...], ...]
-    constants: tuple[int, ...]
+    constants: tuple[tuple[int, ...], ...]
     slices: int
     columns: int
 
@@ -43,11 +45,12 @@ class CombinerShape:
         at_least(1, bits=self.bits, result_bits=self.result_bits, slices=self.slices,
                  columns=self.columns)
         at_least(0, below=self.below)
-        outputs = {len(each) for each in self.signs}
-        if outputs != {len(self.constants)} or len(
-                {len(one) for each in self.signs for one in each}) != 1:
-            raise ValueError("signs must be of equally many elements for each output that has a "
-                             "constant")
+        if len({tuple(map(len, each)) for each in self.signs}) != 1 or len(
+                set(map(len, self.signs[0]))) != 1:
+            raise ValueError("signs must be of equally many elements for each output")
+        if self.slices * len(self.signs[0]) % len(self.constants):
+            raise ValueError(f"constants must be of beats that begin again with the outputs, not "
+                             f"{len(self.constants)}")
 
     @property
     def area(self) -> int:
@@ -57,7 +60,7 @@ class CombinerShape:
     @property
     def counts(self) -> tuple[int, ...]:
         """How far it counts: elements, slices, outputs, positions of a row, passes."""
-        return (self.area, self.slices, len(self.constants),
+        return (self.area, self.slices, len(self.signs[0]),
                 *((self.columns, len(self.signs)) if len(self.signs) > 1 else ()))
 
 
@@ -68,38 +71,58 @@ class Combiner(Reducer):
     Parameters
     ----------
     shape : structure.
-    lanes : elements a beat.
+    technology : supplies memory.
 
     Members
     -------
-    i : stream of ``Beat(Shape(bits, signed), lanes)``; slice after slice of each output in turn.
-    o : stream of ``Beat(signed(result_bits), lanes)``.
+    i : stream of beats of as many lanes as have constants; slice after slice of each output in turn.
+    o : stream of beats of as many results.
     """
 
-    def __init__(self, shape: CombinerShape, *, lanes: int) -> None:
+    def __init__(self, shape: CombinerShape, *, technology: Technology) -> None:
         self._shape = shape
-        super().__init__(Shape(shape.bits, shape.signed), signed(shape.result_bits), lanes,
+        self._technology = technology
+        super().__init__(Shape(shape.bits, shape.signed), signed(shape.result_bits),
+                         len(shape.constants[0]),
                          shape.area, shape.below)
 
-    def _joins(self, m: Module, take: Value) -> Callable[[Value, Value, Value], Value]:
+    def _joins(self, m: Module, take: Value) -> Callable[[int, Value, Value, Value], Value]:
         shape, step = self._shape, take
         places: list[Value] = []
+        ends: list[Value] = []
         for name, count in zip(("element", "slice", "output", "column", "pass"), shape.counts,
                                strict=False):
             place, step = counter(m, name, step, count)
             places.append(place)
+            ends.append(step)
         element, _, output, *turn = places
-        subtract, constant = Signal(), Signal(signed(shape.result_bits + shape.below))
+        subtract = Signal()
         signs = {(n, k, t): negative for n, outputs in enumerate(shape.signs)
                  for k, one in enumerate(outputs) for t, negative in enumerate(one)}
         for negative in each_case(m, (turn[1] if turn else Const(0, 0), output, element), signs):
             m.d.comb += subtract.eq(negative)
-        for value in each_case(m, (output,), {(k,): one for k, one in enumerate(shape.constants)}):
-            m.d.comb += constant.eq(value)
+        constants = self._constants(m, ends[0])
 
-        def join(first: Value, held: Value, value: Value) -> Value:
+        def joined(lane: int, first: Value, held: Value, value: Value) -> Value:
             # A carry into the lowest bit makes the complement a negative.
-            one, bits = Mux(first, constant, held), Cat(value, Const(0, not shape.signed))
+            one = Mux(first, constants[lane], held)
+            bits = Cat(value, Const(0, not shape.signed))
             other = Cat(subtract, bits ^ subtract.replicate(len(bits)))
             return (Cat(Const(1), one).as_signed() + other.as_signed()) >> 1
-        return join
+        return joined
+
+    def _constants(self, m: Module, step: Value) -> Sequence[Value]:
+        """Those of the lanes of the beat that is summed up; the next ones after a ``step``."""
+        shape = self._shape
+        bits, count = shape.result_bits + shape.below, len(shape.constants)
+        if len(set(sum(shape.constants, ()))) == 1:
+            return [Const(shape.constants[0][0], signed(bits))] * len(shape.constants[0])
+        m.submodules.constants = rom = self._technology.rom(
+            [join(word, bits) for word in shape.constants], bits * len(shape.constants[0]),
+            MemoryStyle.LOGIC, registered=False)
+        beat = Signal(range(count))
+        following = Mux(step, Mux(beat == count - 1, 0, beat + 1), beat)
+        m.d.sync += beat.eq(following)
+        m.d.comb += [rom.address.eq(following), rom.enable.eq(1)]
+        return [rom.data.word_select(lane, bits).as_signed()
+                for lane in range(len(shape.constants[0]))]

@@ -118,10 +118,10 @@ class Reducer(PassesReady):
     def _join(self, so_far: Value, value: Value) -> Value:
         raise NotImplementedError
 
-    def _joins(self, m: Module, take: Value) -> Callable[[Value, Value, Value], Value]:
-        """What makes the next value held of whether a beat is the first, of what is held and of an
-        element; beats come with ``take``."""
-        return lambda first, held, value: Mux(first, value, self._join(held, value))
+    def _joins(self, m: Module, take: Value) -> Callable[[int, Value, Value, Value], Value]:
+        """What makes a lane's next value of whether a beat is the first, of the value that is held
+        and of an element; beats come with ``take``."""
+        return lambda lane, first, held, value: Mux(first, value, self._join(held, value))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -146,7 +146,7 @@ class Reducer(PassesReady):
             held = Signal(Shape(result.width + self._below, result.signed), name=f"held{lane}",
                           reset_less=True)
             joined = Signal.like(held, name=f"joined{lane}")
-            m.d.comb += joined.eq(joins(first, held, value))
+            m.d.comb += joined.eq(joins(lane, first, held, value))
             with m.If(take):
                 m.d.sync += held.eq(joined)
                 with m.If(end):

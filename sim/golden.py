@@ -340,8 +340,9 @@ def winograd_products(x: Integers, weights: Integers, bias: Integers,
     return total
 
 
-def winograd_output(x: Integers, tile: tuple[int, int], low: int, high: int) -> Integers:
-    """The ``tile`` of outputs of each tile's products ``x`` (N, h, w * products, C).
+def winograd_output(x: Integers, tile: tuple[int, int], bias: Integers, low: int, high: int
+                    ) -> Integers:
+    """The ``tile`` of outputs of each tile's products ``x`` (N, h, w * products, C), and ``bias``.
 
     `PenjingError` unless all, divided by 2 along each axis of 2 outputs, are integers from ``low``
     to ``high``.
@@ -351,6 +352,7 @@ def winograd_output(x: Integers, tile: tuple[int, int], low: int, high: int) -> 
     split = x.reshape(images, rows, -1, down.shape[1], across.shape[1], channels)
     sums = np.einsum("yi,xj,nhwijc->nhywxc", down, across, split)
     results, rest = np.divmod(sums, 2 ** tile.count(2))
+    results += bias
     if rest.any() or results.min() < low or results.max() > high:
         raise PenjingError(f"winograd: sums must be {2 ** tile.count(2)} times integers from {low} "
                            f"to {high}; products of other kernels have no such form")
@@ -519,7 +521,7 @@ def _(layer: ir.WinogradProducts, x: Integers) -> Integers:
 @execute.register
 def _(layer: ir.WinogradOutput, x: Integers) -> Integers:
     half = 1 << layer.bits - 1
-    return winograd_output(x, layer.tile, -half, half - 1)
+    return winograd_output(x, layer.tile, layer.bias, -half, half - 1)
 
 
 @execute.register

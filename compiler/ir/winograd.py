@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .layers import Layer, SlidingLayer, holding, positions, require_sliding, require_value
-from .tensor import MAX_BITS, TensorType, is_int, require
+from .layers import (
+    Layer,
+    SlidingLayer,
+    equal_fields,
+    holding,
+    positions,
+    require_sliding,
+    require_value,
+)
+from .tensor import MAX_BITS, Integers, TensorType, frozen_array, is_int, require
 
 WINOGRAD_TILES = ((2, 2), (1, 2))
 """Outputs (rows, columns) that a tile may have."""
@@ -113,9 +121,10 @@ class WinogradProducts(SlidingLayer):
         return super().macs(result) // self.turns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WinogradOutput(Layer):
-    """The ``tile`` of outputs of each tile's products m, divided by 2 along each axis of 2 outputs.
+    """The ``tile`` of outputs of each tile's products m, divided by 2 along each axis of 2 outputs,
+    and a ``bias`` (C,).
 
     Along such an axis the outputs are m0 + m1 + m2 and m1 - m2 - m3. (h, w * products, C) becomes
     (tile height * h, tile width * w, C). The results must fit so many ``bits``, signed, and the
@@ -124,6 +133,7 @@ class WinogradOutput(Layer):
 
     tile: tuple[int, int]
     bits: int
+    bias: Integers
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,6 +141,11 @@ class WinogradOutput(Layer):
         require(is_int(self.bits) and 2 <= self.bits <= MAX_BITS,
                 f"layer {self.name}: bits must be an integer from 2 to {MAX_BITS}, "
                 f"not {self.bits!r}")
+        limit = 1 << self.bits - 1
+        object.__setattr__(self, "bias", frozen_array(f"layer {self.name}: bias", self.bias, -limit,
+                                                      limit - 1))
+
+    __eq__ = equal_fields
 
     @property
     def products(self) -> int:
@@ -146,6 +161,8 @@ class WinogradOutput(Layer):
         """Signed integers of its bits."""
         (source,) = sources
         height, width, channels = source.shape
+        require(self.bias.shape == (channels,),
+                f"layer {self.name}: bias must have shape ({channels},), not {self.bias.shape}")
         require(width % self.products == 0,
                 f"layer {self.name}: its input has {width} columns, which must be a multiple of "
                 f"the {self.products} products of a tile")

@@ -53,8 +53,18 @@ class Flat(Engine):
                 rows = -(-shape.kernel[0] // row_groups)
                 each = shape.positions * runs * row_groups
                 lanes = cls.lanes(site, ask, each, spare=shape.kernel[0] % rows > 0)
-                if lanes:
-                    yield Fold(-(-site.outputs // runs), rows, lanes)
+                fold = Fold(-(-site.outputs // runs), rows, max(1, lanes))
+                if lanes and cls._is_even(site, fold):
+                    yield fold
+
+    @classmethod
+    def _is_even(cls, site: Site, fold: Fold) -> bool:
+        """Whether beats of products in Winograd's form have no tail, which the transform behind
+        them would have to repack in wide words."""
+        shape = site.geometry
+        _, beats = fold.steps(site.outputs, shape.kernel[0], shape.run)
+        return not isinstance(site.layer, ir.WinogradProducts) or (
+            site.outputs % output_lanes(fold.pe, beats) == 0)
 
     @classmethod
     def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:

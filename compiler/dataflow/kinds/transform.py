@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
-from ...cost import Fabric, Resources
+from ...cost import Fabric, Resources, Storage, memories
 from ...cost.memories import index_bits
 from .. import timing, window_control, winograd
 from ..port import Port
@@ -33,7 +34,7 @@ class Transform(Windowed):
     def candidates(cls, site: Site, ask: Ask) -> Iterator[Self]:
         """The fewest lanes that divide the channels and are fast enough."""
         channels, shape = site.source.shape[2], _shape(site, 1)
-        reads = site.geometry.positions * len(shape.constants) * shape.area
+        reads = site.geometry.positions * len(shape.signs[0]) * shape.area
         lanes = sliced_port(site, ask, reads).lanes
         yield cls(inputs=ask.inputs, o=Port(next(
             one for one in range(lanes, channels + 1) if channels % one == 0), channels))
@@ -45,7 +46,7 @@ class Transform(Windowed):
     def outputs(self, site: Site) -> timing.Outputs:
         """A beat for each slice of each output."""
         shape = _shape(site, self.o.lanes)
-        reads = (np.arange(len(shape.constants) * shape.slices) + 1) * shape.area - 1
+        reads = (np.arange(len(shape.signs[0]) * shape.slices) + 1) * shape.area - 1
         return timing.Outputs(reads, reads + READ_LATENCY + POOLER_LATENCY)
 
     def reader(self, site: Site) -> window_control.Reader:
@@ -60,31 +61,42 @@ class Transform(Windowed):
         # A LUT in front of each carry chain takes an element or its complement; flags and moves
         # of addresses are told by which tap it is.
         told = (3 + index_bits(self.window(site).words)) * -(-steps // 16)
-        return super().own_cells(site, fabric) + fabric.control.stage.cells + Resources(
+        cells = super().own_cells(site, fabric) + fabric.control.stage.cells + Resources(
             luts=round(fabric.sums(bits + 1, lanes) + lanes * bits + fabric.counters(counts) + told),
             ffs=lanes * (bits + shape.result_bits) + counts)
+        if len(set(sum(shape.constants, ()))) > 1:
+            words = len(shape.constants)
+            cells += memories.rom(fabric, Storage.LOGIC, words, lanes * bits) + Resources(
+                luts=round(lanes * bits * fabric.logic.mux + fabric.counters(index_bits(words))),
+                ffs=index_bits(words))
+        return cells
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The window and the sums."""
         layer = site.layer
         fill = layer.pad_value if isinstance(layer, ir.WinogradInput) else 0
         return [*self.window_blocks(site, technology, fill),
-                ("combine", Combiner(_shape(site, self.o.lanes), lanes=self.o.lanes))]
+                ("combine", Combiner(
+                    _shape(site, self.o.lanes), technology=technology))]
 
 
+@lru_cache(maxsize=1024)
 def _shape(site: Site, lanes: int) -> CombinerShape:
     """What makes the sums."""
-    layer, element, slices = site.layer, shape_of(site.source), site.source.shape[2] // lanes
+    layer, element, channels = site.layer, shape_of(site.source), site.source.shape[2]
+    constants: tuple[tuple[int, ...], ...]
     if isinstance(layer, ir.WinogradInput):
-        terms, below, zero = winograd.input_terms(layer.tile), 0, layer.zero
+        terms, below = winograd.input_terms(layer.tile), 0
+        # All terms are counted from zero.
+        constants = tuple((sum(layer.zero if minus else -layer.zero for _, minus in one),) * lanes
+                          for one in terms[0] for _ in range(channels // lanes))
     else:
         assert isinstance(layer, ir.WinogradOutput)
-        terms, below, zero = winograd.output_terms(layer.tile), layer.halvings, 0
+        terms, below = winograd.output_terms(layer.tile), layer.halvings
+        constants = tuple(map(tuple, (layer.bias << below).reshape(-1, lanes).tolist()))
     signs = winograd.signs(terms)
-    # All terms are counted from zero.
-    constants = tuple(zero * (2 * sum(one) - len(one)) for one in signs[0])
     return CombinerShape(element.width, element.signed, site.result.bits, below, signs, constants,
-                         slices, site.geometry.positions // len(signs) // _rows(site))
+                         channels // lanes, site.geometry.positions // len(signs) // _rows(site))
 
 
 def _rows(site: Site) -> int:
