@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 
 from .ir import (
+    WINOGRAD_TILES,
     Convolution,
     Crop,
     Integers,
@@ -27,6 +28,8 @@ from .ir import (
 
 Tile: TypeAlias = tuple[int, int]
 """Outputs (rows, columns) that are made together."""
+Worth: TypeAlias = tuple[int, ...]
+"""What a network takes: the less, the better."""
 
 KERNEL = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 """Twice the transform of three taps for two outputs along an axis."""
@@ -67,6 +70,34 @@ def rewritten(network: Network, tiles: Mapping[str, Tile]) -> Network:
         else:
             made.append(layer)
     return replace(network, layers=tuple(made))
+
+
+def improved(network: Network, worth: Callable[[Network], Worth | None], fixed: Collection[str] = ()
+             ) -> Network:
+    """``network`` with those layers in Winograd's form that make its ``worth`` less.
+
+    All that can have it do at first, unless that is worse than none; then one layer after the
+    other, that of most products first, tries each form. Those that are ``fixed`` stay; a worth of
+    None says that a network is no good.
+    """
+    able = {layer.name: layer.macs(network.type_of(layer.name)) for layer in network.layers
+            if eligible(layer) and layer.name not in fixed}
+    names = sorted(able, key=able.__getitem__, reverse=True)
+    best, least = dict[str, Tile | None](), worth(network) if able else None
+    trials: list[dict[str, Tile | None]] = [dict.fromkeys(names, (2, 2))]
+    trials += [{name: tile} for name in names for tile in (None, *WINOGRAD_TILES)]
+    for changes in trials if able else ():
+        tiles = {**best, **changes}
+        if tiles == best:
+            continue
+        found = worth(_with(network, tiles))
+        if found is not None and (least is None or found < least):
+            best, least = tiles, found
+    return _with(network, best)
+
+
+def _with(network: Network, tiles: Mapping[str, Tile | None]) -> Network:
+    return rewritten(network, {name: tile for name, tile in tiles.items() if tile})
 
 
 def _form(layer: Convolution, result: TensorType, tile: Tile, names: Names) -> Iterator[Layer]:

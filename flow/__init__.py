@@ -10,6 +10,7 @@ from .compile import (
     cost_oracle,
     parse_budget,
     parse_encodings,
+    parse_winograd,
     plan,
 )
 from .compress import compress
@@ -28,4 +29,4 @@ __all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "F
            "Loading", "Model", "Multipliers", "Project", "Quantization", "Report", "Simulation",
            "Stage", "Target", "board_json", "build", "check", "compile_model", "compress",
            "cost_oracle", "evaluate", "gather", "kept", "load", "load_weights", "parse_budget",
-           "parse_encodings", "plan", "report", "search", "simulate"]
+           "parse_encodings", "parse_winograd", "plan", "report", "search", "simulate"]

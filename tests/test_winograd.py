@@ -43,7 +43,7 @@ def convolved(seed: int, size: tuple[int, int], padding: tuple[int, int, int, in
     return net.network()
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(int(__import__("os").environ.get("LO","0")), int(__import__("os").environ.get("HI","6"))))
 def test_try(seed):
     rng = np.random.default_rng((7, seed))
     p = rng.integers(0, 3, 4)
