@@ -75,7 +75,7 @@ class Combiner(Reducer):
 
     Members
     -------
-    i : stream of beats of as many lanes as have constants; slice after slice of each output in turn.
+    i : stream of beats of as many lanes as have constants; of each output slice after slice.
     o : stream of beats of as many results.
     """
 

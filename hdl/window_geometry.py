@@ -117,8 +117,9 @@ class WindowGeometry:
         height_out, width_out = self.positions
         if self.gathers:
             # Where they go from tap to tap and from output to output is told by `moves`.
-            inner = (Loop(len(self.gathers[0][0]), 0), Loop(beats(channels, self.lanes), self.lanes),
-                     Loop(len(self.gathers[0]), 0))
+            outputs = self.gathers[0]
+            inner = (Loop(len(outputs[0]), 0), Loop(beats(channels, self.lanes), self.lanes),
+                     Loop(len(outputs), 0))
         elif self.per_channel:
             inner = (Loop(self.kernel[1], channels),
                      Loop(self.kernel[0], width * channels),

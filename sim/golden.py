@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..compiler import ir
 from ..compiler.ir import Integers, PenjingError
 
-
 _INPUT_TRANSFORM = {1: np.array([[1]]), 2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0],
                                                      [0, 1, 0, -1]])}
 _OUTPUT_TRANSFORM = {1: np.array([[1]]), 2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]])}

@@ -9,8 +9,8 @@ from functools import cached_property
 from ...hdl.adder_graph import AdderGraph
 from ...hdl.sequencer import Rounds
 from .. import ir
-from . import winograd
 from ..ir import Network, PenjingError, TensorType
+from . import winograd
 from .adders import adder_graph
 from .geometry import Geometry
 from .reach import Reach, every, reaches

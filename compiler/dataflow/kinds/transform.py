@@ -62,7 +62,8 @@ class Transform(Windowed):
         # of addresses are told by which tap it is.
         told = (3 + index_bits(self.window(site).words)) * -(-steps // 16)
         cells = super().own_cells(site, fabric) + fabric.control.stage.cells + Resources(
-            luts=round(fabric.sums(bits + 1, lanes) + lanes * bits + fabric.counters(counts) + told),
+            luts=round(fabric.sums(bits + 1, lanes) + lanes * bits + fabric.counters(counts)
+                       + told),
             ffs=lanes * (bits + shape.result_bits) + counts)
         if len(set(sum(shape.constants, ()))) > 1:
             words = len(shape.constants)
