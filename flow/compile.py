@@ -139,8 +139,8 @@ def parse_winograd(text: str) -> Winograd:
         layer, equals, name = (one.strip() for one in part.partition("="))
         tile = TILES.get(name if equals else next(iter(TILES)))
         if not layer or tile is None:
-            raise PenjingError(f"winograd: {part!r:.80} does not name a layer, and maybe one of the "
-                               f"tiles {', '.join(TILES)}; write conv1, conv1=1x2, auto or off")
+            raise PenjingError(f"winograd: {part!r:.80} does not name a layer, and maybe one of "
+                               f"the tiles {', '.join(TILES)}; write conv1, conv1=1x2, auto or off")
         if chosen.setdefault(layer, tile) != tile:
             raise PenjingError(f"winograd: {layer} is to have two tiles; give one of them")
     return chosen
