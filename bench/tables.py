@@ -35,6 +35,7 @@ import resources
 import search_tables
 import sparse_tables
 import ulx3s
+import winograd
 from page_tables import both, grid, of, percent, script, table
 from penjing import boards
 from penjing.compiler.ir import PenjingError
@@ -492,6 +493,13 @@ def known_boards() -> str:
                   f"{board.clock_mhz:g} MHz") for board in boards.boards() if board.family.tools])
 
 
+def winograd_form() -> str:
+    """ResNet8 without and with convolutions in Winograd's form."""
+    known = networks(winograd.FILE)
+    return table(winograd.HEADINGS, winograd.rows(known),
+                 *steps(known.values(), "plan", "golden", "rtl"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "binary": binary, "binary-routed": binary_routed, "boards": known_boards, "cifar": cifar,
     "cifar-rtl": cifar_rtl,
@@ -502,7 +510,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
-    "verilog": verilog, **pruning_tables.TABLES, **search_tables.TABLES,
+    "verilog": verilog, "winograd": winograd_form, **pruning_tables.TABLES, **search_tables.TABLES,
     **sparse_tables.TABLES,
 }
 

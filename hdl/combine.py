@@ -99,7 +99,8 @@ class Combiner(Reducer):
         subtract = Signal()
         signs = {(n, k, t): negative for n, outputs in enumerate(shape.signs)
                  for k, one in enumerate(outputs) for t, negative in enumerate(one)}
-        for negative in each_case(m, (turn[1] if turn else Const(0, 0), output, element), signs):
+        turned = turn[1] if turn else Const(0, 0)
+        for negative in each_case(m, (turned, output, element), signs.items()):
             m.d.comb += subtract.eq(negative)
         constants = self._constants(m, ends[0])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from amaranth.hdl import *
@@ -41,11 +41,11 @@ def counter(m: Module, name: str, step: Value, length: int, clear: Value | None 
     return count, end
 
 
-def each_case(m: Module, counters: Sequence[Value], values: Mapping[tuple[int, ...], T]
-              ) -> Iterator[T]:
-    """Each of the ``values`` in turn, for the case that the ``counters`` stand at its key."""
+def each_case(m: Module, counters: Sequence[Value],
+              values: Iterable[tuple[tuple[int, ...], T]]) -> Iterator[T]:
+    """Each value in turn, for the case that the ``counters`` stand at what is beside it."""
     with m.Switch(Cat(counters)):
-        for key, value in values.items():
+        for key, value in values:
             case, low = 0, 0
             for place, counter in zip(key, counters, strict=True):
                 case |= place << low

@@ -43,8 +43,8 @@ def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) 
                       geometry.size[0]) for row in range(kernel_height)]
     rows_ok = Signal(geometry.rows)
     if geometry.gathers:
-        for y, _ in each_tap(m, geometry, counters, _taps(geometry)):
-            m.d.comb += rows_ok.eq(inside[y])
+        for row, _ in each_tap(m, geometry, counters, _taps(geometry)):
+            m.d.comb += rows_ok.eq(inside[row])
         return rows_ok
     with m.Switch(counters[1]):
         for group in range(beats(kernel_height, geometry.rows)):
@@ -63,8 +63,8 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
                       geometry.stride[1], geometry.size[1]) for column in range(kernel_width)]
     column_ok = Signal(geometry.lanes)
     if geometry.gathers:
-        for _, x in each_tap(m, geometry, counters, _taps(geometry)):
-            m.d.comb += column_ok.eq(inside[x].replicate(geometry.lanes))
+        for _, column in each_tap(m, geometry, counters, _taps(geometry)):
+            m.d.comb += column_ok.eq(inside[column].replicate(geometry.lanes))
         return column_ok
     with m.Switch(counters[0]):
         for step in range(geometry.loops[0].count):
@@ -77,14 +77,14 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
 
 
 def each_tap(m: Module, geometry: WindowGeometry, counters: Sequence[Value],
-             values: Mapping[tuple[int, ...], T]) -> Iterator[T]:
+             values: Mapping[tuple[int, int, int], T]) -> Iterator[T]:
     """The ``values`` of each pass, output and tap of gathers, each where the counters stand at it.
     """
     turn = counters[4] if geometry.passes > 1 else Const(0)
-    return each_case(m, (turn, counters[2], counters[0]), values)
+    return each_case(m, (turn, counters[2], counters[0]), values.items())
 
 
-def _taps(geometry: WindowGeometry) -> Mapping[tuple[int, ...], tuple[int, int]]:
+def _taps(geometry: WindowGeometry) -> Mapping[tuple[int, int, int], tuple[int, int]]:
     return {(n, k, t): tap for n, outputs in enumerate(geometry.gathers)
             for k, taps in enumerate(outputs) for t, tap in enumerate(taps)}
 

@@ -179,7 +179,7 @@ class WindowGeometry:
         return tuple(step - done for step, done in zip(steps, ended, strict=True))
 
     @cached_property
-    def moves(self) -> Mapping[tuple[int, ...], Moves]:
+    def moves(self) -> Mapping[tuple[int, int, int], Moves]:
         """Of `gathers`, those after a beat, by the pass, the output and the tap that it reads."""
         found = {}
         _, slices, _, x, *_, y = self.loops
