@@ -56,7 +56,7 @@ def network() -> ir.Network:
         ir.Subtract("difference", "half", "piece"),
         ir.Upsample("larger", "half", (2, 64)),
         ir.Multiply("product", "larger", "larger", (-3, 1)),
-        ir.WinogradInput("tiles", "larger", (1, 2), (0, 0, 2, 1), 1, -3),
+        ir.WinogradInput("tiles", "larger", (1, 2), (0, 0, 2, 1), 1, 3),
         ir.WinogradProducts("turns", "tiles", ir.Weights(np.arange(96).reshape(16, 3, 1, 2), 8),
                             np.arange(16), (1, 1), (2, 1, 0, 0), 0, 4),
         ir.WinogradOutput("columns", "turns", (1, 2), 20, np.array([1, -5, 70000, 3])),
