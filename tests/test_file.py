@@ -149,7 +149,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
     assert {name: array.dtype.name for name, array in tensors.items()} == {
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
-        "scale.addends": "int8",
+        "scale.addends": "int8", "turns.weights.values": "int8", "turns.bias": "int8",
+        "columns.bias": "int32",
         "slopes.multipliers": "int32", "slopes.offsets": "int32",
         "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8",
         "names.values": "int8"}
