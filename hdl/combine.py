@@ -48,6 +48,8 @@ class CombinerShape:
         if len({tuple(map(len, each)) for each in self.signs}) != 1 or len(
                 set(map(len, self.signs[0]))) != 1:
             raise ValueError("signs must be of equally many elements for each output")
+        if any(one[0] for each in self.signs for one in each):
+            raise ValueError("signs must begin with an element that is added")
         if self.slices * len(self.signs[0]) % len(self.constants):
             raise ValueError(f"constants must be of beats that begin again with the outputs, not "
                              f"{len(self.constants)}")
@@ -96,17 +98,20 @@ class Combiner(Reducer):
             places.append(place)
             ends.append(step)
         element, _, output, *turn = places
-        subtract = Signal()
-        signs = {(n, k, t): negative for n, outputs in enumerate(shape.signs)
-                 for k, one in enumerate(outputs) for t, negative in enumerate(one)}
+        # Registers, so that no table stands in front of every bit of the sums.
+        subtract, begins = Signal(), Signal(init=1)
+        following = {(n, k, t): negative for n, outputs in enumerate(shape.signs)
+                     for k, one in enumerate(outputs) for t, negative in enumerate(one[1:])}
         turned = turn[1] if turn else Const(0, 0)
-        for negative in each_case(m, (turned, output, element), signs.items()):
-            m.d.comb += subtract.eq(negative)
+        with m.If(take):
+            m.d.sync += [subtract.eq(0), begins.eq(ends[0])]
+            for negative in each_case(m, (turned, output, element), following.items()):
+                m.d.sync += subtract.eq(negative)
         constants = self._constants(m, ends[0])
 
         def joined(lane: int, first: Value, held: Value, value: Value) -> Value:
             # A carry into the lowest bit makes the complement a negative.
-            one = Mux(first, constants[lane], held)
+            one = Mux(begins, constants[lane], held)
             bits = Cat(value, Const(0, not shape.signed))
             other = Cat(subtract, bits ^ subtract.replicate(len(bits)))
             return (Cat(Const(1), one).as_signed() + other.as_signed()) >> 1

@@ -267,7 +267,8 @@ def test_moves_of_a_window_that_gathers() -> None:
 @pytest.mark.parametrize(("signs", "constants", "reason"), [
     ((((False,), (True, False)),), ((0,),), "signs must be of equally many"),
     ((((False,),), ((False,), (True,))), ((0,),), "signs must be of equally many"),
-    ((((False,), (True,)),), ((0,), (1,), (2,)), "constants must be of beats")])
+    ((((False,), (True,)),), ((0,),), "signs must begin with an element that is added"),
+    ((((False,), (False,)),), ((0,), (1,), (2,)), "constants must be of beats")])
 def test_sums_that_are_refused(signs: tuple[tuple[tuple[bool, ...], ...], ...],
                                constants: tuple[tuple[int, ...], ...], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

@@ -54,21 +54,18 @@ class Transform(Windowed):
         return window_control.Reduction(_shape(site, self.o.lanes).area)
 
     def own_cells(self, site: Site, fabric: Fabric) -> Resources:
-        """An adder in each lane, and what counts and tells signs."""
+        """In each lane an adder, an element or its complement and a fresh start; what counts, and
+        what is added at first."""
         shape, lanes = _shape(site, self.o.lanes), self.o.lanes
         bits, counts = shape.result_bits + shape.below, sum(map(index_bits, shape.counts))
-        steps = sum(map(len, shape.signs)) * shape.area
-        # A LUT in front of each carry chain takes an element or its complement; flags and moves
-        # of addresses are told by which tap it is.
-        told = (3 + index_bits(self.window(site).words)) * -(-steps // 16)
         cells = super().own_cells(site, fabric) + fabric.control.stage.cells + Resources(
-            luts=round(fabric.sums(bits + 1, lanes) + lanes * bits + fabric.counters(counts)
-                       + told),
-            ffs=lanes * (bits + shape.result_bits) + counts)
+            luts=round(fabric.sums(bits + 1, lanes) + 2 * lanes * bits * fabric.logic.mux
+                       + fabric.counters(counts)),
+            ffs=lanes * (bits + shape.result_bits) + counts + 2)
         if len(set(sum(shape.constants, ()))) > 1:
             words = len(shape.constants)
             cells += memories.rom(fabric, Storage.LOGIC, words, lanes * bits) + Resources(
-                luts=round(lanes * bits * fabric.logic.mux + fabric.counters(index_bits(words))),
+                luts=round(fabric.counters(index_bits(words))),
                 ffs=index_bits(words))
         return cells
 
