@@ -24,7 +24,8 @@ _NAMES = {
         "Add", "ArgMax", "AveragePool", "Clamp", "Concatenation", "Convolution", "Crop", "Dense",
         "Depthwise", "Flatten", "MaxPool", "Multiply", "Pad", "Permutation", "Repeat", "Reshape",
         "ScaleRequantize", "ShiftRequantize", "Slice", "SlopeRequantize", "Subtract", "SumPool",
-        "Table", "Threshold", "TransposedConvolution", "Upsample",
+        "Table", "Threshold", "TransposedConvolution", "Upsample", "WinogradInput",
+        "WinogradOutput", "WinogradProducts",
         # what layers are told
         "Rounding", "ScaleRounding",
         # what the host makes of the outputs

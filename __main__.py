@@ -149,6 +149,11 @@ def _compile(
         help="Name of the network and its Verilog; the file's by default.")] = None,
     result: Result = None,
     encoding: Encodings = None,
+    winograd: Annotated[str, typer.Option(
+        metavar="auto|off|LAYER[=TILE],…", help="3×3 convolutions of stride 1 that take Winograd's "
+                                                "form, the same integers of fewer products: where "
+                                                "the plan gets faster (auto), nowhere (off), or "
+                                                "these, of tiles 2x2 or 1x2.")] = "off",
     inline_memories: Annotated[bool, typer.Option(
         "--inline-memories", help="Write large tables into the Verilog, not into files beside it.")
         ] = False,
@@ -166,7 +171,8 @@ def _compile(
         made = flow.compile_model(model, folder, target, quantization, name, progress,
                                   requantize and ScaleRounding(requantize.value),
                                   inline_memories, result,
-                                  flow.parse_encodings(encoding or ()), loadable)
+                                  flow.parse_encodings(encoding or ()), loadable,
+                                  flow.parse_winograd(winograd))
     lost = [report.removed_table(made.removed)] if made.removed else []
     weights = report.weight_table(made.plan, made.network)
     _print(report.plan_json(made.plan, made.link, made.network, made.removed), as_json, *lost,

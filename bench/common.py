@@ -75,11 +75,12 @@ class NetworkBench:
         self._progress = progress
         self.folder: Path = args.work / name
 
-    def plan(self, model: Path, target: flow.Target) -> dict[str, Any]:
-        """Compile ``model``; what the plan says, and the processor's seconds."""
+    def plan(self, model: Path, target: flow.Target, **options: Any) -> dict[str, Any]:
+        """Compile ``model`` with `flow.compile_model`'s ``options``; what the plan says, and the
+        processor's seconds."""
         started = processor_seconds()
         project = flow.compile_model(model, self.folder, target, name=self._name,
-                                     progress=self._progress)
+                                     progress=self._progress, **options)
         plan = project.plan
         return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.work("xors"),
                 "predicted_cycles_per_frame": plan.cycles_per_frame,

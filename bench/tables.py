@@ -34,6 +34,7 @@ import resources
 import search_tables
 import sparse_tables
 import ulx3s
+import winograd
 from network_tables import CELLS, fps, networks, steps
 from page_tables import both, grid, of, percent, table
 from penjing import boards
@@ -324,6 +325,13 @@ def known_boards() -> str:
                   f"{board.clock_mhz:g} MHz") for board in boards.boards() if board.family.tools])
 
 
+def winograd_form() -> str:
+    """ResNet8 without and with convolutions in Winograd's form."""
+    known = networks(winograd.FILE)
+    return table(winograd.HEADINGS, winograd.rows(known),
+                 *steps(known.values(), "plan", "golden", "rtl"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "boards": known_boards, "cifar": cifar, "cifar-rtl": cifar_rtl, "emitted": emitted,
     "example-routed": example_routed, "few-bits-modes": few_bits_modes, "foreign": foreign,
@@ -331,8 +339,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "lanes": lanes, "links": links, "mutants": mutants, "named": named, "precision": precision,
     "predictions": predictions, "reference": reference.names, "rounding": rounding,
     "schedule": schedule, "smallest": smallest, "trained": trained, "verilog": verilog,
-    **network_tables.TABLES, **plan_tables.TABLES, **pruning_tables.TABLES,
-    **search_tables.TABLES, **sparse_tables.TABLES,
+    "winograd": winograd_form, **network_tables.TABLES, **plan_tables.TABLES,
+    **pruning_tables.TABLES, **search_tables.TABLES, **sparse_tables.TABLES,
 }
 
 

@@ -46,7 +46,7 @@ LAYERS: tuple[type[ir.Layer], ...] = (
     ir.ShiftRequantize, ir.ScaleRequantize, ir.SlopeRequantize, ir.Threshold, ir.Table, ir.Clamp,
     ir.Repeat, ir.Flatten, ir.Reshape, ir.ArgMax, ir.Concatenation,
     ir.Slice, ir.Crop, ir.Subtract, ir.Upsample, ir.Permutation, ir.TransposedConvolution,
-    ir.Multiply)
+    ir.Multiply, ir.WinogradInput, ir.WinogradProducts, ir.WinogradOutput)
 """The layers that a file may hold; each is written under its `kind`."""
 ENCODINGS: tuple[type[ir.Encoding], ...] = (
     ir.Plain, ir.Codebook, ir.RelativeIndex, ir.Bitmap, ir.KernelList, ir.NofM, ir.Constant,

@@ -10,6 +10,7 @@ from .compile import (
     cost_oracle,
     parse_budget,
     parse_encodings,
+    parse_winograd,
     plan,
 )
 from .compress import compress
@@ -30,5 +31,5 @@ __all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "F
            "Knobs", "Loading", "Model", "Multipliers", "Project", "Quantization", "Report",
            "Simulation", "Stage", "Target", "board_json", "build", "check", "compile_model",
            "compress", "cost_oracle", "evaluate", "explore", "gather", "kept", "load",
-           "load_weights", "parse_budget", "parse_encodings", "plan", "report", "search",
-           "simulate"]
+           "load_weights", "parse_budget", "parse_encodings", "parse_winograd", "plan", "report",
+           "search", "simulate"]

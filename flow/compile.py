@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import boards
 from ..boards import Board
@@ -27,6 +27,7 @@ from ..compiler.dataflow.pricing import CostOracle
 from ..compiler.dataflow.search import Goal, first_fit, fold_of_simd, schedule
 from ..compiler.encode import LOADABLE, encode
 from ..compiler.ir import Network, PenjingError
+from ..compiler.winograd import Tile, improved, rewritten
 from ..hdl.emit import emit
 from ..hdl.tech import Generic
 from . import project
@@ -35,8 +36,8 @@ from .load import Quantization, load
 from .progress import Progress, silent
 from .project import Project
 
-__all__ = ["Multipliers", "Target", "board_json", "compile_model", "parse_budget",
-           "parse_encodings", "plan", "smallest"]
+__all__ = ["Multipliers", "Target", "board_json", "compile_model", "in_winograd_form",
+           "parse_budget", "parse_encodings", "parse_winograd", "plan", "smallest"]
 
 GENERIC_MULTIPLIERS = 64
 """The multipliers of a target without a device, unless the user says how many."""
@@ -45,6 +46,12 @@ GENERIC_LUTS = 320
 says how many: a network without multipliers would be unrolled whole."""
 
 _SLOWEST = 1 << 48  # cycles a frame that every network can keep to
+TILES: Mapping[str, Tile] = {"2x2": (2, 2), "1x2": (1, 2)}
+"""Tiles of Winograd's form as users name them; first, the one of layers without a name of theirs.
+"""
+Winograd: TypeAlias = Mapping[str, Tile] | None
+"""The tiles of layers in Winograd's form by name, or None where the plan decides."""
+NOWHERE: Winograd = {}
 LIMITS = ("multipliers", "luts", "ffs", "dsps", "brams")
 
 
@@ -120,6 +127,42 @@ def parse_encodings(texts: Iterable[str]) -> dict[str, str]:
             raise PenjingError(f"encoding: {layer} is to be both {chosen[layer]} and {name}; "
                                "give one of them")
     return chosen
+
+
+def parse_winograd(text: str) -> Winograd:
+    """What ``text`` asks for: ``auto``, ``off``, or layers such as ``conv1,conv2=1x2``."""
+    if text in ("auto", "off"):
+        return None if text == "auto" else {}
+    chosen: dict[str, Tile] = {}
+    for part in text.split(","):
+        layer, equals, name = (one.strip() for one in part.partition("="))
+        tile = TILES.get(name if equals else next(iter(TILES)))
+        if not layer or tile is None:
+            raise PenjingError(f"winograd: {part!r:.80} does not name a layer, and maybe one of "
+                               f"the tiles {', '.join(TILES)}; write conv1, conv1=1x2, auto or off")
+        if chosen.setdefault(layer, tile) != tile:
+            raise PenjingError(f"winograd: {layer} is to have two tiles; give one of them")
+    return chosen
+
+
+def in_winograd_form(network: Network, target: Target, chosen: Winograd) -> Network:
+    """``network`` with the ``chosen`` layers in Winograd's form; what it computes stays the same.
+
+    None lets the plan for the ``target`` decide: the fewest cycles of a frame, or, where the
+    target says how many there are, the cheapest; layers with folds by hand stay as they are.
+    """
+    if chosen is not None:
+        return rewritten(network, chosen)
+    oracle, goal = cost_oracle(network, target)
+
+    def worth(network: Network) -> tuple[int, ...] | None:
+        try:
+            cost = oracle.cost(network, goal)
+        except PenjingError:
+            return None
+        return cost.cycles if goal.cycles is None else 0, cost.price
+
+    return improved(network, worth, goal.folds)
 
 
 def plan(network: Network, target: Target) -> Plan:
@@ -232,9 +275,11 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
                   progress: Progress = silent,
                   rounding: ir.ScaleRounding | None = None,
                   inline_memories: bool = False, result: str | None = None,
-                  encodings: Mapping[str, str] | None = None, loadable: bool = False) -> Project:
-    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `encode`, `plan` and
-    `emit`. ``encodings`` names those of some layers.
+                  encodings: Mapping[str, str] | None = None, loadable: bool = False,
+                  winograd: Winograd = NOWHERE) -> Project:
+    """Compile the file ``model`` for ``target`` into ``folder``; see `load`, `encode`,
+    `in_winograd_form`, `plan` and `emit`. ``encodings`` names those of some layers, ``winograd``
+    the tiles of some.
 
     Channels that nobody reads, or that are constant, are taken out first, see `Project.removed`.
     If ``loadable``, weights and biases come in by a stream, and others of the same bits can: then
@@ -252,6 +297,7 @@ def compile_model(model: str | Path, folder: str | Path, target: Target,
         loaded = loaded.reduced
         network = encode(loaded.network, encodings or {})
     progress("schedule", 0, 0)
+    network = in_winograd_form(network, target, winograd)
     schedule_ = plan(network, target)
     design = Design(network, schedule_)
     link = planned_link(board, design) if board.platform else None

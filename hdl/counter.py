@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
 from amaranth.hdl import *
 
-__all__ = ["ahead_of", "counter", "counter_end"]
+__all__ = ["ahead_of", "counter", "counter_end", "each_case"]
+
+T = TypeVar("T")
 
 
 def counter_end(m: Module, name: str, step: ValueLike, length: int) -> ValueLike:
@@ -34,6 +39,19 @@ def counter(m: Module, name: str, step: Value, length: int, clear: Value | None 
     with m.Elif(step):
         m.d.sync += count.eq(count + 1)
     return count, end
+
+
+def each_case(m: Module, counters: Sequence[Value],
+              values: Iterable[tuple[tuple[int, ...], T]]) -> Iterator[T]:
+    """Each value in turn, for the case that the ``counters`` stand at what is beside it."""
+    with m.Switch(Cat(counters)):
+        for key, value in values:
+            case, low = 0, 0
+            for place, counter in zip(key, counters, strict=True):
+                case |= place << low
+                low += len(counter)
+            with m.Case(case):
+                yield value
 
 
 def ahead_of(a: Value, b: Value) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import and_, or_
@@ -20,6 +20,7 @@ __all__ = [
     "AverageShape",
     "Inside",
     "MaxPooler",
+    "Reducer",
     "SumPooler",
     "sum_bits",
 ]
@@ -100,17 +101,27 @@ class AverageShape:
         return POOLER_LATENCY + 1 + self.levels + 1
 
 
-class _Reducer(PassesReady):
-    """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle."""
+class Reducer(PassesReady):
+    """Fold ``area`` beats into one; latency 1 after the last of them, one input beat a cycle.
 
-    def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int) -> None:
+    Of what comes out, ``below`` low bits are left off.
+    """
+
+    def __init__(self, i_shape: Shape, o_shape: Shape, lanes: int, area: int, below: int = 0
+                 ) -> None:
         at_least(1, area=area)
         self._area = area
+        self._below = below
         super().__init__({"i": In(stream.Signature(Beat(i_shape, lanes))),
                           "o": Out(stream.Signature(Beat(o_shape, lanes)))})
 
     def _join(self, so_far: Value, value: Value) -> Value:
         raise NotImplementedError
+
+    def _joins(self, m: Module, take: Value) -> Callable[[int, Value, Value, Value], Value]:
+        """What makes a lane's next value of whether a beat is the first, of the value that is held
+        and of an element; beats come with ``take``."""
+        return lambda lane, first, held, value: Mux(first, value, self._join(held, value))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -129,19 +140,22 @@ class _Reducer(PassesReady):
             m.d.sync += count.eq(Mux(end, 0, count + 1))
             with m.If(end):
                 m.d.sync += [self.o.valid.eq(1), payload.last.eq(self.i.p.last)]
+        joins, result = self._joins(m, take), self.o.payload.shape().shape
         for lane in range(self.i.payload.shape().lanes):
             value = self.i.p.data[lane]
-            held = Signal(self.o.payload.shape().shape, name=f"held{lane}", reset_less=True)
+            held = Signal(Shape(result.width + self._below, result.signed), name=f"held{lane}",
+                          reset_less=True)
             joined = Signal.like(held, name=f"joined{lane}")
-            m.d.comb += joined.eq(Mux(first, value, self._join(held, value)))
+            m.d.comb += joined.eq(joins(lane, first, held, value))
             with m.If(take):
                 m.d.sync += held.eq(joined)
                 with m.If(end):
-                    m.d.sync += payload.data[lane].eq(joined)
+                    m.d.sync += payload.data[lane].eq(
+                        joined >> self._below if self._below else joined)
         return m
 
 
-class MaxPooler(_Reducer):
+class MaxPooler(Reducer):
     """``o = max`` of every ``area`` beats, lane by lane; latency 1, one input beat a cycle.
 
     Parameters
@@ -162,7 +176,7 @@ class MaxPooler(_Reducer):
         return Mux(value > so_far, value, so_far)
 
 
-class SumPooler(_Reducer):
+class SumPooler(Reducer):
     """``o = sum`` of every ``area`` beats, lane by lane; latency 1, one input beat a cycle.
 
     Parameters

@@ -14,8 +14,8 @@ from .block import Block
 from .counter import ahead_of
 from .stream import Beat, payload_register
 from .tech import REGISTERED_LATENCY, MemoryStyle, Technology
-from .window_edges import begins_inside, columns_inside, rows_inside
-from .window_geometry import WindowGeometry
+from .window_edges import begins_inside, columns_inside, each_tap, rows_inside
+from .window_geometry import Moves, WindowGeometry
 
 __all__ = ["FILL_LATENCY", "LATE_WORDS", "READ_LATENCY", "WRITE_LATENCY", "Window"]
 
@@ -169,7 +169,7 @@ class Window(Block):
         words = _Words.of(m, width, geometry.words, write=write, ended=ended)
         complete = [ahead_of(words.written, end) >= 0 for end in (words.end, words.next_end)]
 
-        word_delta, turn_delta = self._deltas(m, ends, move.counters, width)
+        word_delta, turn_delta = self._deltas(m, ends, counters, move.counters, width)
         reads, ready = [], []
         for row in range(geometry.rows):
             word, turn = self._address(m, row, word_delta, turn_delta, move.addresses)
@@ -235,18 +235,26 @@ class Window(Block):
             step = step & end
         return ends, counters
 
-    def _deltas(self, m: Module, ends: Sequence[Value], enable: Value, width: int
-                ) -> tuple[Signal, Signal]:
+    def _deltas(self, m: Module, ends: Sequence[Value], counters: Sequence[Value], enable: Value,
+                width: int) -> tuple[Signal, Signal]:
         """By how many words and banks the addresses move on after the beat that they stand at."""
         geometry = self._geometry
         words = Signal(width, name="word_delta", reset_less=True)
         turns = Signal(range(geometry.banks), name="turn_delta", reset_less=True)
-        with m.If(enable):
-            for level, delta in reversed(list(enumerate(geometry.deltas))):
+
+        def move(deltas: Moves) -> None:
+            for level, delta in reversed(list(enumerate(deltas))):
                 # Later assignments win, so the innermost level that goes on decides.
                 with m.If(~ends[level] if level < len(ends) else 1):
                     m.d.sync += [words.eq(delta // geometry.lanes % (1 << width)),
                                  turns.eq(delta % geometry.lanes // geometry.unit)]
+
+        with m.If(enable):
+            if geometry.gathers:
+                for deltas in each_tap(m, geometry, counters, geometry.moves):
+                    move(deltas)
+            else:
+                move(geometry.deltas)
         return words, turns
 
     def _address(self, m: Module, row: int, word_delta: Signal, turn_delta: Signal, enable: Value

@@ -5,14 +5,18 @@ The counters are those of the read order, see `WindowGeometry.loops`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from amaranth.hdl import *
 
+from .counter import each_case
 from .stream import beats
 from .window_geometry import WindowGeometry
 
-__all__ = ["begins_inside", "columns_inside", "lies_inside", "rows_inside"]
+T = TypeVar("T")
+
+__all__ = ["begins_inside", "columns_inside", "each_tap", "lies_inside", "rows_inside"]
 
 
 def begins_inside(geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
@@ -38,6 +42,10 @@ def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) 
     inside = [lies_inside(y, geometry.positions[0], geometry.padding[0] - row, geometry.stride[0],
                       geometry.size[0]) for row in range(kernel_height)]
     rows_ok = Signal(geometry.rows)
+    if geometry.gathers:
+        for row, _ in each_tap(m, geometry, counters, _taps(geometry)):
+            m.d.comb += rows_ok.eq(inside[row])
+        return rows_ok
     with m.Switch(counters[1]):
         for group in range(beats(kernel_height, geometry.rows)):
             first = group * geometry.rows
@@ -54,6 +62,10 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
     inside = [lies_inside(counters[3], geometry.positions[1], geometry.padding[2] - column,
                       geometry.stride[1], geometry.size[1]) for column in range(kernel_width)]
     column_ok = Signal(geometry.lanes)
+    if geometry.gathers:
+        for _, column in each_tap(m, geometry, counters, _taps(geometry)):
+            m.d.comb += column_ok.eq(inside[column].replicate(geometry.lanes))
+        return column_ok
     with m.Switch(counters[0]):
         for step in range(geometry.loops[0].count):
             with m.Case(step):
@@ -62,6 +74,19 @@ def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value
                     for lane in range(geometry.lanes)]
                 m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
     return column_ok
+
+
+def each_tap(m: Module, geometry: WindowGeometry, counters: Sequence[Value],
+             values: Mapping[tuple[int, int, int], T]) -> Iterator[T]:
+    """The ``values`` of each pass, output and tap of gathers, each where the counters stand at it.
+    """
+    turn = counters[4] if geometry.passes > 1 else Const(0)
+    return each_case(m, (turn, counters[2], counters[0]), values.items())
+
+
+def _taps(geometry: WindowGeometry) -> Mapping[tuple[int, int, int], tuple[int, int]]:
+    return {(n, k, t): tap for n, outputs in enumerate(geometry.gathers)
+            for k, taps in enumerate(outputs) for t, tap in enumerate(taps)}
 
 
 def lies_inside(counter: Value, count: int, padding: int, stride: int, size: int) -> Value:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from math import gcd
+from typing import TypeAlias
 
 from amaranth.utils import ceil_log2
 
 from .stream import beats
 
-__all__ = ["Loop", "WindowGeometry"]
+__all__ = ["Gathers", "Loop", "Moves", "WindowGeometry"]
+
+Gathers: TypeAlias = tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
+"""Of each pass over a row, for each output of a position, the taps (y, x) that it is made of."""
+Moves: TypeAlias = tuple[int, ...]
+"""Address changes in elements after a beat, by how many levels end with it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,9 @@ class WindowGeometry:
     per_channel : read order. False: each kernel row is one run of ``kernel width * channels``
         elements. True: for every ``lanes`` channels, the kernel's taps one by one; ``rows`` and
         ``repeat`` are then 1.
+    gathers : per channel, what is read of each position in place of all taps once: for each output
+        the taps that it is made of, as many for each, of every ``lanes`` channels, which then
+        divide the channels. The first tap of a pass lies before all others of it, or is above them.
     """
 
     size: tuple[int, int, int]
@@ -49,6 +59,7 @@ class WindowGeometry:
     repeat: int = 1
     passes: int = 1
     per_channel: bool = False
+    gathers: Gathers = ()
 
     def __post_init__(self) -> None:
         run = self.size[2] if self.per_channel else self.run
@@ -60,8 +71,28 @@ class WindowGeometry:
             raise ValueError(f"repeat must be at least 1, and 1 per channel, not {self.repeat!r}")
         if self.passes < 1:
             raise ValueError(f"passes must be at least 1, not {self.passes!r}")
+        if self.gathers:
+            self._check_gathers()
         if self.positions[0] < 1 or self.positions[1] < 1:
             raise ValueError(f"kernel must fit the padded size, not {self.kernel!r}")
+
+    def _check_gathers(self) -> None:
+        outputs = {tuple(map(len, each)) for each in self.gathers}
+        if not self.per_channel or len(self.gathers) != self.passes or len(outputs) != 1 or len(
+                set(*outputs)) != 1:
+            raise ValueError("gathers must be per channel, for each pass equally many outputs of "
+                             "equally many taps")
+        if any(min(map(self.offset, sum(each, ()))) < self.offset(each[0][0])
+               for each in self.gathers):
+            raise ValueError("gathers must begin with the tap that comes first in a frame")
+        if self.size[2] % self.lanes:
+            raise ValueError(f"lanes must divide the {self.size[2]} channels of gathers, "
+                             f"not {self.lanes!r}")
+
+    def offset(self, tap: tuple[int, int]) -> int:
+        """Elements from the begin of a window to a ``tap`` (y, x)."""
+        y, x = tap
+        return (y * self.size[1] + x) * self.size[2]
 
     @property
     def run(self) -> int:
@@ -84,7 +115,12 @@ class WindowGeometry:
         """
         _, width, channels = self.size
         height_out, width_out = self.positions
-        if self.per_channel:
+        if self.gathers:
+            # Where they go from tap to tap and from output to output is told by `moves`.
+            outputs = self.gathers[0]
+            inner = (Loop(len(outputs[0]), 0), Loop(beats(channels, self.lanes), self.lanes),
+                     Loop(len(outputs), 0))
+        elif self.per_channel:
             inner = (Loop(self.kernel[1], channels),
                      Loop(self.kernel[0], width * channels),
                      Loop(beats(channels, self.lanes), self.lanes))
@@ -104,7 +140,8 @@ class WindowGeometry:
     @property
     def start(self) -> int:
         """First element of the first window, relative to the frame; negative with padding."""
-        return -(self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]
+        first = self.offset(self.gathers[0][0][0]) if self.gathers else 0
+        return first - (self.padding[0] * self.size[1] + self.padding[2]) * self.size[2]
 
     @property
     def elements(self) -> int:
@@ -135,18 +172,47 @@ class WindowGeometry:
         return self.size[1] * self.size[2]
 
     @cached_property
-    def deltas(self) -> tuple[int, ...]:
-        """Address change in elements after each beat, by how many levels end with it."""
+    def deltas(self) -> Moves:
+        """Those after every beat, unless there are `moves`."""
         ended = list(accumulate(((loop.count - 1) * loop.step for loop in self.loops), initial=0))
         steps = [loop.step for loop in self.loops] + [self.words * self.lanes]
         return tuple(step - done for step, done in zip(steps, ended, strict=True))
 
     @cached_property
+    def moves(self) -> Mapping[tuple[int, int, int], Moves]:
+        """Of `gathers`, those after a beat, by the pass, the output and the tap that it reads."""
+        found = {}
+        _, slices, _, x, *_, y = self.loops
+        # From the last slice of the last window in a row, back to the first of each.
+        back = (slices.count - 1) * slices.step
+        line = back + (x.count - 1) * x.step
+        first = [self.offset(outputs[0][0]) for outputs in self.gathers]
+        for n, outputs in enumerate(self.gathers):
+            again = [first[n + 1 - self.passes] - line] if self.passes > 1 else []
+            for k, taps in enumerate(outputs):
+                begin = self.offset(outputs[k + 1 - len(outputs)][0])
+                for t, tap in enumerate(taps):
+                    to = (self.offset(taps[t + 1 - len(taps)]), self.offset(taps[0]) + slices.step,
+                          begin - back, first[n] + x.step - back, *again,
+                          first[0] + y.step - line,
+                          first[0] + self.words * self.lanes - (y.count - 1) * y.step - line)
+                    found[n, k, t] = tuple(move - self.offset(tap) for move in to)
+        return found
+
+    @cached_property
+    def changes(self) -> Sequence[int]:
+        """All that an address is ever changed by."""
+        counts = [loop.count > 1 for loop in self.loops] + [True]
+        return [delta for deltas in (self.moves.values() if self.gathers else [self.deltas])
+                for delta, ever in zip(deltas, counts, strict=True) if ever]
+
+    @cached_property
     def unit(self) -> int:
         """Elements that always stay together: a bank's width, what rotation moves."""
-        moves = [delta for loop, delta in zip(self.loops, self.deltas, strict=False)
-                 if loop.count > 1]
-        return gcd(self.lanes, self.start, *moves,
+        if self.gathers:
+            return self.lanes
+        # A frame begins with a word.
+        return gcd(self.lanes, self.start, *self.changes[:-1],
                    *(row * self.row_step for row in range(self.rows)))
 
     @property

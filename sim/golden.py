@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from ..compiler import ir
 from ..compiler.ir import Integers, PenjingError
 
+_INPUT_TRANSFORM = {1: np.array([[1]]), 2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0],
+                                                     [0, 1, 0, -1]])}
+_OUTPUT_TRANSFORM = {1: np.array([[1]]), 2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]])}
+"""Those of Winograd's F(n, 3), for n outputs along an axis (Lavin and Gray 2016)."""
+
 
 def convolution(x: Integers, weights: Integers, bias: Integers, stride: tuple[int, int] = (1, 1),
                 padding: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
@@ -304,6 +309,55 @@ def reshape(x: Integers, shape: tuple[int, int, int]) -> Integers:
     return x.reshape(len(x), *shape)
 
 
+def winograd_input(x: Integers, tile: tuple[int, int],
+                   padding: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
+                   zero: int = 0) -> Integers:
+    """The transform of each window that a ``tile`` of 2 or 1 outputs along each axis reads.
+
+    ``x`` (N, H, W, C), ``padding`` (top, bottom, left, right) elements of ``pad_value``; all are
+    counted from ``zero``. (N, h, w * products, C), the products of a tile row by row.
+    """
+    down, across = (_INPUT_TRANSFORM[outputs] for outputs in tile)
+    windows = _windows(x, (down.shape[1], across.shape[1]), tile, padding, pad_value) - zero
+    found = np.einsum("iy,jx,nhwcyx->nhwijc", down, across, windows)
+    return found.reshape(len(x), windows.shape[1], -1, x.shape[3])
+
+
+def winograd_products(x: Integers, weights: Integers, bias: Integers,
+                      padding: tuple[int, int, int, int] = (0, 0, 0, 0), pad_value: int = 0,
+                      turns: int = 1) -> Integers:
+    """A `convolution` of one column, at column x by the weights of x % ``turns``.
+
+    ``x`` (N, H, W, C), ``weights`` (turns * outputs, kernel height, 1, C), ``bias`` likewise.
+    """
+    height, outputs = x.shape[1] + sum(padding[:2]) - weights.shape[1] + 1, len(bias) // turns
+    total = np.empty((len(x), height, x.shape[2], outputs), np.int64)
+    for turn in range(turns):
+        mine = slice(turn * outputs, (turn + 1) * outputs)
+        total[:, :, turn::turns] = convolution(x[:, :, turn::turns], weights[mine], bias[mine],
+                                               (1, 1), padding, pad_value)
+    return total
+
+
+def winograd_output(x: Integers, tile: tuple[int, int], bias: Integers, low: int, high: int
+                    ) -> Integers:
+    """The ``tile`` of outputs of each tile's products ``x`` (N, h, w * products, C), and ``bias``.
+
+    `PenjingError` unless all, divided by 2 along each axis of 2 outputs, are integers from ``low``
+    to ``high``.
+    """
+    down, across = (_OUTPUT_TRANSFORM[outputs] for outputs in tile)
+    images, rows, _, channels = x.shape
+    split = x.reshape(images, rows, -1, down.shape[1], across.shape[1], channels)
+    sums = np.einsum("yi,xj,nhwijc->nhywxc", down, across, split)
+    results, rest = np.divmod(sums, 2 ** tile.count(2))
+    results += bias
+    if rest.any() or results.min() < low or results.max() > high:
+        raise PenjingError(f"winograd: sums must be {2 ** tile.count(2)} times integers from {low} "
+                           f"to {high}; products of other kernels have no such form")
+    return np.asarray(results).reshape(images, rows * tile[0], -1, channels)
+
+
 def argmax(x: Integers) -> Integers:
     """Index of the largest channel; the lowest index wins a tie."""
     return x.argmax(-1)[..., None].astype(np.int64)
@@ -450,6 +504,23 @@ def _(layer: ir.Upsample, x: Integers) -> Integers:
 def _(layer: ir.Rewiring, x: Integers) -> Integers:
     _, height, width, channels = x.shape
     return reshape(x, layer.new_shape((height, width, channels)))
+
+
+@execute.register
+def _(layer: ir.WinogradInput, x: Integers) -> Integers:
+    return winograd_input(x, layer.tile, layer.padding, layer.pad_value, layer.zero)
+
+
+@execute.register
+def _(layer: ir.WinogradProducts, x: Integers) -> Integers:
+    return winograd_products(x, layer.weights.values, layer.bias, layer.padding, layer.pad_value,
+                             layer.turns)
+
+
+@execute.register
+def _(layer: ir.WinogradOutput, x: Integers) -> Integers:
+    half = 1 << layer.bits - 1
+    return winograd_output(x, layer.tile, layer.bias, -half, half - 1)
 
 
 @execute.register

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
-from penjing.compiler import ir
+from penjing.compiler import ir, winograd
 from penjing.compiler.dataflow import kinds
 from penjing.compiler.dataflow.fold import Fold
 from penjing.compiler.dataflow.port import Port
@@ -444,6 +444,61 @@ def transposed(draw: Draw, weights: Weighing) -> Case:
     return draw(cases(grow, layer, given if draw(st.integers(0, 3)) else None))
 
 
+# --- Winograd's form
+@st.composite
+def turning(draw: Draw) -> Case:
+    """Products whose weights take turns by column, under any fold or the best one."""
+    turns = draw(st.integers(1, 4))
+    shape = draw(st.integers(1, 4)), turns * draw(st.integers(1, 2)), draw(st.integers(1, 6))
+    kind = TensorType(shape, draw(st.integers(1, 11)), draw(st.booleans()))
+    taps, outputs = draw(st.integers(1, min(3, shape[0]))), draw(st.integers(1, 5))
+    padding = draw(st.integers(0, taps - 1)), draw(st.integers(0, taps - 1)), 0, 0
+    layer = ir.WinogradProducts(
+        LAYER, "x", draw(any_weights((turns * outputs, taps, 1, shape[2]))),
+        draw(biases(turns * outputs)), (1, 1), padding, 0, turns)
+    given = draw(folds(outputs, taps, shape[2]))
+    return draw(cases(Builder(kind), layer, given if draw(st.integers(0, 3)) else None))
+
+
+@st.composite
+def tiled(draw: Draw) -> Case:
+    """The transform of a map with any border, counted from any value."""
+    grow = draw(inputs(signs=False))
+    kind, tile = grow.type, draw(st.sampled_from(ir.WINOGRAD_TILES))
+    padding: list[int] = []
+    for size, outputs in zip(kind.shape[:2], tile, strict=True):
+        taps = 1 + 3 * (outputs == 2)
+        # What reads padding alone at first would come out before its frame begins.
+        befores = [0] if taps == 1 else [0, 2] if size == 1 else [0, 1, 2]
+        before = draw(st.sampled_from(befores))
+        padding += [before, draw(st.integers(max(0, taps - size - before), taps - 1))]
+    pad_value, zero = (draw(st.sampled_from([kind.low, kind.high, 0])) for _ in range(2))
+    return draw(cases(grow, ir.WinogradInput(LAYER, grow.tail, tile, tuple(padding), pad_value,
+                                             zero)))
+
+
+@st.composite
+def untiled(draw: Draw) -> Case:
+    """Outputs of the products of a convolution of extreme weights and whole tiles."""
+    grow = draw(inputs(signs=False, most=(5, 5, 3)))
+    kind, padding = grow.type, []
+    for size in kind.shape[:2]:
+        before, behind = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+        assume(size + before + behind > 3 and (size + before + behind) % 2 == 0)
+        padding += [before, behind]
+    outputs = draw(st.integers(1, 4))
+    drawn = draw(values((outputs, 3, 3, kind.shape[2]), -128, 127))
+    drawn.flat[:3] = -128, 127, 5
+    grow.add(ir.Convolution(LAYER, grow.tail, ir.Weights(drawn, 8), draw(biases(outputs)),
+                            padding=tuple(padding),
+                            pad_value=draw(st.sampled_from([kind.low, kind.high, 0]))))
+    form = winograd.rewritten(grow.network(), {LAYER: draw(st.sampled_from(ir.WINOGRAD_TILES))})
+    grown = Builder(kind)
+    for one in form.layers[:-1]:
+        grown.add(one)
+    return draw(cases(grown, form.layers[-1]))
+
+
 # --- pools, borders and joins
 @st.composite
 def pools(draw: Draw, layer: type[ir.PoolLayer], **fields: st.SearchStrategy[object]) -> Case:
@@ -696,7 +751,8 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Ternary: (flat(ternary_weights, folds),),
     kinds.Dot: (flat(any_weights, folds), flat(coded_weights, folds),
                 flat(coded_weights, folds, wide=True), transposed(
-                    lambda shape: st.one_of(any_weights(shape), coded_weights(shape)))),
+                    lambda shape: st.one_of(any_weights(shape), coded_weights(shape))),
+                turning()),
     kinds.Additive: (flat(summed_weights, folds), flat(summed_weights, folds, wide=True)),
     kinds.Nonzeros: (walked(),),
     kinds.Columnwise: (columnwise(),),
@@ -723,5 +779,6 @@ DRAWS: dict[type[kinds.Kind], tuple[st.SearchStrategy[Case], ...]] = {
     kinds.Copies: (copies(),),
     kinds.Wires: (wires(),),
     kinds.Largest: (largest(),),
+    kinds.Transform: (tiled(), untiled()),
 }
 """Where each kind is to be found, in each of these strategies."""

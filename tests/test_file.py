@@ -56,6 +56,10 @@ def network() -> ir.Network:
         ir.Subtract("difference", "half", "piece"),
         ir.Upsample("larger", "half", (2, 64)),
         ir.Multiply("product", "larger", "larger", (-3, 1)),
+        ir.WinogradInput("tiles", "larger", (1, 2), (0, 0, 2, 1), 1, 3),
+        ir.WinogradProducts("turns", "tiles", ir.Weights(np.arange(96).reshape(16, 3, 1, 2), 8),
+                            np.arange(16), (1, 1), (2, 1, 0, 0), 0, 4),
+        ir.WinogradOutput("columns", "turns", (1, 2), 20, np.array([1, -5, 70000, 3])),
         ir.Permutation("mixed", "larger", (1, 0)),
     ))
 
@@ -145,7 +149,8 @@ def test_arrays_are_narrow_and_in_order() -> None:
     assert {name: array.dtype.name for name, array in tensors.items()} == {
         "conv.weights.values": "int8", "conv.bias": "int32", "dense.weights.values": "int16",
         "dense.bias": "int64", "scale.multipliers": "int32", "scale.shifts": "int8",
-        "scale.addends": "int8",
+        "scale.addends": "int8", "turns.weights.values": "int8", "turns.bias": "int8",
+        "columns.bias": "int32",
         "slopes.multipliers": "int32", "slopes.offsets": "int32",
         "slopes.breakpoints": "int8", "steps.thresholds": "int32", "steps.falling": "int8",
         "names.values": "int8"}

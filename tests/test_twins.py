@@ -30,6 +30,7 @@ from penjing.hdl.broadcast import BroadcastEngine
 from penjing.hdl.coded_entries import CodedEntries
 from penjing.hdl.column_pe import ColumnPe
 from penjing.hdl.column_reader import ColumnReader
+from penjing.hdl.combine import Combiner
 from penjing.hdl.concatenate import Concatenator
 from penjing.hdl.constant_matrix import ConstantMatrix
 from penjing.hdl.count_array import CountArray
@@ -54,7 +55,7 @@ from penjing.hdl.n_of_m_array import Chooser, NofMArray
 from penjing.hdl.nonzero import NonZeros
 from penjing.hdl.pad import Padder
 from penjing.hdl.permute import Permuter
-from penjing.hdl.pool import AveragePooler, MaxPooler, SumPooler
+from penjing.hdl.pool import AveragePooler, MaxPooler, Reducer, SumPooler
 from penjing.hdl.repeat import Repeater
 from penjing.hdl.requantize import ShiftRequantizer
 from penjing.hdl.result_constants import ResultConstants
@@ -155,6 +156,8 @@ TWINS: dict[type[wiring.Component], Twin] = {
     Adder: SUM,
     Chooser: CHOSEN,
     NofMArray: CHOSEN,
+    Combiner: Twin("winograd_input", net(MAP, ir.WinogradInput("tiles", "x", (2, 2),
+                                                               (1, 0, 1, 1))), Goal(400)),
     Concatenator: JOIN,
     LookupTable: Twin("table", net(MAP, ir.Table("table", "x", RNG.integers(0, 9, (4, 16)), 4,
                                                  False, -8))),
@@ -217,7 +220,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
         "conv", "x", random_weights(RNG, (2, 3, 3, 4)), np.array([3, -4]),
         padding=(1, 1, 1, 1))), Goal(400)),
 }
-COMMON = {Block, EngineArray, PassesReady}
+COMMON = {Block, EngineArray, PassesReady, Reducer}
 """What several blocks have in common is none."""
 LOADED = {CodedEntries: MASKED, Crc32: PRODUCTS, Filler: PRODUCTS, Gate: PRODUCTS,
           HuffmanDecoder: PRODUCTS, JoinedWords: WALKED, Loadable: PRODUCTS,

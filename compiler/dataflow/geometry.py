@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ...hdl.window_geometry import Gathers
 from ..ir import Integers
 
 
@@ -15,7 +16,8 @@ from ..ir import Integers
 class Geometry:
     """What the window of a layer slides over: maps of ``size`` (height, width, channels).
 
-    Of its ``positions``, each row is read in several ``passes``, one behind the other.
+    Of its ``positions``, each row is read in several ``passes``, one behind the other. ``gathers``
+    are the taps that are read, where these are not all of the kernel, see `WindowGeometry`.
     """
 
     size: tuple[int, int, int]
@@ -24,6 +26,7 @@ class Geometry:
     padding: tuple[int, int, int, int]
     positions: int
     passes: int = 1
+    gathers: Gathers = ()
 
     @property
     def run(self) -> int:
@@ -65,12 +68,17 @@ class Order:
     def beats(self) -> int:
         """Beats of a first read."""
         shape = self.shape
+        if shape.gathers:
+            outputs = shape.gathers[0]
+            return len(outputs) * len(outputs[0]) * (shape.size[2] // self.lanes)
         if self.per_channel:
             return shape.taps * -(-shape.size[2] // self.lanes)
         return -(-shape.kernel[0] // self.rows) * -(-shape.run // self.lanes)
 
     def needed(self) -> Integers:
         """(positions, beats) last word that each beat of a first read waits for; -1 for none."""
+        if self.shape.gathers:
+            return _needed_gathered(self.shape, self.lanes)
         if self.per_channel:
             return _needed_per_channel(self.shape, self.lanes)
         return _needed(self.shape, self.lanes, self.rows)
@@ -157,6 +165,22 @@ def _needed_per_channel(shape: Geometry, lanes: int) -> Integers:
     return np.maximum(word, -1).reshape(len(y), -1)
 
 
+def _needed_gathered(shape: Geometry, lanes: int) -> Integers:
+    """The same for a window of which each output's taps are read, slice by slice."""
+    height, width, channels = shape.size
+    y, x, _ = _positions(shape)
+    across = (width + sum(shape.padding[2:]) - shape.kernel[1]) // shape.stride[1] + 1
+    taps = np.array(shape.gathers)  # (passes, outputs, taps, 2)
+    turn = np.arange(len(y)) // across % shape.passes
+    line, column = (start[:, None, None] + taps[turn, :, :, axis]
+                    for axis, start in enumerate((y, x)))
+    slices = channels // lanes
+    word = (line * width + column)[:, :, None] * slices + np.arange(slices)[:, None]
+    inside = ((line >= 0) & (line < height))[:, :, None]
+    word = np.where(inside, np.minimum(word, height * width * slices - 1), -1)
+    return np.maximum(word, -1).reshape(len(y), -1)
+
+
 @lru_cache(maxsize=256)
 def freed_words(shape: Geometry, lanes: int) -> Integers:
     """(positions,) words of the frame that no later position reads."""
@@ -164,7 +188,10 @@ def freed_words(shape: Geometry, lanes: int) -> Integers:
     y, x, is_last = _positions(shape)
     # A window that begins beyond an edge says nothing: the next row may lie before it. Nor does one
     # whose row is read again.
-    first = np.where((y < height) & (x < width) & is_last, (y * width + x) * channels // lanes, 0)
+    inside = (y < height) & (x < width) & is_last
+    if shape.gathers:
+        y, x = np.add((y, x), np.reshape(shape.gathers[-1][0][0], (2, 1)))
+    first = np.where(inside, (y * width + x) * channels // lanes, 0)
     following = np.append(first[1:], -(-height * width * channels // lanes))
     return np.maximum.accumulate(np.maximum(following, 0))
 

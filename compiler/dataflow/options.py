@@ -233,6 +233,8 @@ class Options:
         site, layer = self.site, self.site.layer
         if isinstance(layer, ir.PoolLayer):
             return max(self._elements, site.result.elements * site.geometry.taps)
+        if isinstance(layer, ir.WinogradInput | ir.WinogradOutput):
+            return max(self._elements, site.result.elements * len(site.geometry.gathers[0][0]))
         if isinstance(layer, ir.MultiplyAccumulate):
             return max(self._elements, self.reads(engines_of(layer)[0].least(site)))
         return self._elements

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...hdl.adder_graph import AdderGraph
+from ...hdl.sequencer import Rounds
 from .. import ir
 from ..ir import Network, PenjingError, TensorType
+from . import winograd
 from .adders import adder_graph
 from .geometry import Geometry
 from .reach import Reach, every, reaches
@@ -59,9 +61,26 @@ class Site:
             # Each pass makes a row of outputs, each window as many pixels as columns are apart.
             return Geometry(shape, layer.taps, (1, 1), layer.padding, positions // layer.stride[1],
                             layer.stride[0])
+        if isinstance(layer, ir.WinogradInput):
+            return Geometry(shape, layer.kernel, layer.tile, layer.padding,
+                            positions // layer.products, gathers=winograd.places(
+                                winograd.input_terms(layer.tile)))
+        if isinstance(layer, ir.WinogradOutput):
+            return Geometry(shape, (1, layer.products), (1, layer.products), (0, 0, 0, 0),
+                            positions // layer.tile[1], layer.tile[0], winograd.places(
+                                winograd.output_terms(layer.tile)))
         if isinstance(layer, ir.SlidingLayer | ir.PoolLayer):
             return Geometry(shape, layer.kernel, layer.stride, layer.padding, positions)
         raise PenjingError(f"layer {layer.name}: {layer.kind} has no window")
+
+    @property
+    def rounds(self) -> Rounds:
+        """How the weights of positions follow each other: each pass over a row has its own, or each
+        of several columns."""
+        if isinstance(self.layer, ir.WinogradProducts):
+            return Rounds(self.layer.turns, 1)
+        shape = self.geometry
+        return Rounds(shape.passes, shape.positions // self.result.shape[0])
 
     @property
     def takes_pixels(self) -> bool:

@@ -63,12 +63,14 @@ from .tensor import (
 )
 from .transposed import TransposedConvolution, whole_strides
 from .weights import Weights
+from .winograd import WINOGRAD_TILES, WinogradInput, WinogradOutput, WinogradProducts
 
 __all__ = [
     "MAX_BITS", "MAX_CODES", "MAX_ELEMENTS", "MAX_FACTOR", "MAX_FRACTION", "MAX_GAP_BITS",
     "MAX_OPERAND_BITS", "MAX_STEP", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "NAME", "PORTS",
-    "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "Add", "ArgMax", "AveragePool",
-    "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Columns", "Concatenation",
+    "REFERENCE_BITS", "SEGMENTS", "SLOPE_BITS", "TABLE_BITS", "WINOGRAD_TILES", "Add", "ArgMax",
+    "AveragePool", "Bipolar", "Bitmap", "BitmapWalk", "Builder", "Clamp", "Codebook", "Columns",
+    "Concatenation",
     "Constant", "Convolution", "Crop", "Dense", "Depthwise", "Elementwise", "Encoding",
     "FilledBitmapWalk", "Flatten", "GapWalk", "Integers", "KernelList", "Layer", "MaxPool",
     "Multiply", "MultiplyAccumulate", "Names", "Network", "NofM", "NotInstalled", "Pad",
@@ -77,5 +79,6 @@ __all__ = [
     "ScaleRounding", "ShiftRequantize", "Slice", "SlidingLayer", "SlopeRequantize", "Sparse",
     "Stored", "Subtract", "SumPool", "Sums", "Table", "Tail", "TailFunction", "TensorType",
     "Threshold", "TransposedConvolution", "Upsample", "ValueEncoding", "Walk", "Weights",
-    "best_index", "cleaned", "gap_walk", "pitch_of", "pointer_bits", "rewired", "rows_of",
+    "WinogradInput", "WinogradOutput", "WinogradProducts", "best_index", "cleaned", "gap_walk",
+    "pitch_of", "pointer_bits", "rewired", "rows_of",
     "signed_bits", "unsigned_bits", "whole_strides", "with_loadable_weights"]

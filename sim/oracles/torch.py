@@ -89,6 +89,17 @@ def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], fill: float) ->
     return functional.pad(x, (left, right, top, bottom), value=fill)
 
 
+_WINOGRAD_INPUT = {1: [[1]], 2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]}
+_WINOGRAD_OUTPUT = {1: [[1]], 2: [[1, 0], [1, 1], [1, -1], [0, -1]]}
+"""What each product along an axis is made of, and what it adds to each output."""
+
+
+def _outer(rows: list[list[int]], columns: list[list[int]]) -> torch.Tensor:
+    """(products, 1, height, width) of products row by row."""
+    down, across = (torch.tensor(one, dtype=torch.float64) for one in (rows, columns))
+    return torch.einsum("iy,jx->ijyx", down, across).flatten(0, 1)[:, None]
+
+
 @singledispatch
 def _execute(layer: ir.Layer, *inputs: torch.Tensor) -> torch.Tensor:
     """``layer``'s output for integers (N, C, H, W) held in float64."""
@@ -120,6 +131,34 @@ def _(layer: ir.TransposedConvolution, x: torch.Tensor) -> torch.Tensor:
                                         groups=layer.groups)
     top, bottom, left, right = layer.crop
     return functional.pad(whole, (-left, -right, -top, -bottom)) + _tensor(bias)[:, None, None]
+
+
+@_execute.register
+def _(layer: ir.WinogradInput, x: torch.Tensor) -> torch.Tensor:
+    kernels = _outer(*(_WINOGRAD_INPUT[outputs] for outputs in layer.tile))
+    moved = _padded(x, layer.padding, layer.pad_value) - layer.zero
+    found = functional.conv2d(moved.flatten(0, 1)[:, None], kernels, None, layer.tile)
+    images, products, height, width = found.shape
+    tiles = found.reshape(len(x), images // len(x), products, height, width)
+    return tiles.permute(0, 1, 3, 4, 2).flatten(3)
+
+
+@_execute.register
+def _(layer: ir.WinogradProducts, x: torch.Tensor) -> torch.Tensor:
+    weights = _tensor(layer.weights.values.transpose(0, 3, 1, 2))
+    every = functional.conv2d(_padded(x, layer.padding, layer.pad_value), weights,
+                              _tensor(layer.bias))
+    turns = every.unflatten(1, (layer.turns, -1)).unflatten(4, (-1, layer.turns))
+    return turns.diagonal(dim1=1, dim2=5).flatten(3)
+
+
+@_execute.register
+def _(layer: ir.WinogradOutput, x: torch.Tensor) -> torch.Tensor:
+    kernels = _outer(*(_WINOGRAD_OUTPUT[outputs] for outputs in layer.tile))
+    products = x.unflatten(3, (-1, layer.products)).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    found = functional.conv_transpose2d(products, kernels, None, layer.tile)
+    return found.reshape(*x.shape[:2], *found.shape[2:]) / 2 ** layer.halvings + _tensor(
+        layer.bias)[:, None, None]
 
 
 @_execute.register

@@ -34,6 +34,7 @@ from .slope import Slope
 from .table import Lookup
 from .ternary import Ternary
 from .threshold import Search
+from .transform import Transform
 from .upsample import Enlargement
 from .weighted import Weighted
 from .wiring import Copies, Wires
@@ -42,7 +43,7 @@ __all__ = ["ENGINES", "KINDS", "Additive", "Ask", "Average", "Binary", "Border",
            "Constant", "Copies", "Cutout", "Dot", "Engine", "Enlargement", "Kind", "Largest",
            "Lookup", "Maximum", "NofM", "Nonzeros", "Part", "Product", "RunningMaximum", "Scale",
            "Search", "Shift", "Shuffle", "Sliced", "Slope", "Sum", "SumOfWindow", "Ternary",
-           "Union", "Weighted", "Wires", "candidates", "engines_of"]
+           "Transform", "Union", "Weighted", "Wires", "candidates", "engines_of"]
 
 ENGINES: tuple[type[Weighted], ...] = (
     Sliced, Binary, Ternary, Dot, Additive, NofM, Nonzeros, Columnwise, Constant)
@@ -50,7 +51,8 @@ ENGINES: tuple[type[Weighted], ...] = (
 
 KINDS: tuple[type[Kind], ...] = (
     *ENGINES, RunningMaximum, Maximum, SumOfWindow, Average, Border, Shift, Scale, Slope, Search,
-    Lookup, Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest)
+    Lookup, Sum, Product, Union, Part, Shuffle, Cutout, Enlargement, Copies, Wires, Largest,
+    Transform)
 """All kinds of hardware."""
 
 
@@ -173,6 +175,11 @@ def _(layer: ir.Crop, site: Site, ask: Ask) -> Iterator[Kind]:
 @candidates.register
 def _(layer: ir.Rewiring, site: Site, ask: Ask) -> Iterator[Kind]:
     return Wires.candidates(site, ask)
+
+
+@candidates.register
+def _(layer: ir.WinogradInput | ir.WinogradOutput, site: Site, ask: Ask) -> Iterator[Kind]:
+    return Transform.candidates(site, ask)
 
 
 @candidates.register

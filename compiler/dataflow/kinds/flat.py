@@ -9,7 +9,7 @@ from typing import Protocol, TypeGuard
 import numpy as np
 
 from ....hdl.engine import EngineShape
-from ....hdl.sequencer import SEQUENCER_LATENCY, Rounds
+from ....hdl.sequencer import SEQUENCER_LATENCY
 from ....hdl.window_geometry import WindowGeometry
 from ... import ir
 from ...ir import Integers
@@ -53,8 +53,18 @@ class Flat(Engine):
                 rows = -(-shape.kernel[0] // row_groups)
                 each = shape.positions * runs * row_groups
                 lanes = cls.lanes(site, ask, each, spare=shape.kernel[0] % rows > 0)
-                if lanes:
-                    yield Fold(-(-site.outputs // runs), rows, lanes)
+                fold = Fold(-(-site.outputs // runs), rows, max(1, lanes))
+                if lanes and cls._is_even(site, fold):
+                    yield fold
+
+    @classmethod
+    def _is_even(cls, site: Site, fold: Fold) -> bool:
+        """Whether beats of products in Winograd's form have no tail, which the transform behind
+        them would have to repack in wide words."""
+        shape = site.geometry
+        _, beats = fold.steps(site.outputs, shape.kernel[0], shape.run)
+        return not isinstance(site.layer, ir.WinogradProducts) or (
+            site.outputs % output_lanes(fold.pe, beats) == 0)
 
     @classmethod
     def lanes(cls, site: Site, ask: Ask, each: int, *, spare: bool) -> int:
@@ -73,11 +83,9 @@ class Flat(Engine):
         """
         shape, outputs = site.geometry, site.outputs
         _, beats = fold.steps(outputs, shape.kernel[0], shape.run)
-        # Each pass has weights and biases of its own, for all positions of its row.
-        row = shape.positions // site.result.shape[0]
         return EngineShape(fold.pe, fold.simd, beats, outputs, output_lanes(fold.pe, beats),
                            latency + array.depth, array.results_latency,
-                           rounds=Rounds(shape.passes, row))
+                           rounds=site.rounds)
 
     def window(self, site: Site) -> WindowGeometry:
         """The window that is read once for every run of outputs."""
@@ -97,13 +105,13 @@ class Flat(Engine):
             values = _ungrouped(values, layer.groups)
         if isinstance(layer, ir.TransposedConvolution):
             values = layer.phases(values)
-        flat = values.reshape(shape.passes, site.outputs, shape.kernel[0], -1)
+        flat = values.reshape(site.rounds.parts, site.outputs, shape.kernel[0], -1)
         sizes = 1, fold.pe, fold.rows, fold.lanes
         padded = np.pad(flat, [(0, -whole % part) for whole, part in
                                zip(flat.shape, sizes, strict=True)], constant_values=spare)
-        passes, runs, row_groups, steps = (whole // part for whole, part in
+        parts, runs, row_groups, steps = (whole // part for whole, part in
                                            zip(padded.shape, sizes, strict=True))
-        split = padded.reshape(passes, runs, fold.pe, row_groups, fold.rows, steps, fold.lanes)
+        split = padded.reshape(parts, runs, fold.pe, row_groups, fold.rows, steps, fold.lanes)
         beats = split.transpose(0, 1, 3, 5, 2, 4, 6)
         return beats.reshape(-1, fold.pe, fold.simd)
 

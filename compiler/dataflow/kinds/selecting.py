@@ -32,7 +32,8 @@ class Selecting(Flat):
     def suits(cls, site: Site) -> bool:
         """Not for weights that come in later, nor for outputs that take turns."""
         layer = multiplies(site)
-        return not (layer.weights.loadable or isinstance(layer, ir.TransposedConvolution))
+        return not (layer.weights.loadable or isinstance(
+            layer, ir.TransposedConvolution | ir.WinogradProducts))
 
     def carried(self, site: Site) -> tuple[TensorType, ...]:
         """Bits of signs as they come, unless zeros are put around them."""

@@ -162,7 +162,7 @@ def window_of(shape: geometry.Geometry, lanes: int, rows: int = 1, repeat: int =
               per_channel: bool = False) -> WindowGeometry:
     """The window that slides over a ``shape``, read in words of so many ``lanes``."""
     return WindowGeometry(shape.size, shape.kernel, shape.stride, shape.padding, lanes, rows,
-                          repeat, shape.passes, per_channel)
+                          repeat, shape.passes, per_channel, shape.gathers)
 
 
 @lru_cache(maxsize=8192)
@@ -171,8 +171,7 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     logic, rows, banks = fabric.logic, window.rows, window.banks
     turned, width, elements = banks > 1, window.count_bits(buffer.words), rows * window.lanes
     low, turn = index_bits(buffer.words), index_bits(banks)
-    moves = [delta for loop, delta in zip(window.loops, window.deltas, strict=False)
-             if loop.count > 1] + [window.deltas[-1]]
+    changing = _changing([delta // window.lanes % (1 << width) for delta in window.changes])
     # Counts of frames end in the zeros that the words of one end in.
     frame = width - (window.words & -window.words).bit_length() + 1
     # Words that are written and in use, and whether the oldest is free; of each row, where it
@@ -185,13 +184,18 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
             + elements * bits * logic.mux * (banks - 1)
             + elements * bits * logic.pad * any(window.padding))
     ffs = (3 * width + 3 * frame + rows * (2 * width + 1)
-           + _changing([delta // window.lanes % (1 << width) for delta in moves])
-           + streams.counter_ffs(*counts) + elements * bits)
+           + changing + streams.counter_ffs(*counts) + elements * bits)
     if turned:
         # The word after that which is read, and which banks need it; what turns goes all the way.
         luts += rows * (fabric.sums(low) + low * (banks - 1) * logic.mux)
         ffs += width + rows * (width + low + banks - 1 + 4 * turn) + _changing(
-            [delta % window.lanes // window.unit for delta in moves])
+            [delta % window.lanes // window.unit for delta in window.changes])
+    if window.gathers:
+        # Each of these bits is told by which tap is read, of the way to the next tap, slice and
+        # output; counters that end choose among these and the ways beyond.
+        told = changing + any(window.padding[:2]) + any(window.padding[2:])
+        tables = 3 * -(-len(window.moves) // fabric.silicon.table_words)
+        luts += told * (tables + len(window.loops) * logic.mux)
     if any(window.padding):
         # A comparison tells each row and column of padding from others.
         luts += sum(fabric.sums(index_bits(count), sum(pads)) for count, pads in
