@@ -52,7 +52,7 @@ class Ask:
     """What a layer is to become: hardware of a ``fabric``, with inputs that come by ``inputs``.
 
     A frame may take ``cycles``, ``dsps`` DSP blocks are left, and ``fold`` is what the user wants
-    (None: whatever is best). Kinds do not read these two numbers: they ask by the methods, which
+    (None: whatever is best); ``dear_dsps`` says that DSP blocks run out. Kinds do not read these two numbers: they ask by the methods, which
     keep in ``span`` for what other numbers they say the same. ``made`` has what was made of the
     layer before, for the same inputs.
     """
@@ -62,6 +62,7 @@ class Ask:
     cycles: int
     dsps: int
     fold: Fold | None = None
+    dear_dsps: bool = False
     span: Span = field(default_factory=Span, compare=False, repr=False)
     made: dict[Hashable, tuple[Made, ...]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -1,0 +1,65 @@
+"""Outputs that share DSP blocks by two: which do, and what that costs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ....hdl.dot_array import WAY_LATENCY, Pairs
+from ....hdl.paired_sum import PairShape
+from ....hdl.tech import MULTIPLIER_LATENCY
+from ...cost import Fabric, Resources, arithmetic
+from ..fold import Fold
+from .ask import Ask
+
+
+def pairs_of(ask: Ask, fold: Fold, a_bits: int, b_bits: int) -> tuple[Pairs, int] | None:
+    """As many pairs of outputs under ``fold`` as there are DSP blocks for, and all blocks with those
+    of other outputs; None where there can be no pair.
+
+    Products that overlap take look-up tables: only where DSP blocks are scarce are they worth it.
+    """
+    pair = PairShape.of(a_bits, b_bits, fold.simd, ask.fabric.silicon.dsp_widths[1])
+    if pair is None or (pair.overlap and not ask.dear_dsps):
+        return None
+    if not ask.fabric.fits_dsp(a_bits, pair.operand_bits):
+        return None
+    count = ask.blocks(fold.pe // 2 * fold.simd) // fold.simd
+    if not count:
+        return None
+    others = (fold.pe - 2 * count) * fold.simd if ask.fabric.fits_dsp(a_bits, b_bits) else 0
+    return Pairs(count, pair), ask.blocks(count * fold.simd + others)
+
+
+@lru_cache(maxsize=8192)
+def pair_cells(fabric: Fabric, pairs: Pairs, terms: int, *, signed: bool) -> Resources:
+    """Multipliers, adder trees and what parts their sums, for outputs of so many ``terms``.
+
+    Inputs are ``signed`` or not; their sum is made once for all pairs.
+    """
+    shape = pairs.shape
+    group = 1 << shape.levels
+    own = Resources()
+    for start in range(0, terms, group):
+        own += _sum_cells(fabric, shape, min(group, terms - start), signed)
+    bits = shape.product_bits + (terms - 1).bit_length()
+    own += arithmetic.adder_tree(fabric, -(-terms // group), shape.product_bits + shape.levels) * 2
+    own += Resources(luts=round(fabric.sums(bits - shape.b_bits + 1)))
+    late = (MULTIPLIER_LATENCY + WAY_LATENCY - 1) * (shape.a_bits + (terms - 1).bit_length())
+    return (own * pairs.count + arithmetic.adder_tree(fabric, terms, shape.a_bits)
+            + Resources(ffs=late))
+
+
+def _sum_cells(fabric: Fabric, shape: PairShape, terms: int, signed: bool) -> Resources:
+    """Those of a `PairedSum`."""
+    bits, overlap = shape.a_bits + shape.operand_bits, shape.overlap
+    # Each term: a block, weights in front of it, of which a sign is turned over, a register behind.
+    each = Resources(luts=1, ffs=2 * shape.b_bits + bits, dsps=1)
+    if not overlap:
+        parting = fabric.sums(shape.product_bits + shape.levels) if signed else 0
+        return (each * terms + arithmetic.adder_tree(fabric, terms, bits)
+                + Resources(luts=round(parting)))
+    each += (arithmetic.multiplier(fabric, overlap, overlap, bits=overlap)
+             + Resources(luts=round(fabric.sums(overlap)), ffs=overlap))
+    parting = fabric.sums(shape.product_bits + shape.levels) + fabric.sums(overlap + shape.levels)
+    return (each * terms + arithmetic.adder_tree(fabric, terms, bits + shape.levels)
+            + arithmetic.adder_tree(fabric, terms, overlap) + Resources(luts=round(parting)))
