@@ -9,8 +9,8 @@ from amaranth.hdl import *
 from amaranth.utils import ceil_log2
 
 from .checks import at_least
-from .dot_pair import DotPair
-from .dot_product import WAY_LATENCY, DotProduct, Sum
+from .dot_pair import DotPair, PartSums
+from .dot_product import WAY_LATENCY, DotProduct
 from .engine import EngineArray, EngineShape
 from .fill import Spelling, chain
 from .paired_sum import PairShape
@@ -135,16 +135,15 @@ class DotArray(EngineArray):
     def _add_pairs(self, m: Module, pairs: Pairs, x: Value, biases: Sequence[Value], first: Value,
                    take: Value) -> None:
         """The outputs that share multipliers, whose inputs are ``x``."""
-        element, terms = Shape.cast(self.x.shape().elem_shape), self._shape.simd
-        m.submodules.x_sum = x_sum = Sum(element, terms, ceil_log2(terms))
-        m.d.comb += x_sum.i.eq(x)
-        late = delay(m, "x_sum", x_sum.o, MULTIPLIER_LATENCY + WAY_LATENCY - 1)
+        element, terms = self.x.shape().elem_shape, self._shape.simd
+        m.submodules.x_sums = x_sums = PartSums(element, terms=terms, pair=pairs.shape)
+        m.d.comb += x_sums.x.eq(x)
         for n in range(0, 2 * pairs.count, 2):
             pair = DotPair(element, terms=terms, pair=pairs.shape, total_bits=len(self.totals[n]),
                            technology=self._technology)
             m.submodules[f"outputs_{n}"] = pair
             m.d.comb += [
-                pair.x.eq(x), pair.x_sum.eq(late),
+                pair.x.eq(x), pair.x_sums.eq(x_sums.sums),
                 pair.weights.eq(self.weights.word_select(n // 2, len(pair.weights))),
                 pair.bias_0.eq(biases[n]), pair.bias_1.eq(biases[n + 1]),
                 pair.first.eq(first), pair.take.eq(take),

@@ -10,16 +10,16 @@ from .block import Block
 from .checks import at_least
 from .dot_product import WAY_LATENCY, Sum, accumulate
 from .paired_sum import PairedSum, PairShape
+from .steady import delay
 from .tech import MULTIPLIER_LATENCY, Technology
 
-__all__ = ["DotPair"]
+__all__ = ["DotPair", "PartSums"]
 
 
 class DotPair(Block):
     """``total_n = (bias_n if first else total_n) + sum(w_n[k] * x[k])`` where ``take`` is set.
 
-    It is two `DotProduct` of the same x, with a DSP block for every two products. Second products
-    are those of `PairedSum`, so the sum of x is taken from them.
+    It is two `DotProduct` of the same x, with a DSP block for every two products.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class DotPair(Block):
     Members
     -------
     x : In(terms * bits of an element), one cycle late.
-    x_sum : In, the sum of x, in the cycle in which that of their products is added.
+    x_sums : In, the `PartSums` of x.
     weights : In(2 * terms * weight_bits), those of the first output lowest.
     bias_0, bias_1 : In(signed(total_bits)).
     first, take : In(1).
@@ -48,8 +48,7 @@ class DotPair(Block):
         self._technology = technology
         total = signed(total_bits)
         super().__init__({"x": In(terms * self._element.width),
-                          "x_sum": In(Shape(self._element.width + ceil_log2(terms),
-                                            self._element.signed)),
+                          "x_sums": In(pair.sums_bits(terms)),
                           "weights": In(2 * terms * pair.b_bits),
                           "bias_0": In(total), "bias_1": In(total), "first": In(1), "take": In(1),
                           "total_0": Out(total), "total_1": Out(total)})
@@ -64,22 +63,56 @@ class DotPair(Block):
         pair, levels = self._pair, ceil_log2(self._terms)
         w_0, w_1 = (self.weights.word_select(n, len(self.weights) // 2) for n in range(2))
         parts: tuple[list[Value], list[Value]] = [], []
-        for start in range(0, self._terms, 1 << pair.levels):
-            terms = min(1 << pair.levels, self._terms - start)
-            part = PairedSum(self._element, terms=terms, pair=pair, technology=self._technology)
+        for n, start in enumerate(range(0, self._terms, pair.most_terms)):
+            part = PairedSum(self._element, terms=min(pair.most_terms, self._terms - start),
+                             pair=pair, technology=self._technology)
             m.submodules[f"part_{start}"] = part
             m.d.comb += [part.x.eq(self.x[start * pair.a_bits :]),
+                         part.x_sum.eq(self.x_sums.word_select(n, len(part.x_sum))),
                          part.w_0.eq(w_0[start * pair.b_bits :]),
                          part.w_1.eq(w_1[start * pair.b_bits :])]
             parts[0].append(part.o_0)
             parts[1].append(part.o_1)
-        sums = []
-        for n, own in enumerate(parts):
+        for n, (own, bias, total) in enumerate(zip(parts, (self.bias_0, self.bias_1),
+                                                   (self.total_0, self.total_1), strict=True)):
             m.submodules[f"sum_{n}"] = sum_ = Sum(own[0].shape(), len(own), levels - pair.levels)
             m.d.comb += sum_.i.eq(Cat(own))
-            sums.append(sum_.o)
-        second = Signal(signed(len(sums[0])), attrs={"keep": "true"})
-        m.d.comb += second.eq(sums[1] - (self.x_sum << pair.b_bits - 1))
-        accumulate(m, self.total_0, sums[0], bias=self.bias_0, first=self.first, take=self.take)
-        accumulate(m, self.total_1, second, bias=self.bias_1, first=self.first, take=self.take)
+            accumulate(m, total, sum_.o, bias=bias, first=self.first, take=self.take)
+        return m
+
+
+class PartSums(Block):
+    """Sums of those of x that each `PairedSum` of a `DotPair` takes, in the cycle in which it does.
+
+    Parameters
+    ----------
+    element : shape of an element of x.
+    terms : how many there are.
+    pair : how weights share a block.
+
+    Members
+    -------
+    x : In(terms * bits of an element), one cycle late.
+    sums : Out, side by side.
+    """
+
+    def __init__(self, element: ShapeLike, *, terms: int, pair: PairShape) -> None:
+        at_least(1, terms=terms)
+        self._element = Shape.cast(element)
+        self._terms = terms
+        self._pair = pair
+        super().__init__({"x": In(terms * pair.a_bits), "sums": Out(pair.sums_bits(terms))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pair, sums = self._pair, []
+        for start in range(0, self._terms, pair.most_terms):
+            sum_ = Sum(self._element, min(pair.most_terms, self._terms - start), pair.levels)
+            m.submodules[f"part_{start}"] = sum_
+            m.d.comb += sum_.i.eq(self.x[start * pair.a_bits :])
+            whole = Signal(Shape(pair.a_bits + pair.levels, self._element.signed),
+                           name=f"sum_{start}")
+            m.d.comb += whole.eq(sum_.o)
+            sums.append(whole)
+        m.d.comb += self.sums.eq(delay(m, "sums", Cat(sums), MULTIPLIER_LATENCY))
         return m

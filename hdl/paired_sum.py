@@ -11,7 +11,7 @@ from amaranth.utils import ceil_log2
 
 from .block import Block
 from .checks import at_least
-from .dot_product import WAY_LATENCY, Sum
+from .dot_product import Sum
 from .steady import delay
 from .tech import Technology
 
@@ -68,19 +68,29 @@ class PairShape:
         return max(0, self.product_bits - self.shift)
 
     @property
+    def most_terms(self) -> int:
+        """Terms of a sum of products side by side, at most."""
+        return 1 << self.levels
+
+    def sums_bits(self, terms: int) -> int:
+        """Bits of the sums of x, of so many ``terms``."""
+        return -(-terms // self.most_terms) * (self.a_bits + self.levels)
+
+    @property
     def operand_bits(self) -> int:
         """Bits of what x is multiplied by."""
         return self.shift + self.b_bits
 
 
 class PairedSum(Block):
-    """``o_0 = sum(w_0[k] * x[k])``, ``o_1 = sum(u_1[k] * x[k])``, with a DSP block for each k.
+    """``o_0 = sum(w_0[k] * x[k])``, ``o_1 = sum(w_1[k] * x[k])``, with a DSP block for each k.
 
-    ``u_1 = w_1 + 2**(b_bits - 1)``. A sum of either a cycle; latency from the weights is that of a
-    multiplier, WAY_LATENCY, and ``levels``. Without an overlap, the products are added side by
-    side: of their sum, the lowest bits are ``o_1``, and the others ``o_0``, less one where ``o_1``
-    is negative. Where they overlap, the lowest bits of first products are made once more, of
-    look-up tables: what is above the shift, less those, is what of the second product lies there.
+    A sum of either a cycle; latency from the weights is that of a multiplier, WAY_LATENCY, and
+    ``levels``. Products are added side by side. Without an overlap, the lowest bits of their sum
+    are that of second ones, and the others that of first ones, less one where the second is
+    negative. Where they overlap, the lowest bits of first products are made once more, of look-up
+    tables: what is above the shift, less those, is what of the second product lies there. Of the
+    second sum, what has been added to its weights is taken, times the sum of x.
 
     Parameters
     ----------
@@ -92,9 +102,9 @@ class PairedSum(Block):
     Members
     -------
     x : In(terms * bits of an element), one cycle behind the weights.
+    x_sum : In, the sum of x, ``levels`` and a multiplier's latency later.
     w_0, w_1 : In(terms * weight_bits).
-    o_0 : Out, of a shape that holds every sum of ``2**levels`` terms.
-    o_1 : Out, the same; signed only if x is.
+    o_0, o_1 : Out, of a shape that holds every sum of ``2**levels`` terms.
     """
 
     def __init__(self, element: ShapeLike, *, terms: int, pair: PairShape, technology: Technology
@@ -103,15 +113,16 @@ class PairedSum(Block):
         self._element = Shape.cast(element)
         if self._element.width != pair.a_bits:
             raise ValueError(f"element must have {pair.a_bits} bits, not {self._element!r}")
-        if terms > 1 << pair.levels:
-            raise ValueError(f"terms must be at most {1 << pair.levels}, not {terms!r}")
+        if terms > pair.most_terms:
+            raise ValueError(f"terms must be at most {pair.most_terms}, not {terms!r}")
         self._terms = terms
         self._pair = pair
         self._technology = technology
-        bits = pair.product_bits + pair.levels
-        super().__init__({"x": In(terms * pair.a_bits), "w_0": In(terms * pair.b_bits),
-                          "w_1": In(terms * pair.b_bits), "o_0": Out(signed(bits)),
-                          "o_1": Out(Shape(bits, self._element.signed))})
+        o = signed(pair.product_bits + pair.levels)
+        super().__init__({"x": In(terms * pair.a_bits),
+                          "x_sum": In(Shape(pair.a_bits + pair.levels, self._element.signed)),
+                          "w_0": In(terms * pair.b_bits), "w_1": In(terms * pair.b_bits),
+                          "o_0": Out(o), "o_1": Out(o)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -132,12 +143,12 @@ class PairedSum(Block):
                 m.submodules[f"lowest_{n}"] = low = self._technology.low_product(pair.overlap)
                 m.d.comb += [low.a.eq(x), low.b.eq(w_0.as_signed())]
                 lowest.append(low.p)
-        sums = (self._apart(m, products, lowest) if pair.overlap
-                else self._side_by_side(m, products))
-        for o, name, value in zip((self.o_0, self.o_1), ("sum_0", "sum_1"), sums, strict=True):
-            # Kept, since a synthesis tool that sees ``+`` of ``+`` builds carry-save adders.
-            kept = Signal.like(o, name=name, attrs={"keep": "true"})
-            m.d.comb += [kept.eq(value), o.eq(kept)]
+        first, second = (self._apart(m, products, lowest) if pair.overlap
+                         else self._side_by_side(m, products))
+        # Kept, since a synthesis tool that sees ``+`` of ``+`` builds carry-save adders.
+        more = Signal(Shape(len(self.o_1), self._element.signed), attrs={"keep": "true"})
+        m.d.comb += [more.eq(second), self.o_0.eq(delay(m, "o_0", first[: len(self.o_0)], 1)),
+                     self.o_1.eq(delay(m, "o_1", more - (self.x_sum << pair.b_bits - 1), 1))]
         return m
 
     def _side_by_side(self, m: Module, products: list[Value]) -> tuple[Value, Value]:
@@ -161,9 +172,7 @@ class PairedSum(Block):
         return first.as_signed() - beyond, Cat(below[: pair.shift], second)
 
     def _sum(self, m: Module, name: str, shape: Shape, terms: list[Value]) -> Value:
-        """Sum of ``terms`` of a ``shape``, each behind a register on its way from its block."""
+        """Sum of ``terms`` of a ``shape``."""
         m.submodules[name] = sum_ = Sum(shape, self._terms, self._pair.levels)
-        m.d.comb += sum_.i.eq(Cat(
-            delay(m, f"{name}_{n}", term[: shape.width], WAY_LATENCY - 1)
-            for n, term in enumerate(terms)))
+        m.d.comb += sum_.i.eq(Cat(term[: shape.width] for term in terms))
         return sum_.o

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ....hdl.dot_array import WAY_LATENCY, Pairs
+from ....hdl.dot_array import Pairs
 from ....hdl.paired_sum import PairShape
 from ....hdl.tech import MULTIPLIER_LATENCY
 from ...cost import Fabric, Resources, arithmetic
@@ -34,32 +34,32 @@ def pairs_of(ask: Ask, fold: Fold, a_bits: int, b_bits: int) -> tuple[Pairs, int
 def pair_cells(fabric: Fabric, pairs: Pairs, terms: int, *, signed: bool) -> Resources:
     """Multipliers, adder trees and what parts their sums, for outputs of so many ``terms``.
 
-    Inputs are ``signed`` or not; their sum is made once for all pairs.
+    Inputs are ``signed`` or not; sums of them are made once for all pairs.
     """
     shape = pairs.shape
-    group = 1 << shape.levels
-    own = Resources()
-    for start in range(0, terms, group):
-        own += _sum_cells(fabric, shape, min(group, terms - start), signed)
-    bits = shape.product_bits + (terms - 1).bit_length()
-    own += arithmetic.adder_tree(fabric, -(-terms // group), shape.product_bits + shape.levels) * 2
-    own += Resources(luts=round(fabric.sums(bits - shape.b_bits + 1)))
-    late = (MULTIPLIER_LATENCY + WAY_LATENCY - 1) * (shape.a_bits + (terms - 1).bit_length())
-    return (own * pairs.count + arithmetic.adder_tree(fabric, terms, shape.a_bits)
-            + Resources(ffs=late))
+    parts = [min(shape.most_terms, terms - start) for start in range(0, terms, shape.most_terms)]
+    whole = arithmetic.adder_tree(fabric, len(parts), shape.product_bits + shape.levels) * 2
+    once = Resources(ffs=MULTIPLIER_LATENCY * shape.sums_bits(terms))
+    for part in parts:
+        whole += _sum_cells(fabric, shape, part, signed)
+        once += arithmetic.adder_tree(fabric, part, shape.a_bits)
+    return whole * pairs.count + once
 
 
 def _sum_cells(fabric: Fabric, shape: PairShape, terms: int, signed: bool) -> Resources:
     """Those of a `PairedSum`."""
     bits, overlap = shape.a_bits + shape.operand_bits, shape.overlap
-    # Each term: a block, weights in front of it, of which a sign is turned over, a register behind.
-    each = Resources(luts=1, ffs=2 * shape.b_bits + bits, dsps=1)
-    if not overlap:
-        parting = fabric.sums(shape.product_bits + shape.levels) if signed else 0
-        return (each * terms + arithmetic.adder_tree(fabric, terms, bits)
-                + Resources(luts=round(parting)))
-    each += (arithmetic.multiplier(fabric, overlap, overlap, bits=overlap)
-             + Resources(luts=round(fabric.sums(overlap)), ffs=overlap))
-    parting = fabric.sums(shape.product_bits + shape.levels) + fabric.sums(overlap + shape.levels)
-    return (each * terms + arithmetic.adder_tree(fabric, terms, bits + shape.levels)
-            + arithmetic.adder_tree(fabric, terms, overlap) + Resources(luts=round(parting)))
+    o_bits = shape.product_bits + shape.levels
+    # Each term: a block, and weights in front of it, of which a sign is turned over.
+    each, beyond = Resources(luts=1, ffs=2 * shape.b_bits, dsps=1), Resources()
+    luts = fabric.sums(o_bits - shape.b_bits + 1)
+    if overlap:
+        bits += shape.levels
+        each += (arithmetic.multiplier(fabric, overlap, overlap, bits=overlap)
+                 + Resources(luts=round(fabric.sums(overlap))))
+        beyond = arithmetic.adder_tree(fabric, terms, overlap)
+        luts += fabric.sums(overlap + shape.levels)
+    if overlap or signed:
+        luts += fabric.sums(o_bits)
+    return (each * terms + arithmetic.adder_tree(fabric, terms, bits) + beyond
+            + Resources(luts=round(luts), ffs=2 * o_bits))
