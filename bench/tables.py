@@ -29,6 +29,7 @@ import link
 import mixed_precision
 import mlperf_tiny
 import named_networks
+import pairs
 import pruning_tables
 import reference
 import resources
@@ -274,6 +275,13 @@ def lanes() -> str:
                  *engines)
 
 
+def paired() -> str:
+    """Products of a DSP block by one, by two and without any."""
+    result = common.read(pairs.FILE)
+    return table(("map × weight bits", "products a block", "DSPs", "LUTs", "flip-flops",
+                  "a product more", "Fmax"), pairs.rows(result), *result["engines"])
+
+
 def kinds() -> str:
     """One network in eight kinds of few bits."""
     rows = common.read(few_bits.FILE)["rows"]
@@ -499,7 +507,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "emitted": emitted, "example-routed": example_routed, "foreign": foreign,
     "foreign-refused": foreign_refused, "fuzz": fuzz, "gallery": gallery,
     "kinds": kinds, "lanes": lanes, "links": links, "mlperf": mlperf,
-    "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named, "peers": peers,
+    "mlperf-routed": mlperf_routed, "mutants": mutants, "named": named,
+    "pairs": paired, "peers": peers,
     "precision": precision, "predictions": predictions, "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
     "verilog": verilog, **pruning_tables.TABLES, **search_tables.TABLES,

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Two products of a DSP block: exact whatever the operands, and taken where that is less hardware."""
+"""Two products of a DSP block: exact whatever the operands, taken where that is less hardware."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from .resources import Resources
 @lru_cache(maxsize=8192)
 def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False,
                bits: int | None = None) -> Resources:
-    """Cells of a multiplier built from logic, of the lowest ``bits`` of products only if it is said;
-    ``constant`` says that an operand never changes.
+    """Cells of a multiplier built from logic; ``constant`` says that an operand never changes.
+
+    Only the lowest ``bits`` of products are wanted, if it is said.
 
     Partial-product rows of the wider operand are added pairwise; the carry chain's own tables form
     the products, so each pair of rows costs one adder. A register lies half-way, another behind.

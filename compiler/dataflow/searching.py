@@ -35,8 +35,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class Spared:
-    """What layers are to spare, see `Scarce`: all of them ``multipliers``, if it is said, those that
-    are named ``blocks`` and ``dsps``."""
+    """What layers are to spare, see `Scarce`: all of them ``multipliers``, if it is said, those
+    that are named ``blocks`` and ``dsps``."""
 
     multipliers: bool = False
     blocks: Collection[str] = ()

@@ -25,8 +25,8 @@ def product_shape(a: Shape, b: Shape) -> Shape:
 
 
 class TwoCycle(Block):
-    """Members that all multipliers share: ``p = a * b``, two cycles later; the lowest ``bits`` of it
-    only, if it is said."""
+    """Members that all multipliers share: ``p = a * b``, two cycles later, or the lowest ``bits``
+    of it."""
 
     def __init__(self, a: ShapeLike, b: ShapeLike, *, bits: int | None = None) -> None:
         shapes = Shape.cast(a), Shape.cast(b)

@@ -48,7 +48,7 @@ class Technology(ABC):
 
     @abstractmethod
     def low_product(self, bits: int) -> wiring.Component:
-        """The lowest ``bits`` of a product, of look-up tables: latency 2, one a cycle, never stalls.
+        """The lowest ``bits`` of a product, by look-up tables: latency 2, one a cycle.
 
         Members of the component
         ------------------------

@@ -52,9 +52,10 @@ class Ask:
     """What a layer is to become: hardware of a ``fabric``, with inputs that come by ``inputs``.
 
     A frame may take ``cycles``, ``dsps`` DSP blocks are left, and ``fold`` is what the user wants
-    (None: whatever is best); ``dear_dsps`` says that DSP blocks run out. Kinds do not read these two numbers: they ask by the methods, which
-    keep in ``span`` for what other numbers they say the same. ``made`` has what was made of the
-    layer before, for the same inputs.
+    (None: whatever is best). Kinds do not read these two numbers: they ask by the methods, which
+    keep in ``span`` for what other numbers they say the same. ``dear_dsps`` says that look-up
+    tables may spare DSP blocks. ``made`` has what was made of the layer before, for the same inputs
+    and if blocks are as dear.
     """
 
     fabric: Fabric

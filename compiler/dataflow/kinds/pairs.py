@@ -13,10 +13,10 @@ from .ask import Ask
 
 
 def pairs_of(ask: Ask, fold: Fold, a_bits: int, b_bits: int) -> tuple[Pairs, int] | None:
-    """As many pairs of outputs under ``fold`` as there are DSP blocks for, and all blocks with those
-    of other outputs; None where there can be no pair.
+    """As many pairs of outputs under ``fold`` as there are DSP blocks for, and all blocks, those of
+    other outputs too; None where there can be no pair.
 
-    Products that overlap take look-up tables: only where DSP blocks are scarce are they worth it.
+    Products that overlap take look-up tables, so that DSP blocks must be dear.
     """
     pair = PairShape.of(a_bits, b_bits, fold.simd, ask.fabric.silicon.dsp_widths[1])
     if pair is None or (pair.overlap and not ask.dear_dsps):
