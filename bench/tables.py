@@ -27,6 +27,7 @@ import link
 import mixed_precision
 import named_networks
 import network_tables
+import pairs
 import plan_tables
 import pruning_tables
 import reference
@@ -169,6 +170,13 @@ def lanes() -> str:
                  [(row["description"], f"{row['products']:,}", f"{row['luts']:,}",
                    row["luts_per_product"], f"{row['fmax_mhz']} MHz") for row in engines],
                  *engines)
+
+
+def paired() -> str:
+    """Products of a DSP block by one, by two and without any."""
+    result = common.read(pairs.FILE)
+    return table(("map × weight bits", "products a block", "DSPs", "LUTs", "flip-flops",
+                  "a product more", "Fmax"), pairs.rows(result), *result["engines"])
 
 
 def kinds() -> str:
@@ -336,10 +344,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "boards": known_boards, "cifar": cifar, "cifar-rtl": cifar_rtl, "emitted": emitted,
     "example-routed": example_routed, "few-bits-modes": few_bits_modes, "foreign": foreign,
     "foreign-refused": foreign_refused, "fuzz": fuzz, "importance": by_importance, "kinds": kinds,
-    "lanes": lanes, "links": links, "mutants": mutants, "named": named, "precision": precision,
-    "predictions": predictions, "reference": reference.names, "rounding": rounding,
-    "schedule": schedule, "smallest": smallest, "trained": trained, "verilog": verilog,
-    "winograd": winograd_form, **network_tables.TABLES, **plan_tables.TABLES,
+    "lanes": lanes, "links": links, "mutants": mutants, "named": named, "pairs": paired,
+    "precision": precision, "predictions": predictions, "reference": reference.names,
+    "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
+    "verilog": verilog, "winograd": winograd_form, **network_tables.TABLES, **plan_tables.TABLES,
     **pruning_tables.TABLES, **search_tables.TABLES, **sparse_tables.TABLES,
 }
 

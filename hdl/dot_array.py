@@ -9,14 +9,16 @@ from amaranth.hdl import *
 from amaranth.utils import ceil_log2
 
 from .checks import at_least
+from .dot_pair import DotPair, PartSums
 from .dot_product import WAY_LATENCY, DotProduct
 from .engine import EngineArray, EngineShape
 from .fill import Spelling, chain
+from .paired_sum import PairShape
 from .sequencer import SEQUENCER_LATENCY, LoadableSequencer, Sequencer
 from .steady import delay, join
 from .tech import MULTIPLIER_LATENCY, MemoryStyle, Technology
 
-__all__ = ["WAY_LATENCY", "DotArray", "DotShape", "bias_words"]
+__all__ = ["WAY_LATENCY", "DotArray", "DotShape", "Pairs", "bias_words"]
 
 @dataclass(frozen=True)
 class DotShape:
@@ -35,6 +37,17 @@ class DotShape:
         return 0
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The first ``count`` pairs of outputs share DSP blocks by two, as ``shape`` says."""
+
+    count: int
+    shape: PairShape
+
+    def __post_init__(self) -> None:
+        at_least(1, count=self.count)
+
+
 class DotArray(EngineArray):
     """``total[n] = (bias[n] if first else total[n]) + sum(w[n][k] * x[k])``, the results as well.
 
@@ -50,6 +63,7 @@ class DotArray(EngineArray):
     accumulator_bits : width of the results; the caller's interval analysis proves it wide enough.
     dsp_multipliers : how many of the multipliers are DSP blocks; the others are logic.
     technology : supplies multipliers and memory.
+    pairs : outputs that share multipliers by two, all of these DSP blocks; None without any.
 
     Members
     -------
@@ -58,8 +72,14 @@ class DotArray(EngineArray):
 
     def __init__(self, shape: EngineShape, element: ShapeLike, *, weight_bits: int,
                  bias: Sequence[int] | None, accumulator_bits: int, dsp_multipliers: int,
-                 technology: Technology) -> None:
+                 technology: Technology, pairs: Pairs | None = None) -> None:
         at_least(1, weight_bits=weight_bits)
+        if pairs and (2 * pairs.count > shape.pe or shape.channel_groups > 1
+                      or pairs.shape.b_bits != weight_bits
+                      or pairs.count * shape.simd > dsp_multipliers):
+            raise ValueError(f"pairs must be of {shape.pe} outputs with the same inputs, of "
+                             f"{weight_bits}-bit weights and {dsp_multipliers} DSP blocks, not "
+                             f"{pairs!r}")
         super().__init__(shape, element, word_bits=shape.pe * shape.simd * weight_bits,
                          total_bits=accumulator_bits, accumulator_bits=accumulator_bits,
                          filled=bias is None)
@@ -72,6 +92,7 @@ class DotArray(EngineArray):
         self._bias = bias
         self._dsp_multipliers = dsp_multipliers
         self._technology = technology
+        self._pairs = pairs
 
     @property
     def depth(self) -> int:
@@ -91,8 +112,13 @@ class DotArray(EngineArray):
         near = delay(m, "near", Value.cast(self.x), 1)
         far = delay(m, "far", near, 1)
         bits = len(near) // lanes
-        for n in range(self._shape.pe):
-            dsps = min(max(0, self._dsp_multipliers - n * terms), terms)
+        paired, left = 0, self._dsp_multipliers
+        if self._pairs:
+            paired, left = 2 * self._pairs.count, left - self._pairs.count * terms
+            self._add_pairs(m, self._pairs, near, biases, first, take)
+        for n in range(paired, self._shape.pe):
+            dsps = min(left, terms)
+            left -= dsps
             product = DotProduct(self.x.shape().elem_shape, terms=terms,
                                  weight_bits=self._weight_bits, dsp_multipliers=dsps,
                                  total_bits=len(self.totals[n]), technology=self._technology)
@@ -105,6 +131,23 @@ class DotArray(EngineArray):
                 self.totals[n].eq(product.total)]
         m.d.comb += Value.cast(self.results).eq(self.drained)
         return m
+
+    def _add_pairs(self, m: Module, pairs: Pairs, x: Value, biases: Sequence[Value], first: Value,
+                   take: Value) -> None:
+        """The outputs that share multipliers, whose inputs are ``x``."""
+        element, terms = self.x.shape().elem_shape, self._shape.simd
+        m.submodules.x_sums = x_sums = PartSums(element, terms=terms, pair=pairs.shape)
+        m.d.comb += x_sums.x.eq(x)
+        for n in range(0, 2 * pairs.count, 2):
+            pair = DotPair(element, terms=terms, pair=pairs.shape, total_bits=len(self.totals[n]),
+                           technology=self._technology)
+            m.submodules[f"outputs_{n}"] = pair
+            m.d.comb += [
+                pair.x.eq(x), pair.x_sums.eq(x_sums.sums),
+                pair.weights.eq(self.weights.word_select(n // 2, len(pair.weights))),
+                pair.bias_0.eq(biases[n]), pair.bias_1.eq(biases[n + 1]),
+                pair.first.eq(first), pair.take.eq(take),
+                self.totals[n].eq(pair.total_0), self.totals[n + 1].eq(pair.total_1)]
 
     def _biases(self, m: Module, step: Value) -> list[Value]:
         """Biases of the group that ``step`` had come to SEQUENCER_LATENCY ago."""

@@ -73,11 +73,17 @@ class DotProduct(Block):
             products.append(product.p)
         m.submodules.sum = sum_ = Sum(products[0].shape(), self._terms, ceil_log2(self._terms))
         m.d.comb += sum_.i.eq(Cat(products))
-        total = Signal.like(self.total, name="held", reset_less=True)
-        with m.If(self.take):
-            m.d.sync += total.eq(Mux(self.first, self.bias, total) + sum_.o)
-        m.d.comb += self.total.eq(total)
+        accumulate(m, self.total, sum_.o, bias=self.bias, first=self.first, take=self.take)
         return m
+
+
+def accumulate(m: Module, total: Signal, addend: Value, *, bias: Value, first: Value, take: Value
+               ) -> None:
+    """``total = (bias if first else total) + addend`` where ``take`` is set, a cycle later."""
+    held = Signal.like(total, name="held", reset_less=True)
+    with m.If(take):
+        m.d.sync += held.eq(Mux(first, bias, held) + addend)
+    m.d.comb += total.eq(held)
 
 
 class Product(Block):

@@ -24,7 +24,7 @@ from penjing.compiler.dataflow.kinds import ENGINES, KINDS, Ask, Engine, Kind, c
 from penjing.compiler.dataflow.kinds.engine import Multiplying, _frame_cells
 from penjing.compiler.dataflow.kinds.entry_store import EntryMemory
 from penjing.compiler.dataflow.kinds.window import Buffered
-from penjing.compiler.dataflow.options import Catalogue, Options
+from penjing.compiler.dataflow.options import Catalogue, Options, Scarce
 from penjing.compiler.dataflow.plan import Fold, LayerPlan, Plan, Port
 from penjing.compiler.dataflow.search import Goal
 from penjing.compiler.dataflow.searching import Search
@@ -224,7 +224,8 @@ def planned(case: Case, kind: type[Kind], fabric: Fabric) -> tuple[Plan, type[Ki
     chosen: dict[str, Kind] = {}
     for name, site in found.items():
         ask, one = asked(case, site, Ask(fabric, tuple(ports[i] for i in site.layer.inputs), 0,
-                                         case.dsps, case.fold if name == LAYER else None))
+                                         case.dsps, case.fold if name == LAYER else None,
+                                         dear_dsps=case.dsps % 2 == 1))
         if name == LAYER:
             best = type(one)
             one = one if best is kind else cheapest_of(kind, site, ask)
@@ -239,7 +240,8 @@ def asked(case: Case, site: Site, ask: Ask) -> tuple[Ask, Kind]:
     """What is asked, in the fewest of the case's cycles, their double ... that are enough."""
     for doublings in range(16):
         ask = replace(ask, cycles=case.cycles << doublings)
-        option = Options(site, ask.fabric).cheapest(ask.inputs, ask.cycles, ask.dsps, ask.fold)
+        option = Options(site, ask.fabric).cheapest(ask.inputs, ask.cycles, ask.dsps, ask.fold,
+                                                    Scarce(dsps=ask.dear_dsps))
         if option is not None:
             assert ask.fold is not None or option.cycles <= ask.cycles
             return ask, option.kind
@@ -267,8 +269,11 @@ def check_price(case: Case, plan: Plan, fabric: Fabric, path: Path) -> None:
         queue.bits for queue in layer.queues if queue)
     assert all(count > 0 for count in kind.work().values())
     if layer.fold:
-        assert sum(kind.work().values()) == layer.fold.products or isinstance(kind, kinds.NofM)
-    if kind.dsps:
+        paired = kind.pairs.count * layer.fold.simd if isinstance(kind, kinds.Dot) and (
+            kind.pairs) else 0
+        assert (sum(kind.work().values()) + paired == layer.fold.products
+                or isinstance(kind, kinds.NofM))
+    if kind.dsps and not (isinstance(kind, kinds.Dot) and kind.pairs):
         soft = replace(kind, dsps=0).cells(site, fabric)
         assert soft.dsps == 0 and soft.luts >= kind.cells(site, fabric).luts
     if isinstance(kind, Buffered):
@@ -286,7 +291,7 @@ def check_store(kind: Multiplying, site: Site) -> None:
     layer = site.layer
     assert isinstance(layer, ir.MultiplyAccumulate)
     (memory,) = (one for one in kind.memories(site) if one.role == "weights")
-    multipliers = kind.work()["multipliers"]
+    multipliers = kind.stored
     bits, rest = divmod(memory.width, multipliers)
     assert rest == 0
     weights, encoding = layer.weights, layer.weights.encoding

@@ -67,6 +67,12 @@ class Probe(wiring.Component):
                 self._registers.append(late.eq(multiplier.p))
                 self._outputs.append(late if len(self._registers) % 2 else multiplier.p)
 
+        for bits in (1, 2, 3, 6, 7, 8):
+            product = technology.low_product(bits)
+            self._submodules.append(product)
+            self._statements += [product.a.eq(self._stimulus), product.b.eq(self._stimulus[18:])]
+            self._outputs.append(product.p)
+
     def _roms(self, technology: Technology, memories: Memories) -> None:
         generator = random.Random(5)
         for depth, width in memories.roms:

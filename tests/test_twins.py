@@ -37,6 +37,7 @@ from penjing.hdl.count_array import CountArray
 from penjing.hdl.crc import Crc32
 from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
+from penjing.hdl.dot_pair import DotPair
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
@@ -54,6 +55,7 @@ from penjing.hdl.multiply import StreamMultiplier
 from penjing.hdl.n_of_m_array import Chooser, NofMArray
 from penjing.hdl.nonzero import NonZeros
 from penjing.hdl.pad import Padder
+from penjing.hdl.paired_sum import PairedSum
 from penjing.hdl.permute import Permuter
 from penjing.hdl.pool import AveragePooler, MaxPooler, Reducer, SumPooler
 from penjing.hdl.repeat import Repeater
@@ -182,7 +184,9 @@ TWINS: dict[type[wiring.Component], Twin] = {
         RNG.integers(-20, 20, (6, 20)), 6, encoding=ir.Constant())))),
     CountArray: COUNTS,
     DotArray: PRODUCTS,
-    DotProduct: PRODUCTS,
+    DotPair: PRODUCTS,
+    DotProduct: Twin("dense", PRODUCTS.network, Goal(7, {"dense": Fold(3, 1, 10)})),
+    PairedSum: PRODUCTS,
     Engine: PRODUCTS,
     Fork: SUM,
     Gearbox: PRODUCTS,
@@ -194,7 +198,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
                            Goal(200)),
     Padder: Twin("pad", net(MAP, ir.Pad("pad", "x", (1, 0, 2, 1), -3)), Goal(200)),
     Pipeline: CLAMPS,
-    Product: PRODUCTS,
+    Product: Twin("dense", PRODUCTS.network, Goal(7, {"dense": Fold(3, 1, 10)})),
     Queue: PRODUCTS,
     Repeater: Twin("repeat", net(MAP, CLAMP, ir.Repeat("repeat", "clamp", 3))),
     ResultConstants: COUNTS,

@@ -11,29 +11,42 @@ from .resources import Resources
 
 
 @lru_cache(maxsize=8192)
-def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False) -> Resources:
+def multiplier(fabric: Fabric, a_bits: int, b_bits: int, *, constant: bool = False,
+               bits: int | None = None) -> Resources:
     """Cells of a multiplier built from logic; ``constant`` says that an operand never changes.
+
+    Only the lowest ``bits`` of products are wanted, if it is said.
 
     Partial-product rows of the wider operand are added pairwise; the carry chain's own tables form
     the products, so each pair of rows costs one adder. A register lies half-way, another behind.
     """
     wide, rows = max(a_bits, b_bits), min(a_bits, b_bits)
-    levels = (rows - 1).bit_length()
-    ffs = a_bits + b_bits + (0 if levels > 1 else a_bits + b_bits)
-    terms, sums, slots = [1] * rows, 0, 0
+    levels, kept = (rows - 1).bit_length(), a_bits + b_bits if bits is None else bits
+    ffs = kept + (0 if levels > 1 else a_bits + b_bits)
+    terms, luts = [range(row, row + 1) for row in range(rows)], 0.0
     for level in range(1, levels + 1):
-        # So many rows are in a term; the lowest bits of a sum are those of its lower one.
+        # Such rows are in a term; the lowest bits of a sum are those of its lower one.
         pairs = list(zip(terms[::2], terms[1::2], strict=False))
-        sums += len(pairs)
-        slots += sum(fabric.whole_chain(wide + high) for _, high in pairs)
-        terms = [low + high for low, high in pairs] + terms[len(pairs) * 2 :]
+        luts += sum(_row_sum(fabric, min(wide + len(high), kept - high.start)) for _, high in pairs)
+        terms = [range(low.start, high.stop) for low, high in pairs] + terms[len(pairs) * 2 :]
         if level == levels // 2:
             # A row that waits takes its bit of the other operand along.
-            ffs += sum(wide + term for term in terms)
+            ffs += sum(min(wide + len(term), kept - term.start) for term in terms)
     share = fabric.logic.constant if constant else 1.0
     # The lowest bits of the first sums are products themselves.
-    return Resources(luts=round(share * (fabric.logic.product * (slots + rows // 2)
-                                         + fabric.logic.chain * sums)), ffs=ffs)
+    return Resources(luts=round(share * (luts + fabric.logic.product * (rows // 2))), ffs=ffs)
+
+
+def _row_sum(fabric: Fabric, bits: int) -> float:
+    """LUTs of a sum of partial products, of such ``bits`` as both have.
+
+    Where tables of a chain choose what they add, half of a cell that is left starts the carry, and
+    a single bit takes no chain.
+    """
+    slots = fabric.whole_chain(bits)
+    started = fabric.silicon.chain_selects and slots > bits
+    return fabric.logic.product * (min(bits, 1) if started and bits == 1 else slots) + (
+        0 if started else fabric.logic.chain)
 
 
 def choice(fabric: Fabric, inputs: int) -> float:

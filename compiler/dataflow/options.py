@@ -37,11 +37,13 @@ class Scarce:
     """What a layer is to spare beyond its worth.
 
     ``multipliers``: one of look-up tables is worth a DSP block, too. ``blocks``: a block RAM is
-    worth `DEAR_BLOCK` times as much.
+    worth `DEAR_BLOCK` times as much. ``dsps``: where a DSP block can make two products, look-up
+    tables may part them.
     """
 
     multipliers: bool = False
     blocks: bool = False
+    dsps: bool = False
 
 
 PLENTY = Scarce()
@@ -149,7 +151,7 @@ class Options:
         # What a layer with weights may become does not depend on how its input comes.
         self._any = (Port(site.source.elements, site.source.elements),) if isinstance(
             site.layer, ir.MultiplyAccumulate) else None
-        self._made: dict[tuple[Port, ...], dict[Hashable, tuple[Made, ...]]] = {}
+        self._made: dict[Hashable, dict[Hashable, tuple[Made, ...]]] = {}
         self._known: dict[Kind, Draft] = {}
         self._drafts: dict[Hashable, Answers[tuple[Draft, ...]]] = {}
         self._cheapest: dict[Hashable, Answers[Option | None]] = {}
@@ -170,14 +172,14 @@ class Options:
 
         Of equal price, it is the first. See `Ask` for what else is asked.
         """
-        key = inputs, fold, scarce.multipliers, scarce.blocks
+        key = inputs, fold, scarce.multipliers, scarce.blocks, scarce.dsps
         answers = self._cheapest.get(key)
         if answers is None:
             answers = self._cheapest[key] = Answers()
         known = answers.find(cycles, dsps)
         if known is None:
             known = answers.add(*self._best(
-                Ask(self.fabric, inputs, cycles, dsps, fold), scarce))
+                Ask(self.fabric, inputs, cycles, dsps, fold, scarce.dsps), scarce))
         return known.value
 
     def _best(self, ask: Ask, scarce: Scarce) -> tuple[Span, Option | None]:
@@ -200,11 +202,11 @@ class Options:
     def _all(self, ask: Ask, *, spares: bool) -> Answer[tuple[Draft, ...]]:
         """What the layer may become; if it ``spares`` block RAMs, with fewer of them, too."""
         inputs = self._any or ask.inputs
-        answers = self._drafts.setdefault((inputs, ask.fold, spares), Answers())
+        answers = self._drafts.setdefault((inputs, ask.fold, ask.dear_dsps, spares), Answers())
         known = answers.find(ask.cycles, ask.dsps)
         if known is None:
-            asked = Ask(self.fabric, inputs, ask.cycles, ask.dsps, ask.fold,
-                        made=self._made.setdefault(inputs, {}))
+            asked = Ask(self.fabric, inputs, ask.cycles, ask.dsps, ask.fold, ask.dear_dsps,
+                        made=self._made.setdefault((inputs, ask.dear_dsps), {}))
             found = tuple(self._candidates(asked, spares=spares))
             known = answers.add(asked.span, found)
         return known

@@ -33,6 +33,23 @@ class Goal:
     folds: Mapping[str, Fold] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Spared:
+    """What layers are to spare, see `Scarce`: all of them ``multipliers``, if it is said, those
+    that are named ``blocks`` and ``dsps``."""
+
+    multipliers: bool = False
+    blocks: Collection[str] = ()
+    dsps: Collection[str] = ()
+
+    def scarce(self, layer: str) -> Scarce:
+        """What one of them is to spare."""
+        return Scarce(self.multipliers, layer in self.blocks, layer in self.dsps)
+
+
+NOTHING = Spared()
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A plan without its latency, and what it takes to tell when frames end."""
@@ -68,12 +85,11 @@ class Search:
         options = {name: catalogue.options(site) for name, site in sites(network).items()}
         return cls(network, options, budget, goal, board, clock_mhz)
 
-    def chosen(self, cycles: int, multipliers: bool = False, blocks: Collection[str] = (),
-               most: int | None = None) -> dict[str, Option] | None:
+    def chosen(self, cycles: int, spared: Spared = NOTHING, most: int | None = None
+               ) -> dict[str, Option] | None:
         """Every layer at no more than ``cycles`` cycles a frame, or None where one cannot.
 
-        They spare ``multipliers``, if it is said, and those that are named spare ``blocks``. None,
-        too, where they would have more than ``most`` multipliers.
+        None, too, where they would have more than ``most`` multipliers.
         """
         ports = {self.network.input: input_port(self.network.input_type, cycles)}
         found = {}
@@ -81,7 +97,7 @@ class Search:
         for layer in self.network.layers:
             name, inputs = layer.name, tuple([ports[name] for name in layer.inputs])
             option = self.options[name].cheapest(inputs, cycles, dsps, self.goal.folds.get(name),
-                                                 Scarce(multipliers, name in blocks))
+                                                 spared.scarce(name))
             if option is None:
                 return None
             needed += option.multipliers
@@ -92,18 +108,49 @@ class Search:
             found[name] = option
         return found
 
-    def affordable(self, cycles: int) -> tuple[dict[str, Option], bool] | None:
+    def affordable(self, cycles: int) -> tuple[dict[str, Option], Spared] | None:
         """Every layer at no more than ``cycles``, with multipliers enough; None where there is not.
 
-        And whether it takes sparing some for that.
+        And what they spare for that.
         """
-        # Where DSP blocks are all that there may be, any other multiplier is one too many.
-        none_soft = self.budget.multipliers <= self.budget.resources.dsps
-        for multipliers in (True,) if none_soft else (False, True):
-            chosen = self.chosen(cycles, multipliers, most=self.budget.multipliers)
+        for multipliers in (True,) if self.none_soft else (False, True):
+            spared = Spared(multipliers)
+            chosen = self.chosen(cycles, spared, self.budget.multipliers)
             if chosen is not None:
-                return chosen, multipliers
+                return self.sharing(chosen, cycles, spared)
         return None
+
+    @property
+    def none_soft(self) -> bool:
+        """Whether DSP blocks are all that there may be: any other multiplier is one too many."""
+        return self.budget.multipliers <= self.budget.resources.dsps
+
+    def sharing(self, chosen: dict[str, Option], cycles: int, spared: Spared = NOTHING
+                ) -> tuple[dict[str, Option], Spared]:
+        """What is ``chosen``, or with DSP blocks that make two products where they run out.
+
+        As few layers as will do are to have those, the first ones. And what is spared then.
+        """
+        if self.none_soft or not _soft(chosen):
+            return chosen, spared
+
+        def with_sharing(layers: int) -> tuple[dict[str, Option], Spared]:
+            more = replace(spared, dsps=frozenset([*chosen][:layers]))
+            found = self.chosen(cycles, more)
+            assert found is not None  # a price rules out nothing
+            return found, more
+
+        enough = len(chosen)
+        shared = with_sharing(enough)
+        few = enough if _soft(shared[0]) else 1
+        while few < enough:
+            middle = (few + enough) // 2
+            attempt = with_sharing(middle)
+            if _soft(attempt[0]):
+                few = middle + 1
+            else:
+                shared, enough = attempt, middle
+        return shared
 
     def fitting(self, cycles: int, within: Budget) -> Candidate | None:
         """The plan at no more than ``cycles`` that fits ``within``, or None."""
@@ -114,7 +161,7 @@ class Search:
         return None if self._shortages(planned, within) else planned
 
     def sparing(self, chosen: Mapping[str, Option], cycles: int, within: Budget,
-                multipliers: bool = False) -> Candidate:
+                spared: Spared = NOTHING) -> Candidate:
         """The plan of what is ``chosen``, or one that spares block RAMs if only those run out.
 
         As few layers as will do are to spare them, those first to whom one costs the least.
@@ -123,7 +170,7 @@ class Search:
             return [one.what for one in self._shortages(candidate, within)]
 
         def with_sparing(layers: Iterable[str]) -> Candidate:
-            some = self.chosen(cycles, multipliers, frozenset(layers))
+            some = self.chosen(cycles, replace(spared, blocks=frozenset(layers)))
             assert some is not None
             return self.planned(some)
 
@@ -131,11 +178,11 @@ class Search:
         if short(plain) != [BLOCK_RAMS]:
             return plain
         lacking, = self._shortages(plain, within)
-        spared = self.chosen(cycles, multipliers, chosen.keys())
-        assert spared is not None  # a price rules out nothing
+        sparing = self.chosen(cycles, replace(spared, blocks=chosen.keys()))
+        assert sparing is not None  # a price rules out nothing
         saved, costs = {}, {}
         for name, usual in chosen.items():
-            spare = spared[name]
+            spare = sparing[name]
             if spare.cells.brams < usual.cells.brams:
                 saved[name] = usual.cells.brams - spare.cells.brams
                 costs[name] = (spare.price - usual.price) / saved[name]
@@ -204,7 +251,8 @@ class Search:
         Wide words are shallow, and what is shallow needs no block RAM.
         """
         while (cycles := int(cycles / FASTER)) > 0:
-            spared = self.chosen(cycles, True, self.options.keys(), self.budget.multipliers)
+            spared = self.chosen(cycles, Spared(True, self.options.keys()),
+                                 self.budget.multipliers)
             if spared is None:
                 break
             # Buffers between layers come on top.
@@ -231,9 +279,18 @@ class Search:
         `PenjingError` if that does not fit the budget: nothing does.
         """
         network, pace = self.network, self.pace()
+        if self.goal.cycles is not None and not self.none_soft:
+            # Speed has no use for the DSP blocks that are left: a plan of fewer is less hardware.
+            spared = Spared(dsps=self.options.keys())
+            chosen = self.chosen(pace, spared)
+            assert chosen is not None
+            planned = self.sparing(chosen, pace, self.budget, spared)
+            if not self._shortages(planned, self.budget):
+                return planned
         chosen = self.chosen(pace)
         assert chosen is not None
-        planned = self.sparing(chosen, pace, self.budget)
+        shared, spared = self.sharing(chosen, pace)
+        planned = self.sparing(shared, pace, self.budget, spared)
         if [one.what for one in self._shortages(planned, self.budget)] == [BLOCK_RAMS]:
             planned = self.sparest(planned, pace)
         require(network, self.board, self._shortages(planned, self.budget))
@@ -267,6 +324,11 @@ class Search:
 
 def _multipliers(chosen: Mapping[str, Option]) -> int:
     return sum([option.multipliers for option in chosen.values()])
+
+
+def _soft(chosen: Mapping[str, Option]) -> int:
+    """Multipliers of look-up tables."""
+    return sum([option.multipliers - option.kind.dsps for option in chosen.values()])
 
 
 def _cells(chosen: Mapping[str, Option]) -> Resources:

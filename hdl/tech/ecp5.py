@@ -23,6 +23,8 @@ Slot = tuple[int, Value, Value, Value, Value]
 """Half a CCU2C: its table, A, B, C and D."""
 Run = tuple[Signal, Slot, list[Slot]]
 """A sum, what starts its carry, and its bits, the lowest first."""
+_ENTER = sum((n & 1 ^ n >> 1 & 1) << n for n in range(4))
+"""Starts a carry where A and B differ, for C = 1."""
 _NO_CARRY: Slot = (0, Const(0), Const(0), Const(0), Const(0))
 _LONGEST = 40
 """Slots of a chain that several sums share."""
@@ -36,6 +38,9 @@ class Ecp5(Generic):
 
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
         return DspMultiplier(a, b) if dsp and self.fits_dsp(a, b) else CarryMultiplier(a, b)
+
+    def low_product(self, bits: int) -> wiring.Component:
+        return CarryMultiplier(bits, bits, bits=bits)
 
     def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
         return ChainCounter(terms, total_bits)
@@ -108,18 +113,17 @@ class CarryMultiplier(RowMultiplier):
     """
 
     def _sum(self, m: Module, total: Signal, low: Term, high: Term) -> None:
-        if low.gate is None and high.gate is None:
-            super()._sum(m, total, low, high)
-            return
         apart = high.shift - low.shift
         length = len(total) - apart
         # A bit generates a carry by what its table gives for C = D = 0, so the term that is
         # complemented goes to A and B.
         first, second = (high, low) if high.negative else (low, high)
-        inputs = [(*self._bit(first, n + high.shift - first.shift),
-                   *self._bit(second, n + high.shift - second.shift)) for n in range(length)]
-        outputs = self._chain(m, total.name, inputs, subtract=high.negative)
-        m.d.comb += total.eq(Cat(low.lowest(apart), outputs[:length]))
+        table = _table(high.negative)
+        slots: list[Slot] = [(table, *self._bit(first, n + high.shift - first.shift),
+                              *self._bit(second, n + high.shift - second.shift))
+                             for n in range(length)]
+        m.d.comb += total.eq(Cat(low.lowest(apart), self._chain(m, total.name, slots,
+                                                                carry=high.negative)))
 
     @staticmethod
     def _bit(term: Term, n: int) -> tuple[Value, Value]:
@@ -130,12 +134,16 @@ class CarryMultiplier(RowMultiplier):
         return (term.value[-1], gate) if term.value.shape().signed else (Const(0), Const(0))
 
     @staticmethod
-    def _chain(m: Module, name: str, inputs: Sequence[tuple[Value, ...]], *,
-               subtract: bool) -> Signal:
-        """Sum outputs of a carry chain; ``inputs`` are A, B, C and D of each bit."""
-        table = _table(subtract)
-        return carry_chain(m, name, [(table, a, b, c, d) for a, b, c, d in inputs],
-                           Const(subtract, 1))
+    def _chain(m: Module, name: str, slots: list[Slot], *, carry: bool) -> Value:
+        """Sum outputs of a carry chain of ``slots``, with a ``carry`` into the first or none."""
+        if len(slots) == 1 and not carry:
+            ((_, a, b, c, d),) = slots
+            return (a & b) ^ (c & d)
+        if len(slots) % 2 == 0:
+            return carry_chain(m, name, slots, Const(carry, 1))
+        # The cell that would be half empty starts the carry, and needs no wire from a constant.
+        start = (_ENTER, Const(1), Const(0), Const(1), Const(0)) if carry else _NO_CARRY
+        return carry_chain(m, name, [start, *slots], None)[1:]
 
 
 class ChainCounter(DifferenceCounter):
@@ -146,8 +154,6 @@ class ChainCounter(DifferenceCounter):
     latency.
     """
 
-    _ENTER = sum((n & 1 ^ n >> 1 & 1) << n for n in range(4))
-    """Starts a carry where A and B differ, for C = 1."""
     _SUM = sum((n.bit_count() & 1) << n for n in range(16))
 
     def __init__(self, terms: int, total_bits: int) -> None:
@@ -180,7 +186,7 @@ class ChainCounter(DifferenceCounter):
 
     def _add(self, sum_: Signal, pair: tuple[Value, Value], slots: list[Slot]) -> None:
         """``sum_`` of the slots, the lowest first; the difference of a pair is carried in."""
-        self._runs.append((sum_, (self._ENTER, *pair, Const(1), Const(0)), slots))
+        self._runs.append((sum_, (_ENTER, *pair, Const(1), Const(0)), slots))
 
 
 class ChainSum(SelectedSum):

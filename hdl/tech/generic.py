@@ -26,6 +26,9 @@ class Generic(Technology):
     def multiplier(self, a: ShapeLike, b: ShapeLike, *, dsp: bool) -> wiring.Component:
         return Multiplier(a, b, {"use_dsp": "yes" if dsp else "no"})
 
+    def low_product(self, bits: int) -> wiring.Component:
+        return Multiplier(bits, bits, {"use_dsp": "no"}, bits=bits)
+
     def difference_counter(self, terms: int, total_bits: int) -> DifferenceCounter:
         return DifferenceCounter(terms, total_bits)
 

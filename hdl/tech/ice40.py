@@ -32,6 +32,9 @@ class Ice40(Generic):
             return Multiplier(a, b, {"keep": "true"})
         return RowMultiplier(a, b)
 
+    def low_product(self, bits: int) -> wiring.Component:
+        return RowMultiplier(bits, bits, bits=bits)
+
     def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:
         if style is MemoryStyle.DISTRIBUTED:

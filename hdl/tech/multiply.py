@@ -25,15 +25,16 @@ def product_shape(a: Shape, b: Shape) -> Shape:
 
 
 class TwoCycle(Block):
-    """Members that all multipliers share: ``p = a * b``, two cycles later."""
+    """Members that all multipliers share: ``p = a * b``, two cycles later, or the lowest ``bits``
+    of it."""
 
-    def __init__(self, a: ShapeLike, b: ShapeLike) -> None:
+    def __init__(self, a: ShapeLike, b: ShapeLike, *, bits: int | None = None) -> None:
         shapes = Shape.cast(a), Shape.cast(b)
         for name, shape in zip("ab", shapes, strict=True):
             if not 1 <= shape.width <= _WIDEST:
                 raise ValueError(f"{name} must have 1 to {_WIDEST} bits, not {shape!r}")
         super().__init__({"a": In(shapes[0]), "b": In(shapes[1]),
-                          "p": Out(product_shape(*shapes))})
+                          "p": Out(product_shape(*shapes) if bits is None else unsigned(bits))})
 
 
 class Multiplier(TwoCycle):
@@ -43,6 +44,7 @@ class Multiplier(TwoCycle):
     ----------
     a, b : shapes of the operands.
     attributes : of the product's register, for the synthesis tool.
+    bits : how many of the lowest bits of the product are wanted, all unless it is said.
 
     Members
     -------
@@ -51,8 +53,8 @@ class Multiplier(TwoCycle):
     """
 
     def __init__(self, a: ShapeLike, b: ShapeLike,
-                 attributes: Mapping[str, str] | None = None) -> None:
-        super().__init__(a, b)
+                 attributes: Mapping[str, str] | None = None, *, bits: int | None = None) -> None:
+        super().__init__(a, b, bits=bits)
         self._attributes = dict(attributes or {})
 
     def elaborate(self, platform: object) -> Module:
@@ -101,6 +103,7 @@ class RowMultiplier(TwoCycle):
     Parameters
     ----------
     a, b : shapes of the operands.
+    bits : how many of the lowest bits of the product are wanted, all unless it is said.
 
     Members
     -------
@@ -135,8 +138,8 @@ class RowMultiplier(TwoCycle):
         for low, high in zip(terms[::2], terms[1::2], strict=False):
             bits = high.shift - low.shift + high.bits
             is_signed = high.negative or high.value.shape().signed or low.value.shape().signed
-            total = Signal(Shape(width + bits, is_signed), name=f"sum_{level}_{low.shift}",
-                           attrs={"keep": "true"})
+            total = Signal(Shape(min(width + bits, len(self.p) - low.shift), is_signed),
+                           name=f"sum_{level}_{low.shift}", attrs={"keep": "true"})
             self._sum(m, total, low, high)
             sums.append(Term(total, low.shift, bits))
         return sums + list(terms[len(terms) // 2 * 2 :])

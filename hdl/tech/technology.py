@@ -47,6 +47,16 @@ class Technology(ABC):
         """
 
     @abstractmethod
+    def low_product(self, bits: int) -> wiring.Component:
+        """The lowest ``bits`` of a product, by look-up tables: latency 2, one a cycle.
+
+        Members of the component
+        ------------------------
+        a, b : operands, In(bits).
+        p : Out(bits), the same whatever the signs of the operands.
+        """
+
+    @abstractmethod
     def fits_dsp(self, a: ShapeLike, b: ShapeLike) -> bool:
         """Whether `multiplier` makes one DSP block of these operands."""
 

@@ -53,8 +53,9 @@ class Ask:
 
     A frame may take ``cycles``, ``dsps`` DSP blocks are left, and ``fold`` is what the user wants
     (None: whatever is best). Kinds do not read these two numbers: they ask by the methods, which
-    keep in ``span`` for what other numbers they say the same. ``made`` has what was made of the
-    layer before, for the same inputs.
+    keep in ``span`` for what other numbers they say the same. ``dear_dsps`` says that look-up
+    tables may spare DSP blocks. ``made`` has what was made of the layer before, for the same inputs
+    and if blocks are as dear.
     """
 
     fabric: Fabric
@@ -62,6 +63,7 @@ class Ask:
     cycles: int
     dsps: int
     fold: Fold | None = None
+    dear_dsps: bool = False
     span: Span = field(default_factory=Span, compare=False, repr=False)
     made: dict[Hashable, tuple[Made, ...]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ....hdl.dot_array import DotShape
@@ -14,12 +15,22 @@ from .ask import Ask
 from .engine import Multiplying, dsp_blocks, multiplies, output_port, pad_code
 from .flat import Flat, fills_lanes, is_grouped
 from .kind import Stages
+from .pairs import pairs_of
 from .stores import store_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dot(Multiplying, Flat):
     """``pe`` dot products of ``simd`` terms. A convolution in groups is a dense one with zeros."""
+
+    @classmethod
+    def forms(cls, site: Site, ask: Ask, fold: Fold) -> Iterator[Self]:
+        """One multiplier for each product, and DSP blocks for two where there are two outputs."""
+        plain = cls.made(site, ask, fold)
+        yield plain
+        found = pairs_of(ask, fold, site.source.widened.bits, plain.store.value_bits)
+        if found:
+            yield replace(plain, pairs=found[0], dsps=found[1])
 
     @classmethod
     def made(cls, site: Site, ask: Ask, fold: Fold) -> Self:

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ....hdl.dot_array import WAY_LATENCY, DotArray, bias_words
+from ....hdl.dot_array import WAY_LATENCY, DotArray, Pairs, bias_words
 from ....hdl.engine import Engine as EngineBlock
 from ....hdl.engine import EngineShape
 from ....hdl.fill import Spelling
@@ -20,7 +20,7 @@ from ....hdl.window import READ_LATENCY
 from ... import ir
 from ...cost import Fabric, Memory, Resources, Storage, arithmetic, memories, streams
 from ...cost.memories import index_bits
-from ...ir import Integers
+from ...ir import Integers, TensorType
 from .. import timing, window_control
 from ..fold import Fold
 from ..port import Port
@@ -28,6 +28,7 @@ from ..site import Site
 from . import constants
 from .ask import Ask
 from .kind import code, shape_of, style
+from .pairs import pair_cells
 from .stores import Store
 from .weighted import Limits, Weighted
 from .window import Windowed
@@ -166,9 +167,11 @@ class Engine(Windowed, Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Multiplying(Engine):
-    """An engine with multipliers: any weights, in any ``store``."""
+    """An engine with multipliers: any weights, in any ``store``; of some outputs, ``pairs`` share
+    DSP blocks."""
 
     store: Store
+    pairs: Pairs | None = None
 
     def weight_bits(self, site: Site) -> int:
         """Bits of a weight in its memory."""
@@ -183,22 +186,35 @@ class Multiplying(Engine):
 
         The registers of DSP blocks are in silicon, those of the inputs' delay are not.
         """
-        (source,), frame, soft = self.carried(site), self.frame, self.stored - self.dsps
-        a_bits, b_bits, total_bits = source.bits, self.store.value_bits, site.result.bits
+        (source,), frame, total_bits = self.carried(site), self.frame, site.result.bits
         cells = super().own_cells(site, fabric) + self.store.cells(fabric) * self.stored
-        cells += Resources(dsps=self.dsps) + arithmetic.multiplier(fabric, a_bits, b_bits) * soft
-        terms = self.stored // frame.pe
-        cells += arithmetic.adder_tree(fabric, terms, a_bits + b_bits) * frame.pe
-        cells += self._bias_cells(site, fabric)
+        cells += self._sum_cells(source, fabric) + self._bias_cells(site, fabric)
         # Each output: accumulator with the choice of the bias, and the drain's shift register.
         accumulators = (fabric.sums(total_bits, frame.pe)
                         + frame.pe * total_bits * fabric.logic.mux
                         + drain_luts(fabric, frame, total_bits))
         # Each output: accumulator and shift register; each weight and product; each input.
-        ffs = (2 * frame.pe * total_bits + self.dsps * (a_bits + 2 * b_bits)
-               + soft * WAY_LATENCY * b_bits
-               + self.store.latency * frame.lanes * a_bits + self.held(soft) * a_bits)
+        ffs = (2 * frame.pe * total_bits
+               + (self.store.latency * frame.lanes + self.held(self.soft)) * source.bits)
         return cells + Resources(luts=round(accumulators), ffs=ffs)
+
+    def _sum_cells(self, source: TensorType, fabric: Fabric) -> Resources:
+        """Multipliers, the registers around them, and adder trees."""
+        a_bits, b_bits, terms = source.bits, self.store.value_bits, self.stored // self.frame.pe
+        alone, dsps, cells = self.frame.pe, self.dsps, Resources()
+        if self.pairs:
+            alone, dsps = alone - 2 * self.pairs.count, dsps - self.pairs.count * terms
+            cells = pair_cells(fabric, self.pairs, terms, signed=source.signed)
+        return (cells + arithmetic.multiplier(fabric, a_bits, b_bits) * self.soft
+                + arithmetic.adder_tree(fabric, terms, a_bits + b_bits) * alone
+                + Resources(ffs=dsps * (a_bits + 2 * b_bits) + self.soft * WAY_LATENCY * b_bits,
+                            dsps=dsps))
+
+    @property
+    def soft(self) -> int:
+        """Multipliers of look-up tables."""
+        paired = self.pairs.count * self.fold.simd if self.pairs else 0
+        return self.stored - self.dsps - paired
 
     def sparing(self, site: Site, fabric: Fabric) -> Iterator[Self]:
         """Weights that never change, in look-up tables."""
@@ -248,8 +264,8 @@ class Multiplying(Engine):
         return None if self.store.loadable else biases(site)
 
     def work(self) -> Mapping[str, int]:
-        """Its multipliers."""
-        return {"multipliers": self.stored}
+        """Its multipliers; a DSP block that makes two products is one."""
+        return {"multipliers": self.dsps + self.soft}
 
     def assembled(self, site: Site, weights: Integers, technology: Technology) -> EngineBlock:
         """The engine of ``weights`` (beats, outputs, terms)."""
@@ -257,7 +273,7 @@ class Multiplying(Engine):
                          weight_bits=self.store.value_bits,
                          bias=self.given_biases(site),
                          accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
-                         technology=technology)
+                         technology=technology, pairs=self.pairs)
         source = self.store.source(weights, style(self.storage), technology, self.frame.rounds)
         return EngineBlock(self.frame, array, source)
 
