@@ -83,6 +83,8 @@ class NetworkBench:
                                      progress=self._progress, **options)
         plan = project.plan
         return {"macs": plan.macs, "multipliers": plan.multipliers, "xors": plan.work("xors"),
+                "products": sum(layer.products for layer in plan.layers),
+                "utilization": plan.utilization,
                 "predicted_cycles_per_frame": plan.cycles_per_frame,
                 "predicted_latency_cycles": plan.latency_cycles,
                 # The accelerator's and the serial link's together.

@@ -60,8 +60,7 @@ def mlperf_whole() -> str:
     rows = []
     for one, entry in known.items():
         plan = entry["plan"]
-        busy = plan["macs"] / plan["multipliers"] / entry["rtl"]["cycles_per_frame"]
-        rows.append((one.title, plan["multipliers"], percent(busy), *simulated(entry),
+        rows.append((one.title, plan["products"], percent(plan["utilization"]), *simulated(entry),
                      f"{one.most_cycles:,}"))
     return table(("network", "products a cycle", "at work", *SIMULATED, "cycles asked for"), rows,
                  *steps(known.values(), "rtl"))
