@@ -37,7 +37,7 @@ from penjing.hdl.count_array import CountArray
 from penjing.hdl.crc import Crc32
 from penjing.hdl.crop import Cropper
 from penjing.hdl.dot_array import DotArray
-from penjing.hdl.dot_pair import DotPair
+from penjing.hdl.dot_pair import DotPair, PartSums
 from penjing.hdl.dot_product import DotProduct, Product, Sum
 from penjing.hdl.drain import Drain
 from penjing.hdl.engine import Engine, EngineArray
@@ -187,6 +187,7 @@ TWINS: dict[type[wiring.Component], Twin] = {
     DotPair: PRODUCTS,
     DotProduct: Twin("dense", PRODUCTS.network, Goal(7, {"dense": Fold(3, 1, 10)})),
     PairedSum: PRODUCTS,
+    PartSums: PRODUCTS,
     Engine: PRODUCTS,
     Fork: SUM,
     Gearbox: PRODUCTS,
