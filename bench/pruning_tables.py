@@ -59,7 +59,7 @@ def low_rank_of(network: str) -> Callable[[], str]:
             rows.append((method.value, "all", 0, ", ".join(
                 f"÷ {row['macs_before'] / row['macs']:.1f}: {percent(row['accuracy'])}"
                 for row in some)))
-        for key, (_, ratio, epochs) in low_rank.TENSORS.items():
+        for key, (_, ratio, epochs) in low_rank.TENSORS[network].items():
             if (row := found.get(f"tensors/{key}")) is not None:
                 layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
                 left = row["macs_before"] / row["macs"]
@@ -172,7 +172,8 @@ def deep() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "low-rank-fashion": low_rank_of("fashion"), "low-rank-hardware": low_rank_hardware_,
+    "low-rank-fashion": low_rank_of("fashion"), "low-rank-vgg16": low_rank_of("vgg16"),
+    "low-rank-hardware": low_rank_hardware_,
     "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},
