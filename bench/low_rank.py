@@ -49,7 +49,7 @@ TENSORS: Mapping[str, Mapping[str, tuple[Method, Ratio, int]]] = {
         "tucker": (Method.TUCKER, 0.5, 0), "tucker_trained": (Method.TUCKER, 0.5, 1),
         "tucker_noise": (Method.TUCKER, None, 0), "tucker_noise_trained": (Method.TUCKER, None, 1)},
     "vgg16": {
-        "cp_conv3_2": (Method.CP, {"conv3_2": 0.75}, 0),
+        "cp_conv2_2": (Method.CP, {"conv2_2": 0.75}, 0),
         "tucker": (Method.TUCKER, 0.75, 0), "tucker_trained": (Method.TUCKER, 0.75, 1)}}
 """By name the method, what goes (None: what is noise), and epochs of training behind it."""
 
@@ -76,7 +76,7 @@ class Retraining:
 
 RETRAINING: Mapping[str, Retraining] = {
     "fashion": Retraining(10_000, Settings(learning_rate=1e-3)),
-    "vgg16": Retraining(16_000, Settings(batch=64, learning_rate=2e-4), taught=True)}
+    "vgg16": Retraining(8_000, Settings(batch=64, learning_rate=2e-4), taught=True)}
 
 
 @cache
@@ -97,13 +97,12 @@ def cifar(folder: Path, split: str) -> Data:
     sys.path.append(str(VGG16))
     from cifar_resnets import images
     from compress import pixels_of, varied
+    from evaluate import MOSAIC
 
     if split == "test":
         x, y = images(folder)
         return Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y), varied)
-    pixels, labels = pixels_of(folder)
-    count = RETRAINING["vgg16"].images
-    return Data(pixels[:count], labels[:count], varied)
+    return Data(*pixels_of(folder, RETRAINING["vgg16"].images // MOSAIC), varied)
 
 
 def sets(name: str, args: argparse.Namespace) -> tuple[Trainable, Data, Data]:

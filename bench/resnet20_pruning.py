@@ -115,7 +115,7 @@ RECIPES: Mapping[str, Recipe] = {
     "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3),
     "at once, half the batch": Recipe(2e-3, batch=32),
     "by the surgeon": Recipe(2e-3, surgeon=True)}
-CHOSEN = RECIPES["by the surgeon"]
+CHOSEN = RECIPES["at once"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
 
