@@ -38,7 +38,7 @@ VGG16 = Path(__file__).resolve().parents[1] / "examples" / "vgg16"
 DENSE = ("vgg16_cifar10_a.npz", "vgg16_cifar10_b.npz")
 SPEEDUPS = (2, 3, 4, 5)
 METHODS = (Method.LINEAR, Method.NONLINEAR, Method.ASYMMETRIC)
-SAMPLES = 3000
+SAMPLES: Mapping[str, int] = {"fashion": 3000, "vgg16": 1000}
 """Training images that responses are taken of."""
 Ratio: TypeAlias = Mapping[str, float] | float | None
 TENSORS: Mapping[str, Mapping[str, tuple[Method, Ratio, int]]] = {
@@ -128,13 +128,13 @@ def row(name: str, method: Method | None, ratio: Ratio, epochs: int, args: argpa
     whole, fitted, test = sets(name, args)
     before, weights = macs(whole), _weights(whole)
     network = whole if method is None else factored(whole, method, ratio, fitted,
-                                                    samples=SAMPLES)
+                                                    samples=SAMPLES[name])
     if epochs:
         RETRAINING[name].train(network, whole, fitted, epochs)
     return {"network": name, "method": method.value if method else "whole", "epochs": epochs,
             "ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio,
             "macs": macs(network), "macs_before": before, "weights": _weights(network),
-            "weights_before": weights, "samples": SAMPLES if method else 0,
+            "weights_before": weights, "samples": SAMPLES[name] if method else 0,
             "accuracy": training.accuracy(network.module, test), "images": len(test.images),
             "layers": {part: list(layer.weight.shape) for part, layer in network.layers.items()}}
 
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rows that are missing."""
     torch.set_num_threads(args.threads)
     every: dict[str, Callable[[], rows.Row]] = {}
-    for name in RETRAINING:
+    for name in SAMPLES:
         every[f"{name}/whole"] = partial(row, name, None, None, 0, args)
         every |= {f"{name}/{method.value}/{speedup}": partial(
                       row, name, method, 1 - 1 / speedup, 0, args)
