@@ -47,24 +47,24 @@ def study(name: str) -> Callable[[], str]:
     return made
 
 
-def low_rank_of(network: str) -> Callable[[], str]:
-    """Accuracy by the work that is left, a row a method."""
+def low_rank_of(network: str, digits: int = 1) -> Callable[[], str]:
+    """Accuracy by the work that is left, a row a method; percents have so many ``digits``."""
     def made() -> str:
         found = {key.removeprefix(f"{network}/"): row for key, row in common.read(
             low_rank.FILE)["rows"].items() if row["network"] == network}
         whole = found.pop("whole")
         rows = [("as it is", "", "", percent(whole["accuracy"], 2))]
         for method in low_rank.METHODS:
-            some = [row for row in found.values() if row["method"] == method.value]
-            rows.append((method.value, "all", 0, ", ".join(
-                f"÷ {row['macs_before'] / row['macs']:.1f}: {percent(row['accuracy'])}"
-                for row in some)))
+            if some := [row for row in found.values() if row["method"] == method.value]:
+                rows.append((method.value, "all", 0, ", ".join(
+                    f"÷ {row['macs_before'] / row['macs']:.1f}: "
+                    f"{percent(row['accuracy'], digits)}" for row in some)))
         for key, (_, ratio, epochs) in low_rank.TENSORS[network].items():
             if (row := found.get(f"tensors/{key}")) is not None:
                 layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
                 left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
-                             f"÷ {left:.1f}: {percent(row['accuracy'])}"))
+                             f"÷ {left:.1f}: {percent(row['accuracy'], digits)}"))
         return table(("method", "layers", "epochs", "multiply-accumulates: accuracy"), rows, whole,
                      *found.values())
 
@@ -173,7 +173,7 @@ def deep() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "low-rank-fashion": low_rank_of("fashion"), "low-rank-vgg16": low_rank_of("vgg16"),
+    "low-rank-fashion": low_rank_of("fashion"), "low-rank-vgg16": low_rank_of("vgg16", 2),
     "low-rank-hardware": low_rank_hardware_,
     "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
