@@ -15,15 +15,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import common
 import fashion_training as fashion
 import rows
 import torch
 from penjing.compiler.compress import trainable, training
+from penjing.compiler.compress.distillation import Distillation
 from penjing.compiler.compress.low_rank import Method, factored
 from penjing.compiler.compress.low_rank.chains import places
 from penjing.compiler.compress.trainable import Trainable
@@ -38,15 +40,43 @@ SPEEDUPS = (2, 3, 4, 5)
 METHODS = (Method.LINEAR, Method.NONLINEAR, Method.ASYMMETRIC)
 SAMPLES: Mapping[str, int] = {"fashion": 3000, "vgg16": 1000}
 """Training images that responses are taken of."""
-TENSORS: Mapping[str, tuple[Method, Mapping[str, float] | float | None, int]] = {
-    "cp_conv4": (Method.CP, {"conv4": 0.75}, 0),
-    "cp_conv4_trained": (Method.CP, {"conv4": 0.75}, 1),
-    "tucker_conv4": (Method.TUCKER, {"conv4": 0.75}, 0),
-    "tucker": (Method.TUCKER, 0.5, 0), "tucker_trained": (Method.TUCKER, 0.5, 1),
-    "tucker_noise": (Method.TUCKER, None, 0), "tucker_noise_trained": (Method.TUCKER, None, 1)}
+Ratio: TypeAlias = Mapping[str, float] | float | None
+TENSORS: Mapping[str, Mapping[str, tuple[Method, Ratio, int]]] = {
+    "fashion": {
+        "cp_conv4": (Method.CP, {"conv4": 0.75}, 0),
+        "cp_conv4_trained": (Method.CP, {"conv4": 0.75}, 1),
+        "tucker_conv4": (Method.TUCKER, {"conv4": 0.75}, 0),
+        "tucker": (Method.TUCKER, 0.5, 0), "tucker_trained": (Method.TUCKER, 0.5, 1),
+        "tucker_noise": (Method.TUCKER, None, 0), "tucker_noise_trained": (Method.TUCKER, None, 1)},
+    "vgg16": {
+        "cp_conv2_2": (Method.CP, {"conv2_2": 0.75}, 0),
+        "tucker": (Method.TUCKER, 0.75, 0), "tucker_trained": (Method.TUCKER, 0.75, 1)}}
 """By name the method, what goes (None: what is noise), and epochs of training behind it."""
-RATE = 1e-3
-TRAINED = 10_000
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Of so many ``images``; ``taught``, by the answers of the whole network, in bfloat16."""
+
+    images: int
+    settings: Settings
+    taught: bool = False
+
+    def train(self, network: Trainable, whole: Trainable, data: Data, epochs: int) -> None:
+        """Train ``network`` in place, which was the ``whole``."""
+        settings = replace(self.settings, epochs=epochs)
+        if self.taught:
+            from compress import Fast
+
+            training.fit(Fast(network.module), data, settings,
+                         loss=Distillation(Fast(whole.module)))
+        else:
+            training.fit(network.module, data, settings)
+
+
+RETRAINING: Mapping[str, Retraining] = {
+    "fashion": Retraining(10_000, Settings(learning_rate=1e-3)),
+    "vgg16": Retraining(8_000, Settings(batch=64, learning_rate=2e-4), taught=True)}
 
 
 @cache
@@ -66,12 +96,13 @@ def cifar(folder: Path, split: str) -> Data:
     """Images of CIFAR-10."""
     sys.path.append(str(VGG16))
     from cifar_resnets import images
-    from compress import varied
-    from evaluate import training as training_images
+    from compress import pixels_of, varied
+    from evaluate import MOSAIC
 
-    x, y = images(folder) if split == "test" else training_images(folder, 0)
-    return Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y),
-                lambda pixels, generator: varied(pixels, None))
+    if split == "test":
+        x, y = images(folder)
+        return Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y), varied)
+    return Data(*pixels_of(folder, RETRAINING["vgg16"].images // MOSAIC), varied)
 
 
 def sets(name: str, args: argparse.Namespace) -> tuple[Trainable, Data, Data]:
@@ -81,7 +112,7 @@ def sets(name: str, args: argparse.Namespace) -> tuple[Trainable, Data, Data]:
             raise PenjingError("VGG-16: its arrays and images are no part of the project; name "
                                "where they are with --models and --cifar")
         return vgg16(args.models), cifar(args.cifar, "training"), cifar(args.cifar, "test")
-    return (fashion.shipped(), fashion.images(args.data, "train", TRAINED),
+    return (fashion.shipped(), fashion.images(args.data, "train", RETRAINING[name].images),
             fashion.images(args.data, "t10k"))
 
 
@@ -91,16 +122,15 @@ def macs(network: Trainable) -> int:
     return sum(seen[name].macs(layer) for name, layer in network.layers.items())
 
 
-def row(name: str, method: Method | None, ratio: Mapping[str, float] | float | None, epochs: int,
-        args: argparse.Namespace) -> rows.Row:
+def row(name: str, method: Method | None, ratio: Ratio, epochs: int, args: argparse.Namespace
+        ) -> rows.Row:
     """How good the network is whose layers ``method`` made, None for none."""
-    network, fitted, test = sets(name, args)
-    before, weights = macs(network), _weights(network)
-    settings = Settings(epochs, learning_rate=RATE) if epochs else None
-    if method is not None:
-        network = factored(network, method, ratio, fitted, samples=SAMPLES[name])
-    if settings is not None:
-        training.fit(network.module, fitted, settings)
+    whole, fitted, test = sets(name, args)
+    before, weights = macs(whole), _weights(whole)
+    network = whole if method is None else factored(whole, method, ratio, fitted,
+                                                    samples=SAMPLES[name])
+    if epochs:
+        RETRAINING[name].train(network, whole, fitted, epochs)
     return {"network": name, "method": method.value if method else "whole", "epochs": epochs,
             "ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio,
             "macs": macs(network), "macs_before": before, "weights": _weights(network),
@@ -122,9 +152,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         every |= {f"{name}/{method.value}/{speedup}": partial(
                       row, name, method, 1 - 1 / speedup, 0, args)
                   for speedup in SPEEDUPS for method in METHODS}
-        if name == "fashion":
-            every |= {f"fashion/tensors/{key}": partial(row, name, *what, args)
-                      for key, what in TENSORS.items()}
+        every |= {f"{name}/tensors/{key}": partial(row, name, *what, args)
+                  for key, what in TENSORS[name].items()}
     return rows.measure(FILE, every, args.only, COMMAND, "torch", "tensorly")
 
 

@@ -47,24 +47,24 @@ def study(name: str) -> Callable[[], str]:
     return made
 
 
-def low_rank_of(network: str) -> Callable[[], str]:
-    """Accuracy by the work that is left, a row a method."""
+def low_rank_of(network: str, digits: int = 1) -> Callable[[], str]:
+    """Accuracy by the work that is left, a row a method; percents have so many ``digits``."""
     def made() -> str:
         found = {key.removeprefix(f"{network}/"): row for key, row in common.read(
             low_rank.FILE)["rows"].items() if row["network"] == network}
         whole = found.pop("whole")
         rows = [("as it is", "", "", percent(whole["accuracy"], 2))]
         for method in low_rank.METHODS:
-            some = [row for row in found.values() if row["method"] == method.value]
-            rows.append((method.value, "all", 0, ", ".join(
-                f"÷ {row['macs_before'] / row['macs']:.1f}: {percent(row['accuracy'])}"
-                for row in some)))
-        for key, (_, ratio, epochs) in low_rank.TENSORS.items():
+            if some := [row for row in found.values() if row["method"] == method.value]:
+                rows.append((method.value, "all", 0, ", ".join(
+                    f"÷ {row['macs_before'] / row['macs']:.1f}: "
+                    f"{percent(row['accuracy'], digits)}" for row in some)))
+        for key, (_, ratio, epochs) in low_rank.TENSORS[network].items():
             if (row := found.get(f"tensors/{key}")) is not None:
                 layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
                 left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
-                             f"÷ {left:.1f}: {percent(row['accuracy'])}"))
+                             f"÷ {left:.1f}: {percent(row['accuracy'], digits)}"))
         return table(("method", "layers", "epochs", "multiply-accumulates: accuracy"), rows, whole,
                      *found.values())
 
@@ -124,9 +124,10 @@ def resnet20() -> str:
 def resnet20_recipes() -> str:
     """How it was trained, and what was tried beside that."""
     rows = studied(common.read(RESNET20_FILE), "recipes")
-    return table(("zeros come", "learning rate", "accuracy of images held out",
+    return table(("zeros come", "learning rate", "batch", "accuracy of images held out",
                   "loss against the dense network's answers"), [
-        (row["recipe"].partition(",")[0], f"{row['rate']:g}", percent(row["accuracy"], 2),
+        (row["recipe"].partition(",")[0], f"{row['rate']:g}",
+         row.get("batch", 64), percent(row["accuracy"], 2),
          f"{row['divergence']:.2f}") for row in rows], *rows)
 
 
@@ -172,7 +173,8 @@ def deep() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "low-rank-fashion": low_rank_of("fashion"), "low-rank-hardware": low_rank_hardware_,
+    "low-rank-fashion": low_rank_of("fashion"), "low-rank-vgg16": low_rank_of("vgg16", 2),
+    "low-rank-hardware": low_rank_hardware_,
     "pruning-deep": deep,
     "pruning-vgg16": vgg16, "pruning-sensitivity": sensitivity,
     **{f"pruning-{name}": study(name) for name in pruning.STUDIES},

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cifar_resnets
 import common
@@ -46,9 +46,11 @@ from penjing.compiler.compress.prune import (
     Round,
     layers_of,
     prune,
+    select,
 )
 from penjing.compiler.compress.prune.schedules import Schedule
 from penjing.compiler.compress.sizes import sizes
+from penjing.compiler.compress.surgery import operate
 from penjing.compiler.compress.trainable import Trainable, read
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.encode import FEWEST_WEIGHTS
@@ -66,7 +68,7 @@ from compress import Fast, pixels_of, varied
 
 FILE = "resnet20_pruning.json"
 COMMAND = "python bench/resnet20_pruning.py --run"
-DENSE, UNSTRUCTURED, TWO_FOUR = "dense", "unstructured", "2:4"
+DENSE, UNSTRUCTURED, TWO_FOUR, SURGEON = "dense", "unstructured", "2:4", "surgeon"
 HELD_OUT = 2_000
 """The last so many training images judge recipes; no network here is trained with them."""
 IMAGES, FEWER = 48_000, 16_000
@@ -74,6 +76,8 @@ IMAGES, FEWER = 48_000, 16_000
 EPOCHS, ZEROS, ALPHA = 3, 0.8, 0.9
 """``ALPHA`` is the share of the dense network's answers in the loss."""
 UPDATES = 30
+OPERATED = 1_000
+"""Training images by which Optimal Brain Surgeon fits layers."""
 WHOLE = ("conv1", "linear")
 """Layers that stay whole where others keep two of four: 3 inputs, and 640 weights."""
 SEARCH_IMAGES = 8
@@ -83,18 +87,21 @@ BOARD, SIMULATED, SEED = "ulx3s-85f", 3, 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: at which learning ``rate``, and in which share of the steps, the
-    ``ramp``, zeros become more; 0: they are there at once.
+    """How a network is trained: at which learning ``rate``, in batches of so many images, and in
+    which share of the steps, the ``ramp``, zeros become more; 0: they are there at once. By
+    ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer.
     """
 
     rate: float
     ramp: float = 0.0
     epochs: int = EPOCHS
+    batch: int = 64
+    surgeon: bool = False
 
     @property
     def settings(self) -> Settings:
         """Those of all epochs."""
-        return Settings(self.epochs, 64, self.rate)
+        return Settings(self.epochs, self.batch, self.rate)
 
     def schedule(self, images: int) -> Schedule:
         """When `ZEROS` of the weights go."""
@@ -105,9 +112,11 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "gradually": Recipe(2e-3, ramp=0.5), "gradually, twice the rate": Recipe(4e-3, ramp=0.5),
-    "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3)}
+    "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3),
+    "at once, half the batch": Recipe(2e-3, batch=32),
+    "by the surgeon": Recipe(2e-3, surgeon=True)}
 CHOSEN = RECIPES["at once"]
-SHORT = replace(CHOSEN, epochs=1)
+SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
 
 
@@ -115,23 +124,29 @@ SHORT = replace(CHOSEN, epochs=1)
 class Way:
     """How a network is pruned and trained; layers may stay ``whole``."""
 
+    recipe: Recipe
     schedule: Schedule
-    settings: Settings
     criterion: Criterion
     whole: tuple[str, ...] = ()
 
-    def train(self, network: Trainable, images: Data, checkpoint: Path | None = None) -> None:
-        """Prune ``network`` in place, while it learns the answers that it gave."""
+    @classmethod
+    def unstructured(cls, recipe: Recipe, images: int) -> Self:
+        """`ZEROS` anywhere, all layers ranked together."""
+        return cls(recipe, recipe.schedule(images), LayerAdaptive())
+
+    def train(self, network: Trainable, teacher: Trainable, images: Data,
+              checkpoint: Path | None = None) -> None:
+        """Prune ``network`` in place, while it learns the answers of the ``teacher``."""
         fast = Fast(network.module)
         prune(fast, images, self.schedule, criterion=self.criterion,
               layers={one: layer for one, layer in layers_of(fast).items()
                       if one.removeprefix("inner.") not in self.whole},
-              loss=Distillation(fast, alpha=ALPHA), checkpoint=checkpoint)
+              loss=Distillation(Fast(teacher.module), alpha=ALPHA), checkpoint=checkpoint)
 
 
 WAYS: Mapping[str, Way] = {
-    UNSTRUCTURED: Way(CHOSEN.schedule(IMAGES), CHOSEN.settings, LayerAdaptive()),
-    TWO_FOUR: Way([Round(NofM(2, 4), SHORT.settings)], SHORT.settings, L1(), WHOLE)}
+    UNSTRUCTURED: Way.unstructured(CHOSEN, IMAGES),
+    TWO_FOUR: Way(SHORT, [Round(NofM(2, 4), SHORT.settings)], L1(), WHOLE)}
 
 
 @dataclass(frozen=True)
@@ -158,12 +173,31 @@ class Study:
         pixels, labels = pixels_of(self.data)
         return Data(pixels[part], labels[part], varied)
 
+    def begun(self, recipe: Recipe) -> Trainable:
+        """What is pruned and trained: the dense network, or one that `ZEROS` are in already.
+
+        Of each layer as many weights stay as if all were ranked together.
+        """
+        if not recipe.surgeon:
+            return self.dense()
+        path = self.file(SURGEON, "pt2")
+        if not path.exists():
+            network = self.dense()
+            masks = select(network.module, layers_of(network.module), Overall(ZEROS),
+                           LayerAdaptive())
+            operate(network.module, {name: int(kept.sum()) for name, kept in masks.kept.items()},
+                    self.images(slice(OPERATED)), samples=OPERATED)
+            network.save(path)
+        made = read(path)
+        made.module.to(memory_format=torch.channels_last)
+        return made
+
     def tried(self, name: str) -> rows.Row:
         """What is held out, after a shorter training by a recipe."""
-        recipe, network = RECIPES[name], self.dense()
-        held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(network.module, alpha=1)
-        Way(recipe.schedule(FEWER), recipe.settings, LayerAdaptive()).train(
-            network, self.images(slice(FEWER)))
+        recipe, teacher = RECIPES[name], self.dense()
+        network = self.begun(recipe)
+        held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(teacher.module, alpha=1)
+        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)))
         return {"study": "recipes", "recipe": name, **asdict(recipe), "zeros": ZEROS,
                 "images": FEWER, "samples": HELD_OUT,
                 "accuracy": training.accuracy(network.module, held_out),
@@ -173,9 +207,12 @@ class Study:
         """The file of a network, pruned and trained unless it is there."""
         path = self.file(name, "pt2")
         if name == DENSE or not path.exists():
-            network = self.dense()
+            teacher = network = self.dense()
             if name != DENSE:
-                WAYS[name].train(network, self.images(slice(IMAGES)), self.file(name, "training"))
+                way = WAYS[name]
+                network = self.begun(way.recipe)
+                way.train(network, teacher, self.images(slice(IMAGES)),
+                          self.file(name, "training"))
             network.save(path)
         return path
 
@@ -214,8 +251,8 @@ class Study:
                 "densities": masks.densities, "samples": len(x),
                 "float": float((np.concatenate(floats) == y).mean()),
                 "accuracy": float((np.concatenate(fixed) == y).mean()),
-                "images": IMAGES, "epochs": WAYS[name].settings.epochs,
-                "settings": asdict(WAYS[name].settings)}
+                "images": IMAGES, "epochs": WAYS[name].recipe.epochs,
+                "settings": asdict(WAYS[name].recipe.settings)}
 
     def hardware(self, name: str) -> rows.Row:
         """The plan, and the Verilog on images of several classes, under all patterns of stalls."""

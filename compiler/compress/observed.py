@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .training import Data
 
-__all__ = ["at_places", "observed", "of_places", "random_places"]
+__all__ = ["at_places", "observed", "observed_all", "of_places", "random_places"]
 
 Draw: TypeAlias = Callable[[Tensor], Tensor]
 """Of what `of_places` gives, random places of each of a batch, (N, as many as wanted or there)."""
@@ -18,7 +19,7 @@ _BATCH = 100
 
 
 class _Reached(Exception):
-    """The module has run; what comes behind it need not."""
+    """All modules have run; what comes behind them need not."""
 
 
 def observed(model: nn.Module, module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,20 +27,30 @@ def observed(model: nn.Module, module: nn.Module, x: Tensor) -> tuple[Tensor, Te
 
     Of several calls the first counts.
     """
-    seen: list[tuple[Tensor, Tensor]] = []
+    return observed_all(model, {"": module}, x)[""]
 
-    def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append((inputs[0], output))
-        raise _Reached
 
-    handle = module.register_forward_hook(note)
+def observed_all(model: nn.Module, modules: Mapping[str, nn.Module], x: Tensor
+                 ) -> dict[str, tuple[Tensor, Tensor]]:
+    """The same of several ``modules``, which the ``model`` runs once for."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def note(name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # What comes behind may change it in place.
+        seen.setdefault(name, (inputs[0], output.clone()))
+        if len(seen) == len(modules):
+            raise _Reached
+
+    handles = [module.register_forward_hook(partial(note, name))
+               for name, module in modules.items()]
     try:
         model(x)
     except _Reached:
         pass
     finally:
-        handle.remove()
-    return seen[0]
+        for handle in handles:
+            handle.remove()
+    return seen
 
 
 def random_places(data: Data, samples: int, places: int, seed: int

@@ -55,12 +55,11 @@ def _support(weights: Floats, free: int) -> Integers:
     return np.append(used, np.arange(len(weights) - free, len(weights)))
 
 
-def _without(inverse: Floats, at: int) -> Floats:
-    """The ``inverse`` of a matrix from which the row and column ``at`` were taken, which are 0."""
-    column = inverse[:, at]
-    result = inverse - np.outer(column, column / column[at])
-    result[at] = result[:, at] = 0
-    return result
+def _take_out(inverse: Floats, at: int) -> None:
+    """Make ``inverse`` that of the matrix without the row and column ``at``, which become 0."""
+    column = inverse[:, at].copy()
+    inverse -= np.outer(column, column / column[at])
+    inverse[at] = inverse[:, at] = 0
 
 
 def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
@@ -73,12 +72,16 @@ def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
     order, costs = np.empty(count, np.int64), np.empty(count)
     for step in range(count):
         places = np.flatnonzero(alive)
+        if 2 * len(places) < len(alive):  # rows and columns of zeros go
+            rest = np.append(places, np.arange(len(alive), len(support)))
+            inverse, now, support = inverse[np.ix_(rest, rest)], now[rest], support[rest]
+            alive, places = alive[places], np.arange(len(places))
         diagonal = inverse.diagonal()[places]
         harm = now[places] ** 2 / diagonal
         at = int(places[harm.argmin()])
         order[step], costs[step] = support[at], harm.min()
         now = now - inverse[:, at] * (now[at] / inverse[at, at])
-        inverse = _without(inverse, at)
+        _take_out(inverse, at)
         alive[at] = False
     return _Trace(order, costs)
 
@@ -124,7 +127,7 @@ def rounded(normal: Normal, weights: Floats, values: Floats) -> Floats:
             best = int(harm.argmin())
             at = int(places[best])
             now = now - inverse[:, at] * ((now[at] - wanted[best]) / inverse[at, at])
-            inverse = _without(inverse, at)
+            _take_out(inverse, at)
             alive[at] = False
             result[output, support[at]] = wanted[best]
         result[output, support[len(alive):]] = now[len(alive):]

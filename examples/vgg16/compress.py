@@ -162,9 +162,9 @@ def varied(pixels: Tensor, generator: torch.Generator | None) -> Tensor:
         padded, places, strict=True)]).contiguous(memory_format=torch.channels_last)
 
 
-def pixels_of(folder: Path) -> tuple[Tensor, Tensor]:
-    """All training images (50000, 3, 32, 32) and labels."""
-    parts = [training(folder, number) for number in range(MOSAICS)]
+def pixels_of(folder: Path, files: int = MOSAICS) -> tuple[Tensor, Tensor]:
+    """The training images (50000, 3, 32, 32) and labels of all ``files``, or of the first ones."""
+    parts = [training(folder, number) for number in range(files)]
     return (torch.from_numpy(np.concatenate([x for x, _ in parts])).permute(0, 3, 1, 2),
             torch.from_numpy(np.concatenate([y for _, y in parts])))
 

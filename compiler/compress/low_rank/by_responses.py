@@ -7,7 +7,7 @@ norms behind such layers are folded into them, since it is what comes behind the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...ir import PenjingError
 from ..folding import folded
-from ..observed import at_places, observed, of_places, random_places
+from ..observed import at_places, observed_all, of_places, random_places
 from ..prune.layers import judged
 from ..trainable import Trainable
 from ..training import Data, Progress
@@ -32,17 +32,21 @@ class Responses:
                  ) -> None:
         self._places = partial(random_places, data, samples, positions, seed)
 
-    def of(self, model: Trainable, name: str) -> Tensor:
-        """Those of the layer ``name``, (samples * positions, outputs); its bias is in them.
+    def of(self, model: Trainable, names: Sequence[str]) -> dict[str, Tensor]:
+        """Those of the layers ``names``, (samples * positions, outputs); biases are in them.
 
         The places are the same for all models.
         """
-        found = []
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        modules = {name: model.layers[name] for name in names}
         with judged(model.module), torch.no_grad():
-            for batch, draw in self._places():
-                y = of_places(observed(model.module, model.layers[name], batch)[1])
-                found.append(at_places(y, draw(y)))
-        return torch.cat(found)
+            # Each layer has its own draw of the same batches.
+            for some in zip(*(self._places() for _ in names), strict=True):
+                seen = observed_all(model.module, modules, some[0][0])
+                for name, (_, draw) in zip(names, some, strict=True):
+                    y = of_places(seen[name][1])
+                    found[name].append(at_places(y, draw(y)))
+        return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Responses, *,
@@ -63,11 +67,12 @@ def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Response
                                f"outputs, not {rank}")
     made = original
     order = [name for name in original.layers if name in ranks]
+    all_wanted = responses.of(original, order)
     for number, name in enumerate(order):
         if progress is not None:
             progress(number, len(order), name)
-        wanted = responses.of(original, name)
-        given = responses.of(made, name) if asymmetric else wanted
+        wanted = all_wanted[name]
+        given = responses.of(made, [name])[name] if asymmetric else wanted
         behind_relu = rectified and _is_rectified(original, name)
         if behind_relu:
             fitted = nonlinear(given, wanted, ranks[name])

@@ -144,9 +144,8 @@ def _ranks_by_responses(model: Trainable, ratio: float | Mapping[str, float] | N
     total = sum(seen[name].macs(layer) for name, layer in model.layers.items())
     spectra = {}
     # The outputs of the network are no features: all of them count.
-    for name in list(known)[:-1]:
+    for name, y in responses.of(whole, list(known)[:-1]).items():
         layer = known[name]
-        y = responses.of(whole, name)
         values = torch.linalg.eigvalsh(torch.cov(y.T).reshape(len(layer.weight), -1))
         spectra[name] = Spectrum(values.flip(0).clamp(min=0).tolist(), each[name],
                                  seen[name].macs(layer))

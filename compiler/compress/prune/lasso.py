@@ -101,7 +101,7 @@ def select_inputs(model: nn.Module, original: nn.Module, layer: Layer, keep: int
     require_plain(layer)
     theirs = layers_of(original)
     known({layer.name: layer}, theirs, "channel selection")
-    x, y = _collected(model, original, layer, theirs[layer.name], data, samples, positions, seed)
+    x, y = collected(model, original, layer, theirs[layer.name], data, samples, positions, seed)
     channels = x.shape[1]
     if not 1 <= keep <= channels:
         raise PenjingError(f"layer {layer.name}: 1 to {channels} of its channels may be kept, not "
@@ -124,7 +124,7 @@ def refit(model: nn.Module, original: nn.Module, layer: Layer, data: Data, *, sa
     are those of `ridge`, since samples may be fewer than weights.
     """
     require_plain(layer)
-    x, y = _collected(model, original, layer, layers_of(original)[layer.name], data, samples,
+    x, y = collected(model, original, layer, layers_of(original)[layer.name], data, samples,
                       positions, seed)
     alive = x.any(2).any(0)
     weights = layer.weight.detach().double().reshape(y.shape[1], *x.shape[1:])
@@ -148,7 +148,7 @@ def require_plain(layer: Layer) -> None:
     require_floats(layer)
 
 
-def _collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,
+def collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,
                samples: int, positions: int, seed: int) -> tuple[Tensor, Tensor]:
     """What ``layer`` reads, (samples, C, taps), and what ``theirs`` made without its bias."""
     bias = theirs.module.bias

@@ -1,0 +1,65 @@
+"""Optimal Brain Surgeon through networks small enough for numbers by hand."""
+
+from __future__ import annotations
+
+import pytest
+from penjing.compiler.ir import PenjingError
+
+torch = pytest.importorskip("torch")
+
+from penjing.compiler.compress.surgery import operate  # noqa: E402
+from penjing.compiler.compress.training import Data  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def corners() -> Data:
+    """Two inputs, each -1 or 1, that tell nothing of each other."""
+    x = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    return Data(x, torch.zeros(4, dtype=torch.int64), lambda images, _: images)
+
+
+def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:
+    layer = nn.Linear(len(weight[0]), len(weight), bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight))
+        if bias is not None:
+            layer.bias.copy_(torch.tensor(bias))
+    return layer
+
+
+def weights(model: nn.Sequential, number: int) -> Tensor:
+    layer = model[number]
+    assert isinstance(layer, nn.Linear)
+    return layer.weight.detach()
+
+
+def test_errors_count_by_the_deviation_of_their_output() -> None:
+    """Without 20 of 100 and 20 an output has 400 / 10,400 of its power less, without 0.9 of 1 and
+    0.9 the other one 0.81 / 1.81.
+    """
+    model = nn.Sequential(linear([[100.0, 20], [1, 0.9]]))
+    masks = operate(model, {"0": 3}, corners())
+    torch.testing.assert_close(weights(model, 0), torch.tensor([[100.0, 0], [1, 0.9]]))
+    assert masks.kept["0"].tolist() == [[True, False], [True, True]]
+
+
+def test_layers_make_up_for_those_before() -> None:
+    """relu(x + y / 2 - 0.75) is 0.75 once in four times; relu(x - 0.75) 0.25 twice.
+
+    3 times the one is best made of the other by 3 · 0.75 · 0.25 / (2 · 0.25²) = 4.5.
+    """
+    model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
+    operate(model, {"0": 1, "2": 1}, corners())
+    torch.testing.assert_close(weights(model, 0), torch.tensor([[1.0, 0]]))
+    assert float(weights(model, 2)) == pytest.approx(4.5, rel=1e-3)
+    torch.testing.assert_close(model[2].bias.detach(), torch.tensor([1.0]))
+
+
+def test_layers_that_are_not_named_stay() -> None:
+    model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
+    assert operate(model, {"0": 1}, corners()).kept.keys() == {"0"}
+    assert float(weights(model, 2)) == 3
+    with pytest.raises(PenjingError, match="Optimal Brain Surgeon: 'conv' is no layer"):
+        operate(model, {"conv": 1}, corners())
