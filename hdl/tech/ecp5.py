@@ -122,8 +122,13 @@ class CarryMultiplier(RowMultiplier):
         slots: list[Slot] = [(table, *self._bit(first, n + high.shift - first.shift),
                               *self._bit(second, n + high.shift - second.shift))
                              for n in range(length)]
-        m.d.comb += total.eq(Cat(low.lowest(apart), self._chain(m, total.name, slots,
-                                                                carry=high.negative)))
+        if length == 1 and low.gate is not None:
+            # Two products, and no carry: one table.
+            ((_, *bits),) = slots
+            upper = (bits[0] & bits[1]) ^ (bits[2] & bits[3])
+        else:
+            upper = self._chain(m, total.name, slots, carry=high.negative)
+        m.d.comb += total.eq(Cat(low.lowest(apart), upper))
 
     @staticmethod
     def _bit(term: Term, n: int) -> tuple[Value, Value]:
@@ -136,9 +141,6 @@ class CarryMultiplier(RowMultiplier):
     @staticmethod
     def _chain(m: Module, name: str, slots: list[Slot], *, carry: bool) -> Value:
         """Sum outputs of a carry chain of ``slots``, with a ``carry`` into the first or none."""
-        if len(slots) == 1 and not carry:
-            ((_, a, b, c, d),) = slots
-            return (a & b) ^ (c & d)
         if len(slots) % 2 == 0:
             return carry_chain(m, name, slots, Const(carry, 1))
         # The cell that would be half empty starts the carry, and needs no wire from a constant.
