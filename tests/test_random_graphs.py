@@ -54,7 +54,8 @@ def test_graphs_are_drawn_with_sums_within_sums(wanted: Callable[[Network], bool
 def test_all_kinds_of_layers_are_drawn() -> None:
     drawn = {kind for seed in range(150) for kind in kinds(random_graph(seed))}
     concrete = {leaf.__name__.lower() for leaf in leaves(ir.layers.Layer)}
-    assert drawn == concrete
+    # Winograd's form is drawn by its own tests, since its layers are of use together only.
+    assert drawn == {one for one in concrete if not one.startswith("winograd")}
 
 
 def leaves(kind: type) -> Iterable[type]:

@@ -122,13 +122,9 @@ class CarryMultiplier(RowMultiplier):
         slots: list[Slot] = [(table, *self._bit(first, n + high.shift - first.shift),
                               *self._bit(second, n + high.shift - second.shift))
                              for n in range(length)]
-        if length == 1 and low.gate is not None:
-            # Two products, and no carry: one table.
-            ((_, *bits),) = slots
-            upper = (bits[0] & bits[1]) ^ (bits[2] & bits[3])
-        else:
-            upper = self._chain(m, total.name, slots, carry=high.negative)
-        m.d.comb += total.eq(Cat(low.lowest(apart), upper))
+        # A single bit, too: Yosys 0.70 may lose the driver of a kept bit that is a table of others.
+        m.d.comb += total.eq(Cat(low.lowest(apart), self._chain(m, total.name, slots,
+                                                                carry=high.negative)))
 
     @staticmethod
     def _bit(term: Term, n: int) -> tuple[Value, Value]:
