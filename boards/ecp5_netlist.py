@@ -16,9 +16,10 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
+from ..compiler.ir import PenjingError
 from .sites import DspSites
 
-__all__ = ["drop_unread_carries", "place_multipliers", "rewrite",
+__all__ = ["drop_unread_carries", "place_multipliers", "require_drivers", "rewrite",
            "spread_reset"]
 
 Parsed = dict[str, Any]
@@ -41,11 +42,24 @@ def rewrite(path: Path, top: str, sites: DspSites, order: Sequence[str] = ()) ->
     """Rewrite the netlist ``path``; multipliers are placed if there is an ``order``."""
     netlist = json.loads(path.read_text(encoding="utf-8"))
     module = netlist["modules"][top]
+    require_drivers(module)
     drop_unread_carries(module)
     spread_reset(module)
     if order:
         place_multipliers(module, sites, order)
     path.write_text(json.dumps(netlist), encoding="utf-8")
+
+
+def require_drivers(module: Parsed) -> None:
+    """Refuse a flip-flop whose input is undefined: what drove it was lost in synthesis.
+
+    Yosys 0.70 may do that (``findings/yosys_kept_wire.sh``), and says nothing.
+    """
+    for path, cell in module["cells"].items():
+        if cell["type"] == "TRELLIS_FF" and cell["connections"].get("DI") == ["x"]:
+            raise PenjingError(f"synthesis: nothing drives the flip-flop {path} any more, a fault "
+                               "of Yosys; compile with another fold or --multipliers dsp, and "
+                               "report it")
 
 
 def drop_unread_carries(module: Parsed) -> None:

@@ -17,9 +17,11 @@ from penjing.boards.board import DspSites
 from penjing.boards.ecp5_netlist import (
     drop_unread_carries,
     place_multipliers,
+    require_drivers,
     spread_reset,
 )
 from penjing.boards.toolchain import Workshop, place_and_route, synthesize
+from penjing.compiler.ir import PenjingError
 from penjing.hdl.tech import Ecp5
 
 SITES = DspSites((4, 13, 22), (10, 34))
@@ -140,10 +142,18 @@ def test_nextpnr_knows_every_site(name: str, tmp_path: Path) -> None:
     assert place_and_route(shop).dsps == dsps
 
 
-def flip_flop(reset: int | str, d: int, q: int) -> dict[str, Any]:
+def flip_flop(reset: int | str, d: int | str, q: int) -> dict[str, Any]:
     return {"type": "TRELLIS_FF", "attributes": {}, "parameters": {"REGSET": "SET"},
             "connections": {"LSR": [reset], "DI": [d], "Q": [q]},
             "port_directions": {"LSR": "input", "DI": "input", "Q": "output"}}
+
+
+def test_a_flip_flop_that_nothing_drives_is_refused() -> None:
+    module = {"cells": {"wrapper.good": flip_flop("0", 2, 3)}}
+    require_drivers(module)
+    module["cells"]["wrapper.bad"] = flip_flop("0", "x", 4)
+    with pytest.raises(PenjingError, match=r"^synthesis: nothing drives the flip-flop wrapper.bad"):
+        require_drivers(module)
 
 
 def with_reset(users: int) -> dict[str, Any]:
