@@ -55,12 +55,12 @@ class Bench(mlperf_tiny.Bench):
 
     def compile(self) -> dict[str, Any]:
         """What the plan says, and its useful part: multiply-accumulates of the direct network for
-        each product that its multipliers could make."""
+        each product that its engines could make."""
         found = self.plan(self._model, flow.Target(
             mlperf_tiny.BOARD, self._args.clock, multipliers=self._variant.multipliers),
             winograd=None if self._variant.winograd else {})
         macs = flow.load(self._model).reduced.network.macs
-        products = found["multipliers"] * found["predicted_cycles_per_frame"]
+        products = found["products"] * found["predicted_cycles_per_frame"]
         tiles = {layer.name.removesuffix("_tiles"): list(layer.tile)
                  for layer in flow.Project.open(self.folder).network.layers
                  if layer.kind == "winogradinput"}
@@ -102,13 +102,13 @@ def rows(networks: dict[str, Any]) -> list[tuple[str, ...]]:
             TITLES[name], f"{plan['predicted_cycles_per_frame']:,}",
             f"{rtl['cycles_per_frame']:,}" if rtl else "",
             f"{rtl['mismatches']:,} of {rtl['values_compared']:,}" if rtl else "",
-            f"{plan['multipliers']:,}", f"{plan['macs']:,}", f"{plan['useful']:.2f}",
+            f"{plan['products']:,}", f"{plan['macs']:,}", f"{plan['useful']:.2f}",
             *(f"{cells[cell]:,}" for cell in ("luts", "dsps", "brams"))))
     return found
 
 
-HEADINGS = ("ResNet8", "cycles", "simulated", "RTL ≠ golden", "multipliers", "products", "useful",
-            "LUTs", "DSPs", "block RAMs")
+HEADINGS = ("ResNet8", "cycles", "simulated", "RTL ≠ golden", "products a cycle",
+            "products a frame", "useful", "LUTs", "DSPs", "block RAMs")
 
 
 def main() -> int:
