@@ -6,8 +6,8 @@ import re
 
 __all__ = ["OutOfReach", "Patience"]
 
-_ROUND = re.compile(r"\btmgfail=(\d+)")
-"""What nextpnr says of a round: the wires that come too late."""
+_ROUND = re.compile(r"\boverused=(\d+) .*\btmgfail=(\d+)")
+"""What nextpnr says of a round: wires that are in use twice, and those that come too late."""
 _DERIVED = re.compile(r"Derived frequency constraint of ([\d.]+) MHz for net (\S+)")
 _PLACED = re.compile(r"Max frequency for clock .*?: ([\d.]+) MHz")
 _ROUNDS = 40
@@ -24,8 +24,8 @@ class Patience:
     """Reads a router's log line by line, and ends it where no round is better than those before.
 
     nextpnr goes on for 1,500 rounds, an hour of a large design, as long as one wire is late. After
-    ``rounds`` without fewer late wires than ever, `OutOfReach` is raised. ``clocks`` are those
-    that it derived by itself, in MHz by their nets.
+    ``rounds`` with late wires, and without fewer than ever that are late or in use twice,
+    `OutOfReach` is raised. ``clocks`` are those that it derived by itself, in MHz by their nets.
     """
 
     def __init__(self, rounds: int = _ROUNDS) -> None:
@@ -43,10 +43,10 @@ class Patience:
             self._promised = float(placed[1])
         if not (found := _ROUND.search(line)):
             return
-        late = int(found[1])
-        if self._fewest is None or late < self._fewest:
-            self._fewest, self._waited = late, 0
-        else:
+        twice, late = int(found[1]), int(found[2])
+        if self._fewest is None or twice + late < self._fewest:
+            self._fewest, self._waited = twice + late, 0
+        elif late:
             self._waited += 1
         if self._waited >= self._rounds:
             raise OutOfReach

@@ -30,6 +30,8 @@ Progress = Callable[[str, str], None]
 
 _ERROR = re.compile(r"ERROR:\s*(.*)")
 _PLACED, _ROUTE_LOG, _AIM = "placed.json", "route.log", "slower.lpf"
+_RUNS = 8
+"""Clocks that are tried at most; the last run takes as long as it takes."""
 _LEASH = Path(__file__).with_name("leash.py")
 
 
@@ -191,19 +193,22 @@ def place_and_route(shop: Workshop, constraints: Sequence[str] = (), *, seed: in
 
 def _route(shop: Workshop, constraints: Sequence[str], seed: int, clock_mhz: float | None,
            options: Sequence[str]) -> float:
-    """Run nextpnr, for slower and slower clocks until it ends; returns the seconds of all runs."""
+    """Run nextpnr, for a slower clock where one is out of reach; returns the seconds of all runs.
+    """
     flow, started = shop.flow, time.monotonic()
     pins: Sequence[str] = constraints or (flow.unconstrained,)
     clocks: Mapping[str, float] = {}
-    while True:
+    # Where there is no clock to make slower, nothing would change by another run.
+    runs = _RUNS if clock_mhz is not None or (constraints and flow.slower is not None) else 1
+    for run in range(1, runs + 1):
         aim = () if clock_mhz is None else ("--freq", f"{clock_mhz:g}")
         patience = Patience()
         try:
             shop.run("route", [
                 _tool(flow.router), *shop.board.route_options, "--json", f"{TOP}.json", *pins,
                 *flow.routed, *aim, *options, "--report", "report.json", "--seed", str(seed),
-                "--timing-allow-fail"], patience)
-            return time.monotonic() - started
+                "--timing-allow-fail"], patience if run < runs else None)
+            break
         except OutOfReach:
             if clock_mhz is not None:
                 clock_mhz = patience.slower(clock_mhz)
@@ -213,6 +218,7 @@ def _route(shop: Workshop, constraints: Sequence[str], seed: int, clock_mhz: flo
             text = (shop.folder / constraints[1]).read_text(encoding="utf-8")
             shop.write(_AIM, "\n".join((text, *map(flow.slower, clocks, clocks.values()), "")))
             pins = constraints[0], _AIM
+    return time.monotonic() - started
 
 
 def pack(shop: Workshop) -> tuple[Path, float]:

@@ -9,8 +9,9 @@ DERIVED = "Info:     Derived frequency constraint of 130.0 MHz for net clocking.
 PLACED = "Info: Max frequency for clock '$glbnet$clk': {} MHz (FAIL at 130.01 MHz)\n"
 
 
-def late(wires: int) -> str:
-    return f"Info:     iter=13 wires=44516 overused=84 overuse=85 tmgfail={wires} archfail=NA\n"
+def late(wires: int, twice: int = 0) -> str:
+    return (f"Info:     iter=13 wires=44516 overused={twice} overuse={twice} tmgfail={wires} "
+            "archfail=NA\n")
 
 
 def test_a_router_that_gets_no_nearer_is_stopped() -> None:
@@ -26,6 +27,12 @@ def test_one_that_gets_nearer_goes_on() -> None:
     patience = Patience(rounds=1)
     for wires in range(60, 0, -1):
         patience(late(wires))
+
+
+def test_so_does_one_that_is_in_time_or_has_fewer_wires_in_use_twice() -> None:
+    patience = Patience(rounds=1)
+    for line in (*map(late, [9] * 20, range(20, 0, -1)), *[late(0, 3)] * 50):
+        patience(line)
 
 
 @pytest.mark.parametrize(("promised", "aim"), [("125", 119.6), ("100", 110.0)])
