@@ -12,7 +12,7 @@ from penjing.compiler.cost import Storage
 from penjing.compiler.cost.families import ECP5
 from penjing.compiler.dataflow import accelerator
 from penjing.compiler.dataflow.budget import Budget
-from penjing.compiler.dataflow.kinds import Binary, Engine, Ternary
+from penjing.compiler.dataflow.kinds import Binary, Dot, Engine, Ternary
 from penjing.compiler.dataflow.plan import Fold, Plan
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
@@ -46,14 +46,17 @@ def network() -> Network:
 
 
 def mixed_plan(network: Network) -> Plan:
-    """DSP and soft multipliers; weights and buffers in block RAM, distributed RAM and logic."""
-    limits = replace(PLENTY, dsps=5)
+    """DSP blocks of one product and of two, and soft multipliers; weights and buffers in block RAM,
+    distributed RAM and logic."""
+    limits = replace(PLENTY, dsps=3)
     plan = schedule(network, Budget(ECP5, limits, 8), Goal(folds={"binary": Fold(3, 1, 4)}))
     storages = {"conv": (Storage.BLOCK, Storage.BLOCK),
                 "dense": (Storage.DISTRIBUTED, Storage.DISTRIBUTED)}
     assert isinstance(plan.layer("binary").kind, Binary)
     assert isinstance(plan.layer("dense").kind, Ternary)
-    assert plan.layer("conv").work("multipliers") > plan.layer("conv").kind.dsps == 5
+    conv = plan.layer("conv")
+    assert isinstance(conv.kind, Dot)
+    assert conv.products > conv.work("multipliers") > conv.kind.dsps == 3
     layers = []
     for layer in plan.layers:
         if layer.name in storages:
