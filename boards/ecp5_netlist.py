@@ -103,12 +103,11 @@ def spread_reset(module: Parsed) -> None:
     it has few flip-flops, or where no flip-flop drives it.
     """
     cells: dict[str, Parsed] = module["cells"]
-    resets = Counter(cell["connections"]["LSR"][0] for cell in cells.values()
-                     if cell["type"] == "TRELLIS_FF" and "LSR" in cell["connections"])
-    resets = Counter({bit: users for bit, users in resets.items() if isinstance(bit, int)})
-    if not resets or resets.most_common(1)[0][1] < _MANY_FLIP_FLOPS:
+    resets = Counter(bit for cell in cells.values() if cell["type"] == "TRELLIS_FF"
+                     for bit in cell["connections"].get("LSR", []) if isinstance(bit, int))
+    ((reset, users),) = resets.most_common(1) or [(0, 0)]
+    if users < _MANY_FLIP_FLOPS:
         return
-    reset = resets.most_common(1)[0][0]
     sources = [cell for cell in cells.values() if cell["type"] == "TRELLIS_FF"
                and cell["connections"].get("Q") == [reset]]
     if not sources:
