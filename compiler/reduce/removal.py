@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir import Builder, Clamp, Concatenation, Layer, Network, PenjingError, Slice
+from ..ir import Builder, Clamp, Concatenation, Network, PenjingError, Slice
 from .channels import Mask, widen
 from .kernels import Kernel, kernel
 from .network import smaller
