@@ -1,12 +1,30 @@
-"""Run one Yosys script: ``python synthesis.py SCRIPT``, in a process of its own.
+"""What Yosys does with a design, and ``python synthesis.py SCRIPT``, which lets it do so.
 
-Yosys runs inside the interpreter (the ``pyosys`` wheel) and ends the process where it fails. This
-file is started by its path, so it imports nothing of Penjing.
+Yosys runs inside the interpreter (the ``pyosys`` wheel) and ends the process where it fails, so it
+has a process of its own. This file is started by its path, so it imports nothing of Penjing.
 """
 
 from __future__ import annotations
 
 import sys
+
+
+def steps(command: str, *, tables_apart: bool) -> list[str]:
+    """The commands from a design that was read to its netlist; ``command`` is the family's own.
+
+    With ``tables_apart`` each table of constants is mapped by itself: with all of a large design
+    before it, abc9 makes seven LUTs of a bit of 64 words, which takes four and three wide
+    multiplexers.
+    """
+    # abc9 (pyosys 0.70) can end in a failed assertion on the widths of two wires that it joins;
+    # wires of one bit have no other width.
+    first = [f"{command} -run begin:map_luts", "splitnets", f"{command} -run map_luts:map_cells"]
+    last = [f"{command} -run map_cells:"]
+    if not tables_apart:
+        return [*first, *last]
+    return ["select -set tables a:rom_style=distributed %m",
+            "setattr -mod -set keep_hierarchy 1 @tables", *first,
+            "setattr -mod -unset keep_hierarchy *", "flatten", "opt_clean", *last]
 
 
 def main(script: str) -> None:

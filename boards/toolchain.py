@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.ir import NotInstalled, PenjingError
+from . import synthesis
 from .board import Board
 from .families import TOP, Tools
 from .layout import Layout, read_slack, read_tiles
@@ -149,19 +150,10 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
     shop.write(f"{TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
     command = f"{shop.flow.synthesis} {options} -top {TOP}"
-    # abc9 (pyosys 0.70) can end in a failed assertion on the widths of two wires that it joins;
-    # wires of one bit have no other width.
-    steps = [f"{command} -run begin:map_luts", "splitnets", f"{command} -run map_luts:map_cells",
-             f"{command} -run map_cells: -json {TOP}.json"]
-    if shop.flow.compact and not compact:
-        # With all of a large design before it, abc9 makes a table of four LUTs and three wide
-        # multiplexers of seven LUTs; so each of them is mapped by itself.
-        steps.insert(3, "setattr -mod -unset keep_hierarchy *\nflatten\nopt_clean")
-        steps.insert(0, "select -set tables a:rom_style=distributed %m\n"
-                        "setattr -mod -set keep_hierarchy 1 @tables")
-    shop.write(f"{TOP}.ys", "\n".join((f"read_rtlil {TOP}.il", *steps, "")))
-    script = Path(__file__).with_name("synthesis.py")
-    seconds = shop.run("synthesis", [sys.executable, "-P", str(script), f"{TOP}.ys"])
+    done = synthesis.steps(command, tables_apart=bool(shop.flow.compact) and not compact)
+    shop.write(f"{TOP}.ys", "\n".join(
+        (f"read_rtlil {TOP}.il", *done[:-1], f"{done[-1]} -json {TOP}.json", "")))
+    seconds = shop.run("synthesis", [sys.executable, "-P", synthesis.__file__, f"{TOP}.ys"])
     if shop.flow.rewrite:
         shop.flow.rewrite(shop.folder / f"{TOP}.json", TOP, shop.board.dsp_sites, order)
     return seconds

@@ -12,6 +12,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+from ..boards.synthesis import steps
 from ..hdl.emit import Verilog
 from .streams import Stalls, pauses
 
@@ -36,8 +37,10 @@ def synthesize(verilog: Verilog, top: str, family: Family) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         verilog.write(folder, "design.v")
-        run_yosys(folder, f"read_verilog -sv design.v\n{family.value} -top {top}\n"
-                  "write_verilog -noattr netlist.v\n", f"synthesis of {top}")
+        done = steps(f"{family.value} -top {top}", tables_apart=family is Family.ECP5)
+        run_yosys(folder, "\n".join(("read_verilog -sv design.v", *done,
+                                     "write_verilog -noattr netlist.v", "")),
+                  f"synthesis of {top}")
         return (folder / "netlist.v").read_text()
 
 

@@ -40,6 +40,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "sim.golden": ("compiler.ir",),
     "sim.oracles": ("compiler.ir", "compiler.load", "sim.oracles"),
     "sim.oracles.torch": ("compiler.ir",),
+    "sim.netlist": ("sim", "hdl", "boards.synthesis"),
     "sim": ("sim", "hdl", "compiler"),
     "boards": ("boards", "hdl", "compiler"),
     "host": ("boards.protocol", "compiler.ir", "sim.tail"),
