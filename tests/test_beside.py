@@ -15,7 +15,6 @@ from penjing.boards.measure import Harness
 from penjing.sim import golden
 
 ROOT = Path(penjing.__file__).parent
-CELLS = ("luts", "ffs", "dsps", "brams")
 
 
 @pytest.fixture
@@ -47,7 +46,8 @@ def test_instances_of_a_numbered_module_are_counted(bench: ModuleType) -> None:
 
 def test_what_became_of_a_design_is_told(bench: ModuleType) -> None:
     assert bench.speed({"fmax_mhz": 131.5}) == "131.5 MHz"
-    assert bench.speed({"given_up_minutes": 20.0}) == "not routed within 20 minutes"
+    assert (bench.speed({"given_up_minutes": 20.0, "aim_mhz": 150.0})
+            == "no end within 20 minutes for 150 MHz")
     assert bench.speed({"refused": "no room"}) == "does not fit"
     assert bench.speed({}) == "not routed"
 
@@ -95,5 +95,14 @@ def test_both_compute_what_the_golden_model_says(rows: dict[str, Any]) -> None:
         assert {"command", "date", "versions"} <= row.keys()
         assert row.get("mismatches", 0) == 0
         assert row.get("model_equal", True)
-    assert {name for name in rows if name.endswith("simulated")} == {
-        f"{case}/{tool}/simulated" for case in ("conv", "lenet") for tool in ("penjing", "nngen")}
+    for case in ("conv", "lenet"):
+        assert {"multipliers", "lines"} <= rows[f"{case}/nngen/generated"].keys()
+        assert rows[f"{case}/nngen/simulated"]["values_compared"] > 0
+
+
+def test_the_convolution_takes_less_here(rows: dict[str, Any]) -> None:
+    ours, theirs = ({step: rows[f"conv/{tool}/{step}"] for step in ("generated", "simulated")}
+                    for tool in ("penjing", "nngen"))
+    assert ours["generated"]["multipliers"] == theirs["generated"]["multipliers"] == 144
+    assert ours["generated"]["lines"] <= theirs["generated"]["lines"] / 20
+    assert ours["simulated"]["cycles_per_frame"] == 2048 < theirs["simulated"]["cycles"]
