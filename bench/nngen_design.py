@@ -49,13 +49,14 @@ def network(job: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[Any, Any
         biases.set_value(arrays[f"{name}.biases"])
         options = {"bias": biases, "rshift_out": layer["shift"], "asymmetric_clip": True,
                    "act_func": ng.relu if layer["relu"] else None, "dtype": ng.int8,
-                   "sum_dtype": ng.int32, "par_ich": layer["par_inputs"],
-                   "par_och": layer["par_outputs"], "name": name}
+                   "sum_dtype": ng.int32, "name": name}
         if layer["kind"] == "dense":
-            tail = ng.matmul(ng.reshape(tail, [1, -1]), weights, transposed_b=True, **options)
+            tail = ng.matmul(ng.reshape(tail, [1, -1]), weights, transposed_b=True,
+                             par_left_col=layer["par_inputs"], par_out_col=layer["par_outputs"],
+                             **options)
         else:
             tail = ng.conv2d(tail, weights, (1, 1, 1, 1), padding=(layer["padding"],) * 4,
-                             **options)
+                             par_ich=layer["par_inputs"], par_och=layer["par_outputs"], **options)
     return image, tail
 
 
