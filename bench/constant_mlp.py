@@ -15,27 +15,16 @@ stored. With ``--work DIR`` a network that is there is not synthesized again.
 from __future__ import annotations
 
 import argparse
-import json
-import re
-import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
-from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Instance, Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from beside import Foreign, Router, measured, read_verilog
 from penjing import boards
-from penjing.boards.measure import Harness
-from penjing.boards.toolchain import Workshop, place_and_route, synthesize
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.dataflow import accelerator
@@ -86,22 +75,8 @@ def network(zeros: int) -> Network:
     return grow.network()
 
 
-class Foreign(wiring.Component):
-    """A module of Verilog with a clock, an input and an output."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__({"i": In(inputs), "o": Out(outputs)})
-
-    def elaborate(self, platform: object) -> Module:
-        """The instance."""
-        m = Module()
-        m.submodules.foreign = Instance(PART, i_clk=ClockSignal(), i_model_inp=self.i,
-                                        o_model_out=self.o)
-        return m
-
-
-def alkaid(zeros: int, layer: int | None, folder: Path) -> tuple[Foreign, str, int]:
-    """alkaid's component of the network or of one ``layer``, its RTLIL, and its latency."""
+def alkaid(zeros: int, layer: int | None, folder: Path) -> tuple[Foreign, int]:
+    """alkaid's component of the network or of one ``layer``, and its latency."""
     try:
         from alkaid.codegen import RTLModel
         from alkaid.trace import FVArray, HWConfig, trace
@@ -127,69 +102,9 @@ def alkaid(zeros: int, layer: int | None, folder: Path) -> tuple[Foreign, str, i
             raise PenjingError("alkaid: its outputs are others than those of the golden model")
     model = RTLModel(logic, folder, PART, latency_cutoff=LATENCY_CUTOFF, ternary_fuse=False)
     model.write()
-    top = (folder / "src" / f"{PART}.v").read_text()
-    inputs, outputs = (int(found) + 1 for found in re.findall(
-        r"\[(\d+):0\] model_(?:inp,|out\n)", top))
     sources = [path for path in sorted((folder / "src").rglob("*.v"))
                if not path.stem.endswith("wrapper")]
-    script = folder / "read.ys"
-    script.write_text("".join(f"read_verilog -sv {path}\n" for path in sources) + (
-        f"hierarchy -top {PART}\nproc\nflatten\nopt_clean\n"
-        f"setattr -mod -unset top {PART}\nwrite_rtlil {folder}/read.il\n"))
-    run_yosys = Path(boards.__file__).with_name("synthesis.py")
-    subprocess.run([sys.executable, "-P", run_yosys, script], check=True,
-                   stdout=subprocess.DEVNULL)
-    return Foreign(inputs, outputs), (folder / "read.il").read_text(), int(model.latency)
-
-
-class Endless(Exception):
-    """The router has had all of its time."""
-
-
-@dataclass(frozen=True)
-class Router:
-    """What is asked of it: a clock, and to end within so many minutes."""
-
-    clock_mhz: float
-    minutes: float
-
-    def run(self, board: boards.Board, folder: Path, harness: Harness) -> dict[str, Any]:
-        """What becomes of the network synthesized in ``folder``."""
-        started = time.monotonic()
-        told = re.compile(r"Max frequency .*: ([0-9.]+) MHz")
-        placed: list[float] = []
-
-        def watch(stage: str, line: str) -> None:
-            if found := told.search(line):
-                placed.append(float(found[1]))
-            if time.monotonic() - started > 60 * self.minutes:
-                raise Endless
-
-        try:
-            routed = place_and_route(Workshop(board, folder, watch), clock_mhz=self.clock_mhz)
-        except Endless:
-            return {"given_up_minutes": self.minutes, "placed_mhz": placed[:1]}
-        return {"luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
-                "fmax_mhz": round(routed.fmax_mhz, 1), "placed_mhz": placed[:1]}
-
-
-def measured(component: wiring.Component, more: str, folder: Path, *, route: Router | None
-             ) -> dict[str, Any]:
-    """Cells of ``component`` after synthesis; placed and routed, if asked for.
-
-    A cell of a carry chain counts as the two LUTs that it takes.
-    """
-    board = boards.find(BOARD)
-    shop, harness = Workshop(board, folder), Harness(component)
-    if not (folder / "top.json").exists():
-        synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more)
-    cells = Counter(cell["type"] for cell in json.loads(
-        (folder / "top.json").read_text())["modules"]["top"]["cells"].values())
-    found: dict[str, Any] = {"luts": cells["LUT4"] + 2 * cells["CCU2C"] - harness.luts,
-                             "ffs": cells["TRELLIS_FF"] - harness.ffs}
-    if route:
-        found["routed"] = {f"{route.clock_mhz:g}": route.run(board, folder, harness)}
-    return found
+    return Foreign(PART, read_verilog(sources, PART, folder), "clk"), int(model.latency)
 
 
 def penjing(zeros: int, layer: int | None, folder: Path, *, route: Router | None) -> dict[str, Any]:
@@ -199,18 +114,19 @@ def penjing(zeros: int, layer: int | None, folder: Path, *, route: Router | None
     if layer is not None:
         name = f"dense{layer}"
         component = accelerator.layer(made, plan, name, board.technology)
-        return {**measured(component, "", folder, route=route),
+        return {**measured(component, board, folder, route=route),
                 "predicted_luts": plan.layer(name).resources.luts}
     component = accelerator.whole(made, plan, board.technology)
-    return {**measured(component, "", folder, route=route),
+    return {**measured(component, board, folder, route=route),
             "predicted_luts": plan.resources.luts, "latency_cycles": plan.latency_cycles,
             "cycles_per_frame": plan.cycles_per_frame}
 
 
 def foreign(zeros: int, layer: int | None, folder: Path, *, route: Router | None) -> dict[str, Any]:
     """What the same takes of alkaid's."""
-    component, text, latency = alkaid(zeros, layer, folder / "alkaid")
-    return {**measured(component, text, folder, route=route), "latency_cycles": latency}
+    component, latency = alkaid(zeros, layer, folder / "alkaid")
+    return {**measured(component, boards.find(BOARD), folder, route=route),
+            "latency_cycles": latency}
 
 
 SIDES = {"alkaid": foreign, "penjing": penjing}

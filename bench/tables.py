@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import beside_nngen
 import cifar_resnets
 import common
 import emission
@@ -249,6 +250,12 @@ def links() -> str:
                   for row in rows], result)
 
 
+def nngen() -> str:
+    """The same integers by NNgen."""
+    result = common.read(beside_nngen.FILE)
+    return table(*beside_nngen.lines(result), *beside_nngen.stamps(result))
+
+
 def verilog() -> str:
     """What emission costs."""
     result = common.read("schedule.json")
@@ -344,8 +351,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "boards": known_boards, "cifar": cifar, "cifar-rtl": cifar_rtl, "emitted": emitted,
     "example-routed": example_routed, "few-bits-modes": few_bits_modes, "foreign": foreign,
     "foreign-refused": foreign_refused, "fuzz": fuzz, "importance": by_importance, "kinds": kinds,
-    "lanes": lanes, "links": links, "mutants": mutants, "named": named, "pairs": paired,
-    "precision": precision, "predictions": predictions, "reference": reference.names,
+    "lanes": lanes, "links": links, "mutants": mutants, "named": named, "nngen": nngen,
+    "pairs": paired, "precision": precision, "predictions": predictions,
+    "reference": reference.names,
     "rounding": rounding, "schedule": schedule, "smallest": smallest, "trained": trained,
     "verilog": verilog, "winograd": winograd_form, **network_tables.TABLES, **plan_tables.TABLES,
     **pruning_tables.TABLES, **search_tables.TABLES, **sparse_tables.TABLES,

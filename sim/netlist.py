@@ -131,18 +131,22 @@ def build(folder: Path, parameters: dict[str, int], bench: str = "bench.sv") -> 
 
     Takes Verilator; raises `RuntimeError` with its last words if it fails.
     """
+    return compiled(folder, "bench", (str(_CELLS / bench), "design.v"),
+                    *(f"-G{name}={value}" for name, value in parameters.items()))
+
+
+def compiled(folder: Path, top: str, sources: Sequence[str], *options: str) -> Path:
+    """The simulator of the module ``top``, which drives its own clock; fails as `build` does."""
     tool = _package("verilator") / "bin" / "verilator"
     command = [
-        str(tool), "--binary", "--timing", "-j", "2", "--top-module", "bench", "-Wno-fatal",
+        str(tool), "--binary", "--timing", "-j", "2", "--top-module", top, "-Wno-fatal",
         "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Mdir", "build",
-        "-CFLAGS", "-O1",
-        *(f"-G{name}={value}" for name, value in parameters.items()),
-        str(_CELLS / bench), "design.v"]
+        "-CFLAGS", "-O1", *options, *sources]
     # The wheel's make settings lack what a precompiled header needs.
     environment = dict(os.environ, MAKEFLAGS="-- CFG_CXXFLAGS_PCH_I=-include "
                        "CFG_LDLIBS_THREADS=-pthread CFG_CXXFLAGS_STD=-std=gnu++20")
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    simulator = folder / "build" / "Vbench"
+    simulator = folder / "build" / f"V{top}"
     if result.returncode != 0 or not simulator.exists():
         raise RuntimeError(f"Verilator: {(result.stdout + result.stderr)[-2000:]}")
     return simulator
