@@ -96,7 +96,8 @@ class Distillation:
     def _missed(self) -> Tensor:
         """The mean of what maps miss, as shares of the teacher's squares."""
         theirs, own = (one.taken() for one in self._seen)
-        missed = [(own[name] - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12)
+        size = torch.linalg.vector_norm
+        missed = [(size(own[name] - wanted).float() / size(wanted).float().clamp(min=1e-6)).square()
                   for name, wanted in theirs.items()
                   if name in own and own[name].shape == wanted.shape]
         if not missed:
@@ -110,9 +111,8 @@ class _Seen:
 
     def __init__(self, network: nn.Module) -> None:
         parts = dict(network.named_modules())
-        norms = {name: part for name, part in parts.items() if isinstance(part, _Norm)}
-        self._parts = norms or {name: part for name, part in parts.items()
-                                if isinstance(part, Weighted)}
+        kind = _Norm if any(isinstance(one, _Norm) for one in parts.values()) else Weighted
+        self._parts = {name: part for name, part in parts.items() if isinstance(part, kind)}
         self._maps: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
 
@@ -133,4 +133,4 @@ class _Seen:
         return maps
 
     def _note(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._maps[name] = output.float()
+        self._maps[name] = output
