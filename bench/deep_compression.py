@@ -3,12 +3,12 @@
 Both are trained dense on the first 55,000 digits of MNIST and a copy of each that is shifted by a
 pixel, and compressed, with the same digits, by the recipes in ``examples/deep_compression``, which
 were chosen by the 5,000 others. LeNet-300-100 learns the mean answer of the dense networks of all
-seeds, LeNet-5 that of its own. The 10,000 test digits judge
-the dense network of floats and the small one of integers, from three seeds. How small it is tells
-the image that hardware loads: codes, tables of codes, codebooks, biases, filling, head and
-checksum. That of the first seed goes into the Verilog that was compiled for it, under all patterns
-of pauses. Without an option it prints the stored results; ``--data DIR``, the folder of
-``mnist.npz``, makes them anew (some minutes a seed). What was interrupted goes on from ``--work``.
+seeds, LeNet-5 that of its own. The 10,000 test digits judge the dense network of floats and the
+small one of integers, from three seeds. How small it is tells the image that hardware loads: codes,
+tables of codes, codebooks, biases, filling, head and checksum. That of the first seed goes into the
+Verilog that was compiled for it, under all patterns of pauses. Without an option it prints the
+stored results; ``--data DIR``, the folder of ``mnist.npz``, makes them anew (some minutes a seed).
+What was interrupted goes on from ``--work``.
 
     python bench/deep_compression.py --data DIR
 """
@@ -172,7 +172,9 @@ def compressed(name: str, seed: int, digits: Digits, every: Path) -> dict[str, A
                 description=f"{kind.title}, seed {seed}, {what}"))
     project = loadable(small, folder, kind.multipliers)
     model = flow.load(small)
-    weights, nonzeros = (made.stages[-1].total(what) for what in ("weights", "nonzeros"))
+    # All that is loaded; the stages leave out what nobody reads.
+    parts = layers(project)
+    weights, nonzeros = (sum(one[what] for one in parts) for what in ("weights", "nonzeros"))
     image = image_of(project, small)
     return {
         "seed": seed, "accuracy_before": before,
@@ -183,7 +185,7 @@ def compressed(name: str, seed: int, digits: Digits, every: Path) -> dict[str, A
         "float_bits": made.stages[0].total("float_bits"), "image_bytes": len(image),
         "size_ratio": made.stages[0].total("float_bits") / (8 * len(image)),
         "memory_ratio": made.ratio, "coded_ratio": made.coded_ratio,
-        "layers": layers(project)}
+        "layers": parts}
 
 
 def loadable(small: Path, folder: Path, multipliers: int) -> Project:
