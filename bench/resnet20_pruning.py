@@ -116,6 +116,7 @@ RECIPES: Mapping[str, Recipe] = {
     "gradually": Recipe(2e-3, ramp=0.5), "gradually, twice the rate": Recipe(4e-3, ramp=0.5),
     "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3),
     "at once, half the batch": Recipe(2e-3, batch=32),
+    "at once, with maps": Recipe(2e-3, maps=4.0),
     "by the surgeon": Recipe(2e-3, surgeon=True),
     "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0)}
 CHOSEN = RECIPES["at once"]
@@ -202,7 +203,12 @@ class Study:
         recipe, teacher = RECIPES[name], self.dense()
         network = self.begun(recipe)
         held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(teacher.module, alpha=1)
-        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)))
+        checkpoint = self.file(f"tried, {name}", "training")
+        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)),
+                                              checkpoint)
+        # It knows nothing of losses: what is tried by another recipe of this name begins anew.
+        for one in self.work.glob(f"{checkpoint.name}*"):
+            one.unlink()
         return {"study": "recipes", "recipe": name, **asdict(recipe), "zeros": ZEROS,
                 "images": FEWER, "samples": HELD_OUT,
                 "accuracy": training.accuracy(network.module, held_out),
