@@ -2,12 +2,13 @@
 
 Both are trained dense on the first 55,000 digits of MNIST and a copy of each that is shifted by a
 pixel, and compressed, with the same digits, by the recipes in ``examples/deep_compression``, which
-were chosen by the 5,000 others. The 10,000 test digits judge
-the dense network of floats and the small one of integers, from three seeds. How small it is tells
-the image that hardware loads: codes, tables of codes, codebooks, biases, filling, head and
-checksum. That of the first seed goes into the Verilog that was compiled for it, under all patterns
-of pauses. Without an option it prints the stored results; ``--data DIR``, the folder of
-``mnist.npz``, makes them anew (some minutes a seed). What was interrupted goes on from ``--work``.
+were chosen by the 5,000 others. LeNet-300-100 learns the mean answer of the dense networks of all
+seeds, LeNet-5 that of its own. The 10,000 test digits judge the dense network of floats and the
+small one of integers, from three seeds. How small it is tells the image that hardware loads: codes,
+tables of codes, codebooks, biases, filling, head and checksum. That of the first seed goes into the
+Verilog that was compiled for it, under all patterns of pauses. Without an option it prints the
+stored results; ``--data DIR``, the folder of ``mnist.npz``, makes them anew (some minutes a seed).
+What was interrupted goes on from ``--work``.
 
     python bench/deep_compression.py --data DIR
 """
@@ -57,7 +58,8 @@ class Kind:
     """One network: how it is built, what it takes, and for how many epochs it is trained dense.
 
     It has so many ``multipliers`` in hardware. Where they are few, each has many outputs, so all
-    have about as many weights, and what fills the others up is little.
+    have about as many weights, and what fills the others up is little. The dense networks of the
+    seeds ``taught_by`` are its teachers; of none, the one that it was.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Kind:
     shape: tuple[int, ...]
     epochs: int
     multipliers: int
+    taught_by: tuple[int, ...] = ()
 
 
 def lenet_300_100() -> nn.Sequential:
@@ -82,7 +85,7 @@ def lenet5() -> nn.Sequential:
         dense1=nn.Linear(800, 500), relu1=nn.ReLU(), dense2=nn.Linear(500, 10)))
 
 
-KINDS = {"lenet_300_100": Kind("LeNet-300-100", lenet_300_100, (784,), 7, 16),
+KINDS = {"lenet_300_100": Kind("LeNet-300-100", lenet_300_100, (784,), 7, 16, SEEDS),
          "lenet5": Kind("LeNet-5", lenet5, (28, 28, 1), 3, 96)}
 
 
@@ -133,6 +136,7 @@ def tensors(kind: Kind, path: Path) -> training.Data:
 
 def dense(kind: Kind, seed: int, digits: Digits, folder: Path) -> tuple[Path, float]:
     """Train the network as it is; its file, and its accuracy on the test digits."""
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     model = kind.build().to(memory_format=torch.channels_last)
     settings = training.Settings(kind.epochs, batch=250, learning_rate=2e-3, seed=seed)
@@ -149,23 +153,28 @@ def dense(kind: Kind, seed: int, digits: Digits, folder: Path) -> tuple[Path, fl
     return path, training.accuracy(model, tensors(kind, digits.test))
 
 
-def compressed(name: str, seed: int, digits: Digits, folder: Path) -> dict[str, Any]:
-    """Train a network from a ``seed`` and compress it; a row of what came out."""
-    kind = KINDS[name]
-    folder.mkdir(parents=True, exist_ok=True)
+def compressed(name: str, seed: int, digits: Digits, every: Path) -> dict[str, Any]:
+    """Train a network from a ``seed`` and compress it; a row of what came out.
+
+    It is in its seed's folder in that of ``every``.
+    """
+    kind, folder = KINDS[name], every / str(seed)
     path, before = dense(kind, seed, digits, folder)
+    teachers = [dense(kind, one, digits, every / str(one))[0] for one in kind.taught_by]
     small = folder / f"{name}.penjing"
     with common.progress_bar() as bar:
         task = bar.add_task("", total=None)
         made = flow.compress(
             path, small, RECIPES / f"{name}.toml", digits.training, test=digits.chosen_by,
             quantization=Quantization(input_scale=STEP), seed=seed, keep=True,
-            progress=lambda what, done, total: bar.update(
+            teachers=teachers, progress=lambda what, done, total: bar.update(
                 task, completed=done, total=total or None,
                 description=f"{kind.title}, seed {seed}, {what}"))
     project = loadable(small, folder, kind.multipliers)
     model = flow.load(small)
-    weights, nonzeros = (made.stages[-1].total(what) for what in ("weights", "nonzeros"))
+    # All that is loaded; the stages leave out what nobody reads.
+    parts = layers(project)
+    weights, nonzeros = (sum(one[what] for one in parts) for what in ("weights", "nonzeros"))
     image = image_of(project, small)
     return {
         "seed": seed, "accuracy_before": before,
@@ -176,7 +185,7 @@ def compressed(name: str, seed: int, digits: Digits, folder: Path) -> dict[str, 
         "float_bits": made.stages[0].total("float_bits"), "image_bytes": len(image),
         "size_ratio": made.stages[0].total("float_bits") / (8 * len(image)),
         "memory_ratio": made.ratio, "coded_ratio": made.coded_ratio,
-        "layers": layers(project)}
+        "layers": parts}
 
 
 def loadable(small: Path, folder: Path, multipliers: int) -> Project:
@@ -237,7 +246,7 @@ def network_results(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """All seeds of a network, and the first one's hardware."""
     folder: Path = args.work / name
     digits = Digits.of(KINDS[name], args.data, folder)
-    rows = [compressed(name, seed, digits, folder / str(seed)) for seed in args.seeds]
+    rows = [compressed(name, seed, digits, folder) for seed in args.seeds]
     first = folder / str(args.seeds[0])
     small, project = first / f"{name}.penjing", Project.open(first / "made")
     x = data.read(digits.test).x[:DIGITS].astype(np.int64)

@@ -89,7 +89,8 @@ BOARD, SIMULATED, SEED = "ulx3s-85f", 3, 1
 class Recipe:
     """How a network is trained: at which learning ``rate``, in batches of so many images, and in
     which share of the steps, the ``ramp``, zeros become more; 0: they are there at once. By
-    ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer.
+    ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer; ``maps`` weighs what
+    its feature maps miss of the dense network's.
     """
 
     rate: float
@@ -97,6 +98,7 @@ class Recipe:
     epochs: int = EPOCHS
     batch: int = 64
     surgeon: bool = False
+    maps: float = 0.0
 
     @property
     def settings(self) -> Settings:
@@ -114,7 +116,9 @@ RECIPES: Mapping[str, Recipe] = {
     "gradually": Recipe(2e-3, ramp=0.5), "gradually, twice the rate": Recipe(4e-3, ramp=0.5),
     "at once": Recipe(2e-3), "at once, half the rate": Recipe(1e-3),
     "at once, half the batch": Recipe(2e-3, batch=32),
-    "by the surgeon": Recipe(2e-3, surgeon=True)}
+    "at once, with maps": Recipe(2e-3, maps=4.0),
+    "by the surgeon": Recipe(2e-3, surgeon=True),
+    "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0)}
 CHOSEN = RECIPES["at once"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
@@ -138,10 +142,12 @@ class Way:
               checkpoint: Path | None = None) -> None:
         """Prune ``network`` in place, while it learns the answers of the ``teacher``."""
         fast = Fast(network.module)
-        prune(fast, images, self.schedule, criterion=self.criterion,
-              layers={one: layer for one, layer in layers_of(fast).items()
-                      if one.removeprefix("inner.") not in self.whole},
-              loss=Distillation(Fast(teacher.module), alpha=ALPHA), checkpoint=checkpoint)
+        with Distillation(Fast(teacher.module), alpha=ALPHA, student=fast,
+                          maps=self.recipe.maps) as loss:
+            prune(fast, images, self.schedule, criterion=self.criterion,
+                  layers={one: layer for one, layer in layers_of(fast).items()
+                          if one.removeprefix("inner.") not in self.whole},
+                  loss=loss, checkpoint=checkpoint)
 
 
 WAYS: Mapping[str, Way] = {
@@ -197,7 +203,12 @@ class Study:
         recipe, teacher = RECIPES[name], self.dense()
         network = self.begun(recipe)
         held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(teacher.module, alpha=1)
-        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)))
+        checkpoint = self.file(f"tried, {name}", "training")
+        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)),
+                                              checkpoint)
+        # It knows nothing of losses: what is tried by another recipe of this name begins anew.
+        for one in self.work.glob(f"{checkpoint.name}*"):
+            one.unlink()
         return {"study": "recipes", "recipe": name, **asdict(recipe), "zeros": ZEROS,
                 "images": FEWER, "samples": HELD_OUT,
                 "accuracy": training.accuracy(network.module, held_out),

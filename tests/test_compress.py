@@ -429,7 +429,7 @@ def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytes
                                 ) -> None:
     page = (Path(penjing.__file__).parent / "docs" / "compress.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "script.py").write_text("\n".join(blocks), encoding="utf-8")
     shutil.copy(folder / "net.pt2", tmp_path)
     shutil.copy(folder / "images.npz", tmp_path / "test.npz")

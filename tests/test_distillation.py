@@ -1,4 +1,4 @@
-"""Distillation: the loss by hand, and a teacher that stays as it is."""
+"""Distillation: the loss by hand, of answers and of maps, and a teacher that stays as it is."""
 
 from __future__ import annotations
 
@@ -106,3 +106,94 @@ def test_wrong_settings(temperature: float, alpha: float, reason: str) -> None:
 def test_a_teacher_of_other_classes() -> None:
     with pytest.raises(PenjingError, match=r"teacher puts out \(1, 4\), the network \(1, 3\)"):
         Distillation(identity())(torch.zeros(1, 4), torch.zeros(1, 3), torch.tensor([0]))
+
+
+def scaled(*factors: tuple[float, float]) -> nn.Sequential:
+    """Layers that multiply two numbers by factors."""
+    layers = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in factors))
+    for layer, diagonal in zip(layers, factors, strict=True):
+        layer.weight.data = torch.diag(torch.tensor(diagonal).float())
+    return layers
+
+
+X, LABELS = torch.tensor([[3.0, 4.0]]), torch.tensor([0])
+
+
+def test_maps_by_hand() -> None:
+    """Of (3, 4), whose squares are 25, (6, 4) misses 9 and (6, 8) misses 25: 0.68 on average."""
+    teacher, student = scaled((1, 1), (1, 1)), scaled((2, 1), (1, 2))
+    answers = Distillation(teacher, alpha=0.5)(X, student(X), LABELS)
+    with Distillation(teacher, alpha=0.5, student=student, maps=3.0) as loss:
+        for _ in range(2):
+            found = loss(X, student(X), LABELS)
+            assert (found - answers).item() == pytest.approx(3 * 0.68, rel=1e-5)
+    # The teacher's squares count, not the student's: of (6, 4), (3, 4) misses 9 of 52.
+    with Distillation(student[:1], alpha=0.0, student=teacher[:1], maps=1.0) as loss:
+        outputs = teacher[:1](X)
+        hard = nn.functional.cross_entropy(outputs, LABELS)
+        assert (loss(X, outputs, LABELS) - hard).item() == pytest.approx(9 / 52, rel=1e-5)
+
+
+def test_maps_teach_layers_that_answers_do_not_reach() -> None:
+    """The second layer is 0, so only the first one's own map pulls: by 2 * 3 / 25 * 3."""
+    student = scaled((2, 1), (0, 0))
+    with Distillation(scaled((1, 1), (1, 1)), alpha=1.0, student=student, maps=2.0) as loss:
+        loss(X, student(X), LABELS).backward()
+    # Half of each map's errors count, twice.
+    assert student[0].weight.grad[0].tolist() == pytest.approx([2 * 3 * 3 / 25, 2 * 3 * 4 / 25])
+    assert student[0].weight.grad[1].tolist() == [0, 0]
+
+
+def test_batch_norms_maps_are_taken_where_there_are_some() -> None:
+    """The layers' own differ by a factor that the norms take away."""
+    teacher = nn.Sequential(*scaled((1, 1)), nn.BatchNorm1d(2)).eval()
+    student = nn.Sequential(*scaled((2, 2)), nn.BatchNorm1d(2)).eval()
+    nn.init.constant_(student[1].weight, 0.5)
+    with Distillation(teacher, alpha=1.0, student=student, maps=1.0) as loss:
+        assert loss(X, student(X), LABELS).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_maps_of_other_shapes_or_names_are_left_out() -> None:
+    """Of four layers one is narrower, and one has a name of its own."""
+    class Wide(nn.Module):
+        def __init__(self, inner: int, last: str) -> None:
+            super().__init__()
+            self.first, self.wide = nn.Linear(2, 2, bias=False), nn.Linear(2, inner)
+            self.back = nn.Linear(inner, 2)
+            self.add_module(last, nn.Linear(2, 2))
+            self.last = last
+            nn.init.constant_(self.back.weight, 0.0)
+            nn.init.constant_(self.back.bias, 1.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = getattr(self, self.last)(self.back(self.wide(self.first(x))))
+            return out * 0
+
+    teacher, student = Wide(5, "a"), Wide(3, "b")
+    for one, factors in ((teacher, (1.0, 1.0)), (student, (2.0, 1.0))):
+        one.first.weight.data = torch.diag(torch.tensor(factors))
+    with Distillation(teacher, alpha=1.0, student=student, maps=1.0) as loss:
+        assert loss(X, student(X), LABELS).item() == pytest.approx(9 / 25 / 2, rel=1e-5)
+
+
+def test_a_student_is_left_as_it_was() -> None:
+    student = scaled((2, 1))
+    with Distillation(scaled((1, 1)), student=student, maps=1.0) as loss:
+        data = training.Data(X.repeat(8, 1), LABELS.repeat(8), lambda x, _: x)
+        history = training.fit(student, data, training.Settings(20, 4, 0.1), loss=loss)
+        assert history[-1].loss < history[0].loss
+    assert not student[0]._forward_hooks
+    with pytest.raises(PenjingError, match="or the loss is not entered"):
+        loss(X, student(X), LABELS)
+
+
+def test_maps_of_nothing_are_refused() -> None:
+    with (Distillation(scaled((1, 1)), student=nn.Identity(), maps=1.0) as loss,
+          pytest.raises(PenjingError, match="no map of the student has the name and shape")):
+        loss(X, X, LABELS)
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(PenjingError, match="maps, the weight of what they miss, must be at le"):
+            Distillation(identity(), student=identity(), maps=wrong)
+    for arguments, student in (((identity(), identity()), identity()), ((identity(),), None)):
+        with pytest.raises(PenjingError, match="give one teacher, and the student"):
+            Distillation(*arguments, student=student, maps=1.0)

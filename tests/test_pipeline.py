@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,25 @@ def test_lasso_leaves_inputs_unread(network: Trainable) -> None:
     made = taken(network, Inputs(layers={"outer": 0.5}))
     read = (weights(made, "outer") != 0).any(0).flatten()
     assert 1 <= int(read.sum()) <= 6
+
+
+@pytest.mark.parametrize("step", [
+    Prune(ratio=0.5, epochs=1, batch=32, maps=1e3), Train(epochs=1, batch=32, maps=1e3),
+    Channels(layers={"inner": 0.25}, before=1, epochs=1, batch=32, maps=1e3),
+    Share(codes=6, epochs=1, batch=32, maps=1e3)], ids=lambda step: step.do)
+def test_maps_of_the_teacher_are_taught(network: Trainable, step: Step) -> None:
+    """They weigh so much that they alone are trained to; the student has no hooks behind that."""
+    start = network.copied()
+    made = Pipeline(DATA, 1, (network.copied(),)).take(step, network).network
+    other = Pipeline(DATA, 1, (network.copied(),)).take(replace(step, maps=0.0), start).network
+    assert any(not torch.equal(weights(made, name), weights(other, name)) for name in made.layers)
+    assert not any(part._forward_hooks for part in made.module.modules())
+
+
+def test_maps_are_those_of_one_teacher(network: Trainable) -> None:
+    pipeline = Pipeline(DATA, 1, (network, network))
+    with pytest.raises(PenjingError, match="maps are those of one teacher, not of 2"):
+        pipeline.check(Train(epochs=1, batch=32, maps=1.0), network)
 
 
 def test_shared_weights_stay_shared_while_they_are_trained(network: Trainable) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from pathlib import Path
@@ -127,6 +128,9 @@ class Pipeline:
         trained = step.epochs or (isinstance(step, Channels) and step.before)
         if trained:
             Settings(1, step.batch).steps(len(self.data.images))
+        if trained and step.maps and len(self.teachers) > 1:
+            raise PenjingError(f"maps are those of one teacher, not of {len(self.teachers)}; let "
+                               f"maps be 0")
         if trained and step.batch == 1 and any(
                 isinstance(part, nn.modules.batchnorm._BatchNorm)
                 for part in network.module.modules()):
@@ -157,9 +161,10 @@ class Pipeline:
                 steps = max(1, int(step.ramp * settings.steps(len(self.data.images))))
                 every = min(step.every, steps)
                 schedule = Gradual(amount, settings, every=every, updates=steps // every)
-        made = prune(network.module, self.data, schedule, criterion=_CRITERIA[step.criterion],
-                     granularity=unit, layers=layers, loss=self._loss(step), checkpoint=checkpoint,
-                     progress=progress)
+        with self._loss(step, network.module) as loss:
+            made = prune(network.module, self.data, schedule, criterion=_CRITERIA[step.criterion],
+                         granularity=unit, layers=layers, loss=loss, checkpoint=checkpoint,
+                         progress=progress)
         return Taken(network, tuple(epoch for epochs in made.epochs for epoch in epochs))
 
     @_take.register
@@ -170,7 +175,7 @@ class Pipeline:
         if step.before:
             first = tuple(self._fit(
                 replace(step, epochs=step.before), module, Masks.of(module), checkpoint, progress,
-                slimming(module, step.penalty, loss=self._loss(step))))
+                lambda loss: slimming(module, step.penalty, loss=loss)))
         scores = self._channel_scores(step, network)
         narrowed = narrow(network, scores, step.layers or step.ratio, across=step.together,
                           round_to=step.round_to, keep_unscored=not step.layers)
@@ -245,31 +250,39 @@ class Pipeline:
                       ) -> Taken:
         """Share weights, train the centroids, and leave plain weights."""
         layers = {name: layer for name, layer in network.layers.items() if name in codes}
+        # Without batch norms it has maps of layers, and so has its teacher, then.
+        alike = replace(self, teachers=tuple(map(folded, self.teachers))) if step.maps else self
         codebooks.share(layers, codes, start, self.seed)
         try:
-            return Taken(network, tuple(self._fit(step, network.module, Masks(), checkpoint,
-                                                  progress)))
+            return Taken(network, tuple(alike._fit(step, network.module, Masks(), checkpoint,
+                                                   progress)))
         finally:
             codebooks.release(layers.values())
 
     def _fit(self, step: Step, module: nn.Module, masks: Masks, checkpoint: Path | None,
-             progress: Progress | None, loss: Loss | None = None) -> list[Epoch]:
+             progress: Progress | None, penalized: Callable[[Loss], Loss] = lambda loss: loss
+             ) -> list[Epoch]:
         settings = self._settings(step)
         if settings is None:
             return []
-        return training.fit(module, self.data, settings, loss=loss or self._loss(step),
-                            after_step=masks.on(module), checkpoint=checkpoint,
-                            made_with={"step": repr(step)}, progress=progress)
+        with self._loss(step, module) as loss:
+            return training.fit(module, self.data, settings, loss=penalized(loss),
+                                after_step=masks.on(module), checkpoint=checkpoint,
+                                made_with={"step": repr(step)}, progress=progress)
 
     def _settings(self, step: Step) -> Settings | None:
         return Settings(step.epochs, step.batch, step.learning_rate, seed=self.seed
                         ) if step.epochs else None
 
-    def _loss(self, step: Step) -> Loss:
-        if not step.distil:
-            return cross_entropy
-        return Distillation(*(teacher.module for teacher in self.teachers),
-                            temperature=step.temperature, alpha=step.distil)
+    @contextmanager
+    def _loss(self, step: Step, module: nn.Module) -> Iterator[Loss]:
+        if not step.distil and not step.maps:
+            yield cross_entropy
+            return
+        with Distillation(*(teacher.module for teacher in self.teachers),
+                          temperature=step.temperature, alpha=step.distil, student=module,
+                          maps=step.maps) as loss:
+            yield loss
 
     def _channel_scores(self, step: Channels, network: Trainable) -> dict[str, Tensor]:
         """Those of all layers that the criterion can judge; `PenjingError` if it can judge none."""

@@ -61,7 +61,7 @@ class Step:
     """How a network is trained on behind what is done to it: ``epochs``, 0 for not at all.
 
     ``distil`` is the share of the uncompressed network's answers in the loss, against the labels,
-    at ``temperature`` (Hinton 2015).
+    at ``temperature`` (Hinton 2015); ``maps`` the weight of what feature maps miss of its own.
     """
 
     do: ClassVar[str]
@@ -70,11 +70,13 @@ class Step:
     learning_rate: float = 1e-3
     distil: float = 0.0
     temperature: float = 4.0
+    maps: float = 0.0
 
     def __post_init__(self) -> None:
         _within(self, "epochs", 0, 1 << 20)
         _within(self, "batch", 1, 1 << 20)
         _within(self, "distil", 0, 1)
+        _within(self, "maps", 0, 1e6)
         if not (0 < self.learning_rate < math.inf and 0 < self.temperature < math.inf):
             raise PenjingError("learning_rate and temperature must be positive")
 
