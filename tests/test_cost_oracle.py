@@ -277,6 +277,30 @@ def test_channels_go_wherever_they_are_added() -> None:
         without(network, {"d": [1]})
 
 
+def test_what_is_joined_with_two_others_may_go_whole() -> None:
+    rng = np.random.default_rng(0)
+
+    def convolution(name: str, source: str, outputs: int, inputs: int) -> ir.Convolution:
+        weights = ir.Weights(rng.integers(-9, 9, (outputs, 1, 1, inputs)), 8)
+        return ir.Convolution(name, source, weights, np.zeros(outputs, np.int64))
+
+    made = Builder(TensorType((5, 5, 2), 8, False))
+    for name, outputs in (("a", 4), ("b", 3), ("c", 2)):
+        made.add(convolution(name, "x", outputs, 2))
+    made.add(ir.Concatenation("joined", "a", ("b", "c")))
+    last = convolution("d", "joined", 3, 9)
+    made.add(last)
+    network = made.network("net")
+    for gone, inputs, stay in (("a", ("b", "c"), slice(4, 9)), ("c", ("a", "b"), slice(0, 7))):
+        smaller = without(network, {gone: range(network.type_of(gone).shape[2])})
+        layers = {layer.name: layer for layer in smaller.layers}
+        assert list(layers) == [*inputs, "joined", "d"]
+        assert layers["joined"].inputs == inputs
+        assert np.array_equal(layers["d"].weights.values, last.weights.values[..., stay])
+    with pytest.raises(PenjingError, match=r"^layer a: it would lose all channels; leave one$"):
+        without(network, {"a": range(4), "b": range(3)})
+
+
 def test_a_group_goes_as_a_whole() -> None:
     rng = np.random.default_rng(0)
     made = Builder(TensorType((5, 5, 2), 8, False))
