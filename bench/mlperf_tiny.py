@@ -2,10 +2,10 @@
 
 Without an option it prints the table from the stored results. ``--run`` compiles each network
 twice: with the board's DSP blocks alone, and for the whole chip, with products in look-up tables
-as well. It compares the golden model with LiteRT's reference kernels in every logit, and simulates
-the Verilog against the golden model; ``--route`` places and routes it to a bitstream (two hours and
-more for all). Projects are kept in ``--work``, so that a later call finds simulators and bitstreams
-there.
+as well; and DS-CNN for the smallest ULX3S that holds it, too. It compares the golden model with
+LiteRT's reference kernels in every logit, and simulates the Verilog against the golden model;
+``--route`` places and routes it to a bitstream (two hours and more for all). Projects are kept in
+``--work``, so that a later call finds simulators and bitstreams there.
 
     python bench/mlperf_tiny.py --run --models MODELS --data DATA
     python bench/mlperf_tiny.py --route --models MODELS --data DATA
@@ -43,7 +43,7 @@ class Benchmark:
     """One network: its file, where its images are, and what is asked of it.
 
     ``offset`` is taken from the images, which makes int8 of pixels. ``multipliers`` are what its
-    products may be.
+    products may be on the ``board``.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Benchmark:
     offset: int = 0
     least_accuracy: float | None = None
     multipliers: flow.Multipliers = flow.Multipliers.DSP
+    board: str = BOARD
 
     def whole(self, most_cycles: int) -> Benchmark:
         """The same on the whole chip, its look-up tables included."""
@@ -70,8 +71,11 @@ DSP_ONLY = (
     Benchmark("autoencoder", "autoencoder", "ad01_int8.tflite", 1_900),
     Benchmark("wake_word", "streaming wake word", "str_ww_ref_model.tflite", 5_800),
 )
-BENCHMARKS = (*DSP_ONLY, *(one.whole(most) for one, most in zip(
-    DSP_ONLY, (30_000, 10_000, 28_000, 1_000, 2_900), strict=True)))
+WHOLE_CHIP = tuple(one.whole(most) for one, most in zip(
+    DSP_ONLY, (30_000, 10_000, 28_000, 1_000, 2_900), strict=True))
+SMALL = replace(WHOLE_CHIP[1], name="ds_cnn_small", title="DS-CNN on ULX3S-12F", board="ulx3s-12f",
+                most_cycles=40_000)
+BENCHMARKS = (*DSP_ONLY, *WHOLE_CHIP, SMALL)
 
 TITLES = {benchmark.name: benchmark.title for benchmark in BENCHMARKS}
 
@@ -86,7 +90,7 @@ class Bench(common.NetworkBench):
     def compile(self) -> dict[str, Any]:
         """What the plan says, and the seconds."""
         return self.plan(self._args.models / self._benchmark.file, flow.Target(
-            BOARD, self._args.clock, multipliers=self._benchmark.multipliers))
+            self._benchmark.board, self._args.clock, multipliers=self._benchmark.multipliers))
 
     def images(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """All images as the network's integers, and their labels; extremes and random ones where
@@ -192,7 +196,7 @@ def show(networks: dict[str, Any]) -> None:
             rows.append((b.title, *common.cells(entry),
                          f"{clock / rtl['cycles_per_frame']:,.0f}" if rtl else "",
                          f"{rtl['latency_cycles'] / clock * 1e3:.2f}" if rtl else ""))
-    common.show(f"Predicted / placed and routed on {BOARD}, the serial link included", (
+    common.show("Predicted / placed and routed, the serial link included", (
         "network", "LUTs", "FFs", "DSPs", "BRAMs", "Fmax (MHz)", "frames/s", "latency (ms)"), rows)
 
 

@@ -55,8 +55,8 @@ def mlperf() -> str:
 def mlperf_whole() -> str:
     """The same with products in look-up tables as well, beside what is asked of them."""
     stored = networks(mlperf_tiny.FILE)
-    known = {one: stored[one.name] for one in mlperf_tiny.BENCHMARKS
-             if one not in mlperf_tiny.DSP_ONLY and one.name in stored}
+    known = {one: stored[one.name] for one in (*mlperf_tiny.WHOLE_CHIP, mlperf_tiny.SMALL)
+             if one.name in stored}
     rows = []
     for one, entry in known.items():
         plan = entry["plan"]
@@ -75,7 +75,7 @@ def simulated(entry: Mapping[str, Any]) -> list[str]:
 
 
 def mlperf_routed() -> str:
-    """What the MLPerf Tiny networks take of a ULX3S-85F."""
+    """What the MLPerf Tiny networks take of their boards."""
     known = {name: entry for name, entry in networks(mlperf_tiny.FILE).items()
              if "routed" in entry}
     return table(("network", "LUTs, predicted", "flip-flops, predicted", "DSPs, predicted",
@@ -169,10 +169,11 @@ def pieces() -> Iterator[dict[str, Any]]:
     """What the gallery shows: title, board, MACs, cycles, cells, command and, if routed, Fmax."""
     for file, titles in ((mlperf_tiny.FILE, mlperf_tiny.TITLES),
                          (binary_networks.FILE, binary_networks.TITLES)):
-        targets = {case.name: case.target.board for case in binary_networks.CASES}
+        targets = {**{case.name: case.target.board for case in binary_networks.CASES},
+                   **{case.name: case.board for case in mlperf_tiny.BENCHMARKS}}
         for name, entry in networks(file).items():
             plan = entry["plan"]
-            yield {"title": titles[name], "board": targets.get(name, mlperf_tiny.BOARD),
+            yield {"title": titles[name], "board": targets[name],
                    "macs": plan["macs"], "cycles": plan["predicted_cycles_per_frame"],
                    **plan["predicted"], **stamped(plan), **reached(entry.get("routed"))}
     example = common.read(ulx3s.FILE)

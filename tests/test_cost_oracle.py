@@ -29,6 +29,7 @@ from penjing.compiler.encode import encode
 from penjing.compiler.ir import Builder, Network, PenjingError, TensorType
 from penjing.compiler.reduce import without
 from penjing.flow.load import Quantization, load
+from penjing.sim import golden
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 
@@ -277,28 +278,46 @@ def test_channels_go_wherever_they_are_added() -> None:
         without(network, {"d": [1]})
 
 
-def test_what_is_joined_with_two_others_may_go_whole() -> None:
+def padded_shortcut() -> Network:
+    """A map of four channels with ten zeros around them, added to fourteen of a convolution."""
     rng = np.random.default_rng(0)
-
-    def convolution(name: str, source: str, outputs: int, inputs: int) -> ir.Convolution:
-        weights = ir.Weights(rng.integers(-9, 9, (outputs, 1, 1, inputs)), 8)
-        return ir.Convolution(name, source, weights, np.zeros(outputs, np.int64))
-
     made = Builder(TensorType((5, 5, 2), 8, False))
-    for name, outputs in (("a", 4), ("b", 3), ("c", 2)):
-        made.add(convolution(name, "x", outputs, 2))
-    made.add(ir.Concatenation("joined", "a", ("b", "c")))
-    last = convolution("d", "joined", 3, 9)
-    made.add(last)
-    network = made.network("net")
-    for gone, inputs, stay in (("a", ("b", "c"), slice(4, 9)), ("c", ("a", "b"), slice(0, 7))):
-        smaller = without(network, {gone: range(network.type_of(gone).shape[2])})
-        layers = {layer.name: layer for layer in smaller.layers}
-        assert list(layers) == [*inputs, "joined", "d"]
-        assert layers["joined"].inputs == inputs
-        assert np.array_equal(layers["d"].weights.values, last.weights.values[..., stay])
-    with pytest.raises(PenjingError, match=r"^layer a: it would lose all channels; leave one$"):
-        without(network, {"a": range(4), "b": range(3)})
+    for name, source, outputs in (("a", "x", 4), ("b", "a", 14)):
+        weights = ir.Weights(rng.integers(-9, 9, (outputs, 1, 1, made.types[source].shape[2])), 8)
+        made.add(ir.Convolution(name, source, weights, np.zeros(outputs, np.int64)))
+    made.add(ir.Clamp("zeros", "a", 0, 0))
+    made.add(ir.Slice("few", "zeros", 0, 2))
+    made.add(ir.Concatenation("joined", "zeros", ("few", "a", "zeros")))
+    made.add(ir.Add("sum", "joined", "b"))
+    made.add(ir.Convolution("d", "sum", ir.Weights(rng.integers(-9, 9, (3, 1, 1, 14)), 8),
+                            np.zeros(3, np.int64)))
+    return made.network("net")
+
+
+@pytest.mark.parametrize(("gone", "inputs"), [
+    ([0, 1], ("2", "2", "a", "4")), ([4, 5], ("4", "a", "4")),
+    ([0, 1, 2, 3, 4, 5], ("a", "4")), ([0, 7], ("3", "2", "a", "3", "1"))])
+def test_zeros_around_a_shortcut_hang_on_nothing(gone: list[int], inputs: tuple[str, ...]) -> None:
+    network = padded_shortcut()
+    smaller = without(network, {"b": gone})
+    layers = {layer.name: layer for layer in smaller.layers}
+    assert smaller.type_of("a").shape[2] == 4 - (7 in gone)
+    assert smaller.type_of("sum").shape[2] == 14 - len(gone)
+    found = layers["joined"].inputs
+    assert tuple(name if name == "a" else str(smaller.type_of(name).shape[2])
+                 for name in found) == inputs
+    # What is gone is as if nobody read it.
+    unread = {"b": [channel - 6 for channel in gone if 6 <= channel < 10], "d": gone}
+    whole = []
+    for layer in network.layers:
+        if isinstance(layer, ir.Convolution) and layer.name in unread:
+            values = layer.weights.values.copy()
+            values[..., unread[layer.name]] = 0
+            layer = replace(layer, weights=ir.Weights(values, 8))
+        whole.append(layer)
+    x = np.random.default_rng(1).integers(0, 256, (4, 5, 5, 2))
+    before = replace(network, layers=tuple(whole))
+    assert np.array_equal(golden.run(smaller, x), golden.run(before, x))
 
 
 def test_a_group_goes_as_a_whole() -> None:

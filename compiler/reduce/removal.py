@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..ir import Builder, Concatenation, Layer, Network, PenjingError
+from ..ir import Builder, Clamp, Concatenation, Layer, Network, PenjingError, Slice
 from .channels import Mask, widen
 from .kernels import Kernel, kernel
 from .network import smaller
@@ -20,9 +20,9 @@ def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
     """``network`` without the channels, by layer, that are ``gone`` from what it puts out.
 
     They go wherever they are added to others or pass by, too. What read them reads the others
-    alone, so the network computes something else. A tensor may lose all where only concatenations
-    read it that have two others left. `PenjingError` where one would lose all elsewhere, or where a
-    channel of the input or the output would go.
+    alone, so the network computes something else. A constant that is only joined with others has
+    as many channels as are read of it. `PenjingError` where a channel of the input or the output
+    would go, or all of a tensor.
     """
     types = {name: network.type_of(name)
              for name in (network.input, *(layer.name for layer in network.layers))}
@@ -33,50 +33,82 @@ def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
         if name not in lost:
             raise PenjingError(f"layer {name}: the network has no such layer")
         lost[name][list(channels)] = True
-    _spread(network, views, lost)
+    constants = _constants(network)
+    _spread(network, views, lost, constants)
     for name in (network.input, network.layers[-1].name):
         if lost[name].any():
             raise PenjingError(f"layer {name}: its channels must stay, as they are the network's "
                                "own; remove others")
-    layers = _with_channels(network, {name for name, mask in lost.items() if mask.all()})
+    for name, mask in lost.items():
+        if mask.all() and name not in constants:
+            raise PenjingError(f"layer {name}: it would lose all channels; leave one")
     masks = {name: ~mask for name, mask in lost.items()}
     uses = {name: _all_of(view) for name, view in views.items() if view is not None}
     made = Builder(network.input_type, network.input)
-    for layer in layers:
-        made.add(smaller(layer, masks, uses))
+    for layer in network.layers:
+        if layer.name in constants:
+            continue  # it is made where it is read
+        if isinstance(layer, Concatenation) and not constants.keys().isdisjoint(layer.inputs):
+            widths = [network.type_of(name).shape[2] for name in layer.inputs]
+            made.add(_joined(made, layer, constants, masks[layer.name], widths))
+        else:
+            made.add(smaller(layer, masks, uses))
     return made.network(network.name, tail=network.tail)
 
 
-def _with_channels(network: Network, empty: Collection[str]) -> list[Layer]:
-    """The layers but those that are ``empty``, which none of the others may read."""
-    found = [_joined(layer, empty) for layer in network.layers if layer.name not in empty]
-    sources = {layer.name: layer.inputs for layer in network.layers}
-    blamed = [name for layer in found for name in layer.inputs if name in empty]
-    while blamed:
-        # The first that lost all took the others with it.
-        above = [name for name in sources[blamed[0]] if name in empty]
-        if not above:
-            raise PenjingError(f"layer {blamed[0]}: it would lose all channels; leave one")
-        blamed = above
-    return found
+def _constants(network: Network) -> dict[str, Clamp]:
+    """Clamps to one value, and slices of them, that concatenations alone read: by name the clamp.
+    """
+    found: dict[str, Clamp] = {}
+    for layer in network.layers:
+        if isinstance(layer, Clamp) and layer.low == layer.high:
+            found[layer.name] = layer
+        elif isinstance(layer, Slice) and layer.input in found:
+            found[layer.name] = found[layer.input]
+    others = {name for layer in network.layers for name in layer.inputs
+              if not isinstance(layer, Concatenation) and layer.name not in found}
+    read = {clamp.name for name, clamp in found.items() if name in others}
+    return {name: clamp for name, clamp in found.items() if clamp.name not in read}
 
 
-def _joined(layer: Layer, empty: Collection[str]) -> Layer:
-    """``layer``; a concatenation without what is ``empty``, if two others are left."""
-    if isinstance(layer, Concatenation):
-        left = [name for name in layer.inputs if name not in empty]
-        if len(left) > 1:
-            return replace(layer, input=left[0], others=tuple(left[1:]))
-    return layer
+def _joined(made: Builder, layer: Concatenation, constants: Mapping[str, Clamp], result: Mask,
+            widths: Sequence[int]) -> Concatenation:
+    """``layer`` of what is ``made``: of ``constants``, whose ``widths`` were those, what stays of
+    its ``result``."""
+    parts: list[str] = []
+    for name, stays in zip(layer.inputs, np.split(result, np.cumsum(widths)[:-1]), strict=True):
+        if name not in constants:
+            parts.append(name)
+            continue
+        clamp, count = constants[name], int(stays.sum())
+        if count and clamp.name not in made.layers:
+            made.add(clamp)
+        while count:
+            width = made.types[clamp.name].shape[2]
+            most = min(count, width)
+            parts.append(clamp.name if most == width else
+                         made.add(Slice(made.unique(clamp.name), clamp.name, 0, most)))
+            count -= most
+    if len(parts) < 2:
+        raise PenjingError(f"layer {layer.name}: it would join nothing; leave a channel of another")
+    return replace(layer, input=parts[0], others=tuple(parts[1:]))
 
 
-def _spread(network: Network, views: Mapping[str, Kernel | None], lost: Mapping[str, Mask]) -> None:
-    """Let channels go, in place, that have nothing left to be added to or to be made of."""
+def _spread(network: Network, views: Mapping[str, Kernel | None], lost: Mapping[str, Mask],
+            constants: Collection[str]) -> None:
+    """Let channels go, in place, that have nothing left to be added to or to be made of.
+
+    Those of ``constants`` are alike, so none needs another.
+    """
     before = -1
     while (count := sum(int(mask.sum()) for mask in lost.values())) > before:
         before = count
         for layer in (*network.layers, *reversed(network.layers)):
-            result, sources = lost[layer.name], [lost[name] for name in layer.inputs]
+            if layer.name in constants:
+                continue
+            result = lost[layer.name]
+            sources = [np.zeros_like(lost[name]) if name in constants else lost[name]
+                       for name in layer.inputs]
             if not any(mask.any() for mask in (result, *sources)):
                 continue
             view = views[layer.name]
