@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import penjing
 import pytest
+from amaranth.back import rtlil
 from penjing.boards.measure import Harness
 from penjing.sim import golden
 
@@ -66,7 +67,9 @@ def test_a_module_of_others_has_the_ports_of_its_verilog(bench: ModuleType, tmp_
     assert {name: (member.flow.name, len(getattr(made, name)))
             for name, member in made.signature.members.items()} == {
         "go": ("In", 1), "a": ("In", 4), "s": ("Out", 5)}
-    assert Harness(made).ffs == 5 + 5 + 2 + 1
+    harness = Harness(made)
+    assert harness.ffs == 5 + 5 + 2 + 1
+    assert "cell \\part \\foreign" in rtlil.convert(harness, name="top", emit_src=False)
     source.write_text("module part(;\n", encoding="utf-8")
     with pytest.raises(penjing.PenjingError, match="part: Yosys does not read it"):
         bench.read_verilog([source], "part", tmp_path)
