@@ -289,7 +289,8 @@ def padded_shortcut() -> Network:
     made.add(ir.Slice("few", "zeros", 0, 2))
     made.add(ir.Concatenation("joined", "zeros", ("few", "a", "zeros")))
     made.add(ir.Add("sum", "joined", "b"))
-    made.add(ir.Convolution("d", "sum", ir.Weights(rng.integers(-9, 9, (3, 1, 1, 14)), 8),
+    made.add(ir.Clamp("zeros_2", "sum", -9, 9))
+    made.add(ir.Convolution("d", "zeros_2", ir.Weights(rng.integers(-9, 9, (3, 1, 1, 14)), 8),
                             np.zeros(3, np.int64)))
     return made.network("net")
 

@@ -46,6 +46,8 @@ def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
     uses = {name: _all_of(view) for name, view in views.items() if view is not None}
     made = Builder(network.input_type, network.input)
     for layer in network.layers:
+        made.reserve(layer.name)
+    for layer in network.layers:
         if layer.name in constants:
             continue  # it is made where it is read
         if isinstance(layer, Concatenation) and not constants.keys().isdisjoint(layer.inputs):
