@@ -119,7 +119,7 @@ RECIPES: Mapping[str, Recipe] = {
     "at once, with maps": Recipe(2e-3, maps=4.0),
     "by the surgeon": Recipe(2e-3, surgeon=True),
     "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0)}
-CHOSEN = RECIPES["at once"]
+CHOSEN = RECIPES["by the surgeon, with maps"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
 
