@@ -18,13 +18,12 @@ def steps(command: str, *, tables_apart: bool) -> list[str]:
     """
     # abc9 (pyosys 0.70) can end in a failed assertion on the widths of two wires that it joins;
     # wires of one bit have no other width.
-    first = [f"{command} -run begin:map_luts", "splitnets", f"{command} -run map_luts:map_cells"]
-    last = [f"{command} -run map_cells:"]
-    if not tables_apart:
-        return [*first, *last]
-    return ["select -set tables a:rom_style=distributed %m",
-            "setattr -mod -set keep_hierarchy 1 @tables", *first,
-            "setattr -mod -unset keep_hierarchy *", "flatten", "opt_clean", *last]
+    mapped = [f"{command} -run begin:map_luts", "splitnets", f"{command} -run map_luts:map_cells"]
+    if tables_apart:
+        mapped = ["select -set tables a:rom_style=distributed %m",
+                  "setattr -mod -set keep_hierarchy 1 @tables", *mapped,
+                  "setattr -mod -unset keep_hierarchy *", "flatten", "opt_clean"]
+    return [*mapped, f"{command} -run map_cells:"]
 
 
 def main(script: str) -> None:

@@ -150,9 +150,9 @@ def synthesize(shop: Workshop, rtlil: str, *, compact: bool = False, order: Sequ
     shop.write(f"{TOP}.il", rtlil)
     options = shop.flow.compact if compact else ""
     command = f"{shop.flow.synthesis} {options} -top {TOP}"
-    done = synthesis.steps(command, tables_apart=bool(shop.flow.compact) and not compact)
+    steps = synthesis.steps(command, tables_apart=bool(shop.flow.compact) and not compact)
     shop.write(f"{TOP}.ys", "\n".join(
-        (f"read_rtlil {TOP}.il", *done[:-1], f"{done[-1]} -json {TOP}.json", "")))
+        (f"read_rtlil {TOP}.il", *steps, f"write_json {TOP}.json", "")))
     seconds = shop.run("synthesis", [sys.executable, "-P", synthesis.__file__, f"{TOP}.ys"])
     if shop.flow.rewrite:
         shop.flow.rewrite(shop.folder / f"{TOP}.json", TOP, shop.board.dsp_sites, order)

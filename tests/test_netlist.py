@@ -194,6 +194,24 @@ def describe(probe: Probe, want: list[int], got: list[int]) -> str:
     return "; ".join(lines)
 
 
+@pytest.mark.slow
+def test_a_table_takes_wide_multiplexers_whatever_is_beside_it() -> None:
+    rng = random.Random(1)
+    words = "".join(f"memory[{n}] = 64'h{rng.getrandbits(64):x};\n" for n in range(64))
+    # With these sums in one module with it, abc9 leaves 61 of the multiplexers.
+    sums = "".join(f"wire [47:0] s{n + 1} = (s{n} ^ (s{n} >> 3)) + "
+                   f"(s{n} & 48'h{rng.getrandbits(48):x});\n" for n in range(2))
+    made = netlist.synthesize(Verilog(
+        "module words(input clk, input [5:0] a, output reg [63:0] q);\n"
+        '(* ram_style = "registers", rom_style = "distributed" *) reg [63:0] memory [0:63];\n'
+        f"initial begin\n{words}end\nalways @(posedge clk) q <= memory[a];\nendmodule\n"
+        "module top(input clk, input [5:0] a, output [63:0] q, input [47:0] x,\n"
+        f"output reg [47:0] y);\nreg [5:0] b;\nreg [47:0] s0;\n{sums}"
+        "always @(posedge clk) begin b <= a; s0 <= x; y <= s2; end\n"
+        "words one(.clk(clk), .a(b), .q(q));\nendmodule\n"), "top", netlist.Family.ECP5)
+    assert (made.count("  L6MUX21 "), made.count("  PFUMX ")) == (64, 2 * 64)
+
+
 def test_a_failing_synthesis_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"synthesis of top: .*ERROR"):
         netlist.synthesize(Verilog("module top; bogus b(); endmodule"), "top", netlist.Family.ECP5)
