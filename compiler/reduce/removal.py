@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -51,8 +51,7 @@ def without(network: Network, gone: Mapping[str, Collection[int]]) -> Network:
         if layer.name in constants:
             continue  # it is made where it is read
         if isinstance(layer, Concatenation) and not constants.keys().isdisjoint(layer.inputs):
-            widths = [network.type_of(name).shape[2] for name in layer.inputs]
-            made.add(_joined(made, layer, constants, masks[layer.name], widths))
+            made.add(_joined(made, layer, constants, masks))
         else:
             made.add(smaller(layer, masks, uses))
     return made.network(network.name, tail=network.tail)
@@ -73,12 +72,12 @@ def _constants(network: Network) -> dict[str, Clamp]:
     return {name: clamp for name, clamp in found.items() if clamp.name not in read}
 
 
-def _joined(made: Builder, layer: Concatenation, constants: Mapping[str, Clamp], result: Mask,
-            widths: Sequence[int]) -> Concatenation:
-    """``layer`` of what is ``made``: of ``constants``, whose ``widths`` were those, what stays of
-    its ``result``."""
+def _joined(made: Builder, layer: Concatenation, constants: Mapping[str, Clamp],
+            masks: Mapping[str, Mask]) -> Concatenation:
+    """``layer`` of what is ``made``, with as much of its ``constants`` as stays of its result."""
     parts: list[str] = []
-    for name, stays in zip(layer.inputs, np.split(result, np.cumsum(widths)[:-1]), strict=True):
+    ends = np.cumsum([len(masks[name]) for name in layer.inputs])
+    for name, stays in zip(layer.inputs, np.split(masks[layer.name], ends[:-1]), strict=True):
         if name not in constants:
             parts.append(name)
             continue
