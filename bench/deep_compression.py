@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -153,21 +153,19 @@ def dense(kind: Kind, seed: int, digits: Digits, folder: Path) -> tuple[Path, fl
     return path, training.accuracy(model, tensors(kind, digits.test))
 
 
-def compressed(name: str, seed: int, digits: Digits, every: Path) -> dict[str, Any]:
-    """Train a network from a ``seed`` and compress it; a row of what came out.
-
-    It is in its seed's folder in that of ``every``.
-    """
-    kind, folder = KINDS[name], every / str(seed)
-    path, before = dense(kind, seed, digits, folder)
-    teachers = [dense(kind, one, digits, every / str(one))[0] for one in kind.taught_by]
+def compressed(name: str, seed: int, digits: Digits, folder: Path,
+               whole: Mapping[int, tuple[Path, float]]) -> dict[str, Any]:
+    """Compress the dense network of a ``seed``, one of the ``whole``; a row of what came out."""
+    kind = KINDS[name]
+    path, before = whole[seed]
     small = folder / f"{name}.penjing"
     with common.progress_bar() as bar:
         task = bar.add_task("", total=None)
         made = flow.compress(
             path, small, RECIPES / f"{name}.toml", digits.training, test=digits.chosen_by,
             quantization=Quantization(input_scale=STEP), seed=seed, keep=True,
-            teachers=teachers, progress=lambda what, done, total: bar.update(
+            teachers=[whole[one][0] for one in kind.taught_by],
+            progress=lambda what, done, total: bar.update(
                 task, completed=done, total=total or None,
                 description=f"{kind.title}, seed {seed}, {what}"))
     project = loadable(small, folder, kind.multipliers)
@@ -245,8 +243,11 @@ def simulated(network: Network, project: Project, octets: bytes, x: Integers, ca
 def network_results(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """All seeds of a network, and the first one's hardware."""
     folder: Path = args.work / name
-    digits = Digits.of(KINDS[name], args.data, folder)
-    rows = [compressed(name, seed, digits, folder) for seed in args.seeds]
+    kind = KINDS[name]
+    digits = Digits.of(kind, args.data, folder)
+    whole = {seed: dense(kind, seed, digits, folder / str(seed))
+             for seed in sorted({*args.seeds, *kind.taught_by})}
+    rows = [compressed(name, seed, digits, folder / str(seed), whole) for seed in args.seeds]
     first = folder / str(args.seeds[0])
     small, project = first / f"{name}.penjing", Project.open(first / "made")
     x = data.read(digits.test).x[:DIGITS].astype(np.int64)
@@ -254,7 +255,7 @@ def network_results(name: str, args: argparse.Namespace) -> dict[str, Any]:
     numbers = {key: mean(row[key] for row in rows) for key in (
         "weights_ratio", "size_ratio", "memory_ratio", "coded_ratio", "accuracy_before",
         "accuracy_after")}
-    return {**numbers, **found, "held_out_images": HELD_OUT, "epochs": KINDS[name].epochs,
+    return {**numbers, **found, "held_out_images": HELD_OUT, "epochs": kind.epochs,
             "seeds": rows, **common.stamp(*STAMP)}
 
 
