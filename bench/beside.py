@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from penjing import boards
 from penjing.boards.measure import Harness
 from penjing.boards.toolchain import Workshop, place_and_route, synthesize
 from penjing.compiler.ir import PenjingError
+from penjing.sim.netlist import run_yosys
 
 PORT = re.compile(r"^  wire (?:width (\d+) )?(input|output) \d+ \\(\w+)$", re.MULTILINE)
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
@@ -58,16 +57,14 @@ class Foreign(wiring.Component):
 
 def read_verilog(sources: Sequence[Path], top: str, folder: Path) -> str:
     """The module ``top`` of Verilog files as RTLIL, flattened."""
-    script, made = folder / "read.ys", folder / "read.il"
-    script.write_text("".join(f"read_verilog -sv {path}\n" for path in sources) + (
+    script = "".join(f"read_verilog -sv {path.resolve()}\n" for path in sources) + (
         f"hierarchy -top {top}\nproc\nflatten\nopt_clean\n"
-        f"setattr -mod -unset top {top}\nwrite_rtlil {made}\n"), encoding="utf-8")
-    run_yosys = Path(boards.__file__).with_name("synthesis.py")
-    found = subprocess.run([sys.executable, "-P", run_yosys, script], capture_output=True,
-                           text=True)
-    if found.returncode:
-        raise PenjingError(f"{top}: Yosys does not read it: {found.stderr.strip()[-200:]}")
-    return made.read_text(encoding="utf-8")
+        f"setattr -mod -unset top {top}\nwrite_rtlil read.il\n")
+    try:
+        run_yosys(folder, script, f"{top}: Yosys does not read it")
+    except RuntimeError as error:
+        raise PenjingError(str(error)) from error
+    return (folder / "read.il").read_text(encoding="utf-8")
 
 
 class Endless(Exception):

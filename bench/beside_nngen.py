@@ -347,16 +347,13 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="measure what is missing")
+    rows.options(parser, "conv/nngen/routed")
     parser.add_argument("--nngen", type=Path, metavar="PYTHON", help="the Python that has NNgen")
     parser.add_argument("--clock", type=float, default=CLOCK_MHZ, metavar="MHZ",
                         help="what the router aims at")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that the router may take")
     parser.add_argument("--work", type=Path, default=Path("build", "beside_nngen"), metavar="DIR",
                         help="folder of the designs")
-    parser.add_argument("--only", nargs="*", default=[], metavar="ROW",
-                        help="anew, those whose names begin so: conv/nngen/routed")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
 

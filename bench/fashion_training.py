@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import rows
 import torch
 from fashion_mnist import read_split
 from penjing.compiler.compress import trainable
@@ -49,9 +50,6 @@ def shipped() -> trainable.Trainable:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Those of a bench that trains."""
-    parser.add_argument("--run", action="store_true", help="measure what is missing")
+    rows.options(parser, "criteria/obd")
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the four .gz files")
-    parser.add_argument("--only", nargs="*", default=[], metavar="KEY",
-                        help="measure rows anew whose keys begin so, such as criteria/obd")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")

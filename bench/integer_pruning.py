@@ -184,12 +184,9 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     """Measure or read, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="measure what is missing")
+    rows.options(parser, "ds_cnn/shared")
     parser.add_argument("--models", type=Path, help="folder of the two .tflite files")
     parser.add_argument("--data", type=Path, help="folder of kws01.npz and cifar10_test.npz")
-    parser.add_argument("--only", nargs="*", default=[], metavar="KEY",
-                        help="measure rows anew whose keys begin so, such as ds_cnn/shared")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     return common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
 

@@ -345,15 +345,12 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     """Measure or read, and print; 1 where hardware and golden model differ."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", action="store_true", help="measure what is missing")
+    rows.options(parser, "hardware/2:4")
     parser.add_argument("--models", type=Path, help="the folder of resnet20.npz")
     parser.add_argument("--data", type=Path, help="that of cifar10_test.npz and cifar10_train")
-    parser.add_argument("--only", nargs="*", default=[], metavar="KEY",
-                        help="measure rows anew whose keys begin so, such as hardware/2:4")
     parser.add_argument("--work", type=Path, default=Path("build", "resnet20_pruning"),
                         help="folder of networks, checkpoints and projects")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
-    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
     status = common.present(FILE, lambda: run(args), show, anew=args.run, as_json=args.json)
     wrong = [row for row in rows.of(common.read(FILE) or {"rows": {}}, "hardware")

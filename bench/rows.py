@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -33,6 +34,14 @@ def measure(file: str, rows: Mapping[str, Callable[[], Row]], only: Sequence[str
             common.write(file, {"rows": {one: stored[one] for one in rows if one in stored}})
             bar.advance(task)
     return common.read(file)
+
+
+def options(parser: argparse.ArgumentParser, such_as: str) -> None:
+    """Those of a bench of rows, of which ``such_as`` is a key's beginning."""
+    parser.add_argument("--run", action="store_true", help="measure what is missing")
+    parser.add_argument("--only", nargs="*", default=[], metavar="KEY",
+                        help=f"measure rows anew whose keys begin so, such as {such_as}")
+    parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
 
 
 def of(result: Mapping[str, Any], study: str) -> list[Row]:
