@@ -43,8 +43,8 @@ class _Read:
 class _Flags:
     """What the counters say of one beat: it is the ``last`` of its frame or of a position
     (``position_end``), what is before its window is free (``inside``, see `begins_inside`), which
-    of its ``rows`` and ``columns`` (by lane) are no padding, and by how much its words can be
-    turned with all that is needed in one word (``spare``)."""
+    of its ``rows`` and ``columns`` (see `columns_inside`) are no padding, and by how much its words
+    can be turned with all that is needed in one word (``spare``)."""
 
     last: Value
     position_end: Value
@@ -53,9 +53,9 @@ class _Flags:
     columns: Value
     spare: Value
 
-    def held(self, m: Module, name: str, enable: Value) -> _Flags:
+    def held(self, m: Module, name: str, move: _Advance) -> _Flags:
         """The same, a register later."""
-        return _Flags(**{key: _held(m, f"{name}_{key}", value, enable)
+        return _Flags(**{key: _held(m, f"{name}_{key}", value, move.stages)
                          for key, value in vars(self).items()})
 
 
@@ -63,14 +63,16 @@ class _Flags:
 class _Advance:
     """When the stages of the read order move on: all at once, each to its next beat.
 
-    ``issue`` is a read; ``counters`` also moves in the first two cycles, in which the stages fill,
-    and ``addresses`` in the second of them, when the counters are ``begun``.
+    ``issue`` is a read; ``stages`` also move in the first two cycles, in which they fill, and
+    ``addresses`` in the second of them, when they are ``begun``. The ``counters`` know a cycle
+    late whether the stages moved, by a register; what they say meanwhile is kept.
     """
 
     issue: Signal
-    counters: Signal
+    stages: Signal
     addresses: Signal
     begun: Signal
+    counters: Signal
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ class Window(Block):
     ``lanes`` consecutive elements can be read at once and rotated into place. One address register
     for each row copy steps through the read order by constants. Counters, addresses and the read
     that waits are three stages with registers between them, so that no more than the decision to
-    read lies between two. A beat leaves as soon as its last element is in; space is freed position
-    by position. Padding is put in on reading and takes neither memory nor cycles. Latency 4 from
-    the beat that completes what the first output beat needs; one beat a cycle, across frames too.
+    read lies between two; the counters know of it by a register. A beat leaves as soon as its last
+    element is in; space is freed position by position. Padding is put in on reading and takes
+    neither memory nor cycles. Latency 4 from the beat that completes what the first output beat
+    needs; one beat a cycle, across frames too.
 
     Parameters
     ----------
@@ -149,32 +152,38 @@ class Window(Block):
         geometry = self._geometry
         width = geometry.count_bits(self._depth)
         flow, write, filled = Signal(), Signal(), Signal()
-        move = _Advance(Signal(), Signal(), Signal(), Signal())
+        move = _Advance(Signal(), Signal(), Signal(), Signal(), Signal(init=1, name="counters"))
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
-            move.counters.eq(move.issue | ~filled),
-            move.addresses.eq(move.counters & move.begun),
+            move.stages.eq(move.issue | ~filled),
+            move.addresses.eq(move.stages & move.begun),
         ]
+        m.d.sync += move.counters.eq(move.stages)
         # The counters are two beats ahead of the read that waits, the addresses one. The enable is
         # always given here, but keeps synthesis from sharing one register among all windows.
-        with m.If(move.counters):
+        with m.If(move.stages):
             m.d.sync += [move.begun.eq(1), filled.eq(move.begun)]
         ends, counters = self._loops(m, move.counters)
-        ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), begins_inside(geometry, counters),
-                       rows_inside(m, geometry, counters), columns_inside(m, geometry, counters),
-                       self._spare_lanes(ends)).held(m, "ahead", move.counters)
-        now = ahead.held(m, "now", move.counters)
+        inside, rows, columns = (
+            _kept(m, name, value, move) for name, value in (
+                ("inside", begins_inside(geometry, counters)),
+                ("rows", rows_inside(m, geometry, counters)),
+                ("columns", columns_inside(m, geometry, counters))))
+        ends = [_kept(m, f"end_{level}", end, move) for level, end in enumerate(ends)]
+        ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), inside, rows, columns,
+                       self._spare_lanes(ends)).held(m, "ahead", move)
+        now = ahead.held(m, "now", move)
         ended = move.issue & now.last
         words = _Words.of(m, width, geometry.words, write=write, ended=ended)
         complete = [ahead_of(words.written, end) >= 0 for end in (words.end, words.next_end)]
 
-        word_delta, turn_delta = self._deltas(m, ends, counters, move.counters, width)
+        word_delta, turn_delta = self._deltas(m, ends, counters, move, width)
         reads, ready = [], []
         for row in range(geometry.rows):
             word, turn = self._address(m, row, word_delta, turn_delta, move.addresses)
             spills = turn > ahead.spare
-            need = _held(m, f"need_{row}", (word + spills)[:width], move.counters)
+            need = _held(m, f"need_{row}", (word + spills)[:width], move.stages)
             # A read waits while the last word that it needs is not in, unless it is padding or the
             # frame is all in.
             behind = Mux(spills, ahead_of(word, words.before) >= 0,
@@ -182,9 +191,9 @@ class Window(Block):
             next_waits = ahead.rows[row] & behind & ~Mux(now.last, complete[1], complete[0])
             still_waits = now.rows[row] & (ahead_of(need, words.written) >= 0) & ~complete[0]
             waits = Signal(name=f"waits_{row}", init=1)
-            m.d.sync += waits.eq(~move.begun | Mux(move.counters, next_waits, still_waits))
+            m.d.sync += waits.eq(~move.begun | Mux(move.stages, next_waits, still_waits))
             ready.append(~waits)
-            reads.append(self._read_at(m, row, word, turn, move.counters))
+            reads.append(self._read_at(m, row, word, turn, move.stages))
         m.d.comb += move.issue.eq(flow & Cat(ready).all())
 
         self._space(m, words, reads[0].word, moved=move.issue & now.position_end, ended=ended,
@@ -235,26 +244,33 @@ class Window(Block):
             step = step & end
         return ends, counters
 
-    def _deltas(self, m: Module, ends: Sequence[Value], counters: Sequence[Value], enable: Value,
+    def _deltas(self, m: Module, ends: Sequence[Value], counters: Sequence[Value], move: _Advance,
                 width: int) -> tuple[Signal, Signal]:
-        """By how many words and banks the addresses move on after the beat that they stand at."""
+        """By how many words and banks the addresses move on after the beat that they stand at.
+
+        ``ends`` are those of the beat that the stages take next, ``counters`` may be beyond it.
+        """
         geometry = self._geometry
         words = Signal(width, name="word_delta", reset_less=True)
         turns = Signal(range(geometry.banks), name="turn_delta", reset_less=True)
 
-        def move(deltas: Moves) -> None:
+        def choose(deltas: Moves) -> None:
             for level, delta in reversed(list(enumerate(deltas))):
                 # Later assignments win, so the innermost level that goes on decides.
                 with m.If(~ends[level] if level < len(ends) else 1):
                     m.d.sync += [words.eq(delta // geometry.lanes % (1 << width)),
                                  turns.eq(delta % geometry.lanes // geometry.unit)]
 
-        with m.If(enable):
+        if geometry.gathers:
+            counters = [_kept(m, f"count_{level}", counter, move)
+                        for level, counter in enumerate(counters)]
+            taps = each_tap(m, geometry, counters, geometry.moves)
+        with m.If(move.stages):
             if geometry.gathers:
-                for deltas in each_tap(m, geometry, counters, geometry.moves):
-                    move(deltas)
+                for deltas in taps:
+                    choose(deltas)
             else:
-                move(geometry.deltas)
+                choose(geometry.deltas)
         return words, turns
 
     def _address(self, m: Module, row: int, word_delta: Signal, turn_delta: Signal, enable: Value
@@ -312,6 +328,8 @@ class Window(Block):
             m.d.sync += [self.o.valid.eq(valid), payload.last.eq(last)]
         arrived, read_out = Value.cast(self.i.p.data), payload.data
         fill = Const(self._fill, layout.shape)[:width]
+        columns = Cat(flags.columns[geometry.different_columns.index(one)]
+                      for one in geometry.lane_columns)
         for row, (read, row_ok) in enumerate(zip(reads, flags.rows, strict=True)):
             held = []
             for bank in range(banks):
@@ -327,7 +345,7 @@ class Window(Block):
                 ]
                 held.append(ram.read_data)
             turn = read.turn
-            keep: Value = row_ok.replicate(geometry.lanes) & flags.columns
+            keep: Value = row_ok.replicate(geometry.lanes) & columns
             if not any(geometry.padding):
                 keep = Const(-1, geometry.lanes)
             for stage in (1, 2):
@@ -342,6 +360,16 @@ class Window(Block):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):
                     m.d.sync += read_out[row * geometry.lanes + lane].eq(value)
+
+
+def _kept(m: Module, name: str, value: Value, move: _Advance) -> Value:
+    """``value``, which the counters give, or what it was when the stages did not move on."""
+    if isinstance(value, Const):
+        return value
+    kept = _held(m, f"kept_{name}", value, move.counters, reset_less=True)
+    following = Signal(value.shape(), name=f"next_{name}")
+    m.d.comb += following.eq(Mux(move.counters, value, kept))
+    return following
 
 
 def _held(m: Module, name: str, value: Value, enable: Value, *, reset_less: bool = False) -> Value:

@@ -30,7 +30,8 @@ def begins_inside(geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
                          geometry.stride, geometry.size[:2], strict=True)]
     if geometry.passes > 1:
         flags.append(counters[4] == geometry.passes - 1)
-    return Cat(flags).all()
+    changing = [flag for flag in flags if not isinstance(flag, Const)]
+    return Cat(changing).all() if changing else Const(1)
 
 
 def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
@@ -55,25 +56,24 @@ def rows_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) 
 
 
 def columns_inside(m: Module, geometry: WindowGeometry, counters: Sequence[Value]) -> Value:
-    """Whether each lane reads a column that lies inside the frame."""
+    """Whether what is read lies between the left and the right edge, for each of the
+    `WindowGeometry.different_columns`."""
+    different = geometry.different_columns
     if not any(geometry.padding[2:]):
-        return Const(-1, geometry.lanes)
-    kernel_width, channels = geometry.kernel[1], geometry.size[2]
+        return Const(-1, len(different))
     inside = [lies_inside(counters[3], geometry.positions[1], geometry.padding[2] - column,
-                      geometry.stride[1], geometry.size[1]) for column in range(kernel_width)]
-    column_ok = Signal(geometry.lanes)
+                          geometry.stride[1], geometry.size[1])
+              for column in range(geometry.kernel[1])]
+    columns_ok = Signal(len(different))
     if geometry.gathers:
         for _, column in each_tap(m, geometry, counters, _taps(geometry)):
-            m.d.comb += column_ok.eq(inside[column].replicate(geometry.lanes))
-        return column_ok
+            m.d.comb += columns_ok.eq(inside[column])
+        return columns_ok
     with m.Switch(counters[0]):
         for step in range(geometry.loops[0].count):
             with m.Case(step):
-                taps = [step] * geometry.lanes if geometry.per_channel else [
-                    min((step * geometry.lanes + lane) // channels, kernel_width - 1)
-                    for lane in range(geometry.lanes)]
-                m.d.comb += column_ok.eq(Cat(inside[tap] for tap in taps))
-    return column_ok
+                m.d.comb += columns_ok.eq(Cat(inside[columns[step]] for columns in different))
+    return columns_ok
 
 
 def each_tap(m: Module, geometry: WindowGeometry, counters: Sequence[Value],

@@ -132,6 +132,21 @@ class WindowGeometry:
         return (*inner, Loop(width_out, self.stride[1] * channels), *passes,
                 Loop(height_out, self.stride[0] * width * channels))
 
+    @cached_property
+    def lane_columns(self) -> tuple[tuple[int, ...], ...]:
+        """Of each lane the columns of the kernel that it reads, step by step of the first loop."""
+        steps = range(self.loops[0].count)
+        if self.per_channel:
+            return (tuple(steps),) * self.lanes
+        channels, last = self.size[2], self.kernel[1] - 1
+        return tuple(tuple(min((step * self.lanes + lane) // channels, last) for step in steps)
+                     for lane in range(self.lanes))
+
+    @cached_property
+    def different_columns(self) -> tuple[tuple[int, ...], ...]:
+        """The `lane_columns`, those of several lanes once."""
+        return tuple(dict.fromkeys(self.lane_columns))
+
     @property
     def reads(self) -> int:
         """Reads of a position."""

@@ -196,12 +196,17 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
         told = changing + any(window.padding[:2]) + any(window.padding[2:])
         tables = 3 * -(-len(window.moves) // fabric.silicon.table_words)
         luts += told * (tables + len(window.loops) * logic.mux)
+    # What the counters say is kept where they have gone on, which a register tells them to do: who
+    # of them ends, and what is padding.
+    kept = sum(count > 1 for count in counts) + bool(window.gathers) * sum(map(index_bits, counts))
     if any(window.padding):
+        kept += any(window.padding[:2]) * rows + _flags(window)
         # A comparison tells each row and column of padding from others.
         luts += sum(fabric.sums(index_bits(count), sum(pads)) for count, pads in
                     zip(window.positions, (window.padding[:2], window.padding[2:]), strict=True))
         flags = _flags(window)
         ffs += 2 * (any(window.padding[:2]) * rows + flags) + 2 * rows * max(1, flags)
+    luts, ffs = luts + kept * logic.mux, ffs + kept + 1
     return (memories.ram(fabric, buffer.storage, buffer.words, bits * window.lanes // banks)
             * (rows * banks) + fabric.control.window.cells
             + Resources(luts=round(luts), ffs=ffs))
@@ -215,12 +220,5 @@ def _changing(values: Sequence[int]) -> int:
 
 
 def _flags(window: WindowGeometry) -> int:
-    """Flags that say whether elements lie between the left and the right edge: lanes that always
-    read the same column share one."""
-    if not any(window.padding[2:]):
-        return 0
-    if window.per_channel:
-        return 1
-    channels, last = window.size[2], window.kernel[1] - 1
-    return len({tuple(min((step * window.lanes + lane) // channels, last)
-                      for step in range(window.loops[0].count)) for lane in range(window.lanes)})
+    """Flags that say whether elements lie between the left and the right edge."""
+    return len(window.different_columns) if any(window.padding[2:]) else 0
