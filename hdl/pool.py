@@ -12,6 +12,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .checks import at_least
+from .counter import counter_end
 from .stream import Beat, PassesReady, payload_register
 
 __all__ = [
@@ -126,18 +127,16 @@ class Reducer(PassesReady):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         payload = payload_register(m, self.o)
-        count = Signal(range(self._area))
-        first, end, take = Signal(), Signal(), Signal()
+        first, take = Signal(init=1), Signal()
+        end = Value.cast(counter_end(m, "beat", take, self._area))
         m.d.comb += [
-            first.eq(count == 0),
-            end.eq(count == self._area - 1),
             self.i.ready.eq(~end | ~self.o.valid | self.o.ready),
             take.eq(self.i.valid & self.i.ready),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(take):
-            m.d.sync += count.eq(Mux(end, 0, count + 1))
+            m.d.sync += first.eq(end)
             with m.If(end):
                 m.d.sync += [self.o.valid.eq(1), payload.last.eq(self.i.p.last)]
         joins, result = self._joins(m, take), self.o.payload.shape().shape
