@@ -351,11 +351,10 @@ class Window(Block):
             for stage in (1, 2):
                 turn = _held(m, f"turn_{row}_{stage}", turn, flow, reset_less=True)
                 keep = _held(m, f"keep_{row}_{stage}", keep, flow, reset_less=True)
-            turned = Signal(width * geometry.lanes, name=f"turned_{row}")
-            with m.Switch(turn):
-                for start in range(banks):
-                    with m.Case(start):
-                        m.d.comb += turned.eq(Cat(held[start:] + held[:start]))
+            # A bit of the turn after the other, each of which chooses between two places.
+            turned = Cat(held)
+            for step, moves in enumerate(turn):
+                turned = Mux(moves, turned.rotate_right(bank_width << step), turned)
             for lane in range(geometry.lanes):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):

@@ -181,7 +181,7 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     counts = [loop.count for loop in window.loops]
     luts = (fabric.sums(width, sums) + fabric.sums(frame, 3) + width * logic.mux
             + fabric.counters(sum(map(index_bits, counts)))
-            + elements * bits * logic.mux * (banks - 1)
+            + elements * bits * logic.mux * turn
             + elements * bits * logic.pad * any(window.padding))
     ffs = (3 * width + 3 * frame + rows * (2 * width + 1)
            + changing + streams.counter_ffs(*counts) + elements * bits)
