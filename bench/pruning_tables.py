@@ -124,10 +124,11 @@ def resnet20() -> str:
 def resnet20_recipes() -> str:
     """How it was trained, and what was tried beside that."""
     rows = studied(common.read(RESNET20_FILE), "recipes")
-    return table(("zeros come", "learning rate", "batch", "weight of maps",
+    return table(("zeros come", "learning rate", "batch", "weight of maps", "images blended",
                   "accuracy of images held out", "loss against the dense network's answers"), [
         (row["recipe"].partition(",")[0], f"{row['rate']:g}",
-         row.get("batch", 64), f"{row.get('maps', 0):g}", percent(row["accuracy"], 2),
+         row.get("batch", 64), f"{row.get('maps', 0):g}",
+         percent(row.get("blended", 0)), percent(row["accuracy"], 2),
          f"{row['divergence']:.2f}") for row in rows], *rows)
 
 

@@ -61,6 +61,7 @@ from penjing.flow.project import Project
 from penjing.sim import golden
 from penjing.sim.oracles import torch as oracle
 from penjing.sim.streams import Stalls
+from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "vgg16"))
 
@@ -74,7 +75,7 @@ HELD_OUT = 2_000
 IMAGES, FEWER = 48_000, 16_000
 """Training images of an epoch, and those of recipes that are tried."""
 EPOCHS, ZEROS, ALPHA = 3, 0.8, 0.9
-"""``ALPHA`` is the share of the dense network's answers in the loss."""
+"""``ALPHA`` is the share of the dense network's answers in the loss, the others are labels."""
 UPDATES = 30
 OPERATED = 1_000
 """Training images by which Optimal Brain Surgeon fits layers."""
@@ -90,7 +91,8 @@ class Recipe:
     """How a network is trained: at which learning ``rate``, in batches of so many images, and in
     which share of the steps, the ``ramp``, zeros become more; 0: they are there at once. By
     ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer; ``maps`` weighs what
-    its feature maps miss of the dense network's.
+    its feature maps miss of the dense network's. The share ``blended`` of the images is mixed with
+    others; as labels say nothing of these, all is learned from the dense network's answers then.
     """
 
     rate: float
@@ -99,6 +101,12 @@ class Recipe:
     batch: int = 64
     surgeon: bool = False
     maps: float = 0.0
+    blended: float = 0.0
+
+    @property
+    def alpha(self) -> float:
+        """The share of the dense network's answers in the loss."""
+        return 1.0 if self.blended else ALPHA
 
     @property
     def settings(self) -> Settings:
@@ -118,7 +126,8 @@ RECIPES: Mapping[str, Recipe] = {
     "at once, half the batch": Recipe(2e-3, batch=32),
     "at once, with maps": Recipe(2e-3, maps=4.0),
     "by the surgeon": Recipe(2e-3, surgeon=True),
-    "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0)}
+    "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0),
+    "by the surgeon, with maps, half blended": Recipe(2e-3, surgeon=True, maps=4.0, blended=0.5)}
 CHOSEN = RECIPES["by the surgeon, with maps"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
@@ -142,7 +151,7 @@ class Way:
               checkpoint: Path | None = None) -> None:
         """Prune ``network`` in place, while it learns the answers of the ``teacher``."""
         fast = Fast(network.module)
-        with Distillation(Fast(teacher.module), alpha=ALPHA, student=fast,
+        with Distillation(Fast(teacher.module), alpha=self.recipe.alpha, student=fast,
                           maps=self.recipe.maps) as loss:
             prune(fast, images, self.schedule, criterion=self.criterion,
                   layers={one: layer for one, layer in layers_of(fast).items()
@@ -153,6 +162,18 @@ class Way:
 WAYS: Mapping[str, Way] = {
     UNSTRUCTURED: Way.unstructured(CHOSEN, IMAGES),
     TWO_FOUR: Way(SHORT, [Round(NofM(2, 4), SHORT.settings)], L1(), WHOLE)}
+
+
+def mixed(pixels: Tensor, generator: torch.Generator | None, *, share: float) -> Tensor:
+    """As `varied`; with a ``generator``, the first ``share`` of the images is each mixed with
+    another of the batch, of which no more than half comes in (Zhang 2018)."""
+    x = varied(pixels, generator)
+    count = int(len(x) * share)
+    if generator is None or not count:
+        return x
+    own = 1 - torch.rand(count, 1, 1, 1, generator=generator) / 2
+    x[:count] = own * x[:count] + (1 - own) * x.flip(0)[:count]
+    return x
 
 
 @dataclass(frozen=True)
@@ -174,10 +195,10 @@ class Study:
         """One of a network."""
         return self.work / f"{name.replace(':', '_of_')}.{kind}"
 
-    def images(self, part: slice) -> Data:
-        """Some of the training images."""
+    def images(self, part: slice, blended: float = 0.0) -> Data:
+        """Some of the training images, a share of which is mixed with others in training."""
         pixels, labels = pixels_of(self.data)
-        return Data(pixels[part], labels[part], varied)
+        return Data(pixels[part], labels[part], partial(mixed, share=blended))
 
     def begun(self, recipe: Recipe) -> Trainable:
         """What is pruned and trained: the dense network, or one that `ZEROS` are in already.
@@ -204,8 +225,8 @@ class Study:
         network = self.begun(recipe)
         held_out, judge = self.images(slice(-HELD_OUT, None)), Distillation(teacher.module, alpha=1)
         checkpoint = self.file(f"tried, {name}", "training")
-        Way.unstructured(recipe, FEWER).train(network, teacher, self.images(slice(FEWER)),
-                                              checkpoint)
+        Way.unstructured(recipe, FEWER).train(
+            network, teacher, self.images(slice(FEWER), recipe.blended), checkpoint)
         # It knows nothing of losses: what is tried by another recipe of this name begins anew.
         for one in self.work.glob(f"{checkpoint.name}*"):
             one.unlink()
@@ -222,7 +243,7 @@ class Study:
             if name != DENSE:
                 way = WAYS[name]
                 network = self.begun(way.recipe)
-                way.train(network, teacher, self.images(slice(IMAGES)),
+                way.train(network, teacher, self.images(slice(IMAGES), way.recipe.blended),
                           self.file(name, "training"))
             network.save(path)
         return path
