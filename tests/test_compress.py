@@ -440,3 +440,33 @@ def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert made["narrow"].layers["conv"].weight.shape[0] == 4
     assert made["losses"].stored_bits(made["bits"]) <= 4 * sum(made["losses"].counts.values())
     assert file.load(tmp_path / "mixed.penjing") == made["mixed"].integers()
+
+
+def padded_and_tied() -> nn.Module:
+    torch.manual_seed(1)
+    made = nn.Sequential(nn.Conv2d(1, 4, 1, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1),
+                         nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(),
+                         nn.Linear(16, 3))
+    made[4].weight = made[2].weight
+    return made.eval()
+
+
+def test_steps_keep_zeros_and_find_their_layers_again(folder: Path, tmp_path: Path) -> None:
+    """Where padding is a layer of its own, and weights are those of two layers."""
+    torch.export.save(torch.export.export(padded_and_tied(), (torch.zeros(1, 1, 8, 8),)),
+                      tmp_path / "net.pt2")
+    (tmp_path / "images.npz").write_bytes((folder / "images.npz").read_bytes())
+    (tmp_path / "recipe.toml").write_text(
+        'batch = 16\n[[step]]\ndo = "prune"\nratio = 0.5\n'
+        '[[step]]\ndo = "prune"\nratio = 0.25\nlayers = { conv2d_0 = 0 }\nepochs = 1\n'
+        '[[step]]\ndo = "share"\ncodes = 4\nlayers = { conv2d_4 = 6 }\n'
+        'start = "exact"\nepochs = 1\n'
+        '[[step]]\ndo = "train"\nepochs = 1\n')
+    stopped(tmp_path, "small.pt2", "step 2")
+    penjing.compress(tmp_path / "net.pt2", tmp_path / "small.pt2", tmp_path / "recipe.toml",
+                     tmp_path / "images.npz")
+    weights = {layer.name: layer.weights for layer in pytorch.load(tmp_path / "small.pt2").layers
+               if isinstance(layer, FloatMultiply)}
+    assert {name: (one == 0).mean() for name, one in weights.items()} == dict.fromkeys(weights, 0.5)
+    assert {name: len(np.unique(one)) for name, one in weights.items()} == {
+        "conv2d_0": 3, "conv2d_2": 4, "conv2d_4": 6, "linear_8": 4}
