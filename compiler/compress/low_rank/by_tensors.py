@@ -115,7 +115,7 @@ def _chain(name: str, layer: Factorable, ranks: Ranks) -> Sequence[nn.Module]:
         return tucker(layer, ranks)
     try:
         return cp(layer, ranks[0])
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise PenjingError(f"layer {name}: its weights are no sum of {ranks[0]} products, since "
                            f"too many are 0 or depend on others; take tucker, or leave it out"
                            ) from None
