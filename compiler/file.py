@@ -139,6 +139,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
                                f"that exists and that you may write to") from None
 
 
+def leftovers(folder: Path) -> set[Path]:
+    """The files in ``folder`` that `write_atomically` left when it was killed."""
+    return {*folder.glob(f".{FORMAT}-*.tmp")}
+
+
 def _read(path: str | Path) -> bytes:
     try:
         with open(path, "rb") as file:

@@ -51,7 +51,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     of that is unfit.
     """
     path, target = Path(model), Path(output)
-    require_target(path, target)
+    require_target(path, target, teachers)
     progress("load", 0, 0)
     with needing(path, "compress"):
         from ..compiler.compress import recipe as recipes
@@ -82,7 +82,7 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
     return made
 
 
-def require_target(path: Path, target: Path) -> None:
+def require_target(path: Path, target: Path, teachers: Sequence[str | Path] = ()) -> None:
     """Refuse before anything is done what could not be written in the end."""
     if target.suffix not in (".pt2", file.SUFFIX):
         raise PenjingError(f"{target}: a compressed network is a .pt2 program or a {file.SUFFIX} "
@@ -91,9 +91,10 @@ def require_target(path: Path, target: Path) -> None:
         if target.with_suffix(suffix).is_dir():
             raise PenjingError(f"{target.with_suffix(suffix)}: it is a folder, and a file of that "
                                f"name is to be written; name another output with -o")
-    if target.exists() and path.exists() and target.samefile(path):
-        raise PenjingError(f"{target}: it is the network that is to be compressed; name another "
-                           f"output with -o")
+    for held, what in ((path, "the network that is to be compressed"),
+                       *((Path(teacher), "a teacher") for teacher in teachers)):
+        if target.exists() and held.exists() and target.samefile(held):
+            raise PenjingError(f"{target}: it is {what}; name another output with -o")
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,12 @@ class _Job:
     teachers: tuple[str | Path, ...] = ()
 
     @contextmanager
-    def at(self, number: int, step: Step) -> Iterator[None]:
-        """Let errors name the recipe and the step."""
+    def at(self, number: int, step: Step | None) -> Iterator[None]:
+        """Let errors name the recipe and the step; None is before all."""
         try:
             yield
         except PenjingError as error:
-            if type(error) is not PenjingError:
+            if step is None or type(error) is not PenjingError:
                 raise
             raise PenjingError(f"{self.origin}: step {number}, {step.do}: {error}") from None
 
@@ -151,15 +152,15 @@ def _floats(job: _Job) -> list[Stage]:
             network = trainable.read(at)
         else:
             taken = Taken(network)
-            if step is not None:
-                with job.at(number, step):
+            with job.at(number, step):
+                if step is not None:
                     taken = pipeline.take(
                         step, network, checkpoint=work.step(number, ".training"),
                         progress=job.steps(number, step))
-            network = taken.network
-            network.save(at)
-            noted = _behind(job, step.do if step is not None else "", taken, test, load(
-                at, calibration, "network"))
+                network = taken.network
+                network.save(at)
+                noted = _behind(job, step.do if step is not None else "", taken, test, load(
+                    at, calibration, "network"))
             work.note(number, noted)
         if step is not None:
             pipeline = pipeline.after(step, network)

@@ -124,7 +124,7 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
     """
     path, place = Path(model), Path(output)
     pools.check_workers(workers, scheduler)
-    require_target(path, place)
+    require_target(path, place, teachers)
     if not is_floats(path, result):
         raise PenjingError(f"{path}: it holds integers, of which no search can be made; take the "
                            f"PyTorch program that they came from")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ class Work:
         """
         work = cls(folder)
         try:
-            is_new = not folder.exists() or {*folder.iterdir()} <= {folder / _LOCK}
+            missing = [one for one in folder.parents if not one.exists()]
+            is_new = not folder.exists() or {*folder.iterdir()} <= {
+                folder / _LOCK, *file.leftovers(folder)}
             if not is_new:
                 work._held()
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +68,9 @@ class Work:
             except PenjingError:
                 if not work._finished and not work._is_begun(1):
                     work.remove()
+                    with suppress(OSError):  # another has put something there
+                        for parent in missing:
+                            parent.rmdir()
                 raise
 
     @property

@@ -123,3 +123,13 @@ def test_weights_are_shared_once() -> None:
     share(layers, 2)
     with pytest.raises(PenjingError, match="layer one: its weights are no plain floats"):
         share(layers, 2)
+
+
+def test_layers_with_the_same_weights_get_codes_of_their_own() -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    module[1].weight = module[0].weight
+    share(dict(module.named_children()), {"0": 3, "1": 5})
+    module(torch.ones(1, 6)).sum().backward()
+    release(module)
+    assert [len(layer.weight.unique()) for layer in module] == [3, 5]

@@ -244,6 +244,9 @@ def test_outputs_that_could_not_be_written_are_told_at_once(
     before = (folder / "net.pt2").read_bytes()
     fails(capsys, run(folder, output="net.pt2"), "it is the network that is to be compressed")
     assert (folder / "net.pt2").read_bytes() == before
+    shutil.copy(folder / "net.pt2", folder / "teacher.pt2")
+    fails(capsys, run(folder, "--teacher", str(folder / "teacher.pt2"), output="teacher.pt2"),
+          "teacher.pt2: it is a teacher; name another output")
     for name in ("a.pt2", "a.json", "a.svg"):
         (tmp_path / name).mkdir()
         fails(capsys, run(folder, output=str(tmp_path / "a.pt2")), f"{name}: it is a folder")
@@ -333,6 +336,34 @@ def test_a_folder_of_something_else_stays(folder: Path, capsys: pytest.CaptureFi
     (folder / "mine.work" / "thesis").write_text("keep")
     fails(capsys, run(folder, output="mine.pt2"), "mine.work: no work of Penjing")
     assert sorted(path.read_text() for path in (folder / "mine.work").iterdir()) == ["keep"] * 2
+
+
+def test_work_that_was_killed_before_it_was_marked_begins_anew(folder: Path) -> None:
+    (folder / "killed.work").mkdir()
+    (folder / "killed.work" / "lock").touch()
+    (folder / "killed.work" / ".penjing-1-0.tmp").write_text('{"made')
+    (folder / "short.toml").write_text('[[step]]\ndo = "prune"\n')
+    assert run(folder, output="killed.pt2", recipe="short.toml") == 0
+    assert not (folder / "killed.work").exists()
+
+
+def test_no_folders_are_left_of_what_is_unfit(
+        folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "nowhere.toml").write_text('[[step]]\ndo = "prune"\nlayers = { nowhere = 0.5 }\n')
+    fails(capsys, run(folder, output=str(tmp_path / "new" / "er" / "a.pt2"),
+                      recipe="nowhere.toml"), "'nowhere' is no layer")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_step_makes_of_a_network_names_the_step(
+        folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here weights that no integers can be made of."""
+    torch.export.save(torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval(),
+                                          (torch.zeros(1, 1, 8, 8),)), tmp_path / "net.pt2")
+    (tmp_path / "images.npz").write_bytes((folder / "images.npz").read_bytes())
+    (tmp_path / "far.toml").write_text(
+        '[[step]]\ndo = "train"\nepochs = 1\nbatch = 90\nlearning_rate = 1e30\n')
+    fails(capsys, run(tmp_path, recipe="far.toml"), "far.toml: step 1, train: layer linear_1: val")
 
 
 def test_one_run_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -440,3 +471,33 @@ def test_the_python_of_the_page(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert made["narrow"].layers["conv"].weight.shape[0] == 4
     assert made["losses"].stored_bits(made["bits"]) <= 4 * sum(made["losses"].counts.values())
     assert file.load(tmp_path / "mixed.penjing") == made["mixed"].integers()
+
+
+def padded_and_tied() -> nn.Module:
+    torch.manual_seed(1)
+    made = nn.Sequential(nn.Conv2d(1, 4, 1, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1),
+                         nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(),
+                         nn.Linear(16, 3))
+    made[4].weight = made[2].weight
+    return made.eval()
+
+
+def test_steps_keep_zeros_and_find_their_layers_again(folder: Path, tmp_path: Path) -> None:
+    """Where padding is a layer of its own, and weights are those of two layers."""
+    torch.export.save(torch.export.export(padded_and_tied(), (torch.zeros(1, 1, 8, 8),)),
+                      tmp_path / "net.pt2")
+    (tmp_path / "images.npz").write_bytes((folder / "images.npz").read_bytes())
+    (tmp_path / "recipe.toml").write_text(
+        'batch = 16\n[[step]]\ndo = "prune"\nratio = 0.5\n'
+        '[[step]]\ndo = "prune"\nratio = 0.25\nlayers = { conv2d_0 = 0 }\nepochs = 1\n'
+        '[[step]]\ndo = "share"\ncodes = 4\nlayers = { conv2d_4 = 6 }\n'
+        'start = "exact"\nepochs = 1\n'
+        '[[step]]\ndo = "train"\nepochs = 1\n')
+    stopped(tmp_path, "small.pt2", "step 2")
+    penjing.compress(tmp_path / "net.pt2", tmp_path / "small.pt2", tmp_path / "recipe.toml",
+                     tmp_path / "images.npz")
+    weights = {layer.name: layer.weights for layer in pytorch.load(tmp_path / "small.pt2").layers
+               if isinstance(layer, FloatMultiply)}
+    assert {name: (one == 0).mean() for name, one in weights.items()} == dict.fromkeys(weights, 0.5)
+    assert {name: len(np.unique(one)) for name, one in weights.items()} == {
+        "conv2d_0": 3, "conv2d_2": 4, "conv2d_4": 6, "linear_8": 4}

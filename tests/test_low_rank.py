@@ -225,6 +225,14 @@ def test_what_no_rank_gives_is_one_line(method: Method, ratio: object, line: str
         factored(network(), method, ratio, images(), samples=20)  # type: ignore[arg-type]
 
 
+def test_weights_that_are_no_sum_of_products_are_one_line() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 4, 3)).eval()
+    nn.init.zeros_(module[0].weight)
+    network = read(module, (5, 5, 2))
+    with pytest.raises(PenjingError, match="layer conv2d_0: its weights are no sum of 2 products"):
+        by_tensors(network, {"conv2d_0": (2,)})
+
+
 def test_layers_that_do_not_suit_are_one_line() -> None:
     model = network()
     _, second, last = model.layers

@@ -247,6 +247,15 @@ def test_least_squares_leave_an_error_that_no_input_explains() -> None:
     assert torch.einsum("nct,no->cto", x, error).abs().max() < 1e-12
 
 
+def test_channels_that_depend_on_others_get_no_large_weights() -> None:
+    """Eight channels of three, but for rounding errors, and outputs that are not linear in them."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(50, 3, generator=generator)
+    x = (first @ torch.randn(3, 8, generator=generator)).double()
+    y = first.tanh().double()
+    assert lasso.least_squares(x[..., None], y).abs().max() < 1
+
+
 def test_unfit_selections_are_refused() -> None:
     model, data = chain(), images()
     layers = p.layers_of(model)

@@ -106,6 +106,12 @@ def test_damage_by_hand() -> None:
         p.OptimalBrainDamage(samples=0)
 
 
+def test_no_layers_have_no_curvature() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    data = Data(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), lambda x, generator: x)
+    assert p.diagonal(model, {}, data) == {}
+
+
 def test_what_is_quantized_has_no_curvature() -> None:
     model = nn.Sequential(nn.Linear(3, 3), q.Sign(), nn.Linear(3, 3)).double()
     with pytest.raises(PenjingError, match=r"Gauss-Newton matrix: the model has no gradient sample "

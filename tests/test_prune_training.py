@@ -129,6 +129,19 @@ def test_what_is_pruned_stays_so_under_any_criterion() -> None:
     assert masks.densities == {"0": 0.5, "4": 0.25, "6": 0.5}
 
 
+@pytest.mark.parametrize("schedule", [
+    [p.Round(p.Each({"4": 0.6}), SETTINGS)],
+    p.Gradual(p.Each({"4": 0.6}), SETTINGS, every=4, updates=4)], ids=["rounds", "gradual"])
+def test_what_was_pruned_before_stays_so_and_counts(schedule: p.Gradual | list[p.Round]) -> None:
+    """Also in layers that are not pruned now."""
+    trained = model()
+    first = p.prune(trained, data(), [p.Round(p.Each(0.5))]).masks
+    found = p.prune(trained, data(), schedule, pruned=p.Masks.of(trained)).masks
+    assert zeros(trained) == {"0": 16, "4": 192, "6": 20}
+    assert p.Masks.of(trained).digest == found.digest
+    assert (first | found).digest == first.digest
+
+
 @pytest.mark.parametrize("criterion", [p.L2(), p.LayerAdaptive(), p.OptimalBrainDamage(50)])
 def test_criteria_and_units(criterion: p.Criterion) -> None:
     trained = model()

@@ -172,6 +172,19 @@ def test_what_is_called_twice_is_one_module() -> None:
     torch.testing.assert_close(first.weight.grad, conv.weight.grad)
 
 
+def test_names_stay_when_it_is_saved(tmp_path: Path) -> None:
+    """Of layers whose padding is a layer of its own, and of those that share their weights."""
+    module = nn.Sequential(nn.Conv2d(1, 4, 1, padding=1), nn.Conv2d(4, 4, (1, 3), padding=1),
+                           nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=2, dilation=2))
+    module[3].weight = module[2].weight
+    program = torch.export.export(module.eval(), (torch.zeros(1, 1, 6, 6),))
+    model = read(program)
+    assert list(model.layers) == ["conv2d_0", "conv2d_1", "conv2d_2", "conv2d_3"]
+    assert {"conv2d_0_pad", *model.layers} <= set(names(loader.from_program(program)))
+    model.save(tmp_path / "net.pt2")
+    assert list(read(tmp_path / "net.pt2").layers) == list(model.layers)
+
+
 def test_names_that_a_module_needs_itself() -> None:
     module = nn.Module()
     for name in ("graph", "code"):

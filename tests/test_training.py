@@ -159,7 +159,9 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PenjingError, match="this checkpoint is of another model; delete it"):
         training.fit(nn.Linear(6, 4), data(), short, checkpoint=path)
     whole = path.read_bytes()
-    for damaged in (whole[:-9], b"", b"PK" + whole, whole[:8] + b"[" + whole[9:]):
+    for damaged in (whole[:-9], b"", b"PK" + whole, whole[:8] + b"[" + whole[9:],
+                    whole[:-1] + bytes([whole[-1] ^ 1]), whole.replace(b"made_with", b"made_wish"),
+                    whole.replace(b"accuracy", b"accurate")):
         path.write_bytes(damaged)
         with pytest.raises(PenjingError, match="no checkpoint, or damaged; delete it"):
             training.fit(model(), data(), short, checkpoint=path)

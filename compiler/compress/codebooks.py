@@ -109,10 +109,12 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
     """Let the weights of each of ``layers`` share values: ``codes`` in all, 0 among them if it is.
 
     ``codes`` (2 to 256) is one number, or one for each layer. The parameters of a layer are then
-    its centroids, whatever the retraining; `release` makes plain weights of them. `PenjingError`
-    for codes out of range, and for a layer that has none, or whose weights are shared already.
+    its centroids, whatever the retraining; `release` makes plain weights of them. Layers that have
+    one parameter for their weights get one each first. `PenjingError` for codes out of range, and
+    for a layer that has none, or whose weights are shared already.
     """
     generator = torch.Generator().manual_seed(seed)
+    _part(layers.values())
     for name, layer in layers.items():
         count = codes.get(name) if isinstance(codes, Mapping) else codes
         if type(count) is not int or not 2 <= count <= MAX_CODES:
@@ -126,6 +128,16 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
         parametrize.register_parametrization(
             layer, "weight", _Shared(_nearest(weight.detach(), count, start, generator)),
             unsafe=True)
+
+
+def _part(layers: Iterable[nn.Module]) -> None:
+    """Give each of ``layers`` a parameter of its own for its weights."""
+    seen: set[object] = set()
+    for layer in layers:
+        weight = layer.weight
+        if isinstance(weight, nn.Parameter) and weight in seen:
+            layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+        seen.add(weight)
 
 
 def _nearest(weight: Tensor, count: int, start: Start, generator: torch.Generator) -> Tensor:

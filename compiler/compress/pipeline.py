@@ -99,7 +99,7 @@ class Pipeline:
 
     def after(self, step: Step, network: Trainable) -> Pipeline:
         """The same for what comes behind ``step``."""
-        return (replace(self, codes=_codes(step, network.module)) if isinstance(step, Share)
+        return (replace(self, codes=_codes(step, network)) if isinstance(step, Share)
                 else self)
 
     def take(self, step: Step, network: Trainable, *, checkpoint: Path | None = None,
@@ -119,8 +119,10 @@ class Pipeline:
         """
         if not network.layers:
             raise PenjingError("the network has no layers with weights; there is nothing to do")
-        if isinstance(step, Prune | Inputs | Share):
+        if isinstance(step, Prune | Inputs):
             known(step.layers, layers_of(network.module), "layers")
+        if isinstance(step, Share):
+            known(step.layers, network.layers, "layers")
         if isinstance(step, Blocks):
             shortcuts.require(network, step.names, step.count)
         if isinstance(step, LowRank):
@@ -163,8 +165,8 @@ class Pipeline:
                 schedule = Gradual(amount, settings, every=every, updates=steps // every)
         with self._loss(step, network.module) as loss:
             made = prune(network.module, self.data, schedule, criterion=_CRITERIA[step.criterion],
-                         granularity=unit, layers=layers, loss=loss, checkpoint=checkpoint,
-                         progress=progress)
+                         granularity=unit, layers=layers, pruned=Masks.of(network.module),
+                         loss=loss, checkpoint=checkpoint, progress=progress)
         return Taken(network, tuple(epoch for epochs in made.epochs for epoch in epochs))
 
     @_take.register
@@ -227,7 +229,7 @@ class Pipeline:
           progress: Progress | None) -> Taken:
         # Hardware multiplies with folded weights, in which a norm's scales would part shared ones.
         network = folded(network)
-        return self._train_shared(step, network, _codes(step, network.module), step.start,
+        return self._train_shared(step, network, _codes(step, network), step.start,
                                   checkpoint, progress)
 
     @_take.register
@@ -312,9 +314,9 @@ def _weights(network: Trainable) -> int:
     return sum(parameter.numel() for parameter in network.module.parameters())
 
 
-def _codes(step: Share, module: nn.Module) -> dict[str, int]:
-    """How many values each layer may have."""
-    return {**dict.fromkeys(layers_of(module), step.codes), **step.layers}
+def _codes(step: Share, network: Trainable) -> dict[str, int]:
+    """How many values each layer may have; those that have the same weights part in sharing."""
+    return {**dict.fromkeys(network.layers, step.codes), **step.layers}
 
 
 def _amount(step: Prune, layers: Mapping[str, Layer]) -> Amount:

@@ -101,7 +101,7 @@ def parse(text: str, origin: str) -> Recipe:
     """The recipe ``text``, which errors call ``origin``."""
     try:
         held = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Python reads no integers of thousands of digits
         raise PenjingError(f"{origin}: no TOML ({error}); {_WAY_OUT}") from None
     tables = held.pop("step", None)
     if not isinstance(tables, list) or not tables or not all(
@@ -169,7 +169,9 @@ def _value(one: Field[Any], hint: Any, value: Any) -> Any:
 def _scalar(name: str, kind: type, value: Any) -> Any:
     """``value`` as ``kind``; an integer is a float, too, but no boolean is a number."""
     fits = type(value) is kind or (kind is float and type(value) is int)
-    if not fits or (kind is float and not math.isfinite(value)):
+    # TOML's integers have 64 bits; those of Python may be too large for a float.
+    if not fits or (type(value) is int and not -1 << 63 <= value < 1 << 63) or (
+            kind is float and not math.isfinite(value)):
         what = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
         raise PenjingError(f"{name} must be {what}, not {value!r:.40}")
     return kind(value)

@@ -7,6 +7,7 @@ again ends in the same bits as one that was not, with the same number of threads
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,7 @@ AfterStep: TypeAlias = Callable[[int], None]
 """Called with the steps done."""
 
 _EVALUATED = 500
-_KIND = "penjing-training"
+_KIND, _DIGEST = "penjing-training", "sha256"
 _WAY_OUT = "delete it, or train with what it was made with"
 
 
@@ -212,8 +213,10 @@ class _Training:
         for index, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{index}.{name}"] = value.contiguous().clone()
-        header = {"made_with": self._made_with, "epochs": [asdict(epoch) for epoch in self.epochs]}
-        file.write_atomically(path, save(tensors, {_KIND: json.dumps(header)}))
+        header = json.dumps({"made_with": self._made_with,
+                             "epochs": [asdict(epoch) for epoch in self.epochs]})
+        file.write_atomically(path, save(tensors, {
+            _KIND: header, _DIGEST: _digest(header, tensors)}))
 
     def load(self, path: Path) -> None:
         """Take all from ``path``."""
@@ -245,7 +248,19 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a checkpoint, and its header."""
     try:
         with safetensors.safe_open(path, "pt") as opened:
-            header = json.loads((opened.metadata() or {})[_KIND])
-            return {name: opened.get_tensor(name) for name in opened.keys()}, header  # noqa: SIM118
+            held = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            if held[_DIGEST] == _digest(held[_KIND], tensors):
+                return tensors, json.loads(held[_KIND])
     except (safetensors.SafetensorError, OSError, KeyError, ValueError):
-        raise PenjingError(f"{path}: no checkpoint, or damaged; delete it") from None
+        pass
+    raise PenjingError(f"{path}: no checkpoint, or damaged; delete it")
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """Tells a checkpoint from others."""
+    found = hashlib.sha256(header.encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {[*value.shape]}".encode())
+        found.update(value.cpu().numpy().tobytes())
+    return found.hexdigest()

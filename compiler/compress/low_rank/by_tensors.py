@@ -111,7 +111,14 @@ def _chain(name: str, layer: Factorable, ranks: Ranks) -> Sequence[nn.Module]:
     if isinstance(layer, nn.Linear) or len(ranks) > 2:
         raise PenjingError(f"layer {name}: a linear layer has one rank, a convolution one or two, "
                            f"not {len(ranks)}")
-    return cp(layer, ranks[0]) if len(ranks) == 1 else tucker(layer, ranks)
+    if len(ranks) == 2:
+        return tucker(layer, ranks)
+    try:
+        return cp(layer, ranks[0])
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        raise PenjingError(f"layer {name}: its weights are no sum of {ranks[0]} products, since "
+                           f"too many are 0 or depend on others; take tucker, or leave it out"
+                           ) from None
 
 
 def sees_one_place(layer: Factorable) -> bool:

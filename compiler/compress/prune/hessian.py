@@ -42,6 +42,8 @@ def diagonal(model: nn.Module, layers: Layers, data: Data, *, samples: int | Non
     `PenjingError` for models that torch.func cannot differentiate, such as quantized ones.
     """
     weights = {layer.weight_name: layer.weight.detach() for layer in layers.values()}
+    if not weights:
+        return {}
 
     def squares(x: Tensor) -> dict[str, Tensor]:
         """Of one sample ``x``: the squared derivatives, summed over the columns of S."""

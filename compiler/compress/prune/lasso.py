@@ -23,6 +23,8 @@ MOST_ELEMENTS = 1 << 25
 RIDGE = 0.1
 """How dear it is to move weights from what they were, see `ridge`."""
 _LEAST = 1e-12
+_NOISE = 1e-5
+"""Parts of the largest singular value of inputs below which there are rounding errors of floats."""
 _SWEEPS = 1000
 _BISECTIONS = 40
 
@@ -72,8 +74,10 @@ def fewest_errors(x: Tensor, weights: Tensor, y: Tensor, keep: int) -> Tensor:
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
     """The weights (outputs, C, taps) that make ``y`` of ``x`` best, shaped as `fewest_errors` says.
+
+    Of those that are as good, such as where channels depend on each other, the smallest.
     """
-    fitted = torch.linalg.lstsq(x.flatten(1), y, driver="gelsd").solution
+    fitted = torch.linalg.lstsq(x.flatten(1), y, rcond=_NOISE, driver="gelsd").solution
     return fitted.T.reshape(y.shape[1], *x.shape[1:])
 
 

@@ -31,18 +31,20 @@ class Pruned:
 
 def prune(model: nn.Module, data: Data, schedule: Schedule, *, criterion: Criterion | None = None,
           granularity: Granularity = Granularity.WEIGHT, layers: Layers | None = None,
-          loss: Loss = cross_entropy, checkpoint: Path | None = None,
+          pruned: Masks | None = None, loss: Loss = cross_entropy, checkpoint: Path | None = None,
           progress: Progress | None = None) -> Pruned:
     """Prune ``model`` in place; what is pruned is 0 then.
 
     ``layers`` (`layers_of`, or some of them) are those that may be pruned, all by default. What was
-    pruned in a round stays so in the next. ``criterion`` is `L1` by default. With ``checkpoint``
-    each round has a file of that name and its number, as `training.fit` writes it: a call with the
-    same model takes up where the last one was, and ends in the same bits. `PenjingError` for layers
-    that would be emptied, a schedule longer than its training, or a checkpoint of another pruning.
+    pruned in a round stays so in the next, and so does, in any layer, what ``pruned`` does not keep
+    (`Masks.of` of a model that was pruned before); it counts. ``criterion`` is `L1` by default.
+    With ``checkpoint`` each round has a file of that name and its number, as `training.fit` writes
+    it: a call with the same model takes up where the last one was, and ends in the same bits.
+    `PenjingError` for layers that would be emptied, a schedule longer than its training, or a
+    checkpoint of another pruning.
     """
     work = _Pruning(model, data, L1() if criterion is None else criterion, granularity, layers,
-                    loss, checkpoint, progress)
+                    Masks() if pruned is None else pruned, loss, checkpoint, progress)
     return work.gradual(schedule) if isinstance(schedule, Gradual) else work.rounds(schedule)
 
 
@@ -55,6 +57,7 @@ class _Pruning:
     criterion: Criterion
     granularity: Granularity
     layers: Layers | None
+    pruned: Masks
     loss: Loss
     checkpoint: Path | None
     progress: Progress | None
@@ -65,7 +68,7 @@ class _Pruning:
         self._check(one.amount for one in rounds)
         images = len(self.data.images)
         steps = [one.settings.steps(images) if one.settings is not None else 0 for one in rounds]
-        masks, epochs = Masks(), []
+        masks, epochs = self.pruned, []
         for number, one in enumerate(rounds):
             masks &= self._masks(one.amount, masks)
             masks.apply(self.model)
@@ -85,17 +88,22 @@ class _Pruning:
                                f"the training ends after {total}; train longer, or prune faster")
         self._check([schedule.amount])
         with ramp(self.model, chosen(self.model, self.layers, schedule.amount)) as ramped:
+            stay = self.pruned.on(self.model)
+
             def update(step: int) -> None:
+                stay(step)
                 ramped.hold()
                 if schedule.updates_at(step):
-                    ramped.change(self._masks(schedule.at(step)))
+                    masks = self._masks(schedule.at(step), self.pruned)
+                    ramped.change(Masks({name: kept & self.pruned.kept.get(name, kept)
+                                         for name, kept in masks.kept.items()}))
 
             update(0)
             epochs = fit(
                 self.model, self.data, schedule.settings, loss=self.loss, after_step=update,
                 checkpoint=self._file(0), progress=self._progress(0, 0, total),
                 made_with={"pruning": repr((schedule, self.criterion, self.granularity))})
-            return Pruned(ramped.masks, (tuple(epochs),))
+            return Pruned(self.pruned & ramped.masks, (tuple(epochs),))
 
     def _check(self, amounts: Iterable[Amount]) -> None:
         """Refuse at once what would empty a layer after hours, where it is the numbers' fault."""
@@ -104,7 +112,7 @@ class _Pruning:
                 select(self.model, chosen(self.model, self.layers, amount), amount, L1(),
                        self.granularity)
 
-    def _masks(self, amount: Amount, pruned: Masks | None = None) -> Masks:
+    def _masks(self, amount: Amount, pruned: Masks) -> Masks:
         return select(self.model, chosen(self.model, self.layers, amount), amount, self.criterion,
                       self.granularity, data=self.data, pruned=pruned)
 

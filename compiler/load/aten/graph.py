@@ -247,7 +247,9 @@ class Graph:
         """``seen`` with the padding that waits put around it, since ``reader`` does not take it."""
         if seen.padding == NO_PADDING:
             return seen
-        name = self.name(reader) if reader else self._names.unique("pad")
+        # The reader's own name stays its own, so that it is called so again when it is saved.
+        name = self._names.unique(
+            f"{layer_name(reader, caller(reader))}_pad" if reader else "pad")
         return self.add(FloatPad(name, seen.padding), seen.with_padding(NO_PADDING),
                         positive=seen.positive)
 
@@ -303,9 +305,15 @@ class Graph:
 
     # --- what operators add
     def name(self, node: Node, weight: Reference | None = None) -> str:
-        """A new valid name: the module's path, or that of its caller and the operator."""
-        path = (caller(node) if weight is None
-                else self.program.weights[weight.name].path.rpartition(".")[0])
+        """A new valid name: the module's path, or that of its caller and the operator.
+
+        A ``weight`` that several modules share has the path of one of them alone.
+        """
+        path = caller(node)
+        if weight is not None:
+            owner = self.program.weights[weight.name].path.rpartition(".")[0]
+            if not node.leaf or f"{owner}.".startswith(f"{node.module}."):
+                path = owner
         return self._names.unique(layer_name(node, path))
 
     def add(self, layer: FloatLayer, *sources: Seen, positive: bool = False) -> Seen:
