@@ -163,8 +163,10 @@ class Deframer(wiring.Component):
         state, count = Signal(_State), Signal(range(max(self._size, HEADER_BYTES)))
         kind, sequence, busy = Signal(8), Signal(8), Signal()
         fault, failed, identify, accept = Signal(Fault), Signal(), Signal(), Signal()
-        left = Signal(32)
-        m.d.sync += [failed.eq(0), identify.eq(0), accept.eq(0)]
+        left, wrong = Signal(32), Signal()
+        # The checksum stands still in the cycle before a step.
+        m.d.sync += [failed.eq(0), identify.eq(0), accept.eq(0),
+                     wrong.eq(crc.crc != protocol.CRC_RESIDUE)]
         if self._loads:
             with m.If(self.load.ready):
                 m.d.sync += self.load.valid.eq(0)
@@ -186,7 +188,7 @@ class Deframer(wiring.Component):
                     self._payload(m, buffer.write, state, count, octet, kind, left)
                 with m.Case(_State.CHECKSUM), m.If(count == protocol.CRC_BYTES - 1):
                     m.d.sync += state.eq(_State.IDLE)
-                    with m.If(crc.crc != protocol.CRC_RESIDUE):
+                    with m.If(wrong):
                         m.d.sync += fail(Fault.CHECKSUM)
                     with m.Elif(kind == Kind.IMAGE):
                         m.d.sync += [accept.eq(1), busy.eq(1), self.sequence.eq(sequence)]
