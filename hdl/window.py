@@ -352,9 +352,11 @@ class Window(Block):
                 turn = _held(m, f"turn_{row}_{stage}", turn, flow, reset_less=True)
                 keep = _held(m, f"keep_{row}_{stage}", keep, flow, reset_less=True)
             # A bit of the turn after the other, each of which chooses between two places.
-            turned = Cat(held)
+            turned: Value = Cat(held)
             for step, moves in enumerate(turn):
-                turned = Mux(moves, turned.rotate_right(bank_width << step), turned)
+                rotated = Signal(len(turned), name=f"turned_{row}_{step}")
+                m.d.comb += rotated.eq(Mux(moves, turned.rotate_right(bank_width << step), turned))
+                turned = rotated
             for lane in range(geometry.lanes):
                 value = Mux(keep[lane], turned.word_select(lane, width), fill)
                 with m.If(flow):

@@ -23,6 +23,8 @@ from .kind import Kind, Stages, shape_of, style
 
 MAX_READS = 1 << 26
 """The most words that the windows of a frame read, each of which is looked at."""
+WIDE_TURN = 3
+"""Bits of a rotation that take a choice each; from the next one on there is one more in all."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     logic, rows, banks = fabric.logic, window.rows, window.banks
     turned, width, elements = banks > 1, window.count_bits(buffer.words), rows * window.lanes
     low, turn = index_bits(buffer.words), index_bits(banks)
+    choices = turn + (turn > WIDE_TURN)
     changing = _changing([delta // window.lanes % (1 << width) for delta in window.changes])
     # Counts of frames end in the zeros that the words of one end in.
     frame = width - (window.words & -window.words).bit_length() + 1
@@ -181,7 +184,7 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     counts = [loop.count for loop in window.loops]
     luts = (fabric.sums(width, sums) + fabric.sums(frame, 3) + width * logic.mux
             + fabric.counters(sum(map(index_bits, counts)))
-            + elements * bits * logic.mux * turn
+            + elements * bits * logic.mux * choices
             + elements * bits * logic.pad * any(window.padding))
     ffs = (3 * width + 3 * frame + rows * (2 * width + 1)
            + changing + streams.counter_ffs(*counts) + elements * bits)
