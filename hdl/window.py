@@ -63,14 +63,13 @@ class _Flags:
 class _Advance:
     """When the stages of the read order move on: all at once, each to its next beat.
 
-    ``issue`` is a read; ``stages`` also move in the first two cycles, in which they fill, and
-    ``addresses`` in the second of them, when they are ``begun``. The ``counters`` know a cycle
-    late whether the stages moved, by a register; what they say meanwhile is kept.
+    ``issue`` is a read; ``stages`` also move in the first two cycles, in which they fill; in the
+    second of them they are ``begun``. The ``counters`` know a cycle late whether the stages moved,
+    by a register; what they say meanwhile is kept.
     """
 
     issue: Signal
     stages: Signal
-    addresses: Signal
     begun: Signal
     counters: Signal
 
@@ -152,12 +151,11 @@ class Window(Block):
         geometry = self._geometry
         width = geometry.count_bits(self._depth)
         flow, write, filled = Signal(), Signal(), Signal()
-        move = _Advance(Signal(), Signal(), Signal(), Signal(), Signal(init=1, name="counters"))
+        move = _Advance(Signal(), Signal(), Signal(), Signal(init=1, name="counters"))
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
             move.stages.eq(move.issue | ~filled),
-            move.addresses.eq(move.stages & move.begun),
         ]
         m.d.sync += move.counters.eq(move.stages)
         # The counters are two beats ahead of the read that waits, the addresses one. The enable is
@@ -181,7 +179,7 @@ class Window(Block):
         word_delta, turn_delta = self._deltas(m, ends, counters, move, width)
         reads, ready = [], []
         for row in range(geometry.rows):
-            word, turn = self._address(m, row, word_delta, turn_delta, move.addresses)
+            word, turn = self._address(m, row, word_delta, turn_delta, move.stages)
             spills = turn > ahead.spare
             need = _held(m, f"need_{row}", (word + spills)[:width], move.stages)
             # A read waits while the last word that it needs is not in, unless it is padding or the
@@ -251,8 +249,9 @@ class Window(Block):
         ``ends`` are those of the beat that the stages take next, ``counters`` may be beyond it.
         """
         geometry = self._geometry
-        words = Signal(width, name="word_delta", reset_less=True)
-        turns = Signal(range(geometry.banks), name="turn_delta", reset_less=True)
+        # Of the first cycle, in which the stages move without a beat, addresses know nothing.
+        words = Signal(width, name="word_delta")
+        turns = Signal(range(geometry.banks), name="turn_delta")
 
         def choose(deltas: Moves) -> None:
             for level, delta in reversed(list(enumerate(deltas))):
