@@ -29,7 +29,7 @@ Result = Annotated[str | None, typer.Option(
     metavar="NAME", help="The output that becomes the network's, of a file that has several.")]
 Teachers = Annotated[list[Path] | None, typer.Option(
     "--teacher", metavar="T.pt2", help="A program whose answers are learned where training "
-                                       "distils, in place of MODEL's; several teach their mean.")]
+                                       "distils, in place of MODEL's; of several, their mean.")]
 Budgets = Annotated[str | None, typer.Option(
     metavar="N|NAME=N,…", help="Multipliers to use at most, or limits of multipliers, luts, ffs, "
                                "dsps, brams.")]

@@ -57,6 +57,9 @@ def compress(model: str | Path, output: str | Path, recipe: str | Path, images: 
         from ..compiler.compress import recipe as recipes
 
         asked = recipes.read(recipe)
+    if teachers and not any(step.distil or step.maps for step in asked.steps):
+        raise PenjingError(f"{recipe}: no step of it learns from a teacher; give steps distil or "
+                           f"maps, or no teacher")
     if plots:
         require_plots(target)
     if seed is not None:

@@ -133,6 +133,10 @@ def test_another_teaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         complaint = capsys.readouterr().err
         assert why in complaint
         assert not list(folder.glob("bad.*"))
+    (folder / "alone.toml").write_text('[[step]]\ndo = "train"\nepochs = 1\n')
+    fails(capsys, run(folder, "--teacher", str(folder / "wide.pt2"), output="bad.pt2",
+                      recipe="alone.toml"), "alone.toml: no step of it learns from a teacher")
+    assert not list(folder.glob("bad.*"))
 
 
 def test_hardware_takes_the_encodings(made: Path, tmp_path: Path) -> None:

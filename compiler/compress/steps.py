@@ -120,7 +120,8 @@ class Prune(Step):
             raise PenjingError(f"timing {self.timing.value} lets a ratio grow; n of m weights, and "
                                f"those below a bound, go at once")
         if self.together and self.layers:
-            raise PenjingError("layers have no ratios of their own where they are ranked together")
+            raise PenjingError("layers have no ratios of their own where they are ranked together; "
+                               "take away layers, or together")
         if self.together and not self.criterion.ranks_layers:
             raise PenjingError(f"{self.criterion.value} cannot rank weights of different layers "
                                f"together; take layer-adaptive, or give each layer its ratio")
@@ -189,7 +190,8 @@ class Channels(Step):
         _within(self, "before", 0, 1 << 20)
         _within(self, "penalty", 0, 1e6)
         if self.together and self.layers:
-            raise PenjingError("layers have no ratios of their own where they are ranked together")
+            raise PenjingError("layers have no ratios of their own where they are ranked together; "
+                               "take away layers, or together")
 
 
 @dataclass(frozen=True, kw_only=True)
