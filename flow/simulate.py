@@ -102,6 +102,8 @@ class Simulation:
             ("  predicted", at_most(self.predicted_cycles_per_frame, self.exact)),
             ("latency (cycles)", found.latency_cycles),
             ("  predicted", at_most(self.predicted_latency_cycles, self.exact))]
+        if not self.as_predicted:
+            rows.append(("cycles", f"not as predicted, unless more than {self.frames} frames are"))
         for one in (pattern for pattern in found.patterns if pattern.first_mismatches):
             first = one.first_mismatches[0]
             place = f"frame {first.frame}, element {first.element}"

@@ -31,6 +31,12 @@ class Finished:
     rooms: tuple[timing.Depths, ...]
     i_beats: int
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether a layer may hold up the whole, though each alone is fast enough: there are few
+        places for the results of tiles, and who reads them may take long for a beat."""
+        return any(isinstance(node.stage, timing.Tiled) for node in self.nodes)
+
     def frame_ends(self, count: int) -> list[int]:
         """Cycles from the first input beat taken to the last output beat of each frame."""
         return frames.frame_ends(self.nodes, self.rooms, self.i_beats, count)

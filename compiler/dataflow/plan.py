@@ -58,7 +58,8 @@ class LayerPlan:
 @dataclass(frozen=True)
 class Plan:
     """The whole schedule: ``cycles_per_frame`` is the initiation interval, that of the slowest
-    layer; ``latency_cycles`` runs from the first input beat taken to the last output beat given.
+    layer, or more where layers wait for each other; ``latency_cycles`` runs from the first input
+    beat taken to the last output beat given.
 
     Unless it is ``exact``, both are what no frame exceeds.
     """

@@ -72,7 +72,17 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
     Raises `PenjingError` that names the resource, what is needed and what there is, where nothing
     fits.
     """
-    return search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+    goal = goal or Goal()
+    plan = search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+    if goal.cycles is None:
+        return plan
+    asked = goal.cycles
+    # Where layers wait for each other, each of them is to be the faster.
+    while asked > 1 and plan.cycles_per_frame > goal.cycles:
+        asked = max(1, asked * goal.cycles // plan.cycles_per_frame)
+        plan = search(network, budget, replace(goal, cycles=asked), board=board,
+                      clock_mhz=clock_mhz).timed()
+    return plan
 
 
 def search(network: Network, budget: Budget, goal: Goal | None = None, *, board: str = "generic",

@@ -19,6 +19,8 @@ from .site import sites
 
 FASTER = 1.3
 """From one pace to the next where the slowest plan has too few block RAMs."""
+STEADY_FRAMES = 8
+"""Frames of which the last two come as all others behind them."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,14 @@ class Candidate:
     finished: Finished
 
     def timed(self) -> Plan:
-        """The plan with its latency."""
-        return replace(self.plan, latency_cycles=self.finished.frame_ends(1)[0])
+        """The plan with its latency, and with more cycles a frame where its layers wait for each
+        other."""
+        finished = self.finished
+        if not finished.may_wait:
+            return replace(self.plan, latency_cycles=finished.frame_ends(1)[0])
+        first, *_, before, last = finished.frame_ends(STEADY_FRAMES)
+        return replace(self.plan, latency_cycles=first, cycles_per_frame=max(
+            self.plan.cycles_per_frame, last - before))
 
 
 @dataclass(frozen=True, eq=False)
