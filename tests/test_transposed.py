@@ -183,10 +183,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_a_kernel_whose_reads_are_too_many_to_predict_is_refused_at_once() -> None:
-    """Their list would take 14 GiB."""
+    """Their list would take some GiB."""
     given = TensorType((8, 8, 1), 4, True)
-    network = Network("net", "x", given, (layer((200, 200), (1, 1), outputs=1, inputs=1),))
-    with pytest.raises(PenjingError, match=r"^layer up: its windows of 200×200 read \d+ words a"):
+    network = Network("net", "x", given, (layer((400, 400), (1, 1), outputs=1, inputs=1),))
+    with pytest.raises(PenjingError, match=r"^layer up: its windows of 400×400 read \d+ words a"):
         found(network)
 
 
