@@ -79,7 +79,7 @@ def test_kind(kind: type[Kind], draw: SearchStrategy[Case], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("wide", [False, True], ids=["apart", "side_by_side"])
 @pytest.mark.parametrize("examples", [
-    EXAMPLES, pytest.param(4 * EXAMPLES, marks=pytest.mark.slow)])
+    EXAMPLES, pytest.param(2 * EXAMPLES, marks=pytest.mark.slow)])
 def test_a_tile_engine_is_the_same_whatever_its_memories(wide: bool, examples: int) -> None:
     """Columns apart or side by side, results in as many pieces as can be, entries in columns."""
     found = set()

@@ -134,7 +134,7 @@ def test_haq_keeps_the_limits_and_begins_with_all() -> None:
     assert all(space.fits(trial.choice) for trial in found[1:])
     # The reward is ten for each hundred points better than the whole network.
     assert agent._whole == 0.9
-    assert agent._learner._memory[0][0, -1] == pytest.approx(10 * (found[1].accuracy - 0.9))
+    assert float(agent._learner._memory[0][0, -1]) == pytest.approx(10 * (found[1].accuracy - 0.9))
 
 
 @pytest.mark.slow
