@@ -53,9 +53,9 @@ class _Flags:
     columns: Value
     spare: Value
 
-    def held(self, m: Module, name: str, move: _Advance) -> _Flags:
+    def held(self, m: Module, name: str, enable: Value) -> _Flags:
         """The same, a register later."""
-        return _Flags(**{key: _held(m, f"{name}_{key}", value, move.stages)
+        return _Flags(**{key: _held(m, f"{name}_{key}", value, enable)
                          for key, value in vars(self).items()})
 
 
@@ -163,15 +163,13 @@ class Window(Block):
         with m.If(move.stages):
             m.d.sync += [move.begun.eq(1), filled.eq(move.begun)]
         ends, counters = self._loops(m, move.counters)
-        inside, rows, columns = (
-            _kept(m, name, value, move) for name, value in (
-                ("inside", begins_inside(geometry, counters)),
-                ("rows", rows_inside(m, geometry, counters)),
-                ("columns", columns_inside(m, geometry, counters))))
-        ends = [_kept(m, f"end_{level}", end, move) for level, end in enumerate(ends)]
+        inside = _kept(m, "inside", begins_inside(geometry, counters), move.counters)
+        rows = _kept(m, "rows", rows_inside(m, geometry, counters), move.counters)
+        columns = _kept(m, "columns", columns_inside(m, geometry, counters), move.counters)
+        ends = [_kept(m, f"end_{level}", end, move.counters) for level, end in enumerate(ends)]
         ahead = _Flags(Cat(ends).all(), Cat(ends[:3]).all(), inside, rows, columns,
-                       self._spare_lanes(ends)).held(m, "ahead", move)
-        now = ahead.held(m, "now", move)
+                       self._spare_lanes(ends)).held(m, "ahead", move.stages)
+        now = ahead.held(m, "now", move.stages)
         ended = move.issue & now.last
         words = _Words.of(m, width, geometry.words, write=write, ended=ended)
         complete = [ahead_of(words.written, end) >= 0 for end in (words.end, words.next_end)]
@@ -261,12 +259,11 @@ class Window(Block):
                                  turns.eq(delta % geometry.lanes // geometry.unit)]
 
         if geometry.gathers:
-            counters = [_kept(m, f"count_{level}", counter, move)
+            counters = [_kept(m, f"count_{level}", counter, move.counters)
                         for level, counter in enumerate(counters)]
-            taps = each_tap(m, geometry, counters, geometry.moves)
         with m.If(move.stages):
             if geometry.gathers:
-                for deltas in taps:
+                for deltas in each_tap(m, geometry, counters, geometry.moves):
                     choose(deltas)
             else:
                 choose(geometry.deltas)
@@ -362,13 +359,14 @@ class Window(Block):
                     m.d.sync += read_out[row * geometry.lanes + lane].eq(value)
 
 
-def _kept(m: Module, name: str, value: Value, move: _Advance) -> Value:
-    """``value``, which the counters give, or what it was when the stages did not move on."""
+def _kept(m: Module, name: str, value: Value, fresh: Value) -> Value:
+    """``value``, which the counters give, or what it was before they moved if it is not ``fresh``:
+    then the stages have not taken that yet."""
     if isinstance(value, Const):
         return value
-    kept = _held(m, f"kept_{name}", value, move.counters, reset_less=True)
+    kept = _held(m, f"kept_{name}", value, fresh, reset_less=True)
     following = Signal(value.shape(), name=f"next_{name}")
-    m.d.comb += following.eq(Mux(move.counters, value, kept))
+    m.d.comb += following.eq(Mux(fresh, value, kept))
     return following
 
 

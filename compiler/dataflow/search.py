@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from .. import ir
 from ..cost import Fabric
@@ -73,15 +74,16 @@ def schedule(network: Network, budget: Budget, goal: Goal | None = None, *, boar
     fits.
     """
     goal = goal or Goal()
-    plan = search(network, budget, goal, board=board, clock_mhz=clock_mhz).timed()
+    find = partial(search, network, budget, board=board, clock_mhz=clock_mhz,
+                   catalogue=Catalogue(budget.fabric))
+    plan = find(goal).timed()
     if goal.cycles is None:
         return plan
     asked = goal.cycles
     # Where layers wait for each other, each of them is to be the faster.
     while asked > 1 and plan.cycles_per_frame > goal.cycles:
         asked = max(1, asked * goal.cycles // plan.cycles_per_frame)
-        plan = search(network, budget, replace(goal, cycles=asked), board=board,
-                      clock_mhz=clock_mhz).timed()
+        plan = find(replace(goal, cycles=asked)).timed()
     return plan
 
 

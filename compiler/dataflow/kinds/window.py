@@ -203,13 +203,15 @@ def _window_cells(fabric: Fabric, window: WindowGeometry, buffer: Buffer, bits: 
     # of them ends, and what is padding.
     kept = sum(count > 1 for count in counts) + bool(window.gathers) * sum(map(index_bits, counts))
     if any(window.padding):
-        kept += any(window.padding[:2]) * rows + _flags(window)
         # A comparison tells each row and column of padding from others.
         luts += sum(fabric.sums(index_bits(count), sum(pads)) for count, pads in
                     zip(window.positions, (window.padding[:2], window.padding[2:]), strict=True))
-        flags = _flags(window)
-        ffs += 2 * (any(window.padding[:2]) * rows + flags) + 2 * rows * max(1, flags)
-    luts, ffs = luts + kept * logic.mux, ffs + kept + 1
+        columns = _flags(window)
+        padded = any(window.padding[:2]) * rows + columns
+        kept += padded
+        ffs += 2 * padded + 2 * rows * max(1, columns)
+    luts += kept * logic.mux
+    ffs += kept + 1
     return (memories.ram(fabric, buffer.storage, buffer.words, bits * window.lanes // banks)
             * (rows * banks) + fabric.control.window.cells
             + Resources(luts=round(luts), ffs=ffs))
