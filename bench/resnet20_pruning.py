@@ -61,11 +61,10 @@ from penjing.flow.project import Project
 from penjing.sim import golden
 from penjing.sim.oracles import torch as oracle
 from penjing.sim.streams import Stalls
-from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "vgg16"))
 
-from compress import Fast, pixels_of, varied
+from compress import Fast, mixed, pixels_of
 
 FILE = "resnet20_pruning.json"
 COMMAND = "python bench/resnet20_pruning.py --run"
@@ -162,18 +161,6 @@ class Way:
 WAYS: Mapping[str, Way] = {
     UNSTRUCTURED: Way.unstructured(CHOSEN, IMAGES),
     TWO_FOUR: Way(SHORT, [Round(NofM(2, 4), SHORT.settings)], L1(), WHOLE)}
-
-
-def mixed(pixels: Tensor, generator: torch.Generator | None, *, share: float) -> Tensor:
-    """As `varied`; with a ``generator``, the first ``share`` of the images is each mixed with
-    another of the batch, of which no more than half comes in (Zhang 2018)."""
-    x = varied(pixels, generator)
-    count = int(len(x) * share)
-    if generator is None or not count:
-        return x
-    own = 1 - torch.rand(count, 1, 1, 1, generator=generator) / 2
-    x[:count] = own * x[:count] + (1 - own) * x.flip(0)[:count]
-    return x
 
 
 @dataclass(frozen=True)

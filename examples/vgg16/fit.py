@@ -1,10 +1,10 @@
-"""Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon, layer by layer.
+"""Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon, and training.
 
 Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
-(`penjing.compiler.compress.surgeon`), on what the layers before it put out. The layers up to the
-third pool are then rounded to shared values in the same way. Those behind it are trained for a
-while, on what comes out there, to answer as the dense network does (Hinton 2015), and rounded to
-shared values last::
+(`penjing.compiler.compress.surgeon`), on what the layers before it put out. All that are left are
+then trained to answer as the dense network does (Hinton 2015), to images that are blended
+(Zhang 2018): of those that are not, which it learned by heart, it says no more than their labels
+do. Last, weights are rounded to shared values, layer by layer, in the way they were taken out::
 
     python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
@@ -12,7 +12,7 @@ shared values last::
 
 ``--out`` gets ``vgg16_fitted.penjing``. How many weights are left in each layer (`LEFT`) follows
 from what the board has room for; nothing is chosen by the test images. A run that was interrupted
-goes on behind the step that it had done.
+goes on behind the step that it had done, or the epoch.
 """
 
 from __future__ import annotations
@@ -27,20 +27,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from compress import (
-    CLASSES,
-    INNER,
-    SPLIT,
     TEMPERATURE,
-    Answers,
-    Behind,
+    Fast,
     floats_of,
     judged,
+    mixed,
     modules,
     parsed,
+    pixels_of,
     show_one,
     varied,
 )
-from evaluate import MOSAIC, training
+from evaluate import training
 from network import SEARCH_IMAGES, dense, network
 from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
@@ -79,11 +77,11 @@ LEFT: Mapping[str, Share] = {
     "conv4_3": Share(10_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7000, 16),
     "conv5_3": Share(8000, 16), "classifier": Share(2000, 16)}
 """Of the weights that are not 0 in the sparse network."""
-MOSAICS = 5
-"""Files of training images; the first has those by which layers are fitted."""
+FITTED = 2000
+"""Training images by which layers are fitted."""
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
-TRAINING = Settings(2, batch=100, learning_rate=2e-4)
+TRAINING = Settings(8, batch=100, learning_rate=6e-4)
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:
@@ -140,14 +138,15 @@ def set_flat(layer: nn.Module, rows: np.ndarray) -> None:
     layer.bias.data = torch.from_numpy(rows[:, -1]).float()
 
 
-def fit(model: nn.Sequential, wanted: nn.Sequential, y: Tensor, x: Tensor, *, prunes: bool,
-        rounds: bool, bar: Progress) -> None:
+def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, *, prunes: bool, rounds: bool,
+        bar: Progress) -> None:
     """Bring the layers of ``model`` in place as near to ``wanted`` as can be, with what is `LEFT`.
 
-    The one takes ``y``, the other ``x``; each layer is fitted to what those before it make of that.
+    Both take ``x``; each layer is fitted to what those before it make of that.
     """
     generator = torch.Generator().manual_seed(1)
     task = bar.add_task("fitting", total=len(LEFT))
+    y = x
     for (name, layer), target in zip(model.named_children(), wanted, strict=True):
         x = run(target, x)
         if name in LEFT:
@@ -183,41 +182,27 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
     """The fitted network."""
     before = network(args.weights)
     model, original = modules(before), modules(before)
-    teacher = modules(dense(args.teacher))
-    at = list(model._modules).index(SPLIT) + 1
-    parts = [training(args.data, number) for number in range(MOSAICS)]
-    pixels = torch.from_numpy(np.concatenate([x for x, _ in parts])).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(np.concatenate([y for _, y in parts]))
-    x = varied(pixels, torch.Generator().manual_seed(1))
-    some = x[:MOSAIC]
-    if not kept(args.out / "front.safetensors", model):
-        fit(model[:at], original[:at], some, some, prunes=True, rounds=True, bar=bar)
-        keep(args.out / "front.safetensors", model)
-    inner = args.out / "inner.safetensors"
-    if not inner.exists():
-        rows = torch.cat([run(model[:at], x).flatten(1), run(teacher, x)], 1)
-        save_file({"rows": rows}, inner)
-    rows = load_file(inner)["rows"]
-    given = rows[:MOSAIC, :-CLASSES].reshape(-1, *INNER)
+    pixels, labels = pixels_of(args.data)
+    some = varied(pixels[:FITTED], torch.Generator().manual_seed(1))
     if not kept(args.out / "pruned.safetensors", model):
-        fit(model[at:], original[at:], given, run(original[:at], some), prunes=True, rounds=False,
-            bar=bar)
+        fit(model, original, some, prunes=True, rounds=False, bar=bar)
         keep(args.out / "pruned.safetensors", model)
     if not kept(args.out / "trained.safetensors", model):
-        train(Behind(model[at:]), rows, labels, args.out / "training", bar)
+        train(model, modules(dense(args.teacher)), Data(pixels, labels, mixed),
+              args.out / "training", bar)
         keep(args.out / "trained.safetensors", model)
     if not kept(args.out / "rounded.safetensors", model):
-        trained = modules(floats_of(model, before))
-        fit(model[at:], trained[at:], given, given, prunes=False, rounds=True, bar=bar)
+        fit(model, modules(floats_of(model, before)), some, prunes=False, rounds=True, bar=bar)
         keep(args.out / "rounded.safetensors", model)
     return floats_of(model, before)
 
 
-def train(model: Behind, rows: Tensor, labels: Tensor, checkpoint: Path, bar: Progress) -> None:
-    """Train the weights of ``model`` that are not 0 to answer as the teacher."""
+def train(model: nn.Module, teacher: nn.Module, images: Data, checkpoint: Path, bar: Progress
+          ) -> None:
+    """Train the weights of ``model`` that are not 0 to answer as the ``teacher``."""
     task = bar.add_task("training", total=None)
-    trainer.fit(model, Data(rows, labels, lambda part, _: part), TRAINING,
-                loss=Distillation(Answers(), temperature=TEMPERATURE, alpha=1.0),
+    trainer.fit(Fast(model), images, TRAINING,
+                loss=Distillation(Fast(teacher), temperature=TEMPERATURE, alpha=1.0),
                 after_step=Masks.of(model).on(model), checkpoint=checkpoint,
                 progress=lambda done, total, line: bar.update(
                     task, completed=done, total=total, description=f"training {line}"))
@@ -231,8 +216,7 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
                         images=SEARCH_IMAGES)
     return {**judged(network_, NAME, args, bar),
             "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
-                         "training": asdict(TRAINING), "samples": SAMPLES,
-                         "images": MOSAICS * MOSAIC},
+                         "training": asdict(TRAINING), "samples": SAMPLES, "images": FITTED},
             **common.stamp("python examples/vgg16/fit.py --weights FILE --teacher FILES "
                            "--data DIR", "torch", "numpy")}
 
