@@ -33,6 +33,7 @@ import torch
 from penjing import flow
 from penjing.compiler import file, ir
 from penjing.compiler.compress import training
+from penjing.compiler.compress.blending import blended
 from penjing.compiler.compress.distillation import Distillation
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
 from penjing.compiler.compress.prune import (
@@ -64,7 +65,7 @@ from penjing.sim.streams import Stalls
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "vgg16"))
 
-from compress import Fast, mixed, pixels_of
+from compress import Fast, pixels_of, varied
 
 FILE = "resnet20_pruning.json"
 COMMAND = "python bench/resnet20_pruning.py --run"
@@ -182,10 +183,10 @@ class Study:
         """One of a network."""
         return self.work / f"{name.replace(':', '_of_')}.{kind}"
 
-    def images(self, part: slice, blended: float = 0.0) -> Data:
-        """Some of the training images, a share of which is mixed with others in training."""
+    def images(self, part: slice, share: float = 0.0) -> Data:
+        """Some of the training images, a ``share`` of which is mixed with others in training."""
         pixels, labels = pixels_of(self.data)
-        return Data(pixels[part], labels[part], partial(mixed, share=blended))
+        return Data(pixels[part], labels[part], blended(varied, share))
 
     def begun(self, recipe: Recipe) -> Trainable:
         """What is pruned and trained: the dense network, or one that `ZEROS` are in already.

@@ -129,6 +129,17 @@ def test_maps_of_the_teacher_are_taught(network: Trainable, step: Step) -> None:
     assert not any(part._forward_hooks for part in made.module.modules())
 
 
+@pytest.mark.parametrize("step", [
+    Prune(ratio=0.5, epochs=1, batch=32, distil=1.0), Train(epochs=1, batch=32, distil=1.0)],
+    ids=lambda step: step.do)
+def test_images_are_blended(network: Trainable, step: Step) -> None:
+    """What is trained with, and in no step but those that ask for it."""
+    start = network.copied()
+    made = Pipeline(DATA, 1, (network.copied(),)).take(replace(step, blend=1.0), network).network
+    other = Pipeline(DATA, 1, (network.copied(),)).take(step, start).network
+    assert all(not torch.equal(weights(made, name), weights(other, name)) for name in made.layers)
+
+
 def test_maps_are_those_of_one_teacher(network: Trainable) -> None:
     pipeline = Pipeline(DATA, 1, (network, network))
     with pytest.raises(PenjingError, match="maps are those of one teacher, not of 2"):

@@ -36,8 +36,9 @@ do = "share"
 codes = 32
 start = "exact"
 layers = { dense = 16 }
-distil = 0.5
+distil = 1
 maps = 2
+blend = 0.5
 
 [[step]]
 do = "train"
@@ -52,8 +53,8 @@ def test_all_keys_arrive() -> None:
         Prune(epochs=2, batch=32, ratio=0.8, layers={"conv1": 0.5, "block.0": 0.0}, every=20,
               criterion=Ranking.LAYER_ADAPTIVE, timing=Timing.GRADUAL),
         Channels(epochs=0, batch=32, ratio=0.25, round_to=4),
-        Share(epochs=2, batch=32, codes=32, start=Start.EXACT, layers={"dense": 16}, distil=0.5,
-              maps=2.0),
+        Share(epochs=2, batch=32, codes=32, start=Start.EXACT, layers={"dense": 16}, distil=1.0,
+              maps=2.0, blend=0.5),
         Train(epochs=2, batch=32, learning_rate=1.0))
 
 
@@ -115,6 +116,8 @@ STEP = '[[step]]\ndo = "prune"\n'
     ('[[step]]\ndo = "blocks"\ncount = 0', "step 1: count must be 1 to 1000, not 0"),
     (STEP + "learning_rate = 0", "learning_rate and temperature must be positive"),
     (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2.0"),
+    (STEP + "distil = 1\nblend = 2", "step 1: blend must be 0 to 1, not 2.0"),
+    (STEP + "distil = 0.9\nblend = 0.5", "step 1: labels say nothing of images.*say distil = 1"),
     (STEP + "maps = -1", "step 1: maps must be 0 to 1000000.0, not -1.0"),
     ('[[step]]\ndo = "share"\ncodes = 1', "step 1: codes must be 2 to 256, not 1"),
     ('[[step]]\ndo = "share"\n' + STEP, "step 2: prune comes behind share; only train can"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..ir import PenjingError
 from . import codebooks, shortcuts, training
+from .blending import blended
 from .distillation import Distillation
 from .folding import folded
 from .low_rank import factored
@@ -164,9 +165,10 @@ class Pipeline:
                 every = min(step.every, steps)
                 schedule = Gradual(amount, settings, every=every, updates=steps // every)
         with self._loss(step, network.module) as loss:
-            made = prune(network.module, self.data, schedule, criterion=_CRITERIA[step.criterion],
-                         granularity=unit, layers=layers, pruned=Masks.of(network.module),
-                         loss=loss, checkpoint=checkpoint, progress=progress)
+            made = prune(network.module, self._images(step), schedule,
+                         criterion=_CRITERIA[step.criterion], granularity=unit, layers=layers,
+                         pruned=Masks.of(network.module), loss=loss, checkpoint=checkpoint,
+                         progress=progress)
         return Taken(network, tuple(epoch for epochs in made.epochs for epoch in epochs))
 
     @_take.register
@@ -268,13 +270,17 @@ class Pipeline:
         if settings is None:
             return []
         with self._loss(step, module) as loss:
-            return training.fit(module, self.data, settings, loss=penalized(loss),
+            return training.fit(module, self._images(step), settings, loss=penalized(loss),
                                 after_step=masks.on(module), checkpoint=checkpoint,
                                 made_with={"step": repr(step)}, progress=progress)
 
     def _settings(self, step: Step) -> Settings | None:
         return Settings(step.epochs, step.batch, step.learning_rate, seed=self.seed
                         ) if step.epochs else None
+
+    def _images(self, step: Step) -> Data:
+        """What it is trained with."""
+        return replace(self.data, prepare=blended(self.data.prepare, step.blend))
 
     @contextmanager
     def _loss(self, step: Step, module: nn.Module) -> Iterator[Loss]:

@@ -62,6 +62,8 @@ class Step:
 
     ``distil`` is the share of the uncompressed network's answers in the loss, against the labels,
     at ``temperature`` (Hinton 2015); ``maps`` the weight of what feature maps miss of its own.
+    ``blend`` is the share of the images that are mixed with others (`blending`); since labels say
+    nothing of those, they want a ``distil`` of 1.
     """
 
     do: ClassVar[str]
@@ -71,12 +73,17 @@ class Step:
     distil: float = 0.0
     temperature: float = 4.0
     maps: float = 0.0
+    blend: float = 0.0
 
     def __post_init__(self) -> None:
         _within(self, "epochs", 0, 1 << 20)
         _within(self, "batch", 1, 1 << 20)
         _within(self, "distil", 0, 1)
         _within(self, "maps", 0, 1e6)
+        _within(self, "blend", 0, 1)
+        if self.blend and self.distil < 1:
+            raise PenjingError("labels say nothing of images that are mixed; where they blend, all "
+                               "is learned from the teacher: say distil = 1")
         if not (0 < self.learning_rate < math.inf and 0 < self.temperature < math.inf):
             raise PenjingError("learning_rate and temperature must be positive")
 

@@ -162,18 +162,6 @@ def varied(pixels: Tensor, generator: torch.Generator | None) -> Tensor:
         padded, places, strict=True)]).contiguous(memory_format=torch.channels_last)
 
 
-def mixed(pixels: Tensor, generator: torch.Generator | None, *, share: float = 1.0) -> Tensor:
-    """As `varied`; with a ``generator``, the first ``share`` of the images is each mixed with
-    another of the batch, of which no more than half comes in (Zhang 2018)."""
-    x = varied(pixels, generator)
-    count = int(len(x) * share)
-    if generator is None or not count:
-        return x
-    own = 1 - torch.rand(count, 1, 1, 1, generator=generator) / 2
-    x[:count] = own * x[:count] + (1 - own) * x.flip(0)[:count]
-    return x
-
-
 def pixels_of(folder: Path, files: int = MOSAICS) -> tuple[Tensor, Tensor]:
     """The training images (50000, 3, 32, 32) and labels of all ``files``, or of the first ones."""
     parts = [training(folder, number) for number in range(files)]

@@ -31,7 +31,6 @@ from compress import (
     Fast,
     floats_of,
     judged,
-    mixed,
     modules,
     parsed,
     pixels_of,
@@ -42,6 +41,7 @@ from evaluate import training
 from network import SEARCH_IMAGES, dense, network
 from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
+from penjing.compiler.compress.blending import blended
 from penjing.compiler.compress.distillation import Distillation
 from penjing.compiler.compress.fixed_point import quantize
 from penjing.compiler.compress.prune import Masks
@@ -188,7 +188,7 @@ def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
         fit(model, original, some, prunes=True, rounds=False, bar=bar)
         keep(args.out / "pruned.safetensors", model)
     if not kept(args.out / "trained.safetensors", model):
-        train(model, modules(dense(args.teacher)), Data(pixels, labels, mixed),
+        train(model, modules(dense(args.teacher)), Data(pixels, labels, blended(varied)),
               args.out / "training", bar)
         keep(args.out / "trained.safetensors", model)
     if not kept(args.out / "rounded.safetensors", model):
