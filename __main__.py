@@ -41,6 +41,8 @@ FAILED, BAD_INPUT, BUG = 1, 2, 70
 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
+_RESUMED = (["build"], ["compress"], ["search"])
+"""Commands that keep what they have done."""
 
 BRING, PROVE, BUILD, LOOK_UP = "Bring a network", "Prove it", "Build it", "Look it up"
 """What one wants to do: the headings of ``penjing --help``, in the order of the commands."""
@@ -487,12 +489,18 @@ def _complain(text: str, page: str = "") -> int:
     return BAD_INPUT
 
 
+def _interrupted(given: list[str]) -> int:
+    """Tell that a command was interrupted, and whether its work was for nothing."""
+    more = "; the same command goes on where it was" if given[:1] in _RESUMED else ""
+    return _complain(f"interrupted{more}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line (``sys.argv`` without ``arguments``); returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         status = app(given or ["--help"], prog_name="penjing", standalone_mode=False)
-        return _complain("interrupted") if status == _INTERRUPTED else int(status or 0)
+        return _interrupted(given) if status == _INTERRUPTED else int(status or 0)
     except PenjingError as error:
         return _complain(str(error), error.page)
     except typer.TyperException as error:
@@ -503,7 +511,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain("memory: too little for this network or these images; give a smaller "
                          "network or fewer images, or run it where there is more")
     except KeyboardInterrupt:
-        return _complain("interrupted")
+        return _interrupted(given)
     except Exception:
         traceback.print_exc()
         return BUG

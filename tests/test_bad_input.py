@@ -435,6 +435,19 @@ def test_interrupt(here: Path, capsys: pytest.CaptureFixture[str],
     assert contents(here) == before
 
 
+@pytest.mark.parametrize(("command", "more"), [
+    ("build", "; the same command goes on where it was"), ("simulate", "")])
+def test_an_interrupt_tells_whether_it_goes_on(command: str, more: str, here: Path,
+                                               capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"penjing.flow.{command}", interrupted)
+    assert main([command, str(here)]) == 2
+    assert capsys.readouterr().err == f"penjing: error: interrupted{more}\n"
+
+
 def test_disk_full_keeps_the_old_project(here: Path, capsys: pytest.CaptureFixture[str],
                                          monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:

@@ -65,7 +65,7 @@ def test_ready_recipes_are_fit(name: str) -> None:
 
 
 def test_there_are_the_ready_ones() -> None:
-    assert {"deep-compression", "two-four", "slim-channels"} <= set(recipe.names())
+    assert {"deep-compression", "layer-adaptive", "two-four", "slim-channels"} == set(recipe.names())
 
 
 STEP = '[[step]]\ndo = "prune"\n'
@@ -85,6 +85,7 @@ STEP = '[[step]]\ndo = "prune"\n'
     (STEP + "ratio = 1.0", "step 1: ratio must be at least 0 and below 1, not 1"),
     (STEP + "layers = { a = 2 }", "step 1: ratio must be at least 0 and below 1, not 2"),
     (STEP + "layers = 0.5", "step 1: layers must be a table of layers, not 0.5"),
+    (STEP + "layers = { a.b = 0.5 }", "step 1: layers: a.b has a dot; layers' names have _ where"),
     (STEP + 'layers = { a = "x" }', "step 1: layers.a must be a number, not 'x'"),
     (STEP + 'ratio = "half"', "step 1: ratio must be a number, not 'half'"),
     (STEP + "ratio = nan", "step 1: ratio must be a number, not nan"),

@@ -162,6 +162,10 @@ def _value(one: Field[Any], hint: Any, value: Any) -> Any:
         (_, of) = typing.get_args(hint)
         if not isinstance(value, dict):
             raise PenjingError(f"{one.name} must be a table of layers, not {value!r:.40}")
+        for name, inner in value.items():
+            if isinstance(inner, dict) and inner:  # a.b = 1 is a = { b = 1 }
+                raise PenjingError(f"{one.name}: {name}.{next(iter(inner))} has a dot; layers' "
+                                   f"names have _ where PyTorch's have one")
         return {name: _scalar(f"{one.name}.{name}", of, number) for name, number in value.items()}
     return _scalar(one.name, hint, value)
 
