@@ -39,7 +39,7 @@ VGG16 = Path(__file__).resolve().parents[1] / "examples" / "vgg16"
 DENSE = ("vgg16_cifar10_a.npz", "vgg16_cifar10_b.npz")
 SPEEDUPS = (2, 3, 4, 5)
 METHODS = (Method.LINEAR, Method.NONLINEAR, Method.ASYMMETRIC)
-SAMPLES: Mapping[str, int] = {"fashion": 3000, "vgg16": 1000}
+SAMPLES: Mapping[str, int] = {"fashion": 3000, "vgg16": 3000}
 """Training images that responses are taken of."""
 Ratio: TypeAlias = Mapping[str, float] | float | None
 _LAST = {f"conv{stage}_{number}": ratio

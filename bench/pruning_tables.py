@@ -21,6 +21,8 @@ VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
 VGG16_FITTED = "vgg16_fitted.json"
 """What `examples/vgg16/fit.py` stores."""
+_NAMED = 4
+"""From so many layers on, their names are not told."""
 
 
 def sensitivity() -> str:
@@ -61,7 +63,10 @@ def low_rank_of(network: str, digits: int = 1) -> Callable[[], str]:
                     f"{percent(row['accuracy'], digits)}" for row in some)))
         for key, (_, ratio, epochs) in low_rank.TENSORS[network].items():
             if (row := found.get(f"tensors/{key}")) is not None:
-                layers = ", ".join(ratio) if isinstance(ratio, dict) else "all"
+                layers = "all"
+                if isinstance(ratio, dict):
+                    layers = ", ".join(ratio) if len(ratio) < _NAMED else (
+                        f"most, {min(ratio.values()):.0%} to {max(ratio.values()):.0%} of each")
                 left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
                              f"÷ {left:.1f}: {percent(row['accuracy'], digits)}"))
