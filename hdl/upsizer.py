@@ -40,7 +40,8 @@ class Upsizer(Block):
     What a `Gearbox` does, where an output beat is made of whole input beats: then every element has
     its place, and none needs a choice. Latency 2 from the beat that completes an output beat; an
     input beat a cycle, unless the output beat before is still there when one is complete (a tail of
-    one input beat alone always finds it there). No combinational path joins the two sides.
+    one input beat alone always finds it there); behind an output beat that leaves, the next one
+    comes two cycles later at the earliest. No combinational path joins the two sides.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ class Upsizer(Block):
             self.i.ready.eq(~full | ~self.o.valid),
             take.eq(self.i.valid & self.i.ready),
             complete.eq(take & (place[-1] | o_end & place[tail - 1])),
-            move.eq(full & (~self.o.valid | self.o.ready)),
+            # Not with a beat that leaves: so many registers wait for no `ready`.
+            move.eq(full & ~self.o.valid),
         ]
         payload = payload_register(m, self.o)
         is_tail, is_last = Signal(reset_less=True), Signal(reset_less=True)

@@ -156,12 +156,14 @@ class Repacker:
         many less than all if negative.
     latency : cycles from the beat that completes another to that.
     back : cycles from an output beat's way out to the take that waited for it.
+    apart : cycles from an output beat's way out to the next output beat, at least.
     """
 
     complete: Sequence[int]
     waits: Sequence[int]
     latency: int
     back: int
+    apart: int = 1
 
     def outputs(self, beats: int) -> int:
         """All of a frame."""
@@ -184,7 +186,13 @@ class Repacker:
                         yield o
                     taken = max(taken, left[wait - 1] + self.back)
                 takes.append(taken)
-                given.extend([taken + self.latency] * (before + complete - len(given)))
+                for k in range(len(given), before + complete):
+                    offered = taken + self.latency
+                    if self.apart > 1 and k:
+                        while len(left) < k:
+                            yield o
+                        offered = max(offered, left[k - 1] + self.apart)
+                    given.append(offered)
 
 
 def gearbox(i_ends: Integers, o_ends: Integers, shape: GearboxShape) -> Repacker:
@@ -203,7 +211,8 @@ def gearbox(i_ends: Integers, o_ends: Integers, shape: GearboxShape) -> Repacker
 def upsizer(i_ends: Integers, o_ends: Integers, *, latency: int) -> Repacker:
     """A `penjing.hdl.upsizer.Upsizer`, likewise: it holds a beat beside the one that leaves."""
     complete = np.searchsorted(o_ends, i_ends, side="right")
-    return Repacker(complete.tolist(), (np.append(0, complete[:-1]) - 1).tolist(), latency, 1)
+    return Repacker(complete.tolist(), (np.append(0, complete[:-1]) - 1).tolist(), latency, 1,
+                    apart=2)
 
 
 def reducer(beats: int, area: int) -> Repacker:
