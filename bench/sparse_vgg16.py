@@ -46,7 +46,7 @@ IMAGES, FITTED_IMAGES = 2, 3
 DEVICE = "ulx3s-85f"
 CLOCK_MHZ, FRAMES = 80, 400
 """What the fitted network is compiled for, in MHz and frames a second."""
-ENCODINGS = {"conv3_2": "relative:7+codebook", "conv3_3": "relative:7+codebook",
+ENCODINGS = {"conv1_1": "plain", "conv3_2": "relative:7+codebook", "conv3_3": "relative:7+codebook",
              "conv4_1": "relative:8+codebook", "conv5_1": "relative:10+codebook",
              "conv5_2": "relative:10+codebook", "classifier": "relative+codebook"}
 """Of the fitted network: gaps of the fewest block RAMs, where those are not the fewest bits."""
