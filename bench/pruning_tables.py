@@ -111,6 +111,8 @@ def vgg16() -> str:
                 percent(row["accuracy"], 2)) for row in rows)]
     if fitted:
         codes = [one["codes"] for one in fitted["settings"]["left"].values()]
+        lines += [(f"{fitted['network']}, {step}, float", "", "", percent(right, 2))
+                  for step, right in fitted["steps"].items()]
         lines.append((fitted["network"], f"{fitted['nonzeros']:,}", f"{codes[0]}, {codes[-1]}",
                       percent(fitted["accuracy"], 2)))
     return table(("network", "not 0", "values a layer, up to the third pool and behind",

@@ -41,7 +41,9 @@ from penjing.compiler.compress.prune import (
     layers_of,
     prune,
 )
+from penjing.compiler.compress.sizes import sizes
 from penjing.compiler.compress.training import Data, Settings
+from penjing.compiler.encode import encode
 from penjing.compiler.ir import Network
 from penjing.compiler.load import floats as fl
 from rich.progress import Progress
@@ -251,11 +253,13 @@ def judged(made: Network, name: str, args: argparse.Namespace, bar: Progress) ->
     x, y = x[:args.images], y[:args.images]
     answers = Judge(args.out, bar).answers("test", file.to_bytes(made),
                                            lambda some: run_integers(made, some), x)
-    rows = layers(made)
+    rows, every = layers(made), sizes(encode(made, {}))
     return {"network": name, "images": len(x), "accuracy": float((answers == y).mean()),
             "dense_accuracy": 0.9346, "before": common.read(BEFORE)["float_accuracy"],
             "layers": rows, "golden_values": golden_values(made, x[:COMPARED]),
             "golden_images": COMPARED,
+            "float_bits": sum(one.float_bits for one in every),
+            "stored_bits": sum(one.stored_bits for one in every),
             **{what: sum(row[what] for row in rows)
                for what in ("weights", "nonzeros", "macs", "nonzero_macs")}}
 

@@ -10,16 +10,17 @@ do. Last, weights are rounded to shared values, layer by layer, in the way they 
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
     python examples/vgg16/fit.py                       # what is stored
 
-``--out`` gets ``vgg16_fitted.penjing``. How many weights are left in each layer (`LEFT`) follows
-from what the board has room for; nothing is chosen by the test images. A run that was interrupted
-goes on behind the step that it had done, or the epoch.
+``--out`` gets ``vgg16_fitted.penjing``, or with ``--unpruned``, where no layer loses weights, and
+nothing is trained, ``vgg16_rounded.penjing``. How many weights are left in each layer (`LEFT`)
+follows from what the board has room for; nothing is chosen by the test images. A run that was
+interrupted goes on behind the step that it had done, or the epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,9 +56,10 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
 import common
+from cifar_resnets import images
 
-FILE = "vgg16_fitted.json"
-NAME = "vgg16_fitted"
+FITTED, ROUNDED = "vgg16_fitted", "vgg16_rounded"
+"""The networks that are made; each has a file of results."""
 
 
 class Share(NamedTuple):
@@ -69,7 +71,7 @@ class Share(NamedTuple):
 
 
 WEIGHT_BITS = 7
-"""Enough for all: wider integers would make sums wider, and the memories that they wait in."""
+"""Enough for `LEFT`: wider integers would make sums wider, and the memories that they wait in."""
 LEFT: Mapping[str, Share] = {
     "conv1_1": Share(1260, 32, 7), "conv1_2": Share(5600, 32), "conv2_1": Share(11_000, 32),
     "conv2_2": Share(12_350, 32), "conv3_1": Share(16_000, 32), "conv3_2": Share(18_000, 32),
@@ -77,7 +79,9 @@ LEFT: Mapping[str, Share] = {
     "conv4_3": Share(10_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7000, 16),
     "conv5_3": Share(8000, 16), "classifier": Share(2000, 16)}
 """Of the weights that are not 0 in the sparse network."""
-FITTED = 2000
+ALL: Mapping[str, Share] = {name: Share(1 << 24, 32, 8) for name in LEFT}
+"""The same where no layer loses weights."""
+SEEN = 2000
 """Training images by which layers are fitted."""
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
@@ -138,19 +142,19 @@ def set_flat(layer: nn.Module, rows: np.ndarray) -> None:
     layer.bias.data = torch.from_numpy(rows[:, -1]).float()
 
 
-def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, *, prunes: bool, rounds: bool,
-        bar: Progress) -> None:
-    """Bring the layers of ``model`` in place as near to ``wanted`` as can be, with what is `LEFT`.
+def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, left: Mapping[str, Share], *,
+        prunes: bool, rounds: bool, bar: Progress) -> None:
+    """Bring the layers of ``model`` in place as near to ``wanted`` as what is ``left`` lets them.
 
     Both take ``x``; each layer is fitted to what those before it make of that.
     """
     generator = torch.Generator().manual_seed(1)
-    task = bar.add_task("fitting", total=len(LEFT))
+    task = bar.add_task("fitting", total=len(left))
     y = x
     for (name, layer), target in zip(model.named_children(), wanted, strict=True):
         x = run(target, x)
-        if name in LEFT:
-            share = LEFT[name]
+        if name in left:
+            share = left[name]
             sums, rows = normal(layer, y, x, generator), flat(layer)
             if prunes and np.count_nonzero(rows[:, :-1]) > share.weights:
                 rows = surgeon.keep(sums, rows, share.weights)
@@ -162,14 +166,6 @@ def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, *, prunes: bool,
         y = run(layer, y)
 
 
-def kept(path: Path, model: nn.Module) -> bool:
-    """Whether ``path`` has the parameters of ``model``, which are then put in."""
-    if not path.exists():
-        return False
-    model.load_state_dict(load_file(path))
-    return True
-
-
 def keep(path: Path, model: nn.Module) -> None:
     """Write the parameters of ``model`` to ``path``."""
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -178,23 +174,34 @@ def keep(path: Path, model: nn.Module) -> None:
     partial.replace(path)
 
 
-def made(args: argparse.Namespace, bar: Progress) -> fl.FloatNetwork:
-    """The fitted network."""
+def made(args: argparse.Namespace, left: Mapping[str, Share], bar: Progress
+         ) -> tuple[fl.FloatNetwork, dict[str, float]]:
+    """The fitted network, and how many of the test images are told right behind each step."""
     before = network(args.weights)
     model, original = modules(before), modules(before)
     pixels, labels = pixels_of(args.data)
-    some = varied(pixels[:FITTED], torch.Generator().manual_seed(1))
-    if not kept(args.out / "pruned.safetensors", model):
-        fit(model, original, some, prunes=True, rounds=False, bar=bar)
-        keep(args.out / "pruned.safetensors", model)
-    if not kept(args.out / "trained.safetensors", model):
-        train(model, modules(dense(args.teacher)), Data(pixels, labels, blended(varied)),
-              args.out / "training", bar)
-        keep(args.out / "trained.safetensors", model)
-    if not kept(args.out / "rounded.safetensors", model):
-        fit(model, modules(floats_of(model, before)), some, prunes=False, rounds=True, bar=bar)
-        keep(args.out / "rounded.safetensors", model)
-    return floats_of(model, before)
+    some = varied(pixels[:SEEN], torch.Generator().manual_seed(1))
+    x, y = images(args.data)
+    test = Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y), varied)
+    right: dict[str, float] = {}
+
+    def step(name: str, what: Callable[[], None]) -> None:
+        path = args.out / f"{name}.safetensors"
+        if path.exists():
+            model.load_state_dict(load_file(path))
+        else:
+            what()
+            keep(path, model)
+        right[name] = trainer.accuracy(model, test)
+
+    if not args.unpruned:
+        step("pruned", lambda: fit(model, original, some, left, prunes=True, rounds=False, bar=bar))
+        step("trained", lambda: train(
+            model, modules(dense(args.teacher)), Data(pixels, labels, blended(varied)),
+            args.out / "training", bar))
+    step("unpruned" if args.unpruned else "rounded", lambda: fit(
+        model, modules(floats_of(model, before)), some, left, prunes=False, rounds=True, bar=bar))
+    return floats_of(model, before), right
 
 
 def train(model: nn.Module, teacher: nn.Module, images: Data, checkpoint: Path, bar: Progress
@@ -212,26 +219,32 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     """Fit the network, make integers of it, and tell how good they are."""
     args.out.mkdir(parents=True, exist_ok=True)
     calibration, _ = training(args.data, 0)
-    network_ = quantize(made(args, bar), calibration, WEIGHT_BITS, name="vgg16",
+    left = ALL if args.unpruned else LEFT
+    floats, right = made(args, left, bar)
+    network_ = quantize(floats, calibration, 8 if args.unpruned else WEIGHT_BITS, name="vgg16",
                         images=SEARCH_IMAGES)
-    return {**judged(network_, NAME, args, bar),
-            "settings": {"left": {name: share._asdict() for name, share in LEFT.items()},
-                         "training": asdict(TRAINING), "samples": SAMPLES, "images": FITTED},
-            **common.stamp("python examples/vgg16/fit.py --weights FILE --teacher FILES "
-                           "--data DIR", "torch", "numpy")}
+    return {**judged(network_, ROUNDED if args.unpruned else FITTED, args, bar), "steps": right,
+            "settings": {"left": {name: share._asdict() for name, share in left.items()},
+                         "training": None if args.unpruned else asdict(TRAINING),
+                         "samples": SAMPLES, "images": SEEN},
+            **common.stamp(f"python examples/vgg16/fit.py {'--unpruned ' * args.unpruned}"
+                           "--weights FILE --teacher FILES --data DIR", "torch", "numpy")}
 
 
 def main() -> int:
     """Fit if files are given; print."""
-    args = parsed(argparse.ArgumentParser(description=__doc__.partition("\n")[0]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--unpruned", action="store_true", help="round all weights, prune none")
+    args = parsed(parser)
+    file = f"{ROUNDED if args.unpruned else FITTED}.json"
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:
             result = measure(args, bar)
-        common.write(FILE, result)
+        common.write(file, result)
         return result
 
-    return common.present(FILE, run, show_one, anew=args.weights is not None, as_json=args.json)
+    return common.present(file, run, show_one, anew=args.weights is not None, as_json=args.json)
 
 
 if __name__ == "__main__":
