@@ -19,7 +19,7 @@ DEEP_FILE = "deep_compression.json"
 RESNET20_FILE = "resnet20_pruning.json"
 VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
-VGG16_FITTED = "vgg16_fitted.json"
+VGG16_FITTED = ("vgg16_rounded.json", "vgg16_fitted.json")
 """What `examples/vgg16/fit.py` stores."""
 _NAMED = 4
 """From so many layers on, their names are not told."""
@@ -103,20 +103,22 @@ def integers() -> str:
 
 
 def vgg16() -> str:
-    """The sparse VGG-16 with trained shared weights, pruned further or not."""
+    """The sparse VGG-16 with shared weights, pruned further or not."""
     rows = common.read(VGG16_FILE)["networks"]
-    fitted = common.read(VGG16_FITTED)
-    lines = [("98 % zeros, float", "", "", percent(rows[0]["before"], 2)),
-             *((row["network"], f"{row['nonzeros']:,}", ", ".join(map(str, row["codes"])),
-                percent(row["accuracy"], 2)) for row in rows)]
-    if fitted:
+    lines: list[tuple[str, ...]] = [
+        ("98 % zeros, float", "", "", "", percent(rows[0]["before"], 2)),
+        *((row["network"], f"{row['nonzeros']:,}", ", ".join(map(str, row["codes"])), "",
+           percent(row["accuracy"], 2)) for row in rows)]
+    every = [common.read(name) for name in VGG16_FITTED]
+    for fitted in every:
         codes = [one["codes"] for one in fitted["settings"]["left"].values()]
-        lines += [(f"{fitted['network']}, {step}, float", "", "", percent(right, 2))
-                  for step, right in fitted["steps"].items()]
-        lines.append((fitted["network"], f"{fitted['nonzeros']:,}", f"{codes[0]}, {codes[-1]}",
-                      percent(fitted["accuracy"], 2)))
+        lines += [*((f"{fitted['network']}, {step}, float", "", "", "", percent(right, 2))
+                    for step, right in fitted["steps"].items()),
+                  (fitted["network"], f"{fitted['nonzeros']:,}", f"{codes[0]}, {codes[-1]}",
+                   f"{fitted['float_bits'] / fitted['stored_bits']:.0f}",
+                   percent(fitted["accuracy"], 2))]
     return table(("network", "not 0", "values a layer, up to the third pool and behind",
-                  "accuracy of 10,000"), lines, *rows, *([fitted] if fitted else []))
+                  "times smaller", "accuracy of 10,000"), lines, *rows, *every)
 
 
 def resnet20() -> str:
