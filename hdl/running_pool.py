@@ -18,6 +18,8 @@ RUNNING_POOLER_LATENCY = 1
 """Cycles from a window's last element to its maximum."""
 _AHEAD = 2
 """Beats from the one whose maximum so far is looked up to the one that is taken."""
+_FEWEST = _AHEAD + 2
+"""Beats of a pixel, at least: what a beat leaves is in the memory two cycles later."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class RunningShape:
     ----------
     size : (height, width, channels) of the map.
     kernel : of windows that lie side by side, within the map: height and width, not both 1.
-    lanes : channels a beat; a pixel has more than two beats.
+    lanes : channels a beat; a pixel has four beats or more.
     """
 
     size: tuple[int, int, int]
@@ -40,9 +42,8 @@ class RunningShape:
         if self.kernel[0] * self.kernel[1] == 1 or min(self.windows) < 1:
             raise ValueError(f"kernel must have several elements and fit the map, "
                              f"not {self.kernel!r}")
-        if self.slices <= _AHEAD:
-            raise ValueError(f"lanes must leave more than {_AHEAD} beats a pixel, "
-                             f"not {self.lanes!r}")
+        if self.slices < _FEWEST:
+            raise ValueError(f"lanes must leave {_FEWEST} beats a pixel, not {self.lanes!r}")
 
     @property
     def slices(self) -> int:
@@ -64,7 +65,8 @@ class RunningMaxPooler(PassesReady):
     """``o = max`` of every window; latency 1 after its last element, one input beat a cycle.
 
     Of each window of a row the maximum so far lies in a memory, where it is looked up two beats
-    before the next element comes. Rows and columns that fill no window are dropped.
+    before the next element comes. It is written a cycle after that, from a register, since the
+    memory may lie far away. Rows and columns that fill no window are dropped.
 
     Parameters
     ----------
@@ -103,12 +105,15 @@ class RunningMaxPooler(PassesReady):
                                    registered=True)
         m.submodules.so_far = ram
         joined = Signal(self.i.p.data.shape())
+        left = Signal.like(Value.cast(joined), name="left", reset_less=True)
+        where = Signal.like(word, name="where", reset_less=True)
+        written = Signal()
+        m.d.sync += [left.eq(joined), where.eq(word), written.eq(take & inside)]
         m.d.comb += [
             self.i.ready.eq(~end | ~self.o.valid | self.o.ready),
             take.eq(self.i.valid & self.i.ready),
             ram.read_address.eq(address), ram.read_enable.eq(take),
-            ram.write_address.eq(word), ram.write_data.eq(joined),
-            ram.write_enable.eq(take & inside),
+            ram.write_address.eq(where), ram.write_data.eq(left), ram.write_enable.eq(written),
         ]
         for lane, value in enumerate(self.i.p.data):
             so_far = Signal.like(value, name=f"so_far_{lane}")

@@ -74,7 +74,7 @@ class Upsizer(Block):
         parts = self._shape.parts
         width = i_layout.shape.width * i_layout.lanes
         tail = beats((self._group - 1) % o_layout.lanes + 1, i_layout.lanes)
-        full, take, complete, move = Signal(), Signal(), Signal(), Signal()
+        full, take, ends, complete, move = Signal(), Signal(), Signal(), Signal(), Signal()
         # Which part of an output beat comes next, one-hot.
         place = Signal(parts, init=1)
         o_end = counter_end(m, "o", complete, beats(self._group, o_layout.lanes))
@@ -83,14 +83,15 @@ class Upsizer(Block):
             # Where the output is free, what is complete leaves for sure.
             self.i.ready.eq(~full | ~self.o.valid),
             take.eq(self.i.valid & self.i.ready),
-            complete.eq(take & (place[-1] | o_end & place[tail - 1])),
+            ends.eq(place[-1] | o_end & place[tail - 1]),
+            complete.eq(take & ends),
             # Not with a beat that leaves: so many registers wait for no `ready`.
             move.eq(full & ~self.o.valid),
         ]
         payload = payload_register(m, self.o)
         is_tail, is_last = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(take):
-            m.d.sync += place.eq(Mux(complete, 1, place << 1))
+            m.d.sync += place.eq(Mux(ends, 1, place << 1))
         with m.If(complete):
             m.d.sync += [full.eq(1), is_tail.eq(o_end), is_last.eq(o_end & frame_end)]
         with m.Elif(move):

@@ -66,8 +66,8 @@ def test_poolers(layer: type[ir.PoolLayer], area: int, bits: int, is_signed: boo
 
 @pytest.mark.parametrize("style", MemoryStyle)
 @pytest.mark.parametrize(("size", "kernel", "lanes", "bits", "is_signed"), [
-    ((4, 4, 3), (2, 2), 1, 8, False), ((5, 7, 8), (2, 3), 2, 5, True),
-    ((3, 2, 7), (1, 2), 2, 1, False), ((7, 1, 3), (3, 1), 1, 4, True),
+    ((4, 4, 4), (2, 2), 1, 8, False), ((5, 7, 8), (2, 3), 2, 5, True),
+    ((3, 2, 7), (1, 2), 2, 1, False), ((7, 1, 4), (3, 1), 1, 4, True),
     ((3, 3, 5), (3, 3), 1, 3, True)])
 def test_running_maximum(size: tuple[int, int, int], kernel: tuple[int, int], lanes: int,
                          bits: int, style: MemoryStyle, *, is_signed: bool) -> None:
@@ -81,7 +81,8 @@ def test_running_maximum(size: tuple[int, int, int], kernel: tuple[int, int], la
 
 
 @pytest.mark.parametrize(("kernel", "lanes", "reason"), [
-    ((1, 1), 1, "kernel"), ((5, 2), 1, "kernel"), ((2, 2), 2, "lanes"), ((0, 2), 1, "height")])
+    ((1, 1), 1, "kernel"), ((5, 2), 1, "kernel"), ((2, 2), 2, "lanes"), ((2, 2), 1, "lanes"),
+    ((0, 2), 1, "height")])
 def test_running_maximum_refuses(kernel: tuple[int, int], lanes: int, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         RunningShape((4, 4, 3), kernel, lanes)

@@ -62,7 +62,7 @@ BLOCKS: dict[str, Callable[[int], Any]] = {
         base=0, step=1, **SMALL),
     "maximum": lambda bits: MaxPooler(signed(bits), lanes=2, area=4),
     "running": lambda bits: RunningMaxPooler(
-        signed(bits), RunningShape((5, 4, 6), (2, 2), 2), **SMALL),
+        signed(bits), RunningShape((5, 4, 8), (2, 2), 2), **SMALL),
     "sum": lambda bits: SumPooler(signed(bits), lanes=2, area=4),
     "average": lambda bits: AveragePooler(signed(bits), lanes=2, area=9),
     "window": lambda bits: Window(signed(bits), WindowGeometry(

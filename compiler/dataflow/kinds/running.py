@@ -87,7 +87,7 @@ class RunningMaximum(Kind):
                 + Resources(luts=round(fabric.sums(memory.width // self.i.lanes, self.i.lanes)
                                        + memory.width * fabric.logic.mux
                                        + fabric.counters(bits)),
-                            ffs=memory.width + bits + 2 * address + 8))
+                            ffs=2 * memory.width + bits + 3 * address + 9))
 
     def blocks(self, site: Site, technology: Technology) -> Stages:
         """The pooler."""
