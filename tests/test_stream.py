@@ -8,6 +8,10 @@ import random
 import pytest
 from amaranth.hdl import *
 from amaranth.lib import wiring
+from amaranth.sim import Simulator
+from penjing.compiler.dataflow import control
+from penjing.compiler.dataflow.gears import Gear
+from penjing.compiler.dataflow.port import Port
 from penjing.hdl.gearbox import Gearbox
 from penjing.hdl.stream import Beat, Buffer, Queue, SkidBuffer, beats, connect
 from penjing.hdl.upsizer import Upsizer
@@ -101,6 +105,62 @@ def test_upsizer(i_lanes: int, o_lanes: int, group: int, groups: int, stalls: St
             for n in range(0, len(got), each)] == frames
     if stalls is Stalls.NONE and (group - 1) % o_lanes + 1 > i_lanes:
         assert times[-1] <= len(inputs) + 2
+
+
+def moves(block: wiring.Component, beats_in: int, pauses: list[int]) -> tuple[list[int], list[int]]:
+    """Cycles in which beats come in, which always may, and leave: so long after those before."""
+    taken: list[int] = []
+    left: list[int] = []
+
+    async def watch(ctx: object) -> None:
+        for cycle in range(3000):
+            ctx.set(block.i.valid, len(taken) < beats_in)
+            ctx.set(block.o.ready, not left or cycle >= left[-1] + pauses[len(left)])
+            _, _, comes, goes = await ctx.tick().sample(
+                block.i.valid & block.i.ready, block.o.valid & block.o.ready)
+            if comes:
+                taken.append(cycle)
+            if goes:
+                left.append(cycle)
+            if len(left) == len(pauses) - 1:
+                return
+        raise TimeoutError(f"{len(left)} of {len(pauses) - 1} beats came out")
+
+    simulator = Simulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(watch)
+    simulator.run()
+    return taken, left
+
+
+def reader(o: control.Link, pauses: list[int]) -> control.Process:
+    """What takes beats of ``o`` with such ``pauses``."""
+    for n, pause in enumerate(pauses[:-1]):
+        while len(o.offered) <= n:
+            yield o
+        o.taken.append(max(o.offered[n], o.taken[-1] + pause if n else 0))
+
+
+@pytest.mark.parametrize(("i_lanes", "o_lanes", "group", "groups"), [
+    (1, 2, 2, 3), (1, 7, 12, 1), (1, 3, 3, 2), (1, 5, 3, 4), (2, 4, 6, 2), (3, 6, 15, 1),
+    (2, 6, 14, 3), (4, 8, 8, 5), (1, 4, 5, 6), (1, 2, 3, 4)])
+@pytest.mark.parametrize("most", [1, 2, 4, 20])
+def test_beats_move_as_the_control_says(i_lanes: int, o_lanes: int, group: int, groups: int,
+                                        most: int) -> None:
+    """An upsizer before a reader that takes beats so many cycles apart, at ``most``."""
+    i, o, elements_ = Port(i_lanes, group), Port(o_lanes, group), group * groups
+    count = FRAMES * o.beats(elements_)
+    generator = random.Random(most)
+    pauses = [generator.randint(1, most) for _ in range(count + 1)]
+    gear = Gear(i, o, elements_, collects=True)
+    links = control.Link(), control.Link()
+    links[0].offered.extend([0] * FRAMES * i.beats(elements_))
+    control.run([control.Task(gear.flow.run(*links, i.beats(elements_), FRAMES), links),
+                 control.Task(reader(links[1], pauses), links[1:])])
+    _, block = gear.block(signed(BITS))
+    taken, left = moves(block, FRAMES * i.beats(elements_), pauses)
+    # Beats behind the last that leaves need not have come in.
+    assert (links[0].taken[:len(taken)], links[1].taken) == (taken, left)
 
 
 @pytest.mark.parametrize("signed_elements", [False, True])
