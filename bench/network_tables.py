@@ -13,8 +13,11 @@ import few_bits
 import icebreaker
 import mlperf_tiny
 import named_networks
+import sparse_vgg16
 import ulx3s
 from page_tables import both, grid, of, percent, script, table
+from pruning_tables import RESNET20_FILE
+from rows import of as studied
 
 PEERS = Path(__file__).with_name("peers.json")
 CELLS = ("luts", "ffs", "dsps", "brams")
@@ -191,6 +194,14 @@ def pieces() -> Iterator[dict[str, Any]]:
         yield {"title": f"Fashion-MNIST, {name}", "board": small["board"], "macs": entry["macs"],
                "cycles": entry["cycles_per_frame"], "clock_mhz": entry["clock_mhz"],
                **reached({**entry["measured"], "fmax_mhz": entry["fmax_mhz"]}, small)}
+    pruned = common.read(RESNET20_FILE)
+    for made, routed in zip(studied(pruned, "hardware"), studied(pruned, "routed"), strict=True):
+        yield {"title": f"ResNet-20, {made['network']}", "board": made["board"],
+               "macs": made["macs"], "cycles": made["cycles"], **reached(routed)}
+    fitted = common.read(sparse_vgg16.FILE)["fitted"]
+    yield {"title": "VGG-16, 99 % zeros", "board": fitted["plan"]["device"],
+           "macs": fitted["plan"]["macs"], "cycles": fitted["plan"]["cycles_per_frame"],
+           **reached(fitted["routed"])}
     for name, entry in networks(named_networks.FILE).items():
         if "plan" in entry:
             plan = entry["plan"]

@@ -186,7 +186,7 @@ def made(args: argparse.Namespace, left: Mapping[str, Share], bar: Progress
     right: dict[str, float] = {}
 
     def step(name: str, what: Callable[[], None]) -> None:
-        path = args.out / f"{name}.safetensors"
+        path = args.out / f"{'unpruned.' * args.unpruned}{name}.safetensors"
         if path.exists():
             model.load_state_dict(load_file(path))
         else:
@@ -199,7 +199,7 @@ def made(args: argparse.Namespace, left: Mapping[str, Share], bar: Progress
         step("trained", lambda: train(
             model, modules(dense(args.teacher)), Data(pixels, labels, blended(varied)),
             args.out / "training", bar))
-    step("unpruned" if args.unpruned else "rounded", lambda: fit(
+    step("rounded", lambda: fit(
         model, modules(floats_of(model, before)), some, left, prunes=False, rounds=True, bar=bar))
     return floats_of(model, before), right
 
