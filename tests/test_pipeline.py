@@ -81,6 +81,14 @@ def test_each_layer_loses_its_ratio(network: Trainable, criterion: Ranking, timi
                                    "dense": 0}, abs=0.02)
 
 
+def test_layers_stay_whole_where_others_are_ranked_together(network: Trainable) -> None:
+    made = taken(network, Prune(ratio=0.5, criterion=Ranking.LAYER_ADAPTIVE, together=True,
+                                layers={"stem": 0, "dense": 0}))
+    assert all((weights(made, name) != 0).all() for name in ("stem", "dense"))
+    ranked = torch.cat([weights(made, name).flatten() for name in ("inner", "outer", "depthwise")])
+    assert float((ranked == 0).float().mean()) == pytest.approx(0.5, abs=0.01)
+
+
 def test_a_threshold_is_in_deviations(network: Trainable) -> None:
     before = weights(network, "inner").clone()
     made = taken(network, Prune(criterion=Ranking.DEVIATIONS, below=0.7))

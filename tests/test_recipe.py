@@ -100,7 +100,7 @@ STEP = '[[step]]\ndo = "prune"\n'
     (STEP + 'timing = "gradual"', "step 1: timing gradual prunes while it trains; give epochs"),
     (STEP + 'timing = "iterative"\nepochs = 1\nunit = "2:4"', "n of m weights, and those below"),
     (STEP + "together = true\nlayers = { a = 0.5 }",
-     "no ratios of their own.*take away layers, or together"),
+     "no ratios of their own.*give 0 to those that stay whole"),
     (STEP + 'unit = "layer"', "step 1: unit layer takes whole layers.*say together = true"),
     (STEP + 'unit = "4:4"', "n of m channels with 1 <= n < m <= 16, not 4:4"),
     (STEP + 'unit = "2:17"', "n of m channels with 1 <= n < m <= 16, not 2:17"),

@@ -148,7 +148,7 @@ class Pipeline:
     def _(self, step: Prune, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         layers = _layers(network)
-        if step.counts_itself:
+        if step.names_whole_layers:
             layers = {name: layer for name, layer in layers.items() if name not in step.layers}
         amount, settings = _amount(step, layers), self._settings(step)
         layers = {name: layer for name, layer in layers.items() if amount.suits(layer)}

@@ -96,9 +96,9 @@ class Prune(Step):
     ranks all layers' weights together. ``below`` takes what is worth less than that instead (Han's
     q, with "deviations"). ``unit`` is what goes together: "weight", "vector", "kernel", "channel",
     "layer", which wants ``together``, or n of m channels such as "2:4". Where n of m, or a bound,
-    say how many go, ``layers`` name those that stay whole, with 0. ``timing``
-    "iterative" takes ``rounds`` with all epochs behind each; "gradual" ranks anew every ``every``
-    training steps, over the share ``ramp`` of all.
+    say how many go, or all are ranked together, ``layers`` name those that stay whole, with 0.
+    ``timing`` "iterative" takes ``rounds`` with all epochs behind each; "gradual" ranks anew every
+    ``every`` training steps, over the share ``ramp`` of all.
     """
 
     do = "prune"
@@ -126,9 +126,9 @@ class Prune(Step):
         if self.timing is not Timing.ONCE and self.counts_itself:
             raise PenjingError(f"timing {self.timing.value} lets a ratio grow; n of m weights, and "
                                f"those below a bound, go at once")
-        if self.together and self.layers:
+        if self.together and any(self.layers.values()):
             raise PenjingError("layers have no ratios of their own where they are ranked together; "
-                               "take away layers, or together")
+                               "give 0 to those that stay whole, or take away together")
         if self.together and not self.criterion.ranks_layers:
             raise PenjingError(f"{self.criterion.value} cannot rank weights of different layers "
                                f"together; take layer-adaptive, or give each layer its ratio")
@@ -157,6 +157,11 @@ class Prune(Step):
     def counts_itself(self) -> bool:
         """Whether something other than a ratio says how many weights go."""
         return self.n_of_m is not None or self.below is not None
+
+    @property
+    def names_whole_layers(self) -> bool:
+        """Whether ``layers`` are those that stay as they are."""
+        return self.counts_itself or self.together
 
     @property
     def is_plain(self) -> bool:
