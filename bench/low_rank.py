@@ -2,10 +2,11 @@
 
 The Fashion-MNIST CNN of ``examples/fashion_mnist`` and VGG-16 on CIFAR-10 (its dense arrays) lose
 shares of all their multiply-accumulates by Zhang's three methods, which see training images alone;
-``tensors`` makes CP and Tucker-2 of single layers and of the network, with and without an epoch of
-training behind it. The test images judge all. Without an option it prints the stored results;
-``--run`` measures what is missing, at last VGG-16 of the folders ``--models`` and ``--cifar`` (five
-minutes of the processor a row); ``--only`` some rows anew.
+``tensors`` makes CP and Tucker-2 of single layers and of the network, with and without one epoch of
+training behind it, or three. The test images judge all. Without an option it prints the stored
+results; ``--run`` measures what is missing, at last VGG-16 of the folders ``--models`` and
+``--cifar`` (five minutes of the processor a row, twenty where it is trained); ``--only`` some rows
+anew.
 
     python bench/low_rank.py --run --data DATA
 """
