@@ -156,7 +156,8 @@ class Repacker:
         many less than all if negative.
     latency : cycles from the beat that completes another to that.
     back : cycles from an output beat's way out to the take that waited for it.
-    apart : cycles from an output beat's way out to the next output beat, at least.
+    apart : cycles from an output beat's way out to the next output beat, at least; where they are
+        more than 1, an input beat completes one at most.
     """
 
     complete: Sequence[int]
@@ -186,13 +187,12 @@ class Repacker:
                         yield o
                     taken = max(taken, left[wait - 1] + self.back)
                 takes.append(taken)
-                for k in range(len(given), before + complete):
-                    offered = taken + self.latency
-                    if self.apart > 1 and k:
-                        while len(left) < k:
-                            yield o
-                        offered = max(offered, left[k - 1] + self.apart)
-                    given.append(offered)
+                offered = taken + self.latency
+                if self.apart > 1 and 0 < len(given) < before + complete:
+                    while len(left) < len(given):
+                        yield o
+                    offered = max(offered, left[len(given) - 1] + self.apart)
+                given.extend([offered] * (before + complete - len(given)))
 
 
 def gearbox(i_ends: Integers, o_ends: Integers, shape: GearboxShape) -> Repacker:
