@@ -47,8 +47,8 @@ _LAST = {f"conv{stage}_{number}": ratio
          for stage, count, ratio in ((1, 2, 0.54), (2, 2, 0.54), (3, 3, 0.665), (4, 3, 0.765),
                                      (5, 3, 0.765))
          for number in range(1, count + 1) if (stage, number) != (1, 1)}
-"""What leaves a third of the multiply-accumulates and a quarter of the weights: the last layers have
-most of these, the first ones most of what accuracy wants."""
+"""A third of the multiply-accumulates is left then, and a quarter of the weights: the last layers
+have most of these."""
 TENSORS: Mapping[str, Mapping[str, tuple[Method, Ratio, int]]] = {
     "fashion": {
         "cp_conv4": (Method.CP, {"conv4": 0.75}, 0),
