@@ -291,8 +291,11 @@ class Engine(Block):
                 held_last.eq(last),
                 left.eq(Mux(tail, shape.tail_beats, shape.drain_beats)),
             ]
-        with m.Elif(left > 0):
-            m.d.sync += [held.eq(held >> step), left.eq(left - 1)]
+        with m.Else():
+            # What moves on behind the last one is never looked at, and these are many registers.
+            m.d.sync += held.eq(held >> step)
+            with m.If(left > 0):
+                m.d.sync += left.eq(left - 1)
         behind = shape.results_latency
         m.d.comb += [
             Value.cast(array.drained).eq(held),
