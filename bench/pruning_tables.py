@@ -66,7 +66,7 @@ def low_rank_of(network: str, digits: int = 1) -> Callable[[], str]:
                 layers = "all"
                 if isinstance(ratio, dict):
                     layers = ", ".join(ratio) if len(ratio) < _NAMED else (
-                        f"most, {min(ratio.values()):.0%} to {max(ratio.values()):.0%} of each")
+                        f"most, without {percent(min(ratio.values()))} to {percent(max(ratio.values()))}")
                 left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
                              f"÷ {left:.1f}: {percent(row['accuracy'], digits)}"))
