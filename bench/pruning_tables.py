@@ -65,8 +65,9 @@ def low_rank_of(network: str, digits: int = 1) -> Callable[[], str]:
             if (row := found.get(f"tensors/{key}")) is not None:
                 layers = "all"
                 if isinstance(ratio, dict):
+                    gone = sorted(ratio.values())
                     layers = ", ".join(ratio) if len(ratio) < _NAMED else (
-                        f"most, without {percent(min(ratio.values()))} to {percent(max(ratio.values()))}")
+                        f"most, without {percent(gone[0])} to {percent(gone[-1])}")
                 left = row["macs_before"] / row["macs"]
                 rows.append((row["method"] + ("" if ratio else ", automatic"), layers, epochs,
                              f"÷ {left:.1f}: {percent(row['accuracy'], digits)}"))
