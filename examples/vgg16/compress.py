@@ -205,6 +205,13 @@ def pruned(model: nn.Sequential, teacher: nn.Module, pixels: Tensor, labels: Ten
           checkpoint=out / "pruning", progress=report)
 
 
+def reported(bar: Progress, title: str) -> trainer.Progress:
+    """How a training tells in the ``bar`` how far it is."""
+    task = bar.add_task(title, total=None)
+    return lambda done, total, line: bar.update(task, completed=done, total=total,
+                                                description=f"{title} {line}")
+
+
 def zeros(model: nn.Module) -> float:
     """The share of the weights that are 0."""
     return 1 - Masks.of(model).density
@@ -218,13 +225,8 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     pixels, labels = pixels_of(args.data)
     back = model[list(model._modules).index(SPLIT) + 1:]
 
-    def report(title: str) -> trainer.Progress:
-        task = bar.add_task(title, total=None)
-        return lambda done, total, line: bar.update(task, completed=done, total=total,
-                                                    description=f"{title} {line}")
-
     if not args.unpruned:
-        pruned(model, teacher, pixels, labels, args.out, bar, report("pruning"))
+        pruned(model, teacher, pixels, labels, args.out, bar, reported(bar, "pruning"))
     name = SHARED if args.unpruned else SMALL
     shared = {layer: part.module for layer, part in layers_of(model).items()
               if layer != "normalize"}
@@ -234,7 +236,7 @@ def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     some = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))[:SHARING_IMAGES]
     trainer.fit(Fast(model), Data(pixels[some], labels[some], varied), SHARING,
                 loss=Distillation(teacher, temperature=TEMPERATURE, alpha=1.0),
-                checkpoint=args.out / f"{name}.sharing", progress=report("sharing"))
+                checkpoint=args.out / f"{name}.sharing", progress=reported(bar, "sharing"))
     codebooks.release(shared.values())
     calibration, _ = training(args.data, 0)
     made = quantize(floats_of(model, before), calibration, name="vgg16", images=SEARCH_IMAGES)

@@ -35,11 +35,13 @@ from compress import (
     modules,
     parsed,
     pixels_of,
+    reported,
     show_one,
     varied,
 )
 from evaluate import training
 from network import SEARCH_IMAGES, dense, network
+from penjing.compiler import file
 from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
 from penjing.compiler.compress.blending import blended
@@ -50,16 +52,13 @@ from penjing.compiler.compress.sharing import shared
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.load import floats as fl
 from rich.progress import Progress
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
 import common
 from cifar_resnets import images
-
-FITTED, ROUNDED = "vgg16_fitted", "vgg16_rounded"
-"""The networks that are made; each has a file of results."""
 
 
 class Share(NamedTuple):
@@ -70,8 +69,6 @@ class Share(NamedTuple):
     bits: int = 6
 
 
-WEIGHT_BITS = 7
-"""Enough for `LEFT`: wider integers would make sums wider, and the memories that they wait in."""
 LEFT: Mapping[str, Share] = {
     "conv1_1": Share(1260, 32, 7), "conv1_2": Share(5600, 32), "conv2_1": Share(11_000, 32),
     "conv2_2": Share(12_350, 32), "conv3_1": Share(16_000, 32), "conv3_2": Share(18_000, 32),
@@ -79,13 +76,26 @@ LEFT: Mapping[str, Share] = {
     "conv4_3": Share(10_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7000, 16),
     "conv5_3": Share(8000, 16), "classifier": Share(2000, 16)}
 """Of the weights that are not 0 in the sparse network."""
-ALL: Mapping[str, Share] = {name: Share(1 << 24, 32, 8) for name in LEFT}
-"""The same where no layer loses weights."""
 SEEN = 2000
 """Training images by which layers are fitted."""
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
 TRAINING = Settings(8, batch=100, learning_rate=6e-4)
+
+
+class Way(NamedTuple):
+    """The ``name`` of a network and its results; what is ``left`` of layers, by name; the
+    ``training`` behind pruning, without which no weight goes; the ``bits`` of weights."""
+
+    name: str
+    left: Mapping[str, Share]
+    training: Settings | None
+    bits: int
+
+
+# Wider integers than 7 bits would make sums wider, and the memories that they wait in.
+FITTED = Way("vgg16_fitted", LEFT, TRAINING, 7)
+ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, None, 8)
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:
@@ -166,66 +176,55 @@ def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, left: Mapping[st
         y = run(layer, y)
 
 
-def keep(path: Path, model: nn.Module) -> None:
-    """Write the parameters of ``model`` to ``path``."""
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    partial = path.with_suffix(".part")
-    save_file(state, partial)
-    partial.replace(path)
-
-
-def made(args: argparse.Namespace, left: Mapping[str, Share], bar: Progress
+def made(way: Way, args: argparse.Namespace, bar: Progress
          ) -> tuple[fl.FloatNetwork, dict[str, float]]:
     """The fitted network, and how many of the test images are told right behind each step."""
     before = network(args.weights)
     model, original = modules(before), modules(before)
-    pixels, labels = pixels_of(args.data)
+    pixels, _ = pixels_of(args.data, 1)
     some = varied(pixels[:SEEN], torch.Generator().manual_seed(1))
-    x, y = images(args.data)
+    x, y = (array[:args.images] for array in images(args.data))
     test = Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y), varied)
     right: dict[str, float] = {}
 
     def step(name: str, what: Callable[[], None]) -> None:
-        path = args.out / f"{'unpruned.' * args.unpruned}{name}.safetensors"
+        path = args.out / f"{way.name}.{name}.safetensors"
         if path.exists():
             model.load_state_dict(load_file(path))
         else:
             what()
-            keep(path, model)
+            file.write_atomically(path, save({
+                name: value.contiguous() for name, value in model.state_dict().items()}))
         right[name] = trainer.accuracy(model, test)
 
-    if not args.unpruned:
-        step("pruned", lambda: fit(model, original, some, left, prunes=True, rounds=False, bar=bar))
-        step("trained", lambda: train(
-            model, modules(dense(args.teacher)), Data(pixels, labels, blended(varied)),
-            args.out / "training", bar))
-    step("rounded", lambda: fit(
-        model, modules(floats_of(model, before)), some, left, prunes=False, rounds=True, bar=bar))
+    if way.training is not None:
+        settings = way.training
+        step("pruned", lambda: fit(model, original, some, way.left, prunes=True, rounds=False,
+                                   bar=bar))
+        step("trained", lambda: train(model, settings, args, bar))
+    step("rounded", lambda: fit(model, modules(floats_of(model, before)), some, way.left,
+                                prunes=False, rounds=True, bar=bar))
     return floats_of(model, before), right
 
 
-def train(model: nn.Module, teacher: nn.Module, images: Data, checkpoint: Path, bar: Progress
-          ) -> None:
-    """Train the weights of ``model`` that are not 0 to answer as the ``teacher``."""
-    task = bar.add_task("training", total=None)
-    trainer.fit(Fast(model), images, TRAINING,
-                loss=Distillation(Fast(teacher), temperature=TEMPERATURE, alpha=1.0),
-                after_step=Masks.of(model).on(model), checkpoint=checkpoint,
-                progress=lambda done, total, line: bar.update(
-                    task, completed=done, total=total, description=f"training {line}"))
+def train(model: nn.Module, settings: Settings, args: argparse.Namespace, bar: Progress) -> None:
+    """Train the weights of ``model`` that are not 0 to answer as the dense network."""
+    trainer.fit(Fast(model), Data(*pixels_of(args.data), blended(varied)), settings,
+                loss=Distillation(Fast(modules(dense(args.teacher))), temperature=TEMPERATURE,
+                                  alpha=1.0),
+                after_step=Masks.of(model).on(model), checkpoint=args.out / "training",
+                progress=reported(bar, "training"))
 
 
-def measure(args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
+def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
     """Fit the network, make integers of it, and tell how good they are."""
     args.out.mkdir(parents=True, exist_ok=True)
     calibration, _ = training(args.data, 0)
-    left = ALL if args.unpruned else LEFT
-    floats, right = made(args, left, bar)
-    network_ = quantize(floats, calibration, 8 if args.unpruned else WEIGHT_BITS, name="vgg16",
-                        images=SEARCH_IMAGES)
-    return {**judged(network_, ROUNDED if args.unpruned else FITTED, args, bar), "steps": right,
-            "settings": {"left": {name: share._asdict() for name, share in left.items()},
-                         "training": None if args.unpruned else asdict(TRAINING),
+    floats, right = made(way, args, bar)
+    network_ = quantize(floats, calibration, way.bits, name="vgg16", images=SEARCH_IMAGES)
+    return {**judged(network_, way.name, args, bar), "steps": right,
+            "settings": {"left": {name: share._asdict() for name, share in way.left.items()},
+                         "training": asdict(way.training) if way.training else None,
                          "samples": SAMPLES, "images": SEEN},
             **common.stamp(f"python examples/vgg16/fit.py {'--unpruned ' * args.unpruned}"
                            "--weights FILE --teacher FILES --data DIR", "torch", "numpy")}
@@ -236,15 +235,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--unpruned", action="store_true", help="round all weights, prune none")
     args = parsed(parser)
-    file = f"{ROUNDED if args.unpruned else FITTED}.json"
+    way = ROUNDED if args.unpruned else FITTED
+    results = f"{way.name}.json"
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:
-            result = measure(args, bar)
-        common.write(file, result)
+            result = measure(way, args, bar)
+        common.write(results, result)
         return result
 
-    return common.present(file, run, show_one, anew=args.weights is not None, as_json=args.json)
+    return common.present(results, run, show_one, anew=args.weights is not None,
+                          as_json=args.json)
 
 
 if __name__ == "__main__":
