@@ -14,7 +14,7 @@ from .block import Block
 from .checks import at_least
 from .counter import counter_end
 from .fill import FILL, Filler, Spelling, chain
-from .tech import MemoryStyle, Technology
+from .tech import BANK_WORDS, MemoryStyle, Technology
 
 __all__ = ["ONCE", "SEQUENCER_LATENCY", "AnySequencer", "LoadableSequencer", "Rounds", "Sequencer",
            "SequencerShape"]
@@ -23,6 +23,8 @@ SEQUENCER_LATENCY = 2
 """Cycles from a step to its word."""
 PART_BITS = 64
 SHARED_WORDS = 4
+PART_TABLES = 2048
+"""Of 16 words and a bit each, behind one counter, where there are more than a bank of words."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,14 @@ class SequencerShape:
             return self.columns
         if self.block or self.words <= SHARED_WORDS:
             return (self.width,)
-        return tuple(min(PART_BITS, self.width - low) for low in range(0, self.width, PART_BITS))
+        bits = max(1, 16 * PART_TABLES // self.words) if self.registered else PART_BITS
+        return tuple(min(bits, self.width - low) for low in range(0, self.width, bits))
+
+    @property
+    def registered(self) -> bool:
+        """Whether the memories take both cycles: otherwise the first is the step's, on its way to
+        the counters."""
+        return self.block or self.words > BANK_WORDS
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -82,9 +91,10 @@ class Sequencer(Block):
     Two cycles after a cycle ``data`` is the word that ``step`` had come to in that cycle, and
     ``step`` takes it to the next. In front of block RAM there is one counter. A wide word of
     look-up tables belongs to multipliers all over the chip, and a wire to all of its tables would
-    be the slowest one: each part of ``PART_BITS`` has a counter of its own. (Copies of one counter
-    would be merged by synthesis; counters that each count for themselves are not.) Up to
-    ``SHARED_WORDS`` words have few different columns, which are better shared.
+    be the slowest one: each part of ``PART_BITS`` has a counter of its own, or of ``PART_TABLES``
+    where words are more than a bank. (Copies of one counter would be merged by synthesis; counters
+    that each count for themselves are not.) Up to ``SHARED_WORDS`` words have few different
+    columns, which are better shared.
 
     Parameters
     ----------
@@ -124,19 +134,17 @@ class Sequencer(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        is_block, parts = self._style is MemoryStyle.BLOCK, self._shape.parts
+        is_block, parts = self._shape.block, self._shape.parts
+        step = _stepped(m, self.step, self._shape)
         if is_block:
-            address = counted(m, "address", self.step, self._shape)
-        else:
-            stepped = Signal()
-            m.d.sync += stepped.eq(self.step)
+            address = counted(m, "address", step, self._shape)
         for low, part in zip(accumulate(parts, initial=0), parts, strict=False):
             mask = (1 << part) - 1
             rom = self._technology.rom([word >> low & mask for word in self._words], part,
-                                       self._style, registered=is_block)
+                                       self._style, registered=self._shape.registered)
             m.submodules["rom" if is_block and len(parts) == 1 else f"rom_{low}"] = rom
             if not is_block:
-                address = counted(m, f"address_{low}", stepped, self._shape)
+                address = counted(m, f"address_{low}", step, self._shape)
             m.d.comb += [rom.address.eq(address), rom.enable.eq(1),
                          self.data[low : low + part].eq(rom.data)]
         return m
@@ -181,14 +189,11 @@ class LoadableSequencer(Block):
         m = Module()
         m.submodules.filler = filler = self._filler
         chain(m, self, [filler])
-        is_block = self._style is MemoryStyle.BLOCK
-        step: Value = self.step
-        if not is_block:
-            step = Signal(name="stepped")
-            m.d.sync += step.eq(self.step)
+        step = _stepped(m, self.step, self._shape)
         for low, part in zip(accumulate(self._shape.parts, initial=0), self._shape.parts,
                              strict=False):
-            ram = self._technology.ram(part, self._shape.words, self._style, registered=is_block)
+            ram = self._technology.ram(part, self._shape.words, self._style,
+                                       registered=self._shape.registered)
             m.submodules[f"ram_{low}"] = ram
             m.d.comb += [
                 ram.write_address.eq(filler.address), ram.write_enable.eq(filler.write),
@@ -200,6 +205,15 @@ class LoadableSequencer(Block):
 
 AnySequencer: TypeAlias = Sequencer | LoadableSequencer
 """Words in their order, whoever brings them."""
+
+
+def _stepped(m: Module, step: Value, shape: SequencerShape) -> Value:
+    """What steps the counters: a cycle later where memories take but one."""
+    if shape.registered:
+        return step
+    stepped = Signal()
+    m.d.sync += stepped.eq(step)
+    return stepped
 
 
 def counted(m: Module, name: str, step: Value, shape: SequencerShape) -> Signal:

@@ -76,7 +76,8 @@ class Probe(wiring.Component):
     def _roms(self, technology: Technology, memories: Memories) -> None:
         generator = random.Random(5)
         for depth, width in memories.roms:
-            for style in MemoryStyle if depth < 100 else [MemoryStyle.BLOCK]:
+            in_tables = depth < 100 or depth * width < 1200
+            for style in MemoryStyle if in_tables else [MemoryStyle.BLOCK]:
                 for registered in (False, True):
                     words = [generator.getrandbits(width) for _ in range(depth)]
                     rom = technology.rom(words, width, style, registered=registered)
@@ -148,12 +149,12 @@ def stimuli(count: int) -> Iterator[int]:
 
 
 ECP5 = Memories(roms=((288, 40), (700, 18), (1500, 9), (4000, 4), (5000, 1), (50, 12),
-                      (2500, 9), (1300, 36)),
+                      (2500, 9), (1300, 36), (1100, 1)),
                 rams=((300, 40, 40), (700, 18, 18), (2000, 9, 9), (4000, 4, 4), (5000, 2, 2),
                       (20, 6, 6), (20000, 2, 2), (300, 40, 8), (300, 33, 11), (700, 24, 8),
                       (2000, 16, 4), (3000, 10, 5), (20000, 2, 1), (20, 6, 2)))
-ICE40 = Memories(roms=((288, 20), (50, 12)), rams=((300, 20, 20), (1000, 3, 3), (20, 6, 6),
-                                                   (300, 20, 5), (20, 6, 2)))
+ICE40 = Memories(roms=((288, 20), (50, 12), (1100, 1)),
+                 rams=((300, 20, 20), (1000, 3, 3), (20, 6, 6), (300, 20, 5), (20, 6, 2)))
 
 
 @pytest.mark.slow

@@ -10,14 +10,14 @@ from penjing.boards.families import FAMILIES, Family
 from penjing.compiler import ir
 from penjing.compiler.cost import Resources
 from penjing.compiler.cost.families import ECP5, ICE40
-from penjing.compiler.cost.memories import ram_blocks, rom_blocks, rom_columns
+from penjing.compiler.cost.memories import bank_words, ram_blocks, rom_blocks, rom_columns
 from penjing.compiler.dataflow.budget import Budget
 from penjing.compiler.dataflow.plan import Fold
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.ir import Network, TensorType
 from penjing.hdl.emit import emit
 from penjing.hdl.sequencer import Sequencer
-from penjing.hdl.tech import Ecp5, MemoryStyle
+from penjing.hdl.tech import BANK_WORDS, Ecp5, MemoryStyle
 from penjing.hdl.tech.ecp5_memory import rom_depth
 
 WIDTHS = range(1, 19)
@@ -39,6 +39,11 @@ def test_plan_and_hardware_agree_on_what_a_dsp_block_multiplies(family: Family) 
 def test_plan_and_hardware_agree_on_blocks_of_constants(depth: int, width: int) -> None:
     rom = Ecp5().rom([0] * depth, width, MemoryStyle.BLOCK, registered=True)
     assert emit(rom, "rom").text.count("DP16KD") == rom_blocks(ECP5, depth, width)[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_plan_and_hardware_agree_on_banks_of_tables(family: Family) -> None:
+    assert bank_words(family.fabric) == BANK_WORDS
 
 
 @pytest.mark.parametrize(("depth", "width", "fewer"), [

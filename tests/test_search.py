@@ -29,7 +29,9 @@ from penjing.compiler.dataflow.options import OUTPUT_LANE_LUTS, Options
 from penjing.compiler.dataflow.plan import Fold, Plan, Port
 from penjing.compiler.dataflow.search import Goal, schedule
 from penjing.compiler.dataflow.site import Site, sites
+from penjing.compiler.encode import encode
 from penjing.compiler.ir import Network, TensorType
+from penjing.hdl.tech import BANK_WORDS
 from penjing.sim.streams import Stalls
 
 NO_DSPS = Resources(luts=10**6, ffs=10**6, dsps=0, brams=10**4)
@@ -137,6 +139,32 @@ def test_constants_in_tables_spare_block_rams() -> None:
     assert few.cycles_per_frame == many.cycles_per_frame
     images = random_images(network.input_type, 1, 1)
     run_network(network, few, images, [Stalls.BOTH])
+
+
+@pytest.mark.parametrize("encoding", ["relative", "relative:6+codebook", "bitmap"])
+def test_entries_in_tables_spare_block_rams(encoding: str) -> None:
+    """More entries than a bank of tables has words: the slowest engine takes one a cycle."""
+    generator = np.random.default_rng(0)
+    values = generator.choice([-96, -32, 32, 96], (64, 3, 3, 32))
+    values[generator.random(values.shape) < 0.85] = 0
+    assert np.count_nonzero(values) > 2 * BANK_WORDS
+    layer = ir.Convolution(LAYER, "x", ir.Weights(values, 8), np.zeros(64, np.int64), (1, 1),
+                           (1, 1, 1, 1))
+    network = encode(Network("net", "x", TensorType((3, 3, 32), 8, True), (layer,)),
+                     {LAYER: encoding})
+    fold = Goal(folds={LAYER: Fold(1, 1, 1)})
+    cells = Resources(luts=10**5, ffs=10**5, dsps=1, brams=10**3)
+
+    def plan(brams: int) -> Plan:
+        return schedule(network, Budget(ECP5, replace(cells, brams=brams), 1), fold)
+
+    many = plan(1000)
+    few = plan(many.resources.brams - 1)
+    assert few.resources.brams < many.resources.brams
+    assert few.resources.luts > many.resources.luts + 1000
+    assert few.cycles_per_frame == many.cycles_per_frame
+    images = random_images(network.input_type, 1, 1)
+    run_network(network, few, images, [Stalls.NONE, Stalls.BOTH])
 
 
 def test_a_faster_plan_where_only_that_has_block_rams_enough() -> None:

@@ -18,7 +18,7 @@ from penjing.hdl.sequencer import (
     Sequencer,
     SequencerShape,
 )
-from penjing.hdl.tech import Ecp5, Generic, MemoryStyle
+from penjing.hdl.tech import BANK_WORDS, Ecp5, Generic, MemoryStyle
 
 
 @pytest.mark.parametrize("style", list(MemoryStyle), ids=lambda style: style.value)
@@ -26,6 +26,13 @@ from penjing.hdl.tech import Ecp5, Generic, MemoryStyle
 @pytest.mark.parametrize("width", [1, PART_BITS, 2 * PART_BITS + 3])
 def test_words_in_order(style: MemoryStyle, depth: int, width: int) -> None:
     check_order(style, depth, width, Rounds(), list(range(depth)))
+
+
+@pytest.mark.parametrize("style", [MemoryStyle.BLOCK, MemoryStyle.DISTRIBUTED])
+def test_more_words_than_a_bank_has(style: MemoryStyle) -> None:
+    depth = 2 * BANK_WORDS + 3
+    assert SequencerShape(depth, 40, block=False).parts == (15, 15, 10)
+    check_order(style, depth, 40, Rounds(), list(range(depth)))
 
 
 @pytest.mark.parametrize("style", [MemoryStyle.BLOCK, MemoryStyle.LOGIC])

@@ -12,7 +12,7 @@ import pytest
 from amaranth.hdl import ClockDomain, Module, Shape, ShapeLike, signed, unsigned
 from amaranth.sim import Simulator
 from penjing.hdl.emit import emit
-from penjing.hdl.tech import Ecp5, Generic, Ice40, MemoryStyle, Selection, Technology
+from penjing.hdl.tech import BANK_WORDS, Ecp5, Generic, Ice40, MemoryStyle, Selection, Technology
 
 # The ECP5's cells are instances, which this simulator does not know: see test_netlist.
 SIMULATED = [Generic(), Ice40()]
@@ -172,7 +172,7 @@ def joined(values: Iterable[int], bits: int) -> int:
 
 @pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.value)
-@pytest.mark.parametrize("depth", [1, 2, 3, 37])
+@pytest.mark.parametrize("depth", [1, 2, 3, 37, BANK_WORDS + 1, 2 * BANK_WORDS + 37])
 @pytest.mark.parametrize("technology", SIMULATED, ids=SIMULATED_IDS)
 def test_rom(technology: Technology, depth: int, style: MemoryStyle, registered: bool) -> None:
     generator = random.Random(depth)
@@ -181,6 +181,7 @@ def test_rom(technology: Technology, depth: int, style: MemoryStyle, registered:
     dut = technology.rom(words, 13, style, registered=registered)
     latency = 2 if registered else 1
     steps = [(generator.randrange(depth), generator.random() < 0.7) for _ in range(60)]
+    steps += [(address, True) for address in (0, depth - 1, depth // 2, 0)]
     seen = run(dut, [{"address": a, "enable": e} for a, e in steps], "data")
     pipeline: list[int | None] = [None] * latency
     compared = 0

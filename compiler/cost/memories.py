@@ -11,8 +11,9 @@ from math import expm1
 from .fabric import Fabric
 from .resources import Resources, Storage
 
-MOST_TABLES = 64
-"""Of a column of constants that is to be read in one cycle."""
+BANK_TABLES, MOST_BANKS = 64, 16
+"""Of a column of constants: tables that are read in one cycle, see ``hdl.tech``, and banks of them
+between which the next one chooses."""
 
 
 def index_bits(count: int) -> int:
@@ -78,6 +79,11 @@ def ram_blocks(fabric: Fabric, depth: int, width: int, parts: int = 1) -> int:
     return -(-depth // bank) * -(-width // block)
 
 
+def bank_words(fabric: Fabric) -> int:
+    """Words of a bank of constants in look-up tables."""
+    return BANK_TABLES * fabric.silicon.table_words
+
+
 def _tables(fabric: Fabric, depth: int) -> int:
     """Look-up tables that one column of a memory takes."""
     return -(-depth // fabric.silicon.table_words)
@@ -98,8 +104,12 @@ def rom_luts(fabric: Fabric, depth: int, width: int) -> float:
     """LUTs of a memory with constant contents.
 
     A column is a function of the address: of few words there are few different ones, and of many
-    words the multiplexers behind the tables come in powers of two.
+    words the multiplexers behind the tables come in powers of two. Of more than a bank of words
+    there are several, between which each bit is chosen.
     """
+    bank = bank_words(fabric)
+    if depth > bank:
+        return rom_luts(fabric, bank, width) + width + rom_luts(fabric, depth - bank, width)
     tables = max(1, (1 << index_bits(depth)) // fabric.silicon.table_words)
     return fabric.logic.rom * _columns(depth, width) * tables
 
@@ -130,7 +140,7 @@ def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
 
 def spared_storage(fabric: Fabric, depth: int) -> Storage:
     """Where constants go if block RAM is to be spared: to tables, unless those would be slow."""
-    if depth > MOST_TABLES * fabric.silicon.table_words:
+    if depth > MOST_BANKS * bank_words(fabric):
         return Storage.BLOCK
     return _in_tables(fabric, depth)
 
@@ -161,9 +171,12 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
     if storage is Storage.BLOCK:
         brams, luts = rom_blocks(fabric, depth, width)
         return Resources(luts=luts, brams=brams)
-    # Registers of columns that are constant, or equal to others, are merged.
-    return Resources(luts=round(rom_luts(fabric, depth, width)),
-                     ffs=registers * _columns(depth, width))
+    banks = -(-depth // bank_words(fabric))
+    if banks > 1:  # a register of each bank, its number, and that of the choice
+        ffs = (banks + 1) * width + index_bits(banks)
+    else:  # registers of columns that are constant, or equal to others, are merged
+        ffs = registers * _columns(depth, width)
+    return Resources(luts=round(rom_luts(fabric, depth, width)), ffs=ffs)
 
 
 def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int]
@@ -182,7 +195,7 @@ def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Seq
     luts = fabric.counters(bits) + (fabric.sums(index_bits(words)) if again else 0)
     counter = Resources(luts=round(luts), ffs=bits + sum(count > 1 for count in again))
     # The step is kept for a cycle, in silicon where that is a block RAM's.
-    step = Resources(ffs=int(storage is not Storage.BLOCK))
+    step = Resources(ffs=int(storage is not Storage.BLOCK and words <= bank_words(fabric)))
     counters = 1 if storage is Storage.BLOCK else len(parts)
     return sum((rom(fabric, storage, words, part) for part in parts), step + counter * counters)
 

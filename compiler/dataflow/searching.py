@@ -207,6 +207,13 @@ class Search:
                 few = middle + 1
             else:
                 planned, enough = attempt, middle
+        # The last one may spare so many that some of those before it need not, the dearest first.
+        kept = set(order[:enough + 1] if planned is not plain else ())
+        for name in sorted(kept, key=lambda name: -costs[name] * saved[name]):
+            attempt = with_sparing(kept - {name})
+            if BLOCK_RAMS not in short(attempt):
+                planned = attempt
+                kept.remove(name)
         # What lacks something else for it is no help.
         return plain if short(planned) else planned
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from amaranth.hdl import *
 from amaranth.utils import ceil_log2
 
-from .memory import RamPorts, RomPorts
+from .memory import REGISTERED_LATENCY, RamPorts, RomPorts, banks_of, chosen_bank
 
 __all__ = ["BlockRam", "BlockRom", "rom_depth"]
 
@@ -41,13 +41,12 @@ class BlockRom(RomPorts):
         depth = rom_depth(len(self._words), len(self.data))
         low = self.address[: ceil_log2(depth)]
         banks: list[Signal] = []
-        for start in range(0, len(self._words), depth):
-            data = Signal(len(self.data), name=f"bank_{len(banks)}")
-            self._bank(m, f"bank_{len(banks)}", self._words[start : start + depth], depth, low,
-                       data)
+        for n, words in enumerate(banks_of(self._words, depth)):
+            data = Signal(len(self.data), name=f"bank_{n}")
+            self._bank(m, f"bank_{n}", words, depth, low, data)
             banks.append(data)
-        m.d.comb += self.data.eq(
-            _choice(m, banks, self.address[ceil_log2(depth) :], self.enable))
+        m.d.comb += self.data.eq(chosen_bank(
+            m, banks, self.address[ceil_log2(depth) :], self.enable, REGISTERED_LATENCY))
         return m
 
     def _bank(self, m: Module, name: str, words: Sequence[int], depth: int, address: Value,
@@ -92,8 +91,8 @@ class BlockRam(RamPorts):
             data = Signal(self._width, name=f"bank_{number}")
             fill(m, f"bank_{number}", width, bits, self.write_address[bits:] == number, data)
             banks.append(data)
-        m.d.comb += self.read_data.eq(
-            _choice(m, banks, self.read_address[bits:], self.read_enable))
+        m.d.comb += self.read_data.eq(chosen_bank(
+            m, banks, self.read_address[bits:], self.read_enable, REGISTERED_LATENCY))
         return m
 
     def _bank(self, m: Module, name: str, width: int, bits: int, chosen: Value, data: Signal
@@ -124,21 +123,6 @@ class BlockRam(RamPorts):
                 m, width, [], read=(self.read_address[:bits], self.read_enable, read),
                 write=(self.write_address[:bits], chosen & enables.any(), write),
                 enables=enables if width > byte else _ALL_BYTES)
-
-
-def _choice(m: Module, banks: Sequence[Signal], bank: Value, enable: Value) -> Signal:
-    """What of the ``banks`` was read where ``bank`` was the address two enabled cycles ago."""
-    for cycle in range(2 if len(banks) > 1 else 0):
-        late = Signal.like(bank, name=f"bank_late_{cycle}", reset_less=True)
-        with m.If(enable):
-            m.d.sync += late.eq(bank)
-        bank = late
-    chosen = Signal.like(banks[0], name="chosen")
-    with m.Switch(bank):
-        for n, data in enumerate(banks):
-            with m.Default() if n == len(banks) - 1 else m.Case(n):
-                m.d.comb += chosen.eq(data)
-    return chosen
 
 
 def rom_depth(depth: int, width: int) -> int:

@@ -9,7 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 
 from .count import DifferenceCounter
-from .memory import Ram, Rom
+from .memory import BANK_WORDS, BankedRom, Ram, Rom
 from .multiply import Multiplier
 from .select import SelectedSum, Selection
 from .technology import MemoryStyle, Technology
@@ -43,6 +43,8 @@ class Generic(Technology):
         else:
             # Yosys looks at ram_style first and has no distributed ROM; Vivado has no other.
             attributes = {"ram_style": "registers", "rom_style": "distributed"}
+            if registered and len(words) > BANK_WORDS:
+                return BankedRom(words, width, attributes=attributes)
         return Rom(words, width, registered=registered, attributes=attributes)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,

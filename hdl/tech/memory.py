@@ -8,16 +8,20 @@ from operator import index
 from amaranth.hdl import *
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ..block import Block
 from ..checks import at_least
 
-__all__ = ["MEMORY_LATENCY", "REGISTERED_LATENCY", "Ram", "Rom"]
+__all__ = ["BANK_WORDS", "MEMORY_LATENCY", "REGISTERED_LATENCY", "BankedRom", "Ram", "Rom",
+           "banks_of", "chosen_bank"]
 
 MEMORY_LATENCY = 1
 """Cycles from an address to its word."""
 REGISTERED_LATENCY = 2
 """The same with an output register."""
+BANK_WORDS = 1024
+"""Of look-up tables, those that are read and chosen within a cycle."""
 
 
 class RomPorts(Block):
@@ -102,6 +106,63 @@ class Rom(RomPorts):
             self.data.eq(_held(m, port.data, self.enable) if self._registered else port.data),
         ]
         return m
+
+
+class BankedRom(RomPorts):
+    """``data = words[address]``, latency 2, one word a cycle: banks of tables, then a choice.
+
+    A column of thousands of words is many tables, and too long a way through what chooses between
+    them. The first register is behind banks of ``BANK_WORDS``, the second behind their choice.
+
+    Parameters
+    ----------
+    words, width : see `RomPorts`.
+    attributes : of the arrays, for the synthesis tool.
+
+    Members
+    -------
+    address, enable, data : see `Technology.rom`.
+    """
+
+    def __init__(self, words: Sequence[int], width: int, *,
+                 attributes: Mapping[str, str] | None = None) -> None:
+        super().__init__(words, width, registered=True)
+        self._attributes = attributes
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        banks: list[Signal] = []
+        low = ceil_log2(BANK_WORDS)
+        for n, words in enumerate(banks_of(self._words, BANK_WORDS)):
+            bank = Rom(words, len(self.data), attributes=self._attributes)
+            m.submodules[f"bank_{n}"] = bank
+            m.d.comb += [bank.address.eq(self.address[:low]), bank.enable.eq(self.enable)]
+            banks.append(bank.data)
+        chosen = chosen_bank(m, banks, self.address[low:], self.enable, MEMORY_LATENCY)
+        m.d.comb += self.data.eq(_held(m, chosen, self.enable))
+        return m
+
+
+def banks_of(words: Sequence[int], depth: int) -> list[Sequence[int]]:
+    """The ``words`` in parts of ``depth``, the last of which may have less."""
+    return [words[start : start + depth] for start in range(0, len(words), depth)]
+
+
+def chosen_bank(m: Module, banks: Sequence[Signal], bank: Value, enable: Value, latency: int
+                ) -> Signal:
+    """What of the ``banks`` was read where ``bank`` was the address that many enabled cycles ago.
+    """
+    for cycle in range(latency if len(banks) > 1 else 0):
+        late = Signal.like(bank, name=f"bank_late_{cycle}", reset_less=True)
+        with m.If(enable):
+            m.d.sync += late.eq(bank)
+        bank = late
+    chosen = Signal.like(banks[0], name="chosen")
+    with m.Switch(bank):
+        for n, data in enumerate(banks):
+            with m.Default() if n == len(banks) - 1 else m.Case(n):
+                m.d.comb += chosen.eq(data)
+    return chosen
 
 
 class Ram(RamPorts):

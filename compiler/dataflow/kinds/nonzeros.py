@@ -108,6 +108,13 @@ class Nonzeros(Buffered, Weighted):
                            (self.room.entries,) * self.fold.pe)
         return _with_memories(found, self.word, rows, wide, self.pieces)
 
+    def sparing(self, site: Site, fabric: Fabric) -> Iterator[Self]:
+        """Entries that never change, in look-up tables."""
+        words = max(part.words for part in self.store(site).parts(self.shape(site)))
+        storage = memories.spared_storage(fabric, words)
+        if self.room is None and self.entries.storage is Storage.BLOCK is not storage:
+            yield replace(self, entries=EntryMemory(storage))
+
     def store(self, site: Site) -> EntryStore:
         """What holds the layer's entries."""
         return _store(site, self.room.index_bits if self.room else None)
