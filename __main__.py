@@ -327,8 +327,11 @@ def _explore(
                              encodings=flow.parse_encodings(encoding or ()), workers=workers,
                              scheduler=scheduler, progress=progress)
     _print(front.json(), as_json, front.table())
-    given = _given(("--fps", fps or "N"), ("--budget", budget), ("--multipliers", multipliers),
-                   ("--clock", clock), ("--calibration", calibration))
+    images = calibration or ("X.npz" if flow.is_floats(model, result) else None)
+    given = _given(("--calibration", images), ("--weight-bits", weight_bits),
+                   ("--activation-bits", activation_bits), ("--fps", fps or "N"),
+                   ("--budget", budget), ("--multipliers", multipliers), ("--clock", clock),
+                   *(("--encoding", one) for one in encoding or ()), ("--result", result))
     _next(as_json, "compile", model, "--board", board, *given, "-o", "build")
 
 

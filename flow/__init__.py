@@ -19,7 +19,7 @@ from .evaluate import Evaluation, evaluate
 from .explore import explore
 from .finding import Finding
 from .front import Front
-from .load import Model, Quantization, load
+from .load import Model, Quantization, is_floats, load
 from .loading import Loading, load_weights
 from .pricing import kept
 from .project import Project

@@ -94,7 +94,7 @@ def draw_trials(found: Finding, path: Path) -> None:
                       color="C3", fillstyle="none", label="the best")
         axes.set_xlabel("frames/s of the plan")
         axes.set_ylabel("accuracy in the trial, %")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 
 def draw_front(front: Front, path: Path) -> None:

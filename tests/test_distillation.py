@@ -183,13 +183,13 @@ def test_a_student_is_left_as_it_was() -> None:
         history = training.fit(student, data, training.Settings(20, 4, 0.1), loss=loss)
         assert history[-1].loss < history[0].loss
     assert not student[0]._forward_hooks
-    with pytest.raises(PenjingError, match="or the loss is not entered"):
+    with pytest.raises(PenjingError, match="only while the loss is entered"):
         loss(X, student(X), LABELS)
 
 
 def test_maps_of_nothing_are_refused() -> None:
     with (Distillation(scaled((1, 1)), student=nn.Identity(), maps=1.0) as loss,
-          pytest.raises(PenjingError, match="no map of the student has the name and shape")):
+          pytest.raises(PenjingError, match="no map of the network has the name and shape")):
         loss(X, X, LABELS)
     for wrong in (-1.0, math.nan, math.inf):
         with pytest.raises(PenjingError, match="maps, the weight of what they miss, must be at le"):

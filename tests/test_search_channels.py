@@ -264,7 +264,9 @@ def test_more_episodes_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(("options", "why"), [
     ((), "no limit: nothing needs to become smaller"),
     (("--limit", "speed=3"), "limit speed=3: give NAME=NUMBER"),
-    (("--limit", "cycles=1"), "limits: the smallest network that is tried exceeds them"),
+    (("--limit", "cycles=1"), "limits: the smallest network that is tried does not keep them: it"),
+    (("--limit", "cycles=1"), " of 1 at most; ease them"),
+    (("--limit", "frames=1e6"), " of 1,000,000 at least; ease them"),
     (("--limit", "cycles=900", "--clock", "-1"), "clock: it must be above 0"),
     (("--limit", "cycles=900", "--data", "nowhere.npz"), "nowhere.npz: cannot be read"),
     (("--limit", "cycles=900", "--test", "nowhere.npz"), "nowhere.npz: cannot be read"),

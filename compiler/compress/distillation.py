@@ -61,17 +61,20 @@ class Distillation:
                                "give one teacher, and the student")
         self.teachers = tuple(copy.deepcopy(one).eval().requires_grad_(False) for one in teachers)
         self.temperature, self.alpha, self.maps = temperature, alpha, maps
+        self._entered = False
         self._seen = [_Seen(one) for one in (self.teachers[0], student) if maps and one is not None]
 
     def __enter__(self) -> Self:
         for one in self._seen:
             one.begin()
+        self._entered = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         for one in self._seen:
             one.end()
+        self._entered = False
 
     def __call__(self, x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss of logits ``outputs`` for ``x``, a scalar."""
@@ -95,14 +98,17 @@ class Distillation:
 
     def _missed(self) -> Tensor:
         """The mean of what maps miss, as shares of the teacher's squares."""
+        if not self._entered:
+            raise PenjingError("distillation: maps are seen only while the loss is entered; train "
+                               "within a with statement")
         theirs, own = (one.taken() for one in self._seen)
         size = torch.linalg.vector_norm
         missed = [(size(own[name] - wanted).float() / size(wanted).float().clamp(min=1e-6)).square()
                   for name, wanted in theirs.items()
                   if name in own and own[name].shape == wanted.shape]
         if not missed:
-            raise PenjingError("distillation: no map of the student has the name and shape of one "
-                               "of its teacher, or the loss is not entered; let maps be 0")
+            raise PenjingError("distillation: no map of the network has the name and shape of one "
+                               "of its teacher; let maps be 0, or take a teacher of its shape")
         return torch.stack(missed).mean()
 
 

@@ -67,6 +67,8 @@ from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
 
 __all__ = ["Pipeline", "Taken"]
 
+_UPDATES = 10
+"""Times that weights are ranked, at least, where pruning is gradual."""
 _CRITERIA: Mapping[Ranking, Criterion] = {
     Ranking.MAGNITUDE: L1(), Ranking.SQUARE: L2(), Ranking.DEVIATIONS: Deviations(),
     Ranking.LAYER_ADAPTIVE: LayerAdaptive(), Ranking.OPTIMAL_BRAIN_DAMAGE: OptimalBrainDamage()}
@@ -162,7 +164,8 @@ class Pipeline:
                 schedule = geometric(amount, step.rounds, settings)
             elif step.timing is Timing.GRADUAL:
                 steps = max(1, int(step.ramp * settings.steps(len(self.data.images))))
-                every = min(step.every, steps)
+                # So few steps that they are hardly gradual are pruned between oftener.
+                every = max(1, min(step.every, steps // _UPDATES))
                 schedule = Gradual(amount, settings, every=every, updates=steps // every)
         with self._loss(step, network.module) as loss:
             made = prune(network.module, self._images(step), schedule,

@@ -161,7 +161,8 @@ def _value(one: Field[Any], hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is not None:
         (_, of) = typing.get_args(hint)
         if not isinstance(value, dict):
-            raise PenjingError(f"{one.name} must be a table of layers, not {value!r:.40}")
+            raise PenjingError(f"{one.name} must be a table of layers such as {{ conv1 = "
+                               f"{0.5 if of is float else 16} }}, not {value!r:.40}")
         for name, inner in value.items():
             if isinstance(inner, dict) and inner:  # a.b = 1 is a = { b = 1 }
                 raise PenjingError(f"{one.name}: {name}.{next(iter(inner))} has a dot; layers' "

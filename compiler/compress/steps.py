@@ -98,7 +98,7 @@ class Prune(Step):
     "layer", which wants ``together``, or n of m channels such as "2:4". Where n of m, or a bound,
     say how many go, or all are ranked together, ``layers`` name those that stay whole, with 0.
     ``timing`` "iterative" takes ``rounds`` with all epochs behind each; "gradual" ranks anew every
-    ``every`` training steps, over the share ``ramp`` of all.
+    ``every`` training steps, and ten times at least, over the share ``ramp`` of all.
     """
 
     do = "prune"

@@ -58,6 +58,14 @@ class Aim:
             found[FRAMES] = self.frames / cost.frames_per_second
         return found
 
+    def exceeded(self, cost: Cost) -> str:
+        """What of ``cost`` is not within the limits, and what these are, for people."""
+        found = [f"{name} {getattr(cost, name):,} of {most:,.12g} at most"
+                 for name, most in self.most.items() if getattr(cost, name) > most]
+        if self.frames is not None and cost.frames_per_second < self.frames:
+            found.append(f"{FRAMES} {cost.frames_per_second:,.0f} of {self.frames:,.12g} at least")
+        return ", ".join(found)
+
     def excess(self, cost: Cost) -> float:
         """The ratio of what exceeds most; at most 1 if ``cost`` fits."""
         return max(self.ratios(cost).values(), default=0.0)

@@ -129,16 +129,14 @@ class Space:
         return float("inf") if cost is None else self.aim.excess(cost)
 
     def require(self) -> None:
-        """`PenjingError` where even the smallest network exceeds the limits."""
+        """`PenjingError` where even the smallest network does not keep the limits."""
         cost = self.cost(self.lowest)
         if cost is None:
             self.price(self.environment.integers(self.lowest))  # tells what there is too little of
         elif not self.aim.fits(cost):
-            exceeded = ", ".join(f"{name} {ratio:.2f} times" for name, ratio in self.aim.ratios(
-                cost).items() if ratio > 1)
             raise ir.PenjingError(
-                f"limits: the smallest network that is tried exceeds them: {exceeded} what is "
-                f"allowed; ease them, or take a larger board")
+                f"limits: the smallest network that is tried does not keep them: it has "
+                f"{self.aim.exceeded(cost)}; ease them, or take a larger board")
 
 
 def best(trials: Sequence[Trial], aim: Aim) -> Trial | None:
