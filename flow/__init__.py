@@ -30,6 +30,6 @@ from .simulate import Simulation, simulate
 __all__ = ["Agents", "Build", "Check", "Compression", "Effort", "Evaluation", "Finding", "Front",
            "Knobs", "Loading", "Model", "Multipliers", "Project", "Quantization", "Report",
            "Simulation", "Stage", "Target", "board_json", "build", "check", "compile_model",
-           "compress", "cost_oracle", "evaluate", "explore", "gather", "kept", "load",
-           "load_weights", "parse_budget", "parse_encodings", "parse_winograd", "plan", "report",
-           "search", "simulate"]
+           "compress", "cost_oracle", "evaluate", "explore", "gather", "is_floats", "kept",
+           "load", "load_weights", "parse_budget", "parse_encodings", "parse_winograd", "plan",
+           "report", "search", "simulate"]

@@ -84,7 +84,7 @@ STEP = '[[step]]\ndo = "prune"\n'
     (STEP + STEP + "codes = 3", "step 2: 'codes' is no key of prune; there are epochs"),
     (STEP + "ratio = 1.0", "step 1: ratio must be at least 0 and below 1, not 1"),
     (STEP + "layers = { a = 2 }", "step 1: ratio must be at least 0 and below 1, not 2"),
-    (STEP + "layers = 0.5", "step 1: layers must be a table of layers such as { conv1 = 0.5 }, not 0.5"),
+    (STEP + "layers = 0.5", "layers must be a table of layers such as { conv1 = 0.5 }, not 0.5"),
     (STEP + "layers = { a.b = 0.5 }", "step 1: layers: a.b has a dot; layers' names have _ where"),
     (STEP + 'layers = { a = "x" }', "step 1: layers.a must be a number, not 'x'"),
     (STEP + 'ratio = "half"', "step 1: ratio must be a number, not 'half'"),
