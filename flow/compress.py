@@ -144,27 +144,28 @@ def _floats(job: _Job) -> list[Stage]:
     network = trainable.read(job.path, result=job.result)
     pipeline = _pipeline(job, network)
     test = job.sets.tensors(job.sets.test, network, job.quantization)
+    renamed = False
     for number, asked in enumerate(job.asked.steps, 1):
         with job.at(number, asked):
-            pipeline.check(asked, network)
+            pipeline.check(asked, network, renamed=renamed)
+        renamed |= asked.renames
     work: Work = job.work
     calibration, stages = job.sets.calibration(work.folder, job.quantization), []
     for number, step in enumerate((None, *job.asked.steps)):
         at, noted = work.step(number, ".pt2"), work.stage(number)
-        if noted is not None:
-            network = trainable.read(at)
-        else:
+        if noted is None:
             taken = Taken(network)
             with job.at(number, step):
                 if step is not None:
                     taken = pipeline.take(
                         step, network, checkpoint=work.step(number, ".training"),
                         progress=job.steps(number, step))
-                network = taken.network
-                network.save(at)
+                taken.network.save(at)
                 noted = _behind(job, step.do if step is not None else "", taken, test, load(
                     at, calibration, "network"))
             work.note(number, noted)
+        # As a run finds it that goes on here: sums are called anew in a file.
+        network = trainable.read(at)
         if step is not None:
             pipeline = pipeline.after(step, network)
         stages.append(noted)
@@ -199,6 +200,9 @@ def _integers(job: _Job) -> list[Stage]:
     from ..compiler.compress.steps import Prune, Share
 
     path, target = job.path, job.target
+    if job.teachers:
+        raise PenjingError(f"{path}: it is a network of integers, which is not trained and learns "
+                           f"from none; leave --teacher out")
     for number, step in enumerate(job.asked.steps, 1):
         if step.epochs or not (isinstance(step, Share)
                                or (isinstance(step, Prune) and step.is_plain)):

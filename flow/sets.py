@@ -26,6 +26,7 @@ __all__ = ["Sets", "data_digest", "labelled", "require_classes"]
 
 HELD_OUT = 10
 """One image in so many is held out, if there are no others to judge by."""
+_TOGETHER = 1000
 CALIBRATION = 256
 """Training images that fraction lengths are chosen by."""
 
@@ -54,7 +55,7 @@ class Sets:
         """``images`` as ``network`` takes them: what the integers of the input are worth."""
         import torch
 
-        from ..compiler.compress.inputs import input_code
+        from ..compiler.compress.inputs import input_code, shaped
         from ..compiler.compress.training import Data as Tensors
 
         channels, *places = network.dims
@@ -62,9 +63,13 @@ class Sets:
         with data.naming(self.training.path):
             code = input_code(self.training.x, (height, width, channels), options.input_bits or 8,
                               options.input_scale)
+        made = torch.empty(len(images.x), channels, height, width)
         with data.naming(images.path):
-            real = code.real(images.x).astype(np.float32).transpose(0, 3, 1, 2)
-        made = torch.from_numpy(np.ascontiguousarray(real)).reshape(len(real), *network.dims)
+            shaped(images.x, code.type.shape)
+            for start in range(0, len(images.x), _TOGETHER):  # all would take many times the room
+                real = code.real(images.x[start:start + _TOGETHER]).transpose(0, 3, 1, 2)
+                made[start:start + len(real)] = torch.from_numpy(real)
+        made = made.reshape(len(made), *network.dims)
         return Tensors(made, torch.from_numpy(images.labels), _as_they_are)
 
     def calibration(self, folder: Path, options: Quantization) -> Quantization:
@@ -110,6 +115,8 @@ def require_classes(path: Path, network: Trainable, *sets: Data) -> None:
 
 def data_digest(images: Data) -> str:
     """Tells ``images`` and labels from others."""
-    found = hashlib.sha256(images.x.tobytes())
-    found.update(images.labels.tobytes())
+    found = hashlib.sha256()
+    for array in (images.x, images.labels):
+        found.update(f"{array.dtype} {array.shape} ".encode())
+        found.update(array.tobytes())
     return found.hexdigest()[:16]

@@ -37,7 +37,7 @@ class Work:
         """``folder``, new or of the same work, for one run at a time.
 
         Work is the same if all is that it was ``made_with``, and so are those of its ``steps`` that
-        are finished: a recipe may be mended from the step on that failed. After a `PenjingError`
+        are finished: a recipe may be mended from the step on that failed. After an error
         before a step was finished, nothing is left. `PenjingError` if the folder is another's, or
         at work.
         """
@@ -65,7 +65,7 @@ class Work:
             file.write_atomically(folder / _MARK, json.dumps(wanted).encode())
             try:
                 yield work
-            except PenjingError:
+            except Exception:
                 if not work._finished and not work._is_begun(1):
                     work.remove()
                     with suppress(OSError):  # another has put something there

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from penjing.__main__ import main
 from penjing.compiler import file, ir
 from penjing.compiler.load import torch as pytorch
 from penjing.compiler.load.floats import FloatMultiply
+from penjing.flow import data
+from penjing.flow.sets import data_digest
 from torch import nn
 
 RECIPE = """
@@ -147,7 +150,7 @@ def test_hardware_takes_the_encodings(made: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_in_the_same_bits(folder: Path, made: Path) -> None:
-    class Stop(Exception):
+    class Stop(KeyboardInterrupt):
         pass
 
     seen = []
@@ -175,6 +178,66 @@ def test_an_interrupted_run_ends_in_the_same_bits(folder: Path, made: Path) -> N
             assert np.array_equal(mine.bias, theirs.bias)
 
 
+class Blocks(nn.Module):
+    """Three residual blocks, whose sums a program calls add, add_1 and add_2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.inner = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        for one in self.inner:
+            x = torch.relu(x + one(x))
+        result: torch.Tensor = self.dense(x.mean((2, 3)))
+        return result
+
+
+def test_blocks_are_those_of_the_file_whether_a_run_goes_on_or_not(folder: Path, tmp_path: Path
+                                                                   ) -> None:
+    torch.manual_seed(1)
+    torch.export.save(torch.export.export(Blocks().eval(), (torch.zeros(1, 1, 8, 8),)),
+                      tmp_path / "net.pt2")
+    (tmp_path / "blocks.toml").write_text(
+        '[[step]]\ndo = "blocks"\nnames = ["add"]\n[[step]]\ndo = "train"\nepochs = 1\n'
+        'batch = 60\n[[step]]\ndo = "blocks"\ncount = 1\n')
+
+    def made(name: str, **options: Any) -> tuple[tuple[str, ...], list[str]]:
+        done = penjing.compress(tmp_path / "net.pt2", tmp_path / name, tmp_path / "blocks.toml",
+                                folder / "images.npz", **options)
+        layers = [layer.name for layer in pytorch.load(tmp_path / name).layers
+                  if isinstance(layer, FloatMultiply)]
+        return done.stages[-1].blocks, layers
+
+    def stopping(what: str, done: int, total: int) -> None:
+        if what.startswith("step 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made("stopped.pt2", progress=stopping)
+    assert made("stopped.pt2") == made("whole.pt2")
+
+
+def test_names_behind_low_rank_are_those_that_it_makes(
+        folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = '[[step]]\ndo = "low-rank"\nmethod = "tucker"\nlayers = { conv = 0.3 }\n[[step]]\n'
+    (folder / "behind.toml").write_text(f'{first}do = "prune"\nlayers = {{ conv_b = 0.5 }}\n')
+    assert run(folder, output="behind.pt2", recipe="behind.toml") == 0
+    capsys.readouterr()
+    (folder / "behind.toml").write_text(f'{first}do = "prune"\nlayers = {{ conv = 0.5 }}\n')
+    fails(capsys, run(folder, output="behind.pt2", recipe="behind.toml"),
+          "step 2, prune: layers: 'conv' is no layer")
+
+
+def test_data_of_another_type_are_other_data(folder: Path) -> None:
+    held = data.read(folder / "images.npz")
+    signed = replace(held, x=held.x.view(np.int8))
+    assert data_digest(signed) != data_digest(held) != data_digest(
+        replace(held, x=held.x.reshape(100, 16, 8, 1)))
+
+
 def test_integers_come_out_where_they_are_asked_for(folder: Path) -> None:
     assert run(folder, output="small.penjing") == 0
     network = file.load(folder / "small.penjing")
@@ -182,7 +245,8 @@ def test_integers_come_out_where_they_are_asked_for(folder: Path) -> None:
     assert dense.weights.encoding.name.endswith("+codebook")
 
 
-def test_networks_of_integers_are_pruned_and_shared(folder: Path) -> None:
+def test_networks_of_integers_are_pruned_and_shared(
+        folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "plain.toml").write_text('[[step]]\ndo = "prune"\nratio = 0.5\n'
                                        '[[step]]\ndo = "share"\ncodes = 8\n')
     assert run(folder, output="start.penjing", recipe="plain.toml") == 0
@@ -192,6 +256,12 @@ def test_networks_of_integers_are_pruned_and_shared(folder: Path) -> None:
         if isinstance(layer, ir.MultiplyAccumulate):
             assert layer.weights.nonzeros <= layer.weights.values.size / 2
             assert len(layer.weights.codebook) <= 8
+    capsys.readouterr()
+    (folder / "taught.toml").write_text('[[step]]\ndo = "prune"\ndistil = 0.5\n')
+    fails(capsys, main(["compress", str(folder / "start.penjing"), "-r",
+                        str(folder / "taught.toml"), "--data", str(folder / "images.npz"), "-o",
+                        str(folder / "taught.penjing"), "--teacher", str(folder / "net.pt2")]),
+          "it is a network of integers, which is not trained and learns from none")
 
 
 def fails(capsys: pytest.CaptureFixture[str], status: int, message: str) -> None:
@@ -229,6 +299,9 @@ def test_a_mistake_in_the_last_step_is_told_before_the_first_one(
             ('do = "prune"\nlayers = { nowhere = 0.5 }', "'nowhere' is no layer with weights"),
             ('do = "share"\nlayers = { nowhere = 5 }', "'nowhere' is no layer with weights"),
             ('do = "inputs"\nlayers = { nowhere = 0.5 }', "'nowhere' is no layer with weights"),
+            ('do = "channels"\nlayers = { nowhere = 0.5 }', "'nowhere' is no layer with weights"),
+            ('do = "prune"\nunit = "2:4"\nlayers = { conv = 0, dense = 0 }',
+             "all layers stay whole"),
             ('do = "blocks"\nnames = ["add"]', "block add: no sum of layers"),
             ('do = "blocks"\ncount = 2', "2 are to go, and there are 0"),
             ('do = "train"\nepochs = 1\nbatch = 500', "a batch of 500 is larger than the 180"),
@@ -361,13 +434,13 @@ def test_no_folders_are_left_of_what_is_unfit(
 
 def test_what_a_step_makes_of_a_network_names_the_step(
         folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Here weights that no integers can be made of."""
+    """Here none, since its channels are those that it puts out."""
     torch.export.save(torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval(),
                                           (torch.zeros(1, 1, 8, 8),)), tmp_path / "net.pt2")
     (tmp_path / "images.npz").write_bytes((folder / "images.npz").read_bytes())
     (tmp_path / "far.toml").write_text(
-        '[[step]]\ndo = "train"\nepochs = 1\nbatch = 90\nlearning_rate = 1e30\n')
-    fails(capsys, run(tmp_path, recipe="far.toml"), "far.toml: step 1, train: layer linear_1: val")
+        '[[step]]\ndo = "channels"\nratio = 0.5\n')
+    fails(capsys, run(tmp_path, recipe="far.toml"), "far.toml: step 1, channels: ")
 
 
 def test_one_run_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

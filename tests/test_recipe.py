@@ -115,13 +115,22 @@ STEP = '[[step]]\ndo = "prune"\n'
     ('[[step]]\ndo = "blocks"\nnames = [1]', "step 1: names must be text, not 1"),
     ('[[step]]\ndo = "blocks"\nnames = ["a", "a"]', "step 1: names must be different blocks"),
     ('[[step]]\ndo = "blocks"\ncount = 0', "step 1: count must be 1 to 1000, not 0"),
-    (STEP + "learning_rate = 0", "learning_rate and temperature must be positive"),
-    (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2.0"),
-    (STEP + "distil = 1\nblend = 2", "step 1: blend must be 0 to 1, not 2.0"),
+    (STEP + "learning_rate = 0", "learning_rate must be 1e-12 to 1000, not 0"),
+    (STEP + "distil = 2", "step 1: distil must be 0 to 1, not 2"),
+    (STEP + "distil = 1\nblend = 2", "step 1: blend must be 0 to 1, not 2"),
     (STEP + "distil = 0.9\nblend = 0.5", "step 1: labels say nothing of images.*say distil = 1"),
-    (STEP + "maps = -1", "step 1: maps must be 0 to 1000000.0, not -1.0"),
+    (STEP + "maps = -1", "step 1: maps must be 0 to 1000000, not -1"),
     ('[[step]]\ndo = "share"\ncodes = 1', "step 1: codes must be 2 to 256, not 1"),
     ('[[step]]\ndo = "share"\n' + STEP, "step 2: prune comes behind share; only train can"),
+    (STEP + "temperature = 1e200", "step 1: temperature must be 0.001 to 1000000, not 1e.200"),
+    (STEP + "learning_rate = 1e38", "step 1: learning_rate must be 1e-12 to 1000, not 1e.38"),
+    (f"seed = 0x{'f' * 5000}\n" + STEP, "seed must be an integer from 0 to .*, not that int"),
+    (STEP + f"epochs = 0x{'f' * 5000}", "step 1: epochs must be an integer, not that int"),
+    (STEP + f"layers{'.a' * 3000} = 1", "no TOML|layers: a.a has a dot"),
+    (f"seed{'.a' * 3000} = 1\n" + STEP, "no TOML|seed must be an integer from 0 .*, not that dict"),
+    (STEP + f'layers."{"n" * 9000}" = "x"', "step 1: layers.'n{39} must be a number, not 'x'"),
+    (STEP + 'layers."a\\nb" = "x"', r"step 1: layers.'a\\nb' must be a number, not 'x'"),
+    (2 * '[[step]]\ndo = "blocks"\nnames = ["add"]\n', "step 2: .*; name all of them in one step"),
 ])
 def test_what_is_wrong_is_one_line(text: str, message: str) -> None:
     with pytest.raises(PenjingError, match=message) as raised:
@@ -135,6 +144,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         recipe.read(tmp_path / "none.toml")
     (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + STEP.encode())
     assert recipe.read(tmp_path / "marked.toml").steps == (Prune(),)
+    (tmp_path / "long.toml").write_text(f"{STEP}#{'x' * recipe.MAX_BYTES}\n{STEP}")
+    with pytest.raises(PenjingError, match="a recipe has 1 MiB at most; shorten it"):
+        recipe.read(tmp_path / "long.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(PenjingError, match="no recipe can be read"):
         recipe.read(tmp_path / "bytes.toml")

@@ -59,7 +59,8 @@ def shaped(x: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
             or (height == 1 and x.shape[1:] == (width, channels)),
             2: (height, width) == (1, 1) and x.shape[1:] == (channels,)}
     if not fits.get(x.ndim, False):
-        raise PenjingError(f"data: x has shape {x.shape}, the network takes (N, {height}, {width}, "
+        given = ", ".join(["N", *map(str, x.shape[1:])]) if x.ndim else ""
+        raise PenjingError(f"data: x has shape ({given}), the network takes (N, {height}, {width}, "
                            f"{channels}); reshape or transpose x")
     if len(x) == 0:
         raise PenjingError("data: x holds no image; give at least one")

@@ -115,20 +115,26 @@ class Pipeline:
         self.check(step, network)
         return self._take(step, network, checkpoint, progress)
 
-    def check(self, step: Step, network: Trainable) -> None:
+    def check(self, step: Step, network: Trainable, *, renamed: bool = False) -> None:
         """`PenjingError` where ``step`` names what ``network`` has not, or cannot train it.
 
-        It takes no time, so that a mistake in the last step need not wait for the first ones.
+        It takes no time, so that a mistake in the last step need not wait for the first ones. Names
+        of layers are those behind another step that has ``renamed`` some, and not looked at, then.
         """
         if not network.layers:
             raise PenjingError("the network has no layers with weights; there is nothing to do")
-        if isinstance(step, Prune | Inputs):
-            known(step.layers, layers_of(network.module), "layers")
-        if isinstance(step, Share):
-            known(step.layers, network.layers, "layers")
         if isinstance(step, Blocks):
             shortcuts.require(network, step.names, step.count)
-        if isinstance(step, LowRank):
+        elif renamed:
+            pass
+        elif isinstance(step, Prune | Channels | Inputs):
+            layers = layers_of(network.module)
+            known(step.layers, layers, "layers")
+            if isinstance(step, Prune) and step.names_whole_layers and {*layers} <= {*step.layers}:
+                raise PenjingError("all layers stay whole, with 0 in layers; take some away")
+        elif isinstance(step, Share):
+            known(step.layers, network.layers, "layers")
+        elif isinstance(step, LowRank):
             require_factorable(network, list(step.layers))
         trained = step.epochs or (isinstance(step, Channels) and step.before)
         if trained:

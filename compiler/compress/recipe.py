@@ -34,21 +34,23 @@ from pathlib import Path
 from typing import Any
 
 from ..ir import PenjingError
-from .steps import STEPS, Share, Step, Train
+from .steps import STEPS, Blocks, Share, Step, Train
 
 __all__ = ["Recipe", "names", "parse", "read"]
 
 MAX_BYTES = 1 << 20
 """The longest file that is read."""
 _WAY_OUT = "see docs/compress.md"
+_SHOWN = 40
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Some ``steps``, one behind the other; all that is drawn at random depends on ``seed``.
 
-    `PenjingError` where weights are to be removed that are shared already: `Share` comes last; and
-    for a seed that is none.
+    `PenjingError` where weights are to be removed that are shared already: `Share` comes last; for
+    blocks that are named where others went before; and for a seed that is none.
     """
 
     steps: tuple[Step, ...]
@@ -58,9 +60,14 @@ class Recipe:
     def __post_init__(self) -> None:
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 31:
             raise PenjingError(f"seed must be an integer from 0 to 2**31 - 1, not "
-                               f"{self.seed!r:.40}")
-        shared = False
+                               f"{_shown(self.seed)}")
+        shared = shortened = False
         for number, step in enumerate(self.steps, 1):
+            if isinstance(step, Blocks):
+                if shortened and step.names:
+                    raise PenjingError(f"step {number}: the blocks that are left have other names "
+                                       f"behind one that went; name all of them in one step")
+                shortened = True
             if shared and not isinstance(step, Train):
                 raise PenjingError(f"step {number}: {step.do} comes behind share; only train can, "
                                    f"since shared weights move together")
@@ -82,14 +89,18 @@ def read(name: str | Path) -> Recipe:
     if path.suffix != ".toml" and str(name) in names():
         return parse((_folder() / f"{name}.toml").read_text(), str(name))
     try:
+        with open(path, "rb") as opened:
+            held = opened.read(MAX_BYTES + 1)
         # Editors put a mark in front of UTF-8.
-        text = path.read_bytes()[:MAX_BYTES].decode("utf-8-sig")
+        text = held.decode("utf-8-sig")
     except OSError as error:
         raise PenjingError(f"{path}: no recipe can be read ({error.strerror}); give a TOML file, "
                            f"or one of {', '.join(names())}") from None
     except ValueError:
         raise PenjingError(f"{path}: no recipe can be read, since it is no UTF-8 text; give a TOML "
                            f"file, or one of {', '.join(names())}") from None
+    if len(held) > MAX_BYTES:
+        raise PenjingError(f"{path}: a recipe has {MAX_BYTES >> 20} MiB at most; shorten it")
     return parse(text, str(path))
 
 
@@ -111,10 +122,10 @@ def parse(text: str, origin: str) -> Recipe:
     shared = {one.name for kind in STEPS.values() for one in fields(kind)}
     for key in held:
         if key not in shared:
-            raise PenjingError(f"{origin}: {key!r:.40} is no key of a recipe; there are seed, "
+            raise PenjingError(f"{origin}: {_shown(key)} is no key of a recipe; there are seed, "
                                f"about, step, and defaults: {', '.join(sorted(shared))}")
     if not isinstance(own.get("about", ""), str):
-        raise PenjingError(f"{origin}: about must be text, not {own['about']!r:.40}")
+        raise PenjingError(f"{origin}: about must be text, not {_shown(own['about'])}")
     steps = tuple(_step(table, held, f"{origin}: step {number}")
                   for number, table in enumerate(tables, 1))
     for key in held:
@@ -130,12 +141,12 @@ def _step(table: dict[str, Any], shared: Mapping[str, Any], where: str) -> Step:
     """The step that ``table`` describes."""
     do = table.pop("do", None)
     if not isinstance(do, str) or do not in STEPS:
-        raise PenjingError(f"{where}: do must be one of {', '.join(STEPS)}, not {do!r:.40}")
+        raise PenjingError(f"{where}: do must be one of {', '.join(STEPS)}, not {_shown(do)}")
     kind = STEPS[do]
     known = {one.name: one for one in fields(kind)}
     for key in table:
         if key not in known:
-            raise PenjingError(f"{where}: {key!r:.40} is no key of {do}; there are "
+            raise PenjingError(f"{where}: {_shown(key)} is no key of {do}; there are "
                                f"{', '.join(known)}")
     hints = typing.get_type_hints(kind)
     given = {**{key: value for key, value in shared.items() if key in known}, **table}
@@ -150,24 +161,26 @@ def _value(one: Field[Any], hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         choices = {choice.value: choice for choice in hint}
         if not isinstance(value, str) or value not in choices:
-            raise PenjingError(f"{one.name} must be one of {', '.join(choices)}, not {value!r:.40}")
+            raise PenjingError(f"{one.name} must be one of {', '.join(choices)}, not "
+                               f"{_shown(value)}")
         return choices[value]
     if isinstance(hint, types.UnionType):
         (hint,) = (of for of in typing.get_args(hint) if of is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
-            raise PenjingError(f"{one.name} must be a list of names, not {value!r:.40}")
+            raise PenjingError(f"{one.name} must be a list of names, not {_shown(value)}")
         return tuple(_scalar(one.name, str, name) for name in value)
     if typing.get_origin(hint) is not None:
         (_, of) = typing.get_args(hint)
         if not isinstance(value, dict):
             raise PenjingError(f"{one.name} must be a table of layers such as {{ conv1 = "
-                               f"{0.5 if of is float else 16} }}, not {value!r:.40}")
+                               f"{0.5 if of is float else 16} }}, not {_shown(value)}")
         for name, inner in value.items():
             if isinstance(inner, dict) and inner:  # a.b = 1 is a = { b = 1 }
-                raise PenjingError(f"{one.name}: {name}.{next(iter(inner))} has a dot; layers' "
-                                   f"names have _ where PyTorch's have one")
-        return {name: _scalar(f"{one.name}.{name}", of, number) for name, number in value.items()}
+                raise PenjingError(f"{one.name}: {_called(name)}.{_called(next(iter(inner)))} has "
+                                   f"a dot; layers' names have _ where PyTorch's have one")
+        return {name: _scalar(f"{one.name}.{_called(name)}", of, number)
+                for name, number in value.items()}
     return _scalar(one.name, hint, value)
 
 
@@ -178,5 +191,18 @@ def _scalar(name: str, kind: type, value: Any) -> Any:
     if not fits or (type(value) is int and not -1 << 63 <= value < 1 << 63) or (
             kind is float and not math.isfinite(value)):
         what = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
-        raise PenjingError(f"{name} must be {what}, not {value!r:.40}")
+        raise PenjingError(f"{name} must be {what}, not {_shown(value)}")
     return kind(value)
+
+
+def _called(name: str) -> str:
+    """A ``name`` that somebody gave, as a message may show it."""
+    return name if name.isprintable() and len(name) <= _SHOWN else _shown(name)
+
+
+def _shown(value: object) -> str:
+    """The beginning of ``value`` in Python's notation, or its type, if it has no end there."""
+    try:
+        return repr(value)[:_SHOWN]
+    except (ValueError, RecursionError):  # integers of thousands of digits, tables in tables
+        return f"that {type(value).__name__}"

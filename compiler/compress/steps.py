@@ -6,7 +6,6 @@ Their fields are the keys of the TOML file; see `recipe`.
 from __future__ import annotations
 
 import enum
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,6 +66,8 @@ class Step:
     """
 
     do: ClassVar[str]
+    renames: ClassVar[bool] = False
+    """Whether it gives layers other names."""
     epochs: int = 0
     batch: int = 128
     learning_rate: float = 1e-3
@@ -84,8 +85,8 @@ class Step:
         if self.blend and self.distil < 1:
             raise PenjingError("labels say nothing of images that are mixed; where they blend, all "
                                "is learned from the teacher: say distil = 1")
-        if not (0 < self.learning_rate < math.inf and 0 < self.temperature < math.inf):
-            raise PenjingError("learning_rate and temperature must be positive")
+        _within(self, "learning_rate", 1e-12, 1e3)
+        _within(self, "temperature", 1e-3, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +257,7 @@ class LowRank(Step):
     """
 
     do = "low-rank"
+    renames = True
     ratio: float = 0.5
     layers: Mapping[str, float] = field(default_factory=dict)
     method: Method = Method.ASYMMETRIC
@@ -308,4 +310,4 @@ def _require_ratios(ratio: float, layers: Mapping[str, float]) -> None:
 def _within(step: Step, name: str, low: float, high: float) -> None:
     value = getattr(step, name)
     if not low <= value <= high:
-        raise PenjingError(f"{name} must be {low} to {high}, not {value}")
+        raise PenjingError(f"{name} must be {low:.12g} to {high:.12g}, not {value:.12g}")
