@@ -76,9 +76,11 @@ class Probe(wiring.Component):
     def _roms(self, technology: Technology, memories: Memories) -> None:
         generator = random.Random(5)
         for depth, width in memories.roms:
-            in_tables = depth < 100 or depth * width < 1200
-            for style in MemoryStyle if in_tables else [MemoryStyle.BLOCK]:
-                for registered in (False, True):
+            shallow = depth < 100
+            for style in MemoryStyle if shallow or width == 1 else [MemoryStyle.BLOCK]:
+                # Deep ones outside block RAM have both registers.
+                both = shallow or style is MemoryStyle.BLOCK
+                for registered in (False, True) if both else (True,):
                     words = [generator.getrandbits(width) for _ in range(depth)]
                     rom = technology.rom(words, width, style, registered=registered)
                     self._submodules.append(rom)
@@ -149,7 +151,7 @@ def stimuli(count: int) -> Iterator[int]:
 
 
 ECP5 = Memories(roms=((288, 40), (700, 18), (1500, 9), (4000, 4), (5000, 1), (50, 12),
-                      (2500, 9), (1300, 36), (1100, 1)),
+                      (2500, 9), (1300, 36), (1100, 1), (1900, 1)),
                 rams=((300, 40, 40), (700, 18, 18), (2000, 9, 9), (4000, 4, 4), (5000, 2, 2),
                       (20, 6, 6), (20000, 2, 2), (300, 40, 8), (300, 33, 11), (700, 24, 8),
                       (2000, 16, 4), (3000, 10, 5), (20000, 2, 1), (20, 6, 2)))

@@ -105,11 +105,12 @@ def rom_luts(fabric: Fabric, depth: int, width: int) -> float:
 
     A column is a function of the address: of few words there are few different ones, and of many
     words the multiplexers behind the tables come in powers of two. Of more than a bank of words
-    there are several, between which each bit is chosen.
+    there are several. In each of them are eight groups, whose tables are chosen among without
+    another; four tables, and multiplexers, choose among these, and others among the banks.
     """
-    bank = bank_words(fabric)
-    if depth > bank:
-        return rom_luts(fabric, bank, width) + width + rom_luts(fabric, depth - bank, width)
+    banks = -(-depth // bank_words(fabric))
+    if banks > 1:
+        return width * (_tables(fabric, depth) + 4 * banks + 1.4 * (banks - 1))
     tables = max(1, (1 << index_bits(depth)) // fabric.silicon.table_words)
     return fabric.logic.rom * _columns(depth, width) * tables
 

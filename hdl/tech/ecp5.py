@@ -10,7 +10,9 @@ from amaranth.lib import wiring
 
 from .count import DifferenceCounter
 from .ecp5_memory import BlockRam, BlockRom
+from .ecp5_tables import TableRom
 from .generic import Generic
+from .memory import BANK_WORDS
 from .multiply import RowMultiplier, Term, TwoCycle
 from .select import Selected, SelectedSum, Selection
 from .technology import MemoryStyle
@@ -53,6 +55,8 @@ class Ecp5(Generic):
             registered: bool = False) -> wiring.Component:
         if registered and style is MemoryStyle.BLOCK:
             return BlockRom(words, width)
+        if registered and len(words) > BANK_WORDS:
+            return TableRom(words, width)
         return super().rom(words, width, style, registered=registered)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,

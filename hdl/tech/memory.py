@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import index
+from typing import TypeVar
 
 from amaranth.hdl import *
 from amaranth.lib.memory import Memory
@@ -14,8 +15,9 @@ from ..block import Block
 from ..checks import at_least
 
 __all__ = ["BANK_WORDS", "MEMORY_LATENCY", "REGISTERED_LATENCY", "BankedRom", "Ram", "Rom",
-           "banks_of", "chosen_bank"]
+           "banks_of", "chosen_bank", "held"]
 
+_T = TypeVar("_T")
 MEMORY_LATENCY = 1
 """Cycles from an address to its word."""
 REGISTERED_LATENCY = 2
@@ -103,7 +105,7 @@ class Rom(RomPorts):
         m.d.comb += [
             port.addr.eq(self.address),
             port.en.eq(self.enable),
-            self.data.eq(_held(m, port.data, self.enable) if self._registered else port.data),
+            self.data.eq(held(m, port.data, self.enable) if self._registered else port.data),
         ]
         return m
 
@@ -131,19 +133,22 @@ class BankedRom(RomPorts):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        banks: list[Signal] = []
         low = ceil_log2(BANK_WORDS)
-        for n, words in enumerate(banks_of(self._words, BANK_WORDS)):
-            bank = Rom(words, len(self.data), attributes=self._attributes)
-            m.submodules[f"bank_{n}"] = bank
-            m.d.comb += [bank.address.eq(self.address[:low]), bank.enable.eq(self.enable)]
-            banks.append(bank.data)
+        banks = [self._bank(m, f"bank_{n}", words, self.address[:low])
+                 for n, words in enumerate(banks_of(self._words, BANK_WORDS))]
         chosen = chosen_bank(m, banks, self.address[low:], self.enable, MEMORY_LATENCY)
-        m.d.comb += self.data.eq(_held(m, chosen, self.enable))
+        m.d.comb += self.data.eq(held(m, chosen, self.enable))
         return m
 
+    def _bank(self, m: Module, name: str, words: Sequence[int], address: Value) -> Signal:
+        """The word at ``address`` among ``words``, behind a register."""
+        bank = Rom(words, len(self.data), attributes=self._attributes)
+        m.submodules[name] = bank
+        m.d.comb += [bank.address.eq(address), bank.enable.eq(self.enable)]
+        return bank.data
 
-def banks_of(words: Sequence[int], depth: int) -> list[Sequence[int]]:
+
+def banks_of(words: Sequence[_T], depth: int) -> list[Sequence[_T]]:
     """The ``words`` in parts of ``depth``, the last of which may have less."""
     return [words[start : start + depth] for start in range(0, len(words), depth)]
 
@@ -193,7 +198,7 @@ class Ram(RamPorts):
                 part = slice(n * self._granularity, (n + 1) * self._granularity)
                 with m.If(enable):
                     m.d.sync += word[part].eq(self.write_data[part])
-            data: Value = _held(m, word, self.read_enable, name="read")
+            data: Value = held(m, word, self.read_enable, name="read")
         else:
             m.submodules.memory = memory = Memory(
                 shape=unsigned(self._width), depth=self._depth, init=[], attrs=self._attributes)
@@ -208,12 +213,13 @@ class Ram(RamPorts):
             ]
             data = read.data
         m.d.comb += self.read_data.eq(
-            _held(m, data, self.read_enable) if self._registered else data)
+            held(m, data, self.read_enable) if self._registered else data)
         return m
 
 
-def _held(m: Module, data: Value, enable: Value, name: str = "held") -> Signal:
-    held = Signal(len(data), name=name, reset_less=True)
+def held(m: Module, data: Value, enable: Value, name: str = "held") -> Signal:
+    """A register of ``data`` that keeps what it has where it is not enabled."""
+    register = Signal(len(data), name=name, reset_less=True)
     with m.If(enable):
-        m.d.sync += held.eq(data)
-    return held
+        m.d.sync += register.eq(data)
+    return register
