@@ -19,7 +19,7 @@ _SECOND_IF_THIRD = sum((n >> 1 if n & 4 else n) % 2 << n for n in range(16))
 class TableRom(BankedRom):
     """`BankedRom` whose tables are instantiated: 128 words of a column are 8 of them, no more.
 
-    Left to synthesis (abc9 of Yosys 0.70), random columns take half as many tables again. Same
+    Left to synthesis (abc9 of Yosys 0.70), random columns take a fifth more of them. Same
     parameters, members and latency.
     """
 
