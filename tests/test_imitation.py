@@ -174,8 +174,13 @@ def twice() -> nn.Module:
     return Wired(lambda x, conv: conv(conv(x)), nn.Conv2d(2, 2, 3, padding=1))
 
 
-def scaled_behind() -> nn.Module:
-    return Wired(lambda x, conv: conv(x) * 1.5, nn.Conv2d(2, 2, 3, padding=1))
+def scaled_behind(between: nn.Module) -> nn.Module:
+    return Wired(lambda x, conv, between: between(conv(x)) * 1.5, nn.Conv2d(2, 2, 3, padding=1),
+                 between).eval()
+
+
+def dropped_between() -> nn.Module:
+    return scaled_behind(nn.Dropout(0.1))
 
 
 def computed() -> nn.Module:
@@ -184,13 +189,21 @@ def computed() -> nn.Module:
 
 @pytest.mark.parametrize(("build", "match"), [
     (twice, "layer parts_0_2: its weights are computed, or another layer's too"),
-    (scaled_behind, "model: PyTorch has layers of it in another way than hardware"),
+    (dropped_between, "model: PyTorch has layers of it in another way than hardware"),
     (computed, "model: PyTorch has layers of it in another way than hardware")])
 def test_what_is_refused(build: object, match: str) -> None:
     assert callable(build)
     torch.manual_seed(0)
     with pytest.raises(PenjingError, match=match):
         imitable(read(build().eval(), SHAPE), pixels())
+
+
+def test_a_constant_behind_a_layer_is_in_its_weights() -> None:
+    torch.manual_seed(0)
+    layer, = imitable(read(scaled_behind(nn.Identity()), SHAPE), pixels()).model.layers.values()
+    torch.manual_seed(0)
+    plain = nn.Conv2d(2, 2, 3, padding=1)
+    torch.testing.assert_close(layer.weight, 1.5 * plain.weight)
 
 
 def test_widths_are_checked() -> None:

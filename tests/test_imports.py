@@ -30,6 +30,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
                                  "compiler.dataflow.pricing", "compiler.reduce.removal"),
     "compiler.compress.sizes": ("compiler.ir", "compiler.huffman"),
     "compiler.compress.training": ("compiler.ir", "compiler.compress", "compiler.file"),
+    "compiler.compress.folding": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.imitation": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.makers": ("compiler.ir", "compiler.compress", "compiler.load"),
     "compiler.compress.modules": ("compiler.ir", "compiler.compress", "compiler.load"),

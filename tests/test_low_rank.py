@@ -112,8 +112,13 @@ def test_ranks_by_energy_by_hand() -> None:
     # b's 3 of 9 for 20 is 1/60, a's 2 of 10 for 10 is 1/50.
     assert ranks_by_energy(layers, 40) == {"b": 1}
     assert ranks_by_energy(layers, 30) == {"a": 1, "b": 1}
-    with pytest.raises(PenjingError, match="30 multiply-accumulates are left with one dimension"):
+    with pytest.raises(PenjingError, match="one dimension a layer leaves 30 of 80 .*at most 29 are "
+                                           r"asked for; the ratio can be 0\.625 at most"):
         ranks_by_energy(layers, 29)
+    # Other layers, which stay, cost 20 of 100.
+    assert ranks_by_energy(layers, 60, 20) == {"b": 1}
+    with pytest.raises(PenjingError, match=r"leaves 50 of 100 .*the ratio can be 0\.5 at most"):
+        ranks_by_energy(layers, 49, 20)
     # What two layers cost counts only where it is less than one.
     dear = {"a": Spectrum((8, 2, 2), 10, 15)}
     assert ranks_by_energy(dear, 15) == {}
@@ -219,10 +224,52 @@ def test_ranks_follow_from_what_goes(tmp_path: Path) -> None:
     (Method.CP, 0.99, "not even rank 1 leaves out 99%"),
     (Method.TUCKER, 0.999, "not even rank 1 leaves out 100%"),
     (Method.CP, None, "cp needs a ratio"), (Method.LINEAR, None, "responses need a ratio"),
-    (Method.ASYMMETRIC, 0.999, "multiply-accumulates are left with one dimension a layer")])
+    (Method.ASYMMETRIC, 0.999, "leaves 4,160 of 24,192 .*; the ratio can be 0.828 at most")])
 def test_what_no_rank_gives_is_one_line(method: Method, ratio: object, line: str) -> None:
     with pytest.raises(PenjingError, match=line):
         factored(network(), method, ratio, images(), samples=20)  # type: ignore[arg-type]
+
+
+def test_the_ratio_that_is_told_can_be_reached() -> None:
+    with pytest.raises(PenjingError, match=r"the ratio can be ([0-9.]+) at most") as refused:
+        factored(network(), Method.LINEAR, 0.999, images(), samples=20)
+    told = float(str(refused.value).split("can be ")[1].split()[0])
+    made = factored(network(), Method.LINEAR, told, images(), samples=20)
+    assert [len(layer.weight) for layer in made.layers.values()  # type: ignore[arg-type]
+            ] == [1, 8, 1, 12, 6]
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_where_no_layer_suits_is_one_line(method: Method) -> None:
+    """None behind the first sees more than one place, or only one; all but the last have groups."""
+    def separable(taps: int, groups: int) -> nn.Module:
+        return nn.Conv2d(4, 4, taps, padding=taps // 2, groups=groups)
+
+    layers = {Method.SINGULAR: [separable(1, 1), separable(3, 1)],
+              Method.TUCKER: [separable(3, 1), separable(3, 4), separable(1, 1)],
+              Method.CP: [separable(3, 1), separable(3, 4), separable(1, 1)]}
+    module = nn.Sequential(*layers.get(method, [separable(3, 4), separable(3, 1)]))
+    data = Data(torch.randn(9, 4, 5, 5), torch.arange(9) % 3, lambda x, _: x)
+    line = ("no layer but perhaps the last" if method.sees_responses
+            else f"{method.value} suits no layer but perhaps the first")
+    with pytest.raises(PenjingError, match=f"low rank: {line}, which stays"):
+        factored(read(module.eval(), (5, 5, 4)), method, 0.9, data)
+
+
+@pytest.mark.parametrize("method", [one for one in Method if one.sees_responses])
+@pytest.mark.parametrize("ratio", [0.3, {"linear_0": 0.5}])
+def test_too_few_responses_are_one_line(method: Method, ratio: object) -> None:
+    """Those of 8 images at one place cannot tell 8 outputs; those of 9 just can."""
+    torch.manual_seed(5)
+    model = read(nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), (12,))
+    data = Data(torch.randn(20, 12), torch.arange(20) % 3, lambda x, _: x)
+    for samples in (1, 8):
+        with pytest.raises(PenjingError, match=f"layer linear_0: its 8 outputs are fitted to "
+                                               f"{samples} responses, and more than 8"):
+            factored(model, method, ratio, data, samples=samples)  # type: ignore[arg-type]
+    made = factored(model, method, ratio, data, samples=9)  # type: ignore[arg-type]
+    for name in ("linear_0_a", "linear_0_b"):
+        assert made.layers[name].weight.abs().min() > 0  # type: ignore[operator, union-attr]
 
 
 def test_weights_that_are_no_sum_of_products_are_one_line() -> None:

@@ -103,6 +103,21 @@ def test_it_trains_as_the_module_that_it_came_from() -> None:
                                  for part in (model.module, module)))
 
 
+def test_statistics_follow_the_weights_where_the_momentum_is_none() -> None:
+    """It is exported as 0, with which training would leave the running statistics as they were."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=None))
+    model = read(module.eval(), (6, 5, 2))
+    norm = model.module.get_submodule("batch_no_1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    before, x = norm.running_mean.clone(), torch.randn(8, 2, 6, 5)  # type: ignore[union-attr]
+    model.module.train()
+    model.module(x)
+    with torch.no_grad():
+        mean = module[0](x).mean((0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, 0.9 * before + 0.1 * mean)
+
+
 def test_fit_and_back_to_a_file(tmp_path: Path) -> None:
     """What was trained is in the file, which the importer reads with the same layers."""
     rng = np.random.default_rng(0)

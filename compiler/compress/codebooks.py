@@ -108,6 +108,8 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
           start: Start = Start.LINEAR, seed: int = 1) -> None:
     """Let the weights of each of ``layers`` share values: ``codes`` in all, 0 among them if it is.
 
+    It is where a dilated kernel has gaps, too, for these are weights of 0 in hardware.
+
     ``codes`` (2 to 256) is one number, or one for each layer. The parameters of a layer are then
     its centroids, whatever the retraining; `release` makes plain weights of them. Layers that have
     one parameter for their weights get one each first. `PenjingError` for codes out of range, and
@@ -125,9 +127,14 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
                                f"share them once")
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        parametrize.register_parametrization(
-            layer, "weight", _Shared(_nearest(weight.detach(), count, start, generator)),
-            unsafe=True)
+        found = _nearest(weight.detach(), count, start, generator, _has_gaps(layer))
+        parametrize.register_parametrization(layer, "weight", _Shared(found), unsafe=True)
+
+
+def _has_gaps(layer: nn.Module) -> bool:
+    """Whether its kernel is dilated."""
+    return isinstance(layer, nn.modules.conv._ConvNd) and any(
+        size > 1 < step for size, step in zip(layer.kernel_size, layer.dilation, strict=True))
 
 
 def _part(layers: Iterable[nn.Module]) -> None:
@@ -140,13 +147,17 @@ def _part(layers: Iterable[nn.Module]) -> None:
         seen.add(weight)
 
 
-def _nearest(weight: Tensor, count: int, start: Start, generator: torch.Generator) -> Tensor:
-    """The code of each weight: 0 for 0, else 1 and the index of the centroid that is nearest."""
+def _nearest(weight: Tensor, count: int, start: Start, generator: torch.Generator, has_zero: bool
+             ) -> Tensor:
+    """The code of each weight: 0 for 0, else 1 and the index of the centroid that is nearest.
+
+    One of ``count`` is 0 where a weight is, or where there ``has_zero`` one besides.
+    """
     used = weight != 0
     values = weight[used]
     result = torch.zeros(weight.shape, dtype=torch.int64)
     if len(values):
-        found = centroids(values, count - int(not used.all()), start, generator)
+        found = centroids(values, count - int(has_zero or not used.all()), start, generator)
         borders = (found[1:] + found[:-1]) / 2
         result[used] = 1 + torch.searchsorted(borders, values)
     return result

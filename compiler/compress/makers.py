@@ -17,6 +17,9 @@ __all__ = ["MAKERS", "ChannelPadding", "Dims", "Parameters", "tensor"]
 Dims: TypeAlias = tuple[int, ...]
 """Sizes of a tensor without the batch."""
 
+_MOMENTUM = 0.1
+"""That of PyTorch's batch norms."""
+
 
 class ChannelPadding(nn.Module):
     """``before`` and ``after`` channels of zeros around ``channels`` ones.
@@ -115,8 +118,10 @@ def _batch_norm(parameters: Parameters, arguments: Arguments, dims: Dims) -> nn.
     weight, bias = (parameters.given(arguments.get(name)) for name in ("weight", "bias"))
     affine = weight is not None or bias is not None
     kind = nn.BatchNorm2d if len(dims) == 3 else nn.BatchNorm1d
-    made = kind(len(mean), arguments.number("eps", 1e-5) or 0.0, arguments.number("momentum", 0.1),
-                affine)
+    # A momentum of None, a running mean of all batches, is exported as 0. With 0 the statistics
+    # would never follow the weights that are trained; so it is PyTorch's default then.
+    momentum = arguments.number("momentum", _MOMENTUM) or _MOMENTUM
+    made = kind(len(mean), arguments.number("eps", 1e-5) or 0.0, momentum, affine)
     made.running_mean, made.running_var = mean, variance
     return _with(made, weight if weight is not None else made.weight,
                  bias if bias is not None else made.bias)

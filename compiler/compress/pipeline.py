@@ -16,7 +16,7 @@ from ..ir import PenjingError
 from . import codebooks, shortcuts, training
 from .blending import blended
 from .distillation import Distillation
-from .folding import folded
+from .folding import folded, parted, require_few_values
 from .low_rank import factored
 from .low_rank.chains import require_factorable
 from .prune import (
@@ -133,7 +133,7 @@ class Pipeline:
             if isinstance(step, Prune) and step.names_whole_layers and {*layers} <= {*step.layers}:
                 raise PenjingError("all layers stay whole, with 0 in layers; take some away")
         elif isinstance(step, Share):
-            known(step.layers, network.layers, "layers")
+            known(step.layers, parted(network).layers, "layers")
         elif isinstance(step, LowRank):
             require_factorable(network, list(step.layers))
         trained = step.epochs or (isinstance(step, Channels) and step.before)
@@ -238,8 +238,7 @@ class Pipeline:
     @_take.register
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
-        # Hardware multiplies with folded weights, in which a norm's scales would part shared ones.
-        network = folded(network)
+        network = _multiplied(network)
         return self._train_shared(step, network, _codes(step, network), step.start,
                                   checkpoint, progress)
 
@@ -264,8 +263,13 @@ class Pipeline:
         """Share weights, train the centroids, and leave plain weights."""
         layers = {name: layer for name, layer in network.layers.items() if name in codes}
         # Without batch norms it has maps of layers, and so has its teacher, then.
-        alike = replace(self, teachers=tuple(map(folded, self.teachers))) if step.maps else self
+        alike = self if not step.maps else replace(
+            self, teachers=tuple(map(_multiplied, self.teachers)))
         codebooks.share(layers, codes, start, self.seed)
+        codebooks.release(layers.values())
+        # As plain weights, before all training, which moves values and makes no more of them.
+        require_few_values(network, codes)
+        codebooks.share(layers, codes)
         try:
             return Taken(network, tuple(alike._fit(step, network.module, Masks(), checkpoint,
                                                    progress)))
@@ -327,6 +331,14 @@ def _layers(network: Trainable) -> dict[str, Layer]:
 
 def _weights(network: Trainable) -> int:
     return sum(parameter.numel() for parameter in network.module.parameters())
+
+
+def _multiplied(network: Trainable) -> Trainable:
+    """A copy whose weights are those that hardware multiplies with.
+
+    The scales of batch norms would part what is shared in front of them.
+    """
+    return folded(parted(network))
 
 
 def _codes(step: Share, network: Trainable) -> dict[str, int]:

@@ -19,7 +19,7 @@ from ..load import aten
 from ..load import torch as pytorch
 from .modules import graph_module
 
-__all__ = ["Trainable", "read"]
+__all__ = ["Trainable", "in_order_of_calls", "read"]
 
 _SOFTMAX = (torch.ops.aten.softmax.int, torch.ops.aten.log_softmax.int)
 
@@ -116,3 +116,12 @@ def read(source: str | Path | ExportedProgram | nn.Module,
         model = Trainable(module, accepted.seen[accepted.program.input].dims, _Call.cut(module))
         model.module(model.example())
     return model
+
+
+def in_order_of_calls(module: fx.GraphModule) -> None:
+    """Let the parts of ``module`` be told in the order of their first calls, as `read` has them."""
+    for target in dict.fromkeys(str(node.target) for node in module.graph.nodes
+                                if node.op == "call_module"):
+        part = module.get_submodule(target)
+        module.delete_submodule(target)
+        module.add_submodule(target, part)

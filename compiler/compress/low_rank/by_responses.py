@@ -35,7 +35,7 @@ class Responses:
     def of(self, model: Trainable, names: Sequence[str]) -> dict[str, Tensor]:
         """Those of the layers ``names``, (samples * positions, outputs); biases are in them.
 
-        The places are the same for all models.
+        The places are the same for all models. `PenjingError` where there are too few of them.
         """
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         modules = {name: model.layers[name] for name in names}
@@ -46,7 +46,15 @@ class Responses:
                 for name, (_, draw) in zip(names, some, strict=True):
                     y = of_places(seen[name][1])
                     found[name].append(at_places(y, draw(y)))
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        joined = {name: torch.cat(parts) for name, parts in found.items()}
+        for name, y in joined.items():
+            rows, outputs = y.shape
+            # Less their mean, as many span fewer dimensions, and a fit would set the others to 0.
+            if rows <= outputs:
+                raise PenjingError(f"layer {name}: its {outputs} outputs are fitted to {rows} "
+                                   f"responses, and more than {outputs} are needed; raise samples, "
+                                   f"give more images, or leave it out")
+        return joined
 
 
 def by_responses(model: Trainable, ranks: Mapping[str, int], responses: Responses, *,

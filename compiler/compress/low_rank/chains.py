@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from ...ir import Names, PenjingError
-from ..trainable import Trainable
+from ..trainable import Trainable, in_order_of_calls
 
 __all__ = ["Convolution", "Factorable", "Places", "factorable", "kernel", "places", "pointwise",
            "replaced", "require_factorable"]
@@ -119,11 +119,7 @@ def replaced(model: Trainable, chains: Mapping[str, Sequence[nn.Module]]) -> Tra
         for node in [one for one in graph.nodes if one.op == "call_module" and one.target == name]:
             _rewired(graph, node, parts)
     made.module.delete_all_unused_submodules()
-    # Layers are told in the order in which they are called.
-    for target in dict.fromkeys(str(one.target) for one in graph.nodes if one.op == "call_module"):
-        module = made.module.get_submodule(target)
-        made.module.delete_submodule(target)
-        made.module.add_submodule(target, module)
+    in_order_of_calls(made.module)
     made.module.recompile()
     made.module.train(model.module.training)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,16 +28,26 @@ class Spectrum:
         return min(self.whole, rank * self.each)
 
 
-def ranks_by_energy(layers: Mapping[str, Spectrum], budget: int) -> dict[str, int]:
+def ranks_by_energy(layers: Mapping[str, Spectrum], budget: int, others: int = 0
+                    ) -> dict[str, int]:
     """The rank of each layer that becomes two, so that all cost at most ``budget``.
 
-    The product of all layers' energies, sums of the eigenvalues that stay, is to be large: of all
-    layers' last eigenvalues that goes first which takes the least share of its layer's energy for
-    what it saves. `PenjingError` where even one dimension a layer is too much.
+    ``others`` is what the network's other layers cost, which stay. The product of all layers'
+    energies, sums of the eigenvalues that stay, is to be large: of all layers' last eigenvalues
+    that goes first which takes the least share of its layer's energy for what it saves.
+    `PenjingError` where even one dimension a layer is too much.
     """
     ranks = {name: len(layer.eigenvalues) for name, layer in layers.items()}
     energies = {name: sum(layer.eigenvalues) for name, layer in layers.items()}
-    total = sum(layer.cost(ranks[name]) for name, layer in layers.items())
+    least = others + sum(layer.cost(1) for layer in layers.values())
+    if least > budget:
+        whole = others + sum(layer.whole for layer in layers.values())
+        # Rounded down, so that what is told can be asked for.
+        most = math.floor((1 - least / whole) * 1000) / 1000
+        raise PenjingError(f"low rank: one dimension a layer leaves {least:,} of {whole:,} "
+                           f"multiply-accumulates, and at most {budget:,} are asked for; the ratio "
+                           f"can be {most:g} at most")
+    total = others + sum(layer.cost(ranks[name]) for name, layer in layers.items())
 
     def entry(name: str) -> tuple[float, str]:
         layer = layers[name]
@@ -46,9 +57,6 @@ def ranks_by_energy(layers: Mapping[str, Spectrum], budget: int) -> dict[str, in
     queue = [entry(name) for name in layers if ranks[name] > 1]
     heapq.heapify(queue)
     while total > budget:
-        if not queue:
-            raise PenjingError(f"low rank: {total:,} multiply-accumulates are left with one "
-                               f"dimension a layer, which is more than {budget:,}; let less go")
         _, name = heapq.heappop(queue)
         layer = layers[name]
         total -= layer.cost(ranks[name]) - layer.cost(ranks[name] - 1)

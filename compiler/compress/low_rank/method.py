@@ -70,13 +70,15 @@ def ranks_for(model: Trainable, method: Method, ratio: float | Mapping[str, floa
     suiting = {name: layer for name, layer in list(known.items())[1:] if method.suits(layer)}
     named = ratio if isinstance(ratio, Mapping) else dict.fromkeys(suiting, ratio)
     require_factorable(model, list(named))
+    if not named:
+        raise PenjingError(f"low rank: {method.value} suits no layer but perhaps the first, which "
+                           f"stays; take {_other(method)}, name layers, or leave the step out")
     found: dict[str, Ranks] = {}
     for name, share in named.items():
         layer, at = known[name], seen[name]
         if not method.suits(layer):
             raise PenjingError(f"layer {name}: {method.value} does not suit it; take "
-                               f"{'tucker or cp' if method is Method.SINGULAR else 'singular'}, or "
-                               f"leave it out")
+                               f"{_other(method)}, or leave it out")
         if share is None:
             if method is not Method.TUCKER:
                 raise PenjingError(f"low rank: {method.value} needs a ratio; give one")
@@ -92,6 +94,11 @@ def ranks_for(model: Trainable, method: Method, ratio: float | Mapping[str, floa
                                f"multiply-accumulates; let less go")
         found[name] = made
     return found
+
+
+def _other(method: Method) -> str:
+    """What suits the layers that ``method``, which looks at weights, does not suit."""
+    return "tucker or cp" if method is Method.SINGULAR else "singular"
 
 
 def _one_rank(layer: Factorable, at: Places, budget: int) -> Ranks | None:
@@ -144,10 +151,14 @@ def _ranks_by_responses(model: Trainable, ratio: float | Mapping[str, float] | N
     total = sum(seen[name].macs(layer) for name, layer in model.layers.items())
     spectra = {}
     # The outputs of the network are no features: all of them count.
-    for name, y in responses.of(whole, list(known)[:-1]).items():
+    features = list(known)[:-1]
+    if not features:
+        raise PenjingError("low rank: no layer but perhaps the last, which stays, is linear or a "
+                           "convolution without groups; name layers, or leave the step out")
+    for name, y in responses.of(whole, features).items():
         layer = known[name]
         values = torch.linalg.eigvalsh(torch.cov(y.T).reshape(len(layer.weight), -1))
         spectra[name] = Spectrum(values.flip(0).clamp(min=0).tolist(), each[name],
                                  seen[name].macs(layer))
-    rest = total - sum(one.whole for one in spectra.values())
-    return ranks_by_energy(spectra, math.floor((1 - ratio) * total) - rest)
+    return ranks_by_energy(spectra, math.floor(round((1 - ratio) * total, 6)),
+                           total - sum(one.whole for one in spectra.values()))
