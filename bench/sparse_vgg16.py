@@ -44,7 +44,7 @@ ARRAYS = "vgg16_cifar10_sparse.npz"
 MULTIPLIERS = 156
 IMAGES, FITTED_IMAGES = 2, 3
 DEVICE = "ulx3s-85f"
-CLOCK_MHZ, FRAMES = 80, 400
+CLOCK_MHZ, FRAMES = 85, 400
 """What the fitted network is compiled for, in MHz and frames a second."""
 SEEDS = 4
 """Of the placer: block RAMs that are all taken are a matter of luck."""

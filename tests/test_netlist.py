@@ -81,7 +81,9 @@ class Probe(wiring.Component):
                 # Deep ones outside block RAM have both registers.
                 both = shallow or style is MemoryStyle.BLOCK
                 for registered in (False, True) if both else (True,):
-                    words = [generator.getrandbits(width) for _ in range(depth)]
+                    # Runs of zeros, as of flags, are whole tables and groups of them.
+                    words = [generator.getrandbits(width) if shallow or n % 512 < 200 else 0
+                             for n in range(depth)]
                     rom = technology.rom(words, width, style, registered=registered)
                     self._submodules.append(rom)
                     address = self._stimulus[:14]

@@ -70,17 +70,17 @@ class Share(NamedTuple):
 
 
 LEFT: Mapping[str, Share] = {
-    "conv1_1": Share(1260, 32, 7), "conv1_2": Share(5600, 32), "conv2_1": Share(11_000, 32),
-    "conv2_2": Share(12_350, 32), "conv3_1": Share(16_000, 32), "conv3_2": Share(18_000, 32),
-    "conv3_3": Share(17_000, 32), "conv4_1": Share(15_000, 16), "conv4_2": Share(12_000, 16),
-    "conv4_3": Share(10_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7000, 16),
-    "conv5_3": Share(8000, 16), "classifier": Share(2000, 16)}
+    "conv1_1": Share(1260, 32, 7), "conv1_2": Share(4500, 32), "conv2_1": Share(13_200, 32),
+    "conv2_2": Share(15_000, 32), "conv3_1": Share(20_000, 32), "conv3_2": Share(23_500, 32),
+    "conv3_3": Share(21_500, 32), "conv4_1": Share(21_500, 16), "conv4_2": Share(15_500, 16),
+    "conv4_3": Share(12_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7500, 16),
+    "conv5_3": Share(9000, 16), "classifier": Share(1500, 16)}
 """Of the weights that are not 0 in the sparse network."""
 SEEN = 2000
 """Training images by which layers are fitted."""
 SAMPLES = 32_000
 """Positions of a layer's output that count, about, of all images together."""
-TRAINING = Settings(8, batch=100, learning_rate=6e-4)
+TRAINING = Settings(2, batch=100, learning_rate=3e-4)
 
 
 class Way(NamedTuple):

@@ -33,8 +33,10 @@ class TableRom(BankedRom):
         return held(m, word, self.enable, name)
 
 
-def _column(m: Module, name: str, bits: Sequence[int], address: Value) -> Signal:
+def _column(m: Module, name: str, bits: Sequence[int], address: Value) -> Value:
     """The bit at the lowest bits of ``address`` among ``bits``, up to 128; beyond them is 0."""
+    if len(set(bits)) == 1:
+        return Const(bits[0], 1)
     depth = max(_TABLE_BITS, ceil_log2(len(bits)))
     bits = [*bits, *[0] * ((1 << depth) - len(bits))]
     tables = [_table(m, f"{name}_{n}", sum(bit << k for k, bit in enumerate(some)), address)
@@ -42,7 +44,7 @@ def _column(m: Module, name: str, bits: Sequence[int], address: Value) -> Signal
     return _joined(m, name, tables, address[_TABLE_BITS:depth])
 
 
-def _choice(m: Module, name: str, columns: Sequence[Signal], address: Value) -> Signal:
+def _choice(m: Module, name: str, columns: Sequence[Value], address: Value) -> Value:
     """The one at ``address`` of up to eight ``columns``."""
     if len(columns) == 1:
         return columns[0]
@@ -54,7 +56,7 @@ def _choice(m: Module, name: str, columns: Sequence[Signal], address: Value) -> 
 
 
 def _table(m: Module, name: str, contents: int, inputs: Value) -> Signal:
-    """A LUT4 of the lowest four ``inputs``, never less: what is behind it wants one."""
+    """A LUT4 of the lowest four ``inputs``, never less: a PFUMX behind it takes nothing else."""
     chosen = Signal(name=name)
     m.submodules[name] = Instance(
         "LUT4", p_INIT=Const(contents, 16), o_Z=chosen,
