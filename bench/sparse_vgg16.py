@@ -46,8 +46,8 @@ IMAGES, FITTED_IMAGES = 2, 3
 DEVICE = "ulx3s-85f"
 CLOCK_MHZ, FRAMES = 85, 400
 """What the fitted network is compiled for, in MHz and frames a second."""
-SEEDS = 4
-"""Of the placer: block RAMs that are all taken are a matter of luck."""
+SEEDS = 1
+"""Of the placer; more take a quarter of an hour each."""
 ENCODINGS = {"conv1_1": "plain", "conv3_2": "relative:7+codebook", "conv3_3": "relative:7+codebook",
              "conv4_1": "relative:8+codebook", "conv5_1": "relative:10+codebook",
              "conv5_2": "relative:10+codebook", "classifier": "relative+codebook"}

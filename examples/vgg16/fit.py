@@ -1,19 +1,20 @@
-"""Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon, and training.
+"""Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon.
 
 Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
-(`penjing.compiler.compress.surgeon`), on what the layers before it put out. All that are left are
-then trained to answer as the dense network does (Hinton 2015), to images that are blended
-(Zhang 2018): of those that are not, which it learned by heart, it says no more than their labels
-do. Last, weights are rounded to shared values, layer by layer, in the way they were taken out::
+(`penjing.compiler.compress.surgeon`), on what the layers before it put out. Then weights are
+rounded to shared values, layer by layer, in the way they were taken out::
 
     python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
         --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
     python examples/vgg16/fit.py                       # what is stored
 
-``--out`` gets ``vgg16_fitted.penjing``, or with ``--unpruned``, where no layer loses weights, and
-nothing is trained, ``vgg16_rounded.penjing``. How many weights are left in each layer (`LEFT`)
-follows from what the board has room for; nothing is chosen by the test images. A run that was
-interrupted goes on behind the step that it had done, or the epoch.
+``--out`` gets ``vgg16_fitted.penjing``. With ``--unpruned`` no layer loses weights, and it gets
+``vgg16_rounded.penjing``; with ``--trained``, ``vgg16_trained.penjing``, where all weights that are
+left are trained before they are rounded, to answer as the dense network does (Hinton 2015), to
+images that are blended (Zhang 2018): of those that are not, which it learned by heart, it says no
+more than their labels do. How many weights are left in each layer (`LEFT`) follows from what the
+board has room for, and from what a layer's loss alone costs on blended training images. A run that
+was interrupted goes on behind the step that it had done, or the epoch.
 """
 
 from __future__ import annotations
@@ -84,18 +85,20 @@ TRAINING = Settings(2, batch=100, learning_rate=3e-4)
 
 
 class Way(NamedTuple):
-    """The ``name`` of a network and its results; what is ``left`` of layers, by name; the
-    ``training`` behind pruning, without which no weight goes; the ``bits`` of weights."""
+    """The ``name`` of a network and its results; what is ``left`` of layers, by name; the ``bits``
+    of weights; the ``option`` that asks for it; and the ``training`` behind pruning."""
 
     name: str
     left: Mapping[str, Share]
-    training: Settings | None
     bits: int
+    option: str = ""
+    training: Settings | None = None
 
 
 # Wider integers than 7 bits would make sums wider, and the memories that they wait in.
-FITTED = Way("vgg16_fitted", LEFT, TRAINING, 7)
-ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, None, 8)
+FITTED = Way("vgg16_fitted", LEFT, 7)
+TRAINED = Way("vgg16_trained", LEFT, 7, "--trained ", TRAINING)
+ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, 8, "--unpruned ")
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:
@@ -197,10 +200,11 @@ def made(way: Way, args: argparse.Namespace, bar: Progress
                 name: value.contiguous() for name, value in model.state_dict().items()}))
         right[name] = trainer.accuracy(model, test)
 
-    if way.training is not None:
-        settings = way.training
+    if way is not ROUNDED:
         step("pruned", lambda: fit(model, original, some, way.left, prunes=True, rounds=False,
                                    bar=bar))
+    if way.training is not None:
+        settings = way.training
         step("trained", lambda: train(model, settings, args, bar))
     step("rounded", lambda: fit(model, modules(floats_of(model, before)), some, way.left,
                                 prunes=False, rounds=True, bar=bar))
@@ -226,16 +230,18 @@ def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]
             "settings": {"left": {name: share._asdict() for name, share in way.left.items()},
                          "training": asdict(way.training) if way.training else None,
                          "samples": SAMPLES, "images": SEEN},
-            **common.stamp(f"python examples/vgg16/fit.py {'--unpruned ' * args.unpruned}"
-                           "--weights FILE --teacher FILES --data DIR", "torch", "numpy")}
+            **common.stamp(f"python examples/vgg16/fit.py {way.option}--weights FILE --teacher "
+                           "FILES --data DIR", "torch", "numpy")}
 
 
 def main() -> int:
     """Fit if files are given; print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--unpruned", action="store_true", help="round all weights, prune none")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--unpruned", action="store_true", help="round all weights, prune none")
+    how.add_argument("--trained", action="store_true", help="train before weights are rounded")
     args = parsed(parser)
-    way = ROUNDED if args.unpruned else FITTED
+    way = ROUNDED if args.unpruned else TRAINED if args.trained else FITTED
     results = f"{way.name}.json"
 
     def run() -> dict[str, Any]:
