@@ -327,7 +327,9 @@ def _explore(
                              encodings=flow.parse_encodings(encoding or ()), workers=workers,
                              scheduler=scheduler, progress=progress)
     _print(front.json(), as_json, front.table())
-    images = calibration or ("X.npz" if flow.is_floats(model, result) else None)
+    # Whether it is one of floats takes another look into the file, for people alone.
+    floats = calibration is None and not as_json and flow.is_floats(model, result)
+    images = "X.npz" if floats else calibration
     given = _given(("--calibration", images), ("--weight-bits", weight_bits),
                    ("--activation-bits", activation_bits), ("--fps", fps or "N"),
                    ("--budget", budget), ("--multipliers", multipliers), ("--clock", clock),

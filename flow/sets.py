@@ -26,9 +26,10 @@ __all__ = ["Sets", "data_digest", "labelled", "require_classes"]
 
 HELD_OUT = 10
 """One image in so many is held out, if there are no others to judge by."""
-_TOGETHER = 1000
 CALIBRATION = 256
 """Training images that fraction lengths are chosen by."""
+_TOGETHER = 1000
+"""Images that become floats at a time."""
 
 
 @dataclass(frozen=True)

@@ -125,17 +125,8 @@ class Pipeline:
             raise PenjingError("the network has no layers with weights; there is nothing to do")
         if isinstance(step, Blocks):
             shortcuts.require(network, step.names, step.count)
-        elif renamed:
-            pass
-        elif isinstance(step, Prune | Channels | Inputs):
-            layers = layers_of(network.module)
-            known(step.layers, layers, "layers")
-            if isinstance(step, Prune) and step.names_whole_layers and {*layers} <= {*step.layers}:
-                raise PenjingError("all layers stay whole, with 0 in layers; take some away")
-        elif isinstance(step, Share):
-            known(step.layers, parted(network).layers, "layers")
-        elif isinstance(step, LowRank):
-            require_factorable(network, list(step.layers))
+        elif not renamed:
+            _check_layers(step, network)
         trained = step.epochs or (isinstance(step, Channels) and step.before)
         if trained:
             Settings(1, step.batch).steps(len(self.data.images))
@@ -327,6 +318,19 @@ class Pipeline:
 def _layers(network: Trainable) -> dict[str, Layer]:
     """Its layers with weights, whose flattened maps are known."""
     return layers_of(network.module, flattened=flattened_maps(network.module, network.example()))
+
+
+def _check_layers(step: Step, network: Trainable) -> None:
+    """`PenjingError` where ``step`` names layers that ``network`` has not, or leaves all whole."""
+    if isinstance(step, Prune | Channels | Inputs):
+        layers = layers_of(network.module)
+        known(step.layers, layers, "layers")
+        if isinstance(step, Prune) and step.names_whole_layers and {*layers} <= {*step.layers}:
+            raise PenjingError("all layers stay whole, with 0 in layers; take some away")
+    elif isinstance(step, Share):
+        known(step.layers, parted(network).layers, "layers")
+    elif isinstance(step, LowRank):
+        require_factorable(network, list(step.layers))
 
 
 def _weights(network: Trainable) -> int:

@@ -84,6 +84,11 @@ def bank_words(fabric: Fabric) -> int:
     return BANK_TABLES * fabric.silicon.table_words
 
 
+def _banks(fabric: Fabric, depth: int) -> int:
+    """Banks of so many constants in look-up tables."""
+    return -(-depth // bank_words(fabric))
+
+
 def _tables(fabric: Fabric, depth: int) -> int:
     """Look-up tables that one column of a memory takes."""
     return -(-depth // fabric.silicon.table_words)
@@ -108,7 +113,7 @@ def rom_luts(fabric: Fabric, depth: int, width: int) -> float:
     there are several. In each of them are eight groups, whose tables are chosen among without
     another; four tables, and multiplexers, choose among these, and others among the banks.
     """
-    banks = -(-depth // bank_words(fabric))
+    banks = _banks(fabric, depth)
     if banks > 1:
         return width * (_tables(fabric, depth) + 4 * banks + 1.4 * (banks - 1))
     tables = max(1, (1 << index_bits(depth)) // fabric.silicon.table_words)
@@ -141,7 +146,7 @@ def rom_storage(fabric: Fabric, depth: int, width: int) -> Storage:
 
 def spared_storage(fabric: Fabric, depth: int) -> Storage:
     """Where constants go if block RAM is to be spared: to tables, unless those would be slow."""
-    if depth > MOST_BANKS * bank_words(fabric):
+    if _banks(fabric, depth) > MOST_BANKS:
         return Storage.BLOCK
     return _in_tables(fabric, depth)
 
@@ -172,7 +177,7 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
     if storage is Storage.BLOCK:
         brams, luts = rom_blocks(fabric, depth, width)
         return Resources(luts=luts, brams=brams)
-    banks = -(-depth // bank_words(fabric))
+    banks = _banks(fabric, depth)
     if banks > 1:  # a register of each bank, its number, and that of the choice
         ffs = (banks + 1) * width + index_bits(banks)
     else:  # registers of columns that are constant, or equal to others, are merged
@@ -180,13 +185,13 @@ def rom(fabric: Fabric, storage: Storage, depth: int, width: int, *, registers: 
     return Resources(luts=round(rom_luts(fabric, depth, width)), ffs=ffs)
 
 
-def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int]
-             ) -> Resources:
+def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Sequence[int], *,
+             stepped: bool) -> Resources:
     """Cells of constants that are read in order; each of ``parts`` has so many bits and, outside
     block RAM, counters of its own.
 
-    Those count ``counts``: all words, and further ones where some of them are read again, see
-    `hdl.sequencer`.
+    Those count ``counts``: all words, and further ones where some of them are read again. What
+    steps them is kept for a cycle if ``stepped``; see `hdl.sequencer`.
     """
     words, *again = counts
     if words == 1:
@@ -195,8 +200,7 @@ def in_order(fabric: Fabric, storage: Storage, counts: Sequence[int], parts: Seq
     # To read words again, an address goes back.
     luts = fabric.counters(bits) + (fabric.sums(index_bits(words)) if again else 0)
     counter = Resources(luts=round(luts), ffs=bits + sum(count > 1 for count in again))
-    # The step is kept for a cycle, in silicon where that is a block RAM's.
-    step = Resources(ffs=int(storage is not Storage.BLOCK and words <= bank_words(fabric)))
+    step = Resources(ffs=int(stepped))
     counters = 1 if storage is Storage.BLOCK else len(parts)
     return sum((rom(fabric, storage, words, part) for part in parts), step + counter * counters)
 

@@ -188,13 +188,13 @@ class Search:
         lacking, = self._shortages(plain, within)
         sparing = self.chosen(cycles, replace(spared, blocks=chosen.keys()))
         assert sparing is not None  # a price rules out nothing
-        saved, costs = {}, {}
+        saved, prices = {}, {}
         for name, usual in chosen.items():
             spare = sparing[name]
             if spare.cells.brams < usual.cells.brams:
                 saved[name] = usual.cells.brams - spare.cells.brams
-                costs[name] = (spare.price - usual.price) / saved[name]
-        order = sorted(costs, key=costs.__getitem__)
+                prices[name] = spare.price - usual.price
+        order = sorted(saved, key=lambda name: prices[name] / saved[name])
         # Where all that can be spared seems too little, that is tried first.
         if lacking.needed - sum(saved.values()) > lacking.available and (
                 BLOCK_RAMS in short(with_sparing(order))):
@@ -208,12 +208,12 @@ class Search:
             else:
                 planned, enough = attempt, middle
         # The last one may spare so many that some of those before it need not, the dearest first.
-        kept = set(order[:enough + 1] if planned is not plain else ())
-        for name in sorted(kept, key=lambda name: -costs[name] * saved[name]):
-            attempt = with_sparing(kept - {name})
+        kept = order[:enough + 1] if planned is not plain else []
+        for name in sorted(kept, key=prices.__getitem__, reverse=True):
+            fewer = [one for one in kept if one != name]
+            attempt = with_sparing(fewer)
             if BLOCK_RAMS not in short(attempt):
-                planned = attempt
-                kept.remove(name)
+                planned, kept = attempt, fewer
         # What lacks something else for it is no help.
         return plain if short(planned) else planned
 

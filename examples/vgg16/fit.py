@@ -86,19 +86,21 @@ TRAINING = Settings(2, batch=100, learning_rate=3e-4)
 
 class Way(NamedTuple):
     """The ``name`` of a network and its results; what is ``left`` of layers, by name; the ``bits``
-    of weights; the ``option`` that asks for it; and the ``training`` behind pruning."""
+    of weights; the ``option`` that asks for it; whether it ``prunes``; the ``training`` then."""
 
     name: str
     left: Mapping[str, Share]
     bits: int
     option: str = ""
+    prunes: bool = True
     training: Settings | None = None
 
 
 # Wider integers than 7 bits would make sums wider, and the memories that they wait in.
 FITTED = Way("vgg16_fitted", LEFT, 7)
-TRAINED = Way("vgg16_trained", LEFT, 7, "--trained ", TRAINING)
-ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, 8, "--unpruned ")
+TRAINED = Way("vgg16_trained", LEFT, 7, "--trained", training=TRAINING)
+ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, 8, "--unpruned",
+              prunes=False)
 
 
 def run(model: nn.Module, x: Tensor) -> Tensor:
@@ -200,7 +202,7 @@ def made(way: Way, args: argparse.Namespace, bar: Progress
                 name: value.contiguous() for name, value in model.state_dict().items()}))
         right[name] = trainer.accuracy(model, test)
 
-    if way is not ROUNDED:
+    if way.prunes:
         step("pruned", lambda: fit(model, original, some, way.left, prunes=True, rounds=False,
                                    bar=bar))
     if way.training is not None:
@@ -230,18 +232,21 @@ def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]
             "settings": {"left": {name: share._asdict() for name, share in way.left.items()},
                          "training": asdict(way.training) if way.training else None,
                          "samples": SAMPLES, "images": SEEN},
-            **common.stamp(f"python examples/vgg16/fit.py {way.option}--weights FILE --teacher "
-                           "FILES --data DIR", "torch", "numpy")}
+            **common.stamp(" ".join(filter(None, (
+                "python examples/vgg16/fit.py", way.option,
+                "--weights FILE --teacher FILES --data DIR"))), "torch", "numpy")}
 
 
 def main() -> int:
     """Fit if files are given; print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--unpruned", action="store_true", help="round all weights, prune none")
-    how.add_argument("--trained", action="store_true", help="train before weights are rounded")
+    for one, what in ((ROUNDED, "round all weights, prune none"),
+                      (TRAINED, "train before weights are rounded")):
+        how.add_argument(one.option, dest="way", action="store_const", const=one, default=FITTED,
+                         help=what)
     args = parsed(parser)
-    way = ROUNDED if args.unpruned else TRAINED if args.trained else FITTED
+    way: Way = args.way
     results = f"{way.name}.json"
 
     def run() -> dict[str, Any]:

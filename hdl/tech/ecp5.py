@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import *
 from amaranth.lib import wiring
@@ -12,7 +12,6 @@ from .count import DifferenceCounter
 from .ecp5_memory import BlockRam, BlockRom
 from .ecp5_tables import TableRom
 from .generic import Generic
-from .memory import BANK_WORDS
 from .multiply import RowMultiplier, Term, TwoCycle
 from .select import Selected, SelectedSum, Selection
 from .technology import MemoryStyle
@@ -55,9 +54,11 @@ class Ecp5(Generic):
             registered: bool = False) -> wiring.Component:
         if registered and style is MemoryStyle.BLOCK:
             return BlockRom(words, width)
-        if registered and len(words) > BANK_WORDS:
-            return TableRom(words, width)
         return super().rom(words, width, style, registered=registered)
+
+    def _banked(self, words: Sequence[int], width: int, attributes: Mapping[str, str]
+                ) -> wiring.Component:
+        return TableRom(words, width)  # nothing is left to synthesis
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import *
 from amaranth.lib import wiring
@@ -44,8 +44,13 @@ class Generic(Technology):
             # Yosys looks at ram_style first and has no distributed ROM; Vivado has no other.
             attributes = {"ram_style": "registers", "rom_style": "distributed"}
             if registered and len(words) > BANK_WORDS:
-                return BankedRom(words, width, attributes=attributes)
+                return self._banked(words, width, attributes)
         return Rom(words, width, registered=registered, attributes=attributes)
+
+    def _banked(self, words: Sequence[int], width: int, attributes: Mapping[str, str]
+                ) -> wiring.Component:
+        """The `rom` of more words than a bank of look-up tables has."""
+        return BankedRom(words, width, attributes=attributes)
 
     def ram(self, width: int, depth: int, style: MemoryStyle, *, granularity: int | None = None,
             registered: bool = False) -> wiring.Component:

@@ -13,7 +13,8 @@ def in_order(fabric: Fabric, storage: Storage, words: int, width: int,
              rounds: Rounds = ONCE, columns: tuple[int, ...] = ()) -> Resources:
     """Cells of a `Sequencer` of ``words`` words of ``width`` bits in ``rounds`` and ``columns``."""
     shape = SequencerShape(words, width, storage is Storage.BLOCK, rounds, columns)
-    return memories.in_order(fabric, storage, shape.counts, shape.parts)
+    return memories.in_order(fabric, storage, shape.counts, shape.parts,
+                             stepped=not shape.registered)
 
 
 def filled(fabric: Fabric, storage: Storage, words: int, spelling: Spelling, rounds: Rounds = ONCE
