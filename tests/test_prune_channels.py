@@ -264,7 +264,7 @@ def test_unfit_selections_are_refused() -> None:
     with pytest.raises(PenjingError, match="channel selection: 'conv' is no layer with weights"):
         p.select_inputs(model, nn.Sequential(nn.Linear(1, 1)), layers["conv"], 2, data)
     grouped = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2))
-    with pytest.raises(PenjingError, match="channels are selected in plain convolutions"):
+    with pytest.raises(PenjingError, match="least squares fit plain convolutions"):
         p.select_inputs(grouped, grouped, p.layers_of(grouped)["0"], 1, data)
 
 

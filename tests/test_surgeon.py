@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from penjing.compiler.compress.surgeon import Normal, keep, rounded
+from penjing.compiler.compress.surgeon import Normal, Removal, rounded
 from penjing.compiler.load.floats import Floats
 
 ALIKE = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -25,20 +25,20 @@ def error(sums: Normal, weights: Floats, wanted: Floats) -> float:
 def test_what_others_make_up_for_goes_first() -> None:
     """Taking out one of the alike costs 4 · (1 - 0.81) = 0.76, less than the 1 of the smallest."""
     weights = np.array([[2.0, 2.0, 1.0, 0.5]])
-    found = keep(normal(ALIKE, weights), weights, 2)
+    found = Removal(normal(ALIKE, weights), weights).keep(2)
     np.testing.assert_allclose(found, [[0, 2 + 0.9 * 2, 1, 0.5]])
     # Of the two that are left, 3.8² is more than 1.
-    np.testing.assert_allclose(keep(normal(ALIKE, weights), weights, 1), [[0, 3.8, 0, 0.5]])
+    np.testing.assert_allclose(Removal(normal(ALIKE, weights), weights).keep(1), [[0, 3.8, 0, 0.5]])
 
 
 def test_outputs_share_what_is_left_but_none_is_empty() -> None:
     weights = np.array([[5.0, 0, 4.0, 0], [0.1, 0, 0.2, 0]])
     gram = np.eye(4)
-    np.testing.assert_array_equal(keep(normal(gram, weights), weights, 3) != 0,
+    np.testing.assert_array_equal(Removal(normal(gram, weights), weights).keep(3) != 0,
                                   [[1, 0, 1, 0], [0, 0, 1, 0]])
-    np.testing.assert_array_equal(keep(normal(gram, weights), weights, 3, least=0),
+    np.testing.assert_array_equal(Removal(normal(gram, weights), weights, least=0).keep(3),
                                   [[5, 0, 4, 0], [0, 0, 0.2, 0]])
-    np.testing.assert_array_equal(keep(normal(gram, weights), weights, 2, least=0) != 0,
+    np.testing.assert_array_equal(Removal(normal(gram, weights), weights, least=0).keep(2) != 0,
                                   [[1, 0, 1, 0], [0, 0, 0, 0]])
 
 
@@ -62,7 +62,7 @@ def test_biases_move_but_are_not_rounded() -> None:
     """An input that is always 1 is the bias: it takes all of what is taken out."""
     gram = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1.0]]) + np.diag([1e-9, 0, 0])
     weights = np.array([[0.5, 3.0, 0.25]])
-    np.testing.assert_allclose(keep(normal(gram, weights), weights, 1), [[0, 3, 0.75]], atol=1e-6)
+    np.testing.assert_allclose(Removal(normal(gram, weights), weights).keep(1), [[0, 3, 0.75]], atol=1e-6)
     np.testing.assert_allclose(rounded(normal(gram, weights), weights, np.array([1.0, 3])),
                                [[1, 3, -0.25]], atol=1e-6)
 
@@ -70,7 +70,8 @@ def test_biases_move_but_are_not_rounded() -> None:
 def test_damping_holds_on_to_what_was() -> None:
     """Where the inputs say nothing, weights stay."""
     gram = np.diag([1.0, 0, 1])
-    found = keep(Normal(gram, np.zeros((1, 3)), damping=1e-3), np.array([[4.0, 3.0, 0]]), 2)
+    found = Removal(Normal(gram, np.zeros((1, 3)), damping=1e-3),
+                    np.array([[4.0, 3.0, 0]])).keep(2)
     assert found[0, 1] == pytest.approx(3)
     assert found[0, 0] == pytest.approx(0, abs=0.01)
 
@@ -81,7 +82,7 @@ def test_it_beats_the_smallest_weights(count: int) -> None:
     x = np.hstack([rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)), np.ones((200, 1))])
     weights = rng.normal(size=(3, 7))
     sums = normal(x.T @ x / 200, weights)
-    found = keep(sums, weights, count)
+    found = Removal(sums, weights).keep(count)
     assert np.count_nonzero(found[:, :-1]) == count
     limit = np.sort(np.abs(weights[:, :-1]).ravel())[-count]
     smallest = np.where(np.abs(weights) >= limit, weights, 0)

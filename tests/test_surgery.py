@@ -7,7 +7,7 @@ from penjing.compiler.ir import PenjingError
 
 torch = pytest.importorskip("torch")
 
-from penjing.compiler.compress.surgery import operate  # noqa: E402
+from penjing.compiler.compress.surgery import Sample, curves, operate  # noqa: E402
 from penjing.compiler.compress.training import Data  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -40,7 +40,7 @@ def test_errors_count_by_the_deviation_of_their_output() -> None:
     0.9 the other one 0.81 / 1.81.
     """
     model = nn.Sequential(linear([[100.0, 20], [1, 0.9]]))
-    masks = operate(model, {"0": 3}, corners())
+    masks = operate(model, {"0": 3}, Sample(corners()))
     torch.testing.assert_close(weights(model, 0), torch.tensor([[100.0, 0], [1, 0.9]]))
     assert masks.kept["0"].tolist() == [[True, False], [True, True]]
 
@@ -51,7 +51,7 @@ def test_layers_make_up_for_those_before() -> None:
     3 times the one is best made of the other by 3 · 0.75 · 0.25 / (2 · 0.25²) = 4.5.
     """
     model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
-    operate(model, {"0": 1, "2": 1}, corners())
+    operate(model, {"0": 1, "2": 1}, Sample(corners()))
     torch.testing.assert_close(weights(model, 0), torch.tensor([[1.0, 0]]))
     assert float(weights(model, 2)) == pytest.approx(4.5, rel=1e-3)
     torch.testing.assert_close(model[2].bias.detach(), torch.tensor([1.0]))
@@ -59,7 +59,25 @@ def test_layers_make_up_for_those_before() -> None:
 
 def test_layers_that_are_not_named_stay() -> None:
     model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
-    assert operate(model, {"0": 1}, corners()).kept.keys() == {"0"}
+    assert operate(model, {"0": 1}, Sample(corners())).kept.keys() == {"0"}
     assert float(weights(model, 2)) == 3
     with pytest.raises(PenjingError, match="Optimal Brain Surgeon: 'conv' is no layer"):
-        operate(model, {"conv": 1}, corners())
+        operate(model, {"conv": 1}, Sample(corners()))
+
+
+def test_curves_tell_what_each_layer_alone_costs() -> None:
+    """The answers x and y / 2: each costs the layer's other output nothing, and is all there is.
+
+    Of two weights at most one goes, that of the output which has another one.
+    """
+    model = nn.Sequential(linear([[1.0, 0.5], [0, 2.0]]), nn.Identity(), linear([[1.0, 0], [0, 1]]))
+    before = [weights(model, number).clone() for number in (0, 2)]
+    found = curves(model, corners().images, Sample(corners()))
+    assert found["2"].weights == (2,)
+    assert found["0"].weights == (3, 2)
+    model[0].weight.data = torch.tensor([[1.0, 0], [0, 2.0]])
+    wanted = (corners().images @ before[0].T / 4).log_softmax(1)
+    given = (corners().images @ weights(model, 0).T / 4).log_softmax(1)
+    cost = 16 * float((wanted.exp() * (wanted - given)).sum(1).mean())
+    assert found["0"].costs == (0, pytest.approx(cost, rel=2e-2))
+    torch.testing.assert_close(weights(model, 2), before[1])

@@ -20,9 +20,18 @@ from torch.utils.hooks import RemovableHandle
 from ..ir import PenjingError
 from .prune.layers import Weighted
 
-__all__ = ["Distillation"]
+__all__ = ["Distillation", "divergence"]
 
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def divergence(wanted: Tensor, outputs: Tensor, temperature: float) -> Tensor:
+    """``temperature**2 * KL(wanted || outputs)``, the mean of all places.
+
+    ``wanted`` are logarithms of a softmax at that temperature, ``outputs`` logits, (N, classes, ...).
+    """
+    given = functional.log_softmax(outputs / temperature, 1)
+    return temperature**2 * (wanted.exp() * (wanted - given)).sum(1).mean()
 
 
 class Distillation:
@@ -87,9 +96,7 @@ class Distillation:
                                    f"classes")
         wanted = torch.stack([functional.log_softmax(logits / self.temperature, 1)
                               for logits in taught]).logsumexp(0) - math.log(len(taught))
-        given = functional.log_softmax(outputs / self.temperature, 1)
-        divergence = (wanted.exp() * (wanted - given)).sum(1).mean()
-        loss = self.alpha * self.temperature**2 * divergence
+        loss = self.alpha * divergence(wanted, outputs, self.temperature)
         if self.alpha < 1:
             loss = loss + (1 - self.alpha) * functional.cross_entropy(outputs, labels)
         if self.maps:

@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..ir import PenjingError
-from . import codebooks, shortcuts, training
+from . import codebooks, shortcuts, surgery, training
+from .allotment import allot
 from .blending import blended
 from .distillation import Distillation
 from .folding import folded, parted, require_few_values
@@ -45,6 +47,7 @@ from .prune import (
     known,
     layers_of,
     prune,
+    require_plain,
     select_inputs,
     slimming,
 )
@@ -54,6 +57,7 @@ from .steps import (
     Channels,
     Inputs,
     LowRank,
+    Operate,
     Prune,
     Ranking,
     Share,
@@ -67,6 +71,9 @@ from .training import Data, Epoch, Loss, Progress, Settings, cross_entropy
 
 __all__ = ["Pipeline", "Taken"]
 
+_JUDGED, _MIXED = 1000, 0.5
+"""Images by which is told what a layer's weights are worth, and the share of them that is blended:
+of training images alone a network says little more than their labels."""
 _UPDATES = 10
 """Times that weights are ranked, at least, where pruning is gradual."""
 _CRITERIA: Mapping[Ranking, Criterion] = {
@@ -191,6 +198,29 @@ class Pipeline:
         return replace(taken, epochs=(*first, *taken.epochs))
 
     @_take.register
+    def _(self, step: Operate, network: Trainable, checkpoint: Path | None,
+          progress: Progress | None) -> Taken:
+        every = _layers(network)
+        for name, ratio in step.layers.items():
+            if ratio:
+                require_plain(every[name])
+        layers = {name: layer for name, layer in every.items()
+                  if step.layers.get(name, step.ratio) and is_plain(layer)}
+        sample = surgery.Sample(self.data, step.samples, seed=self.seed)
+        done = partial(_told, progress, 0, len(layers))
+        if step.together:
+            costs = surgery.curves(network.module, self._judged(), sample, layers=layers,
+                                   progress=partial(_told, progress, 0, 2 * len(layers)))
+            left = allot(costs, _left(sum(layer.weight.numel() for layer in layers.values()),
+                                      step.ratio))
+            done = partial(_told, progress, len(layers), 2 * len(layers))
+        else:
+            left = {name: _left(layer.weight.numel(), step.layers.get(name, step.ratio))
+                    for name, layer in layers.items()}
+        surgery.operate(network.module, left, sample, layers=layers, progress=done)
+        return self._trained(step, network, checkpoint, progress)
+
+    @_take.register
     def _(self, step: Blocks, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         some = Data(self.data.images[:step.images], self.data.labels[:step.images],
@@ -282,6 +312,11 @@ class Pipeline:
         return Settings(step.epochs, step.batch, step.learning_rate, seed=self.seed
                         ) if step.epochs else None
 
+    def _judged(self) -> Tensor:
+        """The last images, as the network takes them, some of which are mixed with others."""
+        mixed = blended(self.data.prepare, _MIXED)
+        return mixed(self.data.images[-_JUDGED:], torch.Generator().manual_seed(self.seed))
+
     def _images(self, step: Step) -> Data:
         """What it is trained with."""
         return replace(self.data, prepare=blended(self.data.prepare, step.blend))
@@ -322,15 +357,28 @@ def _layers(network: Trainable) -> dict[str, Layer]:
 
 def _check_layers(step: Step, network: Trainable) -> None:
     """`PenjingError` where ``step`` names layers that ``network`` has not, or leaves all whole."""
-    if isinstance(step, Prune | Channels | Inputs):
+    if isinstance(step, Prune | Operate | Channels | Inputs):
         layers = layers_of(network.module)
         known(step.layers, layers, "layers")
-        if isinstance(step, Prune) and step.names_whole_layers and {*layers} <= {*step.layers}:
+        whole = {name for name, ratio in step.layers.items() if not ratio}
+        if (isinstance(step, Operate) or (isinstance(step, Prune) and step.names_whole_layers)
+                ) and {*layers} <= whole:
             raise PenjingError("all layers stay whole, with 0 in layers; take some away")
     elif isinstance(step, Share):
         known(step.layers, parted(network).layers, "layers")
     elif isinstance(step, LowRank):
         require_factorable(network, list(step.layers))
+
+
+def _told(progress: Progress | None, before: int, total: int, done: int, _: int, line: str) -> None:
+    """Tell of a part that begins when ``before`` of ``total`` are done."""
+    if progress is not None:
+        progress(before + done, total, line)
+
+
+def _left(count: int, ratio: float) -> int:
+    """What stays of ``count`` weights; the share that goes is rounded up."""
+    return count - math.ceil(round(ratio * count, 6))
 
 
 def _weights(network: Trainable) -> int:

@@ -16,8 +16,8 @@ from ..ir.n_of_m import MOST_CHANNELS
 from .codebooks import Start
 from .low_rank import Method
 
-__all__ = ["STEPS", "Blocks", "ChannelRanking", "Channels", "Inputs", "LowRank", "Prune", "Ranking",
-           "Share", "Step", "Timing", "Train"]
+__all__ = ["STEPS", "Blocks", "ChannelRanking", "Channels", "Inputs", "LowRank", "Operate", "Prune",
+           "Ranking", "Share", "Step", "Timing", "Train"]
 
 UNITS = ("weight", "vector", "kernel", "channel", "layer")
 
@@ -127,9 +127,7 @@ class Prune(Step):
         if self.timing is not Timing.ONCE and self.counts_itself:
             raise PenjingError(f"timing {self.timing.value} lets a ratio grow; n of m weights, and "
                                f"those below a bound, go at once")
-        if self.together and any(self.layers.values()):
-            raise PenjingError("layers have no ratios of their own where they are ranked together; "
-                               "give 0 to those that stay whole, or take away together")
+        _require_whole(self)
         if self.together and not self.criterion.ranks_layers:
             raise PenjingError(f"{self.criterion.value} cannot rank weights of different layers "
                                f"together; take layer-adaptive, or give each layer its ratio")
@@ -225,6 +223,29 @@ class Inputs(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Operate(Step):
+    """Take weights out by Optimal Brain Surgeon: those that are left make up for them (`surgery`).
+
+    ``ratio`` of each layer's, or what ``layers`` says of some by name, 0 for those that stay whole;
+    weights that are 0 count. ``together`` shares out what is left among all layers by what fewer of
+    each cost the network's answers; ``layers`` name those that stay whole then, with 0. Layers are
+    fitted by errors in ``samples`` images.
+    """
+
+    do = "operate"
+    ratio: float = 0.8
+    layers: Mapping[str, float] = field(default_factory=dict)
+    together: bool = False
+    samples: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_ratios(self.ratio, self.layers)
+        _within(self, "samples", 1, 1 << 20)
+        _require_whole(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blocks(Step):
     """Take out residual blocks whose shortcut is their input itself, which then remains.
 
@@ -297,7 +318,7 @@ class Train(Step):
 
 
 STEPS: Mapping[str, type[Step]] = {one.do: one for one in (
-    Prune, Channels, Blocks, Inputs, LowRank, Share, Train)}
+    Prune, Operate, Channels, Blocks, Inputs, LowRank, Share, Train)}
 
 
 def _require_ratios(ratio: float, layers: Mapping[str, float]) -> None:
@@ -305,6 +326,12 @@ def _require_ratios(ratio: float, layers: Mapping[str, float]) -> None:
         if not 0 <= one < 1:
             raise PenjingError(f"ratio must be at least 0 and below 1, not {one:g}: it is the "
                                f"share of what goes")
+
+
+def _require_whole(step: Prune | Operate) -> None:
+    if step.together and any(step.layers.values()):
+        raise PenjingError("layers have no ratios of their own where they are pruned together; "
+                           "give 0 to those that stay whole, or take away together")
 
 
 def _within(step: Step, name: str, low: float, high: float) -> None:

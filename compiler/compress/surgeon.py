@@ -16,7 +16,7 @@ import numpy as np
 from ..ir import Integers
 from ..load.floats import Floats
 
-__all__ = ["Normal", "keep", "rounded"]
+__all__ = ["Normal", "Removal", "rounded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,27 +86,42 @@ def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
     return _Trace(order, costs)
 
 
-def keep(normal: Normal, weights: Floats, count: int, least: int = 1) -> Floats:
-    """``weights`` (outputs, inputs) with the ``count`` whose loss would cost the most, refitted.
+class Removal:
+    """In which order the ``weights`` (outputs, inputs) of a layer go, which are not 0.
 
-    At ``least`` so many of each output stay; inputs that were 0 stay so.
+    Outputs have an order each; of the next of all outputs the one goes that costs least. At
+    ``least`` so many of each output stay, the ``fewest`` of all.
     """
-    traces = [_trace(normal, output, row) for output, row in enumerate(weights)]
-    # None goes before those that it costs less to take out.
-    costs = [np.maximum.accumulate(trace.costs) for trace in traces]
-    for one in costs:
-        one[max(0, len(one) - least):] = np.inf
-    together = np.concatenate(costs)
-    gone = len(together) - count
-    limit = np.partition(together, gone)[gone] if gone > 0 else -np.inf
-    result = np.zeros_like(weights)
-    for output, (trace, cost) in enumerate(zip(traces, costs, strict=True)):
-        row = weights[output].copy()
-        row[trace.order[cost < limit]] = 0
-        support = _support(row, normal.free)
-        square, right = normal.of(output, weights[output], support)
-        result[output, support] = np.linalg.solve(square, right)
-    return result
+
+    def __init__(self, normal: Normal, weights: Floats, least: int = 1) -> None:
+        self._normal, self._weights = normal, weights
+        self._traces = [_trace(normal, output, row) for output, row in enumerate(weights)]
+        # None goes before those that it costs less to take out, nor one that stays.
+        costs = [np.maximum.accumulate(trace.costs) for trace in self._traces]
+        stay = [np.arange(len(one)) >= len(one) - least for one in costs]
+        order = np.lexsort([np.concatenate(costs), np.concatenate(stay)])
+        self._output = np.repeat(np.arange(len(costs)), [len(one) for one in costs])[order]
+        self.fewest = int(np.concatenate(stay).sum())
+
+    @property
+    def count(self) -> int:
+        """Weights that there are."""
+        return len(self._output)
+
+    def keep(self, count: int) -> Floats:
+        """The weights with ``count`` of them left, refitted; no more than there are, no fewer than
+        the `fewest`.
+        """
+        gone = np.bincount(self._output[:max(0, self.count - max(count, self.fewest))],
+                           minlength=len(self._traces))
+        result = np.zeros_like(self._weights)
+        for output, trace in enumerate(self._traces):
+            row = self._weights[output].copy()
+            row[trace.order[:gone[output]]] = 0
+            support = _support(row, self._normal.free)
+            square, right = self._normal.of(output, self._weights[output], support)
+            result[output, support] = np.linalg.solve(square, right)
+        return result
 
 
 def rounded(normal: Normal, weights: Floats, values: Floats) -> Floats:

@@ -9,7 +9,7 @@ from .amounts import Amount, Below, Each, Outlying, Overall
 from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
-from .lasso import is_plain, refit, select_inputs
+from .lasso import is_plain, refit, require_plain, select_inputs
 from .layers import Layer, known, layers_of
 from .masks import Masks
 from .n_of_m import NofM

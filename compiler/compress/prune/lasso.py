@@ -147,8 +147,8 @@ def is_plain(layer: Layer) -> bool:
 def require_plain(layer: Layer) -> None:
     """`PenjingError` for a layer that is not `is_plain`, or has no floats."""
     if not is_plain(layer):
-        raise PenjingError(f"layer {layer.name}: channels are selected in plain convolutions and "
-                           f"linear layers only; leave it out")
+        raise PenjingError(f"layer {layer.name}: least squares fit plain convolutions and linear "
+                           f"layers only; leave it out")
     require_floats(layer)
 
 
