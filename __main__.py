@@ -190,8 +190,8 @@ def _compress(
     model: Model,
     recipe: Annotated[str, typer.Option(
         "--recipe", "-r", metavar="R", help="A TOML file of steps, or one that comes with Penjing: "
-                                            "deep-compression, layer-adaptive, two-four, "
-                                            "slim-channels.")],
+                                            "deep-compression, layer-adaptive, surgeon, "
+                                            "two-four, slim-channels.")],
     images: Annotated[Path, typer.Option(
         "--data", metavar="X.npz", help="Images x and labels y to train with.")],
     output: Annotated[Path, typer.Option(

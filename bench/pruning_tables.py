@@ -136,7 +136,8 @@ def resnet20_recipes() -> str:
     rows = studied(common.read(RESNET20_FILE), "recipes")
     return table(("zeros come", "learning rate", "batch", "weight of maps", "images blended",
                   "accuracy of images held out", "loss against the dense network's answers"), [
-        (row["recipe"].partition(",")[0], f"{row['rate']:g}",
+        (row["recipe"].partition(",")[0] + ", allotted" * row.get("allotted", False),
+         f"{row['rate']:g}",
          row.get("batch", 64), f"{row.get('maps', 0):g}",
          percent(row.get("blended", 0)), percent(row["accuracy"], 2),
          f"{row['divergence']:.2f}") for row in rows], *rows)

@@ -33,6 +33,7 @@ import torch
 from penjing import flow
 from penjing.compiler import file, ir
 from penjing.compiler.compress import training
+from penjing.compiler.compress.allotment import allot
 from penjing.compiler.compress.blending import blended
 from penjing.compiler.compress.distillation import Distillation
 from penjing.compiler.compress.fixed_point import quantize, quantize_input
@@ -51,7 +52,7 @@ from penjing.compiler.compress.prune import (
 )
 from penjing.compiler.compress.prune.schedules import Schedule
 from penjing.compiler.compress.sizes import sizes
-from penjing.compiler.compress.surgery import operate
+from penjing.compiler.compress.surgery import Sample, curves, operate
 from penjing.compiler.compress.trainable import Trainable, read
 from penjing.compiler.compress.training import Data, Settings
 from penjing.compiler.encode import FEWEST_WEIGHTS
@@ -62,6 +63,7 @@ from penjing.flow.project import Project
 from penjing.sim import golden
 from penjing.sim.oracles import torch as oracle
 from penjing.sim.streams import Stalls
+from torch import nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "vgg16"))
 
@@ -79,6 +81,8 @@ EPOCHS, ZEROS, ALPHA = 3, 0.8, 0.9
 UPDATES = 30
 OPERATED = 1_000
 """Training images by which Optimal Brain Surgeon fits layers."""
+WORTH = slice(47_000, 48_000)
+"""Training images, half of them blended, by which is told what a layer's weights are worth."""
 WHOLE = ("conv1", "linear")
 """Layers that stay whole where others keep two of four: 3 inputs, and 640 weights."""
 SEARCH_IMAGES = 8
@@ -90,9 +94,11 @@ BOARD, SIMULATED, SEED = "ulx3s-85f", 3, 1
 class Recipe:
     """How a network is trained: at which learning ``rate``, in batches of so many images, and in
     which share of the steps, the ``ramp``, zeros become more; 0: they are there at once. By
-    ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer; ``maps`` weighs what
-    its feature maps miss of the dense network's. The share ``blended`` of the images is mixed with
-    others; as labels say nothing of these, all is learned from the dense network's answers then.
+    ``surgeon`` it begins with what Optimal Brain Surgeon leaves of each layer: as many weights as
+    if all were ranked together or, ``allotted``, as follows from what fewer cost the answers.
+    ``maps`` weighs what its feature maps miss of the dense network's. The share ``blended`` of the
+    images is mixed with others; as labels say nothing of these, all is learned from the dense
+    network's answers then.
     """
 
     rate: float
@@ -100,6 +106,7 @@ class Recipe:
     epochs: int = EPOCHS
     batch: int = 64
     surgeon: bool = False
+    allotted: bool = False
     maps: float = 0.0
     blended: float = 0.0
 
@@ -127,8 +134,10 @@ RECIPES: Mapping[str, Recipe] = {
     "at once, with maps": Recipe(2e-3, maps=4.0),
     "by the surgeon": Recipe(2e-3, surgeon=True),
     "by the surgeon, with maps": Recipe(2e-3, surgeon=True, maps=4.0),
-    "by the surgeon, with maps, half blended": Recipe(2e-3, surgeon=True, maps=4.0, blended=0.5)}
-CHOSEN = RECIPES["by the surgeon, with maps"]
+    "by the surgeon, with maps, half blended": Recipe(2e-3, surgeon=True, maps=4.0, blended=0.5),
+    "by the surgeon, allotted": Recipe(2e-3, surgeon=True, allotted=True, maps=4.0),
+    "by the surgeon, allotted, more of maps": Recipe(2e-3, surgeon=True, allotted=True, maps=32.0)}
+CHOSEN = RECIPES["by the surgeon, allotted, more of maps"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
 
@@ -189,23 +198,30 @@ class Study:
         return Data(pixels[part], labels[part], blended(varied, share))
 
     def begun(self, recipe: Recipe) -> Trainable:
-        """What is pruned and trained: the dense network, or one that `ZEROS` are in already.
-
-        Of each layer as many weights stay as if all were ranked together.
-        """
+        """What is pruned and trained: the dense network, or one that `ZEROS` are in already."""
         if not recipe.surgeon:
             return self.dense()
-        path = self.file(SURGEON, "pt2")
+        path = self.file(f"{SURGEON}, allotted" if recipe.allotted else SURGEON, "pt2")
         if not path.exists():
             network = self.dense()
-            masks = select(network.module, layers_of(network.module), Overall(ZEROS),
-                           LayerAdaptive())
-            operate(network.module, {name: int(kept.sum()) for name, kept in masks.kept.items()},
-                    self.images(slice(OPERATED)), samples=OPERATED)
+            operate(network.module, self.left(network.module, recipe),
+                    Sample(self.images(slice(OPERATED)), OPERATED))
             network.save(path)
         made = read(path)
         made.module.to(memory_format=torch.channels_last)
         return made
+
+    def left(self, model: nn.Module, recipe: Recipe) -> dict[str, int]:
+        """How many weights stay of each layer of ``model``."""
+        layers = layers_of(model)
+        if not recipe.allotted:
+            masks = select(model, layers, Overall(ZEROS), LayerAdaptive())
+            return {name: int(kept.sum()) for name, kept in masks.kept.items()}
+        data, generator = self.images(WORTH, 0.5), torch.Generator().manual_seed(1)
+        costs = curves(model, data.prepare(data.images, generator),
+                       Sample(self.images(slice(OPERATED)), OPERATED), layers=layers)
+        return allot(costs, int((1 - ZEROS) * sum(
+            layer.weight.numel() for layer in layers.values()) + 1e-6))
 
     def tried(self, name: str) -> rows.Row:
         """What is held out, after a shorter training by a recipe."""

@@ -65,7 +65,8 @@ def test_ready_recipes_are_fit(name: str) -> None:
 
 
 def test_there_are_the_ready_ones() -> None:
-    assert recipe.names() == ["deep-compression", "layer-adaptive", "slim-channels", "two-four"]
+    assert recipe.names() == ["deep-compression", "layer-adaptive", "slim-channels", "surgeon",
+                              "two-four"]
 
 
 STEP = '[[step]]\ndo = "prune"\n'

@@ -62,7 +62,8 @@ def test_biases_move_but_are_not_rounded() -> None:
     """An input that is always 1 is the bias: it takes all of what is taken out."""
     gram = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1.0]]) + np.diag([1e-9, 0, 0])
     weights = np.array([[0.5, 3.0, 0.25]])
-    np.testing.assert_allclose(Removal(normal(gram, weights), weights).keep(1), [[0, 3, 0.75]], atol=1e-6)
+    np.testing.assert_allclose(Removal(normal(gram, weights), weights).keep(1), [[0, 3, 0.75]],
+                               atol=1e-6)
     np.testing.assert_allclose(rounded(normal(gram, weights), weights, np.array([1.0, 3])),
                                [[1, 3, -0.25]], atol=1e-6)
 

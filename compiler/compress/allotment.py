@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Curve:
 
     def __post_init__(self) -> None:
         if (len(self.weights) != len(self.costs) or not self.weights or self.weights[-1] < 1
-                or any(b >= a for a, b in zip(self.weights, self.weights[1:], strict=False))):
+                or any(b >= a for a, b in pairwise(self.weights))):
             raise ValueError(f"weights must descend, with a cost each: {self}")
 
     def falling(self) -> tuple[Floats, Floats]:
@@ -46,12 +47,12 @@ class Curve:
         costs = np.maximum.accumulate(np.array(self.costs))[::-1]
         floor = _LEAST * max(float(costs[0]), 1e-300)
         parts = [np.geomspace(a, b, _BETWEEN, endpoint=False)
-                 for a, b in zip(weights[:-1], weights[1:], strict=True)]
+                 for a, b in pairwise(weights)]
         x = np.concatenate([*parts, weights[-1:]])
         y = np.exp(np.interp(np.log(x), np.log(weights), np.log(np.maximum(costs, floor))))
         kept: list[int] = []
         for place in range(len(x)):
-            while len(kept) > 1 and _turns_down(x, y, *kept[-2:], place):
+            while len(kept) > 1 and _turns_down(x, y, kept[-2], kept[-1], place):
                 kept.pop()
             kept.append(place)
         return x[kept], y[kept]

@@ -28,7 +28,8 @@ _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 def divergence(wanted: Tensor, outputs: Tensor, temperature: float) -> Tensor:
     """``temperature**2 * KL(wanted || outputs)``, the mean of all places.
 
-    ``wanted`` are logarithms of a softmax at that temperature, ``outputs`` logits, (N, classes, ...).
+    ``wanted`` are logarithms of a softmax at that temperature, ``outputs`` logits, both (N,
+    classes, ...).
     """
     given = functional.log_softmax(outputs / temperature, 1)
     return temperature**2 * (wanted.exp() * (wanted - given)).sum(1).mean()
