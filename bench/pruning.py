@@ -1,7 +1,7 @@
 """What pruning costs the network of ``examples/fashion_mnist``: by layer, criterion, unit, timing.
 
 The network that the example leaves is pruned, trained on or not, and judged by its test images.
-``sensitivity`` prunes one layer alone; ``criteria`` rank single weights; ``granularities`` prune
+``sensitivity`` prunes one layer alone; ``criteria`` choose single weights; ``granularities`` prune
 units of them, the first layer left whole, since it has few; ``channels`` takes whole ones out by
 each criterion, or, by LASSO, lets layers read fewer; ``timings`` train equally long in one shot, in
 rounds, or gradually. Without an option it prints the stored results and draws them;
@@ -47,7 +47,7 @@ from penjing.compiler.compress.prune import (
     scan,
 )
 from penjing.compiler.compress.prune.amounts import Ratio
-from penjing.compiler.compress.steps import ChannelRanking, Channels, Inputs
+from penjing.compiler.compress.steps import ChannelRanking, Channels, Inputs, Operate
 from penjing.compiler.compress.structure import channel_norms, narrow
 from penjing.compiler.compress.trainable import Trainable
 from penjing.compiler.compress.training import Data, Settings
@@ -107,12 +107,12 @@ def channels(network: Trainable, data: Data, share: float, settings: Settings | 
     return network
 
 
-def taken(step: Channels | Inputs) -> Way:
+def taken(step: Channels | Inputs | Operate) -> Way:
     """What a recipe's ``step`` does, of so much."""
     def way(network: Trainable, data: Data, share: float, settings: Settings | None) -> Trainable:
         trained = replace(step, ratio=share, learning_rate=RATE,
                           epochs=0 if settings is None else settings.epochs)
-        return Pipeline(data, 1, network.copied()).take(trained, network).network
+        return Pipeline(data, 1, ()).take(trained, network).network
 
     return way
 
@@ -148,7 +148,9 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "obd_each": Series("OBD, each layer", by(CURVATURE, Each), _RANKED),
         "deviations": Series("magnitude / deviation, overall", by(Deviations(), Overall), _RANKED),
         "layer_adaptive": Series("layer-adaptive, overall", by(LayerAdaptive(), Overall), _RANKED),
-        "obd": Series("OBD, overall", by(CURVATURE, Overall), _RANKED)},
+        "obd": Series("OBD, overall", by(CURVATURE, Overall), _RANKED),
+        "surgeon": Series("surgeon, each layer", taken(Operate()), _RANKED),
+        "surgeon_overall": Series("surgeon, overall", taken(Operate(together=True)), _RANKED)},
     "granularities": {
         "weight": Series("weights", by(L1(), Each, whole=("conv1",)), _UNITS),
         "n_of_8": Series("n of 8", by(L1(), of_eight, whole=("conv1",)), _EIGHTHS),
@@ -171,7 +173,8 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "iterative": Series(f"in {LONG} rounds", in_rounds(L1(), Each), _TIMED),
         "gradual": Series("gradually", gradually, _TIMED),
         "adaptive": Series(f"layer-adaptive, overall, in {LONG} rounds",
-                           in_rounds(LayerAdaptive(), Overall), _TIMED)},
+                           in_rounds(LayerAdaptive(), Overall), _TIMED),
+        "surgeon": Series("surgeon, overall, at once", taken(Operate(together=True)), _TIMED)},
 }
 SENSITIVITY, RETRAINED, RATED = "sensitivity", "dense", "rates"
 
