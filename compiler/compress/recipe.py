@@ -62,6 +62,7 @@ class Recipe:
             raise PenjingError(f"seed must be an integer from 0 to 2**31 - 1, not "
                                f"{_shown(self.seed)}")
         shared = shortened = False
+        zeros = 0
         for number, step in enumerate(self.steps, 1):
             if isinstance(step, Blocks):
                 if shortened and step.names:
@@ -72,6 +73,10 @@ class Recipe:
                 raise PenjingError(f"step {number}: {step.do} comes behind share; only train can, "
                                    f"since shared weights move together")
             shared |= isinstance(step, Share)
+            if zeros and step.fits_anew:
+                raise PenjingError(f"step {number}: {step.do} fits weights anew, and what step "
+                                   f"{zeros} sets to 0 would not stay so; let it come first")
+            zeros = number if step.zeros else zeros
 
 
 def names() -> list[str]:

@@ -68,6 +68,10 @@ class Step:
     do: ClassVar[str]
     renames: ClassVar[bool] = False
     """Whether it gives layers other names."""
+    zeros: ClassVar[bool] = False
+    """Whether it sets weights to 0 that should stay so."""
+    fits_anew: ClassVar[bool] = False
+    """Whether what was 0 does not stay so."""
     epochs: int = 0
     batch: int = 128
     learning_rate: float = 1e-3
@@ -103,6 +107,7 @@ class Prune(Step):
     """
 
     do = "prune"
+    zeros = True
     ratio: float = 0.9
     layers: Mapping[str, float] = field(default_factory=dict)
     together: bool = False
@@ -214,6 +219,7 @@ class Inputs(Step):
     """
 
     do = "inputs"
+    fits_anew = True
     ratio: float = 0.5
     layers: Mapping[str, float] = field(default_factory=dict)
 
@@ -233,6 +239,7 @@ class Operate(Step):
     """
 
     do = "operate"
+    zeros = True
     ratio: float = 0.8
     layers: Mapping[str, float] = field(default_factory=dict)
     together: bool = False
@@ -278,7 +285,7 @@ class LowRank(Step):
     """
 
     do = "low-rank"
-    renames = True
+    renames = fits_anew = True
     ratio: float = 0.5
     layers: Mapping[str, float] = field(default_factory=dict)
     method: Method = Method.ASYMMETRIC
