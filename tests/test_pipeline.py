@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from penjing.compiler.compress import shortcuts, trainable
+from penjing.compiler.compress.codebooks import Start
 from penjing.compiler.compress.pipeline import Pipeline
 from penjing.compiler.compress.steps import (
     Blocks,
@@ -18,6 +19,7 @@ from penjing.compiler.compress.steps import (
     Operate,
     Prune,
     Ranking,
+    Rounding,
     Share,
     Step,
     Timing,
@@ -168,6 +170,23 @@ def test_shared_weights_stay_shared_while_they_are_trained(network: Trainable) -
         assert not torch.equal(new, old)
         for value in old.unique():
             assert len(new[old == value].unique()) == 1
+
+
+def test_roundings_make_up_for_one_another(network: Trainable) -> None:
+    """As few values, zeros where they were, and answers nearer to those of before."""
+    pruned = taken(network, Prune(ratio=0.5, layers={"stem": 0.0}))
+    x = DATA.images
+    wanted = pruned.copied().module(x).detach()
+    errors = []
+    for rounding in Rounding:
+        made = taken(pruned, Share(codes=5, start=Start.EXACT, rounding=rounding))
+        for name in made.layers:
+            assert len(weights(made, name).unique()) <= 5
+            assert torch.equal(weights(made, name) == 0, weights(pruned, name) == 0)
+        errors.append(float((made.module(x) - wanted).detach().square().sum()))
+    assert errors[1] < 0.7 * errors[0]
+    trained = taken(pruned, Share(codes=5, rounding=Rounding.SURGEON, epochs=1, batch=32))
+    assert all(len(weights(trained, name).unique()) <= 5 for name in trained.layers)
 
 
 def test_layers_stay_whole_where_something_else_says_how_many_weights_go(network: Trainable

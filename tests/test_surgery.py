@@ -7,7 +7,7 @@ from penjing.compiler.ir import PenjingError
 
 torch = pytest.importorskip("torch")
 
-from penjing.compiler.compress.surgery import Sample, curves, operate  # noqa: E402
+from penjing.compiler.compress.surgery import Sample, curves, operate, round_weights  # noqa: E402
 from penjing.compiler.compress.training import Data  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -54,8 +54,31 @@ def test_layers_make_up_for_those_before() -> None:
     operate(model, {"0": 1, "2": 1}, Sample(corners()))
     torch.testing.assert_close(weights(model, 0), torch.tensor([[1.0, 0]]))
     assert float(weights(model, 2)) == pytest.approx(4.5, rel=1e-3)
-    torch.testing.assert_close(model[2].bias.detach(), torch.tensor([1.0]))
+    torch.testing.assert_close(model[2].bias.detach(), torch.tensor([1.0]), rtol=1e-3, atol=0)
 
+
+def test_biases_make_up_for_what_is_always_there() -> None:
+    """An input that is always 2 is worth 2 · 3 of the bias."""
+    x = torch.tensor([[1.0, 2], [-1, 2]])
+    data = Data(x, torch.zeros(2, dtype=torch.int64), lambda images, _: images)
+    model = nn.Sequential(linear([[5.0, 3.0]], [1.0]))
+    operate(model, {"0": 1}, Sample(data))
+    assert weights(model, 0)[0].tolist() == [pytest.approx(5, rel=1e-3), 0]
+    assert float(model[0].bias.detach()) == pytest.approx(7, rel=2e-2)
+
+
+def test_weights_are_rounded_and_make_up_for_one_another() -> None:
+    """Inputs that are alike: 1.25 becomes 1, so the other one 1.3 + 0.25, which is nearer to 2.
+
+    The next layer reads 3 / 2.55 as much, and is fitted to that.
+    """
+    x = torch.tensor([[1.0, 1], [-1, -1], [1, 1.01], [-1, -1.01]])
+    data = Data(x, torch.zeros(4, dtype=torch.int64), lambda images, _: images)
+    model = nn.Sequential(linear([[1.3, 1.25]]), nn.Identity(), linear([[2.0], [0.0]]))
+    values = torch.tensor([-2.0, 1.0, 2.0])
+    round_weights(model, {"0": values, "2": torch.tensor([1.0, 1.6, 1.7, 2.0])}, Sample(data))
+    assert weights(model, 0).tolist() == [[2, 1]]
+    assert weights(model, 2).tolist() == [[pytest.approx(1.7)], [0]]
 
 def test_layers_that_are_not_named_stay() -> None:
     model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))

@@ -60,6 +60,7 @@ from .steps import (
     Operate,
     Prune,
     Ranking,
+    Rounding,
     Share,
     Step,
     Timing,
@@ -260,8 +261,11 @@ class Pipeline:
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         network = _multiplied(network)
-        return self._train_shared(step, network, _codes(step, network), step.start,
-                                  checkpoint, progress)
+        codes, start = _codes(step, network), step.start
+        if step.rounding is Rounding.SURGEON:
+            self._round(step, network, codes, progress)
+            start = codebooks.Start.EXACT
+        return self._train_shared(step, network, codes, start, checkpoint, progress)
 
     @_take.register
     def _(self, step: Train, network: Trainable, checkpoint: Path | None,
@@ -271,6 +275,19 @@ class Pipeline:
             return self._train_shared(step, network, self.codes, codebooks.Start.EXACT, checkpoint,
                                       progress)
         return self._trained(step, network, checkpoint, progress)
+
+    def _round(self, step: Share, network: Trainable, codes: Mapping[str, int],
+               progress: Progress | None) -> None:
+        """Let layers take their few values, and make up for the errors of that."""
+        nearest = network.copied()
+        codebooks.share(nearest.layers, codes, step.start, self.seed)
+        codebooks.release(nearest.layers.values())
+        layers = {name: layer for name, layer in _layers(network).items() if is_plain(layer)}
+        values = {name: one[one != 0] for name, one in (
+            (name, layer.weight.detach().unique()) for name, layer in _layers(nearest).items()
+            if name in layers)}
+        surgery.round_weights(network.module, values, surgery.Sample(
+            self.data, step.samples, seed=self.seed), layers=layers, progress=progress)
 
     def _trained(self, step: Step, network: Trainable, checkpoint: Path | None,
                  progress: Progress | None) -> Taken:

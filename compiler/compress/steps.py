@@ -17,7 +17,7 @@ from .codebooks import Start
 from .low_rank import Method
 
 __all__ = ["STEPS", "Blocks", "ChannelRanking", "Channels", "Inputs", "LowRank", "Operate", "Prune",
-           "Ranking", "Share", "Step", "Timing", "Train"]
+           "Ranking", "Rounding", "Share", "Step", "Timing", "Train"]
 
 UNITS = ("weight", "vector", "kernel", "channel", "layer")
 
@@ -53,6 +53,13 @@ class ChannelRanking(enum.Enum):
     BATCH_NORM = "batch-norm"
     ACTIVITY = "activity"
     OPTIMAL_BRAIN_DAMAGE = "optimal-brain-damage"
+
+
+class Rounding(enum.Enum):
+    """Which of the shared values a weight takes."""
+
+    NEAREST = "nearest"
+    SURGEON = "surgeon"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,15 +310,22 @@ class LowRank(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Share(Step):
-    """Let a layer's weights take few different values: ``codes``, or what ``layers`` says."""
+    """Let a layer's weights take few different values: ``codes``, or what ``layers`` says.
+
+    Each takes the nearest or, by the "surgeon", one that makes up for others' errors in ``samples``
+    images.
+    """
 
     do = "share"
     codes: int = 16
     layers: Mapping[str, int] = field(default_factory=dict)
     start: Start = Start.LINEAR
+    rounding: Rounding = Rounding.NEAREST
+    samples: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _within(self, "samples", 1, 1 << 20)
         for codes in (self.codes, *self.layers.values()):
             if not 2 <= codes <= 256:
                 raise PenjingError(f"codes must be 2 to 256, not {codes}")

@@ -36,7 +36,8 @@ class Normal:
         """The matrix, and the right side, of the ``support`` of an output, which had ``weights``.
         """
         square = self.gram[np.ix_(support, support)].astype(np.float64)
-        ridge = self.damping * float(np.trace(square)) / len(support)
+        there = square.diagonal()[:len(support) - self.free]
+        ridge = self.damping * float(there.mean()) if len(there) else 0.0
         square[np.diag_indices(len(support))] += ridge
         return square, self.products[output, support] + ridge * weights[support]
 
@@ -89,15 +90,19 @@ def _trace(normal: Normal, output: int, weights: Floats) -> _Trace:
 class Removal:
     """In which order the ``weights`` (outputs, inputs) of a layer go, which are not 0.
 
-    Outputs have an order each; of the next of all outputs the one goes that costs least. At
-    ``least`` so many of each output stay, the ``fewest`` of all.
+    Outputs have an order each; of the next of all outputs the one goes that costs least, where a
+    squared error of an output counts what it is ``worth``, 1 by default. At ``least`` so many of
+    each output stay, the ``fewest`` of all.
     """
 
-    def __init__(self, normal: Normal, weights: Floats, least: int = 1) -> None:
+    def __init__(self, normal: Normal, weights: Floats, worth: Floats | None = None,
+                 least: int = 1) -> None:
         self._normal, self._weights = normal, weights
         self._traces = [_trace(normal, output, row) for output, row in enumerate(weights)]
         # None goes before those that it costs less to take out, nor one that stays.
-        costs = [np.maximum.accumulate(trace.costs) for trace in self._traces]
+        worths = np.ones(len(weights)) if worth is None else worth
+        costs = [np.maximum.accumulate(trace.costs) * one
+                 for trace, one in zip(self._traces, worths, strict=True)]
         stay = [np.arange(len(one)) >= len(one) - least for one in costs]
         order = np.lexsort([np.concatenate(costs), np.concatenate(stay)])
         self._output = np.repeat(np.arange(len(costs)), [len(one) for one in costs])[order]

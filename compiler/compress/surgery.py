@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from ..load.floats import Floats
 from . import surgeon
 from .allotment import Curve
 from .distillation import divergence
@@ -24,7 +25,7 @@ from .prune.masks import Masks
 from .prune.sensitivity import restored
 from .training import Data, Progress
 
-__all__ = ["DENSITIES", "Sample", "curves", "operate"]
+__all__ = ["DENSITIES", "Sample", "curves", "operate", "round_weights"]
 
 DENSITIES = (0.65, 0.5, 0.36, 0.26, 0.18, 0.12, 0.08, 0.05, 0.0)
 """Shares of a layer's weights that are left, where it is told what that costs; at least one weight
@@ -52,8 +53,8 @@ def operate(model: nn.Module, left: Mapping[str, int], sample: Sample, *,
     """Leave so many weights of each layer that ``left`` names, in place; the masks of these.
 
     Errors are those of each output of the ``sample``, in units of its deviation there, as a batch
-    norm behind would have them. Biases stay. ``layers`` are all by default. `PenjingError` for
-    layers in groups or transposed ones.
+    norm behind would have them. Biases make up for weights, too. ``layers`` are all by default.
+    `PenjingError` for layers in groups or transposed ones.
     """
     layers = layers_of(model) if layers is None else layers
     known(left, layers, "Optimal Brain Surgeon")
@@ -61,8 +62,26 @@ def operate(model: nn.Module, left: Mapping[str, int], sample: Sample, *,
     for number, name in enumerate(layer for layer in layers if layer in left):
         if progress is not None:
             progress(number, len(left), name)
-        _Case(model, original, layers[name], sample).put(left[name])
+        case = _Case(model, original, layers[name], sample)
+        case.put(case.removal().keep(left[name]))
     return Masks({name: layers[name].weight.detach() != 0 for name in left})
+
+
+def round_weights(model: nn.Module, values: Mapping[str, Tensor], sample: Sample, *,
+                  layers: Layers | None = None, progress: Progress | None = None) -> None:
+    """Make each weight that is not 0 one of its layer's ``values``, which ascend, in place.
+
+    First the one that costs least; those that are not rounded yet make up for it, and so do biases,
+    and layers for those before them. All else is as in `operate`.
+    """
+    layers = layers_of(model) if layers is None else layers
+    known(values, layers, "Optimal Brain Surgeon")
+    original = copy.deepcopy(model)
+    for number, name in enumerate(layer for layer in layers if layer in values):
+        if progress is not None:
+            progress(number, len(values), name)
+        case = _Case(model, original, layers[name], sample)
+        case.put(case.rounded(values[name]))
 
 
 def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers | None = None,
@@ -80,12 +99,13 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
         if progress is not None:
             progress(number, len(layers), name)
         case = _Case(model, original, layer, sample)
-        counts, costs = [case.removal.count], [0.0]
-        with restored(layer.weight):
+        removal = case.removal()
+        counts, costs = [removal.count], [0.0]
+        with restored(*layer.module.parameters()):
             for density in DENSITIES:
-                count = max(case.removal.fewest, round(density * case.removal.count))
+                count = max(removal.fewest, round(density * removal.count))
                 if count < counts[-1]:
-                    case.put(count)
+                    case.put(removal.keep(count))
                     counts.append(count)
                     costs.append(float(divergence(wanted, _answers(model, inputs), _TEMPERATURE)))
         found[name] = Curve(tuple(counts), tuple(costs))
@@ -93,29 +113,44 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
 
 
 class _Case:
-    """A ``layer`` of ``model`` whose weights can go, one by one, until so many are left.
+    """A ``layer`` of ``model`` that is fitted to put out what it does in the ``original``.
 
-    What it puts out should stay what it is in the ``original``.
+    Its bias, if it has one, is the weight of an input that is always 1.
     """
 
     def __init__(self, model: nn.Module, original: nn.Module, layer: Layer, sample: Sample) -> None:
         require_plain(layer)
         x, y = collected(model, original, layer, layers_of(original)[layer.name], sample.data,
                          sample.images, sample.positions, sample.seed)
-        rows, deviations = x.flatten(1), y.std(0)
-        # Outputs that hardly change do not count more than all others.
-        self._scale = 1 / deviations.clamp(
-            min=max(1e-2 * float(deviations.mean()), 1e-12))[:, None]
-        sums = surgeon.Normal((rows.T @ rows / len(rows)).numpy(),
-                              (self._scale * (y.T @ rows) / len(rows)).numpy(), free=0)
-        weights = layer.weight.detach().double().flatten(1) * self._scale
-        self._layer, self.removal = layer, surgeon.Removal(sums, weights.numpy())
+        rows, weights = x.flatten(1), layer.weight.detach().double().flatten(1)
+        bias = layer.module.bias
+        if bias is not None:
+            rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
+            weights = torch.cat([weights, bias.detach().double()[:, None]], 1)
+            y = y + bias.detach()
+        self._layer, self._weights, self._deviations = layer, weights.numpy(), y.std(0)
+        self._sums = surgeon.Normal(
+            (rows.T @ rows / len(rows)).numpy(), (y.T @ rows / len(rows)).numpy(),
+            free=int(bias is not None))
 
-    def put(self, count: int) -> None:
-        """Let the layer have ``count`` weights."""
-        fitted = torch.from_numpy(self.removal.keep(count)) / self._scale
+    def removal(self) -> surgeon.Removal:
+        """In which order weights go, errors in units of the deviation of their output."""
+        # Outputs that hardly change do not count more than all others.
+        units = self._deviations.clamp(min=max(1e-2 * float(self._deviations.mean()), 1e-12))
+        return surgeon.Removal(self._sums, self._weights, (1 / units.double().square()).numpy())
+
+    def rounded(self, values: Tensor) -> Floats:
+        """All weights that are not 0 as one of ``values``, which ascend."""
+        return surgeon.rounded(self._sums, self._weights, values.double().numpy())
+
+    def put(self, fitted: Floats) -> None:
+        """Give the layer its weights."""
+        weights, bias = torch.from_numpy(fitted), self._layer.module.bias
         with torch.no_grad():
-            self._layer.weight.copy_(fitted.reshape(self._layer.weight.shape))
+            if bias is not None:
+                bias.copy_(weights[:, -1])
+                weights = weights[:, :-1]
+            self._layer.weight.copy_(weights.reshape(self._layer.weight.shape))
 
 
 def _answers(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -79,11 +79,12 @@ def scan(model: nn.Module, data: Data, *, ratios: tuple[float, ...] = RATIOS,
 
 
 @contextmanager
-def restored(weight: Tensor) -> Iterator[None]:
-    """``weight`` may change for a while; afterwards it is as before."""
-    values = weight.detach().clone()
+def restored(*parameters: Tensor) -> Iterator[None]:
+    """``parameters`` may change for a while; afterwards they are as before."""
+    values = [one.detach().clone() for one in parameters]
     try:
         yield
     finally:
         with torch.no_grad():
-            weight.copy_(values)
+            for one, before in zip(parameters, values, strict=True):
+                one.copy_(before)
