@@ -284,19 +284,24 @@ def show_one(result: dict[str, Any]) -> None:
         (f"{result['network']}, 8 bits", f"{result['accuracy']:.2%}")])
 
 
-def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What is asked of a command that makes a network with a teacher's help; it has its threads."""
+def parsed(parser: argparse.ArgumentParser, *, taught: bool) -> argparse.Namespace:
+    """What is asked of a command that makes a network, ``taught`` by the dense one or not.
+
+    PyTorch has its threads then.
+    """
     parser.add_argument("--weights", type=Path, help="the sparse arrays; without them, the stored "
                                                      "results are printed")
-    parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
+    if taught:
+        parser.add_argument("--teacher", type=Path, nargs=2, help="the dense arrays, in two files")
     parser.add_argument("--data", type=Path, help="folder of cifar10_test.npz and cifar10_train")
     parser.add_argument("--out", type=Path, default=Path("build", "vgg16"), help="where to work")
     parser.add_argument("--images", type=int, default=10_000, help="how many test images")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; affects rounding")
     parser.add_argument("--json", action="store_true", help="one object on stdout, no table")
     args = parser.parse_args()
-    if len({args.weights is None, args.teacher is None, args.data is None}) > 1:
-        parser.error("--weights, --teacher and --data belong together")
+    together = ("weights", *(["teacher"] if taught else []), "data")
+    if len({getattr(args, name) is None for name in together}) > 1:
+        parser.error(f"--{', --'.join(together[:-1])} and --{together[-1]} belong together")
     torch.set_num_threads(args.threads)
     return args
 
@@ -305,7 +310,7 @@ def main() -> int:
     """Compress if files are given; print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--unpruned", action="store_true", help="share all weights, prune none")
-    args = parsed(parser)
+    args = parsed(parser, taught=True)
 
     def run() -> dict[str, Any]:
         with common.progress_bar() as bar:

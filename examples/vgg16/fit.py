@@ -4,17 +4,17 @@ Each layer loses the weights whose loss costs its outputs the least, and the oth
 (`penjing.compiler.compress.surgeon`), on what the layers before it put out. Then weights are
 rounded to shared values, layer by layer, in the way they were taken out::
 
-    python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz \\
-        --teacher vgg16_cifar10_a.npz vgg16_cifar10_b.npz --data DIR
+    python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz --data DIR
     python examples/vgg16/fit.py                       # what is stored
 
 ``--out`` gets ``vgg16_fitted.penjing``. With ``--unpruned`` no layer loses weights, and it gets
 ``vgg16_rounded.penjing``; with ``--trained``, ``vgg16_trained.penjing``, where all weights that are
-left are trained before they are rounded, to answer as the dense network does (Hinton 2015), to
-images that are blended (Zhang 2018): of those that are not, which it learned by heart, it says no
-more than their labels do. How many weights are left in each layer (`LEFT`) follows from what the
-board has room for, and from what a layer's loss alone costs on blended training images. A run that
-was interrupted goes on behind the step that it had done, or the epoch.
+left are trained before they are rounded, to give the answers and feature maps of the sparse network
+as it was (Hinton 2015, Romero 2015). Images are blended (Zhang 2018), all or some: of those that
+are not, which it learned by heart, it says little more than their labels do. How many weights are
+left in each layer (`LEFT`) follows from what the board has room for, and from what a layer's loss
+alone costs on blended training images. A run that was interrupted goes on behind the step that it
+had done, or the epoch.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from compress import (
     varied,
 )
 from evaluate import training
-from network import SEARCH_IMAGES, dense, network
+from network import SEARCH_IMAGES, network
 from penjing.compiler import file
 from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
 from penjing.compiler.compress.blending import blended
 from penjing.compiler.compress.distillation import Distillation
-from penjing.compiler.compress.fixed_point import quantize
+from penjing.compiler.compress.fixed_point import Precision, quantize
 from penjing.compiler.compress.prune import Masks
 from penjing.compiler.compress.sharing import shared
 from penjing.compiler.compress.training import Data, Settings
@@ -72,16 +72,22 @@ class Share(NamedTuple):
 
 LEFT: Mapping[str, Share] = {
     "conv1_1": Share(1260, 32, 7), "conv1_2": Share(4500, 32), "conv2_1": Share(13_200, 32),
-    "conv2_2": Share(15_000, 32), "conv3_1": Share(20_000, 32), "conv3_2": Share(23_500, 32),
-    "conv3_3": Share(21_500, 32), "conv4_1": Share(21_500, 16), "conv4_2": Share(15_500, 16),
-    "conv4_3": Share(12_000, 16), "conv5_1": Share(8500, 16), "conv5_2": Share(7500, 16),
-    "conv5_3": Share(9000, 16), "classifier": Share(1500, 16)}
-"""Of the weights that are not 0 in the sparse network."""
-SEEN = 2000
-"""Training images by which layers are fitted."""
-SAMPLES = 32_000
+    "conv2_2": Share(15_000, 32), "conv3_1": Share(22_000, 32), "conv3_2": Share(26_000, 32),
+    "conv3_3": Share(24_000, 32), "conv4_1": Share(24_000, 16), "conv4_2": Share(16_300, 16),
+    "conv4_3": Share(13_500, 16), "conv5_1": Share(9500, 16), "conv5_2": Share(8500, 16),
+    "conv5_3": Share(10_000, 16), "classifier": Share(1500, 16)}
+"""At most, of the weights that are not 0 in the sparse network."""
+PRECISIONS = {"normalize": Precision(weights=12, maps=10)}
+"""What all layers see, in one multiplier; the others' maps have 8 bits."""
+SEEN, AT_ONCE = 8000, 500
+"""Training images by which layers are fitted, and how many of them are mixed with one another."""
+BLENDED = 0.6
+"""The share of them that is blended."""
+SAMPLES = 64_000
 """Positions of a layer's output that count, about, of all images together."""
-TRAINING = Settings(2, batch=100, learning_rate=3e-4)
+TRAINING = Settings(2, batch=100, learning_rate=2e-4)
+TAUGHT, MAPS = 0.5, 8.0
+"""The share of images that is blended in training, and the weight of feature maps in its loss."""
 
 
 class Way(NamedTuple):
@@ -186,8 +192,10 @@ def made(way: Way, args: argparse.Namespace, bar: Progress
     """The fitted network, and how many of the test images are told right behind each step."""
     before = network(args.weights)
     model, original = modules(before), modules(before)
-    pixels, _ = pixels_of(args.data, 1)
-    some = varied(pixels[:SEEN], torch.Generator().manual_seed(1))
+    pixels, _ = pixels_of(args.data, 2)
+    generator = torch.Generator().manual_seed(1)
+    some = torch.cat([blended(varied, BLENDED)(part, generator)
+                      for part in pixels[:SEEN].split(AT_ONCE)])
     x, y = (array[:args.images] for array in images(args.data))
     test = Data(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y), varied)
     right: dict[str, float] = {}
@@ -207,19 +215,21 @@ def made(way: Way, args: argparse.Namespace, bar: Progress
                                    bar=bar))
     if way.training is not None:
         settings = way.training
-        step("trained", lambda: train(model, settings, args, bar))
+        step("trained", lambda: train(model, original, settings, args, bar))
     step("rounded", lambda: fit(model, modules(floats_of(model, before)), some, way.left,
                                 prunes=False, rounds=True, bar=bar))
     return floats_of(model, before), right
 
 
-def train(model: nn.Module, settings: Settings, args: argparse.Namespace, bar: Progress) -> None:
-    """Train the weights of ``model`` that are not 0 to answer as the dense network."""
-    trainer.fit(Fast(model), Data(*pixels_of(args.data), blended(varied)), settings,
-                loss=Distillation(Fast(modules(dense(args.teacher))), temperature=TEMPERATURE,
-                                  alpha=1.0),
-                after_step=Masks.of(model).on(model), checkpoint=args.out / "training",
-                progress=reported(bar, "training"))
+def train(model: nn.Module, original: nn.Module, settings: Settings, args: argparse.Namespace,
+          bar: Progress) -> None:
+    """Train the weights of ``model`` that are not 0 to answer as the ``original`` does."""
+    fast = Fast(model)
+    with Distillation(Fast(original), temperature=TEMPERATURE, alpha=1.0, student=fast,
+                      maps=MAPS) as loss:
+        trainer.fit(fast, Data(*pixels_of(args.data), blended(varied, TAUGHT)), settings,
+                    loss=loss, after_step=Masks.of(fast).on(fast),
+                    checkpoint=args.out / "training", progress=reported(bar, "training"))
 
 
 def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]:
@@ -227,14 +237,15 @@ def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]
     args.out.mkdir(parents=True, exist_ok=True)
     calibration, _ = training(args.data, 0)
     floats, right = made(way, args, bar)
-    network_ = quantize(floats, calibration, way.bits, name="vgg16", images=SEARCH_IMAGES)
+    network_ = quantize(floats, calibration, way.bits, name="vgg16", images=SEARCH_IMAGES,
+                        precisions=PRECISIONS)
     return {**judged(network_, way.name, args, bar), "steps": right,
             "settings": {"left": {name: share._asdict() for name, share in way.left.items()},
                          "training": asdict(way.training) if way.training else None,
                          "samples": SAMPLES, "images": SEEN},
             **common.stamp(" ".join(filter(None, (
                 "python examples/vgg16/fit.py", way.option,
-                "--weights FILE --teacher FILES --data DIR"))), "torch", "numpy")}
+                "--weights FILE --data DIR"))), "torch", "numpy")}
 
 
 def main() -> int:
@@ -245,7 +256,7 @@ def main() -> int:
                       (TRAINED, "train before weights are rounded")):
         how.add_argument(one.option, dest="way", action="store_const", const=one, default=FITTED,
                          help=what)
-    args = parsed(parser)
+    args = parsed(parser, taught=False)
     way: Way = args.way
     results = f"{way.name}.json"
 
