@@ -178,7 +178,7 @@ def fit(model: nn.Sequential, wanted: nn.Sequential, x: Tensor, left: Mapping[st
             share = left[name]
             sums, rows = normal(layer, y, x, generator), flat(layer)
             if prunes and np.count_nonzero(rows[:, :-1]) > share.weights:
-                rows = surgeon.keep(sums, rows, share.weights)
+                rows = surgeon.Removal(sums, rows).keep(share.weights)
             if rounds:
                 values = np.unique(shared(rows[:, :-1], share.codes, share.bits))
                 rows = surgeon.rounded(sums, rows, values[values != 0])
