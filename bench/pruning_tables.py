@@ -19,7 +19,7 @@ DEEP_FILE = "deep_compression.json"
 RESNET20_FILE = "resnet20_pruning.json"
 VGG16_FILE = "vgg16_small.json"
 """What `examples/vgg16/compress.py` stores."""
-VGG16_FITTED = ("vgg16_rounded.json", "vgg16_fitted.json", "vgg16_trained.json")
+VGG16_FITTED = ("vgg16_rounded.json", "vgg16_untrained.json", "vgg16_fitted.json")
 """What `examples/vgg16/fit.py` stores."""
 _NAMED = 4
 """From so many layers on, their names are not told."""

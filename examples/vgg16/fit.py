@@ -1,20 +1,21 @@
 """Fit all weights of the sparse VGG-16 into one chip: Optimal Brain Surgeon.
 
 Each layer loses the weights whose loss costs its outputs the least, and the others make up for it
-(`penjing.compiler.compress.surgeon`), on what the layers before it put out. Then weights are
-rounded to shared values, layer by layer, in the way they were taken out::
+(`penjing.compiler.compress.surgeon`), on what the layers before it put out. All that are left are
+trained for two epochs to give the answers and feature maps of the sparse network as it was (Hinton
+2015, Romero 2015). Then weights are rounded to shared values, layer by layer, in the way they were
+taken out::
 
     python examples/vgg16/fit.py --weights vgg16_cifar10_sparse.npz --data DIR
     python examples/vgg16/fit.py                       # what is stored
 
-``--out`` gets ``vgg16_fitted.penjing``. With ``--unpruned`` no layer loses weights, and it gets
-``vgg16_rounded.penjing``; with ``--trained``, ``vgg16_trained.penjing``, where all weights that are
-left are trained before they are rounded, to give the answers and feature maps of the sparse network
-as it was (Hinton 2015, Romero 2015). Images are blended (Zhang 2018), all or some: of those that
-are not, which it learned by heart, it says little more than their labels do. How many weights are
-left in each layer (`LEFT`) follows from what the board has room for, and from what a layer's loss
-alone costs on blended training images. A run that was interrupted goes on behind the step that it
-had done, or the epoch.
+``--out`` gets ``vgg16_fitted.penjing``; with ``--untrained``, ``vgg16_untrained.penjing``, where
+nothing is trained; with ``--unpruned``, where no layer loses weights, either,
+``vgg16_rounded.penjing``. Some of the images are blended (Zhang 2018): of those that are not, which
+it learned by heart, the network says little more than their labels do. How many weights are left in
+each layer (`LEFT`) follows from what the board has room for, and from what a layer's loss alone
+costs on blended training images. A run that was interrupted goes on behind the step that it had
+done, or the epoch.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ class Way(NamedTuple):
 
 
 # Wider integers than 7 bits would make sums wider, and the memories that they wait in.
-FITTED = Way("vgg16_fitted", LEFT, 7)
-TRAINED = Way("vgg16_trained", LEFT, 7, "--trained", training=TRAINING)
+FITTED = Way("vgg16_fitted", LEFT, 7, training=TRAINING)
+UNTRAINED = Way("vgg16_untrained", LEFT, 7, "--untrained")
 ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, 8, "--unpruned",
               prunes=False)
 
@@ -252,8 +253,8 @@ def main() -> int:
     """Fit if files are given; print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     how = parser.add_mutually_exclusive_group()
-    for one, what in ((ROUNDED, "round all weights, prune none"),
-                      (TRAINED, "train before weights are rounded")):
+    for one, what in ((ROUNDED, "round all weights; prune and train none"),
+                      (UNTRAINED, "round weights behind pruning; train none")):
         how.add_argument(one.option, dest="way", action="store_const", const=one, default=FITTED,
                          help=what)
     args = parsed(parser, taught=False)
