@@ -48,7 +48,7 @@ from penjing.compiler.compress import surgeon
 from penjing.compiler.compress import training as trainer
 from penjing.compiler.compress.blending import blended
 from penjing.compiler.compress.distillation import Distillation
-from penjing.compiler.compress.fixed_point import Precision, quantize
+from penjing.compiler.compress.fixed_point import Mode, Precision, quantize
 from penjing.compiler.compress.prune import Masks
 from penjing.compiler.compress.sharing import shared
 from penjing.compiler.compress.training import Data, Settings
@@ -64,7 +64,10 @@ from cifar_resnets import images
 
 
 class Share(NamedTuple):
-    """What is left of a layer: so many weights of so many values, integers of so many bits."""
+    """What is left of a layer: so many weights of so many values, integers of so many bits.
+
+    More bits make sums wider, and the memories that they wait in.
+    """
 
     weights: int
     codes: int
@@ -78,7 +81,7 @@ LEFT: Mapping[str, Share] = {
     "conv4_3": Share(13_500, 16), "conv5_1": Share(9500, 16), "conv5_2": Share(8500, 16),
     "conv5_3": Share(10_000, 16), "classifier": Share(1500, 16)}
 """At most, of the weights that are not 0 in the sparse network."""
-PRECISIONS = {"normalize": Precision(weights=12, maps=10)}
+NORMALIZED = {"normalize": Precision(weights=12, maps=10)}
 """What all layers see, in one multiplier; the others' maps have 8 bits."""
 SEEN, AT_ONCE = 8000, 500
 """Training images by which layers are fitted, and how many of them are mixed with one another."""
@@ -92,21 +95,19 @@ TAUGHT, MAPS = 0.5, 8.0
 
 
 class Way(NamedTuple):
-    """The ``name`` of a network and its results; what is ``left`` of layers, by name; the ``bits``
-    of weights; the ``option`` that asks for it; whether it ``prunes``; the ``training`` then."""
+    """The ``name`` of a network and its results; what is ``left`` of layers, by name; the
+    ``option`` that asks for it; whether it ``prunes``; the ``training`` then."""
 
     name: str
     left: Mapping[str, Share]
-    bits: int
     option: str = ""
     prunes: bool = True
     training: Settings | None = None
 
 
-# Wider integers than 7 bits would make sums wider, and the memories that they wait in.
-FITTED = Way("vgg16_fitted", LEFT, 7, training=TRAINING)
-UNTRAINED = Way("vgg16_untrained", LEFT, 7, "--untrained")
-ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, 8, "--unpruned",
+FITTED = Way("vgg16_fitted", LEFT, training=TRAINING)
+UNTRAINED = Way("vgg16_untrained", LEFT, "--untrained")
+ROUNDED = Way("vgg16_rounded", {name: Share(1 << 24, 32, 8) for name in LEFT}, "--unpruned",
               prunes=False)
 
 
@@ -238,8 +239,9 @@ def measure(way: Way, args: argparse.Namespace, bar: Progress) -> dict[str, Any]
     args.out.mkdir(parents=True, exist_ok=True)
     calibration, _ = training(args.data, 0)
     floats, right = made(way, args, bar)
-    network_ = quantize(floats, calibration, way.bits, name="vgg16", images=SEARCH_IMAGES,
-                        precisions=PRECISIONS)
+    precisions = {name: Precision(weights=share.bits) for name, share in way.left.items()}
+    network_ = quantize(floats, calibration, name="vgg16", images=SEARCH_IMAGES,
+                        mode=Mode.DIVERGENCE, precisions=precisions | NORMALIZED)
     return {**judged(network_, way.name, args, bar), "steps": right,
             "settings": {"left": {name: share._asdict() for name, share in way.left.items()},
                          "training": asdict(way.training) if way.training else None,
