@@ -79,9 +79,8 @@ IMAGES, FEWER = 48_000, 16_000
 EPOCHS, ZEROS, ALPHA = 3, 0.8, 0.9
 """``ALPHA`` is the share of the dense network's answers in the loss, the others are labels."""
 UPDATES = 30
-OPERATED, MIXED = 1_000, 4_000
-"""Training images by which Optimal Brain Surgeon fits layers: as they are, or half of them blended,
-where it shares weights out, too."""
+OPERATED = 1_000
+"""Training images by which Optimal Brain Surgeon fits layers."""
 WORTH = slice(47_000, 48_000)
 """Training images, half of them blended, by which is told what a layer's weights are worth."""
 WHOLE = ("conv1", "linear")
@@ -140,7 +139,7 @@ RECIPES: Mapping[str, Recipe] = {
     "by the surgeon, allotted, more of maps": Recipe(2e-3, surgeon=True, allotted=True, maps=32.0),
     "by the surgeon, allotted, more of maps, half blended": Recipe(
         2e-3, surgeon=True, allotted=True, maps=32.0, blended=0.5)}
-CHOSEN = RECIPES["by the surgeon, allotted, more of maps, half blended"]
+CHOSEN = RECIPES["by the surgeon, allotted, more of maps"]
 SHORT = replace(RECIPES["at once"], epochs=1)
 """Half of the weights need less."""
 
@@ -207,21 +206,16 @@ class Study:
         path = self.file(f"{SURGEON}, allotted" if recipe.allotted else SURGEON, "pt2")
         if not path.exists():
             network = self.dense()
-            operate(network.module, self.left(network.module, recipe), self.sample(recipe))
+            operate(network.module, self.left(network.module, recipe), self.sample)
             network.save(path)
         made = read(path)
         made.module.to(memory_format=torch.channels_last)
         return made
 
-    def sample(self, recipe: Recipe) -> Sample:
+    @property
+    def sample(self) -> Sample:
         """By what layers are fitted."""
-        return (Sample(self.mixed(slice(MIXED)), MIXED) if recipe.allotted
-                else Sample(self.images(slice(OPERATED)), OPERATED))
-
-    def mixed(self, part: slice) -> Data:
-        """Some of the training images as the network takes them, half of them blended."""
-        data, generator = self.images(part, 0.5), torch.Generator().manual_seed(1)
-        return Data(data.prepare(data.images, generator), data.labels, lambda x, _: x)
+        return Sample(self.images(slice(OPERATED)), OPERATED)
 
     def left(self, model: nn.Module, recipe: Recipe) -> dict[str, int]:
         """How many weights stay of each layer of ``model``."""
@@ -229,7 +223,8 @@ class Study:
         if not recipe.allotted:
             masks = select(model, layers, Overall(ZEROS), LayerAdaptive())
             return {name: int(kept.sum()) for name, kept in masks.kept.items()}
-        costs = curves(model, self.mixed(WORTH).images, self.sample(recipe), layers=layers)
+        data, generator = self.images(WORTH, 0.5), torch.Generator().manual_seed(1)
+        costs = curves(model, data.prepare(data.images, generator), self.sample, layers=layers)
         return allot(costs, int((1 - ZEROS) * sum(
             layer.weight.numel() for layer in layers.values()) + 1e-6))
 
