@@ -195,13 +195,15 @@ def pieces() -> Iterator[dict[str, Any]]:
                "cycles": entry["cycles_per_frame"], "clock_mhz": entry["clock_mhz"],
                **reached({**entry["measured"], "fmax_mhz": entry["fmax_mhz"]}, small)}
     pruned = common.read(RESNET20_FILE)
-    for made, routed in zip(studied(pruned, "hardware"), studied(pruned, "routed"), strict=True):
-        yield {"title": f"ResNet-20, {made['network']}", "board": made["board"],
-               "macs": made["macs"], "cycles": made["cycles"], **reached(routed)}
+    places = {row["network"]: row for row in studied(pruned, "routed")}
+    for row in studied(pruned, "hardware"):
+        yield {"title": f"ResNet-20, {row['network']}", "board": row["board"],
+               "macs": row["macs"], "cycles": row["cycles"], **planned(row),
+               **reached(places.get(row["network"]))}
     fitted = common.read(sparse_vgg16.FILE)["fitted"]
     yield {"title": "VGG-16, 99 % zeros", "board": fitted["plan"]["device"],
            "macs": fitted["plan"]["macs"], "cycles": fitted["plan"]["cycles_per_frame"],
-           **reached(fitted["routed"])}
+           **planned(fitted["plan"]), **reached(fitted.get("routed"))}
     for name, entry in networks(named_networks.FILE).items():
         if "plan" in entry:
             plan = entry["plan"]
@@ -209,6 +211,12 @@ def pieces() -> Iterator[dict[str, Any]]:
                    "board": plan["board"], "macs": plan["macs"],
                    "cycles": plan["cycles_per_frame"], **{cell: plan[cell] for cell in CELLS},
                    **stamped(plan)}
+
+
+def planned(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells of a plan with a DSP block for each multiplier, and by what command."""
+    return {**{cell: plan[cell] for cell in CELLS if cell != "dsps"}, "dsps": plan["multipliers"],
+            **stamped(plan)}
 
 
 def stamped(result: Mapping[str, Any]) -> dict[str, str]:
