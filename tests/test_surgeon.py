@@ -77,6 +77,12 @@ def test_damping_holds_on_to_what_was() -> None:
     assert found[0, 0] == pytest.approx(0, abs=0.01)
 
 
+def test_inputs_that_are_always_0_are_no_trouble() -> None:
+    gram = np.diag([0.0, 0, 1])
+    found = Removal(Normal(gram, np.array([[0, 0, 5.0]])), np.array([[4.0, 3, 5]])).keep(1)
+    np.testing.assert_allclose(found, [[4, 0, 5]], rtol=1e-3)
+
+
 @pytest.mark.parametrize("count", [5, 9, 14])
 def test_it_beats_the_smallest_weights(count: int) -> None:
     rng = np.random.default_rng(count)

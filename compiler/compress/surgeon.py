@@ -37,7 +37,8 @@ class Normal:
         """
         square = self.gram[np.ix_(support, support)].astype(np.float64)
         there = square.diagonal()[:len(support) - self.free]
-        ridge = self.damping * float(there.mean()) if len(there) else 0.0
+        # Of inputs that are always 0 all weights are as good.
+        ridge = self.damping * (float(there.mean()) or 1.0) if len(there) else 0.0
         square[np.diag_indices(len(support))] += ridge
         return square, self.products[output, support] + ridge * weights[support]
 
