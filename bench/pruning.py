@@ -5,7 +5,7 @@ The network that the example leaves is pruned, trained on or not, and judged by 
 units of them, the first layer left whole, since it has few; ``channels`` takes whole ones out by
 each criterion, or, by LASSO, lets layers read fewer; ``timings`` train equally long in one shot, in
 rounds, or gradually. Without an option it prints the stored results and draws them;
-``--run`` measures what is missing (ten minutes of the processor), ``--only`` some rows anew.
+``--run`` measures what is missing (twenty minutes of the processor), ``--only`` some rows anew.
 
     python bench/pruning.py --run --data DATA
 """
@@ -149,8 +149,7 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "deviations": Series("magnitude / deviation, overall", by(Deviations(), Overall), _RANKED),
         "layer_adaptive": Series("layer-adaptive, overall", by(LayerAdaptive(), Overall), _RANKED),
         "obd": Series("OBD, overall", by(CURVATURE, Overall), _RANKED),
-        "surgeon": Series("surgeon, each layer", taken(Operate()), _RANKED),
-        "surgeon_overall": Series("surgeon, overall", taken(Operate(together=True)), _RANKED)},
+        "surgeon": Series("surgeon, each layer", taken(Operate()), {0: _RANKED[0]})},
     "granularities": {
         "weight": Series("weights", by(L1(), Each, whole=("conv1",)), _UNITS),
         "n_of_8": Series("n of 8", by(L1(), of_eight, whole=("conv1",)), _EIGHTHS),
@@ -173,8 +172,7 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "iterative": Series(f"in {LONG} rounds", in_rounds(L1(), Each), _TIMED),
         "gradual": Series("gradually", gradually, _TIMED),
         "adaptive": Series(f"layer-adaptive, overall, in {LONG} rounds",
-                           in_rounds(LayerAdaptive(), Overall), _TIMED),
-        "surgeon": Series("surgeon, overall, at once", taken(Operate(together=True)), _TIMED)},
+                           in_rounds(LayerAdaptive(), Overall), _TIMED)},
 }
 SENSITIVITY, RETRAINED, RATED = "sensitivity", "dense", "rates"
 
