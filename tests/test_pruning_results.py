@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(penjing.__file__).parent
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense")
-SERIES = {"criteria": {"l1", "obd_each", "deviations", "layer_adaptive", "obd"},
+SERIES = {"criteria": {"l1", "obd_each", "deviations", "layer_adaptive", "obd", "surgeon"},
           "granularities": {"weight", "n_of_8", "2_of_4", "vector", "kernel", "channel"},
           "channels": {"l1", "l2", "batch-norm", "activity", "optimal-brain-damage", "slimming",
                        "inputs"},
