@@ -149,7 +149,7 @@ STUDIES: Mapping[str, Mapping[str, Series]] = {
         "deviations": Series("magnitude / deviation, overall", by(Deviations(), Overall), _RANKED),
         "layer_adaptive": Series("layer-adaptive, overall", by(LayerAdaptive(), Overall), _RANKED),
         "obd": Series("OBD, overall", by(CURVATURE, Overall), _RANKED),
-        "surgeon": Series("surgeon, each layer", taken(Operate()), {0: (0.3, 0.5)})},
+        "surgeon": Series("surgeon, each layer", taken(Operate()), {0: _RANKED[0]})},
     "granularities": {
         "weight": Series("weights", by(L1(), Each, whole=("conv1",)), _UNITS),
         "n_of_8": Series("n of 8", by(L1(), of_eight, whole=("conv1",)), _EIGHTHS),
