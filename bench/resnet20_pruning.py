@@ -49,6 +49,7 @@ from penjing.compiler.compress.prune import (
     layers_of,
     prune,
     select,
+    share_of,
 )
 from penjing.compiler.compress.prune.schedules import Schedule
 from penjing.compiler.compress.sizes import sizes
@@ -225,8 +226,8 @@ class Study:
             return {name: int(kept.sum()) for name, kept in masks.kept.items()}
         data, generator = self.images(WORTH, 0.5), torch.Generator().manual_seed(1)
         costs = curves(model, data.prepare(data.images, generator), self.sample, layers=layers)
-        return allot(costs, int((1 - ZEROS) * sum(
-            layer.weight.numel() for layer in layers.values()) + 1e-6))
+        weights = sum(layer.weight.numel() for layer in layers.values())
+        return allot(costs, weights - share_of(weights, ZEROS))
 
     def tried(self, name: str) -> rows.Row:
         """What is held out, after a shorter training by a recipe."""

@@ -123,7 +123,8 @@ def test_vgg16_in_one_chip() -> None:
     assert (rtl["cycles_per_frame"], rtl["latency_cycles"]) == (
         plan["cycles_per_frame"], plan["latency_cycles"])
     place = result["routed"]
-    assert place["fmax_mhz"] >= 80
+    assert place["clock_mhz"] >= 80 and place["fmax_mhz"] >= 80
+    assert place["clock_met"] is (place["fmax_mhz"] >= place["clock_mhz"])
     assert place["fmax_mhz"] * 1e6 / plan["cycles_per_frame"] >= 400
     assert place["brams"] == place["predicted"]["brams"] <= plan["device_brams"]
     assert place["dsps"] == plan["multipliers"]

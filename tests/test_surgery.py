@@ -80,6 +80,7 @@ def test_weights_are_rounded_and_make_up_for_one_another() -> None:
     assert weights(model, 0).tolist() == [[2, 1]]
     assert weights(model, 2).tolist() == [[pytest.approx(1.7)], [0]]
 
+
 def test_layers_that_are_not_named_stay() -> None:
     model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
     assert operate(model, {"0": 1}, Sample(corners())).kept.keys() == {"0"}

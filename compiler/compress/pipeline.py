@@ -49,6 +49,7 @@ from .prune import (
     prune,
     require_plain,
     select_inputs,
+    share_of,
     slimming,
 )
 from .steps import (
@@ -207,17 +208,18 @@ class Pipeline:
                 require_plain(every[name])
         layers = {name: layer for name, layer in every.items()
                   if step.layers.get(name, step.ratio) and is_plain(layer)}
-        sample = surgery.Sample(self.data, step.samples, seed=self.seed)
+        counts = {name: layer.weight.numel() for name, layer in layers.items()}
+        sample = self._sample(step)
         done = partial(_told, progress, 0, len(layers))
         if step.together:
             costs = surgery.curves(network.module, self._judged(), sample, layers=layers,
                                    progress=partial(_told, progress, 0, 2 * len(layers)))
-            left = allot(costs, _left(sum(layer.weight.numel() for layer in layers.values()),
-                                      step.ratio))
+            weights = sum(counts.values())
+            left = allot(costs, weights - share_of(weights, step.ratio))
             done = partial(_told, progress, len(layers), 2 * len(layers))
         else:
-            left = {name: _left(layer.weight.numel(), step.layers.get(name, step.ratio))
-                    for name, layer in layers.items()}
+            left = {name: count - share_of(count, step.layers.get(name, step.ratio))
+                    for name, count in counts.items()}
         surgery.operate(network.module, left, sample, layers=layers, progress=done)
         return self._trained(step, network, checkpoint, progress)
 
@@ -282,12 +284,12 @@ class Pipeline:
         nearest = network.copied()
         codebooks.share(nearest.layers, codes, step.start, self.seed)
         codebooks.release(nearest.layers.values())
-        layers = {name: layer for name, layer in _layers(network).items() if is_plain(layer)}
-        values = {name: one[one != 0] for name, one in (
-            (name, layer.weight.detach().unique()) for name, layer in _layers(nearest).items()
-            if name in layers)}
-        surgery.round_weights(network.module, values, surgery.Sample(
-            self.data, step.samples, seed=self.seed), layers=layers, progress=progress)
+        values: dict[str, Tensor] = {}
+        for name, layer in _layers(nearest).items():
+            if is_plain(layer):
+                found = layer.weight.detach().unique()
+                values[name] = found[found != 0]
+        surgery.round_weights(network.module, values, self._sample(step), progress=progress)
 
     def _trained(self, step: Step, network: Trainable, checkpoint: Path | None,
                  progress: Progress | None) -> Taken:
@@ -328,6 +330,10 @@ class Pipeline:
     def _settings(self, step: Step) -> Settings | None:
         return Settings(step.epochs, step.batch, step.learning_rate, seed=self.seed
                         ) if step.epochs else None
+
+    def _sample(self, step: Operate | Share) -> surgery.Sample:
+        """By what layers are fitted."""
+        return surgery.Sample(self.data, step.samples, seed=self.seed)
 
     def _judged(self) -> Tensor:
         """The last images, as the network takes them, some of which are mixed with others."""
@@ -391,11 +397,6 @@ def _told(progress: Progress | None, before: int, total: int, done: int, _: int,
     """Tell of a part that begins when ``before`` of ``total`` are done."""
     if progress is not None:
         progress(before + done, total, line)
-
-
-def _left(count: int, ratio: float) -> int:
-    """What stays of ``count`` weights; the share that goes is rounded up."""
-    return count - math.ceil(round(ratio * count, 6))
 
 
 def _weights(network: Trainable) -> int:

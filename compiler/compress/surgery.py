@@ -8,7 +8,7 @@ How many each layer loses may follow from what that costs the network's answers 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,12 +57,7 @@ def operate(model: nn.Module, left: Mapping[str, int], sample: Sample, *,
     `PenjingError` for layers in groups or transposed ones.
     """
     layers = layers_of(model) if layers is None else layers
-    known(left, layers, "Optimal Brain Surgeon")
-    original = copy.deepcopy(model)
-    for number, name in enumerate(layer for layer in layers if layer in left):
-        if progress is not None:
-            progress(number, len(left), name)
-        case = _Case(model, original, layers[name], sample)
+    for name, case in _cases(model, left, sample, layers, progress):
         case.put(case.removal().keep(left[name]))
     return Masks({name: layers[name].weight.detach() != 0 for name in left})
 
@@ -75,12 +70,7 @@ def round_weights(model: nn.Module, values: Mapping[str, Tensor], sample: Sample
     and layers for those before them. All else is as in `operate`.
     """
     layers = layers_of(model) if layers is None else layers
-    known(values, layers, "Optimal Brain Surgeon")
-    original = copy.deepcopy(model)
-    for number, name in enumerate(layer for layer in layers if layer in values):
-        if progress is not None:
-            progress(number, len(values), name)
-        case = _Case(model, original, layers[name], sample)
+    for name, case in _cases(model, values, sample, layers, progress):
         case.put(case.rounded(values[name]))
 
 
@@ -93,15 +83,12 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
     all by default; ``model`` is as before in the end. `PenjingError` as from `operate`.
     """
     layers = layers_of(model) if layers is None else layers
-    original, found = copy.deepcopy(model), {}
+    found = {}
     wanted = log_softmax(_answers(model, inputs) / _TEMPERATURE, 1)
-    for number, (name, layer) in enumerate(layers.items()):
-        if progress is not None:
-            progress(number, len(layers), name)
-        case = _Case(model, original, layer, sample)
+    for name, case in _cases(model, layers, sample, layers, progress):
         removal = case.removal()
         counts, costs = [removal.count], [0.0]
-        with restored(*layer.module.parameters()):
+        with restored(*layers[name].module.parameters()):
             for density in DENSITIES:
                 count = max(removal.fewest, round(density * removal.count))
                 if count < counts[-1]:
@@ -113,15 +100,16 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
 
 
 class _Case:
-    """A ``layer`` of ``model`` that is fitted to put out what it does in the ``original``.
+    """A ``layer`` of ``model`` that is fitted to put out what ``theirs`` does in the ``original``.
 
     Its bias, if it has one, is the weight of an input that is always 1.
     """
 
-    def __init__(self, model: nn.Module, original: nn.Module, layer: Layer, sample: Sample) -> None:
+    def __init__(self, model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer,
+                 sample: Sample) -> None:
         require_plain(layer)
-        x, y = collected(model, original, layer, layers_of(original)[layer.name], sample.data,
-                         sample.images, sample.positions, sample.seed)
+        x, y = collected(model, original, layer, theirs, sample.data, sample.images,
+                         sample.positions, sample.seed)
         rows, weights = x.flatten(1), layer.weight.detach().double().flatten(1)
         bias = layer.module.bias
         if bias is not None:
@@ -151,6 +139,20 @@ class _Case:
                 bias.copy_(weights[:, -1])
                 weights = weights[:, :-1]
             self._layer.weight.copy_(weights.reshape(self._layer.weight.shape))
+
+
+def _cases(model: nn.Module, names: Mapping[str, object], sample: Sample, layers: Layers,
+           progress: Progress | None) -> Iterator[tuple[str, _Case]]:
+    """Those of ``layers`` with such ``names``, in the order of the model, each as it comes up: what
+    is done to one is what the next one reads.
+    """
+    known(names, layers, "Optimal Brain Surgeon")
+    original = copy.deepcopy(model)
+    theirs = layers_of(original)
+    for number, name in enumerate(layer for layer in layers if layer in names):
+        if progress is not None:
+            progress(number, len(names), name)
+        yield name, _Case(model, original, layers[name], theirs[name], sample)
 
 
 def _answers(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ weights, a `Granularity` makes units of them, an `Amount` says how many are kept
 which.
 """
 
-from .amounts import Amount, Below, Each, Outlying, Overall
+from .amounts import Amount, Below, Each, Outlying, Overall, share_of
 from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
@@ -21,43 +21,9 @@ from .selection import channel_scores, select, unit_scores
 from .sensitivity import Point, Sensitivity, scan
 from .tracing import flattened_maps
 
-__all__ = [
-           "L1",
-           "L2",
-           "Activity",
-           "Amount",
-           "Below",
-           "Criterion",
-           "Deviations",
-           "Each",
-           "Gradual",
-           "Granularity",
-           "Layer",
-           "LayerAdaptive",
-           "Masks",
-           "NofM",
-           "OptimalBrainDamage",
-           "Outlying",
-           "Overall",
-           "Point",
-           "Pruned",
-           "Round",
-           "Scales",
-           "Sensitivity",
-           "channel_scores",
-           "diagonal",
-           "flattened_maps",
-           "geometric",
-           "is_plain",
-           "known",
-           "layers_of",
-           "prune",
-           "refit",
-           "require_plain",
-           "scan",
-           "select",
-           "select_inputs",
-           "slimming",
-           "unit_scores",
-           "without_dead",
-]
+__all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations", "Each", "Gradual",
+           "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
+           "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity",
+           "channel_scores", "diagonal", "flattened_maps", "geometric", "is_plain", "known",
+           "layers_of", "prune", "refit", "require_plain", "scan", "select", "select_inputs",
+           "share_of", "slimming", "unit_scores", "without_dead"]

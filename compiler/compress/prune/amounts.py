@@ -172,10 +172,14 @@ def _of_layers(values: PerLayer, scores: Scores) -> Mapping[str, float]:
     return dict.fromkeys(scores, values)
 
 
+def share_of(count: int, ratio: float) -> int:
+    """At least the share ``ratio`` of ``count`` units."""
+    # 0.1 * 30 is a little more than 3.
+    return math.ceil(round(ratio * count, 6))
+
+
 def _but_lowest(scores: Tensor, ratio: float) -> Tensor:
     """True for all of ``scores`` (units,) but the lowest, at least the share ``ratio``."""
-    # 0.1 * 30 is a little more than 3.
-    pruned = math.ceil(round(ratio * len(scores), 6))
     kept = torch.ones_like(scores, dtype=torch.bool)
-    kept[scores.argsort(stable=True)[:pruned]] = False
+    kept[scores.argsort(stable=True)[:share_of(len(scores), ratio)]] = False
     return kept
