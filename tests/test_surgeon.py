@@ -13,13 +13,13 @@ ALIKE = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 def normal(gram: Floats, weights: Floats) -> Normal:
     """That of outputs which ``weights`` make exactly."""
-    return Normal(gram, weights @ gram, damping=0)
+    return Normal(gram[None], weights @ gram, damping=0)
 
 
 def error(sums: Normal, weights: Floats, wanted: Floats) -> float:
     """The mean squared error of ``weights`` where others are ``wanted``."""
     missing = weights - wanted
-    return float(np.einsum("oi,ij,oj->", missing, sums.gram, missing))
+    return float(np.einsum("oi,ij,oj->", missing, sums.gram[0], missing))
 
 
 def test_what_others_make_up_for_goes_first() -> None:
@@ -40,6 +40,16 @@ def test_outputs_share_what_is_left_but_none_is_empty() -> None:
                                   [[5, 0, 4, 0], [0, 0, 0.2, 0]])
     np.testing.assert_array_equal(Removal(normal(gram, weights), weights, least=0).keep(2) != 0,
                                   [[1, 0, 1, 0], [0, 0, 0, 0]])
+
+
+def test_groups_have_inputs_of_their_own() -> None:
+    """Of the first group's inputs, which are alike, one makes up for the other; not of the second.
+    """
+    weights = np.array([[2.0, 1.0], [1.0, 2.0], [2.0, 1.0], [2.0, 3.0]])
+    grams = np.array([[[1, 0.9], [0.9, 1]], np.eye(2)])
+    products = np.concatenate([weights[:2] @ grams[0], weights[2:] @ grams[1]])
+    found = Removal(Normal(grams, products, free=0, damping=0), weights).keep(4)
+    np.testing.assert_allclose(found, [[2.9, 0], [0, 2.9], [2, 0], [0, 3]])
 
 
 def test_what_is_left_makes_up_for_roundings() -> None:
@@ -71,7 +81,7 @@ def test_biases_move_but_are_not_rounded() -> None:
 def test_damping_holds_on_to_what_was() -> None:
     """Where the inputs say nothing, weights stay."""
     gram = np.diag([1.0, 0, 1])
-    found = Removal(Normal(gram, np.zeros((1, 3)), damping=1e-3),
+    found = Removal(Normal(gram[None], np.zeros((1, 3)), damping=1e-3),
                     np.array([[4.0, 3.0, 0]])).keep(2)
     assert found[0, 1] == pytest.approx(3)
     assert found[0, 0] == pytest.approx(0, abs=0.01)
@@ -79,7 +89,7 @@ def test_damping_holds_on_to_what_was() -> None:
 
 def test_inputs_that_are_always_0_are_no_trouble() -> None:
     gram = np.diag([0.0, 0, 1])
-    found = Removal(Normal(gram, np.array([[0, 0, 5.0]])), np.array([[4.0, 3, 5]])).keep(1)
+    found = Removal(Normal(gram[None], np.array([[0, 0, 5.0]])), np.array([[4.0, 3, 5]])).keep(1)
     np.testing.assert_allclose(found, [[4, 0, 5]], rtol=1e-3)
 
 
@@ -96,7 +106,7 @@ def test_it_beats_the_smallest_weights(count: int) -> None:
     smallest[:, -1] = weights[:, -1]
     assert error(sums, found, weights) < error(sums, smallest, weights)
     # All that is left is as good as can be: the error's slope is 0.
-    slope = (found - weights) @ sums.gram
+    slope = (found - weights) @ sums.gram[0]
     np.testing.assert_allclose(slope[found != 0], 0, atol=1e-9)
     values = np.array([-2, -1, -0.5, 0.5, 1, 2])
     plain = np.where(found != 0, values[np.abs(found[..., None] - values).argmin(-1)], 0)

@@ -81,6 +81,27 @@ def test_weights_are_rounded_and_make_up_for_one_another() -> None:
     assert weights(model, 2).tolist() == [[pytest.approx(1.7)], [0]]
 
 
+def test_groups_read_their_own_channels() -> None:
+    """The first channel's two rows are the same, so 1 and 0.5 become 1.5; of the second, which are
+    not, the larger weight stays as it is.
+    """
+    x = torch.tensor([[[[1.0], [1]], [[1], [-1]]], [[[-1], [-1]], [[1], [1]]],
+                      [[[1], [1]], [[-1], [1]]], [[[-1], [-1]], [[-1], [-1]]]])
+    data = Data(x, torch.zeros(4, dtype=torch.int64), lambda images, _: images)
+    layer = nn.Conv2d(2, 2, (2, 1), groups=2, bias=False)
+    layer.weight.data = torch.tensor([[[[1.0], [0.5]]], [[[1.0], [0.5]]]])
+    masks = operate(nn.Sequential(layer), {"0": 2}, Sample(data))
+    made = layer.weight.detach().flatten(1)
+    assert masks.kept["0"].sum() == 2
+    assert sorted(made[0].tolist()) == [0, pytest.approx(1.5, rel=1e-2)]
+    assert made[1].tolist() == [pytest.approx(1, rel=1e-2), 0]
+
+
+def test_transposed_layers_are_refused() -> None:
+    with pytest.raises(PenjingError, match=r"layer 0: .* no transposed ones; leave it out"):
+        operate(nn.Sequential(nn.ConvTranspose2d(2, 2, 3)), {"0": 1}, Sample(corners()))
+
+
 def test_layers_that_are_not_named_stay() -> None:
     model = nn.Sequential(linear([[1.0, 0.5]], [-0.75]), nn.ReLU(), linear([[3.0]], [1.0]))
     assert operate(model, {"0": 1}, Sample(corners())).kept.keys() == {"0"}

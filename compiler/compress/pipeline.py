@@ -47,7 +47,6 @@ from .prune import (
     known,
     layers_of,
     prune,
-    require_plain,
     select_inputs,
     share_of,
     slimming,
@@ -203,11 +202,8 @@ class Pipeline:
     def _(self, step: Operate, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         every = _layers(network)
-        for name, ratio in step.layers.items():
-            if ratio:
-                require_plain(every[name])
         layers = {name: layer for name, layer in every.items()
-                  if step.layers.get(name, step.ratio) and is_plain(layer)}
+                  if step.layers.get(name, step.ratio) and surgery.is_fitted(layer)}
         counts = {name: layer.weight.numel() for name, layer in layers.items()}
         sample = self._sample(step)
         done = partial(_told, progress, 0, len(layers))
@@ -286,7 +282,7 @@ class Pipeline:
         codebooks.release(nearest.layers.values())
         values: dict[str, Tensor] = {}
         for name, layer in _layers(nearest).items():
-            if is_plain(layer):
+            if surgery.is_fitted(layer):
                 found = layer.weight.detach().unique()
                 values[name] = found[found != 0]
         surgery.round_weights(network.module, values, self._sample(step), progress=progress)
@@ -384,9 +380,14 @@ def _check_layers(step: Step, network: Trainable) -> None:
         layers = layers_of(network.module)
         known(step.layers, layers, "layers")
         whole = {name for name, ratio in step.layers.items() if not ratio}
+        if isinstance(step, Operate):
+            for name in {*step.layers} - whole:
+                surgery.require_fitted(layers[name])
+            whole |= {name for name, layer in layers.items() if not surgery.is_fitted(layer)}
         if (isinstance(step, Operate) or (isinstance(step, Prune) and step.names_whole_layers)
                 ) and {*layers} <= whole:
-            raise PenjingError("all layers stay whole, with 0 in layers; take some away")
+            raise PenjingError("all layers stay whole, with 0 in layers or transposed ones; take "
+                               "the step out, or some of these layers")
     elif isinstance(step, Share):
         known(step.layers, parted(network).layers, "layers")
     elif isinstance(step, LowRank):

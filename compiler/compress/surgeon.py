@@ -21,10 +21,12 @@ __all__ = ["Normal", "Removal", "rounded"]
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """The normal equations of a layer: ``gram`` (inputs, inputs), ``products`` (outputs, inputs).
+    """The normal equations of a layer: ``gram`` (groups, inputs, inputs), ``products`` (outputs,
+    inputs).
 
-    ``free`` inputs, the last ones, are neither taken out nor rounded: that of the bias. ``damping``
-    is the worth of staying at the weights that were, a share of the mean square of an input.
+    Each group of as many outputs, one behind the other, has inputs of its own. ``free`` inputs, the
+    last ones, are neither taken out nor rounded: that of the bias. ``damping`` is the worth of
+    staying at the weights that were, a share of the mean square of an input.
     """
 
     gram: Floats
@@ -35,7 +37,8 @@ class Normal:
     def of(self, output: int, weights: Floats, support: Integers) -> tuple[Floats, Floats]:
         """The matrix, and the right side, of the ``support`` of an output, which had ``weights``.
         """
-        square = self.gram[np.ix_(support, support)].astype(np.float64)
+        gram = self.gram[output * len(self.gram) // len(self.products)]
+        square = gram[np.ix_(support, support)].astype(np.float64)
         there = square.diagonal()[:len(support) - self.free]
         # Of inputs that are always 0 all weights are as good.
         ridge = self.damping * (float(there.mean()) or 1.0) if len(there) else 0.0

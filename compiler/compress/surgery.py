@@ -15,17 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from ..ir import PenjingError
 from ..load.floats import Floats
 from . import surgeon
 from .allotment import Curve
 from .distillation import divergence
-from .prune.lasso import collected, require_plain
-from .prune.layers import Layer, Layers, judged, known, layers_of
+from .prune.lasso import collected
+from .prune.layers import Layer, Layers, judged, known, layers_of, require_floats
 from .prune.masks import Masks
 from .prune.sensitivity import restored
 from .training import Data, Progress
 
-__all__ = ["DENSITIES", "Sample", "curves", "operate", "round_weights"]
+__all__ = ["DENSITIES", "Sample", "curves", "is_fitted", "operate", "require_fitted",
+           "round_weights"]
 
 DENSITIES = (0.65, 0.5, 0.36, 0.26, 0.18, 0.12, 0.08, 0.05, 0.0)
 """Shares of a layer's weights that are left, where it is told what that costs; at least one weight
@@ -54,7 +56,7 @@ def operate(model: nn.Module, left: Mapping[str, int], sample: Sample, *,
 
     Errors are those of each output of the ``sample``, in units of its deviation there, as a batch
     norm behind would have them. Biases make up for weights, too. ``layers`` are all by default.
-    `PenjingError` for layers in groups or transposed ones.
+    `PenjingError` for transposed layers.
     """
     layers = layers_of(model) if layers is None else layers
     for name, case in _cases(model, left, sample, layers, progress):
@@ -99,6 +101,21 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
     return found
 
 
+def is_fitted(layer: Layer) -> bool:
+    """Whether a ``layer`` can be: all of its outputs read as many inputs, if it is no transposed
+    one.
+    """
+    return not isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
+
+
+def require_fitted(layer: Layer) -> None:
+    """`PenjingError` for a layer that is not `is_fitted`, or has no floats."""
+    if not is_fitted(layer):
+        raise PenjingError(f"layer {layer.name}: Optimal Brain Surgeon takes convolutions and "
+                           f"linear layers, no transposed ones; leave it out")
+    require_floats(layer)
+
+
 class _Case:
     """A ``layer`` of ``model`` that is fitted to put out what ``theirs`` does in the ``original``.
 
@@ -107,18 +124,20 @@ class _Case:
 
     def __init__(self, model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer,
                  sample: Sample) -> None:
-        require_plain(layer)
+        require_fitted(layer)
         x, y = collected(model, original, layer, theirs, sample.data, sample.images,
                          sample.positions, sample.seed)
-        rows, weights = x.flatten(1), layer.weight.detach().double().flatten(1)
-        bias = layer.module.bias
+        # By groups, (groups, samples, inputs): each reads a run of channels.
+        rows = x.reshape(len(x), layer.groups, -1).movedim(1, 0)
+        weights, bias = layer.weight.detach().double().flatten(1), layer.module.bias
         if bias is not None:
-            rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
+            rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], 2)
             weights = torch.cat([weights, bias.detach().double()[:, None]], 1)
             y = y + bias.detach()
         self._layer, self._weights, self._deviations = layer, weights.numpy(), y.std(0)
+        made = y.reshape(len(y), layer.groups, -1).permute(1, 2, 0)
         self._sums = surgeon.Normal(
-            (rows.T @ rows / len(rows)).numpy(), (y.T @ rows / len(rows)).numpy(),
+            (rows.mT @ rows / len(y)).numpy(), (made @ rows / len(y)).flatten(0, 1).numpy(),
             free=int(bias is not None))
 
     def removal(self) -> surgeon.Removal:

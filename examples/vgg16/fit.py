@@ -144,7 +144,7 @@ def normal(layer: nn.Module, x: Tensor, wanted: Tensor, generator: torch.Generat
         gram += with_one.T @ with_one
         products += target.T @ with_one
     total = sum(map(len, rows))
-    return surgeon.Normal((gram / total).numpy(), (products / total).double().numpy())
+    return surgeon.Normal((gram / total).numpy()[None], (products / total).double().numpy())
 
 
 def flat(layer: nn.Module) -> np.ndarray:

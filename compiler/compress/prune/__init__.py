@@ -9,7 +9,7 @@ from .amounts import Amount, Below, Each, Outlying, Overall, share_of
 from .channels import Activity, Scales, slimming
 from .granularity import Granularity
 from .hessian import diagonal
-from .lasso import is_plain, refit, require_plain, select_inputs
+from .lasso import is_plain, refit, select_inputs
 from .layers import Layer, known, layers_of
 from .masks import Masks
 from .n_of_m import NofM
@@ -25,5 +25,5 @@ __all__ = ["L1", "L2", "Activity", "Amount", "Below", "Criterion", "Deviations",
            "Granularity", "Layer", "LayerAdaptive", "Masks", "NofM", "OptimalBrainDamage",
            "Outlying", "Overall", "Point", "Pruned", "Round", "Scales", "Sensitivity",
            "channel_scores", "diagonal", "flattened_maps", "geometric", "is_plain", "known",
-           "layers_of", "prune", "refit", "require_plain", "scan", "select", "select_inputs",
-           "share_of", "slimming", "unit_scores", "without_dead"]
+           "layers_of", "prune", "refit", "scan", "select", "select_inputs", "share_of",
+           "slimming", "unit_scores", "without_dead"]

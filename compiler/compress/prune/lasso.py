@@ -129,7 +129,7 @@ def refit(model: nn.Module, original: nn.Module, layer: Layer, data: Data, *, sa
     """
     require_plain(layer)
     x, y = collected(model, original, layer, layers_of(original)[layer.name], data, samples,
-                      positions, seed)
+                     positions, seed)
     alive = x.any(2).any(0)
     weights = layer.weight.detach().double().reshape(y.shape[1], *x.shape[1:])
     fitted = torch.zeros_like(weights)
@@ -153,8 +153,12 @@ def require_plain(layer: Layer) -> None:
 
 
 def collected(model: nn.Module, original: nn.Module, layer: Layer, theirs: Layer, data: Data,
-               samples: int, positions: int, seed: int) -> tuple[Tensor, Tensor]:
-    """What ``layer`` reads, (samples, C, taps), and what ``theirs`` made without its bias."""
+              samples: int, positions: int, seed: int) -> tuple[Tensor, Tensor]:
+    """What ``layer`` reads, (samples, C, taps), and what ``theirs`` made without its bias.
+
+    Each group of a layer reads its own run of channels. `PenjingError` from a transposed layer has
+    to come before.
+    """
     bias = theirs.module.bias
     xs, ys = [], []
     with judged(model), judged(original), torch.no_grad():
@@ -174,11 +178,12 @@ def _windows(layer: Layer, x: Tensor) -> Tensor:
     if isinstance(layer.module, nn.Linear):
         height, width = layer.flattened
         return x.unflatten(1, (-1, height * width))[..., None]
-    # The layer itself, with an output for each weight of a kernel, which is that input.
-    kernel = layer.weight.shape[1:]
+    # The layer itself, each group with an output for each weight of a kernel, which is that input.
+    kernel, groups = layer.weight.shape[1:], layer.groups
     size = kernel.numel()
-    own = {"weight": torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *kernel)}
+    one = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *kernel)
+    own = {"weight": torch.cat([one] * groups)}
     if layer.module.bias is not None:
-        own["bias"] = torch.zeros(size, dtype=x.dtype, device=x.device)
+        own["bias"] = torch.zeros(groups * size, dtype=x.dtype, device=x.device)
     seen: Tensor = functional_call(layer.module, own, (x,))
-    return seen.flatten(2).unflatten(1, (kernel[0], -1))
+    return seen.flatten(2).unflatten(1, (groups * kernel[0], -1))
