@@ -129,7 +129,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
                     os.fsync(file.fileno())
                     os.replace(temporary, path)
                 except BaseException:
-                    temporary.unlink()
+                    # It may be in its place by then.
+                    temporary.unlink(missing_ok=True)
                     raise
             return
         except FileExistsError:

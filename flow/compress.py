@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compress"]
 
+
 def compress(model: str | Path, output: str | Path, recipe: str | Path, images: str | Path, *,
              test: str | Path | None = None, quantization: Quantization | None = None,
              seed: int | None = None, plots: bool = False, keep: bool = False,
@@ -200,16 +201,15 @@ def _integers(job: _Job) -> list[Stage]:
     from ..compiler.compress.steps import Prune, Share
 
     path, target = job.path, job.target
+    model = load(path, name=target.stem, progress=job.progress, result=job.result)
     if job.teachers:
         raise PenjingError(f"{path}: it is a network of integers, which is not trained and learns "
                            f"from none; leave --teacher out")
     for number, step in enumerate(job.asked.steps, 1):
-        if step.epochs or not (isinstance(step, Share)
-                               or (isinstance(step, Prune) and step.is_plain)):
+        if step.epochs or not (isinstance(step, Prune | Share) and step.is_plain):
             raise PenjingError(f"{job.origin}: step {number}, {step.do}: {path.name} is a network "
                                f"of integers, which is pruned by magnitude, weight by weight, and "
-                               f"shared, without epochs; take its floats for more")
-    model = load(path, name=target.stem, progress=job.progress, result=job.result)
+                               f"shared by exact k-means, without epochs; take its floats for more")
     if target.suffix != file.SUFFIX:
         raise PenjingError(f"{target}: {path.name} is a network of integers, and stays one; call "
                            f"the output *{file.SUFFIX}")

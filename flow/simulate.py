@@ -86,7 +86,6 @@ class Simulation:
             "patterns": [_pattern_json(pattern) for pattern in found.patterns],
         }
 
-
     def tables(self) -> tuple[Table, Table]:
         """The same for people."""
         found = self.report
@@ -98,7 +97,7 @@ class Simulation:
             ("result", "equal to the golden model" if self.passed else "DIFFERS"),
             ("values compared", found.values_compared),
             ("mismatches", found.mismatches),
-            ("cycles per frame", found.cycles_per_frame),
+            ("cycles per frame", found.cycles_per_frame or "– (two frames tell)"),
             ("  predicted", at_most(self.predicted_cycles_per_frame, self.exact)),
             ("latency (cycles)", found.latency_cycles),
             ("  predicted", at_most(self.predicted_latency_cycles, self.exact))]

@@ -110,7 +110,19 @@ class Work:
         raise PenjingError(f"{self.folder}: no work of Penjing, or damaged; {_WAY_OUT}")
 
     def remove(self) -> None:
-        """Delete the folder."""
+        """Delete the folder; a run that this is stopped in can be repeated.
+
+        What tells of finished steps goes first, that of the last one before others, and what the
+        folder is of at last.
+        """
+        with suppress(OSError):
+            for number in range(self._finished, -1, -1):
+                self.step(number, ".json").unlink(missing_ok=True)
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != _MARK:
+                    path.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def step(self, number: int, suffix: str) -> Path:

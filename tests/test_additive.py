@@ -26,6 +26,7 @@ from penjing.compiler.dataflow.kinds import Additive, Ask, Dot, candidates
 from penjing.compiler.dataflow.kinds.stores import CodebookStore, PlainStore
 from penjing.compiler.dataflow.options import Catalogue
 from penjing.compiler.dataflow.plan import Plan, Port
+from penjing.compiler.dataflow.report import weight_table
 from penjing.compiler.dataflow.search import Goal, schedule, search
 from penjing.compiler.dataflow.searching import Search
 from penjing.compiler.dataflow.site import sites
@@ -167,6 +168,9 @@ def test_the_search_takes_it_where_it_costs_less() -> None:
                                     (asked, ECP5, Additive), (asked, free, Additive)):
         plan = schedule(network, Budget(fabric, replace(PLENTY, dsps=100), 1000), goal)
         assert type(plan.layers[0].kind) is wanted
+        (row,) = weight_table(plan, network).rows
+        assert row[1] == ("sums" if network is asked else
+                          "codebook, by sums" if wanted is Additive else "codebook")
         assert plan.cycles_per_frame <= 48
         if wanted is Additive:
             assert (plan.multipliers, plan.resources.dsps) == (0, 0)

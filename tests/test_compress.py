@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -257,6 +258,12 @@ def test_networks_of_integers_are_pruned_and_shared(
             assert layer.weights.nonzeros <= layer.weights.values.size / 2
             assert len(layer.weights.codebook) <= 8
     capsys.readouterr()
+    for key in ('rounding = "surgeon"', 'start = "random"'):
+        (folder / "keen.toml").write_text(f'[[step]]\ndo = "share"\n{key}\n')
+        fails(capsys, main(["compress", str(folder / "start.penjing"), "-r",
+                            str(folder / "keen.toml"), "--data", str(folder / "images.npz"), "-o",
+                            str(folder / "keen.penjing")]),
+              "start.penjing is a network of integers, which is pruned by magnitude")
     (folder / "taught.toml").write_text('[[step]]\ndo = "prune"\ndistil = 0.5\n')
     fails(capsys, main(["compress", str(folder / "start.penjing"), "-r",
                         str(folder / "taught.toml"), "--data", str(folder / "images.npz"), "-o",
@@ -422,6 +429,45 @@ def test_work_that_was_killed_before_it_was_marked_begins_anew(folder: Path) -> 
     (folder / "short.toml").write_text('[[step]]\ndo = "prune"\n')
     assert run(folder, output="killed.pt2", recipe="short.toml") == 0
     assert not (folder / "killed.work").exists()
+
+
+def test_a_run_that_was_stopped_in_clearing_up_can_be_repeated(
+        folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any file of its folder."""
+    (folder / "short.toml").write_text('[[step]]\ndo = "prune"\n')
+    unlink, left = Path.unlink, 0
+
+    def stopping(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if path.parent.name == "stopped.work":
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+        unlink(path, missing_ok=missing_ok)
+
+    for at in range(6):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", stopping)
+            left = at
+            assert run(folder, output="stopped.pt2", recipe="short.toml") == 2
+        assert (folder / "stopped.work").exists()
+        assert (folder / "stopped.pt2").exists()
+    assert run(folder, output="stopped.pt2", recipe="short.toml") == 0
+    assert not (folder / "stopped.work").exists()
+
+
+def test_a_file_that_is_in_its_place_when_it_is_stopped_stays_there(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def stopping(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        file.write_atomically(tmp_path / "made", b"whole")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_no_folders_are_left_of_what_is_unfit(

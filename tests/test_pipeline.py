@@ -223,6 +223,65 @@ def test_the_surgeon_shares_out_what_is_left(network: Trainable) -> None:
     assert seen == [(done, 8) for done in range(8)]
 
 
+def test_the_surgeon_shares_out_what_another_step_left(network: Trainable) -> None:
+    """A whole layer went."""
+    gone = taken(network, Prune(layers={"stem": 0.0}, ratio=0.0))
+    with torch.no_grad():
+        gone.module.get_submodule("inner").weight.zero_()  # type: ignore[operator,union-attr]
+    made = taken(gone, Operate(ratio=0.8, together=True, samples=50))
+    total = sum(weights(made, name).numel() for name in made.layers)
+    assert (weights(made, "inner") == 0).all()
+    assert sum(int((weights(made, name) != 0).sum()) for name in made.layers) == int(0.2 * total)
+
+
+class Tied(nn.Module):
+    """Two layers of one weight tensor, the second of which is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(2, 2, 3, padding=1) for _ in range(2))
+        self.second.weight = self.first.weight
+        self.dense = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(torch.relu(self.second(torch.relu(self.first(x)))))
+        result: Tensor = self.dense(x.mean((2, 3)))
+        return result
+
+
+@pytest.mark.parametrize("step", [
+    Operate(ratio=0.5), Operate(ratio=0.5, layers={"second_2": 0.9}),
+    Share(codes=5, rounding=Rounding.SURGEON), Share(codes=5)])
+def test_what_has_the_same_weights_parts(step: Step) -> None:
+    """Each call has weights, and a bias, of its own then, for what it reads."""
+    torch.manual_seed(1)
+    made = taken(trainable.read(Tied().eval(), (6, 6, 2)), step)
+    assert set(made.layers) == {"first", "second", "second_2", "dense"}
+    calls = [weights(made, name) for name in ("first", "second", "second_2")]
+    if isinstance(step, Operate):
+        assert [int((one != 0).sum()) for one in calls] == [18, 18, 3 if step.layers else 18]
+    else:
+        assert all(len(one.unique()) <= 5 for one in calls)
+    if not isinstance(step, Share) or step.rounding is Rounding.SURGEON:
+        biases = [made.module.get_submodule(name).bias for name in ("first", "second", "second_2")]
+        assert not torch.equal(calls[0], calls[1])
+        assert not torch.equal(biases[0], biases[1])  # type: ignore[arg-type]
+
+
+def test_the_start_is_that_of_layers_that_are_not_fitted() -> None:
+    """A transposed layer is rounded to the nearest value as if there were no surgeon."""
+    transposed = nn.ConvTranspose2d(2, 4, 3, groups=2)
+    model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), transposed, nn.Flatten(),
+                          nn.Linear(144, 3))
+    begun = trainable.read(model.eval(), (6, 6, 2))
+    for start in (Start.LINEAR, Start.DENSITY):
+        made = [taken(begun, Share(codes=4, start=start, rounding=rounding))
+                for rounding in Rounding]
+        (name,) = (one for one, layer in made[0].layers.items()
+                   if isinstance(layer, nn.ConvTranspose2d))
+        assert torch.equal(weights(made[0], name), weights(made[1], name))
+
+
 def test_what_goes_with_a_layer_that_has_scores_needs_none(network: Trainable) -> None:
     """The depthwise layer has no batch norm; its channels are those of the stem's sum."""
     made = taken(network, Channels(ratio=0.5, criterion=ChannelRanking.BATCH_NORM))

@@ -126,3 +126,16 @@ def test_curves_tell_what_each_layer_alone_costs() -> None:
     cost = 16 * float((wanted.exp() * (wanted - given)).sum(1).mean())
     assert found["0"].costs == (0, pytest.approx(cost, rel=2e-2))
     torch.testing.assert_close(weights(model, 2), before[1])
+
+
+def test_layers_without_weights_have_no_curve() -> None:
+    model = nn.Sequential(linear([[1.0, 0.5], [0, 2.0]]), nn.Identity(), linear([[0.0, 0]], [1.0]))
+    assert curves(model, corners().images, Sample(corners())).keys() == {"0"}
+
+
+def test_one_sample_has_no_deviations() -> None:
+    """Then errors count alike: 1 · 3 and 2 · 1 go before 2 · 3 and 4 · 1, which are more."""
+    data = Data(torch.tensor([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64), lambda x, _: x)
+    model = nn.Sequential(linear([[4.0, 1.0], [2.0, 2.0]]))
+    masks = operate(model, {"0": 2}, Sample(data))
+    assert masks.kept["0"].sum(1).tolist() == [1, 1]

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from ..ir import PenjingError
 from ..ir.encoding import MAX_CODES
 
-__all__ = ["Start", "centroids", "release", "share"]
+__all__ = ["Start", "centroids", "part", "release", "share"]
 
 MAX_ROUNDS = 300
 
@@ -116,7 +116,7 @@ def share(layers: Mapping[str, nn.Module], codes: int | Mapping[str, int],
     for a layer that has none, or whose weights are shared already.
     """
     generator = torch.Generator().manual_seed(seed)
-    _part(layers.values())
+    part(layers.values())
     for name, layer in layers.items():
         count = codes.get(name) if isinstance(codes, Mapping) else codes
         if type(count) is not int or not 2 <= count <= MAX_CODES:
@@ -137,14 +137,17 @@ def _has_gaps(layer: nn.Module) -> bool:
         size > 1 < step for size, step in zip(layer.kernel_size, layer.dilation, strict=True))
 
 
-def _part(layers: Iterable[nn.Module]) -> None:
-    """Give each of ``layers`` a parameter of its own for its weights."""
+def part(layers: Iterable[nn.Module]) -> None:
+    """Give each of ``layers`` parameters of its own for its weights and biases."""
     seen: set[object] = set()
     for layer in layers:
-        weight = layer.weight
-        if isinstance(weight, nn.Parameter) and weight in seen:
-            layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
-        seen.add(weight)
+        for name in ("weight", "bias"):
+            values = getattr(layer, name)
+            if isinstance(values, nn.Parameter):
+                if values in seen:
+                    setattr(layer, name, nn.Parameter(values.detach().clone(),
+                                                      values.requires_grad))
+                seen.add(values)
 
 
 def _nearest(weight: Tensor, count: int, start: Start, generator: torch.Generator, has_zero: bool

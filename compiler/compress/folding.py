@@ -16,6 +16,7 @@ from ..ir import Names, PenjingError
 from ..load import torch as pytorch
 from ..load.aten import linear
 from ..load.floats import FloatMultiply, Floats
+from . import codebooks
 from .prune.layers import Layer, Weighted
 from .trainable import Trainable, in_order_of_calls
 
@@ -63,6 +64,8 @@ def folded(model: Trainable, names: Collection[str] | None = None) -> Trainable:
 def parted(model: Trainable) -> Trainable:
     """A copy of ``model`` each of whose calls of a layer with weights is one of its own layer.
 
+    Each has parameters of its own.
+
     That is how hardware has them: what follows each of the calls may scale it by other numbers.
     """
     made = model.copied()
@@ -75,6 +78,7 @@ def parted(model: Trainable) -> Trainable:
                 node.target = names.unique(node.target)
                 module.add_module(node.target, layer)
             seen.add(node.target)
+    codebooks.part(module.get_submodule(str(name)) for name in seen)
     in_order_of_calls(module)
     module.recompile()
     return made

@@ -201,8 +201,8 @@ class Pipeline:
     @_take.register
     def _(self, step: Operate, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
-        every = _layers(network)
-        layers = {name: layer for name, layer in every.items()
+        network = parted(network)
+        layers = {name: layer for name, layer in _layers(network).items()
                   if step.layers.get(name, step.ratio) and surgery.is_fitted(layer)}
         counts = {name: layer.weight.numel() for name, layer in layers.items()}
         sample = self._sample(step)
@@ -259,11 +259,10 @@ class Pipeline:
     def _(self, step: Share, network: Trainable, checkpoint: Path | None,
           progress: Progress | None) -> Taken:
         network = _multiplied(network)
-        codes, start = _codes(step, network), step.start
+        codes = _codes(step, network)
         if step.rounding is Rounding.SURGEON:
             self._round(step, network, codes, progress)
-            start = codebooks.Start.EXACT
-        return self._train_shared(step, network, codes, start, checkpoint, progress)
+        return self._train_shared(step, network, codes, step.start, checkpoint, progress)
 
     @_take.register
     def _(self, step: Train, network: Trainable, checkpoint: Path | None,
@@ -377,7 +376,7 @@ def _layers(network: Trainable) -> dict[str, Layer]:
 def _check_layers(step: Step, network: Trainable) -> None:
     """`PenjingError` where ``step`` names layers that ``network`` has not, or leaves all whole."""
     if isinstance(step, Prune | Operate | Channels | Inputs):
-        layers = layers_of(network.module)
+        layers = layers_of((parted(network) if isinstance(step, Operate) else network).module)
         known(step.layers, layers, "layers")
         whole = {name for name, ratio in step.layers.items() if not ratio}
         if isinstance(step, Operate):

@@ -330,6 +330,12 @@ class Share(Step):
             if not 2 <= codes <= 256:
                 raise PenjingError(f"codes must be 2 to 256, not {codes}")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether weights take the nearest of the values that k-means finds by itself."""
+        return (self.rounding is Rounding.NEAREST
+                and self.start in (Start.LINEAR, Start.EXACT))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Step):

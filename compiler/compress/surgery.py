@@ -56,7 +56,8 @@ def operate(model: nn.Module, left: Mapping[str, int], sample: Sample, *,
 
     Errors are those of each output of the ``sample``, in units of its deviation there, as a batch
     norm behind would have them. Biases make up for weights, too. ``layers`` are all by default.
-    `PenjingError` for transposed layers.
+    A layer is fitted to its first call; `folding.parted` makes one of each. `PenjingError` for
+    transposed layers.
     """
     layers = layers_of(model) if layers is None else layers
     for name, case in _cases(model, left, sample, layers, progress):
@@ -81,14 +82,17 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
     """What it costs to leave some `DENSITIES` of the weights of one of ``layers`` alone.
 
     That is how far the answers to ``inputs``, as the model takes them, go from its own: the
-    Kullback-Leibler divergence of softmaxes at a temperature of 4, times its square. ``layers`` are
-    all by default; ``model`` is as before in the end. `PenjingError` as from `operate`.
+    Kullback-Leibler divergence of softmaxes at a temperature of 4, times its square. Layers without
+    weights that are not 0 have none. ``layers`` are all by default; ``model`` is as before in the
+    end. `PenjingError` as from `operate`.
     """
     layers = layers_of(model) if layers is None else layers
     found = {}
     wanted = log_softmax(_answers(model, inputs) / _TEMPERATURE, 1)
     for name, case in _cases(model, layers, sample, layers, progress):
         removal = case.removal()
+        if not removal.count:
+            continue
         counts, costs = [removal.count], [0.0]
         with restored(*layers[name].module.parameters()):
             for density in DENSITIES:
@@ -134,7 +138,8 @@ class _Case:
             rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], 2)
             weights = torch.cat([weights, bias.detach().double()[:, None]], 1)
             y = y + bias.detach()
-        self._layer, self._weights, self._deviations = layer, weights.numpy(), y.std(0)
+        self._layer, self._weights = layer, weights.numpy()
+        self._deviations = y.std(0, correction=0)
         made = y.reshape(len(y), layer.groups, -1).permute(1, 2, 0)
         self._sums = surgeon.Normal(
             (rows.mT @ rows / len(y)).numpy(), (made @ rows / len(y)).flatten(0, 1).numpy(),

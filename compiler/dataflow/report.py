@@ -9,7 +9,7 @@ from typing import Any
 from .. import ir
 from ..cost import Resources
 from ..ir import Network
-from .kinds import Weighted
+from .kinds import Additive, Weighted
 from .plan import LayerPlan, Plan
 from .plan_file import to_json
 from .site import Site, sites
@@ -158,10 +158,16 @@ def _layer_row(layer: LayerPlan) -> tuple[object, ...]:
 def weight_table(plan: Plan, network: Network) -> Table:
     """One row for each layer of the ``network`` that has weights."""
     where = sites(network)
-    facts = ((layer.name, weight_facts(where[layer.name], layer)) for layer in plan.layers)
+    facts = ((layer, weight_facts(where[layer.name], layer)) for layer in plan.layers)
     return table_of("Weights", ("layer", "encoding", "weights", "not 0", "density", "bits in all"),
-                    ((name, one.encoding, one.count, one.nonzeros, one.density, one.memory_bits)
-                     for name, one in facts if one), text=2)
+                    ((layer.name, _encoding(layer, one), one.count, one.nonzeros, one.density,
+                      one.memory_bits) for layer, one in facts if one), text=2)
+
+
+def _encoding(layer: LayerPlan, weights: WeightFacts) -> str:
+    """That of the ``weights``, and whether inputs of equal codes are added first."""
+    by_sums = isinstance(layer.kind, Additive) and weights.encoding != ir.Sums().name
+    return f"{weights.encoding}, by sums" if by_sums else weights.encoding
 
 
 def removed_table(removed: Iterable[Removed]) -> Table:
