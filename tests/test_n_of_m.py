@@ -191,6 +191,10 @@ def test_cycles_are_n_of_m_of_those_of_the_dense_engine(n: int, m: int) -> None:
     many = plan_of(plain, Fold(1, 1, 16 * n // m))
     assert many.multipliers == few.multipliers
     assert few.cycles_per_frame * m == many.cycles_per_frame * n
+    # Products with what is not stored are not made, and do not count.
+    assert few.macs * m == many.macs * n
+    assert few.layers[0].products == few.multipliers
+    assert few.utilization == many.utilization
     assert isinstance(many.layers[0].kind, Dot)
 
 

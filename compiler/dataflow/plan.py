@@ -48,7 +48,7 @@ class LayerPlan:
     @property
     def products(self) -> int:
         """Products of its engine in a cycle."""
-        return self.fold.products if self.fold else 0
+        return self.kind.products
 
     def work(self, what: str) -> int:
         """How many of ``what`` (see `Kind.work`) it does in a cycle."""

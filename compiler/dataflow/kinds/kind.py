@@ -82,6 +82,11 @@ class Kind(ABC):
         """Multiply-accumulates that a frame takes; those that it leaves out do not count."""
         return site.layer.macs(site.result)
 
+    @property
+    def products(self) -> int:
+        """Products that it makes in a cycle."""
+        return self.fold.products if self.fold else 0
+
     def work(self) -> Mapping[str, int]:
         """What it does in a cycle, as budgets and reports count it: ``{"multipliers": 16}``."""
         return {}

@@ -92,6 +92,15 @@ class NofM(Multiplying, Flat):
         """Weights in a word of their memory, each of which has a multiplier."""
         return self.fold.pe * self.choice.terms
 
+    @property
+    def products(self) -> int:
+        """Those of weights that are stored."""
+        return self.stored
+
+    def macs(self, site: Site) -> int:
+        """Those of weights that are stored."""
+        return multiplies(site).weights.stored.count * site.geometry.positions
+
     def own_cells(self, site: Site, fabric: Fabric) -> Resources:
         """Multiplexers, registers in front of them, and what all engines with multipliers have."""
         (source,), choice = self.carried(site), self.choice
