@@ -278,7 +278,8 @@ def _search(
     _print(found.json(), as_json, *found.tables())
     floats = ("--calibration", images) if output.suffix == ".pt2" else ()
     asked = flow.kept(target, found.aim)
-    given = _given(("--fps", asked.fps), ("--budget", ",".join(
+    rate = None if asked.fps is None else f"{asked.fps:.12g}"
+    given = _given(("--fps", rate), ("--budget", ",".join(
         f"{name}={value}" for name, value in asked.budget.items()) or None),
         ("--multipliers", multipliers), ("--clock", clock))
     if found.fits:

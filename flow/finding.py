@@ -70,19 +70,20 @@ class Finding:
             f"{'' if self.is_tested else ', which judged the trials'}",
             ("network", "accuracy", "as integers", *_COLUMNS.values(), "limits"), (
                 ("before", f"{self.whole.accuracy:.2%}", "", *_cells(self.whole.cost),
-                 _kept(self.whole.fits)),
+                 "kept" if self.whole.fits else "exceeded"),
                 ("found", f"{self.accuracy:.2%}", f"{self.integer_accuracy:.2%}",
-                 *_cells(self.cost), _kept(self.fits))))
+                 *_cells(self.cost), "kept" if self.fits else self._missed())))
+
+    def _missed(self) -> str:
+        """Which limits the network that was made does not keep."""
+        return self.aim.exceeded(self.cost) or (
+            f"accuracy {self.integer_accuracy:.2%} of {self.aim.accuracy:.2%} at least")
 
 
 _COLUMNS: Mapping[str, str] = {
     "cycles": "cycles", "frames_per_second": "frames/s", "luts": "LUTs", "dsps": "DSPs",
     "brams": "block RAMs", "weight_bits": "weight bits"}
 """The costs that people see, and their names."""
-
-
-def _kept(fits: bool) -> str:
-    return "kept" if fits else "exceeded"
 
 
 def _cells(cost: Cost | None) -> tuple[str, ...]:

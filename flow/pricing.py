@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -39,11 +40,12 @@ class _Asking:
 
 @dataclass(frozen=True)
 class Pricing:
-    """The price of networks: that of the ``fastest`` plan within all limits of cells.
+    """The price of networks: that of the ``leanest`` plan that makes the frames a second of the
+    ``aim``.
 
-    If it makes the frames a second of the ``aim``, it is that of the ``leanest`` that makes them;
-    where no plan is within the limits, that of the ``slowest`` on the board, which tells by how
-    much.
+    Where none are asked for, or no plan makes them, it is that of the ``fastest`` plan within all
+    limits of cells; where there is none within these, that of the ``slowest`` on the board, which
+    tells by how much.
     """
 
     aim: Aim
@@ -64,16 +66,17 @@ class Pricing:
 
     def __call__(self, network: Network) -> Cost:
         """The price of ``network``; `TooSmall` where no plan fits the board and its budget."""
+        if self.leanest is not None:
+            # A frame rate may take more of the board than the fastest plan takes for itself.
+            with suppress(TooSmall):
+                return self.leanest(network)
         try:
-            cost = self.fastest(network)
+            return self.fastest(network)
         except TooSmall:
             slowest = self.slowest(network)
             if self.aim.fits(slowest):
                 raise  # it is the budget that is too small
             return slowest
-        if self.leanest is None or cost.frames_per_second < (self.aim.frames or 0):
-            return cost
-        return self.leanest(network)
 
 
 def kept(target: Target, aim: Aim) -> Target:

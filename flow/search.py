@@ -168,7 +168,7 @@ def search(model: str | Path, output: str | Path, agent: Agents | str, target: T
         space = job.space(network, calibrated)
         space.require()
         player = job.player(space)
-        journal = _Journal.read(work.step(_STEP, ".trials"), player.episodes, progress)
+        journal = _Journal.read(work.step(_STEP, ".trials"), player.episodes, space, progress)
         with pools.workers(workers, scheduler) as judges:
             trials = runs.run(player, space, lambda choices: judges.each(
                 judging.accuracy, space.environment, choices, journal.note), journal.known)
@@ -195,15 +195,18 @@ def _one_of(options: type[_Option], what: str, value: str) -> _Option:
 
 @dataclass
 class _Journal:
-    """The accuracies that a search knows, in the file ``path``, of ``total`` trials or so."""
+    """The accuracies that a search of the ``space`` knows, in the file ``path``, of ``total``
+    trials or so.
+    """
 
     path: Path
     total: int
+    space: Space
     progress: Progress
     known: dict[Choice, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, total: int, progress: Progress) -> Self:
+    def read(cls, path: Path, total: int, space: Space, progress: Progress) -> Self:
         """The journal in the file ``path``; lines that are damaged, or cut off, are left out."""
         held = path.read_bytes() if path.exists() else b""
         if held and not held.endswith(b"\n"):
@@ -217,16 +220,16 @@ class _Journal:
                 continue
             if 0 <= accuracy <= 1:
                 known[choice] = accuracy
-        return cls(path, total, progress, known)
+        return cls(path, total, space, progress, known)
 
     def note(self, choice: Choice, accuracy: float) -> None:
         """A trial is done."""
         self.known[choice] = accuracy
         with open(self.path, "a") as stream:
             stream.write(json.dumps({"choice": choice, "accuracy": accuracy}) + "\n")
-        best = max(self.known.values())
-        self.progress(f"trials, the best {best:.1%}", len(self.known),
-                      max(self.total, len(self.known)))
+        fitting = [told for one, told in self.known.items() if self.space.fits(one)]
+        best = f"the best {max(fitting):.1%}" if fitting else "none within the limits yet"
+        self.progress(f"trials, {best}", len(self.known), max(self.total, len(self.known)))
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ class _Job:
         if any(len(images.labels.unique()) < 2 for images in (fitted, judged)):
             raise BadData(f"{self.sets.training.path}: the first images, which trials look at, are "
                           f"all of one class; shuffle them")
-        whole = load(self.path, calibrated, "network", result=self.result).network
+        whole = load(self.path, calibrated, result=self.result).network
         environment: Environment
         if self.knobs is Knobs.BITS:
             environment = self._widths(network, fitted, judged, calibrated)
@@ -380,7 +383,9 @@ class _Job:
         at = work.step(_STEP, self.place.suffix)
         if made.integers is not None:
             file.save(encode(made.integers(), {}), at)
-            return load(at)
+            integers = load(at, name=self.place.stem)
+            file.save(integers.network, at)
+            return integers
         program = work.step(_STEP, ".pt2")
         made.model.save(program)
         integers = load(program, calibrated, self.place.stem)

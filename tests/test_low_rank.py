@@ -194,6 +194,40 @@ def test_each_layer_repairs_what_those_before_it_lost() -> None:
     assert tuple(made.layers[f"{second}_a"].weight.shape) == (11, 8, 3, 3)
 
 
+@pytest.mark.parametrize("layer", [
+    nn.Conv2d(6, 8, 1, stride=2), nn.Conv2d(6, 8, 1, padding=1), nn.Conv2d(6, 8, 1, padding="same"),
+    nn.Conv1d(6, 8, 1, stride=3, padding=2, bias=False)])
+def test_singular_values_move_as_the_layer_does(layer: nn.Conv1d | nn.Conv2d) -> None:
+    """All that nobody reads is left out at once."""
+    x = torch.randn(2, 6, *(7, 9)[:layer.weight.ndim - 2])
+    chain = singular(layer, 6)
+    torch.testing.assert_close(run(chain, x), layer(x).detach(), rtol=0, atol=1e-5)
+    assert run(chain[:1], x).shape[2:] == layer(x).shape[2:]
+
+
+def test_layers_with_nothing_to_lose_stay() -> None:
+    model, data = network(), images()
+    first, second, last = model.layers
+    for method in Method:
+        named = last if method is Method.SINGULAR else second
+        made = factored(model, method, {first: 0.0, named: 0.8}, data, samples=20)
+        assert first in made.layers and named not in made.layers
+        with pytest.raises(PenjingError, match="every layer that is named has 0, and stays"):
+            factored(model, method, {named: 0.0}, data, samples=20)
+
+
+def test_ranks_of_singular_values_are_of_places_that_are_read() -> None:
+    """Of 4 x 4 places, 6 + 8 multiply-accumulates a dimension, half of 48."""
+    layer = nn.Conv2d(6, 8, 1, stride=2)
+    model = read(nn.Sequential(nn.Conv2d(2, 6, 1), nn.ReLU(), layer, nn.Flatten(),
+                               nn.Linear(128, 3)).eval(), (8, 8, 2))
+    strided = list(model.layers)[1]
+    assert ranks_for(model, Method.SINGULAR, {strided: 0.4}) == {strided: (int(0.6 * 48 / 14),)}
+    made = factored(model, Method.SINGULAR, {strided: 0.4}, images())
+    assert sum(places(made)[name].macs(part) for name, part in made.layers.items()
+               if name.startswith(strided)) == 16 * 14 * 2
+
+
 def test_ranks_follow_from_what_goes(tmp_path: Path) -> None:
     model, data = network(), images()
     _, second, last = model.layers

@@ -180,6 +180,20 @@ def test_netadapt_minimizes_as_far_as_the_accuracy_bears() -> None:
     assert found.choice == (4, 0, 0)  # a level of a would cost 0.05
 
 
+def test_netadapt_minimizes_hardware_that_makes_no_more_frames_than_it_must() -> None:
+    """Each plan makes just as many, so what they exceed tells nothing."""
+    aim = Aim(frames=1e6, accuracy=0.85, minimize="luts")
+    of = Space(cast(Any, Made()), lambda network: cost(100, luts=price(network).cycles), aim)
+    found = best(trials(NetAdapt(of), of), aim)
+    assert found is not None
+    assert found.choice == (4, 0, 0)
+
+
+def test_noise_may_fade_away() -> None:
+    learner = Learner(3, 2, Rates(warm_up=0, decay=0.99), 1)
+    assert learner._truncated(0.25, 0.0) == 0.25
+
+
 def test_no_episode_of_amc_is_beyond_the_wall() -> None:
     of = space(HALF)
     agent = Amc(of, 30, seed=1)

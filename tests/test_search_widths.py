@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,17 @@ def test_what_can_have_which_bits(environment: Widths) -> None:
         ("first weights", every), ("first maps", every), ("second weights", every),
         ("second maps", more),  # no ReLU follows, so it is negative
         ("dense weights", every)]
+
+
+def test_weights_of_zero_need_two_bits(environment: Widths) -> None:
+    pruned = environment.model.copied()
+    with torch.no_grad():
+        pruned.layers["second"].weight[0, 0] = 0  # type: ignore[index]
+    made = Space(replace(environment, model=pruned), price, Aim(minimize="cycles"))
+    levels = {knob.name: knob.levels[0] for knob in made.knobs}
+    assert levels == {"first weights": 1, "first maps": 1, "second weights": 2, "second maps": 2,
+                      "dense weights": 1}
+    made.environment.integers(made.lowest)
 
 
 def test_widths_and_back(environment: Widths) -> None:

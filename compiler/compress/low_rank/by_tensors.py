@@ -35,13 +35,14 @@ ROUNDS = 100
 def singular(layer: Factorable, rank: int) -> list[Factorable]:
     """``layer``, which sees one place, as two of the largest ``rank`` singular values.
 
-    Both have equal norms.
+    Both have equal norms. The first one moves as ``layer`` does, so that no place is worked on that
+    nobody reads.
     """
-    weight = layer.weight.detach().double().flatten(1)
-    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    weight = layer.weight.detach().double()
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
     root = values[:rank].sqrt()
-    return [pointwise(layer, root[:, None] * right[:rank]),
-            pointwise(layer, left[:, :rank] * root, layer.bias)]
+    first = (root[:, None] * right[:rank]).reshape(-1, *weight.shape[1:])
+    return [kernel(layer, first), pointwise(layer, left[:, :rank] * root, layer.bias)]
 
 
 def tucker(layer: Convolution, ranks: Ranks) -> list[Factorable]:

@@ -49,11 +49,11 @@ def factored(model: Trainable, method: Method, ratio: float | Mapping[str, float
              ) -> Trainable:
     """A copy of ``model`` in which layers are chains of low rank, as ``method`` makes them.
 
-    ``ratio`` is the share of multiply-accumulates that goes: of each layer that it names, else of
-    the network by Zhang's methods, whose ranks follow from energies, and of each layer that suits
-    but the network's first by others. With None Tucker-2 takes the ranks that stand out of noise
-    (Kim 2016). Zhang's methods see the first ``samples`` images of ``data``. `PenjingError` for a
-    ratio that no rank gives, and layers that do not suit.
+    ``ratio`` is the share of multiply-accumulates that goes: of each layer that it names (0: the
+    layer stays), else of the network by Zhang's methods, whose ranks follow from energies, and of
+    each layer that suits but the network's first by others. With None Tucker-2 takes the ranks that
+    stand out of noise (Kim 2016). Zhang's methods see the first ``samples`` images of ``data``.
+    `PenjingError` for a ratio that no rank gives, and layers that do not suit.
     """
     if method.sees_responses:
         responses = Responses(data, samples=samples, seed=seed)
@@ -68,8 +68,7 @@ def ranks_for(model: Trainable, method: Method, ratio: float | Mapping[str, floa
     """The ranks with which a method that looks at weights lets ``ratio`` go."""
     known, seen = factorable(model), places(model)
     suiting = {name: layer for name, layer in list(known.items())[1:] if method.suits(layer)}
-    named = ratio if isinstance(ratio, Mapping) else dict.fromkeys(suiting, ratio)
-    require_factorable(model, list(named))
+    named = _asked(model, ratio) if isinstance(ratio, Mapping) else dict.fromkeys(suiting, ratio)
     if not named:
         raise PenjingError(f"low rank: {method.value} suits no layer but perhaps the first, which "
                            f"stays; take {_other(method)}, name layers, or leave the step out")
@@ -96,6 +95,15 @@ def ranks_for(model: Trainable, method: Method, ratio: float | Mapping[str, floa
     return found
 
 
+def _asked(model: Trainable, ratio: Mapping[str, float]) -> dict[str, float]:
+    """The layers that are to lose anything; `PenjingError` where none is, or one cannot."""
+    require_factorable(model, list(ratio))
+    found = {name: share for name, share in ratio.items() if share}
+    if not found:
+        raise PenjingError("low rank: every layer that is named has 0, and stays; give one a ratio")
+    return found
+
+
 def _other(method: Method) -> str:
     """What suits the layers that ``method``, which looks at weights, does not suit."""
     return "tucker or cp" if method is Method.SINGULAR else "singular"
@@ -104,8 +112,10 @@ def _other(method: Method) -> str:
 def _one_rank(layer: Factorable, at: Places, budget: int) -> Ranks | None:
     """That of CP, or of two layers for one that sees one place: all cost as much for each rank."""
     outputs, inputs, *size = layer.weight.shape
-    each, moved = inputs * math.prod(at.read), list(at.read)
-    if not sees_one_place(layer):
+    if sees_one_place(layer):
+        each = inputs * math.prod(at.written)
+    else:
+        each, moved = inputs * math.prod(at.read), list(at.read)
         for axis, length in enumerate(size):
             moved[axis] = at.written[axis]
             each += length * math.prod(moved)
@@ -139,12 +149,12 @@ def _ranks_by_responses(model: Trainable, ratio: float | Mapping[str, float] | N
     each = {name: seen[name].macs(layer) // len(layer.weight)
             + len(layer.weight) * math.prod(seen[name].written) for name, layer in known.items()}
     if isinstance(ratio, Mapping):
-        require_factorable(model, list(ratio))
+        asked = _asked(model, ratio)
         found = {name: math.floor((1 - share) * seen[name].macs(known[name])) // each[name]
-                 for name, share in ratio.items()}
+                 for name, share in asked.items()}
         for name, rank in found.items():
             if not rank:
-                raise PenjingError(f"layer {name}: not even rank 1 leaves out {ratio[name]:.0%} of "
+                raise PenjingError(f"layer {name}: not even rank 1 leaves out {asked[name]:.0%} of "
                                    f"its multiply-accumulates; let less go")
         return found
     whole = folded(model, known)

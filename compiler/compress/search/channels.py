@@ -19,7 +19,7 @@ from ...ir import PenjingError
 from ...reduce.removal import without
 from .. import training
 from ..coupling import Coupled, Couplings, outputs
-from ..folding import folded
+from ..folding import folded, parted
 from ..low_rank.chains import places
 from ..prune import Layer, flattened_maps, is_plain, layers_of, refit
 from ..structure import channel_norms, mean_scores, without_channels
@@ -58,7 +58,7 @@ class Channels:
 
     @cached_property
     def _folded(self) -> Trainable:
-        return folded(self.model)
+        return folded(parted(self.model))
 
     @cached_property
     def _every_group(self) -> tuple[Coupled, ...]:
@@ -66,9 +66,14 @@ class Channels:
 
     @cached_property
     def _groups(self) -> tuple[Coupled, ...]:
-        """Those whose channels can go, in the order of the network."""
+        """Those whose channels can go, in the order of the network.
+
+        What layers in groups read or make stays, but for depthwise ones: it would have to go from
+        each group alike, and integers lose groups as a whole.
+        """
         order = list(self._folded.layers)
-        free = [group for group in self._every_group if not group.fixed and len(group.units) > 1]
+        free = [group for group in self._every_group if not group.fixed
+                and len(group.units) > 1 and max(map(len, group.units)) == 1]
         return tuple(sorted(free, key=lambda group: min(
             order.index(name) for name in group.members if name in order)))
 
@@ -137,11 +142,8 @@ class Channels:
         lost: dict[int, list[int]] = {}
         for group, order, knob, index in zip(self._groups, self._order, self.knobs, choice,
                                              strict=True):
-            stay = count = 0
-            while stay < knob.levels[index]:
-                stay += len(order[count])
-                count += 1
-            lost[id(group)] = sorted(channel for unit in order[count:] for channel in unit)
+            lost[id(group)] = sorted(
+                channel for unit in order[knob.levels[index]:] for channel in unit)
         return [lost.get(id(group), []) for group in self._every_group]
 
     def _silent(self, gone: list[list[int]]) -> dict[str, Tensor]:
@@ -159,9 +161,9 @@ class Channels:
 
 def _levels(group: Coupled) -> tuple[int, ...]:
     """At most `LEVELS` numbers of channels, from `LEAST` of all on."""
-    size, units = max(map(len, group.units)), len(group.units)
-    counts = {max(1, math.ceil(share * units)) for share in np.linspace(LEAST, 1, LEVELS)}
-    return tuple(size * count for count in sorted(counts))
+    count = len(group.units)
+    return tuple(sorted({max(1, math.ceil(share * count))
+                         for share in np.linspace(LEAST, 1, LEVELS)}))
 
 
 def _silence(layer: Layer, some: Tensor) -> None:

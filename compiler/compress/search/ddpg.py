@@ -27,6 +27,8 @@ _BATCH = 64
 _BASELINE = 0.5
 """How much of the moving average of rewards an episode leaves."""
 _HIDDEN = 300
+_STEADY = 1e-6
+"""A deviation of noise that is none any more."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Learner:
 
     def _truncated(self, mean: float, deviation: float) -> float:
         """A normal number from 0 to 1, by the inverse of its distribution."""
+        if deviation < _STEADY:
+            return mean
         low, high = (0.5 * (1 + math.erf((end - mean) / (deviation * math.sqrt(2))))
                      for end in (0.0, 1.0))
         share = low + (high - low) * float(torch.rand((), generator=self._random))

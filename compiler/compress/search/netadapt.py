@@ -47,15 +47,18 @@ class NetAdapt:
         self._step = min(FIRST_STEP * self._start, max(0.0, self._start - goal) / FEWEST)
 
     def _need(self, choice: Choice) -> float:
-        """What is lowered: the excess, or the cost that is minimized as a share of the start."""
+        """What is lowered: the excess, or the cost that is minimized as a share of the start.
+
+        Within the limits that cost alone counts: a plan for a frame rate makes hardly more.
+        """
         aim = self._space.aim
         if aim.minimize is None:
             return self._space.excess(choice)
         cost, whole = self._space.cost(choice), self._space.cost(self._whole)
         if cost is None or whole is None:
             return float("inf")
-        return max(aim.excess(cost), float(
-            getattr(cost, aim.minimize) / max(1, getattr(whole, aim.minimize))))
+        share = float(getattr(cost, aim.minimize) / max(1, getattr(whole, aim.minimize)))
+        return share if aim.fits(cost) else max(aim.excess(cost), share)
 
     def ask(self) -> Sequence[Choice]:
         """The network as it is, then for each knob the network where that one pays, at last those

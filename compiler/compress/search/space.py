@@ -132,11 +132,18 @@ class Space:
         """`PenjingError` where even the smallest network does not keep the limits."""
         cost = self.cost(self.lowest)
         if cost is None:
-            self.price(self.environment.integers(self.lowest))  # tells what there is too little of
+            try:
+                self.price(self.environment.integers(self.lowest))
+            except TooSmall as error:  # it tells what there is too little of
+                raise TooSmall(f"limits: not even the smallest network that is tried fits: {error}"
+                               ) from None
         elif not self.aim.fits(cost):
+            way_out = ("ask for frames too, which the least hardware makes then"
+                       if "price" in self.aim.most and self.aim.frames is None
+                       else "ease them, or take a larger board")
             raise ir.PenjingError(
                 f"limits: the smallest network that is tried does not keep them: it has "
-                f"{self.aim.exceeded(cost)}; ease them, or take a larger board")
+                f"{self.aim.exceeded(cost)}; {way_out}")
 
 
 def best(trials: Sequence[Trial], aim: Aim) -> Trial | None:

@@ -90,11 +90,11 @@ class Widths:
         return tuple(knobs)
 
     def _levels(self, name: str, what: str) -> tuple[int, ...]:
-        """The bits that can be had; a map that is negative has no single one."""
-        if what == "weights":
-            return BITS
+        """The bits that can be had; a map that is negative, or a weight that is 0, has no single
+        one.
+        """
         try:
-            self._built(Precisions(layers={name: Precision(maps=1)}))
+            self._built(Precisions(layers={name: replace(Precision(), **{what: 1})}))
         except PenjingError:
             return BITS[1:]
         return BITS
