@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ..compiler import file
 from ..compiler.encode import encode
-from ..compiler.ir import PenjingError
+from ..compiler.ir import Network, PenjingError
 from . import workers as pools
 from .compile import Target
 from .compress import require_target
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..compiler.compress.trainable import Trainable
     from ..compiler.compress.training import Data as Tensors
     from ..compiler.compress.training import Settings as Training
+    from ..compiler.dataflow.pricing import Cost
 
 __all__ = ["Agents", "Effort", "Knobs", "search"]
 
@@ -194,6 +195,21 @@ def _one_of(options: type[_Option], what: str, value: str) -> _Option:
 
 
 @dataclass
+class _Told:
+    """A ``price``, whose ``plans`` are counted for people: some agents make more plans than trials.
+    """
+
+    price: Pricing
+    progress: Progress
+    plans: int = 0
+
+    def __call__(self, network: Network) -> Cost:
+        self.plans += 1
+        self.progress(f"{self.plans:,} plans", 0, 0)
+        return self.price(network)
+
+
+@dataclass
 class _Journal:
     """The accuracies that a search of the ``space`` knows, in the file ``path``, of ``total``
     trials or so.
@@ -288,7 +304,8 @@ class _Job:
 
             environment = Channels(network, whole, fitted, judged,
                                    self._training(self.effort.tune or 0, fitted), seed=self.seed)
-        return Space(environment, Pricing.on(self.target, whole, self.aim), self.aim)
+        price = _Told(Pricing.on(self.target, whole, self.aim), self.progress)
+        return Space(environment, price, self.aim)
 
     def _widths(self, network: Trainable, fitted: Tensors, judged: Tensors,
                 calibrated: Quantization) -> Environment:

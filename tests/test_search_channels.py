@@ -246,6 +246,20 @@ def test_an_interrupted_search_ends_in_the_same_bits(folder: Path) -> None:
         penjing.load(folder / "stopped.penjing").network.layers[0].weights.values.tolist())  # type: ignore[attr-defined]
 
 
+def test_plans_and_trials_are_told(folder: Path) -> None:
+    """And of trials the best within the limits."""
+    told: list[tuple[str, int, int]] = []
+    found = penjing.search(folder / "net.pt2", folder / "told.pt2", "netadapt",
+                           penjing.Target("icebreaker"), ["cycles=600"], folder / "images.npz",
+                           workers=0, progress=lambda *one: told.append(one))
+    plans = [what for what, _, _ in told if what.endswith(" plans")]
+    assert plans == [f"{number:,} plans" for number in range(1, len(plans) + 1)]
+    trials = [what for what, _, _ in told if what.startswith("trials, ")]
+    assert trials[0] == "trials, none within the limits yet"
+    within = max(trial.accuracy for trial in found.trials if trial.fits)
+    assert trials[-1] == f"trials, the best {within:.1%}"
+
+
 def test_a_network_that_keeps_the_limits_stays_whole(folder: Path) -> None:
     assert run(folder, "--limit", "cycles=1e6", agent="amc", output="whole.pt2") == 0
     told = json.loads((folder / "whole.json").read_text())
