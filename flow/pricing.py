@@ -40,12 +40,12 @@ class _Asking:
 
 @dataclass(frozen=True)
 class Pricing:
-    """The price of networks: that of the ``leanest`` plan that makes the frames a second of the
-    ``aim``.
+    """The price of networks: that of the ``fastest`` plan within all limits of cells, which leaves
+    the router room.
 
-    Where none are asked for, or no plan makes them, it is that of the ``fastest`` plan within all
-    limits of cells; where there is none within these, that of the ``slowest`` on the board, which
-    tells by how much.
+    If it makes the frames a second of the ``aim``, it is that of the ``leanest`` that makes them;
+    where no plan is within the limits, that of the ``slowest`` on the board, which tells by how
+    much.
     """
 
     aim: Aim
@@ -66,17 +66,27 @@ class Pricing:
 
     def __call__(self, network: Network) -> Cost:
         """The price of ``network``; `TooSmall` where no plan fits the board and its budget."""
-        if self.leanest is not None:
-            # A frame rate may take more of the board than the fastest plan takes for itself.
-            with suppress(TooSmall):
-                return self.leanest(network)
         try:
-            return self.fastest(network)
+            cost = self.fastest(network)
         except TooSmall:
             slowest = self.slowest(network)
             if self.aim.fits(slowest):
                 raise  # it is the budget that is too small
             return slowest
+        if self.leanest is None or cost.frames_per_second < (self.aim.frames or 0):
+            return cost
+        return self.leanest(network)
+
+    def of_found(self, network: Network) -> Cost:
+        """The price of the ``network`` that was found, as it is compiled.
+
+        Its own weights may take a few cells more than those that a trial was planned with, and a
+        frame rate may have them.
+        """
+        if self.leanest is not None:
+            with suppress(TooSmall):
+                return self.leanest(network)
+        return self(network)
 
 
 def kept(target: Target, aim: Aim) -> Target:

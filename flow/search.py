@@ -382,7 +382,7 @@ class _Job:
         integers = self._integers(made, calibrated, work)
         images = tested or self.sets.test
         judged = self.tensors(images, network, calibrated)
-        cost = space.price(integers.network)
+        cost = Pricing.on(self.target, integers.network, self.aim).of_found(integers.network)
         accuracy = golden_accuracy(
             integers, images, lambda _, done, total: self.progress("integers", done, total))
         file.write_atomically(self.place, work.step(_STEP, self.place.suffix).read_bytes())

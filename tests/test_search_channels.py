@@ -152,8 +152,8 @@ def test_what_layers_in_groups_read_or_make_stays() -> None:
     assert {name: len(layer.weight) for name, layer in narrowed.layers.items()} == widths
 
 
-def test_a_frame_rate_may_take_more_than_the_fastest_plan(folder: Path) -> None:
-    """That of `compile` leaves some of the board; what no plan makes is told by it."""
+def test_what_was_found_may_take_more_than_the_fastest_plan(folder: Path) -> None:
+    """That leaves some of the board to the router; what no plan makes is told by it."""
     network = load(folder / "net.pt2", Quantization(folder / "images.npz")).network
     price = Pricing.on(penjing.Target("icebreaker"), network, Aim(frames=9000.0))
     assert price.leanest is not None
@@ -163,9 +163,11 @@ def test_a_frame_rate_may_take_more_than_the_fastest_plan(folder: Path) -> None:
         def __call__(self, _: ir.Network) -> Any:
             return replace(asked, frames_per_second=8999.0)
 
-    assert replace(price, fastest=Slow())(network) == asked  # type: ignore[arg-type]
+    full = replace(price, fastest=Slow())  # type: ignore[arg-type]
+    assert full(network).frames_per_second == 8999
+    assert full.of_found(network) == asked
     never = Pricing.on(penjing.Target("icebreaker"), network, Aim(frames=1e7))
-    assert never(network) == never.fastest(network)
+    assert never.of_found(network) == never(network) == never.fastest(network)
 
 
 def test_tuning_trains_each_trial(environment: Channels) -> None:
