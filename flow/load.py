@@ -29,7 +29,7 @@ from .json_file import read_object
 from .progress import Progress, silent
 from .project import Settings
 
-__all__ = ["Model", "Quantization", "is_floats", "load", "needing"]
+__all__ = ["Model", "Quantization", "identifier", "is_floats", "load", "needing"]
 
 FOREIGN = {".tflite": "tflite", ".onnx": "onnx"}
 """Integer networks that others write: the framework by suffix."""
@@ -105,23 +105,23 @@ def load(path: str | Path, quantization: Quantization | None = None, name: str |
         program = pt2.read(path, result)
         if not pt2e.is_quantized(program):
             _refuse_rounding(path, rounding)
-            return _quantized(path, program, options, _identifier(name or path.stem), progress,
+            return _quantized(path, program, options, identifier(name or path.stem), progress,
                               result)
         _refuse_options(path, options)
-        network = pt2e.convert(program, str(path), _identifier(name or path.stem),
+        network = pt2e.convert(program, str(path), identifier(name or path.stem),
                                rounding or ScaleRounding.EVEN).network
         return Model(network, Settings("pt2e", result), path)
     if suffix not in FOREIGN:
         _refuse_rounding(path, rounding)
     _refuse_options(path, options)
     if suffix in FOREIGN:
-        return _foreign(path, FOREIGN[suffix], _identifier(name or path.stem), rounding, result)
+        return _foreign(path, FOREIGN[suffix], identifier(name or path.stem), rounding, result)
     if result is not None:
         raise PenjingError(f"{path}: --result is for networks of another framework, this one has "
                            f"one output; leave it away")
     network = file.load(path)
     if name is not None:
-        network = replace(network, name=_identifier(name))
+        network = replace(network, name=identifier(name))
     return Model(network, Settings())
 
 
@@ -179,7 +179,8 @@ def _is_zip(path: Path) -> bool:
         return False  # the reader of the file says why
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """What a network, and its Verilog, may be called, from any ``name``."""
     text = cleaned(name, "network")[:60]
     return f"network_{text}" if text in PORTS else text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -19,10 +19,11 @@ from .compress import require_target
 from .data import BadData, Data, read
 from .evaluate import golden_accuracy
 from .finding import Finding, Tried
-from .load import Model, Quantization, is_floats, load, needing
+from .load import Model, Quantization, identifier, is_floats, load, needing
 from .plots import draw_trials, require_plots
 from .pricing import Pricing
 from .progress import Progress, silent
+from .project import Settings
 from .sets import Sets, data_digest, labelled, require_classes
 from .teachers import read_teachers
 from .work import Work, digest
@@ -243,7 +244,9 @@ class _Journal:
         self.known[choice] = accuracy
         with open(self.path, "a") as stream:
             stream.write(json.dumps({"choice": choice, "accuracy": accuracy}) + "\n")
-        fitting = [told for one, told in self.known.items() if self.space.fits(one)]
+        # Of those of an earlier run only what this one has asked for is priced.
+        fitting = [told for one, told in self.known.items()
+                   if one in self.space.known and self.space.fits(one)]
         best = f"the best {max(fitting):.1%}" if fitting else "none within the limits yet"
         self.progress(f"trials, {best}", len(self.known), max(self.total, len(self.known)))
 
@@ -399,10 +402,9 @@ class _Job:
         """The integers that ``made`` is, and in ``work`` the file that becomes the output."""
         at = work.step(_STEP, self.place.suffix)
         if made.integers is not None:
-            file.save(encode(made.integers(), {}), at)
-            integers = load(at, name=self.place.stem)
-            file.save(integers.network, at)
-            return integers
+            network = replace(encode(made.integers(), {}), name=identifier(self.place.stem))
+            file.save(network, at)
+            return Model(network, Settings())
         program = work.step(_STEP, ".pt2")
         made.model.save(program)
         integers = load(program, calibrated, self.place.stem)

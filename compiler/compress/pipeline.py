@@ -203,7 +203,7 @@ class Pipeline:
           progress: Progress | None) -> Taken:
         network = parted(network)
         layers = {name: layer for name, layer in _layers(network).items()
-                  if step.layers.get(name, step.ratio) and surgery.is_fitted(layer)}
+                  if step.layers.get(name, step.ratio) and not layer.is_transposed}
         counts = {name: layer.weight.numel() for name, layer in layers.items()}
         sample = self._sample(step)
         done = partial(_told, progress, 0, len(layers))
@@ -281,7 +281,7 @@ class Pipeline:
         codebooks.release(nearest.layers.values())
         values: dict[str, Tensor] = {}
         for name, layer in _layers(nearest).items():
-            if surgery.is_fitted(layer):
+            if not layer.is_transposed:
                 found = layer.weight.detach().unique()
                 values[name] = found[found != 0]
         surgery.round_weights(network.module, values, self._sample(step), progress=progress)
@@ -382,7 +382,7 @@ def _check_layers(step: Step, network: Trainable) -> None:
         if isinstance(step, Operate):
             for name in {*step.layers} - whole:
                 surgery.require_fitted(layers[name])
-            whole |= {name for name, layer in layers.items() if not surgery.is_fitted(layer)}
+            whole |= {name for name, layer in layers.items() if layer.is_transposed}
         if (isinstance(step, Operate) or (isinstance(step, Prune) and step.names_whole_layers)
                 ) and {*layers} <= whole:
             raise PenjingError("all layers stay whole, with 0 in layers or transposed ones; take "

@@ -26,8 +26,7 @@ from .prune.masks import Masks
 from .prune.sensitivity import restored
 from .training import Data, Progress
 
-__all__ = ["DENSITIES", "Sample", "curves", "is_fitted", "operate", "require_fitted",
-           "round_weights"]
+__all__ = ["DENSITIES", "Sample", "curves", "operate", "require_fitted", "round_weights"]
 
 DENSITIES = (0.65, 0.5, 0.36, 0.26, 0.18, 0.12, 0.08, 0.05, 0.0)
 """Shares of a layer's weights that are left, where it is told what that costs; at least one weight
@@ -105,16 +104,9 @@ def curves(model: nn.Module, inputs: Tensor, sample: Sample, *, layers: Layers |
     return found
 
 
-def is_fitted(layer: Layer) -> bool:
-    """Whether a ``layer`` can be: all of its outputs read as many inputs, if it is no transposed
-    one.
-    """
-    return not isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
-
-
 def require_fitted(layer: Layer) -> None:
-    """`PenjingError` for a layer that is not `is_fitted`, or has no floats."""
-    if not is_fitted(layer):
+    """`PenjingError` for a layer that is transposed, or has no floats."""
+    if layer.is_transposed:
         raise PenjingError(f"layer {layer.name}: Optimal Brain Surgeon takes convolutions and "
                            f"linear layers, no transposed ones; leave it out")
     require_floats(layer)

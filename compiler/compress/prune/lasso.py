@@ -140,8 +140,7 @@ def refit(model: nn.Module, original: nn.Module, layer: Layer, data: Data, *, sa
 
 def is_plain(layer: Layer) -> bool:
     """Whether all outputs of ``layer`` read all its inputs, as least squares want."""
-    return layer.groups == 1 and not isinstance(layer.module,
-                                                nn.ConvTranspose1d | nn.ConvTranspose2d)
+    return layer.groups == 1 and not layer.is_transposed
 
 
 def require_plain(layer: Layer) -> None:

@@ -34,6 +34,12 @@ class Layer:
         return 1 if isinstance(self.module, nn.Linear) else self.module.groups
 
     @property
+    def is_transposed(self) -> bool:
+        """Whether it spreads inputs over the map, so that its outputs read inputs of no one window.
+        """
+        return isinstance(self.module, nn.ConvTranspose1d | nn.ConvTranspose2d)
+
+    @property
     def weight(self) -> nn.Parameter:
         """What the optimizer moves: latent weights, where a quantizer or a mask is in front."""
         if parametrize.is_parametrized(self.module, "weight"):

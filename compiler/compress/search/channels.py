@@ -78,15 +78,14 @@ class Channels:
             order.index(name) for name in group.members if name in order)))
 
     @cached_property
-    def _order(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """Of each group the units, those first that are worth most."""
+    def _order(self) -> tuple[list[int], ...]:
+        """Of each group the channels of its root, those first that are worth most."""
         norms = channel_norms(self._folded, 1)
         found = []
         for group in self._groups:
             worth = mean_scores(group, norms)
-            means = {unit: math.fsum(map(worth.__getitem__, unit)) / len(unit)
-                     for unit in group.units}
-            found.append(tuple(sorted(group.units, key=lambda unit: (-means[unit], unit))))
+            found.append(sorted((channel for channel, in group.units),
+                                key=lambda channel: (-worth[channel], channel)))
         return tuple(found)
 
     @cached_property
@@ -142,8 +141,7 @@ class Channels:
         lost: dict[int, list[int]] = {}
         for group, order, knob, index in zip(self._groups, self._order, self.knobs, choice,
                                              strict=True):
-            lost[id(group)] = sorted(
-                channel for unit in order[knob.levels[index]:] for channel in unit)
+            lost[id(group)] = sorted(order[knob.levels[index]:])
         return [lost.get(id(group), []) for group in self._every_group]
 
     def _silent(self, gone: list[list[int]]) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ class Widths:
         one.
         """
         try:
-            self._built(Precisions(layers={name: replace(Precision(), **{what: 1})}))
+            self._built(Precisions(layers={name: Precision(**{what: 1})}))
         except PenjingError:
             return BITS[1:]
         return BITS
