@@ -13,11 +13,17 @@ from .block import Block
 from .checks import at_least
 from .fill import FILL, chain, fill_members
 from .sequencer import ONCE, Rounds
+from .skip import SKIP_LATENCY, SkipBuffer
 from .steady import delay
 from .stream import QUEUE_LATENCY, Beat, Queue, beats
+from .tech import MemoryStyle, Technology
 from .weights import WeightSource
 
 __all__ = ["Engine", "EngineArray", "EngineShape"]
+
+_SHALLOW = 65
+"""Beats that an output queue of tables holds. Synthesis makes a deeper one of block RAM, whose
+output, without a register, would be late."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,29 @@ class EngineShape:
 
         The sum and the totals each take a cycle more, and the results pass the queue.
         """
-        return self.depth + 2 + self.results_latency + QUEUE_LATENCY
+        return self._to_queue + (SKIP_LATENCY if self.is_deep else QUEUE_LATENCY)
 
     @cached_property
     def queue_depth(self) -> int:
-        """Beats that the output queue holds.
+        """Beats that the output queue holds."""
+        return self._in_flight(self.latency)
 
-        In flight at most: what the pipeline and the drain hold, what has left but is not known to
-        have, and a group more on either side; of one beat each, one that is not known to be in.
-        """
-        in_flight = beats(self.latency + self.drain_beats + 2, self.folds) + 2 + (self.folds == 1)
-        return max(3, in_flight * self.drain_beats)
+    @cached_property
+    def is_deep(self) -> bool:
+        """Whether the output queue is a `SkipBuffer` in block RAM."""
+        return self._in_flight(self._to_queue + QUEUE_LATENCY) > _SHALLOW
+
+    @property
+    def _to_queue(self) -> int:
+        """Cycles from the last input beat of a group to its first result in front of the queue."""
+        return self.depth + 2 + self.results_latency
+
+    def _in_flight(self, latency: int) -> int:
+        """Beats on their way at most: what the pipeline and the drain hold, what has left but is
+        not known to have, and a group more on either side; of one beat each, one that is not known
+        to be in."""
+        groups = beats(latency + self.drain_beats + 2, self.folds) + 2 + (self.folds == 1)
+        return max(3, groups * self.drain_beats)
 
 
 class EngineArray(Block):
@@ -180,6 +198,7 @@ class Engine(Block):
     shape : structure; its ``depth`` is the source's latency and the array's depth.
     array : computes the results.
     weights : gives the array's weights, ``shape.words`` words.
+    technology : supplies the memory of a deep output queue.
 
     Members
     -------
@@ -188,7 +207,8 @@ class Engine(Block):
     load, loaded : see `penjing.hdl.fill.Filler`; where weights or array have memories to be filled.
     """
 
-    def __init__(self, shape: EngineShape, array: EngineArray, weights: WeightSource) -> None:
+    def __init__(self, shape: EngineShape, array: EngineArray, weights: WeightSource, *,
+                 technology: Technology) -> None:
         if weights.length != shape.words or len(weights.data) != len(array.weights):
             raise ValueError(f"weights must be {shape.words} words of {len(array.weights)} bits, "
                              f"not {weights.length} of {len(weights.data)}")
@@ -200,6 +220,7 @@ class Engine(Block):
         self._shape = shape
         self._array = array
         self._weights = weights
+        self._technology = technology
         element, result = (layout.shape().elem_shape for layout in (array.x, array.results))
         super().__init__({"i": In(stream.Signature(Beat(element, shape.lanes))),
                           "o": Out(stream.Signature(Beat(result, shape.o_lanes))),
@@ -219,12 +240,12 @@ class Engine(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape, array, weights = self._shape, self._array, self._weights
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), shape.queue_depth)
+        m.submodules.queue = queue = self._queue()
         m.submodules.weights = weights
         m.submodules.array = array
         chain(m, self, self._parts)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        take, first, end, tail = self._sequence(m, queue.depth)
+        take, first, end, tail = self._sequence(m, shape.queue_depth)
         behind = weights.latency
         m.d.comb += [
             weights.step.eq(take),
@@ -240,6 +261,13 @@ class Engine(Block):
                     last=delay(m, "last", self.i.p.last, shape.depth + 1),
                     tail=delay(m, "tail", tail, shape.depth + 1))
         return m
+
+    def _queue(self) -> Queue | SkipBuffer:
+        """Takes results as they come; there is always room for them."""
+        layout, depth = self.o.payload.shape(), self._shape.queue_depth
+        if self._shape.is_deep:
+            return SkipBuffer(layout, depth, style=MemoryStyle.BLOCK, technology=self._technology)
+        return Queue(layout, depth)
 
     def _sequence(self, m: Module, capacity: int) -> tuple[Value, Value, Value, Value]:
         """A beat comes in; it is its group's first; a group's last comes in; the group is the last.
@@ -277,7 +305,7 @@ class Engine(Block):
         ]
         return take, first, end, tail
 
-    def _drain(self, m: Module, queue: Queue, *, done: Value, last: Value, tail: Value) -> None:
+    def _drain(self, m: Module, queue: Queue | SkipBuffer, *, done: Value, last: Value, tail: Value) -> None:
         """Shift finished totals out, ``o_lanes`` a cycle, and their results into the queue."""
         shape, array = self._shape, self._array
         totals = Value.cast(array.totals)

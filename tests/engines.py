@@ -53,7 +53,7 @@ def dot_engine(element: ShapeLike, weights: Integers, weight_bits: int, bias: In
     array = DotArray(shape, element, weight_bits=weight_bits, bias=bias.tolist(),
                      accumulator_bits=accumulator_bits, dsp_multipliers=dsp_multipliers,
                      technology=technology or Generic())
-    return Engine(shape, array, source)
+    return Engine(shape, array, source, technology=technology or Generic())
 
 
 def count_engine(signs: Integers, bias: Integers, accumulator_bits: int) -> Engine:
@@ -64,7 +64,7 @@ def count_engine(signs: Integers, bias: Integers, accumulator_bits: int) -> Engi
     shape = shape_of(signs, len(bias), counts, source.latency)
     array = CountArray(shape, bias=bias.tolist(), accumulator_bits=accumulator_bits,
                        technology=Generic())
-    return Engine(shape, array, source)
+    return Engine(shape, array, source, technology=Generic())
 
 
 def select_engine(element: ShapeLike, signs: Integers, bias: Integers, accumulator_bits: int, *,
@@ -81,7 +81,7 @@ def select_engine(element: ShapeLike, signs: Integers, bias: Integers, accumulat
     shape = shape_of(signs, len(bias), select, source.latency)
     constants = select_constants(shape, select, bias.tolist(), words)
     array = SelectArray(shape, select, constants=constants, technology=Generic())
-    return Engine(shape, array, source)
+    return Engine(shape, array, source, technology=Generic())
 
 
 def most_pieces(site: Site, kind: Nonzeros) -> int:

@@ -148,7 +148,8 @@ def test_argmaxer(count: int, bits: int, is_signed: bool) -> None:
 
 @pytest.mark.parametrize(("inputs", "outputs", "pe", "simd", "bits", "weight_bits", "is_signed"), [
     (9, 5, 2, 4, 8, 8, False), (7, 3, 3, 7, 4, 3, True), (12, 8, 4, 1, 16, 16, True),
-    (5, 6, 6, 2, 2, 2, False), (1, 1, 1, 1, 8, 8, True), (20, 7, 7, 20, 3, 5, True)])
+    (5, 6, 6, 2, 2, 2, False), (1, 1, 1, 1, 8, 8, True), (20, 7, 7, 20, 3, 5, True),
+    (60, 50, 25, 2, 4, 4, True)])  # the last one's output queue is deep
 def test_dot(inputs: int, outputs: int, pe: int, simd: int, bits: int,
              weight_bits: int, is_signed: bool) -> None:
     rng = np.random.default_rng(inputs)

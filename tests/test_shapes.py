@@ -105,8 +105,9 @@ def test_upsizer(i_lanes: int, o_lanes: int) -> None:
 
 # --- engines
 ENGINES = [(1, 1, 1, 1), (2, 4, 3, 5), (3, 7, 1, 3), (4, 1, 12, 8), (6, 2, 3, 6), (7, 20, 1, 7),
-           (4, 16, 2, 10), (5, 3, 5, 11), (1, 9, 4, 2), (2, 33, 1, 2)]
-"""(pe, simd, folds, outputs)"""
+           (4, 16, 2, 10), (5, 3, 5, 11), (1, 9, 4, 2), (2, 33, 1, 2),
+           (25, 2, 30, 60)]
+"""(pe, simd, folds, outputs); the last one's output queue is deep."""
 
 
 def check_engine(block: Any, shape: EngineShape) -> None:
@@ -173,6 +174,12 @@ def test_engine_of_selected_terms(pe: int, simd: int, folds: int, outputs: int, 
     signs[0, 0, 0] -= zeros
     check_engine(select_engine(signed(4), signs, np.zeros(outputs, np.int64), 20,
                                positive=positive, negative=negative), shape)
+
+
+def test_deep_queues_are_block_ram() -> None:
+    shallow, deep = EngineShape(21, 2, 75, 25, 1, 8), EngineShape(25, 2, 30, 60, 1, 8)
+    assert (shallow.queue_depth, shallow.latency) == (63, 12)
+    assert (deep.queue_depth, deep.latency) == (100, 16)
 
 
 def test_an_engine_refuses_lanes_that_do_not_keep_up() -> None:

@@ -70,7 +70,7 @@ def test_a_codebook_of_an_engine_of_slices(technology: Technology, style: Memory
     sent = x[:, :, 0].reshape(4, 4, 2, 3).transpose(0, 2, 1, 3)
     result = TensorType((1, 1, 6), 14, True)
     wanted = np.einsum("nkc,ck->nc", x[:, :, 0], weights)[:, None, None] + bias
-    run_block(Engine(shape, array, source), sent, wanted,
+    run_block(Engine(shape, array, source, technology=technology), sent, wanted,
               (TensorType((2, 4, 3), 4, True), Port(3, 3)), (result, Port(shape.o_lanes, 6)),
               [Stalls.BOTH])
 
@@ -90,14 +90,14 @@ def test_an_engine_has_parts_that_fit() -> None:
     array = DotArray(shape, signed(4), weight_bits=5, bias=[0] * 4, accumulator_bits=14,
                      dsp_multipliers=0, technology=Generic())
     with pytest.raises(ValueError, match=r"^weights must be 4 words of 30 bits, not 3 of 30$"):
-        Engine(shape, array, short := rom([0] * 3, 30))
+        Engine(shape, array, short := rom([0] * 3, 30), technology=Generic())
     with pytest.raises(ValueError, match=r"^weights must be 4 words of 30 bits, not 4 of 29$"):
-        Engine(shape, array, narrow := rom([0] * 4, 29))
+        Engine(shape, array, narrow := rom([0] * 4, 29), technology=Generic())
     slow = CodebookWeights([0] * 4, 6, codebook=[0, 1], weight_bits=5, style=MemoryStyle.LOGIC,
                            technology=Generic())
     with pytest.raises(ValueError, match=r"^shape must have the depth and latency of its parts, "
                                          r"\(10, 0\), not \(8, 0\)$"):
-        Engine(shape, array, slow)
+        Engine(shape, array, slow, technology=Generic())
     for part in (array, short, narrow, slow):
         Fragment.get(part, None)  # Amaranth complains of components that nothing elaborates.
     with pytest.raises(ValueError, match=r"^bias must be 4 integers that fit 3 bits$"):

@@ -108,4 +108,4 @@ class Binary(Flat):
         weights = Sequencer(words, self.fold.products, style=style(self.storage),
                             technology=technology)
         return [*self.window_blocks(site, technology, pad_code(site, site.source)),
-                ("binary", EngineBlock(frame, array, weights))]
+                ("binary", EngineBlock(frame, array, weights, technology=technology))]

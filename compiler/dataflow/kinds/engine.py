@@ -14,6 +14,7 @@ from ....hdl.dot_array import WAY_LATENCY, DotArray, Pairs, bias_words
 from ....hdl.engine import Engine as EngineBlock
 from ....hdl.engine import EngineShape
 from ....hdl.fill import Spelling
+from ....hdl.skip import SKIP_QUEUE_DEPTH
 from ....hdl.steady import signed_bits
 from ....hdl.tech import Technology
 from ....hdl.window import READ_LATENCY
@@ -275,7 +276,7 @@ class Multiplying(Engine):
                          accumulator_bits=site.result.bits, dsp_multipliers=self.dsps,
                          technology=technology, pairs=self.pairs)
         source = self.store.source(weights, style(self.storage), technology, self.frame.rounds)
-        return EngineBlock(self.frame, array, source)
+        return EngineBlock(self.frame, array, source, technology=technology)
 
 
 def multiplies(site: Site) -> ir.MultiplyAccumulate:
@@ -342,8 +343,11 @@ def _frame_cells(fabric: Fabric, frame: EngineShape, bits: int) -> Resources:
     flags = 2 * frame.depth + (2 + (frame.tail_beats != frame.drain_beats)) * (frame.depth + 1)
     counters = sum(map(index_bits, (frame.folds, frame.groups, frame.queue_depth + 1,
                                     frame.drain_beats + 1)))
-    return (streams.queue(fabric, frame.queue_depth, frame.o_lanes * bits + 1)
-            + fabric.control.engine.cells
+    depth, width = frame.queue_depth, frame.o_lanes * bits + 1
+    queue = (streams.skip_buffer(fabric, Storage.BLOCK, depth, width,
+                                 queue_depth=SKIP_QUEUE_DEPTH)
+             if frame.is_deep else streams.queue(fabric, depth, width))
+    return (queue + fabric.control.engine.cells
             + Resources(luts=round(fabric.counters(counters)),
                         ffs=flags + counters + 2 * frame.results_latency))
 

@@ -127,7 +127,7 @@ class NofM(Multiplying, Flat):
         source = self.store.source(values, style(self.storage), technology, beside=beside)
         fill = pad_code(site, self.carried(site)[0])
         return [*self.window_blocks(site, technology, fill),
-                ("n_of_m", EngineBlock(self.frame, array, source))]
+                ("n_of_m", EngineBlock(self.frame, array, source, technology=technology))]
 
     def weight_fillings(self, site: Site) -> tuple[bytes, ...]:
         """Those of the weights and their selects."""

@@ -72,7 +72,7 @@ class Selecting(Flat):
         constants = select_constants(self.frame, self.array, multiplies(site).bias.tolist(), codes)
         array = SelectArray(self.frame, self.array, constants=constants, technology=technology)
         return [*self.window_blocks(site, technology, pad_code(site, taken(site))),
-                (self.title, EngineBlock(self.frame, array, weights))]
+                (self.title, EngineBlock(self.frame, array, weights, technology=technology))]
 
 
 def taken(site: Site) -> TensorType:
