@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 from ..compiler.ir import PenjingError
 from .sites import DspSites
 
-__all__ = ["drop_unread_carries", "place_multipliers", "require_drivers", "rewrite",
-           "spread_reset"]
+__all__ = ["copy_registers", "drop_unread_carries", "place_multipliers", "require_drivers",
+           "rewrite", "spread_reset"]
 
 Parsed = dict[str, Any]
 """A module as Yosys' JSON has it."""
@@ -34,6 +34,12 @@ _RESET = "reset_late"
 _PART_DEPTH = 3
 """Names of a path that tell the parts of a design apart: the wrapper, the accelerator, a layer."""
 
+_MANY_READERS = 32
+"""So many inputs a register drives itself; those that lie in one place are about as many."""
+_NEVER_COPIED = {"CLK", "LSR"}
+"""Inputs of clocks and resets, which have wires of their own."""
+
+_DSP_BITS = 18
 _IN_BLOCK = (0, 1, 4, 5)
 """A DSP block's multipliers, by the columns that they are apart."""
 
@@ -45,6 +51,7 @@ def rewrite(path: Path, top: str, sites: DspSites, order: Sequence[str] = ()) ->
     require_drivers(module)
     drop_unread_carries(module)
     spread_reset(module)
+    copy_registers(module)
     if order:
         place_multipliers(module, sites, order)
     path.write_text(json.dumps(netlist), encoding="utf-8")
@@ -112,34 +119,73 @@ def spread_reset(module: Parsed) -> None:
                and cell["connections"].get("Q") == [reset]]
     if not sources:
         return
-    free = count(1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
-                         if isinstance(bit, int)))
+    free = _free_bits(module)
     copies: dict[str, int] = {}
     for path, cell in list(cells.items()):
         for port, bits in cell["connections"].items():
             if cell["port_directions"][port] == "input" and reset in bits:
                 part = ".".join(path.split(".")[:-1][:_PART_DEPTH])
                 if part not in copies:
-                    copies[part] = _late(module, f"{part}.{_RESET}", sources[0], reset, free)
+                    late = _register(module, f"{part}.{_RESET}_0", sources[0], reset, free)
+                    copies[part] = _register(module, f"{part}.{_RESET}_1", sources[0], late, free)
                 cell["connections"][port] = [copies[part] if bit == reset else bit for bit in bits]
 
 
-def _late(module: Parsed, name: str, like: Parsed, bit: int, free: Iterator[int]) -> int:
-    """``bit`` behind two registers more, which begin as the flip-flop ``like`` does."""
-    for n in range(2):
-        late = next(free)
-        connections = {**like["connections"], "DI": [bit], "Q": [late]}
-        module["cells"][f"{name}_{n}"] = {**like, "connections": connections}
-        module["netnames"][f"{name}_{n}"] = {"hide_name": 0, "bits": [late], "attributes": {}}
-        bit = late
-    return bit
+def _free_bits(module: Parsed) -> Iterator[int]:
+    """Numbers of wires that there are not yet."""
+    return count(1 + max(bit for net in module["netnames"].values() for bit in net["bits"]
+                         if isinstance(bit, int)))
+
+
+def _register(module: Parsed, name: str, like: Parsed, bit: int, free: Iterator[int]) -> int:
+    """Add a flip-flop of ``bit`` that is otherwise ``like`` another; returns what it holds."""
+    held = next(free)
+    connections = {**like["connections"], "DI": [bit], "Q": [held]}
+    module["cells"][name] = {**like, "connections": connections}
+    module["netnames"][name] = {"hide_name": 0, "bits": [held], "attributes": {}}
+    return held
+
+
+def copy_registers(module: Parsed) -> None:
+    """Give a register of many readers copies, each for readers whose names are next to each other.
+
+    What tells all outputs of a layer that a sum begins, or is to be kept, has readers all over it,
+    and only the rest of a cycle to reach them. Copies hold the same at all times, and each has a
+    whole cycle to be reached in. So it is done behind another register alone: what logic has just
+    made should be held next to that.
+    """
+    cells: dict[str, Parsed] = module["cells"]
+    registers = {cell["connections"]["Q"][0]: path for path, cell in cells.items()
+                 if cell["type"] == "TRELLIS_FF"}
+    readers: dict[int, list[tuple[str, str]]] = {bit: [] for bit in registers}
+    for path, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                for bit in readers.keys() & bits:
+                    readers[bit].append((path, port))
+    free = _free_bits(module)
+    for bit, path in registers.items():
+        cell, read_by = cells[path], readers[bit]
+        if (len(read_by) <= _MANY_READERS or cell["connections"]["DI"][0] not in registers
+                or not _NEVER_COPIED.isdisjoint(port for _, port in read_by)):
+            continue
+        read_by.sort(key=lambda reader: (_natural(reader[0]), reader[1]))
+        for start in range(_MANY_READERS, len(read_by), _MANY_READERS):
+            held = _register(module, f"{path}_copy{start // _MANY_READERS}", cell,
+                             cell["connections"]["DI"][0], free)
+            for reader, port in read_by[start:start + _MANY_READERS]:
+                connections = cells[reader]["connections"]
+                connections[port] = [held if one == bit else one for one in connections[port]]
 
 
 def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> None:
     """Give each multiplier a site.
 
     ``order`` are the paths of instances: the multipliers below one of them lie in one rectangle,
-    row by row in the order of their names, and the rectangles side by side.
+    row by row, there and back, and the rectangles side by side. Those with an operand in common lie
+    next to each other, one for each output of a layer: a sum of products has a register on each
+    level, by which it comes from far away, but an operand has none on its way. Otherwise they
+    follow each other by their names.
     """
     cells, prefixes = module["cells"], [f"{path}." for path in order]
 
@@ -149,12 +195,29 @@ def place_multipliers(module: Parsed, sites: DspSites, order: Sequence[str]) -> 
 
     names = sorted((name for name, cell in cells.items() if cell["type"] == "MULT18X18D"),
                    key=lambda name: (rank(name), _natural(name)))
+    first = _first_of_operand(cells, names)
+    names.sort(key=lambda name: (rank(name), first[name]))
     free = _across(sites, len(names))
     for _, group in groupby(names, key=rank):
         members = list(group)
-        taken = sorted(islice(free, len(members)), key=lambda site: (site[1], site[0], site[2]))
+        taken = _there_and_back(list(islice(free, len(members))))
         for name, (x, y, n) in zip(members, taken, strict=False):
             cells[name]["attributes"]["BEL"] = f"X{x + n}/Y{y}/MULT18_{n}"
+
+
+def _first_of_operand(cells: Mapping[str, Parsed], names: Sequence[str]) -> dict[str, int]:
+    """For each of the multipliers ``names`` the place of the first one that shares an operand with
+    it; its own, if none does."""
+    first: dict[str, int] = {}
+    users: dict[tuple[str, ...], int] = {}
+    for place, name in enumerate(names):
+        connections = cells[name]["connections"]
+        operands = [(operand, *(str(connections.get(f"{operand}{n}")) for n in range(_DSP_BITS)))
+                    for operand in "AB"]
+        first[name] = min(users.get(operand, place) for operand in operands)
+        for operand in operands:
+            users.setdefault(operand, first[name])
+    return first
 
 
 def _across(sites: DspSites, count: int) -> Iterator[Site]:
@@ -166,6 +229,13 @@ def _across(sites: DspSites, count: int) -> Iterator[Site]:
         -min(shape[0] * shape[1], blocks), sites.columns[shape[1] - 1] + sites.rows[shape[0] - 1]))
     return ((x, y, n) for x in sites.columns[:columns] for y in sites.rows[:rows]
             for n in _IN_BLOCK)
+
+
+def _there_and_back(chosen: Sequence[Site]) -> list[Site]:
+    """Sites row by row, every other one from its end on, so that the next one is always near."""
+    rows = [sorted(row) for _, row in groupby(sorted(chosen, key=lambda site: site[1]),
+                                              key=lambda site: site[1])]
+    return [site for n, row in enumerate(rows) for site in (reversed(row) if n % 2 else row)]
 
 
 def _natural(name: str) -> list[int | str]:

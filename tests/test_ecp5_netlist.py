@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from penjing import boards
 from penjing.boards.board import DspSites
 from penjing.boards.ecp5_netlist import (
+    copy_registers,
     drop_unread_carries,
     place_multipliers,
     require_drivers,
@@ -107,6 +108,16 @@ def test_multipliers_lie_in_the_order_of_the_pipeline() -> None:
     assert sites["other.dsp"] == "X26/Y10/MULT18_4"
 
 
+def test_rows_of_multipliers_go_there_and_back() -> None:
+    module: dict[str, Any] = {"cells": dict(multiplier(f"top.a.m_{n}.dsp") for n in range(16))}
+    place_multipliers(module, SITES, ["top.a"])
+    assert list(placed(module).values()) == [
+        *(f"X{x}/Y10/MULT18_{n}" for x, n in ((4, 0), (5, 1), (8, 4), (9, 5),
+                                              (13, 0), (14, 1), (17, 4), (18, 5))),
+        *(f"X{x}/Y34/MULT18_{n}" for x, n in ((18, 5), (17, 4), (14, 1), (13, 0),
+                                              (9, 5), (8, 4), (5, 1), (4, 0)))]
+
+
 def test_numbers_in_names_are_numbers() -> None:
     names = [f"top.a.multiplier_{n}.dsp" for n in (10, 2, 0)]
     module: dict[str, Any] = {"cells": dict(multiplier(name) for name in names)}
@@ -197,4 +208,40 @@ def test_a_small_or_foreign_reset_stays(from_outside: bool) -> None:
         del module["cells"]["clocking.rst"]
     before = json.dumps(module)
     spread_reset(module)
+    assert json.dumps(module) == before
+
+
+def with_readers(*, behind: str = "TRELLIS_FF", port: str = "CE") -> dict[str, Any]:
+    """A flip-flop ``held`` of 70 readers, whose input is what a cell of the type ``behind`` has."""
+    def cell(kind: str, inputs: dict[str, int], **output: int) -> dict[str, Any]:
+        return {"type": kind, "attributes": {}, "parameters": {"REGSET": "RESET"},
+                "port_directions": {**dict.fromkeys(inputs, "input"),
+                                    **dict.fromkeys(output, "output")},
+                "connections": {name: [bit] for name, bit in {**inputs, **output}.items()}}
+
+    readers = {f"output_{n}.ff": cell("TRELLIS_FF", {"DI": 5, port: 4}, Q=100 + n)
+               for n in reversed(range(70))}
+    return {"ports": {}, "netnames": {"all": {"bits": [*range(200)]}}, "cells": {
+        "source": cell(behind, {"DI": 2}, Q=3), "held": cell("TRELLIS_FF", {"DI": 3, "CE": 6}, Q=4),
+        **readers}}
+
+
+def test_a_register_of_many_readers_has_copies() -> None:
+    module = with_readers()
+    cells = module["cells"]
+    copy_registers(module)
+    copies = [cells["held"], cells["held_copy1"], cells["held_copy2"]]
+    assert len(cells) == 74
+    held = [cell["connections"].pop("Q") for cell in copies]
+    assert held == [[4], [200], [201]]
+    assert all(cell == copies[0] for cell in copies)
+    assert [cells[f"output_{n}.ff"]["connections"]["CE"] for n in range(70)] == [
+        held[n // 32] for n in range(70)]
+
+
+@pytest.mark.parametrize("change", [{"behind": "LUT4"}, {"port": "CLK"}, {"port": "LSR"}])
+def test_other_registers_have_none(change: dict[str, str]) -> None:
+    module = with_readers(**change)
+    before = json.dumps(module)
+    copy_registers(module)
     assert json.dumps(module) == before
