@@ -322,13 +322,13 @@ class Engine(Block):
         with m.Else():
             # What moves on behind the last one is never looked at, and these are many registers.
             m.d.sync += held.eq(held >> step)
-            with m.If(left > 0):
+            with m.If(left.any()):
                 m.d.sync += left.eq(left - 1)
         behind = shape.results_latency
         m.d.comb += [
             Value.cast(array.drained).eq(held),
-            array.leave.eq(left > 0),
-            queue.i.valid.eq(delay(m, "leaves", left > 0, behind, reset_less=False)),
+            array.leave.eq(left.any()),
+            queue.i.valid.eq(delay(m, "leaves", left.any(), behind, reset_less=False)),
             queue.i.p.data.eq(array.results),
             queue.i.p.last.eq(delay(m, "leaves_last", held_last & (left == 1), behind)),
         ]

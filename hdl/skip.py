@@ -69,12 +69,10 @@ class SkipBuffer(Block):
             queue.i.valid.eq(arriving[-1]),
         ]
         has_word, has_credit, has_space = Signal(), Signal(init=1), Signal(init=1)
-        self._count(m, "words", 0, self._depth, more=written, less=read,
-                    flag=has_word, least=1)
+        self._count(m, "words", 0, self._depth, more=written, less=read, flag=has_word)
         self._count(m, "credits", queue.depth, queue.depth, more=self.o.valid & self.o.ready,
-                    less=read, flag=has_credit, least=1)
-        self._count(m, "space", self._depth, self._depth, more=read, less=write, flag=has_space,
-                    least=1)
+                    less=read, flag=has_credit)
+        self._count(m, "space", self._depth, self._depth, more=read, less=write, flag=has_space)
         m.d.comb += [read.eq(has_word & has_credit), self.i.ready.eq(has_space)]
         return m
 
@@ -86,9 +84,9 @@ class SkipBuffer(Block):
 
     @staticmethod
     def _count(m: Module, name: str, init: int, most: int, *, more: Value, less: Value,
-               flag: Signal, least: int) -> None:
-        """Count up and down; ``flag`` is a register that says whether ``least`` is reached."""
+               flag: Signal) -> None:
+        """Count up and down; ``flag`` is a register that says whether there is one."""
         count = Signal(range(most + 1), init=init, name=name)
         following = Signal.like(count, name=f"next_{name}")
         m.d.comb += following.eq(count + more - less)
-        m.d.sync += [count.eq(following), flag.eq(following >= least)]
+        m.d.sync += [count.eq(following), flag.eq(following.any())]

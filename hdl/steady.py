@@ -75,7 +75,7 @@ def has_credit(m: Module, o: Any, take: Value, capacity: int) -> Signal:
     following = Signal.like(credit, name="next_credits")
     has_any = Signal(init=1, name="has_credit")
     m.d.comb += following.eq(credit - take + (o.valid & o.ready))
-    m.d.sync += [credit.eq(following), has_any.eq(following > 0)]
+    m.d.sync += [credit.eq(following), has_any.eq(following.any())]
     return has_any
 
 

@@ -69,7 +69,7 @@ class TileResults(Block):
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         filled = self._parts(m, tile_end)
         credit = has_credit(m, self.o, issue, shape.results.queue_depth - 1)
-        m.d.comb += issue.eq((filled > 0) & credit)
+        m.d.comb += issue.eq(filled.any() & credit)
         beat, position, piece, frame_end = self._order(m, issue, tile_end)
         slots, sources = (self._loaded_order if shape.dealt else self._fixed_order)(m, beat)
         words = self._memories(m, slots, piece, tile_end)
