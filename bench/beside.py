@@ -109,7 +109,9 @@ def measured(component: wiring.Component, board: boards.Board, folder: Path, *,
     shop, harness = Workshop(board, folder), Harness(component)
     if not (folder / "top.json").exists():
         more = component.text if isinstance(component, Foreign) else ""
-        synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more)
+        # Multipliers get sites, as those of each layer do in `penjing build`.
+        synthesize(shop, rtlil.convert(harness, name="top", emit_src=False) + more,
+                   order=("component",))
     cells = Counter(cell["type"] for cell in json.loads(
         (folder / "top.json").read_text())["modules"]["top"]["cells"].values())
     found: dict[str, Any] = {
