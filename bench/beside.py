@@ -73,10 +73,11 @@ class Endless(Exception):
 
 @dataclass(frozen=True)
 class Router:
-    """What is asked of it: a clock, and to end within so many minutes."""
+    """What is asked of it: a clock, to end within so many minutes, and by which seed."""
 
     clock_mhz: float
     minutes: float
+    seed: int = 1
 
     def run(self, board: boards.Board, folder: Path, harness: Harness) -> dict[str, Any]:
         """What becomes of the design synthesized in ``folder``."""
@@ -91,10 +92,11 @@ class Router:
                 raise Endless
 
         try:
-            routed = place_and_route(Workshop(board, folder, watch), clock_mhz=self.clock_mhz)
+            routed = place_and_route(Workshop(board, folder, watch), clock_mhz=self.clock_mhz,
+                                     seed=self.seed)
         except Endless:
             return {"given_up_minutes": self.minutes, "placed_mhz": placed[:1]}
-        return {"luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
+        return {"seed": self.seed, "luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
                 "dsps": routed.dsps, "brams": routed.brams,
                 "fmax_mhz": round(routed.fmax_mhz, 1), "placed_mhz": placed[:1]}
 
