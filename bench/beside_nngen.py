@@ -285,7 +285,7 @@ def routed(side: Side, router: Router) -> rows.Row:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rows that are missing."""
-    router = Router(args.clock, args.minutes)
+    router = Router(args.clock, args.minutes, args.seed)
     steps: dict[str, Callable[[Side], rows.Row]] = {
         "generated": lambda side: side.generated(), "simulated": lambda side: side.simulated(),
         "synthesized": synthesized, "routed": partial(routed, router=router)}
@@ -353,6 +353,7 @@ def main() -> int:
     parser.add_argument("--clock", type=float, default=CLOCK_MHZ, metavar="MHZ",
                         help="what the router aims at, and our plans")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that the router may take")
+    parser.add_argument("--seed", type=int, default=1, help="of the placer")
     parser.add_argument("--work", type=Path, default=Path("build", "beside_nngen"), metavar="DIR",
                         help="folder of the designs")
     args = parser.parse_args()
