@@ -142,7 +142,7 @@ def _register(module: Parsed, name: str, like: Parsed, bit: int, free: Iterator[
     held = next(free)
     connections = {**like["connections"], "DI": [bit], "Q": [held]}
     module["cells"][name] = {**like, "connections": connections}
-    module["netnames"][name] = {"hide_name": 0, "bits": [held], "attributes": {}}
+    module["netnames"][f"{name}_Q"] = {"hide_name": 0, "bits": [held], "attributes": {}}
     return held
 
 
