@@ -96,7 +96,8 @@ class Router:
                                      seed=self.seed)
         except Endless:
             return {"given_up_minutes": self.minutes, "placed_mhz": placed[:1]}
-        return {"seed": self.seed, "luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
+        return {"seed": self.seed,
+                "luts": routed.luts - harness.luts, "ffs": routed.ffs - harness.ffs,
                 "dsps": routed.dsps, "brams": routed.brams,
                 "fmax_mhz": round(routed.fmax_mhz, 1), "placed_mhz": placed[:1]}
 

@@ -305,7 +305,8 @@ class Engine(Block):
         ]
         return take, first, end, tail
 
-    def _drain(self, m: Module, queue: Queue | SkipBuffer, *, done: Value, last: Value, tail: Value) -> None:
+    def _drain(self, m: Module, queue: Queue | SkipBuffer, *, done: Value, last: Value, tail: Value
+               ) -> None:
         """Shift finished totals out, ``o_lanes`` a cycle, and their results into the queue."""
         shape, array = self._shape, self._array
         totals = Value.cast(array.totals)
