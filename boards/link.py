@@ -337,7 +337,10 @@ class Framer(wiring.Component):
         m.submodules.crc = crc = Crc32()
         state, count = Signal(_State), Signal(range(max(HEADER_BYTES, len(self._identity))))
         kind, sequence = Signal(8), Signal(8)
-        have, take, last = Signal(), Signal(), Signal()
+        have, take, last, replied = Signal(), Signal(), Signal(), Signal()
+        # A reply is let go a cycle late, long before the next answer begins: whoever has another
+        # one need not wait for what becomes of this byte.
+        m.d.sync += self.reply.ready.eq(replied)
         summed = state != _State.CHECKSUM
         m.d.comb += [
             self.o.valid.eq(have & crc.i.ready),
@@ -363,7 +366,7 @@ class Framer(wiring.Component):
                 with m.If(take & last):
                     m.d.sync += state.eq(_State.PAYLOAD)
             with m.Case(_State.PAYLOAD):
-                self._payload(m, kind, count, have, take, last)
+                self._payload(m, kind, count, have, take, last, replied)
                 with m.If(take & last):
                     m.d.sync += state.eq(_State.CHECKSUM)
             with m.Case(_State.CHECKSUM):
@@ -381,18 +384,18 @@ class Framer(wiring.Component):
                       *(length.word_select(n, 8) for n in range(4))])
 
     def _payload(self, m: Module, kind: Signal, count: Signal, have: Signal, take: Signal,
-                 last: Signal) -> None:
-        """One byte of the payload; a reply leaves its stream with its last one."""
+                 last: Signal, replied: Signal) -> None:
+        """One byte of the payload; with its last one a reply is ``replied``."""
         with m.If(kind == Kind.RESULT):
             m.d.comb += [have.eq(self.i.valid), self.i.ready.eq(take), last.eq(self.i.p.last),
                          self.o.payload.eq(self.i.p.data)]
         with m.Elif(kind == Kind.IDENTITY):
             m.d.comb += [have.eq(1), last.eq(count == len(self._identity) - 1),
                          self.o.payload.eq(Array(C(n, 8) for n in self._identity)[count]),
-                         self.reply.ready.eq(take & last)]
+                         replied.eq(take & last)]
         with m.Else():
             told = self.reply.p.fault
             if self._loads:
                 told = Mux(kind == Kind.LOADED, self.status, told)
             m.d.comb += [have.eq(1), last.eq(1), self.o.payload.eq(told),
-                         self.reply.ready.eq(take)]
+                         replied.eq(take)]
