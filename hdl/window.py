@@ -155,7 +155,6 @@ class Window(Block):
         m.d.comb += [
             flow.eq(self.o.ready | ~self.o.valid),
             write.eq(self.i.valid & self.i.ready),
-            move.stages.eq(move.issue | ~filled),
         ]
         m.d.sync += move.counters.eq(move.stages)
         # The counters are two beats ahead of the read that waits, the addresses one. The enable is
@@ -186,11 +185,12 @@ class Window(Block):
                          ahead_of(word, words.written) >= 0)
             next_waits = ahead.rows[row] & behind & ~Mux(now.last, complete[1], complete[0])
             still_waits = now.rows[row] & (ahead_of(need, words.written) >= 0) & ~complete[0]
-            waits = Signal(name=f"waits_{row}", init=1)
-            m.d.sync += waits.eq(~move.begun | Mux(move.stages, next_waits, still_waits))
+            waits = Signal(name=f"waits_{row}")
+            m.d.sync += waits.eq(move.begun & Mux(move.stages, next_waits, still_waits))
             ready.append(~waits)
             reads.append(self._read_at(m, row, word, turn, move.stages))
-        m.d.comb += move.issue.eq(flow & Cat(ready).all())
+        # In the first cycles the stages move on by themselves: nothing waits, nor has it left yet.
+        m.d.comb += [move.stages.eq(flow & Cat(ready).all()), move.issue.eq(move.stages & filled)]
 
         self._space(m, words, reads[0].word, moved=move.issue & now.position_end, ended=ended,
                     inside=now.inside)
