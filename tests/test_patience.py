@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from penjing.boards.families.ecp5 import hurried
 from penjing.boards.patience import OutOfReach, Patience
 
 DERIVED = "Info:     Derived frequency constraint of 130.0 MHz for net clocking.boot_clk\n"
@@ -45,3 +46,9 @@ def test_the_next_clock_is_slower(promised: str, aim: float) -> None:
 
 def test_nothing_is_known_of_a_router_that_told_nothing() -> None:
     assert Patience().slower(100.0) == pytest.approx(92.0)
+
+
+def test_an_ecp5_router_aims_a_little_higher() -> None:
+    pin = 'IOBUF PORT "clk25" IO_TYPE=LVCMOS33;\n'
+    assert hurried(f'{pin}FREQUENCY PORT "clk25" 25000000.0 HZ;\n') == (
+        f'{pin}FREQUENCY PORT "clk25" 25750000.0 HZ;\n')

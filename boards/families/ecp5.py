@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,11 @@ from .. import ecp5_netlist
 from ..pll import Pll, nearest
 from .family import TOP, Family, LinkCost, Tools
 
-__all__ = ["ECP5", "Ecp5Pll", "ecp5_pll"]
+__all__ = ["ECP5", "Ecp5Pll", "ecp5_pll", "hurried"]
+
+_CLOCK = re.compile(r'(FREQUENCY PORT "[^"]+" )([\d.]+)( HZ;)')
+_HEADROOM = 1.03
+"""How much faster than asked the router aims."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,15 @@ def _plls(crystal_mhz: float, wanted_mhz: float) -> Iterator[Ecp5Pll]:
                 yield Ecp5Pll(clock, clock * output, reference, feedback, output)
 
 
+def hurried(constraints: str) -> str:
+    """The ``constraints`` with all clocks of pins faster by `_HEADROOM`, and those of PLLs by that.
+
+    nextpnr's router ends once its own estimate meets a clock, some tenths of a MHz below it.
+    """
+    return _CLOCK.sub(lambda found: f"{found[1]}{_HEADROOM * float(found[2]):.1f}{found[3]}",
+                      constraints)
+
+
 ECP5 = Family(
     "ecp5", ecp5.ECP5, Ecp5,
     Tools(
@@ -75,6 +89,7 @@ ECP5 = Family(
         unconstrained="--lpf-allow-unconstrained", pack=("--compress",), bitstream=f"{TOP}.bit",
         cells={"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D",
                "brams": "DP16KD"},
-        rewrite=ecp5_netlist.rewrite, slower='FREQUENCY NET "{}" {:g} MHZ;'.format),
+        rewrite=ecp5_netlist.rewrite, slower='FREQUENCY NET "{}" {:g} MHZ;'.format,
+        hurried=hurried),
     LinkCost(luts=760, luts_held_bit=2.72, table_bytes=128), ecp5_pll)
 """The family."""

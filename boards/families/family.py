@@ -29,6 +29,7 @@ class Tools:
     changes the netlist between the two: of a path, the top module, the device's sites of
     multipliers and the instances whose multipliers get them (see `toolchain.synthesize`).
     ``slower`` is the constraint that a net has another clock, in MHz, than the router derives.
+    ``hurried`` makes the constraints those of a crystal that is a little faster than it is.
     """
 
     wheel: str
@@ -45,6 +46,7 @@ class Tools:
     logged_ffs: re.Pattern[str] | None = None
     rewrite: Callable[[Path, str, DspSites, Sequence[str]], None] | None = None
     slower: Callable[[str, float], str] | None = None
+    hurried: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
