@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
+from penjing import boards
+from penjing.boards import toolchain
 from penjing.boards.families.ecp5 import hurried
 from penjing.boards.patience import OutOfReach, Patience
 
@@ -52,3 +57,26 @@ def test_an_ecp5_router_aims_a_little_higher() -> None:
     pin = 'IOBUF PORT "clk25" IO_TYPE=LVCMOS33;\n'
     assert hurried(f'{pin}FREQUENCY PORT "clk25" 25000000.0 HZ;\n') == (
         f'{pin}FREQUENCY PORT "clk25" 25750000.0 HZ;\n')
+
+
+def test_the_next_aim_is_the_clock_itself_and_then_a_slower_one(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, text = toolchain.Workshop(boards.find("ulx3s-12f"), tmp_path), (
+        'FREQUENCY PORT "clk25" 25000000.0 HZ;\n')
+    shop.write("top.lpf", text)
+    aims: list[str] = []
+
+    def run(_: toolchain.Workshop, stage: str, command: Sequence[str],
+            patience: Patience | None = None) -> float:
+        aims.append((tmp_path / command[command.index("--lpf") + 1]).read_text())
+        assert stage == "route" and patience
+        patience(DERIVED)
+        if len(aims) < 3:
+            raise OutOfReach
+        return 1.0
+
+    monkeypatch.setattr(toolchain, "_tool", str)
+    monkeypatch.setattr(toolchain.Workshop, "run", run)
+    toolchain._route(shop, ("--lpf", "top.lpf"), 1, None, ())
+    assert aims == [hurried(text), text,
+                    f'{text}\nFREQUENCY NET "clocking.boot_clk" 119.6 MHZ;\n']
